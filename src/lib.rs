@@ -1,1 +1,52 @@
-//! wgrad
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+mod autograd;
+mod cpu;
+pub mod data;
+mod device;
+mod dtype;
+mod error;
+mod eval;
+mod geometry;
+mod gpu;
+pub mod io;
+pub mod nn;
+mod ops;
+pub mod optim;
+mod shape;
+mod tensor;
+pub mod train;
+
+pub use autograd::{Gradients, IntoResult, Variable, Watched, no_grad};
+pub use cpu::CpuElement;
+pub use device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};
+pub use dtype::{DType, Element};
+pub use error::{Error, Result};
+pub use ops::conv2d::{Conv2dOptions, Padding};
+pub use ops::custom::{CustomKernel, CustomOp, apply as apply_custom};
+pub use ops::pool2d::Pool2dOptions;
+pub use shape::{INFER, MAX_RANK, Shape};
+pub use tensor::{IntoOperand, Spec, Tensor};
+
+/// Computes several tensors together: one plan, and on a GPU one submission.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::arange(0, 4, Device::Cpu)?.cast(DType::F32)?;
+/// let (sum, max) = (x.sum(&[], false)?, x.max(&[], false)?);
+/// wgrad::eval(&[&sum, &max])?;
+/// # Ok(()) }
+/// ```
+pub fn eval(tensors: &[&Tensor]) -> Result<()> {
+    eval::eval(tensors)
+}
+
+/// What most programs use.
+pub mod prelude {
+    pub use crate::{
+        Conv2dOptions, DType, Device, Error, Gradients, INFER, Padding, Pool2dOptions, Result, Shape, Tensor,
+        Variable, data, no_grad,
+    };
+}

@@ -17,6 +17,12 @@
 //! `epilogue4`) can have pointwise work fused into it: the compiler replaces the two lines and appends the bindings that
 //! the new bodies read, from binding 16 on.
 
+pub mod conv2d;
+pub mod gemm;
+pub mod index;
+pub mod pool2d;
+pub mod softmax;
+
 /// Where a dispatch reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operand {

@@ -1,0 +1,57 @@
+// dx[o, a, i] = sum of dy[o, j, i] over the j whose index is a, in a fixed order: the run of a among the sorted indices,
+// whole chunks of it by the sums of index_add_chunks.wgsl. An index beyond the axis is in no run that is read.
+
+// Four neighbours at a time; the host rewrites these lines to single words where four do not divide the row.
+alias F = vec4<f32>;
+
+// Sorted indices per partial sum; the host's ADD_CHUNK.
+const CHUNK = 256u;
+
+struct Sizes {
+    total: u32, // invocations
+    axis: u32,
+    inner: u32, // in units of F
+    count: u32, // indices
+    chunks: u32, // complete chunks
+}
+
+@group(0) @binding(0) var<uniform> sizes: Sizes;
+@group(0) @binding(1) var<storage, read> dy: array<F>;
+@group(0) @binding(2) var<storage, read> pairs: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> starts: array<u32>;
+@group(0) @binding(4) var<storage, read> sums: array<F>;
+@group(0) @binding(5) var<storage, read_write> dx: array<F>;
+
+fn epilogue(v: f32, i: u32) -> f32 { return v; }
+fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }
+fn finish(v: F, i: u32) -> F { return epilogue4(v, 4u * i); }
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + local;
+    if i >= sizes.total {
+        return;
+    }
+    let line = i / sizes.inner;
+    let column = i - line * sizes.inner;
+    let o = line / sizes.axis;
+    let a = line - o * sizes.axis;
+    // One loop, because lavapipe runs the body of even an empty loop once.
+    var sum = F(0.0);
+    var j = starts[a];
+    let end = starts[a + 1u];
+    while j < end {
+        if j % CHUNK == 0u && j + CHUNK <= end {
+            sum += sums[(o * sizes.chunks + j / CHUNK) * sizes.inner + column];
+            j += CHUNK;
+        } else {
+            sum += dy[(o * sizes.count + pairs[j].y) * sizes.inner + column];
+            j += 1u;
+        }
+    }
+    dx[i] = finish(sum, i);
+}

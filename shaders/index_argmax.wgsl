@@ -1,0 +1,55 @@
+// The first maximum (or minimum) along an axis, x being [outer, axis, inner]: one invocation per output and four columns.
+// A NaN is the extreme.
+
+// Four neighbours at a time; the host rewrites these lines to single words where four do not divide the row.
+alias F = vec4<f32>;
+alias U = vec4<u32>;
+alias B = vec4<bool>;
+alias I = vec4<i32>;
+
+struct Sizes {
+    total: u32, // invocations
+    axis: u32,
+    inner: u32, // in units of F
+    chunk: u32, // places of the axis per invocation
+    chunks: u32,
+    flip: u32, // 0x80000000 for the minimum: the sign bit
+}
+
+@group(0) @binding(0) var<uniform> sizes: Sizes;
+@group(0) @binding(1) var<storage, read> x: array<F>;
+@group(0) @binding(2) var<storage, read_write> out: array<I>;
+
+// By bits: comparisons of NaN with itself lie on some drivers (fast math, lavapipe).
+fn is_nan(v: F) -> B {
+    return (bitcast<U>(v) & U(0x7fffffffu)) > U(0x7f800000u);
+}
+
+// A NaN is the largest of all, and the first of equals stays.
+fn beats(v: F, best: F) -> B {
+    return !is_nan(best) & (is_nan(v) | (v > best));
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + local;
+    if i >= sizes.total {
+        return;
+    }
+    let o = i / sizes.inner;
+    let column = i - o * sizes.inner;
+    let base = o * sizes.axis * sizes.inner + column;
+    var best = bitcast<F>(bitcast<U>(x[base]) ^ U(sizes.flip));
+    var best_at = U(0u);
+    for (var a = 1u; a < sizes.axis; a++) {
+        let v = bitcast<F>(bitcast<U>(x[base + a * sizes.inner]) ^ U(sizes.flip));
+        let wins = beats(v, best);
+        best = select(best, v, wins);
+        best_at = select(best_at, U(a), wins);
+    }
+    out[i] = I(best_at);
+}

@@ -1,0 +1,82 @@
+// Where each max-pooling window has its first maximum in row-major order, as iy * w + ix: the first pass of the gradient
+// where windows overlap. A window that holds only padding gets 0xffffffff, which is no place.
+
+// Four neighbours at a time; the host rewrites these lines to single words where four do not divide the row.
+alias F = vec4<f32>;
+alias U = vec4<u32>;
+alias B = vec4<bool>;
+
+struct Sizes {
+    total: u32, // invocations
+    h: u32,
+    w: u32,
+    c: u32, // channels, in units of F
+    oh: u32,
+    ow: u32,
+    kh: u32,
+    kw: u32,
+    sh: u32, // stride
+    sw: u32,
+    pt: u32, // padding at the top and at the left
+    pl: u32,
+    h_end: u32, // height + padding at the bottom
+    w_end: u32, // width + padding at the right
+    include_pad: u32,
+}
+
+@group(0) @binding(0) var<uniform> sizes: Sizes;
+@group(0) @binding(1) var<storage, read> x: array<F>;
+@group(0) @binding(2) var<storage, read_write> at: array<U>;
+
+// By bits: comparisons of NaN with itself lie on some drivers (fast math, lavapipe).
+fn is_nan(v: F) -> B {
+    return (bitcast<U>(v) & U(0x7fffffffu)) > U(0x7f800000u);
+}
+
+// A NaN is the largest of all, and the first of equals stays.
+fn beats(v: F, best: F) -> B {
+    return !is_nan(best) & (is_nan(v) | (v > best));
+}
+
+// The part of a window that lies in the image: first and end along one dimension.
+fn clip(o: u32, stride: u32, pad: u32, kernel: u32, size: u32) -> vec2<u32> {
+    let first = i32(o * stride) - i32(pad);
+    return vec2<u32>(u32(max(first, 0)), u32(clamp(first + i32(kernel), 0, i32(size))));
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + local;
+    if i >= sizes.total {
+        return;
+    }
+    let place = i / sizes.c;
+    let ch = i - place * sizes.c;
+    let row = place / sizes.ow;
+    let ox = place - row * sizes.ow;
+    let n = row / sizes.oh;
+    let oy = row - n * sizes.oh;
+    let ys = clip(oy, sizes.sh, sizes.pt, sizes.kh, sizes.h);
+    let xs = clip(ox, sizes.sw, sizes.pl, sizes.kw, sizes.w);
+    let image = n * sizes.h * sizes.w;
+    // Through a variable: a constant infinity is rejected.
+    var negative_infinity = 0xff800000u;
+    var best = F(bitcast<f32>(negative_infinity));
+    // The first place is the answer where nothing beats -inf.
+    let inside = ys.x < ys.y && xs.x < xs.y;
+    var best_at = U(select(0xffffffffu, ys.x * sizes.w + xs.x, inside));
+    for (var iy = ys.x; iy < ys.y; iy++) {
+        for (var ix = xs.x; ix < xs.y; ix++) {
+            let p = iy * sizes.w + ix;
+            let v = x[(image + p) * sizes.c + ch];
+            let wins = beats(v, best);
+            best = select(best, v, wins);
+            best_at = select(best_at, U(p), wins);
+        }
+    }
+    at[i] = best_at;
+}

@@ -1,0 +1,97 @@
+// Softmax, or its logarithm, along the rows of a matrix. A row that holds a NaN or +inf, or only -inf, becomes NaN.
+
+override LOG: bool = false;
+
+// Four neighbours at a time; the host rewrites these lines to single words where four do not divide the row.
+alias F = vec4<f32>;
+alias U = vec4<u32>;
+fn largest(v: F) -> f32 { return max(max(v.x, v.y), max(v.z, v.w)); }
+fn total(v: F) -> f32 { return v.x + v.y + (v.z + v.w); }
+
+struct Sizes {
+    rows: u32,
+    cols: u32, // in units of F
+}
+
+@group(0) @binding(0) var<uniform> sizes: Sizes;
+@group(0) @binding(1) var<storage, read> logits: array<F>;
+@group(0) @binding(2) var<storage, read_write> out: array<F>;
+
+fn epilogue(v: f32, i: u32) -> f32 { return v; }
+fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }
+fn finish(v: F, i: u32) -> F { return epilogue4(v, 4u * i); }
+
+// Who works on a row: here one invocation. For long rows the host puts softmax_team_subgroup.wgsl or
+// softmax_team_workgroup.wgsl in place of this block.
+// team:
+const GROUP = 64u; // invocations per workgroup
+const TEAM = 1u; // of which so many share a row
+fn team_max(v: f32, lane: u32) -> f32 { return v; }
+fn team_sum(v: f32, lane: u32) -> f32 { return v; }
+// end of team
+
+// The row's maximum; infinite where the row has no softmax: +inf for a NaN or +inf in it, -inf where it holds nothing else.
+fn row_max(base: u32, lane: u32) -> f32 {
+    var negative_infinity = 0xff800000u; // through a variable: a constant infinity is rejected
+    var top = F(bitcast<f32>(negative_infinity));
+    var magnitude = U(0u);
+    for (var j = lane; j < sizes.cols; j += TEAM) {
+        let v = logits[base + j];
+        top = max(top, v);
+        magnitude = max(magnitude, bitcast<U>(v) & U(0x7fffffffu));
+    }
+    var infinity = 0x7f800000u;
+    let found = any(magnitude > U(0x7f800000u));
+    return team_max(select(largest(top), bitcast<f32>(infinity), found), lane);
+}
+
+fn is_infinite(v: f32) -> bool {
+    return (bitcast<u32>(v) & 0x7fffffffu) == 0x7f800000u;
+}
+
+fn quiet_nan() -> f32 {
+    var bits = 0x7fc00000u;
+    return bitcast<f32>(bits);
+}
+
+// sum of exp(logit - peak)
+fn row_sum(base: u32, lane: u32, peak: f32) -> f32 {
+    var sum = F(0.0);
+    for (var j = lane; j < sizes.cols; j += TEAM) {
+        sum += exp(logits[base + j] - F(peak));
+    }
+    return team_sum(total(sum), lane);
+}
+
+@compute @workgroup_size(GROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let wanted = (group.y * groups.x + group.x) * (GROUP / TEAM) + local / TEAM;
+    let lane = local % TEAM;
+    // Those beyond the end repeat the last row and store nothing: all must reach the barriers of a reduction.
+    let row = min(wanted, sizes.rows - 1u);
+    let base = row * sizes.cols;
+
+    let peak = row_max(base, lane);
+    let sum = row_sum(base, lane, peak);
+    if wanted >= sizes.rows {
+        return;
+    }
+    let broken = is_infinite(peak);
+    let log_sum = log(sum);
+    let scale = 1.0 / sum;
+    for (var j = lane; j < sizes.cols; j += TEAM) {
+        let shifted = logits[base + j] - F(peak);
+        var v = shifted - F(log_sum);
+        if !LOG {
+            v = exp(shifted) * scale;
+        }
+        if broken {
+            v = F(quiet_nan());
+        }
+        out[base + j] = finish(v, base + j);
+    }
+}

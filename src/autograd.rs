@@ -1,0 +1,343 @@
+//! Reverse-mode differentiation: a walk over the same nodes that values are computed from.
+//!
+//! [`Tensor::backward`] asks each operation, users before inputs, for its vector-Jacobian product, which is written with
+//! tensor operations: gradients are lazy, fused and differentiable like everything else, and only those that are needed
+//! are built.
+
+use crate::error::{Error, Result};
+use crate::eval::IdMap;
+use crate::ops::Vjp;
+use crate::tensor::{Tensor, next_id};
+use std::cell::Cell;
+use std::sync::{Arc, Mutex, PoisonError};
+
+thread_local! {
+    static PAUSED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether operations of this thread are recorded for gradients.
+pub(crate) fn recording() -> bool {
+    PAUSED.with(|p| p.get() == 0)
+}
+
+/// Runs `f` without recording: what it computes is constant to [`Tensor::backward`].
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let w = Variable::new(Tensor::ones([2], Device::Cpu)?);
+/// let frozen = wgrad::no_grad(|| w.value() * 3.0)?;
+/// assert!(!frozen.is_tracked());
+/// # Ok(()) }
+/// ```
+pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
+    struct Resume;
+    impl Drop for Resume {
+        fn drop(&mut self) {
+            PAUSED.with(|p| p.set(p.get() - 1));
+        }
+    }
+    PAUSED.with(|p| p.set(p.get() + 1));
+    let _resume = Resume;
+    f()
+}
+
+/// A named slot for a tensor that training changes. Clones share the slot.
+///
+/// A tensor computed from the variable keeps the value that it read, whatever is set later.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let w = Variable::new(Tensor::from_slice(&[1.0f32, 2.0], [2], Device::Cpu)?);
+/// let loss = w.value().square()?.sum(&[], false)?;
+/// let grads = loss.backward()?;
+/// assert_eq!(grads.get(&w)?.to_vec::<f32>()?, [2.0, 4.0]);
+/// w.set(w.value() - (grads.get(&w)? * 0.5)?)?;
+/// assert_eq!(w.value().to_vec::<f32>()?, [0.0, 0.0]);
+/// assert_eq!(loss.item::<f32>()?, 5.0); // computed from the values it read
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Variable {
+    id: u64,
+    slot: Arc<Mutex<Tensor>>,
+}
+
+impl Variable {
+    /// A variable that holds `initial`.
+    pub fn new(initial: Tensor) -> Variable {
+        let id = next_id();
+        Variable { id, slot: Arc::new(Mutex::new(initial.rooted_or_same(id))) }
+    }
+
+    /// What tells this variable from others; clones share it.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The current tensor; gradients flow to this variable from all that is computed from it.
+    pub fn value(&self) -> Tensor {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another tensor (or the result of an operation) into the slot; shape, type and device must stay.
+    pub fn set(&self, value: impl IntoResult) -> Result<()> {
+        let value = value.into_result()?;
+        let old = self.value();
+        if value.0.spec != old.0.spec || value.device() != old.device() {
+            let message = format!(
+                "the variable holds {} {} on {}, the new value is {} {} on {}; make a new Variable instead",
+                old.dtype(),
+                old.shape(),
+                old.device(),
+                value.dtype(),
+                value.shape(),
+                value.device()
+            );
+            return Err(Error::shape("Variable::set", message));
+        }
+        let rooted = Tensor::rooted(&value.detach()?, self.id)?;
+        let old = std::mem::replace(&mut *self.slot.lock().unwrap_or_else(PoisonError::into_inner), rooted);
+        drop(old);
+        Ok(())
+    }
+
+    /// Adds to the value in the slot.
+    pub fn add_assign(&self, delta: &Tensor) -> Result<()> {
+        self.set(no_grad(|| self.value() + delta))
+    }
+
+    /// Dimensions of the value.
+    pub fn shape(&self) -> crate::Shape {
+        self.value().shape()
+    }
+}
+
+impl std::fmt::Debug for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let v = self.value();
+        write!(f, "Variable({} {} on {})", v.dtype(), v.shape(), v.device())
+    }
+}
+
+/// A tensor, or the result of computing one: what [`Variable::set`] takes.
+pub trait IntoResult {
+    /// The tensor or the error.
+    fn into_result(self) -> Result<Tensor>;
+}
+
+impl IntoResult for Tensor {
+    fn into_result(self) -> Result<Tensor> {
+        Ok(self)
+    }
+}
+
+impl IntoResult for &Tensor {
+    fn into_result(self) -> Result<Tensor> {
+        Ok(self.clone())
+    }
+}
+
+impl IntoResult for Result<Tensor> {
+    fn into_result(self) -> Result<Tensor> {
+        self
+    }
+}
+
+/// What a gradient can be asked for: a [`Variable`], or a tensor made by [`Tensor::watch`].
+pub trait Watched {
+    /// The identity that gradients are filed under; `None` where nothing is watched.
+    fn gradient_id(&self) -> Option<u64>;
+    /// The value, whose shape the gradient has.
+    fn watched_value(&self) -> Tensor;
+}
+
+impl Watched for Variable {
+    fn gradient_id(&self) -> Option<u64> {
+        Some(self.id)
+    }
+    fn watched_value(&self) -> Tensor {
+        self.value()
+    }
+}
+
+impl Watched for Tensor {
+    fn gradient_id(&self) -> Option<u64> {
+        self.0.root
+    }
+    fn watched_value(&self) -> Tensor {
+        self.clone()
+    }
+}
+
+/// The gradients of one backward pass, by variable or watched tensor.
+pub struct Gradients {
+    map: IdMap<Tensor>,
+    /// The loss they come from: computed along with them, so that reading it later costs nothing.
+    loss: Tensor,
+}
+
+impl Gradients {
+    /// The gradient with respect to `of`. An error where the loss does not depend on it.
+    pub fn get(&self, of: &impl Watched) -> Result<Tensor> {
+        let Some(id) = of.gradient_id() else {
+            let message = "the tensor is not watched; make it with tensor.watch()? before computing the loss from it";
+            return Err(Error::argument("Gradients::get", message));
+        };
+        self.map.get(&id).cloned().ok_or_else(|| {
+            let message = "the loss does not depend on this variable (or was computed within no_grad, or detached)";
+            Error::argument("Gradients::get", message)
+        })
+    }
+
+    /// The gradient with respect to `of`, zeros where the loss does not depend on it.
+    pub fn get_or_zeros(&self, of: &impl Watched) -> Result<Tensor> {
+        match of.gradient_id().and_then(|id| self.map.get(&id)) {
+            Some(g) => Ok(g.clone()),
+            None => of.watched_value().detach()?.zeros_like(),
+        }
+    }
+
+    /// Whether the loss depends on `of`.
+    pub fn contains(&self, of: &impl Watched) -> bool {
+        of.gradient_id().is_some_and(|id| self.map.contains_key(&id))
+    }
+
+    /// The loss that the gradients are of.
+    pub fn loss(&self) -> &Tensor {
+        &self.loss
+    }
+
+    /// Replaces a gradient, as clipping does.
+    pub fn insert(&mut self, of: &impl Watched, gradient: Tensor) -> Result<()> {
+        let Some(id) = of.gradient_id() else {
+            return Err(Error::argument("Gradients::insert", "the tensor is not watched"));
+        };
+        if gradient.shape() != of.watched_value().shape() {
+            let message = format!(
+                "the gradient is {}, the variable {}; they must have one shape",
+                gradient.shape(),
+                of.watched_value().shape()
+            );
+            return Err(Error::shape("Gradients::insert", message));
+        }
+        self.map.insert(id, gradient);
+        Ok(())
+    }
+
+    /// Number of variables and watched tensors that the loss depends on.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether the loss depends on nothing that is watched.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+}
+
+impl Tensor {
+    fn rooted_or_same(self, id: u64) -> Tensor {
+        match Tensor::rooted(&self, id) {
+            Ok(t) => t,
+            // Only computing a pending chain can fail, and an alias of it fails again when it is read.
+            Err(_) => self,
+        }
+    }
+
+    /// This tensor as one that gradients can be asked for (TensorFlow's `GradientTape.watch`).
+    pub fn watch(&self) -> Result<Tensor> {
+        Tensor::rooted(&self.detach()?, next_id())
+    }
+
+    /// The same values, constant to gradients.
+    pub fn detach(&self) -> Result<Tensor> {
+        if !self.is_tracked() {
+            return Ok(self.clone());
+        }
+        no_grad(|| {
+            let alias = crate::ops::view::Alias;
+            Tensor::from_op(alias, vec![self.clone()], self.shape(), self.dtype(), self.device())
+        })
+    }
+
+    /// Gradients of this scalar with respect to every variable and watched tensor that it was computed from.
+    pub fn backward(&self) -> Result<Gradients> {
+        if self.numel() != 1 {
+            let message = format!(
+                "the loss has shape {}; reduce it to one element (mean, sum) or give an upstream gradient to backward_with",
+                self.shape()
+            );
+            return Err(Error::shape("backward", message));
+        }
+        self.backward_with(&no_grad(|| self.ones_like())?)
+    }
+
+    /// Gradients of `sum(self * upstream)`: the vector-Jacobian product with `upstream`.
+    pub fn backward_with(&self, upstream: &Tensor) -> Result<Gradients> {
+        if !self.is_tracked() {
+            let message = "the tensor does not depend on any variable or watched tensor";
+            return Err(Error::argument("backward", message));
+        }
+        if upstream.0.spec != self.0.spec {
+            let message = format!("the upstream gradient is {}, the tensor {}", upstream.shape(), self.shape());
+            return Err(Error::shape("backward", message));
+        }
+        let order = tracked_order(self);
+        let mut pending: IdMap<Tensor> = IdMap::default();
+        let mut found: IdMap<Tensor> = IdMap::default();
+        pending.insert(self.0.id, upstream.clone());
+        for tensor in order.iter().rev() {
+            let Some(grad) = pending.remove(&tensor.0.id) else { continue };
+            if let Some(root) = tensor.0.root {
+                accumulate(&mut found, root, grad)?;
+                continue;
+            }
+            let inputs = tensor.0.inputs();
+            let needs: Vec<bool> = inputs.iter().map(|t| t.0.tracked).collect();
+            let cx = Vjp { inputs: &inputs, output: tensor, grad: &grad, needs: &needs };
+            let grads = tensor.0.op.vjp(&cx)?;
+            for ((input, needed), grad) in inputs.iter().zip(needs).zip(grads) {
+                if let (true, Some(grad)) = (needed, grad) {
+                    debug_assert_eq!(grad.shape(), input.shape(), "gradient of {}", tensor.0.op.name());
+                    accumulate(&mut pending, input.0.id, grad)?;
+                }
+            }
+        }
+        Ok(Gradients { map: found, loss: self.clone() })
+    }
+}
+
+fn accumulate(map: &mut IdMap<Tensor>, id: u64, grad: Tensor) -> Result<()> {
+    let sum = match map.remove(&id) {
+        Some(old) => (old + grad)?,
+        None => grad,
+    };
+    map.insert(id, sum);
+    Ok(())
+}
+
+/// The tracked nodes that `tensor` was computed from, inputs before users, without recursion.
+fn tracked_order(tensor: &Tensor) -> Vec<Tensor> {
+    let mut seen: IdMap<()> = IdMap::default();
+    let mut order = Vec::new();
+    let mut stack = vec![(tensor.clone(), false)];
+    while let Some((tensor, expanded)) = stack.pop() {
+        if expanded {
+            order.push(tensor);
+            continue;
+        }
+        if seen.insert(tensor.0.id, ()).is_some() {
+            continue;
+        }
+        stack.push((tensor.clone(), true));
+        if tensor.0.root.is_none() {
+            tensor.0.with_inputs(|inputs| {
+                let tracked = inputs.iter().filter(|t| t.0.tracked && !seen.contains_key(&t.0.id));
+                stack.extend(tracked.map(|t| (t.clone(), false)));
+            });
+        }
+    }
+    order
+}

@@ -1,0 +1,310 @@
+//! The numbers that kernels compute with.
+
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
+
+use gemm_common::Parallelism;
+
+/// An element of a tensor that can be reduced and gathered: f32, f64, i32, u32, u8. Integers wrap.
+pub trait Element: Copy + Send + Sync + PartialOrd + Debug + 'static {
+    const ZERO: Self;
+    const ONE: Self;
+
+    fn plus(self, other: Self) -> Self;
+    fn times(self, other: Self) -> Self;
+
+    fn is_nan(self) -> bool;
+
+    /// Whether `self` replaces `best` in a search for the maximum: it is larger, or it is the first NaN.
+    #[inline(always)]
+    fn beats_max(self, best: Self) -> bool {
+        (self > best) | (self.is_nan() & !best.is_nan())
+    }
+
+    /// Whether `self` replaces `best` in a search for the minimum: it is smaller, or it is the first NaN.
+    #[inline(always)]
+    fn beats_min(self, best: Self) -> bool {
+        (self < best) | (self.is_nan() & !best.is_nan())
+    }
+
+    /// The larger one; NaN if either is NaN.
+    #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        if other.beats_max(self) { other } else { self }
+    }
+
+    /// The smaller one; NaN if either is NaN.
+    #[inline(always)]
+    fn smaller(self, other: Self) -> Self {
+        if other.beats_min(self) { other } else { self }
+    }
+}
+
+macro_rules! integer_element {
+    ($($t:ty),*) => {$(
+        impl Element for $t {
+            const ZERO: Self = 0;
+            const ONE: Self = 1;
+
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+
+            #[inline(always)]
+            fn times(self, other: Self) -> Self {
+                self.wrapping_mul(other)
+            }
+
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                false
+            }
+        }
+    )*};
+}
+
+integer_element!(i32, u32, u8);
+
+/// An element that tells a place along an axis: u32, i32, u8.
+pub trait Index: Copy + Send + Sync + 'static {
+    fn value(self) -> i64;
+
+    /// `place` as an index. It must fit: an axis longer than the type can count has no such index.
+    fn from_place(place: usize) -> Self;
+
+    /// The place it names along an axis of `size`, if there is one.
+    #[inline(always)]
+    fn place(self, size: usize) -> Option<usize> {
+        usize::try_from(self.value()).ok().filter(|&place| place < size)
+    }
+}
+
+macro_rules! index {
+    ($($t:ty),*) => {$(
+        impl Index for $t {
+            #[inline(always)]
+            fn value(self) -> i64 {
+                i64::from(self)
+            }
+
+            #[inline(always)]
+            fn from_place(place: usize) -> Self {
+                place as $t
+            }
+        }
+    )*};
+}
+
+index!(i32, u32, u8);
+
+/// A floating-point element: f32 or f64.
+pub trait Float:
+    Element
+    + Default
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
+{
+    const NEG_INFINITY: Self;
+
+    fn exp(self) -> Self;
+    fn ln(self) -> Self;
+    fn from_f64(value: f64) -> Self;
+    fn to_f64(self) -> f64;
+
+    /// `C = A B`, or `C += A B` if `accumulate`, where `C` is row-major with rows `c_stride` apart.
+    ///
+    /// # Safety
+    /// The pointers must be valid for every element that the sizes and strides reach, and `c` must not overlap the others.
+    #[allow(clippy::too_many_arguments, reason = "the argument list of BLAS")]
+    unsafe fn gemm(
+        size: [usize; 3],
+        a: *const Self,
+        a_strides: [usize; 2],
+        b: *const Self,
+        b_strides: [usize; 2],
+        c: *mut Self,
+        c_stride: usize,
+        accumulate: bool,
+        parallel: bool,
+    );
+
+    /// Lends `f` a buffer of `len` elements with unspecified contents. Buffers are kept per thread for the next call.
+    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
+}
+
+/// A thread keeps buffers up to this size for later; larger ones go back to the allocator.
+const KEPT_SCRATCH_BYTES: usize = 32 << 20;
+
+macro_rules! float {
+    ($t:ident, $gemm:path) => {
+        impl Element for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                self + other
+            }
+
+            #[inline(always)]
+            fn times(self, other: Self) -> Self {
+                self * other
+            }
+
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                $t::is_nan(self)
+            }
+        }
+
+        impl Float for $t {
+            const NEG_INFINITY: Self = $t::NEG_INFINITY;
+
+            #[inline(always)]
+            fn exp(self) -> Self {
+                $t::exp(self)
+            }
+
+            #[inline(always)]
+            fn ln(self) -> Self {
+                $t::ln(self)
+            }
+
+            #[inline(always)]
+            fn from_f64(value: f64) -> Self {
+                value as $t
+            }
+
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+
+            unsafe fn gemm(
+                [m, n, k]: [usize; 3],
+                a: *const Self,
+                a_strides: [usize; 2],
+                b: *const Self,
+                b_strides: [usize; 2],
+                c: *mut Self,
+                c_stride: usize,
+                accumulate: bool,
+                parallel: bool,
+            ) {
+                let parallelism = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
+                let [a_m, a_k] = a_strides.map(|s| s as isize);
+                let [b_k, b_n] = b_strides.map(|s| s as isize);
+                // The crate's kernels write columns: hand it the transposed product, C' = B' A'.
+                // SAFETY: the caller vouches for the pointers; the function is the one for this processor.
+                unsafe {
+                    $gemm()(
+                        n,
+                        m,
+                        k,
+                        c,
+                        c_stride as isize,
+                        1,
+                        accumulate,
+                        b,
+                        b_k,
+                        b_n,
+                        a,
+                        a_m,
+                        a_k,
+                        1.0,
+                        1.0,
+                        false,
+                        false,
+                        false,
+                        parallelism,
+                    );
+                }
+            }
+
+            fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
+                // A stack, not one buffer: while a kernel waits for rayon, its thread may run a task that asks for its own.
+                thread_local! {
+                    static KEPT: RefCell<Vec<Vec<$t>>> = const { RefCell::new(Vec::new()) };
+                }
+                let mut buffer = KEPT.with(|kept| kept.borrow_mut().pop()).unwrap_or_default();
+                if buffer.len() < len {
+                    buffer.resize(len, 0.0);
+                }
+                let result = f(&mut buffer[..len]);
+                if buffer.capacity() * size_of::<$t>() <= KEPT_SCRATCH_BYTES {
+                    KEPT.with(|kept| kept.borrow_mut().push(buffer));
+                }
+                result
+            }
+        }
+    };
+}
+
+float!(f32, gemm_f32::gemm::f32::get_gemm_fn);
+float!(f64, gemm_f64::gemm::f64::get_gemm_fn);
+
+#[cfg(test)]
+pub(super) mod testing {
+    /// Deterministic numbers in -1..1 for tests.
+    pub fn numbers(len: usize, seed: u64) -> Vec<f64> {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        (0..len)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+            })
+            .collect()
+    }
+
+    pub fn to_f32(x: &[f64]) -> Vec<f32> {
+        x.iter().map(|&v| v as f32).collect()
+    }
+
+    pub fn assert_close<T: super::Float>(got: &[T], want: &[f64], tolerance: f64, what: &str) {
+        assert_eq!(got.len(), want.len(), "{what}: length");
+        for (i, (g, w)) in got.iter().zip(want).enumerate() {
+            let g = g.to_f64();
+            assert!((g - w).abs() <= tolerance * (1.0 + w.abs()), "{what}: element {i} is {g}, expected {w}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nan_wins_and_the_first_stays() {
+        assert!(f32::NAN.beats_max(f32::INFINITY) && f32::NAN.beats_min(f32::NEG_INFINITY));
+        assert!(!f32::NAN.beats_max(f32::NAN) && !1.0f32.beats_max(f32::NAN));
+        assert!(1.0f64.larger(f64::NAN).is_nan() && f64::NAN.smaller(1.0).is_nan());
+        assert_eq!((3u8.larger(4), (-3i32).smaller(4), 200u8.plus(100)), (4, -3, 44));
+    }
+
+    #[test]
+    fn index_places() {
+        assert_eq!(
+            (2i32.place(3), 3i32.place(3), (-1i32).place(3), u32::MAX.place(3)),
+            (Some(2), None, None, None)
+        );
+    }
+
+    #[test]
+    fn nested_scratch_is_distinct() {
+        f32::with_scratch(8, |outer| {
+            outer.fill(1.0);
+            f32::with_scratch(8, |inner| inner.fill(2.0));
+            assert!(outer.iter().all(|&v| v == 1.0));
+        });
+    }
+}

@@ -1,0 +1,287 @@
+//! Matrix products, by the `gemm` crate's kernels.
+
+use super::float::Float;
+use super::{PARALLEL_FLOPS, for_each_chunk};
+use crate::geometry::MatmulGeometry;
+
+/// A product with at most this many output elements may be cut along k, so that threads share one long sum.
+const SPLIT_K_OUTPUT: usize = 64 * 1024;
+/// The shortest piece of k worth a task of its own.
+const SPLIT_K_PIECE: usize = 1024;
+/// The most pieces that k is cut into.
+const SPLIT_K_MAX: usize = 16;
+
+/// One side of a product: a slice and the element strides of its rows and columns.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a, T> {
+    pub data: &'a [T],
+    pub strides: [usize; 2],
+}
+
+impl<T> Matrix<'_, T> {
+    /// Whether all elements of a `rows` by `cols` matrix lie within the slice.
+    fn holds(&self, rows: usize, cols: usize) -> bool {
+        rows == 0
+            || cols == 0
+            || (rows - 1) * self.strides[0] + (cols - 1) * self.strides[1] < self.data.len()
+    }
+}
+
+/// `C[m, n] = sum over k of A[m, k] B[k, n]`, or `C += ...` if `accumulate`; rows of `C` are `c_stride` elements apart.
+///
+/// # Panics
+/// If a slice is too short for the sizes: a kernel's mistake, never a caller's data.
+pub fn gemm<T: Float>(
+    [m, n, k]: [usize; 3],
+    a: Matrix<T>,
+    b: Matrix<T>,
+    c: &mut [T],
+    c_stride: usize,
+    accumulate: bool,
+    parallel: bool,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(a.holds(m, k) && b.holds(k, n), "gemm {m}x{n}x{k}: an operand is too short");
+    assert!(c_stride >= n && (m - 1) * c_stride + n <= c.len(), "gemm {m}x{n}x{k}: the output is too short");
+    let parallel = parallel && flops([m, n, k]) >= PARALLEL_FLOPS;
+    // SAFETY: just checked; `c` is borrowed exclusively, its rows don't overlap.
+    unsafe {
+        T::gemm(
+            [m, n, k],
+            a.data.as_ptr(),
+            a.strides,
+            b.data.as_ptr(),
+            b.strides,
+            c.as_mut_ptr(),
+            c_stride,
+            accumulate,
+            parallel,
+        );
+    }
+}
+
+/// Floating-point operations of an `m` by `n` by `k` product.
+pub(super) fn flops([m, n, k]: [usize; 3]) -> usize {
+    2usize.saturating_mul(m).saturating_mul(n).saturating_mul(k)
+}
+
+/// `C[b, m, n] = sum over k of A[b, m, k] B[b, k, n]`; `c` is contiguous and overwritten.
+pub fn matmul<T: Float>(g: &MatmulGeometry, a: &[T], b: &[T], c: &mut [T]) {
+    let g = fold_batch(g);
+    let size = [g.m, g.n, g.k];
+    let matrix_len = g.m * g.n;
+    let matrices: usize = g.batch.iter().product();
+    if matrix_len == 0 || matrices == 0 {
+        return;
+    }
+    if g.k == 0 {
+        c.fill(T::ZERO);
+        return;
+    }
+    let product = |index: usize, c: &mut [T], parallel: bool| {
+        let place = [index / (g.batch[1] * g.batch[2]), index / g.batch[2] % g.batch[1], index % g.batch[2]];
+        let offset = |strides: [usize; 3]| (0..3).map(|d| place[d] * strides[d]).sum::<usize>();
+        let a = Matrix { data: &a[offset(g.a_batch)..], strides: g.a_strides };
+        let b = Matrix { data: &b[offset(g.b_batch)..], strides: g.b_strides };
+        if parallel && k_pieces(size) > 1 {
+            gemm_split_k(size, a, b, c);
+        } else {
+            gemm(size, a, b, c, g.n, false, parallel);
+        }
+    };
+    let work = flops(size);
+    if matrices == 1 || work >= 8 * PARALLEL_FLOPS {
+        for (i, c) in c.chunks_mut(matrix_len).enumerate() {
+            product(i, c, true);
+        }
+    } else {
+        let per_task = (PARALLEL_FLOPS / 4 / work.max(1)).max(1);
+        let parallel = work.saturating_mul(matrices) >= PARALLEL_FLOPS;
+        for_each_chunk(c, per_task.saturating_mul(matrix_len), parallel, |task, c| {
+            for (i, c) in c.chunks_mut(matrix_len).enumerate() {
+                product(task * per_task + i, c, false);
+            }
+        });
+    }
+}
+
+/// Makes batch dimensions part of m where `B` is shared and the rows of `A` go on from one matrix to the next: one large
+/// product instead of many small ones.
+fn fold_batch(g: &MatmulGeometry) -> MatmulGeometry {
+    let mut g = g.clone();
+    for d in (0..3).rev() {
+        if g.batch[d] == 1 {
+            continue;
+        }
+        if g.b_batch[d] != 0 || g.a_batch[d] != g.m * g.a_strides[0] {
+            break;
+        }
+        g.m *= g.batch[d];
+        g.batch[d] = 1;
+    }
+    g
+}
+
+/// Into how many pieces k is cut: a matter of sizes alone, so that sums don't depend on the number of threads.
+fn k_pieces([m, n, k]: [usize; 3]) -> usize {
+    if m * n > SPLIT_K_OUTPUT || k < m.max(n).saturating_mul(8) || flops([m, n, k]) < 4 * PARALLEL_FLOPS {
+        return 1;
+    }
+    (k / SPLIT_K_PIECE).clamp(1, SPLIT_K_MAX)
+}
+
+/// A product whose k is cut into pieces of fixed size, summed in order.
+fn gemm_split_k<T: Float>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>, c: &mut [T]) {
+    let piece = k.div_ceil(k_pieces([m, n, k]));
+    let pieces = k.div_ceil(piece);
+    T::with_scratch(pieces * m * n, |partial| {
+        for_each_chunk(partial, m * n, true, |i, partial| {
+            let first = i * piece;
+            let a = Matrix { data: &a.data[first * a.strides[1]..], ..a };
+            let b = Matrix { data: &b.data[first * b.strides[0]..], ..b };
+            gemm([m, n, piece.min(k - first)], a, b, partial, n, false, false);
+        });
+        sum_partials(partial, c);
+    });
+}
+
+/// `sum[i] = partials[0][i] + partials[1][i] + ...`, always in this order.
+pub(super) fn sum_partials<T: Float>(partials: &[T], sum: &mut [T]) {
+    let len = sum.len();
+    for_each_chunk(sum, 4096, partials.len() >= 1 << 18, |i, sum| {
+        let first = i * 4096;
+        sum.copy_from_slice(&partials[first..first + sum.len()]);
+        for partial in partials.chunks_exact(len).skip(1) {
+            for (s, p) in sum.iter_mut().zip(&partial[first..]) {
+                *s += *p;
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::float::testing::{assert_close, numbers, to_f32};
+    use super::*;
+
+    fn naive(g: &MatmulGeometry, a: &[f64], b: &[f64]) -> Vec<f64> {
+        let mut c = Vec::new();
+        for (i, j, l) in (0..g.batch[0])
+            .flat_map(|i| (0..g.batch[1]).flat_map(move |j| (0..g.batch[2]).map(move |l| (i, j, l))))
+        {
+            let a0 = i * g.a_batch[0] + j * g.a_batch[1] + l * g.a_batch[2];
+            let b0 = i * g.b_batch[0] + j * g.b_batch[1] + l * g.b_batch[2];
+            for m in 0..g.m {
+                for n in 0..g.n {
+                    c.push(
+                        (0..g.k)
+                            .map(|k| {
+                                a[a0 + m * g.a_strides[0] + k * g.a_strides[1]]
+                                    * b[b0 + k * g.b_strides[0] + n * g.b_strides[1]]
+                            })
+                            .sum(),
+                    );
+                }
+            }
+        }
+        c
+    }
+
+    fn check(g: &MatmulGeometry, a_len: usize, b_len: usize) {
+        let (a, b) = (numbers(a_len, 1), numbers(b_len, 2));
+        let want = naive(g, &a, &b);
+        let mut c = vec![f64::NAN; want.len()];
+        matmul(g, &a, &b, &mut c);
+        assert_close(&c, &want, 1e-11, &format!("f64 {g:?}"));
+        let (a, b) = (to_f32(&a), to_f32(&b));
+        let run = |threads: usize| {
+            let mut c = vec![f32::NAN; want.len()];
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| matmul(g, &a, &b, &mut c));
+            c
+        };
+        let c = run(1);
+        assert_close(&c, &want, 1e-5 + 3e-7 * g.k as f64, &format!("f32 {g:?}"));
+        assert!(c == run(3), "depends on the number of threads: {g:?}");
+    }
+
+    fn plain(m: usize, n: usize, k: usize, ta: bool, tb: bool) -> MatmulGeometry {
+        MatmulGeometry {
+            batch: [1; 3],
+            a_batch: [0; 3],
+            b_batch: [0; 3],
+            m,
+            n,
+            k,
+            a_strides: if ta { [1, m] } else { [k, 1] },
+            b_strides: if tb { [1, k] } else { [n, 1] },
+        }
+    }
+
+    #[test]
+    fn shapes_and_transposes() {
+        let sizes = [
+            (1, 1, 1),
+            (1, 7, 3),
+            (5, 1, 9),
+            (3, 4, 1),
+            (3, 4, 2),
+            (16, 16, 40),
+            (17, 33, 65),
+            (128, 10, 64),
+            (200, 130, 129),
+            (9, 32, 9000),
+            (1, 300, 70),
+            (300, 1, 70),
+            (1, 3000, 401),
+            (3000, 1, 401),
+            (1, 1, 5000),
+            (31, 2, 4097),
+            (3, 5, 0),
+            (0, 5, 3),
+            (5, 0, 3),
+        ];
+        for (m, n, k) in sizes {
+            for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+                check(&plain(m, n, k, ta, tb), m * k, n * k);
+            }
+        }
+    }
+
+    #[test]
+    fn split_k() {
+        assert!(k_pieces([9, 32, 40_000]) > 1);
+        for (ta, tb) in [(true, false), (false, true)] {
+            check(&plain(9, 32, 40_003, ta, tb), 9 * 40_003, 32 * 40_003);
+        }
+    }
+
+    #[test]
+    fn batches() {
+        let g = MatmulGeometry {
+            batch: [2, 3, 4],
+            a_batch: [12 * 35, 4 * 35, 35],
+            b_batch: [0, 42, 0],
+            ..plain(5, 6, 7, false, false)
+        };
+        check(&g, 24 * 35, 3 * 42);
+        // B shared by all: folded into one product.
+        let g = MatmulGeometry { b_batch: [0; 3], ..g };
+        assert_eq!((fold_batch(&g).m, fold_batch(&g).batch), (120, [1; 3]));
+        check(&g, 24 * 35, 42);
+        // A transposed: its rows don't go on.
+        check(&MatmulGeometry { a_strides: [1, 5], ..g.clone() }, 24 * 35, 42);
+        // A broadcast.
+        check(&MatmulGeometry { a_batch: [0; 3], b_batch: [12 * 42, 4 * 42, 42], ..g.clone() }, 35, 24 * 42);
+        check(&MatmulGeometry { batch: [2, 0, 4], ..g }, 0, 0);
+        let large = MatmulGeometry {
+            batch: [1, 2, 5],
+            a_batch: [0, 5 * 6400, 6400],
+            b_batch: [0, 0, 6400],
+            ..plain(80, 80, 80, false, true)
+        };
+        check(&large, 10 * 6400, 5 * 6400);
+    }
+}

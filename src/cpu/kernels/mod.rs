@@ -1,0 +1,67 @@
+//! The CPU kernels: plain functions over slices, in f32 and f64 (reductions and gathers in integers too).
+//!
+//! Every output slice is overwritten completely; what it held before is never read. Results don't depend on the number of
+//! threads or on who runs what: work is cut into pieces by the sizes of the problem alone, each element of an output has one
+//! writer, and partial sums are combined in a fixed order.
+
+pub mod conv2d;
+mod depthwise;
+pub mod float;
+pub mod gemm;
+pub mod index;
+pub mod pool2d;
+pub mod reduce;
+pub mod softmax;
+
+use rayon::prelude::*;
+
+/// Rough work, in elementary operations that run at about one per nanosecond, under which a kernel stays on the calling
+/// thread: waking rayon's workers costs 5 to 20 us.
+const PARALLEL_WORK: usize = 50_000;
+
+/// Floating-point operations of a matrix product that take about as long as [`PARALLEL_WORK`].
+const PARALLEL_FLOPS: usize = 2_000_000;
+
+/// A label or an index that names no place: `indices[position] == value`, which is not within `0..size`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfRange {
+    pub position: usize,
+    pub value: i64,
+    pub size: usize,
+}
+
+impl std::fmt::Display for OutOfRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "index {} at position {} is out of range for size {}", self.value, self.position, self.size)
+    }
+}
+
+impl std::error::Error for OutOfRange {}
+
+/// The first of `indices` that is not within `0..size`, as an error.
+fn check_range<I: float::Index>(indices: &[I], size: usize) -> Result<(), OutOfRange> {
+    match indices.iter().position(|i| i.place(size).is_none()) {
+        None => Ok(()),
+        Some(position) => Err(OutOfRange { position, value: indices[position].value(), size }),
+    }
+}
+
+/// Calls `f(i, chunk)` for each chunk of `chunk_len` elements (the last may be shorter), over rayon if `parallel`.
+fn for_each_chunk<T: Send>(
+    data: &mut [T],
+    chunk_len: usize,
+    parallel: bool,
+    f: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    let chunk_len = chunk_len.max(1);
+    if parallel && data.len() > chunk_len {
+        data.par_chunks_mut(chunk_len).enumerate().for_each(|(i, chunk)| f(i, chunk));
+    } else {
+        data.chunks_mut(chunk_len).enumerate().for_each(|(i, chunk)| f(i, chunk));
+    }
+}
+
+/// How many units of `unit_work` make a task worth handing to another thread.
+fn units_per_task(unit_work: usize) -> usize {
+    (PARALLEL_WORK / 4 / unit_work.max(1)).max(1)
+}

@@ -1,0 +1,437 @@
+//! 2-D pooling over NHWC, channels innermost.
+
+use std::ops::Range;
+
+use super::float::Float;
+use super::{PARALLEL_WORK, for_each_chunk, units_per_task};
+use crate::geometry::Pool2dGeometry;
+
+/// Channels that a window's maxima are followed for at a time.
+const LANES: usize = 32;
+/// Tasks that the gradient is cut into at least, where images are few.
+const MIN_TASKS: usize = 16;
+
+/// `y[n, oy, ox, c] = max over the window of x[n, oy*sh + ky - top, ox*sw + kx - left, c]`. Padding is never picked; NaN is
+/// larger than everything. A window that lies in the padding altogether gives negative infinity.
+pub fn max_pool2d_forward<T: Float>(g: &Pool2dGeometry, x: &[T], y: &mut [T]) {
+    let pairs = is_pairs(g);
+    for_each_output_row(g, y, |image, oy, y| {
+        if pairs {
+            let [top, bottom] = row_pair(g, x, image, oy);
+            let windows = top.chunks_exact(2 * g.c).zip(bottom.chunks_exact(2 * g.c));
+            for (y, (top, bottom)) in y.chunks_exact_mut(g.c).zip(windows) {
+                let (y, [a, b, c, d]) = (&mut y[..g.c], quarters(g.c, top, bottom));
+                for i in 0..g.c {
+                    y[i] = a[i].larger(b[i]).larger(c[i].larger(d[i]));
+                }
+            }
+            return;
+        }
+        y.fill(T::NEG_INFINITY);
+        for (ox, y) in y.chunks_exact_mut(g.c).enumerate() {
+            for_each_place(g, image, oy, ox, |place| {
+                for (y, x) in y.iter_mut().zip(&x[place..place + g.c]) {
+                    *y = y.larger(*x);
+                }
+            });
+        }
+    });
+}
+
+/// The gradient of max-pooling's input: `dy` goes to the maximum of its window, to the first in row-major order if several
+/// are equal, to the first NaN if there is one. Windows that overlap add up.
+pub fn max_pool2d_input_grad<T: Float>(g: &Pool2dGeometry, x: &[T], dy: &[T], dx: &mut [T]) {
+    if is_empty(g) {
+        dx.fill(T::ZERO);
+        return;
+    }
+    let pairs = is_pairs(g);
+    for_each_band(g, dx, |image, rows, dx| {
+        if pairs {
+            return pair_bands_grad(g, x, dy, image, rows, dx);
+        }
+        dx.fill(T::ZERO);
+        let dx_start = (image * g.h + rows.start) * g.w * g.c;
+        let dx_end = dx_start + dx.len();
+        for oy in outputs_of_rows(g, &rows) {
+            for ox in 0..g.ow {
+                let dy = &dy[((image * g.oh + oy) * g.ow + ox) * g.c..][..g.c];
+                for (block, dy) in dy.chunks(LANES).enumerate() {
+                    let mut best = [T::NEG_INFINITY; LANES];
+                    let mut at = [usize::MAX; LANES];
+                    for_each_place(g, image, oy, ox, |place| {
+                        let place = place + block * LANES;
+                        for (i, x) in x[place..place + dy.len()].iter().enumerate() {
+                            // The first place counts even if it holds negative infinity.
+                            if x.beats_max(best[i]) | (at[i] == usize::MAX) {
+                                (best[i], at[i]) = (*x, place + i);
+                            }
+                        }
+                    });
+                    for (at, dy) in at.iter().zip(dy) {
+                        if *at >= dx_start && *at < dx_end {
+                            dx[*at - dx_start] += *dy;
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// `out[window] = v[place of the window's first maximum of x]`: the adjoint of [`max_pool2d_input_grad`] in `dy`.
+pub fn max_pool2d_gather<T: Float>(g: &Pool2dGeometry, x: &[T], v: &[T], out: &mut [T]) {
+    for_each_output_row(g, out, |image, oy, out| {
+        for (ox, out) in out.chunks_exact_mut(g.c).enumerate() {
+            for (c, out) in out.iter_mut().enumerate() {
+                let mut best: Option<usize> = None;
+                for_each_place(g, image, oy, ox, |place| {
+                    if best.is_none_or(|b| x[place + c].beats_max(x[b])) {
+                        best = Some(place + c);
+                    }
+                });
+                *out = best.map_or(T::ZERO, |b| v[b]);
+            }
+        }
+    });
+}
+
+/// The gradient for 2x2 windows with stride 2: every input belongs to one window at most, so each is written once.
+fn pair_bands_grad<T: Float>(
+    g: &Pool2dGeometry,
+    x: &[T],
+    dy: &[T],
+    image: usize,
+    rows: Range<usize>,
+    dx: &mut [T],
+) {
+    let row_len = g.w * g.c;
+    for (i, dx) in dx.chunks_mut(2 * row_len).enumerate() {
+        let oy = rows.start / 2 + i;
+        if oy >= g.oh || dx.len() < 2 * row_len {
+            dx.fill(T::ZERO);
+            continue;
+        }
+        let (dx_top, dx_bottom) = dx.split_at_mut(row_len);
+        dx_top[2 * g.ow * g.c..].fill(T::ZERO);
+        dx_bottom[2 * g.ow * g.c..].fill(T::ZERO);
+        let [top, bottom] = row_pair(g, x, image, oy);
+        let dy = dy[(image * g.oh + oy) * g.ow * g.c..][..g.ow * g.c].chunks_exact(g.c);
+        let windows = top.chunks_exact(2 * g.c).zip(bottom.chunks_exact(2 * g.c));
+        let dx = dx_top.chunks_exact_mut(2 * g.c).zip(dx_bottom.chunks_exact_mut(2 * g.c));
+        for ((dy, (top, bottom)), (dx_top, dx_bottom)) in dy.zip(windows).zip(dx) {
+            let [a, b, c, d] = quarters(g.c, top, bottom);
+            let (dx_a, dx_b) = dx_top.split_at_mut(g.c);
+            let (dx_c, dx_d) = dx_bottom.split_at_mut(g.c);
+            let (dx_b, dx_c, dx_d, dy) = (&mut dx_b[..g.c], &mut dx_c[..g.c], &mut dx_d[..g.c], &dy[..g.c]);
+            for i in 0..g.c {
+                // Four comparisons without branches; the first maximum stays because a later one must beat it.
+                let b_wins = b[i].beats_max(a[i]);
+                let best = if b_wins { b[i] } else { a[i] };
+                let c_wins = c[i].beats_max(best);
+                let best = if c_wins { c[i] } else { best };
+                let d_wins = d[i].beats_max(best);
+                let pick = |picked: bool| if picked { dy[i] } else { T::ZERO };
+                dx_a[i] = pick(!(b_wins | c_wins | d_wins));
+                dx_b[i] = pick(b_wins & !(c_wins | d_wins));
+                dx_c[i] = pick(c_wins & !d_wins);
+                dx_d[i] = pick(d_wins);
+            }
+        }
+    }
+}
+
+/// `y = sum over the window of x / count`, where count is the number of places in the window: those of the input, and with
+/// `count_include_pad` those of the padding, too (but never places beyond the padding, as in PyTorch).
+pub fn avg_pool2d_forward<T: Float>(g: &Pool2dGeometry, x: &[T], y: &mut [T]) {
+    for_each_output_row(g, y, |image, oy, y| {
+        y.fill(T::ZERO);
+        for (ox, y) in y.chunks_exact_mut(g.c).enumerate() {
+            for_each_place(g, image, oy, ox, |place| {
+                for (y, x) in y.iter_mut().zip(&x[place..place + g.c]) {
+                    *y += *x;
+                }
+            });
+            let count = T::from_f64(window_count(g, oy, ox) as f64);
+            for y in y {
+                *y = *y / count;
+            }
+        }
+    });
+}
+
+/// The gradient of average pooling's input: each place of a window gets `dy / count`.
+pub fn avg_pool2d_input_grad<T: Float>(g: &Pool2dGeometry, dy: &[T], dx: &mut [T]) {
+    if is_empty(g) {
+        dx.fill(T::ZERO);
+        return;
+    }
+    for_each_band(g, dx, |image, rows, dx| {
+        dx.fill(T::ZERO);
+        let dx_start = (image * g.h + rows.start) * g.w * g.c;
+        for oy in outputs_of_rows(g, &rows) {
+            for ox in 0..g.ow {
+                let dy = &dy[((image * g.oh + oy) * g.ow + ox) * g.c..][..g.c];
+                let count = T::from_f64(window_count(g, oy, ox) as f64);
+                for_each_place(g, image, oy, ox, |place| {
+                    if let Some(start) = place.checked_sub(dx_start)
+                        && let Some(dx) = dx.get_mut(start..start + g.c)
+                    {
+                        for (dx, dy) in dx.iter_mut().zip(dy) {
+                            *dx += *dy / count;
+                        }
+                    }
+                });
+            }
+        }
+    });
+}
+
+/// Places that an average divides by; at least 1, so that a window beyond everything gives 0.
+fn window_count(g: &Pool2dGeometry, oy: usize, ox: usize) -> usize {
+    let along = |o: usize, axis: usize, size: usize| {
+        let (before, after) = (g.padding[2 * axis], g.padding[2 * axis + 1]);
+        // In coordinates of the padded input.
+        let start = o * g.stride[axis];
+        let end = start + g.kernel[axis];
+        let (low, high) =
+            if g.count_include_pad { (0, before + size + after) } else { (before, before + size) };
+        end.min(high).saturating_sub(start.max(low))
+    };
+    (along(oy, 0, g.h) * along(ox, 1, g.w)).max(1)
+}
+
+/// Calls `f` with the place of the first channel of each input in a window, row-major, without padding.
+#[inline(always)]
+fn for_each_place(g: &Pool2dGeometry, image: usize, oy: usize, ox: usize, mut f: impl FnMut(usize)) {
+    for iy in window(g, oy, 0, g.h) {
+        for ix in window(g, ox, 1, g.w) {
+            f(((image * g.h + iy) * g.w + ix) * g.c);
+        }
+    }
+}
+
+/// The part of a window that lies in the input, along one axis.
+#[inline(always)]
+fn window(g: &Pool2dGeometry, o: usize, axis: usize, size: usize) -> Range<usize> {
+    let start = o * g.stride[axis];
+    let end = (start + g.kernel[axis]).saturating_sub(g.padding[2 * axis]).min(size);
+    start.saturating_sub(g.padding[2 * axis])..end
+}
+
+/// The rows of the output whose windows touch these rows of the input.
+fn outputs_of_rows(g: &Pool2dGeometry, rows: &Range<usize>) -> Range<usize> {
+    let start = (rows.start + g.padding[0] + 1).saturating_sub(g.kernel[0]).div_ceil(g.stride[0]);
+    let end = ((rows.end - 1 + g.padding[0]) / g.stride[0] + 1).min(g.oh);
+    start.min(end)..end
+}
+
+/// Whether windows are pairs of rows and columns, side by side.
+fn is_pairs(g: &Pool2dGeometry) -> bool {
+    (g.kernel, g.stride, g.padding) == ([2, 2], [2, 2], [0; 4]) && 2 * g.oh <= g.h && 2 * g.ow <= g.w
+}
+
+/// The two input rows under row `oy` of the output of a pairs geometry, as far as windows cover them.
+fn row_pair<'a, T>(g: &Pool2dGeometry, x: &'a [T], image: usize, oy: usize) -> [&'a [T]; 2] {
+    let start = (image * g.h + 2 * oy) * g.w * g.c;
+    [start, start + g.w * g.c].map(|start| &x[start..start + 2 * g.ow * g.c])
+}
+
+/// The four inputs of a 2x2 window, each with `c` channels.
+#[inline(always)]
+fn quarters<'a, T>(c: usize, top: &'a [T], bottom: &'a [T]) -> [&'a [T]; 4] {
+    [&top[..c], &top[c..2 * c], &bottom[..c], &bottom[c..2 * c]]
+}
+
+fn is_empty(g: &Pool2dGeometry) -> bool {
+    [g.n, g.h, g.w, g.c, g.oh, g.ow].contains(&0)
+}
+
+/// Work of a row of outputs.
+fn row_work(g: &Pool2dGeometry) -> usize {
+    g.ow * g.c * g.kernel[0] * g.kernel[1] / 2
+}
+
+/// Calls `f(image, oy, row)` for each row of the output.
+fn for_each_output_row<T: Float>(
+    g: &Pool2dGeometry,
+    y: &mut [T],
+    f: impl Fn(usize, usize, &mut [T]) + Sync + Send,
+) {
+    let row_len = g.ow * g.c;
+    if row_len == 0 || g.oh == 0 {
+        return;
+    }
+    let rows = units_per_task(row_work(g));
+    let parallel = row_work(g) * g.n * g.oh >= PARALLEL_WORK;
+    for_each_chunk(y, rows * row_len, parallel, |task, y| {
+        for (i, y) in y.chunks_exact_mut(row_len).enumerate() {
+            let row = task * rows + i;
+            f(row / g.oh, row % g.oh, y);
+        }
+    });
+}
+
+/// Calls `f(image, rows, dx)` for bands of rows of the input: whole images, or parts of them where images are few. Each band
+/// is written by its own call alone, so windows that reach over its edge are looked at twice.
+fn for_each_band<T: Float>(
+    g: &Pool2dGeometry,
+    dx: &mut [T],
+    f: impl Fn(usize, Range<usize>, &mut [T]) + Sync + Send,
+) {
+    let image_len = g.h * g.w * g.c;
+    let parallel = row_work(g) * g.n * g.oh >= PARALLEL_WORK;
+    let per_image = MIN_TASKS.div_ceil(g.n).min(g.h / (2 * g.kernel[0])).max(1);
+    // An even number, so that pairs of rows stay together.
+    let band = if parallel { g.h.div_ceil(per_image).next_multiple_of(2) } else { g.h.next_multiple_of(2) };
+    for_each_chunk(dx, image_len, parallel, |image, dx| {
+        for_each_chunk(dx, band * g.w * g.c, parallel, |i, dx| {
+            f(image, i * band..g.h.min((i + 1) * band), dx)
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::float::testing::{assert_close, numbers, to_f32};
+    use super::*;
+
+    /// The window's places as (place in x or none for padding), row-major, without what lies beyond the padding.
+    fn places(g: &Pool2dGeometry, n: usize, oy: usize, ox: usize, c: usize) -> Vec<Option<usize>> {
+        let mut all = Vec::new();
+        for (ky, kx) in (0..g.kernel[0]).flat_map(|ky| (0..g.kernel[1]).map(move |kx| (ky, kx))) {
+            let (py, px) = (oy * g.stride[0] + ky, ox * g.stride[1] + kx);
+            if py >= g.padding[0] + g.h + g.padding[1] || px >= g.padding[2] + g.w + g.padding[3] {
+                continue;
+            }
+            let (iy, ix) = (py.wrapping_sub(g.padding[0]), px.wrapping_sub(g.padding[2]));
+            all.push((iy < g.h && ix < g.w).then(|| ((n * g.h + iy) * g.w + ix) * g.c + c));
+        }
+        all
+    }
+
+    fn check(g: &Pool2dGeometry, x: &[f64]) {
+        let y_len = g.n * g.oh * g.ow * g.c;
+        assert_eq!(x.len(), g.n * g.h * g.w * g.c);
+        let dy = numbers(y_len, 7);
+        let (mut max, mut avg) = (vec![0.0; y_len], vec![0.0; y_len]);
+        let (mut dmax, mut davg) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        for i in 0..y_len {
+            let (c, ox, oy, n) = (i % g.c, i / g.c % g.ow, i / g.c / g.ow % g.oh, i / g.c / g.ow / g.oh);
+            let all = places(g, n, oy, ox, c);
+            let inside: Vec<usize> = all.iter().flatten().copied().collect();
+            let mut best: Option<usize> = None;
+            for &p in &inside {
+                if best.is_none_or(|b| x[p] > x[b] || (x[p].is_nan() && !x[b].is_nan())) {
+                    best = Some(p);
+                }
+            }
+            max[i] = best.map_or(f64::NEG_INFINITY, |b| x[b]);
+            if let Some(b) = best {
+                dmax[b] += dy[i];
+            }
+            let count = if g.count_include_pad { all.len() } else { inside.len() }.max(1) as f64;
+            avg[i] = inside.iter().map(|&p| x[p]).sum::<f64>() / count;
+            inside.iter().for_each(|&p| davg[p] += dy[i] / count);
+        }
+        let same = |got: &[f64], want: &[f64], what: &str| {
+            for (i, (g2, w)) in got.iter().zip(want).enumerate() {
+                assert!(
+                    (g2 - w).abs() < 1e-12 || (g2.is_nan() && w.is_nan()) || g2 == w,
+                    "{what} {g:?}: {i}: {g2} {w}"
+                );
+            }
+        };
+        let (mut y, mut dx) = (vec![f64::NAN; y_len], vec![f64::NAN; x.len()]);
+        max_pool2d_forward(g, x, &mut y);
+        same(&y, &max, "max");
+        max_pool2d_input_grad(g, x, &dy, &mut dx);
+        same(&dx, &dmax, "max grad");
+        y.fill(f64::NAN);
+        avg_pool2d_forward(g, x, &mut y);
+        same(&y, &avg, "avg");
+        dx.fill(f64::NAN);
+        avg_pool2d_input_grad(g, &dy, &mut dx);
+        same(&dx, &davg, "avg grad");
+        let (x32, dy32) = (to_f32(x), to_f32(&dy));
+        let mut dx32 = vec![f32::NAN; x.len()];
+        max_pool2d_input_grad(g, &x32, &dy32, &mut dx32);
+        assert_close(&dx32, &dmax, 1e-5, "f32 max grad");
+    }
+
+    fn geometry(
+        [n, h, w, c]: [usize; 4],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 4],
+        count_include_pad: bool,
+    ) -> Pool2dGeometry {
+        let oh = (h + padding[0] + padding[1] - kernel[0]) / stride[0] + 1;
+        let ow = (w + padding[2] + padding[3] - kernel[1]) / stride[1] + 1;
+        Pool2dGeometry { n, h, w, c, kernel, stride, padding, count_include_pad, oh, ow }
+    }
+
+    fn geometries() -> Vec<Pool2dGeometry> {
+        let mut all = vec![
+            geometry([3, 8, 6, 5], [2, 2], [2, 2], [0; 4], false),
+            geometry([2, 9, 7, 33], [2, 2], [2, 2], [0; 4], true),
+            geometry([2, 9, 8, 3], [3, 3], [2, 2], [1; 4], true),
+            geometry([2, 9, 8, 3], [3, 3], [2, 2], [1; 4], false),
+            geometry([1, 7, 8, 40], [3, 2], [1, 1], [1, 0, 0, 1], true),
+            geometry([2, 10, 9, 2], [2, 3], [4, 3], [0, 1, 1, 0], false),
+            geometry([1, 64, 60, 9], [3, 3], [2, 1], [1; 4], true),
+            geometry([1, 70, 61, 16], [2, 2], [2, 2], [0; 4], true),
+            geometry([20, 12, 12, 32], [2, 2], [2, 2], [0; 4], true),
+            geometry([2, 6, 6, 3], [6, 6], [1, 1], [0; 4], true),
+            geometry([1, 3, 3, 2], [2, 2], [1, 1], [3; 4], true),
+        ];
+        // ceil_mode: the last window reaches over the edge, and over the padding.
+        let g = geometry([2, 7, 7, 3], [2, 2], [2, 2], [0; 4], true);
+        all.push(Pool2dGeometry { oh: 4, ow: 4, ..g.clone() });
+        all.push(Pool2dGeometry { oh: 4, ow: 4, count_include_pad: false, ..g });
+        let g = geometry([2, 6, 6, 3], [3, 3], [2, 2], [1, 0, 1, 0], true);
+        all.push(Pool2dGeometry { oh: 4, ow: 4, ..g });
+        all
+    }
+
+    #[test]
+    fn random_values() {
+        for g in geometries() {
+            check(&g, &numbers(g.n * g.h * g.w * g.c, 5));
+        }
+    }
+
+    #[test]
+    fn ties_nan_and_infinities() {
+        for g in geometries() {
+            let ties: Vec<f64> =
+                numbers(g.n * g.h * g.w * g.c, 9).iter().map(|v| (v * 1.5).round()).collect();
+            check(&g, &ties);
+            let odd: Vec<f64> = ties
+                .iter()
+                .zip(numbers(ties.len(), 10))
+                .map(|(&v, r)| {
+                    if r > 0.8 {
+                        f64::NAN
+                    } else if r < 0.0 {
+                        f64::NEG_INFINITY
+                    } else {
+                        v
+                    }
+                })
+                .collect();
+            // Averages of these are NaN or infinite in the naive loops, too.
+            check(&g, &odd);
+        }
+    }
+
+    #[test]
+    fn empty() {
+        let g = Pool2dGeometry { n: 0, ..geometry([1, 4, 4, 2], [2, 2], [2, 2], [0; 4], true) };
+        check(&g, &[]);
+        let g = Pool2dGeometry { c: 0, ..geometry([1, 4, 4, 2], [2, 2], [2, 2], [0; 4], true) };
+        check(&g, &[]);
+        let g = Pool2dGeometry { oh: 0, ..geometry([1, 4, 4, 2], [2, 2], [2, 2], [0; 4], true) };
+        check(&g, &numbers(32, 1));
+    }
+}

@@ -1,0 +1,508 @@
+//! Reductions over any axes of a view with any strides.
+//!
+//! Sums are pairwise: blocks of a fixed length are summed plainly, then halves are added to halves. The error grows with the
+//! logarithm of the length, and the tree depends on the sizes alone, so threads can share it without changing a bit.
+
+use ndarray::ArrayViewD;
+
+use super::float::{Element, Index};
+use super::{PARALLEL_WORK, for_each_chunk, units_per_task};
+
+/// Accumulators that a block of consecutive elements is summed into, so that the compiler can use vectors.
+const LANES: usize = 16;
+/// Consecutive elements that are summed plainly.
+const BLOCK: usize = 32 * LANES;
+/// Rows that are summed plainly, column by column.
+const BLOCK_ROWS: usize = 32;
+/// Columns that are reduced together.
+const BLOCK_COLS: usize = 512;
+/// Elements from which two threads share one sum.
+const SHARED: usize = 128 * 1024;
+
+/// An associative operation with a neutral element.
+trait Reduction<T: Element>: Copy + Send + Sync + 'static {
+    fn neutral(self) -> Option<T>;
+    fn combine(self, a: T, b: T) -> T;
+}
+
+#[derive(Clone, Copy)]
+struct Sum;
+#[derive(Clone, Copy)]
+struct Prod;
+#[derive(Clone, Copy)]
+struct Max;
+#[derive(Clone, Copy)]
+struct Min;
+
+macro_rules! reduction {
+    ($name:ident, $neutral:expr, $combine:expr) => {
+        impl<T: Element> Reduction<T> for $name {
+            #[inline(always)]
+            fn neutral(self) -> Option<T> {
+                $neutral
+            }
+
+            #[inline(always)]
+            fn combine(self, a: T, b: T) -> T {
+                $combine(a, b)
+            }
+        }
+    };
+}
+
+reduction!(Sum, Some(T::ZERO), T::plus);
+reduction!(Prod, Some(T::ONE), T::times);
+reduction!(Max, None, T::larger);
+reduction!(Min, None, T::smaller);
+
+/// `out = sum of x over axes`: one element per place of the remaining dimensions, row-major. An empty sum is 0.
+pub fn sum<T: Element>(x: ArrayViewD<T>, axes: &[usize], out: &mut [T]) {
+    reduce(Sum, x, axes, out);
+}
+
+/// `out = product of x over axes`. An empty product is 1.
+pub fn prod<T: Element>(x: ArrayViewD<T>, axes: &[usize], out: &mut [T]) {
+    reduce(Prod, x, axes, out);
+}
+
+/// `out = max of x over axes`; NaN if there is one. The caller sees to it that there is something to choose from.
+pub fn max<T: Element>(x: ArrayViewD<T>, axes: &[usize], out: &mut [T]) {
+    reduce(Max, x, axes, out);
+}
+
+/// `out = min of x over axes`; NaN if there is one. The caller sees to it that there is something to choose from.
+pub fn min<T: Element>(x: ArrayViewD<T>, axes: &[usize], out: &mut [T]) {
+    reduce(Min, x, axes, out);
+}
+
+/// `out = index of the maximum along axis`, row-major over the other dimensions; the first of several, the first NaN if any.
+pub fn argmax<T: Element, I: Index>(x: ArrayViewD<T>, axis: usize, out: &mut [I]) {
+    arg_best(x, axis, out, T::beats_max);
+}
+
+/// `out = index of the minimum along axis`, row-major over the other dimensions; the first of several, the first NaN if any.
+pub fn argmin<T: Element, I: Index>(x: ArrayViewD<T>, axis: usize, out: &mut [I]) {
+    arg_best(x, axis, out, T::beats_min);
+}
+
+fn arg_best<T: Element, I: Index>(
+    x: ArrayViewD<T>,
+    axis: usize,
+    out: &mut [I],
+    beats: impl Fn(T, T) -> bool + Sync + Send,
+) {
+    let len = x.shape()[axis];
+    if len == 0 {
+        out.fill(I::from_place(0));
+        return;
+    }
+    let stride = x.strides()[axis];
+    let (shape, strides) = without(&x, &[axis]);
+    let origin = Origin(x.as_ptr());
+    let per_task = units_per_task(2 * len);
+    for_each_chunk(out, per_task, 2 * x.len() >= PARALLEL_WORK, |task, out| {
+        walk(&shape, &strides, task * per_task, out.len(), |i, offset| {
+            // SAFETY: `offset + place * stride` is the offset of an element of the view.
+            let at = |place: usize| unsafe { origin.at(offset + place as isize * stride) };
+            let (mut best, mut best_place) = (at(0), 0);
+            for place in 1..len {
+                let value = at(place);
+                if beats(value, best) {
+                    (best, best_place) = (value, place);
+                }
+            }
+            out[i] = I::from_place(best_place);
+        });
+    });
+}
+
+/// The first element of a view, to share between threads: they only read.
+struct Origin<T>(*const T);
+
+impl<T: Copy> Origin<T> {
+    /// # Safety
+    /// `offset` must be that of an element of the view, which must still be borrowed.
+    #[inline(always)]
+    unsafe fn at(&self, offset: isize) -> T {
+        // SAFETY: the caller's promise.
+        unsafe { *self.0.offset(offset) }
+    }
+}
+
+// SAFETY: it points into a borrowed view of `T: Sync`, which outlives the use, and nobody writes through it.
+unsafe impl<T: Sync> Sync for Origin<T> {}
+
+/// Shape and strides of the dimensions that are not in `axes`.
+fn without<T>(x: &ArrayViewD<T>, axes: &[usize]) -> (Vec<usize>, Vec<isize>) {
+    (0..x.ndim()).filter(|d| !axes.contains(d)).map(|d| (x.shape()[d], x.strides()[d])).unzip()
+}
+
+/// Calls `f(i, offset)` for `count` places of a strided shape, from the row-major place `first` on.
+#[inline(always)]
+fn walk(shape: &[usize], strides: &[isize], first: usize, count: usize, mut f: impl FnMut(usize, isize)) {
+    let (mut few, mut many) = ([0; 8], Vec::new());
+    let place = if shape.len() <= few.len() {
+        &mut few[..shape.len()]
+    } else {
+        many.resize(shape.len(), 0);
+        &mut many[..]
+    };
+    let mut rest = first;
+    for d in (0..shape.len()).rev() {
+        place[d] = rest % shape[d];
+        rest /= shape[d];
+    }
+    let mut offset: isize = place.iter().zip(strides).map(|(&p, &s)| p as isize * s).sum();
+    for i in 0..count {
+        f(i, offset);
+        for d in (0..shape.len()).rev() {
+            place[d] += 1;
+            offset += strides[d];
+            if place[d] < shape[d] {
+                break;
+            }
+            offset -= strides[d] * shape[d] as isize;
+            place[d] = 0;
+        }
+    }
+}
+
+fn reduce<T: Element, R: Reduction<T>>(r: R, x: ArrayViewD<T>, axes: &[usize], out: &mut [T]) {
+    if out.is_empty() {
+        return;
+    }
+    if x.is_empty() {
+        if let Some(neutral) = r.neutral() {
+            out.fill(neutral);
+        }
+        return;
+    }
+    match (x.as_slice(), side_by_side(x.shape(), axes)) {
+        (Some(x), Some(size)) => reduce_block(r, x, size, out),
+        _ => reduce_strided(r, &x, axes, out),
+    }
+}
+
+/// `[outer, len, inner]` if the reduced axes lie side by side, so that together they are the middle axis.
+fn side_by_side(shape: &[usize], axes: &[usize]) -> Option<[usize; 3]> {
+    let mut size = [1; 3];
+    let mut part = 0;
+    for (d, &len) in shape.iter().enumerate().filter(|(_, len)| **len != 1) {
+        part = match (axes.contains(&d), part) {
+            (true, 2) => return None,
+            (true, _) => 1,
+            (false, 0) => 0,
+            (false, _) => 2,
+        };
+        size[part] *= len;
+    }
+    Some(size)
+}
+
+/// Reduces the middle axis of a contiguous `[outer, len, inner]`.
+fn reduce_block<T: Element, R: Reduction<T>>(r: R, x: &[T], [_, len, inner]: [usize; 3], out: &mut [T]) {
+    let parallel = x.len() >= PARALLEL_WORK;
+    let per_task = units_per_task(len * inner);
+    if inner == 1 {
+        for_each_chunk(out, per_task, parallel, |task, out| {
+            for (x, out) in x[task * per_task * len..].chunks_exact(len).zip(out) {
+                *out = reduce_run(r, x);
+            }
+        });
+        return;
+    }
+    for_each_chunk(out, per_task * inner, parallel, |task, out| {
+        let x = x[task * per_task * len * inner..].chunks_exact(len * inner);
+        for (x, out) in x.zip(out.chunks_exact_mut(inner)) {
+            for_each_chunk(out, BLOCK_COLS, len * inner >= PARALLEL_WORK, |block, out| {
+                reduce_rows(r, &x[block * BLOCK_COLS..], len, inner, out);
+            });
+        }
+    });
+}
+
+/// Where to halve `len`, so that the first half is whole blocks.
+fn halfway(len: usize, block: usize) -> usize {
+    (len / 2).next_multiple_of(block)
+}
+
+/// Runs both, in either order or at once.
+fn both<A: Send, B: Send>(
+    shared: bool,
+    a: impl FnOnce() -> A + Send,
+    b: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    if shared { rayon::join(a, b) } else { (a(), b()) }
+}
+
+/// Reduces consecutive elements, at least one.
+fn reduce_run<T: Element, R: Reduction<T>>(r: R, x: &[T]) -> T {
+    if x.len() > BLOCK {
+        let (low, high) = x.split_at(halfway(x.len(), BLOCK));
+        let (low, high) = both(x.len() >= SHARED, || reduce_run(r, low), || reduce_run(r, high));
+        return r.combine(low, high);
+    }
+    let combine = |a: T, b: &T| r.combine(a, *b);
+    let Some((lanes, rest)) = x.split_first_chunk::<LANES>() else {
+        return x[1..].iter().fold(x[0], combine);
+    };
+    let mut lanes = *lanes;
+    let mut chunks = rest.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = r.combine(*lane, *value);
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(chunks.remainder()) {
+        *lane = r.combine(*lane, *value);
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        let (low, high) = lanes.split_at_mut(width);
+        for (low, high) in low.iter_mut().zip(high) {
+            *low = r.combine(*low, *high);
+        }
+    }
+    lanes[0]
+}
+
+/// `out[c] = reduction over rows of x[row * stride + c]`, for at most [`BLOCK_COLS`] columns and at least one row.
+fn reduce_rows<T: Element, R: Reduction<T>>(r: R, x: &[T], rows: usize, stride: usize, out: &mut [T]) {
+    let cols = out.len();
+    let combine = |out: &mut [T], row: &[T]| {
+        for (out, value) in out.iter_mut().zip(row) {
+            *out = r.combine(*out, *value);
+        }
+    };
+    if rows <= BLOCK_ROWS {
+        out.copy_from_slice(&x[..cols]);
+        for row in 1..rows {
+            combine(out, &x[row * stride..][..cols]);
+        }
+        return;
+    }
+    let low_rows = halfway(rows, BLOCK_ROWS);
+    let mut high = [x[0]; BLOCK_COLS];
+    let high = &mut high[..cols];
+    both(
+        rows * cols >= SHARED,
+        || reduce_rows(r, x, low_rows, stride, out),
+        || reduce_rows(r, &x[low_rows * stride..], rows - low_rows, stride, high),
+    );
+    combine(out, high);
+}
+
+/// Any axes, any strides: each output gathers its elements block by block.
+fn reduce_strided<T: Element, R: Reduction<T>>(r: R, x: &ArrayViewD<T>, axes: &[usize], out: &mut [T]) {
+    let (shape, strides) = without(x, axes);
+    let kept: Vec<usize> = (0..x.ndim()).filter(|d| !axes.contains(d)).collect();
+    let (reduced_shape, reduced_strides) = without(x, &kept);
+    let len: usize = reduced_shape.iter().product();
+    let origin = Origin(x.as_ptr());
+    let per_task = units_per_task(2 * len);
+    for_each_chunk(out, per_task, 2 * x.len() >= PARALLEL_WORK, |task, out| {
+        walk(&shape, &strides, task * per_task, out.len(), |i, offset| {
+            let gather = |first: usize, block: &mut [T]| {
+                walk(&reduced_shape, &reduced_strides, first, block.len(), |i, reduced| {
+                    // SAFETY: kept and reduced offsets add up to the offset of an element of the view.
+                    block[i] = unsafe { origin.at(offset + reduced) };
+                });
+            };
+            out[i] = reduce_gathered(r, &gather, 0, len);
+        });
+    });
+}
+
+/// As [`reduce_run`], over elements `first..first + len` that `gather` fetches.
+fn reduce_gathered<T: Element, R: Reduction<T>>(
+    r: R,
+    gather: &(impl Fn(usize, &mut [T]) + Sync),
+    first: usize,
+    len: usize,
+) -> T {
+    if len <= BLOCK {
+        let mut block = [T::ZERO; BLOCK];
+        gather(first, &mut block[..len]);
+        return reduce_run(r, &block[..len]);
+    }
+    let low_len = halfway(len, BLOCK);
+    let (low, high) = both(
+        len >= SHARED,
+        || reduce_gathered(r, gather, first, low_len),
+        || reduce_gathered(r, gather, first + low_len, len - low_len),
+    );
+    r.combine(low, high)
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, ArrayD, Axis, IxDyn, Slice};
+
+    use super::super::float::testing::{assert_close, numbers};
+    use super::*;
+
+    /// For each place of the kept dimensions, the elements reduced.
+    fn groups<T: Element>(x: &ArrayViewD<T>, axes: &[usize]) -> Vec<Vec<T>> {
+        let kept: Vec<usize> = (0..x.ndim()).filter(|d| !axes.contains(d)).collect();
+        let len: usize = kept.iter().map(|&d| x.shape()[d]).product();
+        let mut all = vec![Vec::new(); len];
+        for (index, value) in x.indexed_iter() {
+            all[kept.iter().fold(0, |at, &d| at * x.shape()[d] + index[d])].push(*value);
+        }
+        all
+    }
+
+    fn check(x: ArrayViewD<f64>, axes: &[usize]) {
+        let what = format!("{:?} strides {:?} over {axes:?}", x.shape(), x.strides());
+        let all = groups(&x, axes);
+        let want = |f: &dyn Fn(&[f64]) -> f64| all.iter().map(|v| f(v)).collect::<Vec<_>>();
+        let mut out = vec![f64::NAN; all.len()];
+        sum(x.view(), axes, &mut out);
+        assert_close(&out, &want(&|v| v.iter().sum()), 1e-11, &format!("sum {what}"));
+        prod(x.view(), axes, &mut out);
+        assert_close(&out, &want(&|v| v.iter().product()), 1e-11, &format!("prod {what}"));
+        let x32 = x.mapv(|v| v as f32);
+        let mut out32 = vec![f32::NAN; all.len()];
+        sum(x32.view(), axes, &mut out32);
+        assert_close(
+            &out32,
+            &want(&|v| v.iter().map(|v| f64::from(*v as f32)).sum()),
+            1e-4,
+            &format!("f32 sum {what}"),
+        );
+        if !x.is_empty() {
+            max(x.view(), axes, &mut out);
+            assert_eq!(out, want(&|v| v.iter().copied().fold(f64::NEG_INFINITY, f64::max)), "max {what}");
+            min(x.view(), axes, &mut out);
+            assert_eq!(out, want(&|v| v.iter().copied().fold(f64::INFINITY, f64::min)), "min {what}");
+        }
+        if let &[axis] = axes
+            && x.shape()[axis] > 0
+        {
+            let first = |best: f64, v: &[f64]| v.iter().position(|x| *x == best).unwrap() as u32;
+            let mut at = vec![u32::MAX; all.len()];
+            // Rounded, so that there are ties.
+            let x = x.mapv(|v| (v * 3.0).round());
+            let all = groups(&x.view(), axes);
+            argmax(x.view(), axis, &mut at);
+            let want = |f: &dyn Fn(&[f64]) -> u32| all.iter().map(|v| f(v)).collect::<Vec<_>>();
+            assert_eq!(
+                at,
+                want(&|v| first(v.iter().copied().fold(f64::NEG_INFINITY, f64::max), v)),
+                "argmax {what}"
+            );
+            argmin(x.view(), axis, &mut at);
+            assert_eq!(
+                at,
+                want(&|v| first(v.iter().copied().fold(f64::INFINITY, f64::min), v)),
+                "argmin {what}"
+            );
+        }
+    }
+
+    fn tensor(shape: &[usize]) -> ArrayD<f64> {
+        ArrayD::from_shape_vec(IxDyn(shape), numbers(shape.iter().product(), 3)).unwrap()
+    }
+
+    #[test]
+    fn all_axes_of_small_shapes() {
+        for shape in
+            [&[5usize, 3, 4, 2] as &[usize], &[1, 7, 1, 3], &[40, 1, 33, 2], &[2, 600, 3, 1], &[3, 0, 2, 2]]
+        {
+            let x = tensor(shape);
+            for subset in 0..16 {
+                let axes: Vec<usize> = (0..4).filter(|d| subset >> d & 1 == 1).collect();
+                check(x.view(), &axes);
+                check(x.view().permuted_axes(IxDyn(&[2, 0, 3, 1])), &axes);
+                let mut reversed = x.view();
+                reversed.slice_axis_inplace(Axis(2), Slice::new(0, None, -2));
+                check(reversed, &axes);
+            }
+        }
+    }
+
+    #[test]
+    fn large_shapes() {
+        let x = tensor(&[400_003]);
+        check(x.view(), &[0]);
+        check(tensor(&[9000, 33]).view(), &[0]);
+        check(tensor(&[9000, 33]).view(), &[1]);
+        check(tensor(&[9000, 33]).view().reversed_axes(), &[1]);
+        check(tensor(&[3, 700, 300]).view(), &[1]);
+        check(tensor(&[3, 700, 300]).view(), &[0, 2]);
+        check(tensor(&[2, 1, 90_000]).view(), &[0]);
+        check(x.slice_axis(Axis(0), Slice::new(1, None, 2)), &[0]);
+        check(tensor(&[1, 5]).broadcast(IxDyn(&[70_000, 5])).unwrap(), &[0]);
+    }
+
+    #[test]
+    fn ten_million_terms() {
+        for value in [1.0f32, 0.1] {
+            let want = 1e7 * f64::from(value);
+            let x = Array1::from_elem(10_000_000, value).into_dyn();
+            let mut out = [0.0f32];
+            sum(x.view(), &[0], &mut out);
+            assert!((f64::from(out[0]) - want).abs() / want < 1e-6, "{value}: {}", out[0]);
+            let mut cols = [0.0f32; 4];
+            sum(x.view().into_shape_with_order(IxDyn(&[2_500_000, 4])).unwrap(), &[0], &mut cols);
+            assert!(
+                cols.iter().all(|c| (f64::from(*c) * 4.0 - want).abs() / want < 1e-6),
+                "{value}: {cols:?}"
+            );
+            sum(x.slice_axis(Axis(0), Slice::new(0, None, -1)), &[0], &mut out);
+            assert!((f64::from(out[0]) - want).abs() / want < 1e-6, "{value}: {}", out[0]);
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let x = tensor(&[300_000]).mapv(|v| v as f32);
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut out = [0.0f32; 4];
+            pool.install(|| {
+                sum(x.view(), &[0], &mut out[..1]);
+                sum(x.view().into_shape_with_order(IxDyn(&[100_000, 3])).unwrap(), &[0], &mut out[1..]);
+            });
+            out.map(f32::to_bits)
+        };
+        assert_eq!(run(1), run(4));
+    }
+
+    #[test]
+    fn nan_and_integers() {
+        let x = ArrayD::from_shape_vec(IxDyn(&[2, 3]), vec![1.0f32, f32::NAN, 3.0, 4.0, 5.0, 5.0]).unwrap();
+        let mut out = [0.0f32; 2];
+        max(x.view(), &[1], &mut out);
+        assert!(out[0].is_nan() && out[1] == 5.0);
+        min(x.view(), &[1], &mut out);
+        assert!(out[0].is_nan() && out[1] == 4.0);
+        let mut at = [9i32; 2];
+        argmax(x.view(), 1, &mut at);
+        assert_eq!(at, [1, 1]);
+        argmin(x.view(), 1, &mut at);
+        assert_eq!(at, [1, 0]);
+        let x = ArrayD::from_shape_vec(IxDyn(&[4]), vec![200u8, 100, 7, 200]).unwrap();
+        let mut out = [0u8];
+        sum(x.view(), &[0], &mut out);
+        assert_eq!(out[0], 251);
+        max(x.view(), &[0], &mut out);
+        assert_eq!(out[0], 200);
+        let x = ArrayD::from_shape_vec(IxDyn(&[3]), vec![-4i32, 5, 6]).unwrap();
+        let mut out = [0i32];
+        prod(x.view(), &[0], &mut out);
+        assert_eq!(out[0], -120);
+    }
+
+    #[test]
+    fn empty() {
+        let x = ArrayD::<f32>::zeros(IxDyn(&[0, 3]));
+        let mut out = [f32::NAN; 3];
+        sum(x.view(), &[0], &mut out);
+        assert_eq!(out, [0.0; 3]);
+        prod(x.view(), &[0], &mut out);
+        assert_eq!(out, [1.0; 3]);
+        sum(x.view(), &[1], &mut []);
+    }
+}

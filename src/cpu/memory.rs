@@ -1,0 +1,93 @@
+//! Pooled host memory: a training step allocates nothing, because it finds the buffers of the step before last.
+
+use crate::error::{Error, Result};
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+/// Vectors shorter than this are left to the allocator, which is quick for them.
+const SMALL: usize = 1024;
+/// Free bytes kept at most; beyond, memory goes back to the system.
+const MAX_POOLED: u64 = 1 << 30;
+
+type Shelf = HashMap<(TypeId, usize), Vec<Box<dyn Any + Send>>>;
+
+static SHELF: Mutex<Option<Shelf>> = Mutex::new(None);
+static LIVE: AtomicU64 = AtomicU64::new(0);
+static PEAK: AtomicU64 = AtomicU64::new(0);
+static POOLED: AtomicU64 = AtomicU64::new(0);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static RUNS: AtomicU64 = AtomicU64::new(0);
+static OPERATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Rounds up to one of eight sizes per octave.
+fn size_class(len: usize) -> usize {
+    if len <= SMALL {
+        return len;
+    }
+    let step = 1usize << (usize::BITS - 1 - len.leading_zeros()).saturating_sub(3);
+    len.div_ceil(step) * step
+}
+
+/// A vector of at least `len` elements, whatever they are.
+pub(crate) fn take<T: Copy + Default + Send + 'static>(len: usize) -> Result<Vec<T>> {
+    let class = size_class(len);
+    let bytes = (class * size_of::<T>()) as u64;
+    let live = LIVE.fetch_add(bytes, Relaxed) + bytes;
+    PEAK.fetch_max(live, Relaxed);
+    if class > SMALL {
+        let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = shelf.get_or_insert_default().get_mut(&(TypeId::of::<T>(), class)).and_then(Vec::pop);
+        drop(shelf);
+        if let Some(v) = found.and_then(|any| any.downcast::<Vec<T>>().ok()) {
+            POOLED.fetch_sub(bytes, Relaxed);
+            return Ok(*v);
+        }
+        ALLOCATIONS.fetch_add(1, Relaxed);
+    }
+    let mut v = Vec::new();
+    if v.try_reserve_exact(class).is_err() {
+        LIVE.fetch_sub(bytes, Relaxed);
+        return Err(Error::OutOfMemory { device: "cpu".into(), message: format!("no room for {bytes} bytes") });
+    }
+    v.resize(class, T::default());
+    Ok(v)
+}
+
+/// Gives a vector of [`take`] back.
+pub(crate) fn give<T: Copy + Default + Send + 'static>(v: Vec<T>) {
+    let class = v.len();
+    let bytes = (class * size_of::<T>()) as u64;
+    LIVE.fetch_sub(bytes, Relaxed);
+    if class > SMALL && class == size_class(class) && POOLED.load(Relaxed) + bytes <= MAX_POOLED {
+        POOLED.fetch_add(bytes, Relaxed);
+        let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.get_or_insert_default().entry((TypeId::of::<T>(), class)).or_default().push(Box::new(v));
+    }
+}
+
+/// Counts a vector that came from outside as live.
+pub(crate) fn adopt<T>(v: &[T]) {
+    let bytes = size_of_val(v) as u64;
+    let live = LIVE.fetch_add(bytes, Relaxed) + bytes;
+    PEAK.fetch_max(live, Relaxed);
+}
+
+pub(crate) fn count_run(operations: usize) {
+    RUNS.fetch_add(1, Relaxed);
+    OPERATIONS.fetch_add(operations as u64, Relaxed);
+}
+
+/// Counters of the CPU backend since the process began.
+pub(crate) fn stats() -> crate::device::Stats {
+    crate::device::Stats {
+        dispatches: OPERATIONS.load(Relaxed),
+        submits: RUNS.load(Relaxed),
+        allocations: ALLOCATIONS.load(Relaxed),
+        bytes_live: LIVE.load(Relaxed),
+        bytes_pooled: POOLED.load(Relaxed),
+        bytes_peak: PEAK.load(Relaxed),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,74 @@
+//! The CPU backend: computes a graph node by node, plainly. It never fuses, which makes it a cross-check for the GPU plans
+//! that do.
+
+mod array;
+pub(crate) mod kernels;
+mod memory;
+pub(crate) mod pointwise;
+
+pub use array::CpuElement;
+pub(crate) use array::{Array, dispatch, dispatch_float};
+pub(crate) use memory::stats;
+
+use crate::error::Result;
+use crate::eval::Graph;
+use crate::tensor::{Spec, Tensor, Value};
+use std::sync::{Mutex, PoisonError};
+
+/// One computation at a time: what is pending when a graph is collected stays pending until it is computed.
+static LOCK: Mutex<()> = Mutex::new(());
+
+/// Computes the values of `roots` and of what they need.
+pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
+    let _guard = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    let graph = Graph::collect(roots);
+    let mut uses = vec![0u32; graph.entries.len()];
+    for entry in &graph.entries {
+        for &i in &entry.inputs {
+            uses[i as usize] += 1;
+        }
+    }
+    let mut values: Vec<Option<Array>> = vec![None; graph.entries.len()];
+    for (position, entry) in graph.entries.iter().enumerate() {
+        let node = &entry.tensor.0;
+        if entry.ready {
+            values[position] = match node.value() {
+                Some(Value::Cpu(array)) => Some(array),
+                _ => None,
+            };
+            continue;
+        }
+        let mut inputs = Vec::with_capacity(entry.inputs.len());
+        for &i in &entry.inputs {
+            let i = i as usize;
+            uses[i] -= 1;
+            // The last user takes the value, so that its memory is free as early as can be.
+            let value = if uses[i] == 0 { values[i].take() } else { values[i].clone() };
+            inputs.extend(value);
+        }
+        let array = node.op.cpu(&inputs, &node.spec)?;
+        drop(inputs);
+        debug_assert_eq!(array.shape, node.spec.shape, "{}", node.op.name());
+        debug_assert_eq!(array.dtype(), node.spec.dtype, "{}", node.op.name());
+        if entry.keep {
+            node.set_value(Value::Cpu(array.clone()));
+        }
+        values[position] = Some(array);
+    }
+    memory::count_run(graph.entries.iter().filter(|e| !e.ready).count());
+    Ok(())
+}
+
+/// The value of a tensor on the CPU, computed if need be.
+pub(crate) fn value(tensor: &Tensor) -> Result<Array> {
+    crate::eval::eval(&[tensor])?;
+    match tensor.0.value() {
+        Some(Value::Cpu(array)) => Ok(array),
+        _ => Err(crate::Error::Gpu("a CPU tensor has no CPU value".into())),
+    }
+}
+
+/// The spec of an array.
+pub(crate) fn spec_of(array: &Array) -> Spec {
+    Spec::new(array.shape, array.dtype())
+}

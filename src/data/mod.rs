@@ -1,0 +1,9 @@
+//! Data sets.
+
+mod digest;
+#[cfg(feature = "app")]
+mod download;
+pub mod idx;
+pub mod mnist;
+mod mnist_cache;
+pub mod synthetic;

@@ -1,0 +1,79 @@
+//! Element types.
+
+use std::fmt;
+
+/// The type of a tensor's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DType {
+    /// 32-bit float: what networks are trained in.
+    F32,
+    /// 64-bit float: on the CPU only (WGSL has none); for checking gradients.
+    F64,
+    /// 32-bit signed integer.
+    I32,
+    /// 32-bit unsigned integer: labels and indices.
+    U32,
+    /// Byte: image storage, and what comparisons give (0 or 1).
+    U8,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub const fn size(self) -> usize {
+        match self {
+            DType::F64 => 8,
+            DType::F32 | DType::I32 | DType::U32 => 4,
+            DType::U8 => 1,
+        }
+    }
+
+    /// Whether gradients exist for this type.
+    pub const fn is_float(self) -> bool {
+        matches!(self, DType::F32 | DType::F64)
+    }
+
+    /// The name as written in Rust: `f32`, `u8`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::F64 => "f64",
+            DType::I32 => "i32",
+            DType::U32 => "u32",
+            DType::U8 => "u8",
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A Rust type that is a tensor's element: `f32`, `f64`, `i32`, `u32`, `u8`.
+pub trait Element:
+    sealed::Sealed + bytemuck::Pod + Default + PartialOrd + Send + Sync + fmt::Debug + fmt::Display + 'static
+{
+    /// Its [`DType`].
+    const DTYPE: DType;
+    /// The nearest value of this type (saturating for integers, as Rust's `as`).
+    fn from_f64(v: f64) -> Self;
+    /// The value as f64 (exact for every type).
+    fn to_f64(self) -> f64;
+}
+
+macro_rules! element {
+    ($($t:ty => $d:ident),*) => {$(
+        impl sealed::Sealed for $t {}
+        impl Element for $t {
+            const DTYPE: DType = DType::$d;
+            fn from_f64(v: f64) -> Self { v as $t }
+            fn to_f64(self) -> f64 { self as f64 }
+        }
+    )*};
+}
+element!(f32 => F32, f64 => F64, i32 => I32, u32 => U32, u8 => U8);

@@ -1,0 +1,111 @@
+//! The one error type: a variant for each thing that a caller can act on.
+
+use std::path::PathBuf;
+
+/// What every fallible call of the crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong. Each message names the operation, what was given, what was expected, and the likely fix.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Shapes that don't go together.
+    #[error("{op}: {message}")]
+    Shape {
+        /// The operation or layer that was asked for.
+        op: String,
+        /// What was given, what was expected, what to do.
+        message: String,
+    },
+    /// An element type that the operation or the device does not take.
+    #[error("{op}: {message}")]
+    DType {
+        /// The operation that was asked for.
+        op: String,
+        /// What was given, what was expected, what to do.
+        message: String,
+    },
+    /// An argument outside its range, an index outside its axis, a name that nothing has.
+    #[error("{op}: {message}")]
+    Argument {
+        /// The operation that was asked for.
+        op: String,
+        /// What was given, what was expected, what to do.
+        message: String,
+    },
+    /// Tensors of one operation live on different devices.
+    #[error("{op}: inputs are on different devices ({left} and {right}); move one with to_device")]
+    DeviceMismatch {
+        /// The operation that was asked for.
+        op: String,
+        /// Device of the first input.
+        left: String,
+        /// Device of the offending input.
+        right: String,
+    },
+    /// No adapter answers to what was asked for.
+    #[error("{0}")]
+    NoAdapter(String),
+    /// The device stopped answering (driver reset, unplugged, timed out); tensors on it are gone.
+    #[error("device {device} was lost: {reason}; make the tensors anew on another device")]
+    DeviceLost {
+        /// Adapter name.
+        device: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// The device has no room for a buffer.
+    #[error("out of memory on {device}: {message}")]
+    OutOfMemory {
+        /// Adapter name, or `cpu`.
+        device: String,
+        /// How much was asked for.
+        message: String,
+    },
+    /// The driver or the shader compiler refused something; a bug in wgrad or in the driver.
+    #[error("gpu: {0}")]
+    Gpu(String),
+    /// A data file or data set that isn't what it should be.
+    #[error("{name}: {message}")]
+    Data {
+        /// The file or data set.
+        name: String,
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// Reading or writing a file failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Shapes that don't go together.
+    pub fn shape(op: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Shape { op: op.into(), message: message.into() }
+    }
+
+    /// An element type that is not taken.
+    pub fn dtype(op: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::DType { op: op.into(), message: message.into() }
+    }
+
+    /// An argument outside its range.
+    pub fn argument(op: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Argument { op: op.into(), message: message.into() }
+    }
+
+    /// A data file or data set that isn't what it should be.
+    pub fn data(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Data { name: name.into(), message: message.into() }
+    }
+
+    /// A file that can't be read or written.
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Error::Io { path: path.into(), source }
+    }
+}

@@ -1,0 +1,392 @@
+//! Matrix products, and the machinery that convolutions share with them.
+//!
+//! Everything here is C = A B over some addressing of A and B. The addressing is a WGSL file of functions (an *operand
+//! file*: `shaders/gemm_matrix.wgsl`, `shaders/conv2d_*.wgsl`); the loops around it are generated, because a block of
+//! accumulators stays in registers only when it is written out. Three kinds of loops, by the kind of adapter:
+//!
+//! * `subgroup`: adapters that run on a CPU and have subgroups; registers and `subgroupBroadcast` ([`registers`]).
+//! * `register`: adapters that run on a CPU and have none; registers only.
+//! * `tiled`: real GPUs; tiles in workgroup memory, register blocks on top ([`tiled`]).
+//!
+//! Few tiles and a long k: k is split over workgroups, whose partial sums a second dispatch adds in a fixed order.
+
+mod registers;
+mod tiled;
+
+use super::{KernelTarget, Launch, Launches, Operand, fold};
+use crate::geometry::MatmulGeometry;
+use registers::Registers;
+use tiled::{Block, Tiled};
+
+const MATRIX: &str = include_str!("../../../shaders/gemm_matrix.wgsl");
+const REDUCE: &str = include_str!("../../../shaders/gemm_reduce.wgsl");
+const REDUCE4: &str = include_str!("../../../shaders/gemm_reduce4.wgsl");
+
+/// Everything above this line of an operand file is kept; the plain kernel below it is replaced.
+const PLAIN_KERNEL: &str = "// ---- plain kernel ----";
+
+/// The dimension along which A is contiguous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ALayout {
+    AlongK,
+    AlongM,
+}
+
+/// How elements of B are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BLoad {
+    QuadsAlongN,
+    QuadsAlongK,
+    Scalar,
+}
+
+/// A GEMM whose operands are addressed by an operand file.
+pub(super) struct Problem {
+    /// Labels of the `subgroup`, `register` and `tiled` variants and of the second pass.
+    pub labels: [&'static str; 4],
+    pub operands: &'static str,
+    pub constants: Vec<(&'static str, f64)>,
+    pub m: usize,
+    pub n: usize,
+    /// k in all.
+    pub k: usize,
+    /// Parts of k within which A is contiguous along k.
+    pub segments: usize,
+    pub batches: usize,
+    pub a: ALayout,
+    /// Quads of A (along its contiguous dimension) are aligned and do not straddle a segment.
+    pub a_aligned: bool,
+    pub b_along_k: bool,
+    /// Quads of B (along its contiguous dimension) are aligned.
+    pub b_aligned: bool,
+    /// Some places of A lie outside of the image.
+    pub masked: bool,
+    /// Element strides of B along k and n (along k: within a segment).
+    pub b_strides: [usize; 2],
+    /// Element stride of C along m.
+    pub out_m: usize,
+    /// Quads of C along n are aligned and n is a multiple of 4.
+    pub out_aligned: bool,
+    /// Images, where rows are the pixels of several images.
+    pub images: Option<usize>,
+    /// Bases of the two lower digits of k, where the operand file walks along k by digits.
+    pub digits: Option<[usize; 2]>,
+    /// The uniform values that follow the common ones.
+    pub uniform: Vec<usize>,
+    /// Elements of the output.
+    pub out_len: usize,
+}
+
+/// The longest stretch of k that one invocation sums up. lavapipe silently ends an invocation's loops after 65,535
+/// iterations in all, and real GPUs (and Windows' watchdog) like short dispatches too.
+const MAX_CHUNK: usize = 32_768;
+/// Iterations that all loops of an invocation may make together.
+const MAX_ITERATIONS: usize = 60_000;
+
+/// The longest k that adapters that run on a CPU take at once, with B in registers.
+const SHORT_K: usize = 32;
+
+/// Blocks for real GPUs, largest first.
+const BLOCKS: [Block; 4] = [
+    Block { bm: 128, bn: 128, bk: 8, tm: 8, tn: 8 },
+    Block { bm: 128, bn: 32, bk: 16, tm: 8, tn: 4 },
+    Block { bm: 64, bn: 64, bk: 16, tm: 4, tn: 4 },
+    Block { bm: 32, bn: 32, bk: 16, tm: 4, tn: 4 },
+];
+
+/// `C[b, m, n] = sum over k of A[b, m, k] B[b, k, n]`; inputs A and B, any strides that [`MatmulGeometry`] allows.
+pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
+    let [a_m, a_k] = g.a_strides;
+    let [b_k, b_n] = g.b_strides;
+    // A dimension of length 1 may have any stride.
+    let a_along_k = a_k == 1 || g.k == 1;
+    let b_along_n = b_n == 1 || g.n == 1;
+    let batch_aligned = |strides: &[usize; 3]| {
+        strides.iter().zip(&g.batch).all(|(stride, len)| *len == 1 || stride % 4 == 0)
+    };
+    let quads = |stride: usize, len: usize| stride % 4 == 0 || len == 1;
+    let a_aligned = batch_aligned(&g.a_batch)
+        && if a_along_k { a_k == 1 && quads(a_m, g.m) } else { quads(a_k, g.k) && g.m % 4 == 0 };
+    let b_aligned = batch_aligned(&g.b_batch)
+        && if b_along_n { b_n == 1 && quads(b_k, g.k) && g.n % 4 == 0 } else { quads(b_n, g.n) };
+    let batches: usize = g.batch.iter().product();
+    let mut uniform = vec![a_m, a_k, g.m * g.n, g.batch[1], g.batch[2]];
+    uniform.extend(g.a_batch);
+    uniform.extend(g.b_batch);
+    let problem = Problem {
+        labels: ["matmul/subgroup", "matmul/register", "matmul/tiled", "matmul/reduce"],
+        operands: MATRIX,
+        constants: Vec::new(),
+        m: g.m,
+        n: g.n,
+        k: g.k,
+        segments: 1,
+        batches,
+        a: if a_along_k { ALayout::AlongK } else { ALayout::AlongM },
+        a_aligned,
+        b_along_k: !b_along_n,
+        b_aligned,
+        masked: false,
+        b_strides: g.b_strides,
+        out_m: g.n,
+        out_aligned: g.n % 4 == 0,
+        images: None,
+        digits: None,
+        uniform,
+        out_len: batches * g.m * g.n,
+    };
+    problem.launches(t)
+}
+
+/// What a variant computes per workgroup.
+struct Kernel {
+    label: &'static str,
+    source: String,
+    tile_m: usize,
+    tile_n: usize,
+    /// k per step of a walk.
+    step: usize,
+    /// Rows go through the images first, then through the pixels of an image.
+    images_first: bool,
+    /// Segments that the kernel loops over (1 where it walks through all of k).
+    segments: usize,
+    chunk: usize,
+    splits: usize,
+}
+
+impl Problem {
+    /// The dispatches that compute this problem on `t`.
+    pub fn launches(&self, t: &KernelTarget) -> Launches {
+        let kernel = match (t.cpu_adapter, t.subgroup) {
+            (true, Some(lanes @ (4 | 8 | 16))) => self.register_kernel(Some(lanes as usize)),
+            (true, _) => self.register_kernel(None),
+            (false, _) => match self.block(t) {
+                Some(block) => self.tiled_kernel(block),
+                None => self.register_kernel(None),
+            },
+        };
+        let tiles_m = self.m.div_ceil(kernel.tile_m);
+        let tiles_n = self.n.div_ceil(kernel.tile_n);
+        let tiles = tiles_m * tiles_n * self.batches * kernel.splits;
+        let (k, step) = (self.k / kernel.segments, kernel.step);
+        let mut uniform = vec![self.m, self.n, k, kernel.segments, kernel.chunk, tiles_m, tiles_n, tiles, self.batches];
+        uniform.extend([self.out_m, self.out_len]);
+        uniform.extend(self.b_strides);
+        match self.digits {
+            None => uniform.push(step),
+            Some([base0, base1]) => {
+                uniform.extend([step % base0, step / base0 % base1, step / base0 / base1, base0, base1]);
+            }
+        }
+        if let Some(images) = self.images {
+            uniform.extend([if kernel.images_first { images } else { self.m / images }, kernel.images_first as usize]);
+        }
+        uniform.extend(&self.uniform);
+        let split = kernel.splits > 1;
+        let mut launches = Launches::default();
+        launches.list.push(Launch {
+            label: kernel.label,
+            source: kernel.source.into(),
+            constants: self.constants.clone(),
+            uniform: uniform.into_iter().map(|v| v as u32).collect(),
+            inputs: vec![Operand::Input(0), Operand::Input(1)],
+            output: if split { Operand::Temp(0) } else { Operand::Output },
+            workgroups: fold(tiles, t.max_workgroups_per_dimension),
+            epilogue: !split,
+        });
+        if split {
+            launches.temps.push(kernel.splits * self.out_len * 4);
+            launches.list.push(reduce(self.labels[3], self.out_len, self.out_aligned, kernel.splits, t));
+        }
+        launches
+    }
+
+    /// How many workgroups share k, and how much of it (segments or k) each takes. `wanted` workgroups keep the adapter
+    /// busy; less than `least` is not worth a second pass.
+    fn split(&self, tiles: usize, segments: usize, wanted: usize, least: usize, multiple: usize) -> (usize, usize) {
+        let per_segment = self.k / segments;
+        let (total, least, longest) = if segments > 1 {
+            (segments, least.div_ceil(per_segment), MAX_ITERATIONS / (per_segment / 4 + 5))
+        } else {
+            (self.k, least, MAX_CHUNK)
+        };
+        let for_work = if tiles >= wanted { 1 } else { (wanted / tiles).min(total / least.max(1)) };
+        let splits = for_work.max(total.div_ceil(longest.max(1))).max(1);
+        let multiple = if segments > 1 { 1 } else { multiple };
+        let chunk = total.div_ceil(splits).next_multiple_of(multiple);
+        (chunk, total.div_ceil(chunk))
+    }
+
+    /// A kernel without workgroup memory; `subgroup` is the size of a subgroup.
+    fn register_kernel(&self, subgroup: Option<usize>) -> Kernel {
+        let lanes = subgroup.unwrap_or(8);
+        let cols = match self.n.div_ceil(lanes) {
+            1 => 1,
+            2 => 2,
+            3 | 4 => 4,
+            _ => 8,
+        };
+        let a_vec4 = self.a_aligned;
+        let rows = match self.m {
+            m if m <= 16 && self.a == ALayout::AlongM && !a_vec4 => m,
+            m if m <= 4 => 4,
+            m if m <= 8 => 8,
+            // A block of 32 rows loads B half as often, where there are enough of them to share out.
+            m if self.a == ALayout::AlongK && m.div_ceil(32) * self.n.div_ceil(lanes * cols) * self.batches >= 24 => 32,
+            _ => 16,
+        };
+        // Narrow blocks hold no quads of C.
+        let b = match (self.b_aligned, self.b_along_k) {
+            (true, true) => BLoad::QuadsAlongK,
+            (true, false) if cols >= 4 => BLoad::QuadsAlongN,
+            _ => BLoad::Scalar,
+        };
+        let b = if self.a == ALayout::AlongM && b == BLoad::QuadsAlongK { BLoad::Scalar } else { b };
+        // Rows at the same place of different images have the same taps outside of the image: whole segments are
+        // skipped, which with strides is most of the work of an input gradient.
+        let short_k = (subgroup.is_some()
+            && self.a == ALayout::AlongK
+            && !(self.a_aligned && (self.k / self.segments) % 4 == 0)
+            && self.k <= SHORT_K
+            && self.m >= 64)
+            .then_some(self.k);
+        let images_first = short_k.is_none() && self.masked && self.a == ALayout::AlongK && self.images.is_some_and(|images| images >= 4);
+        let (rows, a_vec4, b) = match short_k {
+            Some(_) => (8 * lanes, false, if b == BLoad::QuadsAlongK { BLoad::Scalar } else { b }),
+            None => (rows, a_vec4, b),
+        };
+        let ev = |n: &str, d: usize| std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d); // TUNE
+        let rows = if self.m > 16 && short_k.is_none() { ev("ROWS", rows) } else { rows }; // TUNE
+        let cols = ev("COLS", cols); // TUNE
+        let b = if cols < 4 && b == BLoad::QuadsAlongN { BLoad::Scalar } else { b }; // TUNE
+        let kernel = Registers {
+            lanes,
+            subgroup: subgroup.is_some(),
+            rows,
+            cols,
+            short_k,
+            unroll: ev("UNROLL", 1), // TUNE
+            a: self.a,
+            a_vec4,
+            b,
+            masked: self.masked,
+            permuted: images_first,
+            out_vec4: self.out_aligned && cols >= 4,
+        };
+        let segments = if self.a == ALayout::AlongK && short_k.is_none() { self.segments } else { 1 };
+        let tiles = self.m.div_ceil(rows) * self.n.div_ceil(kernel.tile_n()) * self.batches;
+        let (chunk, splits) = self.split(tiles, segments, 32, 512, kernel.step().max(4));
+        Kernel {
+            label: self.labels[if subgroup.is_some() { 0 } else { 1 }],
+            source: self.complete(&kernel.source()),
+            tile_m: rows,
+            tile_n: kernel.tile_n(),
+            step: kernel.step(),
+            images_first,
+            segments,
+            chunk,
+            splits,
+        }
+    }
+
+    /// The block for a real GPU: the largest that gives enough workgroups and wastes little at the edges.
+    fn block(&self, t: &KernelTarget) -> Option<Block> {
+        let fits = |b: &&Block| {
+            b.invocations() <= t.max_invocations as usize && b.workgroup_bytes() <= t.workgroup_storage as usize
+        };
+        let tiles = |b: &Block| self.m.div_ceil(b.bm) * self.n.div_ceil(b.bn) * self.batches;
+        let waste = |b: &Block| {
+            (self.m.next_multiple_of(b.bm) * self.n.next_multiple_of(b.bn)) as f64 / (self.m * self.n) as f64
+        };
+        let mut fitting = BLOCKS.iter().filter(fits);
+        let smallest = fitting.clone().next_back()?;
+        let limit = 1.25 * waste(smallest);
+        Some(*fitting.find(|b| tiles(b) >= 128 && waste(b) <= limit).unwrap_or(smallest))
+    }
+
+    fn tiled_kernel(&self, block: Block) -> Kernel {
+        let a_vec4 = self.a_aligned && (self.a == ALayout::AlongM || self.k % 4 == 0);
+        let b = match (self.b_aligned, self.b_along_k) {
+            (true, true) if self.k % 4 == 0 => BLoad::QuadsAlongK,
+            (true, false) => BLoad::QuadsAlongN,
+            _ => BLoad::Scalar,
+        };
+        let kernel =
+            Tiled { block, a: self.a, a_vec4, b, b_along_k: self.b_along_k, out_vec4: self.out_aligned };
+        let tiles = self.m.div_ceil(block.bm) * self.n.div_ceil(block.bn) * self.batches;
+        let (chunk, splits) = self.split(tiles, 1, 128, 256, block.bk);
+        Kernel {
+            label: self.labels[2],
+            source: self.complete(&kernel.source()),
+            tile_m: block.bm,
+            tile_n: block.bn,
+            step: block.bk,
+            images_first: false,
+            segments: 1,
+            chunk,
+            splits,
+        }
+    }
+
+    /// The operand file with its plain kernel replaced.
+    fn complete(&self, kernel: &str) -> String {
+        let declarations = self.operands.split(PLAIN_KERNEL).next().unwrap_or_default();
+        format!("{declarations}{kernel}")
+    }
+}
+
+/// Adds the partial sums in `Temp(0)`.
+pub(super) fn reduce(label: &'static str, len: usize, aligned: bool, splits: usize, t: &KernelTarget) -> Launch {
+    let (source, count) = if aligned { (REDUCE4, len / 4) } else { (REDUCE, len) };
+    Launch {
+        label,
+        source: source.into(),
+        constants: Vec::new(),
+        uniform: vec![count as u32, splits as u32],
+        inputs: vec![Operand::Temp(0)],
+        output: Operand::Output,
+        workgroups: fold(count.div_ceil(64), t.max_workgroups_per_dimension),
+        epilogue: true,
+    }
+}
+
+/// Declares the storage bindings and the epilogues.
+fn bindings(a_vec4: bool, b_vec4: bool, out_vec4: bool) -> String {
+    let element = |vec4: bool| if vec4 { "vec4<f32>" } else { "f32" };
+    format!(
+        "@group(0) @binding(1) var<storage, read> a: array<{}>;
+@group(0) @binding(2) var<storage, read> b: array<{}>;
+@group(0) @binding(3) var<storage, read_write> out: array<{}>;
+
+fn epilogue(v: f32, i: u32) -> f32 {{ return v; }}
+fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> {{ return v; }}
+
+",
+        element(a_vec4),
+        element(b_vec4),
+        element(out_vec4)
+    )
+}
+
+/// First lines of `main`: which tile, matrix of the batch and part of k this workgroup has.
+fn tile_prologue(tile_m: usize, tile_n: usize) -> String {
+    format!(
+        "    let tile = group.y * groups.x + group.x;
+    if tile >= p.tiles {{
+        return;
+    }}
+    let outer = tile / p.tiles_n;
+    let n0 = (tile - outer * p.tiles_n) * {tile_n}u;
+    let plane = outer / p.tiles_m;
+    let m0 = (outer - plane * p.tiles_m) * {tile_m}u;
+    let split = plane / p.batches;
+    let batch = batch_init(plane - split * p.batches);
+    let first = split * p.chunk;
+    let by_segment = p.segments > 1u;
+    let s0 = select(0u, first, by_segment);
+    let s1 = select(1u, min(first + p.chunk, p.segments), by_segment);
+    let k0 = select(first, 0u, by_segment);
+    let k1 = select(min(first + p.chunk, p.k), p.k, by_segment);
+"
+    )
+}

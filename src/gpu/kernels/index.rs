@@ -1,0 +1,226 @@
+//! Selecting along an axis by integer indices, its gradient, and the indices of extremes.
+
+use std::borrow::Cow;
+
+use super::pool2d::{GROUP, widen};
+use super::{KernelTarget, Launch, Launches, Operand, fold};
+
+/// Length of the blocks that the first pass of the sort orders (as in `index_sort_block.wgsl`).
+const SORT_BLOCK: usize = 64;
+
+/// Sorted indices per partial sum of [`index_add`] (as in `index_add.wgsl`).
+const ADD_CHUNK: usize = 256;
+
+/// `out[outer, count, inner]` = `x[outer, indices, inner]`, for elements of four bytes (f32, i32, u32), copied as words.
+///
+/// Inputs: `x[outer, axis, inner]`, `indices[count]` as u32. An index that is not below `axis` gives 0.
+pub fn index_select(t: &KernelTarget, outer: usize, axis: usize, inner: usize, count: usize) -> Launches {
+    let mut launches = Launches::default();
+    let (width, source) = widen(include_str!("../../../shaders/index_select.wgsl"), inner);
+    let total = outer * count * (inner / width);
+    launches.push(
+        t,
+        Step {
+            label: "index_select",
+            source,
+            total,
+            sizes: &[axis, inner / width, count],
+            inputs: vec![Operand::Input(0), Operand::Input(1)],
+            output: Operand::Output,
+            epilogue: false,
+        },
+    );
+    launches
+}
+
+/// The gradient of [`index_select`] for f32: `dx[outer, axis, inner]`, each line the sum of the lines of `dy` that were selected
+/// from it, always added in the same order.
+///
+/// Inputs: `dy[outer, count, inner]`, `indices[count]` as u32. Lines whose index is not below `axis` are left out.
+///
+/// The indices are sorted with their positions (blocks by counting, then stable merges), so that each line of `dx` finds its
+/// lines of `dy` in a row. Cost: about `count * log2(count)^2 / 2 + outer * (axis + count) * inner`, however the indices are
+/// distributed.
+pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, count: usize) -> Launches {
+    let mut launches = Launches::default();
+    if outer * axis * inner == 0 {
+        return launches;
+    }
+    let pairs = [launches.temp(2 * count.max(1)), launches.temp(2 * count.max(1))];
+    launches.push(
+        t,
+        Step {
+            label: "index_add/sort_block",
+            source: include_str!("../../../shaders/index_sort_block.wgsl").into(),
+            total: count,
+            sizes: &[],
+            inputs: vec![Operand::Input(1)],
+            output: pairs[0],
+            epilogue: false,
+        },
+    );
+    let mut sorted = 0;
+    let mut run = SORT_BLOCK;
+    while run < count {
+        launches.push(
+            t,
+            Step {
+                label: "index_add/sort_merge",
+                source: include_str!("../../../shaders/index_sort_merge.wgsl").into(),
+                total: count,
+                sizes: &[run],
+                inputs: vec![pairs[sorted]],
+                output: pairs[1 - sorted],
+                epilogue: false,
+            },
+        );
+        sorted = 1 - sorted;
+        run *= 2;
+    }
+    let starts = launches.temp(axis + 1);
+    launches.push(
+        t,
+        Step {
+            label: "index_add/starts",
+            source: include_str!("../../../shaders/index_starts.wgsl").into(),
+            total: axis + 1,
+            sizes: &[count],
+            inputs: vec![pairs[sorted]],
+            output: starts,
+            epilogue: false,
+        },
+    );
+    let chunks = count / ADD_CHUNK;
+    let sums = launches.temp(outer * chunks.max(1) * inner.next_multiple_of(4));
+    let (width, source) = widen(include_str!("../../../shaders/index_add_chunks.wgsl"), inner);
+    let sizes = [axis, inner / width, count, chunks];
+    launches.push(
+        t,
+        Step {
+            label: "index_add/chunks",
+            source,
+            total: outer * chunks * (inner / width),
+            sizes: &sizes,
+            inputs: vec![Operand::Input(0), pairs[sorted]],
+            output: sums,
+            epilogue: false,
+        },
+    );
+    let (width, source) = widen(include_str!("../../../shaders/index_add.wgsl"), inner);
+    launches.push(
+        t,
+        Step {
+            label: "index_add",
+            source,
+            total: outer * axis * (inner / width),
+            sizes: &sizes,
+            inputs: vec![Operand::Input(0), pairs[sorted], starts, sums],
+            output: Operand::Output,
+            epilogue: true,
+        },
+    );
+    launches
+}
+
+/// `out[outer, inner]` (i32) = the place of the first maximum (or minimum) of `x[outer, axis, inner]` along the axis, a NaN being
+/// the extreme.
+///
+/// Inputs: `x`.
+pub fn argmax(t: &KernelTarget, outer: usize, axis: usize, inner: usize, min: bool) -> Launches {
+    let mut launches = Launches::default();
+    if axis == 0 {
+        return launches;
+    }
+    let (width, _) = widen("", inner);
+    let lines = outer * (inner / width);
+    let flip = if min { 1 << 31 } else { 0 };
+    // Two passes where the axis is too long for one loop, or long with few others to work beside.
+    let chunk =
+        if axis > 32_768 || (axis > 1024 && lines < 1024) { (axis.isqrt() + 1).max(256) } else { axis };
+    let chunks = axis.div_ceil(chunk);
+    let sizes = [axis, inner / width, chunk, chunks, flip];
+    if chunks == 1 {
+        launches.push(
+            t,
+            Step {
+                label: "argmax",
+                source: widen(include_str!("../../../shaders/index_argmax.wgsl"), inner).1,
+                total: lines,
+                sizes: &sizes,
+                inputs: vec![Operand::Input(0)],
+                output: Operand::Output,
+                epilogue: false,
+            },
+        );
+    } else {
+        let found = launches.temp(2 * outer * chunks * inner);
+        launches.push(
+            t,
+            Step {
+                label: "argmax/chunks",
+                source: widen(include_str!("../../../shaders/index_argmax_chunks.wgsl"), inner).1,
+                total: lines * chunks,
+                sizes: &sizes,
+                inputs: vec![Operand::Input(0)],
+                output: found,
+                epilogue: false,
+            },
+        );
+        launches.push(
+            t,
+            Step {
+                label: "argmax/merge",
+                source: widen(include_str!("../../../shaders/index_argmax_merge.wgsl"), inner).1,
+                total: lines,
+                sizes: &sizes,
+                inputs: vec![found],
+                output: Operand::Output,
+                epilogue: false,
+            },
+        );
+    }
+    launches
+}
+
+/// One dispatch with an invocation per item.
+struct Step<'a> {
+    label: &'static str,
+    source: Cow<'static, str>,
+    total: usize,
+    /// What the uniform block holds after the total.
+    sizes: &'a [usize],
+    inputs: Vec<Operand>,
+    output: Operand,
+    epilogue: bool,
+}
+
+/// What the kernels of this file need of [`Launches`].
+trait Build {
+    fn temp(&mut self, words: usize) -> Operand;
+    fn push(&mut self, t: &KernelTarget, step: Step);
+}
+
+impl Build for Launches {
+    fn temp(&mut self, words: usize) -> Operand {
+        self.temps.push(4 * words);
+        Operand::Temp(self.temps.len() - 1)
+    }
+
+    fn push(&mut self, t: &KernelTarget, step: Step) {
+        if step.total == 0 {
+            return;
+        }
+        let mut uniform = vec![step.total as u32];
+        uniform.extend(step.sizes.iter().map(|&v| v as u32));
+        self.list.push(Launch {
+            label: step.label,
+            source: step.source,
+            constants: Vec::new(),
+            uniform,
+            inputs: step.inputs,
+            output: step.output,
+            workgroups: fold(step.total.div_ceil(GROUP), t.max_workgroups_per_dimension),
+            epilogue: step.epilogue,
+        });
+    }
+}

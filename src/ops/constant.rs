@@ -1,0 +1,85 @@
+//! Leaves: values given from outside, and scalars that may change from step to step.
+
+use super::{Grads, Lowering, Operation, Vjp};
+use crate::cpu::Array;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::{Spec, Tensor};
+use crate::device::Device;
+
+/// A tensor that has its value from the beginning.
+#[derive(Debug)]
+pub(crate) struct Constant;
+
+impl Operation for Constant {
+    fn name(&self) -> &'static str {
+        "constant"
+    }
+    fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
+        Ok(Vec::new())
+    }
+    fn cpu(&self, _inputs: &[Array], _out: &Spec) -> Result<Array> {
+        Err(Error::Gpu("a constant without a value".into()))
+    }
+    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
+        Lowering::Unsupported("a constant without a value".into())
+    }
+}
+
+/// A number from the host. On the GPU it is an argument of the plan, not part of it: a learning rate that changes
+/// every step neither compiles nor plans anything anew.
+#[derive(Debug)]
+pub(crate) struct Scalar(pub f64);
+
+impl Operation for Scalar {
+    fn name(&self) -> &'static str {
+        "scalar"
+    }
+    fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
+        Ok(Vec::new())
+    }
+    fn cpu(&self, _inputs: &[Array], out: &Spec) -> Result<Array> {
+        Ok(Array::scalar(self.0, out.dtype))
+    }
+    fn gpu(&self, _inputs: &[Spec], out: &Spec) -> Lowering<'_> {
+        let bits = match out.dtype {
+            DType::F32 => (self.0 as f32).to_bits(),
+            DType::I32 => self.0 as i32 as u32,
+            DType::U32 => self.0 as u32,
+            DType::U8 => self.0 as u8 as u32,
+            DType::F64 => return Lowering::Unsupported("f64 exists on the CPU only".into()),
+        };
+        Lowering::Scalar([bits, 0])
+    }
+}
+
+/// The key of a stream of random numbers: 64 bits that change from call to call.
+#[derive(Debug)]
+pub(crate) struct RandomKey(pub u64);
+
+impl Operation for RandomKey {
+    fn name(&self) -> &'static str {
+        "random_key"
+    }
+    fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
+        Ok(Vec::new())
+    }
+    fn cpu(&self, _inputs: &[Array], _out: &Spec) -> Result<Array> {
+        Ok(Array::from_slice(&[self.0 as u32, (self.0 >> 32) as u32]))
+    }
+    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
+        Lowering::Scalar([self.0 as u32, (self.0 >> 32) as u32])
+    }
+}
+
+/// A scalar of the given type.
+pub(crate) fn scalar(value: f64, dtype: DType, device: Device) -> Result<Tensor> {
+    Tensor::from_op(Scalar(value), Vec::new(), Shape::scalar(), dtype, device)
+}
+
+/// A tensor whose elements are all `value`.
+pub(crate) fn full(value: f64, shape: Shape, dtype: DType, device: Device) -> Result<Tensor> {
+    super::view::broadcast_to(&scalar(value, dtype, device)?, shape)
+}
+

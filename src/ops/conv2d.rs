@@ -1,0 +1,208 @@
+//! 2-D convolution (cross-correlation): images NHWC, weights HWIO, as in TensorFlow and Keras.
+//!
+//! The three operations here, forward and the two gradients, are each other's gradients, so gradients of gradients
+//! need nothing more.
+
+use super::{Grads, Key, Lowering, Operation, Vjp, require_float, same_device, same_dtype};
+use crate::cpu::{Array, dispatch_float, kernels};
+use crate::error::{Error, Result};
+use crate::geometry::Conv2dGeometry;
+use crate::gpu::kernels as gpu;
+use crate::shape::Shape;
+use crate::tensor::{Spec, Tensor};
+
+/// How an image is surrounded by zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Padding {
+    /// None: the window stays inside the image.
+    #[default]
+    Valid,
+    /// As much as makes the output's size the input's divided by the stride, rounded up; where it is odd, the
+    /// larger half goes to the bottom and the right, as in TensorFlow.
+    Same,
+    /// Rows on top and bottom, columns left and right.
+    Explicit([usize; 4]),
+}
+
+impl Padding {
+    /// Padding and output sizes for one image size: `[top, bottom, left, right]`, `[height, width]`.
+    pub(crate) fn resolve(
+        self,
+        op: &str,
+        size: [usize; 2],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        dilation: [usize; 2],
+    ) -> Result<([usize; 4], [usize; 2])> {
+        if kernel.contains(&0) || stride.contains(&0) || dilation.contains(&0) {
+            let message =
+                format!("kernel {kernel:?}, stride {stride:?} and dilation {dilation:?} must all be at least 1");
+            return Err(Error::argument(op, message));
+        }
+        let mut padding = [0; 4];
+        let mut out = [0; 2];
+        for d in 0..2 {
+            let reach = dilation[d] * (kernel[d] - 1) + 1;
+            match self {
+                Padding::Valid => {}
+                Padding::Same => {
+                    let total = ((size[d].div_ceil(stride[d]).max(1) - 1) * stride[d] + reach).saturating_sub(size[d]);
+                    padding[2 * d] = total / 2;
+                    padding[2 * d + 1] = total - total / 2;
+                }
+                Padding::Explicit(p) => padding[2 * d..2 * d + 2].copy_from_slice(&p[2 * d..2 * d + 2]),
+            }
+            let padded = size[d] + padding[2 * d] + padding[2 * d + 1];
+            if padded < reach {
+                let message = format!(
+                    "the window covers {reach} {}, the padded image has {padded}; use a smaller kernel or Padding::Same",
+                    ["rows", "columns"][d]
+                );
+                return Err(Error::shape(op, message));
+            }
+            out[d] = (padded - reach) / stride[d] + 1;
+        }
+        Ok((padding, out))
+    }
+}
+
+/// Stride, padding, dilation and groups of a convolution.
+///
+/// ```
+/// use wgrad::{Conv2dOptions, Padding};
+/// let options = Conv2dOptions { stride: [2, 2], padding: Padding::Same, ..Default::default() };
+/// assert_eq!(options.groups, 1);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conv2dOptions {
+    /// Rows and columns from one window to the next.
+    pub stride: [usize; 2],
+    /// Zeros around the image.
+    pub padding: Padding,
+    /// Rows and columns from one tap to the next.
+    pub dilation: [usize; 2],
+    /// Input and output channels are split into this many independent groups.
+    pub groups: usize,
+}
+
+impl Default for Conv2dOptions {
+    fn default() -> Self {
+        Conv2dOptions { stride: [1, 1], padding: Padding::Valid, dilation: [1, 1], groups: 1 }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    Forward,
+    /// inputs: gradient of the output, weight
+    InputGrad,
+    /// inputs: image, gradient of the output
+    WeightGrad,
+}
+
+#[derive(Debug)]
+struct Conv2d {
+    pass: Pass,
+    g: Conv2dGeometry,
+}
+
+/// `x [n, h, w, cin]`, `w [kh, kw, cin / groups, cout]` -> `[n, oh, ow, cout]`.
+pub(crate) fn conv2d(x: &Tensor, w: &Tensor, options: Conv2dOptions) -> Result<Tensor> {
+    const OP: &str = "conv2d";
+    same_device(OP, &[x, w])?;
+    same_dtype(OP, x, w)?;
+    require_float(OP, "the image", x)?;
+    let (sx, sw) = (x.shape(), w.shape());
+    if sx.rank() != 4 || sw.rank() != 4 {
+        let message = format!("image {sx} and weight {sw}: expected [n, h, w, c] and [kh, kw, c / groups, out]");
+        return Err(Error::shape(OP, message));
+    }
+    let (n, h, width, cin) = (sx[0], sx[1], sx[2], sx[3]);
+    let (kh, kw, wc, cout) = (sw[0], sw[1], sw[2], sw[3]);
+    let Conv2dOptions { stride, dilation, groups, .. } = options;
+    if groups == 0 || !cin.is_multiple_of(groups) || !cout.is_multiple_of(groups) {
+        let message = format!("{cin} input and {cout} output channels can't be split into {groups} groups");
+        return Err(Error::argument(OP, message));
+    }
+    if wc != cin / groups {
+        let hint = match sx[1] == wc && cin != wc {
+            true => " (the image looks like NCHW; permute it with [0, 2, 3, 1])",
+            false => "",
+        };
+        let message = format!(
+            "weight {sw} takes {wc} channels per group, image {sx} has {cin} in {groups} group(s), {} each{hint}",
+            cin / groups
+        );
+        return Err(Error::shape(OP, message));
+    }
+    let (padding, [oh, ow]) = options.padding.resolve(OP, [h, width], [kh, kw], stride, dilation)?;
+    let g = Conv2dGeometry { n, h, w: width, cin, kh, kw, cout, stride, padding, dilation, groups, oh, ow };
+    if n * cin * cout == 0 {
+        let shape = Shape::new(&[n, oh, ow, cout])?;
+        return crate::ops::constant::full(0.0, shape, x.dtype(), x.device());
+    }
+    build(Pass::Forward, g, x, w)
+}
+
+fn build(pass: Pass, g: Conv2dGeometry, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let dims = match pass {
+        Pass::Forward => [g.n, g.oh, g.ow, g.cout],
+        Pass::InputGrad => [g.n, g.h, g.w, g.cin],
+        Pass::WeightGrad => [g.kh, g.kw, g.cin / g.groups, g.cout],
+    };
+    let op = Conv2d { pass, g };
+    Tensor::from_op(op, vec![a.clone(), b.clone()], Shape::new(&dims)?, a.dtype(), a.device())
+}
+
+impl Operation for Conv2d {
+    fn name(&self) -> &'static str {
+        match self.pass {
+            Pass::Forward => "conv2d",
+            Pass::InputGrad => "conv2d_input_grad",
+            Pass::WeightGrad => "conv2d_weight_grad",
+        }
+    }
+
+    fn key(&self, key: &mut Key) {
+        let g = &self.g;
+        key.push_all(&[g.n, g.h, g.w, g.cin, g.kh, g.kw, g.cout, g.groups, g.oh, g.ow]);
+        key.push_all(&g.stride);
+        key.push_all(&g.padding);
+        key.push_all(&g.dilation);
+    }
+
+    fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
+        let (a, b, g) = (&cx.inputs[0], &cx.inputs[1], cx.grad);
+        // (pass, first input, second input) of the gradient with respect to each input
+        let rules = match self.pass {
+            Pass::Forward => [(Pass::InputGrad, g, b), (Pass::WeightGrad, a, g)],
+            Pass::InputGrad => [(Pass::Forward, g, b), (Pass::WeightGrad, g, a)],
+            Pass::WeightGrad => [(Pass::InputGrad, b, g), (Pass::Forward, a, g)],
+        };
+        let grads = rules.into_iter().zip(cx.needs).map(|((pass, first, second), &needed)| {
+            if needed { build(pass, self.g.clone(), first, second).map(Some) } else { Ok(None) }
+        });
+        grads.collect()
+    }
+
+    fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
+        let (a, b) = (inputs[0].contiguous()?, inputs[1].contiguous()?);
+        dispatch_float!(self.name(), out.dtype, T => Array::build::<T>(out.shape, |dst| {
+            let (a, b) = (a.slice::<T>()?, b.slice::<T>()?);
+            match self.pass {
+                Pass::Forward => kernels::conv2d::conv2d_forward(&self.g, a, b, dst),
+                Pass::InputGrad => kernels::conv2d::conv2d_input_grad(&self.g, a, b, dst),
+                Pass::WeightGrad => kernels::conv2d::conv2d_weight_grad(&self.g, a, b, dst),
+            }
+            Ok(())
+        }))
+    }
+
+    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
+        Lowering::Kernel(Box::new(|t| match self.pass {
+            Pass::Forward => gpu::conv2d::conv2d_forward(&self.g, t),
+            Pass::InputGrad => gpu::conv2d::conv2d_input_grad(&self.g, t),
+            Pass::WeightGrad => gpu::conv2d::conv2d_weight_grad(&self.g, t),
+        }))
+    }
+}

@@ -1,0 +1,145 @@
+//! Operations from outside the crate, with their own gradient.
+
+use super::{Grads, Key, Lowering, Operation, Vjp};
+use crate::cpu::Array;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::gpu::kernels::{Launch, Launches, Operand, fold};
+use crate::shape::Shape;
+use crate::tensor::{Spec, Tensor};
+use std::sync::Arc;
+
+/// A WGSL kernel of a [`CustomOp`].
+///
+/// The source is a complete WGSL module with the entry point `main`. Its bindings are all in group 0: binding 0 is a
+/// uniform block of `u32`s (the contents of `uniform`), then the inputs (`var<storage, read>`), then the output
+/// (`var<storage, read_write>`), all contiguous.
+#[derive(Clone, Debug)]
+pub struct CustomKernel {
+    /// The WGSL module.
+    pub source: String,
+    /// Contents of the uniform block: sizes and such.
+    pub uniform: Vec<u32>,
+    /// Invocations that are needed in all, and the workgroup size declared in the source. More than 65,535 workgroups
+    /// are folded into x and y; the linear workgroup is `workgroup_id.y * num_workgroups.x + workgroup_id.x`.
+    pub invocations: usize,
+    /// The workgroup size declared in the source.
+    pub workgroup_size: usize,
+}
+
+/// An operation from outside the crate: f32 inputs, one f32 output.
+///
+/// See `examples/custom_op.rs` for one that runs on both devices.
+pub trait CustomOp: Send + Sync + std::fmt::Debug + 'static {
+    /// Name for errors and profiles.
+    fn name(&self) -> &'static str;
+
+    /// Words that tell apart two operations of this name: equal parameters must mean the same function.
+    fn parameters(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    /// The output's shape, or the error that the caller sees.
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape>;
+
+    /// Computes the output (row-major) from the inputs (row-major) on the CPU.
+    fn cpu(&self, inputs: &[&[f32]], shapes: &[Shape], output: &mut [f32]) -> Result<()>;
+
+    /// The kernel for GPUs; `None` makes applying the operation there an error.
+    fn gpu(&self, _shapes: &[Shape]) -> Option<CustomKernel> {
+        None
+    }
+
+    /// Gradients with respect to the inputs, in order, written with tensor operations; `None` for an input without.
+    fn vjp(&self, inputs: &[Tensor], output: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>>;
+}
+
+#[derive(Debug)]
+struct Custom {
+    op: Arc<dyn CustomOp>,
+    shapes: Vec<Shape>,
+    kernel: Option<CustomKernel>,
+}
+
+/// Applies a custom operation; lazy, fused around and differentiable as the built-in ones.
+pub fn apply(op: Arc<dyn CustomOp>, inputs: &[&Tensor]) -> Result<Tensor> {
+    let Some(first) = inputs.first() else {
+        return Err(Error::argument(op.name(), "a custom operation needs at least one input"));
+    };
+    super::same_device(op.name(), inputs)?;
+    for t in inputs {
+        if t.dtype() != DType::F32 {
+            return Err(Error::dtype(op.name(), format!("inputs must be f32, got {}", t.dtype())));
+        }
+    }
+    let shapes: Vec<Shape> = inputs.iter().map(|t| t.shape()).collect();
+    let shape = op.shape(&shapes)?;
+    let kernel = op.gpu(&shapes);
+    if kernel.is_none() && first.device() != crate::Device::Cpu {
+        let message = "has no GPU kernel; implement CustomOp::gpu, or move the inputs to Device::Cpu";
+        return Err(Error::argument(op.name(), message));
+    }
+    let device = first.device();
+    let node = Custom { op, shapes, kernel };
+    Tensor::from_op(node, inputs.iter().map(|&t| t.clone()).collect(), shape, DType::F32, device)
+}
+
+impl Operation for Custom {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+
+    fn key(&self, key: &mut Key) {
+        key.0.extend(self.op.parameters());
+        // Two types may share a name: what the GPU would run tells them apart.
+        if let Some(kernel) = &self.kernel {
+            key.push(kernel.invocations);
+            key.0.extend(kernel.uniform.iter().map(|&w| w as u64));
+            key.0.extend(kernel.source.bytes().map(u64::from));
+        }
+    }
+
+    fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
+        let grads = self.op.vjp(cx.inputs, cx.output, cx.grad)?;
+        if grads.len() != cx.inputs.len() {
+            let message = format!("vjp gave {} gradients for {} inputs", grads.len(), cx.inputs.len());
+            return Err(Error::argument(self.name(), message));
+        }
+        for (x, g) in cx.inputs.iter().zip(&grads) {
+            if let Some(g) = g.as_ref().filter(|g| g.shape() != x.shape()) {
+                let message = format!("vjp gave a gradient of shape {} for an input of shape {}", g.shape(), x.shape());
+                return Err(Error::shape(self.name(), message));
+            }
+        }
+        Ok(grads)
+    }
+
+    fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
+        let arrays = inputs.iter().map(Array::contiguous).collect::<Result<Vec<_>>>()?;
+        let slices = arrays.iter().map(|a| a.slice::<f32>()).collect::<Result<Vec<_>>>()?;
+        Array::build::<f32>(out.shape, |dst| self.op.cpu(&slices, &self.shapes, dst))
+    }
+
+    fn gpu(&self, inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
+        let Some(kernel) = &self.kernel else {
+            return Lowering::Unsupported(format!("{} has no GPU kernel", self.name()));
+        };
+        let count = inputs.len();
+        Lowering::Kernel(Box::new(move |t| Launches {
+            temps: Vec::new(),
+            list: vec![Launch {
+                label: self.op.name(),
+                source: kernel.source.clone().into(),
+                constants: Vec::new(),
+                uniform: kernel.uniform.clone(),
+                inputs: (0..count).map(Operand::Input).collect(),
+                output: Operand::Output,
+                workgroups: fold(
+                    kernel.invocations.div_ceil(kernel.workgroup_size.max(1)),
+                    t.max_workgroups_per_dimension,
+                ),
+                epilogue: false,
+            }],
+        }))
+    }
+}

@@ -1,0 +1,385 @@
+//! Pointwise operations: functions of the elements at the same, broadcast, coordinates. The functions themselves stand in
+//! [`table`](super::table), their gradients here.
+
+use super::table::{Binary, Compare, Unary, float};
+use super::{Grads, Key, Lowering, Operation, Vjp, constant, same_device, same_dtype};
+use crate::cpu::pointwise::{map1, map2, map3};
+use crate::cpu::{Array, CpuElement, dispatch};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::{Spec, Tensor};
+
+/// A pointwise function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pointwise {
+    Unary(Unary),
+    Binary(Binary),
+    Compare(Compare),
+    /// condition, value where it is not 0, value where it is
+    Where,
+    /// x, low, high
+    Clamp,
+    /// To the output's type.
+    Cast,
+    /// Random bits to [0, 1): the upper 24 bits over 2^24.
+    Uniform,
+    /// Random bits to a standard normal, by the inverse error function.
+    Normal,
+}
+
+impl Pointwise {
+    fn code(self) -> u64 {
+        match self {
+            Pointwise::Unary(u) => u as u64,
+            Pointwise::Binary(b) => 100 + b as u64,
+            Pointwise::Compare(c) => 200 + c as u64,
+            Pointwise::Where => 300,
+            Pointwise::Clamp => 301,
+            Pointwise::Cast => 302,
+            Pointwise::Uniform => 303,
+            Pointwise::Normal => 304,
+        }
+    }
+}
+
+/// Shape that all inputs broadcast to.
+fn broadcast(op: &str, inputs: &[&Tensor]) -> Result<Shape> {
+    let mut shape = inputs[0].shape();
+    for t in &inputs[1..] {
+        shape = shape.broadcast(&t.shape()).ok_or_else(|| {
+            let shapes: Vec<String> = inputs.iter().map(|t| t.shape().to_string()).collect();
+            let hint = "dimensions must be equal or 1, counted from the last; use reshape or unsqueeze to line them up";
+            Error::shape(op, format!("shapes {} don't broadcast: {hint}", shapes.join(" and ")))
+        })?;
+    }
+    Shape::new(&shape)
+}
+
+pub(crate) fn unary(f: Unary, x: &Tensor) -> Result<Tensor> {
+    let integer_ok = matches!(f, Unary::Neg | Unary::Abs | Unary::Square | Unary::Sign | Unary::Relu);
+    if !x.dtype().is_float() && !integer_ok {
+        let message = format!("needs a float tensor, got {}; use .cast(DType::F32)", x.dtype());
+        return Err(Error::dtype(f.name(), message));
+    }
+    Tensor::from_op(Pointwise::Unary(f), vec![x.clone()], x.shape(), x.dtype(), x.device())
+}
+
+pub(crate) fn binary(f: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    same_device(f.name(), &[a, b])?;
+    same_dtype(f.name(), a, b)?;
+    let shape = broadcast(f.name(), &[a, b])?;
+    Tensor::from_op(Pointwise::Binary(f), vec![a.clone(), b.clone()], shape, a.dtype(), a.device())
+}
+
+pub(crate) fn compare(f: Compare, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    same_device(f.name(), &[a, b])?;
+    same_dtype(f.name(), a, b)?;
+    let shape = broadcast(f.name(), &[a, b])?;
+    Tensor::from_op(Pointwise::Compare(f), vec![a.clone(), b.clone()], shape, DType::U8, a.device())
+}
+
+/// `yes` where `condition` is not 0, else `no`.
+pub(crate) fn select(condition: &Tensor, yes: &Tensor, no: &Tensor) -> Result<Tensor> {
+    same_device("where", &[condition, yes, no])?;
+    same_dtype("where", yes, no)?;
+    if condition.dtype() != DType::U8 {
+        let message = format!("the condition is {}, not u8; make it by a comparison such as x.gt(0.0)?", condition.dtype());
+        return Err(Error::dtype("where", message));
+    }
+    let shape = broadcast("where", &[condition, yes, no])?;
+    let inputs = vec![condition.clone(), yes.clone(), no.clone()];
+    Tensor::from_op(Pointwise::Where, inputs, shape, yes.dtype(), yes.device())
+}
+
+pub(crate) fn clamp(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
+    if low.is_nan() || high.is_nan() || low > high {
+        return Err(Error::argument("clamp", format!("the range {low}..={high} is empty")));
+    }
+    let low = constant::scalar(low, x.dtype(), x.device())?;
+    let high = constant::scalar(high, x.dtype(), x.device())?;
+    Tensor::from_op(Pointwise::Clamp, vec![x.clone(), low, high], x.shape(), x.dtype(), x.device())
+}
+
+pub(crate) fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    if x.dtype() == dtype {
+        return Ok(x.clone());
+    }
+    if dtype == DType::F64 && x.device() != crate::Device::Cpu {
+        return Err(Error::dtype("cast", "f64 exists on Device::Cpu only (WGSL has no 64-bit floats)"));
+    }
+    Tensor::from_op(Pointwise::Cast, vec![x.clone()], x.shape(), dtype, x.device())
+}
+
+/// Sums `grad` over the axes along which an input of `shape` was repeated.
+pub(crate) fn sum_to(grad: &Tensor, shape: Shape) -> Result<Tensor> {
+    if grad.shape() == shape {
+        return Ok(grad.clone());
+    }
+    let skip = grad.rank() - shape.rank();
+    let axes: Vec<isize> = (0..grad.rank())
+        .filter(|&d| d < skip || (shape[d - skip] == 1 && grad.shape()[d] != 1))
+        .map(|d| d as isize)
+        .collect();
+    let reduced = if axes.is_empty() { grad.clone() } else { grad.sum(&axes, false)? };
+    reduced.reshape(shape)
+}
+
+impl Unary {
+    /// g * f'(x), from the input x or the output y, whichever keeps less alive.
+    fn vjp(self, x: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        let d = match self {
+            Unary::Neg => return g.neg().map(Some),
+            Unary::Abs => (g * x.sign()?)?,
+            Unary::Exp => (g * y)?,
+            Unary::Log => (g / x)?,
+            Unary::Sqrt => ((g * 0.5)? / y)?,
+            Unary::Square => ((g * 2.0)? * x)?,
+            Unary::Reciprocal => (g * y.square()?.neg()?)?,
+            Unary::Sin => (g * x.cos()?)?,
+            Unary::Cos => (g * x.sin()?.neg()?)?,
+            Unary::Sign | Unary::Floor => return Ok(None),
+            // 0 at 0, and the mask from the output: the input need not stay alive
+            Unary::Relu => y.gt(0.0)?.select(g, &g.zeros_like()?)?,
+            Unary::Elu => x.gt(0.0)?.select(g, (g * (y + 1.0)?)?)?,
+            Unary::Sigmoid => (g * (y * (1.0 - y)?)?)?,
+            Unary::Tanh => (g * (1.0 - y.square()?)?)?,
+            Unary::Silu => {
+                let s = x.sigmoid()?;
+                (g * (&s * (1.0 + (x * (1.0 - &s)?)?)?)?)?
+            }
+            Unary::Gelu => {
+                // Phi(x) + x * phi(x)
+                let cdf = ((unary(Unary::Erf, &(x * std::f64::consts::FRAC_1_SQRT_2)?)? + 1.0)? * 0.5)?;
+                let pdf = ((x.square()? * -0.5)?.exp()? * 0.398_942_280_401_432_7)?;
+                (g * (cdf + (x * pdf)?)?)?
+            }
+            Unary::GeluTanh => {
+                let x2 = x.square()?;
+                let inner = ((x * ((&x2 * 0.044715)? + 1.0)?)? * 0.797_884_560_802_865_4)?;
+                let t = inner.tanh()?;
+                let slope = (((&x2 * (3.0 * 0.044715))? + 1.0)? * 0.797_884_560_802_865_4)?;
+                let tail = ((x * 0.5)? * ((1.0 - t.square()?)? * slope)?)?;
+                (g * (((t + 1.0)? * 0.5)? + tail)?)?
+            }
+            Unary::Softplus => (g * x.sigmoid()?)?,
+            // 2 / sqrt(pi) * exp(-x^2)
+            Unary::Erf => (g * (x.square()?.neg()?.exp()? * std::f64::consts::FRAC_2_SQRT_PI)?)?,
+        };
+        Ok(Some(d))
+    }
+}
+
+impl Binary {
+    fn vjp(self, cx: &Vjp<'_>) -> Result<Grads> {
+        let (a, b, y, g) = (&cx.inputs[0], &cx.inputs[1], cx.output, cx.grad);
+        let left = || -> Result<Tensor> {
+            match self {
+                Binary::Add | Binary::Sub => Ok(g.clone()),
+                Binary::Mul => g * b,
+                Binary::Div => g / b,
+                // b * a^(b-1); 0 where b is 0, whatever a is
+                Binary::Pow => {
+                    let slope = (b * a.pow((b - 1.0)?)?)?;
+                    g * b.eq(0.0)?.select(&slope.zeros_like()?, slope)?
+                }
+                Binary::Maximum => share(a.gt(b)?, a.eq(b)?, g),
+                Binary::Minimum => share(a.lt(b)?, a.eq(b)?, g),
+            }
+        };
+        let right = || -> Result<Tensor> {
+            match self {
+                Binary::Add => Ok(g.clone()),
+                Binary::Sub => g.neg(),
+                Binary::Mul => g * a,
+                Binary::Div => g * (y / b)?.neg()?,
+                // a^b * ln(a); 0 where a is 0 and b is not negative, as the limit has it
+                Binary::Pow => {
+                    let zero = y.zeros_like()?;
+                    let safe = a.eq(0.0)?.select(&a.ones_like()?, a)?;
+                    let slope = (y * safe.log()?)?;
+                    g * a.eq(0.0)?.select(&zero, slope)?
+                }
+                Binary::Maximum => share(b.gt(a)?, a.eq(b)?, g),
+                Binary::Minimum => share(b.lt(a)?, a.eq(b)?, g),
+            }
+        };
+        let mut grads: Grads = vec![None, None];
+        if cx.needs[0] {
+            grads[0] = Some(sum_to(&left()?, a.shape())?);
+        }
+        if cx.needs[1] {
+            grads[1] = Some(sum_to(&right()?, b.shape())?);
+        }
+        Ok(grads)
+    }
+}
+
+/// The gradient of the side that won; half of it to each at a tie, as in PyTorch.
+fn share(won: Tensor, tie: Tensor, g: &Tensor) -> Result<Tensor> {
+    let half = tie.select((g * 0.5)?, g.zeros_like()?)?;
+    won.select(g, half)
+}
+
+impl Operation for Pointwise {
+    fn name(&self) -> &'static str {
+        match self {
+            Pointwise::Unary(u) => u.name(),
+            Pointwise::Binary(b) => b.name(),
+            Pointwise::Compare(c) => c.name(),
+            Pointwise::Where => "where",
+            Pointwise::Clamp => "clamp",
+            Pointwise::Cast => "cast",
+            Pointwise::Uniform => "rand",
+            Pointwise::Normal => "randn",
+        }
+    }
+
+    fn key(&self, key: &mut Key) {
+        key.push(self.code());
+    }
+
+    fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
+        let g = cx.grad;
+        match self {
+            Pointwise::Unary(u) => Ok(vec![u.vjp(&cx.inputs[0], cx.output, g)?]),
+            Pointwise::Binary(b) => b.vjp(cx),
+            Pointwise::Compare(_) | Pointwise::Uniform | Pointwise::Normal => Ok(vec![None; cx.inputs.len()]),
+            Pointwise::Where => {
+                let (c, zero) = (&cx.inputs[0], g.zeros_like()?);
+                let mut grads: Grads = vec![None, None, None];
+                if cx.needs[1] {
+                    grads[1] = Some(sum_to(&c.select(g, &zero)?, cx.inputs[1].shape())?);
+                }
+                if cx.needs[2] {
+                    grads[2] = Some(sum_to(&c.select(&zero, g)?, cx.inputs[2].shape())?);
+                }
+                Ok(grads)
+            }
+            // 1 inside the range and on its ends, as in PyTorch
+            Pointwise::Clamp => {
+                let (x, low, high) = (&cx.inputs[0], &cx.inputs[1], &cx.inputs[2]);
+                let inside = (x.ge(low)? * x.le(high)?)?;
+                Ok(vec![Some(inside.select(g, &g.zeros_like()?)?), None, None])
+            }
+            Pointwise::Cast => Ok(vec![Some(cast(g, cx.inputs[0].dtype())?)]),
+        }
+    }
+
+    fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
+        let shape = &out.shape;
+        match *self {
+            Pointwise::Unary(u) => match out.dtype {
+                DType::F32 => map1::<f32, f32>(&inputs[0], shape, |s, d| u.map_f32(s, d)),
+                DType::F64 => map1::<f64, f64>(&inputs[0], shape, |s, d| u.map_f64(s, d)),
+                DType::I32 => map1(&inputs[0], shape, |s, d| {
+                    each(s, d, |x: i32| match u {
+                        Unary::Neg => x.wrapping_neg(),
+                        Unary::Square => x.wrapping_mul(x),
+                        Unary::Sign => x.signum(),
+                        Unary::Relu => x.max(0),
+                        _ => x.wrapping_abs(),
+                    })
+                }),
+                DType::U32 => map1(&inputs[0], shape, |s, d| {
+                    each(s, d, |x: u32| match u {
+                        Unary::Neg => x.wrapping_neg(),
+                        Unary::Square => x.wrapping_mul(x),
+                        Unary::Sign => x.min(1),
+                        _ => x,
+                    })
+                }),
+                DType::U8 => map1(&inputs[0], shape, |s, d| {
+                    each(s, d, |x: u8| match u {
+                        Unary::Neg => x.wrapping_neg(),
+                        Unary::Square => x.wrapping_mul(x),
+                        Unary::Sign => x.min(1),
+                        _ => x,
+                    })
+                }),
+            },
+            Pointwise::Binary(f) => {
+                let (a, b) = (&inputs[0], &inputs[1]);
+                match out.dtype {
+                    DType::F32 => map2(a, b, shape, |a, sa, b, sb, d| f.map_f32(a, sa, b, sb, d)),
+                    DType::F64 => map2(a, b, shape, |a, sa, b, sb, d| f.map_f64(a, sa, b, sb, d)),
+                    DType::I32 => map2(a, b, shape, |a, sa, b, sb, d| f.map_i32(a, sa, b, sb, d)),
+                    DType::U32 => map2(a, b, shape, |a, sa, b, sb, d| f.map_u32(a, sa, b, sb, d)),
+                    DType::U8 => map2(a, b, shape, |a, sa, b, sb, d| f.map_u8(a, sa, b, sb, d)),
+                }
+            }
+            Pointwise::Compare(f) => dispatch!(inputs[0].dtype(), E => {
+                map2::<E, E, u8>(&inputs[0], &inputs[1], shape, |a, sa, b, sb, d| f.map(a, sa, b, sb, d))
+            }),
+            Pointwise::Where => dispatch!(out.dtype, E => {
+                let inputs = [&inputs[0], &inputs[1], &inputs[2]];
+                map3::<u8, E, E, E>(inputs, shape, |c, yes, no| if c != 0 { yes } else { no })
+            }),
+            Pointwise::Clamp => dispatch!(out.dtype, E => {
+                let inputs = [&inputs[0], &inputs[1], &inputs[2]];
+                // comparisons in this order leave NaN as it is
+                map3::<E, E, E, E>(inputs, shape, |x, low, high| if x < low { low } else if x > high { high } else { x })
+            }),
+            Pointwise::Cast => dispatch!(inputs[0].dtype(), A => dispatch!(out.dtype, B => cast_elements::<A, B>(&inputs[0], shape))),
+            Pointwise::Uniform => match out.dtype {
+                DType::F64 => map1(&inputs[0], shape, |s, d| each(s, d, |b| uniform(b) as f64)),
+                _ => map1(&inputs[0], shape, |s, d| each(s, d, uniform)),
+            },
+            Pointwise::Normal => match out.dtype {
+                DType::F64 => map1(&inputs[0], shape, |s, d| each(s, d, |b| normal(b) as f64)),
+                _ => map1(&inputs[0], shape, |s, d| each(s, d, normal)),
+            },
+        }
+    }
+
+    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
+        Lowering::Pointwise(*self)
+    }
+}
+
+fn each<A: Copy, B>(src: &[A], dst: &mut [B], f: impl Fn(A) -> B) {
+    for (d, &s) in dst.iter_mut().zip(src) {
+        *d = f(s);
+    }
+}
+
+fn cast_elements<A: CpuElement, B: CpuElement>(a: &Array, shape: &Shape) -> Result<Array> {
+    map1::<A, B>(a, shape, |s, d| each(s, d, A::convert::<B>))
+}
+
+/// Random bits to [0, 1).
+fn uniform(bits: u32) -> f32 {
+    (bits >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+/// Random bits to a standard normal: sqrt(2) * erfinv(2u - 1), with Giles's single-precision polynomial for erfinv
+/// ("Approximating the erfinv function", 2010). The GPU runs the same formula (see the WGSL of the code generator).
+fn normal(bits: u32) -> f32 {
+    let x = ((bits >> 8) as f32 + 0.5) * (1.0 / 8_388_608.0) - 1.0;
+    let w = -float::f32::log((1.0 - x) * (1.0 + x));
+    let central = [
+        2.810_226_4e-08,
+        3.432_739_4e-07,
+        -3.523_387_7e-06,
+        -4.391_506_5e-06,
+        0.000_218_580_87,
+        -0.001_253_725_1,
+        -0.004_177_681_6,
+        0.246_640_73,
+        1.501_409_4,
+    ];
+    let tail = [
+        -0.000_200_214_26,
+        0.000_100_950_56,
+        0.001_349_343_2,
+        -0.003_673_428_4,
+        0.005_739_507_7,
+        -0.007_622_461_3,
+        0.009_438_870_5,
+        1.001_674_1,
+        2.832_976_8,
+    ];
+    let (v, coefficients): (f32, [f32; 9]) = if w < 5.0 { (w - 2.5, central) } else { (w.sqrt() - 3.0, tail) };
+    let p = coefficients.iter().fold(0.0, |p, &c| p * v + c);
+    std::f32::consts::SQRT_2 * p * x
+}

@@ -1,0 +1,155 @@
+//! Max and average pooling over NHWC. The first maximum of a window, in row-major order, wins a tie and takes the
+//! gradient; padding never wins.
+
+use super::conv2d::Padding;
+use super::{Grads, Key, Lowering, Operation, Vjp, require_float};
+use crate::cpu::{Array, dispatch_float, kernels};
+use crate::error::{Error, Result};
+use crate::geometry::Pool2dGeometry;
+use crate::gpu::kernels as gpu;
+use crate::shape::Shape;
+use crate::tensor::{Spec, Tensor};
+
+/// Window, stride and padding of a pooling.
+///
+/// ```
+/// use wgrad::Pool2dOptions;
+/// let options = Pool2dOptions::new([2, 2]);
+/// assert_eq!(options.stride, [2, 2]); // the window's size, where nothing else is said
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pool2dOptions {
+    /// Rows and columns of the window.
+    pub kernel: [usize; 2],
+    /// Rows and columns from one window to the next.
+    pub stride: [usize; 2],
+    /// Border around the image.
+    pub padding: Padding,
+    /// Average pooling only: whether places of the border count in the average (as zeros).
+    pub count_include_pad: bool,
+}
+
+impl Pool2dOptions {
+    /// A window that moves by its own size, without padding.
+    pub fn new(kernel: [usize; 2]) -> Self {
+        Pool2dOptions { kernel, stride: kernel, padding: Padding::Valid, count_include_pad: false }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Max,
+    /// inputs: image, gradient of the output
+    MaxGrad,
+    /// inputs: image, values; picks the value at each window's maximum (the adjoint of `MaxGrad`)
+    MaxGather,
+    Avg,
+    AvgGrad,
+}
+
+#[derive(Debug)]
+struct Pool2d {
+    kind: Kind,
+    g: Pool2dGeometry,
+}
+
+fn pool(kind: Kind, op: &str, x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
+    require_float(op, "the image", x)?;
+    let shape = x.shape();
+    if shape.rank() != 4 {
+        return Err(Error::shape(op, format!("image {shape}: expected [n, h, w, c]")));
+    }
+    let Pool2dOptions { kernel, stride, count_include_pad, .. } = options;
+    let (n, h, w, c) = (shape[0], shape[1], shape[2], shape[3]);
+    let (padding, [oh, ow]) = options.padding.resolve(op, [h, w], kernel, stride, [1, 1])?;
+    let too_wide = (0..4).any(|i| padding[i] >= kernel[i / 2]);
+    if too_wide {
+        let message = format!("padding {padding:?} is not smaller than the window {kernel:?}: a window would be all border");
+        return Err(Error::argument(op, message));
+    }
+    let g = Pool2dGeometry { n, h, w, c, kernel, stride, padding, count_include_pad, oh, ow };
+    if n * c == 0 {
+        return crate::ops::constant::full(0.0, Shape::new(&[n, oh, ow, c])?, x.dtype(), x.device());
+    }
+    build(kind, g, &[x])
+}
+
+pub(crate) fn max_pool2d(x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
+    pool(Kind::Max, "max_pool2d", x, options)
+}
+
+pub(crate) fn avg_pool2d(x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
+    pool(Kind::Avg, "avg_pool2d", x, options)
+}
+
+fn build(kind: Kind, g: Pool2dGeometry, inputs: &[&Tensor]) -> Result<Tensor> {
+    let dims = match kind {
+        Kind::Max | Kind::MaxGather | Kind::Avg => [g.n, g.oh, g.ow, g.c],
+        Kind::MaxGrad | Kind::AvgGrad => [g.n, g.h, g.w, g.c],
+    };
+    let x = inputs[0];
+    let list = inputs.iter().map(|&t| t.clone()).collect();
+    Tensor::from_op(Pool2d { kind, g }, list, Shape::new(&dims)?, x.dtype(), x.device())
+}
+
+impl Operation for Pool2d {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Max => "max_pool2d",
+            Kind::MaxGrad => "max_pool2d_grad",
+            Kind::MaxGather => "max_pool2d_gather",
+            Kind::Avg => "avg_pool2d",
+            Kind::AvgGrad => "avg_pool2d_grad",
+        }
+    }
+
+    fn key(&self, key: &mut Key) {
+        let g = &self.g;
+        key.push_all(&[g.n, g.h, g.w, g.c, g.oh, g.ow, g.count_include_pad as usize]);
+        key.push_all(&g.kernel);
+        key.push_all(&g.stride);
+        key.push_all(&g.padding);
+    }
+
+    fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
+        let g = self.g.clone();
+        let x = &cx.inputs[0];
+        Ok(match self.kind {
+            Kind::Max => vec![Some(build(Kind::MaxGrad, g, &[x, cx.grad])?)],
+            // which element is the maximum does not change under a small step: no gradient flows to the image
+            Kind::MaxGrad => vec![None, Some(build(Kind::MaxGather, g, &[x, cx.grad])?)],
+            Kind::MaxGather => vec![None, Some(build(Kind::MaxGrad, g, &[x, cx.grad])?)],
+            Kind::Avg => vec![Some(build(Kind::AvgGrad, g, &[cx.grad])?)],
+            Kind::AvgGrad => vec![Some(build(Kind::Avg, g, &[cx.grad])?)],
+        })
+    }
+
+    fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
+        use kernels::pool2d as k;
+        let x = inputs[0].contiguous()?;
+        let second = inputs.get(1).map(Array::contiguous).transpose()?;
+        dispatch_float!(self.name(), out.dtype, T => Array::build::<T>(out.shape, |dst| {
+            let x = x.slice::<T>()?;
+            let second = second.as_ref().map(|s| s.slice::<T>()).transpose()?.unwrap_or(&[]);
+            match self.kind {
+                Kind::Max => k::max_pool2d_forward(&self.g, x, dst),
+                Kind::MaxGrad => k::max_pool2d_input_grad(&self.g, x, second, dst),
+                Kind::MaxGather => k::max_pool2d_gather(&self.g, x, second, dst),
+                Kind::Avg => k::avg_pool2d_forward(&self.g, x, dst),
+                Kind::AvgGrad => k::avg_pool2d_input_grad(&self.g, x, dst),
+            }
+            Ok(())
+        }))
+    }
+
+    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
+        use gpu::pool2d as k;
+        Lowering::Kernel(Box::new(|t| match self.kind {
+            Kind::Max => k::max_pool2d_forward(t, &self.g),
+            Kind::MaxGrad => k::max_pool2d_grad(t, &self.g),
+            Kind::MaxGather => k::max_pool2d_gather(t, &self.g),
+            Kind::Avg => k::avg_pool2d_forward(t, &self.g),
+            Kind::AvgGrad => k::avg_pool2d_grad(t, &self.g),
+        }))
+    }
+}

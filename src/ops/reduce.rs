@@ -1,0 +1,173 @@
+//! Reductions over any axes: sum, max, min, prod (mean is a sum and a division), and the positions of extremes.
+
+use super::{Grads, Key, Lowering, Operation, Vjp};
+use crate::cpu::{Array, dispatch, kernels};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::gpu::kernels as gpu;
+use crate::shape::{MAX_RANK, Shape};
+use crate::tensor::{Spec, Tensor};
+
+/// How elements are combined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ReduceKind {
+    Sum,
+    Prod,
+    Max,
+    Min,
+}
+
+impl ReduceKind {
+    fn name(self) -> &'static str {
+        match self {
+            ReduceKind::Sum => "sum",
+            ReduceKind::Prod => "prod",
+            ReduceKind::Max => "max",
+            ReduceKind::Min => "min",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Reduce {
+    kind: ReduceKind,
+    axes: [bool; MAX_RANK],
+}
+
+/// Reduces the given axes (all where none is given).
+pub(crate) fn reduce(kind: ReduceKind, x: &Tensor, axes: &[isize], keepdims: bool) -> Result<Tensor> {
+    let mask = x.shape().axes(kind.name(), axes)?;
+    let shape = x.shape().reduced(&mask, false);
+    let kept = x.shape().reduced(&mask, keepdims);
+    if x.numel() == 0 && shape.numel() > 0 && matches!(kind, ReduceKind::Max | ReduceKind::Min) {
+        let message = format!("no elements to choose from in {} over axes {axes:?}", x.shape());
+        return Err(Error::argument(kind.name(), message));
+    }
+    if x.shape() == shape || (x.numel() == shape.numel() && x.numel() > 0) {
+        return x.reshape(kept);
+    }
+    let y = Tensor::from_op(Reduce { kind, axes: mask }, vec![x.clone()], shape, x.dtype(), x.device())?;
+    y.reshape(kept)
+}
+
+impl Operation for Reduce {
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    fn key(&self, key: &mut Key) {
+        key.push(self.kind as u64);
+        key.push(self.axes.iter().enumerate().map(|(d, &m)| (m as u64) << d).sum::<u64>());
+    }
+
+    fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
+        let x = &cx.inputs[0];
+        let kept = x.shape().reduced(&self.axes, true);
+        let g = cx.grad.reshape(kept)?;
+        let dx = match self.kind {
+            ReduceKind::Sum => g.broadcast_to(x.shape())?,
+            // shared evenly among ties, as in PyTorch's amax and TensorFlow's reduce_max
+            ReduceKind::Max | ReduceKind::Min => {
+                let hit = x.eq(cx.output.reshape(kept)?)?.cast(x.dtype())?;
+                let axes: Vec<isize> =
+                    (0..x.rank()).filter(|&d| self.axes[d]).map(|d| d as isize).collect();
+                let count = hit.sum(&axes, true)?;
+                (hit * (g / count)?)?
+            }
+            // The product of the others, exact where elements are zero: with one zero only its own gradient is not
+            // zero, with two none is.
+            ReduceKind::Prod => {
+                let axes: Vec<isize> =
+                    (0..x.rank()).filter(|&d| self.axes[d]).map(|d| d as isize).collect();
+                let zero = x.eq(0.0)?;
+                let zeros = zero.cast(x.dtype())?.sum(&axes, true)?;
+                let safe = zero.select(x.ones_like()?, x)?;
+                let product = safe.prod(&axes, true)?;
+                let nothing = x.zeros_like()?;
+                let others = (product / safe)?;
+                let at_zero = zero.select(&others, &nothing)?;
+                let one_zero = zeros.eq(1.0)?.select(at_zero, &nothing)?;
+                (g * zeros.eq(0.0)?.select(others, one_zero)?)?
+            }
+        };
+        Ok(vec![Some(dx)])
+    }
+
+    fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
+        let mut x = inputs[0].clone();
+        if x.strides[..x.shape.rank()].iter().any(|&s| s < 0) {
+            x = x.contiguous()?;
+        }
+        let axes: Vec<usize> = (0..x.shape.rank()).filter(|&d| self.axes[d]).collect();
+        dispatch!(out.dtype, T => Array::build::<T>(out.shape, |dst| {
+            let view = x.view::<T>()?;
+            match self.kind {
+                ReduceKind::Sum => kernels::reduce::sum(view, &axes, dst),
+                ReduceKind::Prod => kernels::reduce::prod(view, &axes, dst),
+                ReduceKind::Max => kernels::reduce::max(view, &axes, dst),
+                ReduceKind::Min => kernels::reduce::min(view, &axes, dst),
+            }
+            Ok(())
+        }))
+    }
+
+    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
+        Lowering::Reduce { kind: self.kind, axes: self.axes }
+    }
+}
+
+/// Position of the largest or smallest element along one axis, as i32; the first at a tie.
+#[derive(Debug)]
+struct ArgExtreme {
+    outer: usize,
+    axis: usize,
+    inner: usize,
+    min: bool,
+}
+
+pub(crate) fn arg_extreme(x: &Tensor, axis: isize, keepdims: bool, min: bool) -> Result<Tensor> {
+    let op = if min { "argmin" } else { "argmax" };
+    let a = x.shape().axis(op, axis)?;
+    if x.shape()[a] == 0 {
+        return Err(Error::argument(op, format!("axis {axis} of {} has no elements", x.shape())));
+    }
+    if x.device() != crate::Device::Cpu && x.dtype() != DType::F32 {
+        // every 8-bit value is exact in f32; wider integers need not be
+        if x.dtype() == DType::U8 {
+            return arg_extreme(&x.cast(DType::F32)?, axis, keepdims, min);
+        }
+        return Err(Error::dtype(op, format!("takes f32 and u8 on a GPU, got {}; cast it", x.dtype())));
+    }
+    let mut mask = [false; MAX_RANK];
+    mask[a] = true;
+    let product = |dims: &[usize]| dims.iter().product();
+    let node = ArgExtreme { outer: product(&x.shape()[..a]), axis: x.shape()[a], inner: product(&x.shape()[a + 1..]), min };
+    let shape = x.shape().reduced(&mask, false);
+    let y = Tensor::from_op(node, vec![x.clone()], shape, DType::I32, x.device())?;
+    y.reshape(x.shape().reduced(&mask, keepdims))
+}
+
+impl Operation for ArgExtreme {
+    fn name(&self) -> &'static str {
+        if self.min { "argmin" } else { "argmax" }
+    }
+    fn key(&self, key: &mut Key) {
+        key.push_all(&[self.outer, self.axis, self.inner]);
+    }
+    fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
+        Ok(vec![None])
+    }
+    fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
+        let x = inputs[0].contiguous()?;
+        let axis = Shape::from_dims(&[self.outer, self.axis, self.inner]);
+        let x = x.with_layout(axis, axis.strides().map(|s| s as isize), x.offset);
+        dispatch!(x.dtype(), T => Array::build::<i32>(out.shape, |dst| {
+            let view = x.view::<T>()?;
+            if self.min { kernels::reduce::argmin(view, 1, dst) } else { kernels::reduce::argmax(view, 1, dst) }
+            Ok(())
+        }))
+    }
+    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
+        Lowering::Kernel(Box::new(|t| gpu::index::argmax(t, self.outer, self.axis, self.inner, self.min)))
+    }
+}

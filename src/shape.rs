@@ -1,0 +1,185 @@
+//! Shapes: dimensions, strides, NumPy broadcasting, axes.
+
+use crate::error::{Error, Result};
+use std::fmt;
+use std::ops::Deref;
+
+/// The most dimensions a tensor can have.
+pub const MAX_RANK: usize = 8;
+
+/// Stands for the one dimension that [`Tensor::reshape`](crate::Tensor::reshape) works out by itself.
+pub const INFER: usize = usize::MAX;
+
+/// The dimensions of a tensor, outermost first; at most [`MAX_RANK`]. Dereferences to a slice.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Shape {
+    dims: [usize; MAX_RANK],
+    rank: u8,
+}
+
+impl Shape {
+    /// A shape of the given dimensions; more than [`MAX_RANK`], or more elements than fit an index, is an error.
+    pub fn new(dims: &[usize]) -> Result<Self> {
+        if dims.len() > MAX_RANK {
+            let message = format!("{} dimensions given, at most {MAX_RANK} are supported", dims.len());
+            return Err(Error::shape("shape", message));
+        }
+        let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        if elements.is_none_or(|n| n > u32::MAX as usize) {
+            let message = format!("{dims:?} has more than 2^32 - 1 elements; split the tensor");
+            return Err(Error::shape("shape", message));
+        }
+        Ok(Self::from_dims(dims))
+    }
+
+    /// As [`new`](Self::new) for dimensions that are already known to be fine.
+    pub(crate) fn from_dims(dims: &[usize]) -> Self {
+        let mut s = Shape { dims: [0; MAX_RANK], rank: dims.len() as u8 };
+        s.dims[..dims.len()].copy_from_slice(dims);
+        s
+    }
+
+    /// The shape of a scalar: no dimensions, one element.
+    pub const fn scalar() -> Self {
+        Shape { dims: [0; MAX_RANK], rank: 0 }
+    }
+
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.rank as usize
+    }
+
+    /// Number of elements (1 for a scalar).
+    pub fn numel(&self) -> usize {
+        self.iter().product()
+    }
+
+    /// Element strides of a contiguous row-major tensor of this shape.
+    pub fn strides(&self) -> [usize; MAX_RANK] {
+        let mut strides = [0; MAX_RANK];
+        let mut step = 1;
+        for d in (0..self.rank()).rev() {
+            strides[d] = step;
+            step *= self[d];
+        }
+        strides
+    }
+
+    /// The shape that both broadcast to by NumPy's rule, if there is one.
+    pub fn broadcast(&self, other: &Shape) -> Option<Shape> {
+        let rank = self.rank().max(other.rank());
+        let mut out = Shape { dims: [0; MAX_RANK], rank: rank as u8 };
+        for i in 0..rank {
+            let a = if i < self.rank() { self[self.rank() - 1 - i] } else { 1 };
+            let b = if i < other.rank() { other[other.rank() - 1 - i] } else { 1 };
+            out.dims[rank - 1 - i] = match (a, b) {
+                (a, b) if a == b => a,
+                (1, b) => b,
+                (a, 1) => a,
+                _ => return None,
+            };
+        }
+        Some(out)
+    }
+
+    /// Turns an axis that may count from the end (-1 is the last) into an index.
+    pub(crate) fn axis(&self, op: &str, axis: isize) -> Result<usize> {
+        let rank = self.rank() as isize;
+        let a = if axis < 0 { axis + rank } else { axis };
+        if a < 0 || a >= rank {
+            let message =
+                format!("axis {axis} is outside a tensor of shape {self} (axes {} to {})", -rank, rank - 1);
+            return Err(Error::argument(op, message));
+        }
+        Ok(a as usize)
+    }
+
+    /// The set of axes as a mask; none given means all. An axis named twice is an error.
+    pub(crate) fn axes(&self, op: &str, axes: &[isize]) -> Result<[bool; MAX_RANK]> {
+        let mut mask = [false; MAX_RANK];
+        if axes.is_empty() {
+            mask[..self.rank()].fill(true);
+        }
+        for &axis in axes {
+            let a = self.axis(op, axis)?;
+            if mask[a] {
+                return Err(Error::argument(op, format!("axis {axis} is given twice in {axes:?}")));
+            }
+            mask[a] = true;
+        }
+        Ok(mask)
+    }
+
+    /// This shape without the masked axes, or with 1 in their place.
+    pub(crate) fn reduced(&self, mask: &[bool; MAX_RANK], keepdims: bool) -> Shape {
+        let mut dims = Vec::with_capacity(self.rank());
+        for (d, &n) in self.iter().enumerate() {
+            match (mask[d], keepdims) {
+                (false, _) => dims.push(n),
+                (true, true) => dims.push(1),
+                (true, false) => {}
+            }
+        }
+        Shape::from_dims(&dims)
+    }
+}
+
+impl Deref for Shape {
+    type Target = [usize];
+    fn deref(&self) -> &[usize] {
+        &self.dims[..self.rank as usize]
+    }
+}
+
+impl AsRef<[usize]> for Shape {
+    fn as_ref(&self) -> &[usize] {
+        self
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &**self)
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &**self)
+    }
+}
+
+impl PartialEq<[usize]> for Shape {
+    fn eq(&self, other: &[usize]) -> bool {
+        **self == *other
+    }
+}
+
+impl<const N: usize> PartialEq<[usize; N]> for Shape {
+    fn eq(&self, other: &[usize; N]) -> bool {
+        **self == other[..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broadcasting_follows_numpy() {
+        let s = |d: &[usize]| Shape::from_dims(d);
+        assert_eq!(s(&[3, 1]).broadcast(&s(&[4])), Some(s(&[3, 4])));
+        assert_eq!(s(&[]).broadcast(&s(&[2, 0])), Some(s(&[2, 0])));
+        assert_eq!(s(&[1]).broadcast(&s(&[0])), Some(s(&[0])));
+        assert_eq!(s(&[3]).broadcast(&s(&[4])), None);
+    }
+
+    #[test]
+    fn too_many_elements_or_axes_are_errors() {
+        assert!(Shape::new(&[usize::MAX, 2]).is_err());
+        assert!(Shape::new(&[1; 9]).is_err());
+        assert!(Shape::from_dims(&[2, 3]).axis("sum", 2).is_err());
+        assert_eq!(Shape::from_dims(&[2, 3]).axis("sum", -2).ok(), Some(0));
+        assert!(Shape::from_dims(&[2, 3]).axes("sum", &[1, -1]).is_err());
+    }
+}

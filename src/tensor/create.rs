@@ -1,0 +1,236 @@
+//! Making tensors.
+
+use super::node::{Spec, Value};
+use super::Tensor;
+use crate::cpu::{Array, CpuElement, dispatch};
+use crate::device::Device;
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::ops::pointwise::Pointwise;
+use crate::ops::{constant, random};
+use crate::shape::Shape;
+
+/// A Rust scalar or nested array whose shape and elements [`Tensor::new`] takes.
+pub trait NestedArray {
+    /// The element type.
+    type Elem: Element;
+    /// The dimensions, or an error where nested vectors have different lengths.
+    fn nested_shape(&self) -> Result<Vec<usize>>;
+    /// Appends the elements in row-major order.
+    fn flatten_into(&self, out: &mut Vec<Self::Elem>);
+}
+
+macro_rules! nested_scalar {
+    ($($t:ty),*) => {$(
+        impl NestedArray for $t {
+            type Elem = $t;
+            fn nested_shape(&self) -> Result<Vec<usize>> { Ok(Vec::new()) }
+            fn flatten_into(&self, out: &mut Vec<$t>) { out.push(*self); }
+        }
+    )*};
+}
+nested_scalar!(f32, f64, i32, u32, u8);
+
+fn shape_of_rows<A: NestedArray>(rows: &[A]) -> Result<Vec<usize>> {
+    let mut inner = Vec::new();
+    for (i, row) in rows.iter().enumerate() {
+        let shape = row.nested_shape()?;
+        if i > 0 && shape != inner {
+            let message = format!("rows differ in shape: {inner:?} and {shape:?} (row {i})");
+            return Err(Error::shape("Tensor::new", message));
+        }
+        inner = shape;
+    }
+    inner.insert(0, rows.len());
+    Ok(inner)
+}
+
+macro_rules! nested_rows {
+    ($([$($generics:tt)*] $t:ty),*) => {$(
+        impl<$($generics)*> NestedArray for $t {
+            type Elem = A::Elem;
+            fn nested_shape(&self) -> Result<Vec<usize>> { shape_of_rows(&self[..]) }
+            fn flatten_into(&self, out: &mut Vec<A::Elem>) {
+                for row in self.iter() { row.flatten_into(out); }
+            }
+        }
+    )*};
+}
+nested_rows!([A: NestedArray, const N: usize] [A; N], [A: NestedArray] Vec<A>, [A: NestedArray] &[A]);
+
+impl Tensor {
+    /// A tensor of a scalar, a nested array or nested vectors.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let t = Tensor::new([[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]], Device::Cpu)?;
+    /// assert_eq!(t.shape(), [2, 3]);
+    /// # Ok(()) }
+    /// ```
+    pub fn new<A: NestedArray>(values: A, device: Device) -> Result<Tensor>
+    where
+        A::Elem: CpuElement,
+    {
+        let shape = values.nested_shape()?;
+        let mut data = Vec::new();
+        values.flatten_into(&mut data);
+        Self::from_vec(data, shape, device)
+    }
+
+    /// A tensor of these elements in row-major order.
+    pub fn from_slice<T: CpuElement>(data: &[T], shape: impl AsRef<[usize]>, device: Device) -> Result<Tensor> {
+        Self::from_vec(data.to_vec(), shape, device)
+    }
+
+    /// As [`from_slice`](Self::from_slice), taking the vector over.
+    pub fn from_vec<T: CpuElement>(data: Vec<T>, shape: impl AsRef<[usize]>, device: Device) -> Result<Tensor> {
+        let shape = Shape::new(shape.as_ref())?;
+        if data.len() != shape.numel() {
+            let message = format!("{} elements given, shape {shape} needs {}", data.len(), shape.numel());
+            return Err(Error::shape("from_slice", message));
+        }
+        Self::place(Array::from_vec(data, shape), device)
+    }
+
+    /// Puts host values on a device.
+    pub(crate) fn place(array: Array, device: Device) -> Result<Tensor> {
+        let spec = crate::cpu::spec_of(&array);
+        let value = match device {
+            Device::Cpu => Value::Cpu(array),
+            gpu => Value::Gpu(crate::gpu::upload(gpu, &array)?),
+        };
+        Ok(Tensor::from_value(value, spec, device))
+    }
+
+    /// A tensor of an ndarray of any dimension and layout.
+    pub fn from_ndarray<T: CpuElement, D: ndarray::Dimension>(
+        array: &ndarray::ArrayRef<T, D>,
+        device: Device,
+    ) -> Result<Tensor> {
+        let data: Vec<T> = array.iter().copied().collect();
+        Self::from_vec(data, array.shape(), device)
+    }
+
+    /// Zeros, f32.
+    pub fn zeros(shape: impl AsRef<[usize]>, device: Device) -> Result<Tensor> {
+        Self::full(shape, 0.0f32, device)
+    }
+
+    /// Ones, f32.
+    pub fn ones(shape: impl AsRef<[usize]>, device: Device) -> Result<Tensor> {
+        Self::full(shape, 1.0f32, device)
+    }
+
+    /// One value everywhere; its Rust type is the element type. Takes no memory until something needs it whole.
+    pub fn full<T: Element>(shape: impl AsRef<[usize]>, value: T, device: Device) -> Result<Tensor> {
+        device.check()?;
+        check_dtype("full", T::DTYPE, device)?;
+        constant::full(value.to_f64(), Shape::new(shape.as_ref())?, T::DTYPE, device)
+    }
+
+    /// One value everywhere, in a type that is known only at run time.
+    pub fn full_dtype(shape: impl AsRef<[usize]>, value: f64, dtype: DType, device: Device) -> Result<Tensor> {
+        device.check()?;
+        check_dtype("full", dtype, device)?;
+        constant::full(value, Shape::new(shape.as_ref())?, dtype, device)
+    }
+
+    /// Zeros of this tensor's shape, type and device.
+    pub fn zeros_like(&self) -> Result<Tensor> {
+        constant::full(0.0, self.shape(), self.dtype(), self.device())
+    }
+
+    /// Ones of this tensor's shape, type and device.
+    pub fn ones_like(&self) -> Result<Tensor> {
+        constant::full(1.0, self.shape(), self.dtype(), self.device())
+    }
+
+    /// `start, start + 1, ..., end - 1` as i32.
+    pub fn arange(start: i64, end: i64, device: Device) -> Result<Tensor> {
+        if start > end || start < i32::MIN as i64 || end > i32::MAX as i64 {
+            return Err(Error::argument("arange", format!("{start}..{end} is not an ascending range of i32")));
+        }
+        let places = random::iota((end - start) as usize, device)?.cast(DType::I32)?;
+        if start == 0 { Ok(places) } else { places + start as f64 }
+    }
+
+    /// `n` values from `start` to `end`, both included, as f32.
+    pub fn linspace(start: f64, end: f64, n: usize, device: Device) -> Result<Tensor> {
+        let places = random::iota(n, device)?.cast(DType::F32)?;
+        (places * ((end - start) / n.saturating_sub(1).max(1) as f64))? + start
+    }
+
+    /// The identity matrix, f32.
+    pub fn eye(n: usize, device: Device) -> Result<Tensor> {
+        let places = random::iota(n, device)?;
+        places.unsqueeze(1)?.eq(&places)?.cast(DType::F32)
+    }
+
+    /// Uniform in [0, 1), f32. Counter-based (Philox): a seed gives the same numbers on every device.
+    pub fn rand(shape: impl AsRef<[usize]>, device: Device, seed: u64) -> Result<Tensor> {
+        random::float(Pointwise::Uniform, Shape::new(shape.as_ref())?, device, seed)
+    }
+
+    /// Standard normal, f32. The bits are the same on every device; the logarithm in the transformation may round
+    /// differently, by a few units in the last place.
+    pub fn randn(shape: impl AsRef<[usize]>, device: Device, seed: u64) -> Result<Tensor> {
+        random::float(Pointwise::Normal, Shape::new(shape.as_ref())?, device, seed)
+    }
+
+    /// Uniform integers in `low..high`, i32.
+    pub fn randint(low: i32, high: i32, shape: impl AsRef<[usize]>, device: Device, seed: u64) -> Result<Tensor> {
+        random::integers(low, high, Shape::new(shape.as_ref())?, device, seed)
+    }
+
+    /// Integer labels as rows of zeros with a one (f32): `[..] -> [.., classes]`.
+    pub fn one_hot(&self, classes: usize) -> Result<Tensor> {
+        if self.dtype().is_float() {
+            return Err(Error::dtype("one_hot", format!("labels are {}, integers are needed", self.dtype())));
+        }
+        let places = random::iota(classes, self.device())?;
+        self.cast(DType::U32)?.unsqueeze(-1)?.eq(&places)?.cast(DType::F32)
+    }
+
+    /// A copy on another device, computed and moved now. Gradients flow back.
+    pub fn to_device(&self, device: Device) -> Result<Tensor> {
+        if self.device() == device {
+            return Ok(self.clone());
+        }
+        check_dtype("to_device", self.dtype(), device)?;
+        let array = self.to_host()?;
+        let moved = Tensor::place(array, device)?;
+        if !self.is_tracked() || !crate::autograd::recording() {
+            return Ok(moved);
+        }
+        let shape = self.shape();
+        let tracked =
+            Tensor::from_op(crate::ops::view::ToDevice, vec![self.clone()], shape, self.dtype(), device)?;
+        if let Some(value) = moved.0.value() {
+            tracked.0.set_value(value);
+        }
+        Ok(tracked)
+    }
+
+    /// The values on the host.
+    pub(crate) fn to_host(&self) -> Result<Array> {
+        match self.device() {
+            Device::Cpu => crate::cpu::value(self),
+            _ => pollster::block_on(crate::gpu::download(self)),
+        }
+    }
+
+}
+
+fn check_dtype(op: &str, dtype: DType, device: Device) -> Result<()> {
+    if dtype == DType::F64 && device != Device::Cpu {
+        let message = "f64 exists on Device::Cpu only (WGSL has no 64-bit floats); cast to f32 first";
+        return Err(Error::dtype(op, message));
+    }
+    Ok(())
+}
+
+/// An empty value of a type, for tensors without elements.
+pub(crate) fn empty(spec: &Spec) -> Array {
+    dispatch!(spec.dtype, T => Array::from_vec(Vec::<T>::new(), spec.shape))
+}

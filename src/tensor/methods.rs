@@ -1,0 +1,338 @@
+//! The operations as methods.
+
+use super::{IntoOperand, Tensor};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::ops::conv2d::Conv2dOptions;
+use crate::ops::pool2d::Pool2dOptions;
+use crate::ops::reduce::{ReduceKind, arg_extreme, reduce};
+use crate::ops::table::{Binary, Compare, Unary};
+use crate::ops::{conv2d, cross_entropy, index, join, matmul, pointwise, pool2d, softmax, view};
+use crate::shape::Shape;
+
+macro_rules! unary_methods {
+    ($($(#[$doc:meta])* $name:ident $variant:ident;)*) => {
+        /// Functions of each element. Their gradients are exact; ReLU's at 0 is 0.
+        impl Tensor {$(
+            $(#[$doc])*
+            pub fn $name(&self) -> Result<Tensor> { pointwise::unary(Unary::$variant, self) }
+        )*}
+    };
+}
+
+unary_methods! {
+    /// `-x`
+    neg Neg;
+    /// `|x|`
+    abs Abs;
+    /// `e^x`
+    exp Exp;
+    /// The natural logarithm.
+    log Log;
+    /// The square root.
+    sqrt Sqrt;
+    /// `x * x`
+    square Square;
+    /// `1 / x`
+    reciprocal Reciprocal;
+    /// The sine.
+    sin Sin;
+    /// The cosine.
+    cos Cos;
+    /// -1, 0 or 1.
+    sign Sign;
+    /// The largest whole number not above x.
+    floor Floor;
+    /// `max(x, 0)`
+    relu Relu;
+    /// `x` above 0, else `e^x - 1`.
+    elu Elu;
+    /// `1 / (1 + e^-x)`
+    sigmoid Sigmoid;
+    /// The hyperbolic tangent.
+    tanh Tanh;
+    /// `x * sigmoid(x)`, also called swish.
+    silu Silu;
+    /// `x * Phi(x)` with the normal distribution function (the exact form).
+    gelu Gelu;
+    /// The tanh approximation of [`gelu`](Tensor::gelu).
+    gelu_tanh GeluTanh;
+    /// `log(1 + e^x)`, without overflow.
+    softplus Softplus;
+    /// The error function.
+    erf Erf;
+}
+
+macro_rules! binary_methods {
+    ($($(#[$doc:meta])* $name:ident $variant:ident;)*) => {
+        /// Functions of two elements. Shapes broadcast by NumPy's rule; the other side may be a tensor, a variable or a number.
+        impl Tensor {$(
+            $(#[$doc])*
+            pub fn $name(&self, other: impl IntoOperand) -> Result<Tensor> {
+                pointwise::binary(Binary::$variant, self, &other.into_operand(self)?)
+            }
+        )*}
+    };
+}
+
+binary_methods! {
+    /// `self ^ other`
+    pow Pow;
+    /// The larger of both; at a tie each side takes half of the gradient.
+    maximum Maximum;
+    /// The smaller of both; at a tie each side takes half of the gradient.
+    minimum Minimum;
+}
+
+macro_rules! compare_methods {
+    ($($(#[$doc:meta])* $name:ident $variant:ident;)*) => {
+        /// Comparisons: u8, 1 where true and 0 where not.
+        impl Tensor {$(
+            $(#[$doc])*
+            pub fn $name(&self, other: impl IntoOperand) -> Result<Tensor> {
+                pointwise::compare(Compare::$variant, self, &other.into_operand(self)?)
+            }
+        )*}
+    };
+}
+
+compare_methods! {
+    /// `self == other`
+    eq Eq;
+    /// `self != other`
+    ne Ne;
+    /// `self < other`
+    lt Lt;
+    /// `self <= other`
+    le Le;
+    /// `self > other`
+    gt Gt;
+    /// `self >= other`
+    ge Ge;
+}
+
+impl Tensor {
+    /// `x` above 0, else `slope * x`.
+    pub fn leaky_relu(&self, slope: f64) -> Result<Tensor> {
+        self.gt(0.0)?.select(self, (self * slope)?)
+    }
+
+    /// Each element moved into `low..=high`.
+    pub fn clamp(&self, low: f64, high: f64) -> Result<Tensor> {
+        pointwise::clamp(self, low, high)
+    }
+
+    /// Where this (a u8 condition, as comparisons give) is not 0, `yes`, else `no`: NumPy's `where`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([-1.0f32, 2.0], Device::Cpu)?;
+    /// assert_eq!(x.gt(0.0)?.select(&x, x.zeros_like()?)?.to_vec::<f32>()?, [0.0, 2.0]);
+    /// # Ok(()) }
+    /// ```
+    pub fn select(&self, yes: impl IntoOperand, no: impl IntoOperand) -> Result<Tensor> {
+        // A number on one side takes the type of the tensor on the other.
+        let like = Tensor::full_dtype([1], 0.0, DType::F32, self.device())?;
+        let yes = yes.into_operand(&like)?;
+        let no = no.into_operand(&yes)?;
+        pointwise::select(self, &yes, &no)
+    }
+
+    /// The same values in another element type. Floats become integers by truncation, saturating; integers wrap.
+    pub fn cast(&self, dtype: DType) -> Result<Tensor> {
+        pointwise::cast(self, dtype)
+    }
+
+    /// The sum over `axes` (all where none is given; -1 is the last).
+    pub fn sum(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
+        reduce(ReduceKind::Sum, self, axes, keepdims)
+    }
+
+    /// The mean over `axes` (all where none is given). Float tensors only; of no elements it is NaN.
+    pub fn mean(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
+        crate::ops::require_float("mean", "the input", self)?;
+        let sum = reduce(ReduceKind::Sum, self, axes, keepdims)?;
+        let count = self.shape().axes("mean", axes)?;
+        let count: usize = self.shape().iter().zip(count).filter(|(_, m)| *m).map(|(&n, _)| n).product();
+        sum * (1.0 / count as f64)
+    }
+
+    /// The largest element over `axes`; ties share the gradient.
+    pub fn max(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
+        reduce(ReduceKind::Max, self, axes, keepdims)
+    }
+
+    /// The smallest element over `axes`; ties share the gradient.
+    pub fn min(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
+        reduce(ReduceKind::Min, self, axes, keepdims)
+    }
+
+    /// The product over `axes`; the gradient is exact where elements are zero.
+    pub fn prod(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
+        reduce(ReduceKind::Prod, self, axes, keepdims)
+    }
+
+    /// Position of the largest element along an axis (i32), the first at a tie.
+    pub fn argmax(&self, axis: isize, keepdims: bool) -> Result<Tensor> {
+        arg_extreme(self, axis, keepdims, false)
+    }
+
+    /// Position of the smallest element along an axis (i32), the first at a tie.
+    pub fn argmin(&self, axis: isize, keepdims: bool) -> Result<Tensor> {
+        arg_extreme(self, axis, keepdims, true)
+    }
+
+    /// The same elements in row-major order under another shape; [`INFER`](crate::INFER) stands for one dimension to
+    /// be worked out.
+    pub fn reshape(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
+        view::reshape(self, shape.as_ref())
+    }
+
+    /// Dimensions `start..` as one.
+    pub fn flatten(&self, start: isize) -> Result<Tensor> {
+        if self.rank() == 0 {
+            return self.reshape([1]);
+        }
+        let a = self.shape().axis("flatten", start)?;
+        let mut dims = self.shape()[..a].to_vec();
+        dims.push(self.shape()[a..].iter().product());
+        self.reshape(dims)
+    }
+
+    /// Axis d of the result is axis `axes[d]` of this tensor.
+    pub fn permute(&self, axes: impl AsRef<[isize]>) -> Result<Tensor> {
+        view::permute(self, axes.as_ref())
+    }
+
+    /// The last two axes exchanged.
+    pub fn transpose(&self) -> Result<Tensor> {
+        if self.rank() < 2 {
+            let message = format!("shape {} has no two last axes", self.shape());
+            return Err(Error::shape("transpose", message));
+        }
+        self.swap_axes(-2, -1)
+    }
+
+    /// Two axes exchanged.
+    pub fn swap_axes(&self, a: isize, b: isize) -> Result<Tensor> {
+        let (a, b) = (self.shape().axis("swap_axes", a)?, self.shape().axis("swap_axes", b)?);
+        let mut axes: Vec<isize> = (0..self.rank() as isize).collect();
+        axes.swap(a, b);
+        view::permute(self, &axes)
+    }
+
+    /// Axes of length 1 (and new leading ones) repeated to `shape`.
+    pub fn broadcast_to(&self, shape: impl AsRef<[usize]>) -> Result<Tensor> {
+        view::broadcast_to(self, Shape::new(shape.as_ref())?)
+    }
+
+    /// `len` elements from `start` along an axis.
+    pub fn slice(&self, axis: isize, start: usize, len: usize) -> Result<Tensor> {
+        view::slice(self, axis, start, len, 1)
+    }
+
+    /// `len` elements `start, start + step, ...` along an axis; a negative step runs backwards.
+    pub fn slice_step(&self, axis: isize, start: usize, len: usize, step: isize) -> Result<Tensor> {
+        view::slice(self, axis, start, len, step)
+    }
+
+    /// The elements along an axis in reverse order.
+    pub fn flip(&self, axis: isize) -> Result<Tensor> {
+        let n = self.shape()[self.shape().axis("flip", axis)?];
+        if n < 2 { Ok(self.clone()) } else { view::slice(self, axis, n - 1, n, -1) }
+    }
+
+    /// Tensors one after the other along an existing axis.
+    pub fn concat(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
+        join::concat(tensors, axis)
+    }
+
+    /// Tensors of one shape along a new axis.
+    pub fn stack(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
+        let raised = tensors.iter().map(|t| t.unsqueeze(axis)).collect::<Result<Vec<_>>>()?;
+        join::concat(&raised.iter().collect::<Vec<_>>(), axis)
+    }
+
+    /// The tensor without an axis of length 1.
+    pub fn squeeze(&self, axis: isize) -> Result<Tensor> {
+        let a = self.shape().axis("squeeze", axis)?;
+        if self.shape()[a] != 1 {
+            let message = format!("axis {axis} of {} has length {}, not 1", self.shape(), self.shape()[a]);
+            return Err(Error::shape("squeeze", message));
+        }
+        let mut dims = self.shape().to_vec();
+        dims.remove(a);
+        self.reshape(dims)
+    }
+
+    /// The tensor with a new axis of length 1 at `axis`.
+    pub fn unsqueeze(&self, axis: isize) -> Result<Tensor> {
+        let rank = self.rank() as isize;
+        let a = if axis < 0 { axis + rank + 1 } else { axis };
+        if a < 0 || a > rank {
+            let message = format!("axis {axis} is outside {}..={rank} for shape {}", -rank - 1, self.shape());
+            return Err(Error::argument("unsqueeze", message));
+        }
+        let mut dims = self.shape().to_vec();
+        dims.insert(a as usize, 1);
+        self.reshape(dims)
+    }
+
+    /// The tensor surrounded by a constant: `(before, after)` elements for each axis.
+    pub fn pad(&self, pads: impl AsRef<[(usize, usize)]>, value: f64) -> Result<Tensor> {
+        join::pad(self, pads.as_ref(), value)
+    }
+
+    /// `out[c] = self[c with c[axis] replaced by indices[c]]`, as PyTorch's `gather`.
+    pub fn gather(&self, axis: isize, indices: &Tensor) -> Result<Tensor> {
+        index::gather(self, axis, indices)
+    }
+
+    /// Whole slices along an axis in the order of `indices` (one dimension): an embedding look-up, a shuffled batch.
+    /// An index outside the axis is an error on the CPU and reads zeros on a GPU.
+    pub fn index_select(&self, axis: isize, indices: &Tensor) -> Result<Tensor> {
+        index::index_select(self, axis, indices)
+    }
+
+    /// The matrix product `[.., m, k] x [.., k, n]`; batch dimensions broadcast, vectors are rows or columns.
+    pub fn matmul(&self, other: impl IntoOperand) -> Result<Tensor> {
+        matmul::matmul(self, &other.into_operand(self)?)
+    }
+
+    /// 2-D convolution: this image is `[n, h, w, c]`, the weight `[kh, kw, c / groups, out]`.
+    pub fn conv2d(&self, weight: impl IntoOperand, options: Conv2dOptions) -> Result<Tensor> {
+        conv2d::conv2d(self, &weight.into_operand(self)?, options)
+    }
+
+    /// The largest element of each window of `[n, h, w, c]`, per channel.
+    pub fn max_pool2d(&self, options: Pool2dOptions) -> Result<Tensor> {
+        pool2d::max_pool2d(self, options)
+    }
+
+    /// The mean of each window of `[n, h, w, c]`, per channel.
+    pub fn avg_pool2d(&self, options: Pool2dOptions) -> Result<Tensor> {
+        pool2d::avg_pool2d(self, options)
+    }
+
+    /// `exp(x) / sum(exp(x))` along an axis, without overflow.
+    pub fn softmax(&self, axis: isize) -> Result<Tensor> {
+        softmax::softmax(self, axis, false)
+    }
+
+    /// The logarithm of [`softmax`](Self::softmax), exact where that underflows.
+    pub fn log_softmax(&self, axis: isize) -> Result<Tensor> {
+        softmax::softmax(self, axis, true)
+    }
+
+    /// The mean softmax cross-entropy of these logits `[.., classes]` against integer labels `[..]`, or probabilities
+    /// `[.., classes]`. Exact for logits of any magnitude.
+    pub fn cross_entropy(&self, labels: &Tensor) -> Result<Tensor> {
+        cross_entropy::cross_entropy(self, labels)?.mean(&[], false)
+    }
+
+    /// As [`cross_entropy`](Self::cross_entropy), one loss per row.
+    pub fn cross_entropy_rows(&self, labels: &Tensor) -> Result<Tensor> {
+        cross_entropy::cross_entropy(self, labels)
+    }
+}

@@ -1,0 +1,12 @@
+//! What users hold: tensors and their methods.
+
+mod create;
+mod display;
+mod methods;
+mod node;
+mod operators;
+mod read;
+
+pub use node::{Spec, Tensor};
+pub(crate) use node::{Value, next_id};
+pub use operators::IntoOperand;

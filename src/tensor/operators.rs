@@ -1,0 +1,119 @@
+//! Operators: `&a + &b`, `a * 2.0`, `1.0 - a`, on references, values and results. Each gives a `Result`, and takes one, so
+//! that chains need few question marks: `(&a + &b)? * 2.0`.
+
+use super::Tensor;
+use crate::autograd::Variable;
+use crate::error::{Error, Result};
+use crate::ops::constant;
+use crate::ops::pointwise;
+use crate::ops::table::Binary;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// The other side of an operation: a tensor, a variable, the result of an operation, or a number, which takes the
+/// tensor's element type.
+pub trait IntoOperand {
+    /// The operand beside a tensor like `like`.
+    fn into_operand(self, like: &Tensor) -> Result<Tensor>;
+}
+
+impl IntoOperand for Tensor {
+    fn into_operand(self, _like: &Tensor) -> Result<Tensor> {
+        Ok(self)
+    }
+}
+
+impl IntoOperand for &Tensor {
+    fn into_operand(self, _like: &Tensor) -> Result<Tensor> {
+        Ok(self.clone())
+    }
+}
+
+impl IntoOperand for &Variable {
+    fn into_operand(self, _like: &Tensor) -> Result<Tensor> {
+        Ok(self.value())
+    }
+}
+
+impl<O: IntoOperand> IntoOperand for Result<O> {
+    fn into_operand(self, like: &Tensor) -> Result<Tensor> {
+        self?.into_operand(like)
+    }
+}
+
+/// A number beside a tensor; a fraction beside integers is an error rather than silently another number.
+pub(crate) fn number(value: f64, like: &Tensor) -> Result<Tensor> {
+    let dtype = like.dtype();
+    let (low, high) = match dtype {
+        crate::DType::I32 => (i32::MIN as f64, i32::MAX as f64),
+        crate::DType::U32 => (0.0, u32::MAX as f64),
+        crate::DType::U8 => (0.0, u8::MAX as f64),
+        _ => (f64::NEG_INFINITY, f64::INFINITY),
+    };
+    if !dtype.is_float() && (value.fract() != 0.0 || value < low || value > high) {
+        let message = format!("the number {value} is not a {dtype}; cast the tensor to f32 first");
+        return Err(Error::dtype("scalar operand", message));
+    }
+    constant::scalar(value, dtype, like.device())
+}
+
+macro_rules! number_operand {
+    ($($t:ty),*) => {$(
+        impl IntoOperand for $t {
+            fn into_operand(self, like: &Tensor) -> Result<Tensor> { number(self as f64, like) }
+        }
+    )*};
+}
+number_operand!(f32, f64, i32, u32, u8, usize);
+
+macro_rules! operator {
+    ($($trait:ident $method:ident),*) => {$(
+        impl<O: IntoOperand> $trait<O> for &Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: O) -> Result<Tensor> {
+                pointwise::binary(Binary::$trait, self, &rhs.into_operand(self)?)
+            }
+        }
+        impl<O: IntoOperand> $trait<O> for Tensor {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: O) -> Result<Tensor> { (&self).$method(rhs) }
+        }
+        impl<O: IntoOperand> $trait<O> for &Variable {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: O) -> Result<Tensor> { self.value().$method(rhs) }
+        }
+        impl $trait<Tensor> for Result<Tensor> {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: Tensor) -> Result<Tensor> { (&self?).$method(rhs) }
+        }
+        impl $trait<&Tensor> for Result<Tensor> {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: &Tensor) -> Result<Tensor> { (&self?).$method(rhs) }
+        }
+        operator!(@number $trait $method f64 i32);
+    )*};
+    (@number $trait:ident $method:ident $($t:ty)*) => {$(
+        impl $trait<&Tensor> for $t {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: &Tensor) -> Result<Tensor> { number(self as f64, rhs)?.$method(rhs) }
+        }
+        impl $trait<Tensor> for $t {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: Tensor) -> Result<Tensor> { number(self as f64, &rhs)?.$method(rhs) }
+        }
+    )*};
+}
+operator!(Add add, Sub sub, Mul mul, Div div);
+
+impl Neg for &Tensor {
+    type Output = Result<Tensor>;
+    fn neg(self) -> Result<Tensor> {
+        Tensor::neg(self)
+    }
+}
+
+impl Neg for Tensor {
+    type Output = Result<Tensor>;
+    fn neg(self) -> Result<Tensor> {
+        Tensor::neg(&self)
+    }
+}

@@ -1,0 +1,70 @@
+//! Reading values: the only calls that wait for a device.
+
+use super::Tensor;
+use crate::cpu::{Array, CpuElement};
+use crate::device::Device;
+use crate::error::{Error, Result};
+
+fn elements<T: CpuElement>(array: &Array) -> Result<Vec<T>> {
+    if array.dtype() != T::DTYPE {
+        let message = format!("the tensor holds {}, {} was asked for; cast it first", array.dtype(), T::DTYPE);
+        return Err(Error::dtype("to_vec", message));
+    }
+    Ok(array.contiguous()?.slice::<T>()?.to_vec())
+}
+
+impl Tensor {
+    /// Computes the value now, and lets go of what it was computed from unless gradients need it. On a GPU this queues
+    /// the work without waiting for it.
+    pub fn eval(&self) -> Result<()> {
+        crate::eval::eval(&[self])
+    }
+
+    /// All elements in row-major order.
+    pub fn to_vec<T: CpuElement>(&self) -> Result<Vec<T>> {
+        elements(&self.to_host()?)
+    }
+
+    /// As [`to_vec`](Self::to_vec), without blocking the thread while a GPU works.
+    pub async fn to_vec_async<T: CpuElement>(&self) -> Result<Vec<T>> {
+        match self.device() {
+            Device::Cpu => self.to_vec(),
+            _ => elements(&crate::gpu::download(self).await?),
+        }
+    }
+
+    /// The one element of a tensor that has one.
+    pub fn item<T: CpuElement>(&self) -> Result<T> {
+        self.check_item()?;
+        Ok(self.to_vec::<T>()?[0])
+    }
+
+    /// As [`item`](Self::item), without blocking the thread while a GPU works.
+    pub async fn item_async<T: CpuElement>(&self) -> Result<T> {
+        self.check_item()?;
+        Ok(self.to_vec_async::<T>().await?[0])
+    }
+
+    fn check_item(&self) -> Result<()> {
+        if self.numel() == 1 {
+            return Ok(());
+        }
+        let message = format!("the tensor has shape {} and {} elements, not one", self.shape(), self.numel());
+        Err(Error::shape("item", message))
+    }
+
+    /// The values as an ndarray of the same shape.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let a = Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], Device::Cpu)?.to_ndarray::<f32>()?;
+    /// assert_eq!(a[[1, 0]], 3.0);
+    /// # Ok(()) }
+    /// ```
+    pub fn to_ndarray<T: CpuElement>(&self) -> Result<ndarray::ArrayD<T>> {
+        let shape = ndarray::IxDyn(self.dims());
+        ndarray::ArrayD::from_shape_vec(shape, self.to_vec::<T>()?)
+            .map_err(|e| Error::shape("to_ndarray", e.to_string()))
+    }
+}
