@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::eval::IdMap;
 use crate::ops::Vjp;
-use crate::tensor::{Tensor, next_id};
+use crate::tensor::{Root, Tensor, next_id};
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,8 +67,22 @@ pub struct Variable {
 impl Variable {
     /// A variable that holds `initial`.
     pub fn new(initial: Tensor) -> Variable {
-        let id = next_id();
-        Variable { id, slot: Arc::new(Mutex::new(initial.rooted_or_same(id))) }
+        let variable = Variable { id: next_id(), slot: Arc::new(Mutex::new(initial.clone())) };
+        // Only computing a pending chain can fail here; the initial tensor then fails again when it is read.
+        if let Ok(rooted) = initial.detach().and_then(|t| Tensor::rooted(&t, variable.root())) {
+            variable.replace(rooted);
+        }
+        variable
+    }
+
+    fn root(&self) -> Root {
+        Root { id: self.id, slot: Some(Arc::downgrade(&self.slot)) }
+    }
+
+    fn replace(&self, tensor: Tensor) {
+        let old = std::mem::replace(&mut *self.slot.lock().unwrap_or_else(PoisonError::into_inner), tensor);
+        // outside the lock: dropping may free a long graph
+        drop(old);
     }
 
     /// What tells this variable from others; clones share it.
@@ -97,9 +111,7 @@ impl Variable {
             );
             return Err(Error::shape("Variable::set", message));
         }
-        let rooted = Tensor::rooted(&value.detach()?, self.id)?;
-        let old = std::mem::replace(&mut *self.slot.lock().unwrap_or_else(PoisonError::into_inner), rooted);
-        drop(old);
+        self.replace(Tensor::rooted(&value.detach()?, self.root())?);
         Ok(())
     }
 
@@ -164,7 +176,7 @@ impl Watched for Variable {
 
 impl Watched for Tensor {
     fn gradient_id(&self) -> Option<u64> {
-        self.0.root
+        self.0.root.as_ref().map(|r| r.id)
     }
     fn watched_value(&self) -> Tensor {
         self.clone()
@@ -174,6 +186,8 @@ impl Watched for Tensor {
 /// The gradients of one backward pass, by variable or watched tensor.
 pub struct Gradients {
     map: IdMap<Tensor>,
+    /// The variables among what the loss depends on.
+    variables: Vec<Variable>,
     /// The loss they come from: computed along with them, so that reading it later costs nothing.
     loss: Tensor,
 }
@@ -202,6 +216,12 @@ impl Gradients {
     /// Whether the loss depends on `of`.
     pub fn contains(&self, of: &impl Watched) -> bool {
         of.gradient_id().is_some_and(|id| self.map.contains_key(&id))
+    }
+
+    /// The variables that the loss depends on, oldest first, each with its gradient.
+    pub fn variables(&self) -> Vec<(Variable, Tensor)> {
+        let with = |v: &Variable| self.map.get(&v.id).map(|g| (v.clone(), g.clone()));
+        self.variables.iter().filter_map(with).collect()
     }
 
     /// The loss that the gradients are of.
@@ -238,17 +258,9 @@ impl Gradients {
 }
 
 impl Tensor {
-    fn rooted_or_same(self, id: u64) -> Tensor {
-        match Tensor::rooted(&self, id) {
-            Ok(t) => t,
-            // Only computing a pending chain can fail, and an alias of it fails again when it is read.
-            Err(_) => self,
-        }
-    }
-
     /// This tensor as one that gradients can be asked for (TensorFlow's `GradientTape.watch`).
     pub fn watch(&self) -> Result<Tensor> {
-        Tensor::rooted(&self.detach()?, next_id())
+        Tensor::rooted(&self.detach()?, Root { id: next_id(), slot: None })
     }
 
     /// The same values, constant to gradients.
@@ -287,11 +299,17 @@ impl Tensor {
         let order = tracked_order(self);
         let mut pending: IdMap<Tensor> = IdMap::default();
         let mut found: IdMap<Tensor> = IdMap::default();
+        let mut variables: Vec<Variable> = Vec::new();
         pending.insert(self.0.id, upstream.clone());
         for tensor in order.iter().rev() {
             let Some(grad) = pending.remove(&tensor.0.id) else { continue };
-            if let Some(root) = tensor.0.root {
-                accumulate(&mut found, root, grad)?;
+            if let Some(root) = &tensor.0.root {
+                if let Some(slot) = root.slot.as_ref().and_then(std::sync::Weak::upgrade)
+                    && !found.contains_key(&root.id)
+                {
+                    variables.push(Variable { id: root.id, slot });
+                }
+                accumulate(&mut found, root.id, grad)?;
                 continue;
             }
             let inputs = tensor.0.inputs();
@@ -305,7 +323,8 @@ impl Tensor {
                 }
             }
         }
-        Ok(Gradients { map: found, loss: self.clone() })
+        variables.sort_by_key(|v| v.id);
+        Ok(Gradients { map: found, variables, loss: self.clone() })
     }
 }
 

@@ -89,6 +89,9 @@ pub struct Stats {
     pub bytes_pooled: u64,
     /// The most bytes ever held by tensors and running plans at once.
     pub bytes_peak: u64,
+    /// Nanoseconds that callers spent waiting for the device (computing, on the CPU); the rest of a step's time is
+    /// the host's own: graph, plan look-up, encoding.
+    pub device_ns: u64,
 }
 
 impl Device {

@@ -19,6 +19,7 @@ static PEAK: AtomicU64 = AtomicU64::new(0);
 static POOLED: AtomicU64 = AtomicU64::new(0);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static RUNS: AtomicU64 = AtomicU64::new(0);
+static BUSY_NS: AtomicU64 = AtomicU64::new(0);
 static OPERATIONS: AtomicU64 = AtomicU64::new(0);
 
 /// Rounds up to one of eight sizes per octave.
@@ -74,8 +75,9 @@ pub(crate) fn adopt<T>(v: &[T]) {
     PEAK.fetch_max(live, Relaxed);
 }
 
-pub(crate) fn count_run(operations: usize) {
+pub(crate) fn count_run(operations: usize, time: std::time::Duration) {
     RUNS.fetch_add(1, Relaxed);
+    BUSY_NS.fetch_add(time.as_nanos() as u64, Relaxed);
     OPERATIONS.fetch_add(operations as u64, Relaxed);
 }
 
@@ -88,6 +90,7 @@ pub(crate) fn stats() -> crate::device::Stats {
         bytes_live: LIVE.load(Relaxed),
         bytes_pooled: POOLED.load(Relaxed),
         bytes_peak: PEAK.load(Relaxed),
+        device_ns: BUSY_NS.load(Relaxed),
         ..Default::default()
     }
 }

@@ -22,6 +22,7 @@ static LOCK: Mutex<()> = Mutex::new(());
 pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
     let _guard = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let graph = Graph::collect(roots);
+    let start = std::time::Instant::now();
     let mut uses = vec![0u32; graph.entries.len()];
     for entry in &graph.entries {
         for &i in &entry.inputs {
@@ -55,7 +56,7 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
         }
         values[position] = Some(array);
     }
-    memory::count_run(graph.entries.iter().filter(|e| !e.ready).count());
+    memory::count_run(graph.entries.iter().filter(|e| !e.ready).count(), start.elapsed());
     Ok(())
 }
 

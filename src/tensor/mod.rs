@@ -8,5 +8,5 @@ mod operators;
 mod read;
 
 pub use node::{Spec, Tensor};
-pub(crate) use node::{Value, next_id};
+pub(crate) use node::{Root, Value, next_id};
 pub use operators::IntoOperand;

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::ops::Operation;
 use crate::shape::Shape;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Shape and element type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,10 +56,17 @@ pub(crate) struct Node {
     /// Whether gradients may flow through this node.
     pub tracked: bool,
     /// What gradients are taken with respect to, where this node is such a place: backward stops here.
-    pub root: Option<u64>,
+    pub root: Option<Root>,
     /// Length of the longest chain of values not computed yet that ends here, when it was made.
     pub depth: u32,
     state: Mutex<State>,
+}
+
+/// What a gradient is filed under: a variable, or a watched tensor (which has no slot).
+#[derive(Clone)]
+pub(crate) struct Root {
+    pub id: u64,
+    pub slot: Option<Weak<Mutex<Tensor>>>,
 }
 
 struct State {
@@ -144,7 +151,7 @@ impl Tensor {
     }
 
     /// A node that carries a gradient root: backward stops here and reports the gradient under `root`.
-    pub(crate) fn rooted(inner: &Tensor, root: u64) -> Result<Tensor> {
+    pub(crate) fn rooted(inner: &Tensor, root: Root) -> Result<Tensor> {
         let op = Box::new(crate::ops::view::Alias);
         Self::build(op, vec![inner.clone()], inner.0.spec, inner.0.device, true, Some(root))
     }
@@ -155,7 +162,7 @@ impl Tensor {
         spec: Spec,
         device: Device,
         tracked: bool,
-        root: Option<u64>,
+        root: Option<Root>,
     ) -> Result<Tensor> {
         let pending = |t: &Tensor| if t.0.depth == 0 || t.0.has_value() { 0 } else { t.0.depth };
         let depth = 1 + inputs.iter().map(pending).max().unwrap_or(0);

@@ -203,15 +203,17 @@ impl Problem {
 
     /// How many workgroups share k, and how much of it (segments or k) each takes. `wanted` workgroups keep the adapter
     /// busy; less than `least` is not worth a second pass.
-    fn split(&self, tiles: usize, segments: usize, wanted: usize, least: usize, multiple: usize) -> (usize, usize) {
+    fn split(&self, tile: [usize; 2], segments: usize, wanted: usize, least: usize, multiple: usize) -> (usize, usize) {
         let per_segment = self.k / segments;
-        let (total, least, longest) = if segments > 1 {
-            (segments, least.div_ceil(per_segment), MAX_ITERATIONS / (per_segment / 4 + 5))
+        let (total, longest) = if segments > 1 {
+            (segments, MAX_ITERATIONS / (per_segment / 4 + 5))
         } else {
-            (self.k, least, MAX_CHUNK)
+            (self.k, MAX_CHUNK)
         };
-        let for_work = if tiles >= wanted { 1 } else { (wanted / tiles).min(total / least.max(1)) };
-        let splits = for_work.max(total.div_ceil(longest.max(1))).max(1);
+        let tiles = round(self.m).div_ceil(tile[0]) * self.n.div_ceil(tile[1]) * self.batches;
+        let parts_worth_it = (round(self.k) / least).min(segments.max(self.k / segments));
+        let for_work = if tiles >= wanted { 1 } else { (wanted / tiles).min(parts_worth_it) };
+        let splits = for_work.max(total.div_ceil(longest.max(1))).clamp(1, total);
         let multiple = if segments > 1 { 1 } else { multiple };
         let chunk = total.div_ceil(splits).next_multiple_of(multiple);
         (chunk, total.div_ceil(chunk))
@@ -220,52 +222,49 @@ impl Problem {
     /// A kernel without workgroup memory; `subgroup` is the size of a subgroup.
     fn register_kernel(&self, subgroup: Option<usize>) -> Kernel {
         let lanes = subgroup.unwrap_or(8);
+        let along_k = self.a == ALayout::AlongK;
+        let short_k = (subgroup.is_some()
+            && along_k
+            && !(self.a_aligned && (self.k / self.segments) % 4 == 0)
+            && self.k <= SHORT_K
+            && self.m > 8)
+            .then_some(self.k);
+        let a_vec4 = self.a_aligned && short_k.is_none();
+        // Larger blocks load less for the same work, but Mesa compiles 32 x 8 for a second: only where much is to be
+        // done. Neither m nor, for a weight gradient, k count: they change with the last batch of an epoch.
+        let large = along_k && self.n >= 256 && self.k >= 256;
+        let costly_b = along_k && self.b_along_k;
         let cols = match self.n.div_ceil(lanes) {
             1 => 1,
             2 => 2,
             3 | 4 => 4,
+            _ if costly_b && !large => 4,
             _ => 8,
         };
-        let a_vec4 = self.a_aligned;
         let rows = match self.m {
-            m if m <= 16 && self.a == ALayout::AlongM && !a_vec4 => m,
+            _ if short_k.is_some() => 8 * lanes,
+            m if m <= 16 && !along_k && !a_vec4 => m,
             m if m <= 4 => 4,
             m if m <= 8 => 8,
-            // A block of 32 rows loads B half as often, where there are enough of them to share out.
-            m if self.a == ALayout::AlongK && m.div_ceil(32) * self.n.div_ceil(lanes * cols) * self.batches >= 24 => 32,
+            _ if large || costly_b => 32,
             _ => 16,
         };
         // Narrow blocks hold no quads of C.
         let b = match (self.b_aligned, self.b_along_k) {
-            (true, true) => BLoad::QuadsAlongK,
+            (true, true) if along_k && short_k.is_none() => BLoad::QuadsAlongK,
             (true, false) if cols >= 4 => BLoad::QuadsAlongN,
             _ => BLoad::Scalar,
         };
-        let b = if self.a == ALayout::AlongM && b == BLoad::QuadsAlongK { BLoad::Scalar } else { b };
         // Rows at the same place of different images have the same taps outside of the image: whole segments are
         // skipped, which with strides is most of the work of an input gradient.
-        let short_k = (subgroup.is_some()
-            && self.a == ALayout::AlongK
-            && !(self.a_aligned && (self.k / self.segments) % 4 == 0)
-            && self.k <= SHORT_K
-            && self.m >= 64)
-            .then_some(self.k);
-        let images_first = short_k.is_none() && self.masked && self.a == ALayout::AlongK && self.images.is_some_and(|images| images >= 4);
-        let (rows, a_vec4, b) = match short_k {
-            Some(_) => (8 * lanes, false, if b == BLoad::QuadsAlongK { BLoad::Scalar } else { b }),
-            None => (rows, a_vec4, b),
-        };
-        let ev = |n: &str, d: usize| std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d); // TUNE
-        let rows = if self.m > 16 && short_k.is_none() { ev("ROWS", rows) } else { rows }; // TUNE
-        let cols = ev("COLS", cols); // TUNE
-        let b = if cols < 4 && b == BLoad::QuadsAlongN { BLoad::Scalar } else { b }; // TUNE
+        let images_first =
+            short_k.is_none() && self.masked && along_k && self.images.is_some_and(|images| images >= 4);
         let kernel = Registers {
             lanes,
             subgroup: subgroup.is_some(),
             rows,
             cols,
             short_k,
-            unroll: ev("UNROLL", 1), // TUNE
             a: self.a,
             a_vec4,
             b,
@@ -273,9 +272,11 @@ impl Problem {
             permuted: images_first,
             out_vec4: self.out_aligned && cols >= 4,
         };
-        let segments = if self.a == ALayout::AlongK && short_k.is_none() { self.segments } else { 1 };
-        let tiles = self.m.div_ceil(rows) * self.n.div_ceil(kernel.tile_n()) * self.batches;
-        let (chunk, splits) = self.split(tiles, segments, 32, 512, kernel.step().max(4));
+        let segments = if along_k && short_k.is_none() { self.segments } else { 1 };
+        let (chunk, splits) = match short_k {
+            Some(k) => (k, 1),
+            None => self.split([rows, kernel.tile_n()], segments, 32, 512, kernel.step().max(4)),
+        };
         Kernel {
             label: self.labels[if subgroup.is_some() { 0 } else { 1 }],
             source: self.complete(&kernel.source()),
@@ -294,9 +295,10 @@ impl Problem {
         let fits = |b: &&Block| {
             b.invocations() <= t.max_invocations as usize && b.workgroup_bytes() <= t.workgroup_storage as usize
         };
-        let tiles = |b: &Block| self.m.div_ceil(b.bm) * self.n.div_ceil(b.bn) * self.batches;
+        let tiles = |b: &Block| round(self.m).div_ceil(b.bm) * self.n.div_ceil(b.bn) * self.batches;
         let waste = |b: &Block| {
-            (self.m.next_multiple_of(b.bm) * self.n.next_multiple_of(b.bn)) as f64 / (self.m * self.n) as f64
+            let m = round(self.m);
+            (m.next_multiple_of(b.bm) * self.n.next_multiple_of(b.bn)) as f64 / (m * self.n) as f64
         };
         let mut fitting = BLOCKS.iter().filter(fits);
         let smallest = fitting.clone().next_back()?;
@@ -313,8 +315,7 @@ impl Problem {
         };
         let kernel =
             Tiled { block, a: self.a, a_vec4, b, b_along_k: self.b_along_k, out_vec4: self.out_aligned };
-        let tiles = self.m.div_ceil(block.bm) * self.n.div_ceil(block.bn) * self.batches;
-        let (chunk, splits) = self.split(tiles, 1, 128, 256, block.bk);
+        let (chunk, splits) = self.split([block.bm, block.bn], 1, 128, 256, block.bk);
         Kernel {
             label: self.labels[2],
             source: self.complete(&kernel.source()),
@@ -333,6 +334,12 @@ impl Problem {
         let declarations = self.operands.split(PLAIN_KERNEL).next().unwrap_or_default();
         format!("{declarations}{kernel}")
     }
+}
+
+/// Sizes that the batch has a part in are rounded up before a kernel is chosen by them, so that the last, smaller batch of
+/// an epoch mostly needs no other pipeline.
+fn round(size: usize) -> usize {
+    size.next_power_of_two()
 }
 
 /// Adds the partial sums in `Temp(0)`.

@@ -21,8 +21,6 @@ pub(super) struct Registers {
     pub cols: usize,
     /// All of k at once, that many: a block of `lanes` rows after the other, B in registers.
     pub short_k: Option<usize>,
-    /// Quads of k per turn of the loop, where A is contiguous along k.
-    pub unroll: usize,
     pub a: ALayout,
     /// A is bound as `vec4` and loaded so.
     pub a_vec4: bool,
@@ -175,22 +173,22 @@ impl Registers {
         }
     }
 
-    /// Loads four consecutive rows of B into `b{4 q}_{j}` to `b{4 q + 3}_{j}`, from k + 4 q on.
-    fn load_b_quad(&self, s: &mut String, q: usize) {
+    /// Loads four consecutive rows of B into `b0_{j}` to `b3_{j}`, from k on.
+    fn load_b_quad(&self, s: &mut String) {
         let (width, vectors) = self.vector();
         if self.b != BLoad::QuadsAlongK {
-            for kk in 4 * q..4 * q + 4 {
+            for kk in 0..4 {
                 self.load_b_row(s, kk, &format!("segment.b + (k + {kk}u) * p.b_k"), "            ");
             }
             return;
         }
         for j in 0..vectors {
             for e in 0..width {
-                line!(s, "            let t{q}_{j}_{e} = b[(segment.b + k) / 4u + {q}u + col{j}_{e}];");
+                line!(s, "            let t{j}_{e} = b[(segment.b + k) / 4u + col{j}_{e}];");
             }
             for (kk, component) in XYZW.iter().enumerate() {
-                let value = self.compose(|e| format!("t{q}_{j}_{e}.{component}"));
-                line!(s, "            let b{}_{j} = {value};", 4 * q + kk);
+                let value = self.compose(|e| format!("t{j}_{e}.{component}"));
+                line!(s, "            let b{kk}_{j} = {value};");
             }
         }
     }
@@ -242,11 +240,8 @@ impl Registers {
             end = "end".to_string();
         }
         line!(s, "        var k = k0;");
-        let turn = 4 * self.unroll;
-        line!(s, "        for (; k + {turn}u <= {end}; k += {turn}u) {{");
-        for q in 0..self.unroll {
-            self.segment_quad(s, q);
-        }
+        line!(s, "        for (; k + 4u <= {end}; k += 4u) {{");
+        self.segment_quad(s);
         line!(s, "        }}");
         line!(s, "        for (; k < {end}; k++) {{");
         self.load_b_row(s, 0, "segment.b + k * p.b_k", "            ");
@@ -266,27 +261,25 @@ impl Registers {
         if self.masked { format!("select({zero}, {value}, place{g}.valid)") } else { value.to_string() }
     }
 
-    /// Four k of a segment, from k + 4 q on.
-    fn segment_quad(&self, s: &mut String, q: usize) {
-        line!(s, "            {{");
-        self.load_b_quad(s, q);
+    /// Four k of a segment.
+    fn segment_quad(&self, s: &mut String) {
+        self.load_b_quad(s);
         let group = if self.subgroup { self.lanes } else { 1 };
         for g in 0..self.loaded_rows() {
             let value = if self.a_vec4 {
-                format!("a[(at{g} + k) / 4u + {q}u]")
+                format!("a[(at{g} + k) / 4u]")
             } else {
-                let parts: Vec<String> = (4 * q..4 * q + 4).map(|e| format!("a[at{g} + k + {e}u]")).collect();
+                let parts: Vec<String> = (0..4).map(|e| format!("a[at{g} + k + {e}u]")).collect();
                 format!("vec4<f32>({})", parts.join(", "))
             };
             line!(s, "            let a{g} = {};", self.mask(&value, g, "vec4<f32>()"));
             for i in g * group..((g + 1) * group).min(self.rows) {
                 line!(s, "            let r{i} = {};", self.shared(i));
                 for (kk, component) in XYZW.iter().enumerate() {
-                    self.multiply(s, i, &format!("r{i}.{component}"), 4 * q + kk, "            ");
+                    self.multiply(s, i, &format!("r{i}.{component}"), kk, "            ");
                 }
             }
         }
-        line!(s, "            }}");
     }
 
     /// A contiguous along m: each lane walks along k with a step of the number of lanes.
