@@ -33,7 +33,8 @@ struct Reshape;
 pub(crate) fn reshape(x: &Tensor, dims: &[usize]) -> Result<Tensor> {
     let mut dims = dims.to_vec();
     if let Some(at) = dims.iter().position(|&d| d == INFER) {
-        let known: usize = dims.iter().enumerate().filter(|&(i, _)| i != at).map(|(_, &d)| d).product();
+        let others = dims.iter().enumerate().filter(|&(i, _)| i != at);
+        let known = others.fold(1usize, |n, (_, &d)| n.saturating_mul(d));
         if dims.iter().filter(|&&d| d == INFER).count() > 1 {
             return Err(Error::shape("reshape", "only one dimension can be inferred"));
         }
@@ -170,6 +171,8 @@ pub(crate) fn slice(x: &Tensor, axis: isize, start: usize, len: usize, step: isi
         let message = format!("{len} elements from {start} by {step} leave axis {axis} of length {n}");
         return Err(Error::argument("slice", message));
     }
+    // A step that is never taken: whatever was given could overflow a stride.
+    let step = if len < 2 { 1 } else { step };
     if start == 0 && len == n && step == 1 {
         return Ok(x.clone());
     }
