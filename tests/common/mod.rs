@@ -5,6 +5,7 @@
 
 pub mod ops;
 pub mod ops_pointwise;
+pub mod parity;
 pub mod views;
 
 use wgrad::prelude::*;
@@ -210,17 +211,17 @@ pub fn direction(seed: u64, n: usize) -> Vec<f64> {
 /// infinity the same infinity.
 #[track_caller]
 pub fn assert_close(got: &[f64], want: &[f64], tol: f64, what: &str) {
-    if let Err(message) = compare(got, want, tol) {
+    if let Err(message) = compare(got, want, tol, 0.0) {
         panic!("{what}: {message}");
     }
 }
 
-/// As [`assert_close`], the difference as an error.
-pub fn compare(got: &[f64], want: &[f64], tol: f64) -> Result<(), String> {
+/// As [`assert_close`], the difference as an error; magnitudes under `floor` count as `floor`.
+pub fn compare(got: &[f64], want: &[f64], tol: f64, floor: f64) -> Result<(), String> {
     if got.len() != want.len() {
         return Err(format!("{} elements, expected {}", got.len(), want.len()));
     }
-    let scale = want.iter().filter(|v| v.is_finite()).fold(0.0f64, |m, v| m.max(v.abs()));
+    let scale = want.iter().filter(|v| v.is_finite()).fold(floor, |m, v| m.max(v.abs()));
     let bound = tol * scale;
     let mut worst: Option<(usize, f64)> = None;
     for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
