@@ -7,3 +7,5 @@ pub mod idx;
 pub mod mnist;
 mod mnist_cache;
 pub mod synthetic;
+
+pub(crate) use mnist_cache::pipeline_folder;
