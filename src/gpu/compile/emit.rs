@@ -206,11 +206,6 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Lanes of a buffer's binding.
-    pub fn binding_lanes(&self, buffer: usize) -> usize {
-        if self.width.lanes() == 1 || self.scalar_buffers.contains(&buffer) { 1 } else { 4 }
-    }
-
     fn load(&mut self, buffer: usize, index: &Lin, dtype: DType) -> String {
         let name = format!("{}b{buffer}", self.prefix);
         let one = |i: &str| match dtype {
@@ -447,12 +442,15 @@ pub(super) fn split_index(prefix: &str, from: &str, first: usize, extents: &[usi
     text
 }
 
-/// A constant as WGSL; infinities and NaN by their bits, through a variable since constants must be finite.
+/// Included in every generated kernel: infinities and NaN by their bits, at run time since constants must be finite.
+pub(super) const BITS: &str = "fn wg_bits(b: u32) -> f32 { return bitcast<f32>(b); }\n";
+
+/// A constant as WGSL.
 pub(super) fn literal(c: f64, dtype: DType) -> String {
     match dtype {
         DType::F32 | DType::F64 => {
             let f = c as f32;
-            if f.is_finite() { format!("f32({f:?})") } else { format!("bitcast<f32>({}u | (sizes.y & 0u))", f.to_bits()) }
+            if f.is_finite() { format!("f32({f:?})") } else { format!("wg_bits({}u)", f.to_bits()) }
         }
         DType::I32 => format!("i32({})", c as i32),
         DType::U32 => format!("{}u", c as u32),

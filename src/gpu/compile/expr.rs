@@ -256,6 +256,18 @@ impl<'a, 'v> Builder<'a, 'v> {
 }
 
 impl Exprs {
+    /// The buffers that are loaded from.
+    pub fn loads(&self) -> Vec<usize> {
+        let load = |(e, _): &(Expr, DType)| match e {
+            Expr::Load { buffer, .. } => Some(*buffer),
+            _ => None,
+        };
+        let mut list: Vec<usize> = self.list.iter().filter_map(load).collect();
+        list.sort_unstable();
+        list.dedup();
+        list
+    }
+
     /// Calls `f` on every index form.
     pub fn visit(&self, mut f: impl FnMut(&Lin)) {
         for (e, _) in &self.list {
