@@ -1,6 +1,9 @@
 //! Data sets.
 
+mod batches;
+mod dataset;
 mod digest;
+mod digits;
 #[cfg(feature = "app")]
 mod download;
 pub mod idx;
@@ -9,3 +12,5 @@ mod mnist_cache;
 pub mod synthetic;
 
 pub(crate) use mnist_cache::pipeline_folder;
+pub use batches::Batches;
+pub use dataset::Dataset;
