@@ -65,6 +65,17 @@ pub enum Error {
     /// The driver or the shader compiler refused something; a bug in wgrad or in the driver.
     #[error("gpu: {0}")]
     Gpu(String),
+    /// Training went astray: the loss is infinite or not a number.
+    #[error(
+        "Trainer::fit: the mean loss of epoch {epoch} is {loss}; lower the learning rate, and check the data (features that \
+         are not finite, labels outside the classes)"
+    )]
+    Diverged {
+        /// Number of the epoch; 1 for the first.
+        epoch: usize,
+        /// The loss: infinite or NaN.
+        loss: f64,
+    },
     /// A data file or data set that isn't what it should be.
     #[error("{name}: {message}")]
     Data {

@@ -14,6 +14,7 @@ pub mod io;
 pub mod nn;
 mod ops;
 pub mod optim;
+mod seed;
 mod shape;
 mod tensor;
 pub mod train;
@@ -45,6 +46,12 @@ pub fn eval(tensors: &[&Tensor]) -> Result<()> {
 
 /// What most programs use.
 pub mod prelude {
+    pub use crate::nn::{
+        Activation, AvgPool2d, CategoricalCrossentropy, Conv2d, Dense, Dropout, Flatten, Loss, MaxPool2d,
+        MeanSquaredError, Model, Module, Reshape, Sequential, SparseCategoricalCrossentropy,
+    };
+    pub use crate::optim::{Adam, Optimizer, Sgd};
+    pub use crate::train::{Accuracy, Evaluation, Fit, History, Trainer};
     pub use crate::{
         Conv2dOptions, DType, Device, Error, Gradients, INFER, Padding, Pool2dOptions, Result, Shape, Tensor,
         Variable, data, no_grad,

@@ -1,9 +1,16 @@
 //! Data sets.
 
+mod batches;
+mod dataset;
 mod digest;
+mod digits;
 #[cfg(feature = "app")]
 mod download;
 pub mod idx;
 pub mod mnist;
 mod mnist_cache;
 pub mod synthetic;
+
+pub(crate) use mnist_cache::pipeline_folder;
+pub use batches::Batches;
+pub use dataset::Dataset;

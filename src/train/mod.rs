@@ -1,1 +1,15 @@
-//! train
+//! Training without a loop of one's own: fit, evaluate, predict.
+
+mod fit;
+mod history;
+mod metric;
+#[cfg(feature = "app")]
+mod plot;
+mod progress;
+mod totals;
+mod trainer;
+
+pub use fit::{Event, Fit, Flow, Step};
+pub use history::{Epoch, Evaluation, History};
+pub use metric::{Accuracy, Metric};
+pub use trainer::Trainer;

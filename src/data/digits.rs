@@ -1,0 +1,82 @@
+//! MNIST and its relatives as data sets to train on.
+
+use super::Dataset;
+use super::mnist::{RawDataset, RawSplit, load_dir, load_or_download};
+use super::synthetic;
+use crate::device::Device;
+use crate::error::Result;
+use crate::tensor::Tensor;
+use std::path::Path;
+
+/// As many synthetic digits as MNIST has images.
+const SYNTHETIC_COUNTS: (usize, usize) = (60_000, 10_000);
+
+impl RawDataset {
+    /// The training and the test set: images `[samples, height, width, 1]`, scaled to 0 to 1 as they are read, and
+    /// labels `[samples]`.
+    pub fn into_datasets(self) -> Result<(Dataset, Dataset)> {
+        Ok((dataset(&self.name, self.train)?, dataset(&self.name, self.test)?))
+    }
+}
+
+fn dataset(name: &str, split: RawSplit) -> Result<Dataset> {
+    let RawSplit { images, labels, count, height, width, .. } = split;
+    let images = Tensor::from_vec(images, [count, height, width, 1], Device::Cpu)?;
+    let labels = Tensor::from_vec(labels, [count], Device::Cpu)?;
+    Ok(Dataset::from_tensors(name, &images, &labels)?.scaled(1.0 / 255.0))
+}
+
+/// MNIST's training and test set, from the user's cache, or downloaded into it: see [`load_or_download`]. Each image is
+/// `[28, 28, 1]` in 0 to 1.
+///
+/// # Errors
+///
+/// As [`load_or_download`].
+pub fn load() -> Result<(Dataset, Dataset)> {
+    load_or_download()?.into_datasets()
+}
+
+/// The training and test set in a folder: see [`load_dir`].
+///
+/// # Errors
+///
+/// As [`load_dir`].
+pub fn load_from(dir: impl AsRef<Path>) -> Result<(Dataset, Dataset)> {
+    load_dir(dir.as_ref())?.into_datasets()
+}
+
+/// MNIST as [`load`] finds it; where there is none to be had, as many synthetic digits, and a warning on standard error
+/// that says so and why. The data sets' names tell which.
+///
+/// # Errors
+///
+/// Only what the synthetic digits meet: no memory.
+pub fn load_or_synthetic() -> Result<(Dataset, Dataset)> {
+    load().or_else(|error| {
+        eprintln!(
+            "WARNING: THIS IS NOT MNIST. Synthetic digits take its place; accuracies say nothing about MNIST.\n\
+             WARNING: MNIST could not be had: {error}"
+        );
+        synthetic::digits(SYNTHETIC_COUNTS.0, SYNTHETIC_COUNTS.1, 0).into_datasets()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::prelude::*;
+
+    #[test]
+    fn synthetic_digits_become_data_sets() {
+        let raw = data::synthetic::digits(20, 10, 1);
+        let (pixel, label) = (raw.train.images[400], raw.train.labels[0]);
+        let (train, test) = raw.into_datasets().unwrap();
+        assert_eq!((train.len(), test.len(), train.sample_shape()), (20, 10, &[28, 28, 1][..]));
+        assert!(train.name().contains("not MNIST") && test.name().contains("not MNIST"));
+        let (x, y) = train.batches(3, Device::Cpu).unwrap().next().unwrap().unwrap();
+        assert_eq!(x.shape(), [3, 28, 28, 1]);
+        let values = x.to_vec::<f32>().unwrap();
+        assert!((values[400] - f32::from(pixel) / 255.0).abs() < 1e-6);
+        assert!(values.iter().all(|v| (0.0..=1.0).contains(v)) && values.iter().any(|&v| v > 0.5));
+        assert_eq!(y.to_vec::<u32>().unwrap()[0], u32::from(label));
+    }
+}

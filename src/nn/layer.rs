@@ -1,0 +1,145 @@
+//! Descriptions of layers, and what they are built with.
+
+use super::Module;
+use crate::autograd::Variable;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::seed;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// A module and the shape of what it gives for one sample.
+pub struct Built {
+    /// The module.
+    pub module: Box<dyn Module>,
+    /// Shape of its output without the batch dimension.
+    pub output: Shape,
+}
+
+impl Built {
+    /// A module whose output for one sample has this shape.
+    pub fn new(module: impl Module + 'static, output: Shape) -> Built {
+        Built { module: Box::new(module), output }
+    }
+}
+
+/// The description of a layer: what [`Sequential::add`](super::Sequential::add) takes. Implement it to add a layer of your own.
+///
+/// ```
+/// use wgrad::nn::{Build, Built, Context, Layer, Module, Parameter};
+/// use wgrad::prelude::*;
+///
+/// /// Multiplies each feature by a number that is learnt.
+/// struct Scale;
+/// struct ScaleModule(Variable);
+///
+/// impl Layer for Scale {
+///     fn kind(&self) -> &'static str {
+///         "Scale"
+///     }
+///     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+///         let features = cx.features(input)?;
+///         Ok(Built::new(ScaleModule(cx.full([features], 1.0)?), input))
+///     }
+/// }
+///
+/// impl Module for ScaleModule {
+///     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+///         x * &self.0
+///     }
+///     fn parameters(&self) -> Vec<Parameter> {
+///         vec![Parameter::new("scale", &self.0)]
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(Dense::new(4)).add(Scale).build([3], Device::Cpu)?;
+/// assert_eq!(model.parameters()[2].name, "scale.scale");
+/// # Ok(()) }
+/// ```
+pub trait Layer: Send + Sync {
+    /// The kind of layer, as in `Dense`. In lower case it begins the names of its parameters.
+    fn kind(&self) -> &'static str;
+
+    /// Its settings in a few words, as in `64, relu`; for [`Model::summary`](super::Model::summary) and errors.
+    fn details(&self) -> String {
+        String::new()
+    }
+
+    /// Makes the module for samples of a shape (which has no batch dimension). Errors need not name the layer:
+    /// [`Sequential::build`](super::Sequential::build) does.
+    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built>;
+}
+
+/// What a layer is built with: a device, and initialisers that draw from the model's seed.
+///
+/// Initial values are computed on the CPU and then moved, so that they have the same bits on every device.
+#[derive(Debug)]
+pub struct Build {
+    device: Device,
+    seed: u64,
+    drawn: u64,
+}
+
+impl Build {
+    pub(crate) fn new(device: Device, seed: u64) -> Build {
+        Build { device, seed, drawn: 0 }
+    }
+
+    /// The device of the parameters.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// A seed that no other parameter of the model has.
+    pub fn next_seed(&mut self) -> u64 {
+        self.drawn += 1;
+        seed::derive(self.seed, self.drawn)
+    }
+
+    /// Uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010): Keras's initialiser of weights.
+    pub fn glorot_uniform(&mut self, shape: impl AsRef<[usize]>, fan_in: usize, fan_out: usize) -> Result<Variable> {
+        let limit = (6.0 / (fan_in + fan_out).max(1) as f64).sqrt();
+        self.uniform(shape, limit)
+    }
+
+    /// Uniform in +-limit.
+    pub fn uniform(&mut self, shape: impl AsRef<[usize]>, limit: f64) -> Result<Variable> {
+        let unit = Tensor::rand(shape, Device::Cpu, self.next_seed())?;
+        let values = (((unit * 2.0)? - 1.0)? * limit)?;
+        values.eval()?;
+        Ok(Variable::new(values.to_device(self.device)?))
+    }
+
+    /// One value everywhere.
+    pub fn full(&mut self, shape: impl AsRef<[usize]>, value: f32) -> Result<Variable> {
+        let n = shape.as_ref().iter().product();
+        Ok(Variable::new(Tensor::from_vec(vec![value; n], shape, self.device)?))
+    }
+
+    /// The one dimension of a sample that is a vector, or the error that says what to do.
+    pub fn features(&self, input: Shape) -> Result<usize> {
+        match *input {
+            [features] => Ok(features),
+            [] => Err(Error::shape("build", "expects [features], got []; add Reshape::new([1]) before it")),
+            _ => Err(Error::shape("build", format!("expects [features], got {input}; add Flatten before it"))),
+        }
+    }
+
+    /// Height, width and channels of a sample that is an image, or the error that says what to do.
+    pub fn image(&self, input: Shape) -> Result<[usize; 3]> {
+        match *input {
+            [h, w, c] => Ok([h, w, c]),
+            [h, w] => {
+                let message = format!(
+                    "expects [height, width, channels], got {input}; add Reshape::new([{h}, {w}, 1]) before it"
+                );
+                Err(Error::shape("build", message))
+            }
+            _ => {
+                let message = format!("expects [height, width, channels], got {input}; add Reshape before it");
+                Err(Error::shape("build", message))
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What a model is made of: modules with named parameters.
+
+use crate::autograd::{Variable, no_grad};
+use crate::device::Device;
+use crate::error::Result;
+use crate::seed;
+use crate::tensor::Tensor;
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+
+/// A variable of a module, under a name that is unique in the model, such as `conv2d_1.weight`.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Dot-separated path from the model to the variable.
+    pub name: String,
+    /// The variable itself, not a copy.
+    pub variable: Variable,
+    /// Whether gradients change it (and not, say, running averages).
+    pub trainable: bool,
+}
+
+impl Parameter {
+    /// A parameter that training changes.
+    pub fn new(name: impl Into<String>, variable: &Variable) -> Parameter {
+        Parameter { name: name.into(), variable: variable.clone(), trainable: true }
+    }
+}
+
+/// What a forward pass is for, handed from the model down to each layer.
+///
+/// It is a value rather than a state of the model: the same model can be trained and evaluated at once, and nobody
+/// forgets to switch back.
+#[derive(Debug)]
+pub struct Context {
+    seed: Option<u64>,
+    drawn: Cell<u64>,
+    side_effects: RefCell<Vec<Tensor>>,
+}
+
+impl Context {
+    /// A pass of training. Layers that draw random numbers derive them from `seed`: give each step its own.
+    pub fn train(seed: u64) -> Context {
+        Context { seed: Some(seed), drawn: Cell::new(0), side_effects: RefCell::default() }
+    }
+
+    /// A pass that only predicts: no dropout, nothing random.
+    pub fn eval() -> Context {
+        Context { seed: None, drawn: Cell::new(0), side_effects: RefCell::default() }
+    }
+
+    /// Whether this pass is for training.
+    pub fn is_training(&self) -> bool {
+        self.seed.is_some()
+    }
+
+    /// The seed of the next layer that needs random numbers; `None` where the pass only predicts.
+    pub fn next_seed(&self) -> Option<u64> {
+        let stream = self.drawn.get();
+        self.drawn.set(stream + 1);
+        self.seed.map(|s| seed::derive(s, stream))
+    }
+
+    /// Has a tensor computed along with the step, as running averages need that a layer updates while it trains.
+    pub fn also_compute(&self, tensor: Tensor) {
+        self.side_effects.borrow_mut().push(tensor);
+    }
+
+    /// What the layers asked for with [`also_compute`](Self::also_compute), for whoever evaluates the step.
+    pub fn take_also_compute(&self) -> Vec<Tensor> {
+        self.side_effects.take()
+    }
+}
+
+/// Something with parameters that maps a batch to a batch.
+///
+/// ```
+/// use wgrad::nn::{Context, Module, Parameter};
+/// use wgrad::prelude::*;
+///
+/// /// y = x * scale
+/// struct Scale {
+///     scale: Variable,
+/// }
+///
+/// impl Module for Scale {
+///     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+///         x * &self.scale
+///     }
+///     fn parameters(&self) -> Vec<Parameter> {
+///         vec![Parameter::new("scale", &self.scale)]
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let module = Scale { scale: Variable::new(Tensor::full([1], 3.0f32, Device::Cpu)?) };
+/// let y = module.infer(&Tensor::ones([2], Device::Cpu)?)?;
+/// assert_eq!(y.to_vec::<f32>()?, [3.0, 3.0]);
+/// # Ok(()) }
+/// ```
+pub trait Module: Send + Sync {
+    /// The output for a batch, whose first dimension counts samples. Lazy, as every operation is.
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor>;
+
+    /// All parameters, in an order and under names that depend on the architecture only.
+    fn parameters(&self) -> Vec<Parameter>;
+
+    /// The output for a batch in evaluation mode, without recording for gradients.
+    fn infer(&self, x: &Tensor) -> Result<Tensor> {
+        no_grad(|| self.forward(x, &Context::eval()))
+    }
+
+    /// Where the parameters live; the CPU where there are none.
+    fn device(&self) -> Device {
+        self.parameters().first().map_or(Device::Cpu, |p| p.variable.value().device())
+    }
+
+    /// Number of elements in all parameters.
+    fn parameter_count(&self) -> usize {
+        self.parameters().iter().map(|p| p.variable.shape().numel()).sum()
+    }
+
+    /// Writes all parameters into a safetensors file, which appears whole or not at all.
+    fn save(&self, path: impl AsRef<Path>) -> Result<()>
+    where
+        Self: Sized,
+    {
+        crate::io::save_parameters(path, &self.parameters())
+    }
+
+    /// Sets all parameters from a safetensors file. Nothing is changed unless names, shapes and types all agree; the
+    /// error lists everything that doesn't.
+    fn load(&self, path: impl AsRef<Path>) -> Result<()>
+    where
+        Self: Sized,
+    {
+        crate::io::load_parameters(path, &self.parameters())
+    }
+}

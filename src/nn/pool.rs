@@ -1,0 +1,91 @@
+//! Pooling layers.
+
+use super::{Build, Built, Context, Layer, Module, Parameter};
+use crate::error::Result;
+use crate::ops::conv2d::Padding;
+use crate::ops::pool2d::Pool2dOptions;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+macro_rules! pooling {
+    ($(#[$doc:meta])* $layer:ident, $kind:literal, $method:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $layer {
+            options: Pool2dOptions,
+        }
+
+        impl $layer {
+            /// A window of these rows and columns that moves by its own size, without padding.
+            pub fn new(window: [usize; 2]) -> Self {
+                $layer { options: Pool2dOptions::new(window) }
+            }
+
+            /// Rows and columns from one window to the next.
+            pub fn stride(mut self, stride: [usize; 2]) -> Self {
+                self.options.stride = stride;
+                self
+            }
+
+            /// Border around the image.
+            pub fn padding(mut self, padding: Padding) -> Self {
+                self.options.padding = padding;
+                self
+            }
+        }
+
+        impl Layer for $layer {
+            fn kind(&self) -> &'static str {
+                $kind
+            }
+
+            fn details(&self) -> String {
+                let [h, w] = self.options.kernel;
+                format!("{h}x{w}")
+            }
+
+            fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+                let [h, w, c] = cx.image(input)?;
+                let o = self.options;
+                let (_, [oh, ow]) = o.padding.resolve($kind, [h, w], o.kernel, o.stride, [1, 1])?;
+                Ok(Built::new(self.clone(), Shape::new(&[oh, ow, c])?))
+            }
+        }
+
+        impl Module for $layer {
+            fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+                x.$method(self.options)
+            }
+
+            fn parameters(&self) -> Vec<Parameter> {
+                Vec::new()
+            }
+        }
+    };
+}
+
+pooling! {
+    /// The largest element of each window, per channel: `[height, width, channels]` to `[height', width', channels]`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new().add(MaxPool2d::new([2, 2])).build([11, 11, 3], Device::Cpu)?;
+    /// assert_eq!(model.output_shape(), [5, 5, 3]);
+    /// # Ok(()) }
+    /// ```
+    MaxPool2d, "MaxPool2d", max_pool2d
+}
+
+pooling! {
+    /// The mean of each window, per channel: `[height, width, channels]` to `[height', width', channels]`.
+    AvgPool2d, "AvgPool2d", avg_pool2d
+}
+
+impl AvgPool2d {
+    /// Whether places of the border count in the average, as zeros.
+    pub fn count_include_pad(mut self, count: bool) -> Self {
+        self.options.count_include_pad = count;
+        self
+    }
+}

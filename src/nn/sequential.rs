@@ -1,0 +1,221 @@
+//! A stack of layers, each fed by the one before.
+
+use super::layer::{Build, Built, Layer};
+use super::model::{Entry, Model, Stack};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use std::collections::HashMap;
+
+/// Describes a model as a stack of layers; [`build`](Self::build) makes it.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// let error = Sequential::new()
+///     .add(Conv2d::new(64, [3, 3]))
+///     .add(Dense::new(64))
+///     .build([28, 28, 1], Device::Cpu)
+///     .err()
+///     .map(|e| e.to_string());
+/// assert_eq!(
+///     error.as_deref(),
+///     Some("Sequential::build: layer 2 (Dense 64): expects [features], got [26, 26, 64]; add Flatten before it")
+/// );
+/// ```
+#[derive(Default)]
+pub struct Sequential {
+    layers: Vec<Box<dyn Layer>>,
+    seed: u64,
+}
+
+impl Sequential {
+    /// An empty stack.
+    pub fn new() -> Sequential {
+        Sequential::default()
+    }
+
+    /// Puts a layer on top.
+    // Builders of layers call this `add`, as Keras does; it has nothing to do with `+`.
+    #[allow(clippy::should_implement_trait)]
+    pub fn add(mut self, layer: impl Layer + 'static) -> Sequential {
+        self.layers.push(Box::new(layer));
+        self
+    }
+
+    /// The seed of the initial weights (0 where none is given): the same seed gives the same bits on every device.
+    pub fn seed(mut self, seed: u64) -> Sequential {
+        self.seed = seed;
+        self
+    }
+
+    /// Makes the model for samples of a shape, which has no batch dimension: `[28, 28, 1]` for grey images.
+    ///
+    /// # Errors
+    ///
+    /// A layer doesn't take what the one before gives (the error names it, what it expects, what it got and what to
+    /// do), or the device can't be used.
+    pub fn build(self, input: impl AsRef<[usize]>, device: Device) -> Result<Model> {
+        device.check()?;
+        let input = Shape::new(input.as_ref())?;
+        if input.contains(&0) {
+            let message = format!("samples of shape {input} have no elements; give the shape of one sample");
+            return Err(Error::shape("Sequential::build", message));
+        }
+        let mut cx = Build::new(device, self.seed);
+        let stack = self.stack(input, &mut cx).map_err(|e| e.named("Sequential::build"))?;
+        Ok(Model::new(stack, input, device))
+    }
+
+    fn stack(&self, input: Shape, cx: &mut Build) -> Result<Stack> {
+        let mut shape = input;
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let mut entries = Vec::new();
+        for (i, layer) in self.layers.iter().enumerate() {
+            let kind = layer.kind();
+            let details = layer.details();
+            let Built { module, output } = layer.build(shape, cx).map_err(|e| {
+                // `Dense 64` says which layer it is; an activation says nothing about its place.
+                let short = details.split(',').next().unwrap_or_default();
+                let label = format!("{kind} {short}");
+                e.within(&format!("layer {} ({})", i + 1, label.trim_end()))
+            })?;
+            let base = kind.to_lowercase();
+            let count = seen.entry(base.clone()).or_insert(0);
+            let name = if *count == 0 { base } else { format!("{base}_{count}") };
+            *count += 1;
+            entries.push(Entry { name, kind, details, module, output });
+            shape = output;
+        }
+        Ok(Stack { entries, output: shape })
+    }
+}
+
+/// A stack inside a stack. Its own seed does not count: the outer model's does.
+impl Layer for Sequential {
+    fn kind(&self) -> &'static str {
+        "Sequential"
+    }
+
+    fn details(&self) -> String {
+        format!("{} layers", self.layers.len())
+    }
+
+    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+        let stack = self.stack(input, cx)?;
+        let output = stack.output;
+        Ok(Built::new(stack, output))
+    }
+}
+
+impl Error {
+    /// The message without the operation's name, where the error has one.
+    fn into_message(self) -> String {
+        match self {
+            Error::Shape { message, .. } | Error::Argument { message, .. } | Error::DType { message, .. } => message,
+            other => other.to_string(),
+        }
+    }
+
+    /// The same error with a place before its message; a device's or a file's error stays as it is.
+    fn within(self, place: &str) -> Error {
+        match self {
+            Error::Shape { op, message } => Error::Shape { op, message: format!("{place}: {message}") },
+            Error::DType { op, message } => Error::DType { op, message: format!("{place}: {message}") },
+            Error::Argument { op, message } => Error::Argument { op, message: format!("{place}: {message}") },
+            other => other,
+        }
+    }
+
+    /// The same error under another operation's name.
+    fn named(self, op: &str) -> Error {
+        match self {
+            Error::Shape { .. } => Error::shape(op, self.into_message()),
+            Error::DType { .. } => Error::dtype(op, self.into_message()),
+            Error::Argument { .. } => Error::argument(op, self.into_message()),
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::prelude::*;
+
+    fn error(model: Sequential, input: &[usize]) -> String {
+        model.build(input, Device::Cpu).err().map(|e| e.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn errors_name_layer_kind_expectation_finding_and_fix() {
+        let conv = || Conv2d::new(64, [3, 3]).activation(Activation::Relu);
+        let cases: [(Sequential, &[usize], &str); 9] = [
+            (
+                Sequential::new().add(conv()).add(MaxPool2d::new([2, 2])).add(Dense::new(64)),
+                &[8, 8, 1],
+                "layer 3 (Dense 64): expects [features], got [3, 3, 64]; add Flatten before it",
+            ),
+            (
+                Sequential::new().add(conv()),
+                &[28, 28],
+                "layer 1 (Conv2d 64): expects [height, width, channels], got [28, 28]; add Reshape::new([28, 28, 1]) before it",
+            ),
+            (Sequential::new().add(MaxPool2d::new([2, 2])), &[4], "layer 1 (MaxPool2d 2x2): expects [height"),
+            (
+                Sequential::new().add(conv()).add(conv()),
+                &[4, 4, 1],
+                "layer 2 (Conv2d 64): the window covers 3 rows, the padded image has 2; use a smaller kernel or Padding::Same",
+            ),
+            (
+                Sequential::new().add(Conv2d::new(6, [1, 1]).groups(4)),
+                &[4, 4, 8],
+                "layer 1 (Conv2d 6): expects channels and filters in multiples of 4 groups, got 8 and 6",
+            ),
+            (
+                Sequential::new().add(Reshape::new([2, 2])),
+                &[5],
+                "layer 1 (Reshape): expects 4 elements for [2, 2], got [5] with 5",
+            ),
+            (
+                Sequential::new().add(Dropout::new(1.0)),
+                &[5],
+                "layer 1 (Dropout 1): expects a rate of at least 0 and below 1, got 1",
+            ),
+            (
+                Sequential::new().add(Sequential::new().add(Flatten::new()).add(MaxPool2d::new([2, 2]))),
+                &[4, 4],
+                "layer 1 (Sequential 2 layers): layer 2 (MaxPool2d 2x2): expects [height, width, channels], got [16]",
+            ),
+            (Sequential::new().add(Dense::new(2)), &[3, 0], "samples of shape [3, 0] have no elements"),
+        ];
+        for (model, input, expected) in cases {
+            let message = error(model, input);
+            assert!(message.starts_with("Sequential::build: "), "{message}");
+            assert!(message.contains(expected), "{message}\nexpected: {expected}");
+        }
+    }
+
+    #[test]
+    fn initial_weights_follow_keras_and_the_seed() {
+        let build = |seed| {
+            let layers = Sequential::new().add(Conv2d::new(32, [3, 3])).add(Flatten::new()).add(Dense::new(10));
+            layers.seed(seed).build([8, 8, 4], Device::Cpu).unwrap()
+        };
+        let values = |model: &crate::nn::Model, i: usize| {
+            model.parameters()[i].variable.value().to_vec::<f32>().unwrap()
+        };
+        let model = build(1);
+        let names: Vec<String> = model.parameters().into_iter().map(|p| p.name).collect();
+        assert_eq!(names, ["conv2d.weight", "conv2d.bias", "dense.weight", "dense.bias"]);
+        for (i, limit) in [(0, (6.0f32 / (36.0 + 288.0)).sqrt()), (2, (6.0f32 / (1152.0 + 10.0)).sqrt())] {
+            let w = values(&model, i);
+            let largest = w.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            assert!(largest <= limit && largest > 0.97 * limit, "{largest} of {limit}");
+            let mean = w.iter().sum::<f32>() / w.len() as f32;
+            assert!(mean.abs() < 4.0 * limit / (3.0 * w.len() as f32).sqrt(), "{mean}");
+        }
+        assert!(values(&model, 1).iter().chain(&values(&model, 3)).all(|&b| b == 0.0));
+        assert_eq!(values(&model, 0), values(&build(1), 0));
+        assert_ne!(values(&model, 0), values(&build(2), 0));
+        assert_ne!(values(&model, 0)[..10], values(&model, 2)[..10]);
+    }
+}

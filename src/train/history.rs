@@ -1,0 +1,175 @@
+//! What came of a training.
+
+use crate::error::{Error, Result};
+use std::fmt::{self, Write};
+use std::path::Path;
+
+/// Loss and metrics over a data set.
+///
+/// Displays as `accuracy 0.9891 (loss 0.0345)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The mean loss over all samples.
+    pub loss: f64,
+    /// Name and value of each metric.
+    pub metrics: Vec<(String, f64)>,
+    /// Number of samples.
+    pub samples: usize,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+impl Evaluation {
+    /// A metric by name.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        self.metrics.iter().find(|(n, _)| n == name).map(|&(_, value)| value)
+    }
+}
+
+impl fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.metrics.is_empty() {
+            return write!(f, "loss {:.4}", self.loss);
+        }
+        let metrics: Vec<String> = self.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        write!(f, "{} (loss {:.4})", metrics.join(", "), self.loss)
+    }
+}
+
+/// One epoch: one pass over the training set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Epoch {
+    /// 1 for the first of a call to `fit`.
+    pub number: usize,
+    /// Means over the epoch's samples, each as it was when its batch was trained on.
+    pub train: Evaluation,
+    /// The validation set after the epoch, where one was given.
+    pub validation: Option<Evaluation>,
+    /// The learning rate at the end of the epoch.
+    pub learning_rate: f64,
+    /// Seconds for training and validation together.
+    pub seconds: f64,
+}
+
+/// The epochs of a call to [`Trainer::fit`](super::Trainer::fit).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// In order.
+    pub epochs: Vec<Epoch>,
+}
+
+impl History {
+    /// Column names and, for each epoch, the values; a value that an epoch lacks is `None`.
+    pub(super) fn table(&self) -> (Vec<String>, Vec<Vec<Option<f64>>>) {
+        let Some(first) = self.epochs.first() else { return Default::default() };
+        let metrics: Vec<&String> = first.train.metrics.iter().map(|(name, _)| name).collect();
+        let mut columns = vec!["epoch".to_string(), "loss".into()];
+        columns.extend(metrics.iter().map(|m| m.to_string()));
+        columns.push("val_loss".into());
+        columns.extend(metrics.iter().map(|m| format!("val_{m}")));
+        columns.extend(["learning_rate".into(), "seconds".into()]);
+        let row = |e: &Epoch| {
+            let mut row = vec![Some(e.number as f64), Some(e.train.loss)];
+            row.extend(metrics.iter().map(|m| e.train.metric(m)));
+            row.push(e.validation.as_ref().map(|v| v.loss));
+            row.extend(metrics.iter().map(|m| e.validation.as_ref().and_then(|v| v.metric(m))));
+            row.extend([Some(e.learning_rate), Some(e.seconds)]);
+            row
+        };
+        (columns, self.epochs.iter().map(row).collect())
+    }
+
+    /// Comma-separated values with a header line, under Keras's names: `epoch,loss,accuracy,val_loss,val_accuracy,...`.
+    pub fn to_csv(&self) -> String {
+        let (columns, rows) = self.table();
+        let mut out = columns.join(",") + "\n";
+        for row in rows {
+            let cells: Vec<String> = row.iter().map(|v| v.map(|v| v.to_string()).unwrap_or_default()).collect();
+            // Writing to a string can't fail.
+            let _ = writeln!(out, "{}", cells.join(","));
+        }
+        out
+    }
+
+    /// A JSON array with an object per epoch, under the same names as [`to_csv`](Self::to_csv).
+    pub fn to_json(&self) -> String {
+        let (columns, rows) = self.table();
+        let epochs: Vec<serde_json::Value> = rows
+            .into_iter()
+            .map(|row| {
+                let cells = columns.iter().cloned().zip(row);
+                cells.filter_map(|(name, v)| v.map(|v| (name, v.into()))).collect::<serde_json::Map<_, _>>().into()
+            })
+            .collect();
+        serde_json::Value::from(epochs).to_string()
+    }
+
+    /// Writes [`to_csv`](Self::to_csv) into a file.
+    pub fn save_csv(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        std::fs::write(path, self.to_csv()).map_err(|e| Error::io(path, e))
+    }
+
+    /// Writes [`to_json`](Self::to_json) into a file.
+    pub fn save_json(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        std::fs::write(path, self.to_json()).map_err(|e| Error::io(path, e))
+    }
+
+    /// Draws loss and metrics over the epochs into an SVG file (feature `app`).
+    #[cfg(feature = "app")]
+    pub fn plot(&self, path: impl AsRef<Path>) -> Result<()> {
+        super::plot::plot(self, path.as_ref())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+
+    pub fn history(epochs: usize, validation: bool) -> History {
+        let evaluation = |loss: f64, accuracy: f64| Evaluation {
+            loss,
+            metrics: vec![("accuracy".into(), accuracy)],
+            samples: 4,
+            seconds: 0.5,
+        };
+        let epoch = |number: usize| {
+            let x = number as f64;
+            Epoch {
+                number,
+                train: evaluation(0.5 / x, 1.0 - 0.125 / x),
+                validation: validation.then(|| evaluation(0.25 / x + 0.01 * x, 1.0 - 0.0625 / x)),
+                learning_rate: 0.001,
+                seconds: 1.5,
+            }
+        };
+        History { epochs: (1..=epochs).map(epoch).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::history;
+    use super::*;
+
+    #[test]
+    fn tables_have_keras_names() {
+        let csv = history(2, true).to_csv();
+        assert_eq!(csv.lines().next(), Some("epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds"));
+        assert_eq!(csv.lines().nth(1), Some("1,0.5,0.875,0.26,0.9375,0.001,1.5"));
+        assert_eq!(history(1, false).to_csv().lines().nth(1), Some("1,0.5,0.875,,,0.001,1.5"));
+        let json: serde_json::Value = serde_json::from_str(&history(2, false).to_json()).unwrap();
+        assert_eq!(json[1]["accuracy"], 0.9375);
+        assert!(json[1].get("val_loss").is_none());
+        assert_eq!(History::default().to_csv(), "\n");
+    }
+
+    #[test]
+    fn an_evaluation_reads_well() {
+        let mut evaluation = history(1, false).epochs[0].train.clone();
+        assert_eq!(evaluation.to_string(), "accuracy 0.8750 (loss 0.5000)");
+        evaluation.metrics.clear();
+        assert_eq!(evaluation.to_string(), "loss 0.5000");
+    }
+}
