@@ -210,13 +210,14 @@ impl Operation for Slice {
                 first = start - (len - 1) * stride;
             }
             if stride > 1 && len > 1 {
-                let zeros = g.unsqueeze(a + 1)?.zeros_like()?;
-                let mut parts = vec![g.unsqueeze(a + 1)?];
-                let mut dims = zeros.shape().to_vec();
-                dims[axis + 1] = stride - 1;
-                parts.push(broadcast_to(&zeros, Shape::new(&dims)?)?);
-                let spread = super::join::concat(&[&parts[0], &parts[1]], a + 1)?;
+                // four axes whatever the rank: one more than the tensor's could be one too many
+                let inner: usize = g.shape()[axis + 1..].iter().product();
                 let mut dims = g.shape().to_vec();
+                let parts = reshape(&g, &[g.numel() / (len * inner).max(1), len, 1, inner])?;
+                let mut gap = parts.shape().to_vec();
+                gap[2] = stride - 1;
+                let zeros = super::constant::full(0.0, Shape::new(&gap)?, g.dtype(), g.device())?;
+                let spread = super::join::concat(&[&parts, &zeros], 2)?;
                 dims[axis] = len * stride;
                 g = slice(&reshape(&spread, &dims)?, a, 0, (len - 1) * stride + 1, 1)?;
             }
