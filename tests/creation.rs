@@ -20,7 +20,7 @@ mod checks {
 
     pub fn ranges_and_constants(d: Device) -> Result<()> {
         assert_eq!(Tensor::arange(-3, 4, d)?.to_vec::<i32>()?, [-3, -2, -1, 0, 1, 2, 3]);
-        assert_eq!(Tensor::arange(7, 7, d)?.to_vec::<i32>()?, []);
+        assert!(Tensor::arange(7, 7, d)?.to_vec::<i32>()?.is_empty());
         let big = Tensor::arange(16_777_210, 16_777_220, d)?.to_vec::<i32>()?;
         assert_eq!(big, (16_777_210..16_777_220).collect::<Vec<_>>());
         assert_eq!(Tensor::eye(3, d)?.to_vec::<f32>()?, [1., 0., 0., 0., 1., 0., 0., 0., 1.]);
@@ -28,7 +28,7 @@ mod checks {
         assert_eq!(Tensor::full([2, 2], 7u8, d)?.to_vec::<u8>()?, [7; 4]);
         assert_eq!(Tensor::full([3], -5i32, d)?.to_vec::<i32>()?, [-5; 3]);
         assert_eq!(Tensor::full([], u32::MAX, d)?.item::<u32>()?, u32::MAX);
-        assert_eq!(Tensor::zeros([2, 0, 3], d)?.to_vec::<f32>()?, []);
+        assert!(Tensor::zeros([2, 0, 3], d)?.to_vec::<f32>()?.is_empty());
         assert_eq!(Tensor::ones([2], d)?.zeros_like()?.to_vec::<f32>()?, [0.0; 2]);
         let labels = Tensor::new([[2u8, 0], [9, 1]], d)?;
         let hot = labels.one_hot(3)?;

@@ -3,12 +3,15 @@
 
 mod common;
 
-use common::parity::same_on_both;
+use common::parity::{same_above, same_on_both};
 use common::{Domain, Input, Rng};
 use wgrad::prelude::*;
 
 /// Programs are some 20 operations long, and errors of one part in 1e6 pass through squares, products and softmaxes.
 const TOLERANCE: f64 = 5e-5;
+/// Gradients are of means over some thousand elements, and may cancel: softmaxes and differences from means. Errors are
+/// measured against this at least.
+const FLOOR: f64 = 1e-3;
 
 /// A value of a running program. `leaf` values come from inputs by exact operations: only those may meet a kink
 /// (relu, abs, maximum, a pooling), where a rounding would choose the other side.
@@ -165,12 +168,12 @@ fn run(seed: u64, length: usize, device: Device) -> Result<Vec<Tensor>> {
 
 #[test]
 fn short_programs() -> Result<()> {
-    (0..40).try_for_each(|seed| same_on_both(&format!("program {seed}"), TOLERANCE, |d| run(seed, 6, d)))
+    (0..40).try_for_each(|seed| same_above(&format!("program {seed}"), TOLERANCE, FLOOR, |d| run(seed, 6, d)))
 }
 
 #[test]
 fn long_programs() -> Result<()> {
-    (100..120).try_for_each(|seed| same_on_both(&format!("program {seed}"), TOLERANCE, |d| run(seed, 25, d)))
+    (100..120).try_for_each(|seed| same_above(&format!("program {seed}"), TOLERANCE, FLOOR, |d| run(seed, 25, d)))
 }
 
 /// Whole numbers: products and sums are exact, so that a relu or a mask behind them sees the same sign everywhere.

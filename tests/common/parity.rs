@@ -85,6 +85,12 @@ pub fn check_cases(cases: &[Case], seed: u64, views: &[View]) -> Result<()> {
 /// Computes the same tensors on both devices and compares them, each within `tol` of its largest magnitude.
 #[track_caller]
 pub fn same_on_both(what: &str, tol: f64, f: impl Fn(Device) -> Result<Vec<Tensor>>) -> Result<()> {
+    same_above(what, tol, 0.0, f)
+}
+
+/// As [`same_on_both`]; magnitudes under `floor` count as `floor`.
+#[track_caller]
+pub fn same_above(what: &str, tol: f64, floor: f64, f: impl Fn(Device) -> Result<Vec<Tensor>>) -> Result<()> {
     let run = |device| -> Result<Vec<Tensor>> {
         let tensors = f(device)?;
         wgrad::eval(&tensors.iter().collect::<Vec<_>>())?;
@@ -93,7 +99,9 @@ pub fn same_on_both(what: &str, tol: f64, f: impl Fn(Device) -> Result<Vec<Tenso
     let (gpu, cpu) = (run(Device::Gpu)?, run(Device::Cpu)?);
     for (i, (g, c)) in gpu.iter().zip(&cpu).enumerate() {
         assert_eq!((g.dims(), g.dtype()), (c.dims(), c.dtype()), "{what}: output {i}");
-        super::assert_close(&values(g)?, &values(c)?, tol, &format!("{what}: output {i} {:?}", c.dims()));
+        if let Err(e) = compare(&values(g)?, &values(c)?, tol, floor) {
+            panic!("{what}: output {i} {:?}: {e}", c.dims());
+        }
     }
     Ok(())
 }
