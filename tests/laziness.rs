@@ -279,7 +279,10 @@ mod checks {
             while level.len() > 1 {
                 level = level.chunks(2).map(|p| &p[0] + &p[1]).collect::<Result<_>>()?;
             }
+            // once inside a sum that nothing has computed yet, once by itself
+            let total = level[0].square()?.sum(&[], false)?;
             let factor: f64 = (0..2048).map(|i| (i % 7) as f64).sum();
+            assert_close(&values(&total)?, &[5.0 * factor * factor], 1e-6, "sum of squares");
             assert_close(&values(&level[0])?, &[factor, 2.0 * factor], 1e-6, "sum of the leaves");
             let grad = level[0].sum(&[], false)?.backward()?.get(&x)?;
             assert_close(&values(&grad)?, &[factor, factor], 1e-6, "gradient");
