@@ -11,23 +11,19 @@ use wgrad::prelude::*;
 
 #[test]
 fn every_operation_on_small_shapes() -> Result<()> {
-    (1..=2).try_for_each(|seed| check_cases(&ops(seed, Size::Small), seed, &[View::Plain]))
+    check_cases(&ops(1, Size::Small), 1, |_, _| View::Plain)
 }
 
 #[test]
 fn every_operation_on_odd_shapes() -> Result<()> {
-    (11..=13).try_for_each(|seed| check_cases(&ops(seed, Size::Large), seed, &[View::Plain]))
+    (11..=12).try_for_each(|seed| check_cases(&ops(seed, Size::Large), seed, |_, _| View::Plain))
 }
 
+/// Each operation with views of all kinds: the kinds go round from case to case, input to input and seed to seed.
 #[test]
 fn every_operation_on_views() -> Result<()> {
-    (21..=23).try_for_each(|seed| check_cases(&ops(seed, Size::Large), seed, &VIEWS))
-}
-
-/// Each view before each operation, on few elements.
-#[test]
-fn every_view_of_every_input() -> Result<()> {
-    VIEWS[1..].iter().zip(31..).try_for_each(|(&view, seed)| check_cases(&ops(seed, Size::Small), seed, &[view]))
+    let view = |seed: u64| move |k: usize, i: usize| VIEWS[(k + 3 * i + 3 * seed as usize) % VIEWS.len()];
+    (21..=23).try_for_each(|seed| check_cases(&ops(seed, Size::Large), seed, view(seed)))
 }
 
 /// The reference itself: a view gives what a copy gives, and f32 what f64 gives.
@@ -63,7 +59,7 @@ fn the_cpu_agrees_with_itself() -> Result<()> {
                 })
                 .collect::<Result<_>>()?;
             let copied = outcome(case, &plain, Device::Cpu, DType::F32)?;
-            if let Err(e) = compare(&got.output, &copied.output, case.tol, 0.0) {
+            if let Err(e) = compare(&got.output, &copied.output, case.tol, case.floor) {
                 failures.push(format!("{} (seed {seed}), view and copy: {e}", case.name));
             }
         }
