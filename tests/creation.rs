@@ -111,6 +111,21 @@ mod checks {
 }
 
 #[test]
+fn casts_of_f64() -> Result<()> {
+    let x = Tensor::new([-1.5f64, 0.1, 255.9, 256.0, 1e300, f64::NAN], Device::Cpu)?;
+    assert_eq!(x.cast(DType::I32)?.to_vec::<i32>()?, [-1, 0, 255, 256, i32::MAX, 0]);
+    assert_eq!(x.cast(DType::U8)?.to_vec::<u8>()?, [0, 0, 255, 255, 255, 0]);
+    assert_eq!(x.cast(DType::U32)?.to_vec::<u32>()?[..4], [0, 0, 255, 256]);
+    let single = x.cast(DType::F32)?.to_vec::<f32>()?;
+    assert_eq!(single[..5], [-1.5, 0.1, 255.9, 256.0, f32::INFINITY]);
+    for dtype in [DType::F32, DType::I32, DType::U32, DType::U8] {
+        let whole = Tensor::new([0.0f64, 1.0, 200.0], Device::Cpu)?;
+        assert_eq!(whole.cast(dtype)?.cast(DType::F64)?.to_vec::<f64>()?, [0.0, 1.0, 200.0], "{dtype}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_seed_gives_the_same_numbers_everywhere() -> Result<()> {
     for n in [1, 3, 4, 1001] {
         same_on_both("rand and randint", 0.0, |d| {

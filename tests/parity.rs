@@ -6,7 +6,7 @@ mod common;
 use common::ops::{Size, ops};
 use common::parity::{check_cases, difference, outcome};
 use common::views::{VIEWS, View, hide};
-use common::{Rng, compare};
+use common::{Rng, compare, values};
 use wgrad::prelude::*;
 
 #[test]
@@ -24,6 +24,54 @@ fn every_operation_on_odd_shapes() -> Result<()> {
 fn every_operation_on_views() -> Result<()> {
     let view = |seed: u64| move |k: usize, i: usize| VIEWS[(k + 3 * i + 3 * seed as usize) % VIEWS.len()];
     (21..=23).try_for_each(|seed| check_cases(&ops(seed, Size::Large), seed, view(seed)))
+}
+
+/// Kernels that only the gradient of a gradient runs: products of products, the gather of a max-pooling, the derivative
+/// of a loss's derivative.
+#[test]
+fn gradients_of_gradients() -> Result<()> {
+    const KERNELS: [&str; 8] = [
+        "matmul",
+        "conv2d",
+        "max_pool2d",
+        "avg_pool2d",
+        "softmax",
+        "log_softmax",
+        "cross_entropy",
+        "index_select",
+    ];
+    let mut failures = Vec::new();
+    for case in ops(51, Size::Small).iter().filter(|c| c.second) {
+        if !KERNELS.contains(&case.name.split('/').next().unwrap_or_default()) {
+            continue;
+        }
+        let run = |device: Device| -> Result<Vec<Vec<f64>>> {
+            let build = |i: &common::Input| i.tensor(device, DType::F32).and_then(|t| t.watch());
+            let plain = |i: &common::Input| i.tensor(device, DType::F32);
+            let inputs: Vec<Tensor> = case
+                .inputs
+                .iter()
+                .map(|i| if i.watched { build(i) } else { plain(i) })
+                .collect::<Result<_>>()?;
+            let watched: Vec<&Tensor> = inputs.iter().filter(|x| x.is_tracked()).collect();
+            let y = case.run(&inputs, device, DType::F32)?;
+            let grads = y.square()?.sum(&[], false)?.backward()?;
+            let mut slope = Tensor::zeros([], device)?;
+            for x in &watched {
+                slope = (slope + grads.get(*x)?.square()?.sum(&[], false)?)?;
+            }
+            let grads = slope.backward()?;
+            watched.iter().map(|x| values(&grads.get_or_zeros(*x)?)).collect()
+        };
+        for (got, want) in run(Device::Gpu)?.iter().zip(&run(Device::Cpu)?) {
+            // three products deep: ten times the error of a gradient
+            if let Err(e) = compare(got, want, 10.0 * case.grad_tol, case.floor) {
+                failures.push(format!("{}: {e}", case.name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
+    Ok(())
 }
 
 /// The reference itself: a view gives what a copy gives, and f32 what f64 gives.

@@ -332,5 +332,18 @@ fn indices_out_of_range_do_no_harm() -> Result<()> {
     assert_eq!(got[..3], all[3..6]);
     assert_eq!(got[3..12], [0.0; 9]);
     assert_eq!(got[12..], all[..3]);
+    // their gradients go nowhere, and a row with a label that is none leaves the other rows alone
+    let x = x.watch()?;
+    let grads = x.index_select(0, &picks)?.sum(&[], false)?.backward()?;
+    assert_eq!(values(&grads.get(&x)?)?, [1., 1., 1., 1., 1., 1., 0., 0., 0., 0., 0., 0.]);
+    let losses = x.cross_entropy_rows(&Tensor::new([0u32, 7, 2, 1], Device::Gpu)?)?;
+    let right = x.to_device(Device::Cpu)?.cross_entropy_rows(&Tensor::new([0u32, 0, 2, 1], Device::Cpu)?)?;
+    let (losses, right) = (values(&losses)?, values(&right)?);
+    common::assert_close(
+        &[losses[0], losses[2], losses[3]],
+        &[right[0], right[2], right[3]],
+        1e-5,
+        "other rows",
+    );
     Ok(())
 }

@@ -4,8 +4,11 @@ use super::ops::{Args, Table};
 use super::{Domain, Input};
 use wgrad::prelude::*;
 
+type Unary = fn(&Tensor) -> Result<Tensor>;
+type Binary = fn(&Tensor, &Tensor) -> Result<Tensor>;
+type Reduce = fn(&Tensor, &[isize]) -> Result<Tensor>;
+
 pub fn unary(t: &mut Table) {
-    type Unary = fn(&Tensor) -> Result<Tensor>;
     use Domain::{Any, AwayFromZero, Positive, Range};
     let smooth: [(&str, Unary, Domain); 17] = [
         ("exp", |x| x.exp(), Any),
@@ -59,7 +62,6 @@ pub fn unary(t: &mut Table) {
 }
 
 pub fn binary(t: &mut Table) {
-    type Binary = fn(&Tensor, &Tensor) -> Result<Tensor>;
     use Domain::{Any, AwayFromZero, Distinct, Positive};
     let list: [(&str, Binary, Domain, Domain); 7] = [
         ("add", |x, y| x + y, Any, Any),
@@ -87,7 +89,7 @@ pub fn binary(t: &mut Table) {
             t.add(format!("{name}/ties"), inputs, move |a| f(&a[0], &a[1])).tied().exact();
         }
     }
-    let numbers: [(&str, fn(&Tensor) -> Result<Tensor>); 9] = [
+    let numbers: [(&str, Unary); 9] = [
         ("add/number", |x| x + 0.75),
         ("sub/number left", |x| 1.5 - x),
         ("mul/number", |x| x * -3),
@@ -138,7 +140,6 @@ pub fn binary(t: &mut Table) {
 }
 
 pub fn integers(t: &mut Table) {
-    type Binary = fn(&Tensor, &Tensor) -> Result<Tensor>;
     let list: [(&str, Binary); 7] = [
         ("add", |x, y| x + y),
         ("sub", |x, y| x - y),
@@ -157,7 +158,7 @@ pub fn integers(t: &mut Table) {
             let inputs = vec![t.int(dtype, &p, domain), t.int(dtype, &q, right)];
             t.add(format!("{name}/{dtype}"), inputs, move |a| f(&a[0], &a[1])).no_gradient().exact();
         }
-        let unary: [(&str, fn(&Tensor) -> Result<Tensor>); 6] = [
+        let unary: [(&str, Unary); 6] = [
             ("neg", |x| x.neg()),
             ("abs", |x| x.abs()),
             ("square", |x| x.square()),
@@ -170,7 +171,7 @@ pub fn integers(t: &mut Table) {
             let x = t.int(dtype, &dims, domain);
             t.add(format!("{name}/{dtype}"), vec![x], move |a| f(&a[0])).no_gradient().exact();
         }
-        let reduce: [(&str, fn(&Tensor, &[isize]) -> Result<Tensor>); 4] = [
+        let reduce: [(&str, Reduce); 4] = [
             ("sum", |x, axes| x.sum(axes, false)),
             ("max", |x, axes| x.max(axes, false)),
             ("min", |x, axes| x.min(axes, true)),
