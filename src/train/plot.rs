@@ -55,7 +55,12 @@ pub(super) fn plot(history: &History, path: &Path) -> Result<()> {
 
 type DrawResult = std::result::Result<(), Box<dyn std::error::Error>>;
 
-fn panel(area: &DrawingArea<SVGBackend<'_>, Shift>, name: &str, curves: &[Curve], epochs: usize) -> DrawResult
+fn panel(
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+    name: &str,
+    curves: &[Curve],
+    epochs: usize,
+) -> DrawResult
 where
 {
     let values = || curves.iter().flat_map(|c| c.points.iter().map(|p| p.1));
@@ -89,9 +94,10 @@ where
         .draw()?;
     for curve in curves {
         let (color, points) = (curve.color, &curve.points);
-        chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?.label(curve.label).legend(
-            move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)),
-        );
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?
+            .label(curve.label)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
         chart.draw_series(points.iter().map(|&p| Circle::new(p, 3, color.filled())))?;
     }
     // Where the curves are not: a loss falls, a score rises.
@@ -122,7 +128,8 @@ mod tests {
             // One dot per epoch, quantity and set.
             assert_eq!(svg.matches("<circle").count(), epochs * 2 * (1 + usize::from(validation)));
             if let Some(folder) = std::env::var_os("WGRAD_TEST_PLOTS") {
-                std::fs::write(std::path::Path::new(&folder).join(format!("history{epochs}.svg")), svg).unwrap();
+                std::fs::write(std::path::Path::new(&folder).join(format!("history{epochs}.svg")), svg)
+                    .unwrap();
             }
         }
         assert!(History::default().plot(folder.path().join("x.svg")).is_err());
