@@ -26,7 +26,9 @@ struct Params {
     out_split: u32,
     b_k: u32,
     b_n: u32,
+    // k per step of the walk.
     step: u32,
+    // Strides of A along m and k, and of everything along the batch.
     a_m: u32,
     a_k: u32,
     out_batch: u32,

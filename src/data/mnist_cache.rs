@@ -63,6 +63,12 @@ fn load_cache(cache: &Path) -> Result<RawDataset> {
     })
 }
 
+/// The folder under the user's cache that pipelines are kept in, if the environment names one.
+pub(crate) fn pipeline_folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    Some(cache_folder(std::env::consts::OS, variable)?.with_file_name("pipelines"))
+}
+
 /// Where this user's programs on `os` keep what they can fetch again.
 fn cache_folder(os: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     // The XDG specification has relative paths ignored; elsewhere they make as little sense.

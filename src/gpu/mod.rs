@@ -1,26 +1,76 @@
-//! The GPU backend.
+//! The GPU backend, over wgpu: a graph becomes a plan (fused kernels, memory), a plan is kept and replayed.
+//!
+//! - [`context`]: adapters, devices, errors of the driver, pipelines
+//! - [`memory`]: pooled buffers
+//! - [`compile`]: graph -> plan: what is computed where, which kernels, in which buffers
+//! - [`plan`]: plan -> one command buffer, one pass, one submission
+//! - [`transfer`]: host -> device and back
+//! - [`kernels`]: hand-written kernels
 
+mod compile;
+mod context;
 pub mod kernels;
+mod memory;
+mod pipeline;
+mod plan;
+mod transfer;
 
-use crate::cpu::Array;
-use crate::device::{Device, DeviceInfo, Stats};
-use crate::error::{Error, Result};
-use crate::tensor::Tensor;
-use std::sync::Arc;
+pub(crate) use context::{ADAPTER_VARIABLE, Gpu, by_index, by_name, context, default_info, info, list};
+pub(crate) use memory::GpuBuffer;
+pub(crate) use transfer::{download, download_async, upload};
 
-pub(crate) const ADAPTER_VARIABLE: &str = "WGRAD_ADAPTER";
+use crate::device::{Device, Stats};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::eval::Graph;
+use crate::shape::Shape;
+use crate::tensor::{Spec, Tensor};
+use std::sync::{Arc, PoisonError};
+
+/// A value on a GPU: contiguous elements in a (shared) buffer, from an offset that can be bound.
 #[derive(Clone, Debug)]
-pub(crate) struct GpuArray;
-pub(crate) struct Gpu;
-fn no<T>() -> Result<T> { Err(Error::NoAdapter("no gpu yet".into())) }
-pub(crate) fn default_info() -> Result<DeviceInfo> { no() }
-pub(crate) fn by_index(_: usize) -> Result<Device> { no() }
-pub(crate) fn by_name(_: &str) -> Result<Device> { no() }
-pub(crate) fn list() -> Vec<DeviceInfo> { vec![] }
-pub(crate) fn info(_: Device) -> Result<DeviceInfo> { no() }
-pub(crate) fn stats(_: Device) -> Result<Stats> { no() }
-pub(crate) fn synchronize(_: Device) -> Result<()> { no() }
-pub(crate) fn context(_: Device) -> Result<Arc<Gpu>> { no() }
-pub(crate) fn upload(_: Device, _: &Array) -> Result<GpuArray> { no() }
-pub(crate) async fn download(_: &Tensor) -> Result<Array> { no() }
-pub(crate) fn run(_: Device, _: &[&Tensor]) -> Result<()> { no() }
+pub(crate) struct GpuArray {
+    pub buffer: Arc<GpuBuffer>,
+    /// Bytes into the buffer; a multiple of [`ALIGNMENT`].
+    pub offset: u64,
+    pub shape: Shape,
+    pub dtype: DType,
+}
+
+/// Every value begins at a multiple of this many bytes: WebGPU's default alignment of bindings.
+pub(crate) const ALIGNMENT: u64 = 256;
+
+impl GpuArray {
+    pub fn bytes(&self) -> u64 {
+        storage_bytes(&Spec::new(self.shape, self.dtype))
+    }
+}
+
+/// Bytes of a value's buffer: whole words, and never none.
+pub(crate) fn storage_bytes(spec: &Spec) -> u64 {
+    (spec.bytes() as u64).next_multiple_of(16).max(16)
+}
+
+/// Queues the computation of `roots` and of what they need.
+pub(crate) fn run(device: Device, roots: &[&Tensor]) -> Result<()> {
+    let gpu = context(device)?;
+    gpu.check()?;
+    let mut plans = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
+    let graph = Graph::collect(roots);
+    plan::run(&gpu, &mut plans, &graph)
+}
+
+/// Counters of a GPU.
+pub(crate) fn stats(device: Device) -> Result<Stats> {
+    let gpu = context(device)?;
+    let mut stats = gpu.counters.stats();
+    gpu.pool.fill_stats(&mut stats);
+    Ok(stats)
+}
+
+/// Waits until all queued work is done.
+pub(crate) fn synchronize(device: Device) -> Result<()> {
+    let gpu = context(device)?;
+    gpu.wait(None)?;
+    gpu.check()
+}

@@ -52,6 +52,20 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let tie = (a.sum(&[], false)? + b.sum(&[], false)?)?;
         return if a.is_tracked() || b.is_tracked() { zero + (tie * 0.0)? } else { Ok(zero) };
     }
+    let contiguous = |s: &Shape| s.strides().map(|s| s as isize);
+    let (oa, ob) = (
+        Operand { shape: &sa, strides: contiguous(&sa) },
+        Operand { shape: &sb, strides: contiguous(&sb) },
+    );
+    if geometry(oa, ob, &shape).is_err() {
+        // More than three batch dimensions that broadcast crosswise: repeat them.
+        let repeat = |t: &Tensor| {
+            let mut dims = batch.to_vec();
+            dims.extend_from_slice(&t.shape()[t.rank() - 2..]);
+            t.broadcast_to(dims)
+        };
+        return Tensor::from_op(Matmul, vec![repeat(a)?, repeat(b)?], shape, a.dtype(), a.device());
+    }
     Tensor::from_op(Matmul, vec![a.clone(), b.clone()], shape, a.dtype(), a.device())
 }
 
@@ -162,10 +176,8 @@ impl Operation for Matmul {
             match geometry(oa, ob, &out.shape) {
                 Ok(g) => break g,
                 Err([copy_a, copy_b]) => {
-                    if (copy_a && a.is_contiguous()) || (copy_b && b.is_contiguous()) {
-                        // Only more than three batch dimensions that broadcast crosswise come here: repeat them.
-                        a = spread(&a, &out.shape)?;
-                        b = spread(&b, &out.shape)?;
+                    if (!copy_a || a.is_contiguous()) && (!copy_b || b.is_contiguous()) {
+                        return Err(Error::Gpu(format!("matmul: no kernel for {} x {}", a.shape, b.shape)));
                     }
                     if copy_a {
                         a = a.contiguous()?;
@@ -185,13 +197,4 @@ impl Operation for Matmul {
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
         Lowering::Matmul
     }
-}
-
-/// The operand with its batch dimensions repeated to those of the output.
-fn spread(x: &Array, out: &Shape) -> Result<Array> {
-    let r = x.shape.rank();
-    let mut dims = out[..out.rank() - 2].to_vec();
-    dims.extend_from_slice(&x.shape[r - 2..]);
-    let shape = Shape::new(&dims)?;
-    x.with_layout(shape, x.broadcast_strides(&shape), x.offset).contiguous()
 }

@@ -216,7 +216,7 @@ impl Tensor {
     pub(crate) fn to_host(&self) -> Result<Array> {
         match self.device() {
             Device::Cpu => crate::cpu::value(self),
-            _ => pollster::block_on(crate::gpu::download(self)),
+            _ => crate::gpu::download(self),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What users hold: tensors and their methods.
 
+pub(crate) use create::empty;
 mod create;
 mod display;
 mod methods;

@@ -29,7 +29,7 @@ impl Tensor {
     pub async fn to_vec_async<T: CpuElement>(&self) -> Result<Vec<T>> {
         match self.device() {
             Device::Cpu => self.to_vec(),
-            _ => elements(&crate::gpu::download(self).await?),
+            _ => elements(&crate::gpu::download_async(self).await?),
         }
     }
 

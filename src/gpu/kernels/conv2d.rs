@@ -24,7 +24,7 @@ pub fn conv2d_forward(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     // Without padding and dilation along x, a whole kernel row is contiguous in the image.
     let rows_contiguous = g.groups == 1 && g.padding[2] == 0 && g.padding[3] == 0 && g.dilation[1] == 1;
     let row_segments = if rows_contiguous { 1 } else { g.kw };
-    let aligned = |channels: usize, all: usize| channels % 4 == 0 && all % 4 == 0;
+    let aligned = |channels: usize, all: usize| channels.is_multiple_of(4) && all.is_multiple_of(4);
     let problem = Problem {
         labels: [
             "conv2d_forward/subgroup",
@@ -83,13 +83,13 @@ pub fn conv2d_input_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
         segments: g.kh * g.kw,
         batches: g.groups,
         a: ALayout::AlongK,
-        a_aligned: cout % 4 == 0,
+        a_aligned: cout.is_multiple_of(4),
         b_along_k: true,
-        b_aligned: cout % 4 == 0,
+        b_aligned: cout.is_multiple_of(4),
         masked: g.kh * g.kw > 1 || g.stride != [1, 1] || g.padding.iter().any(|p| *p > 0),
         b_strides: [1, g.cout],
         out_m: g.cin,
-        out_aligned: cin % 4 == 0,
+        out_aligned: cin.is_multiple_of(4),
         images: Some(g.n),
         digits: Some([cout, g.kw]),
         uniform: [
@@ -125,13 +125,13 @@ pub fn conv2d_weight_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
         segments: 1,
         batches: g.groups,
         a: ALayout::AlongM,
-        a_aligned: cin % 4 == 0,
+        a_aligned: cin.is_multiple_of(4),
         b_along_k: false,
-        b_aligned: cout % 4 == 0,
+        b_aligned: cout.is_multiple_of(4),
         masked: g.padding.iter().any(|p| *p > 0),
         b_strides: [g.cout, 1],
         out_m: g.cout,
-        out_aligned: cout % 4 == 0,
+        out_aligned: cout.is_multiple_of(4),
         images: None,
         digits: Some([g.ow, g.oh]),
         uniform: [

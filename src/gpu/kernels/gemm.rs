@@ -54,10 +54,10 @@ pub(super) struct Problem {
     pub segments: usize,
     pub batches: usize,
     pub a: ALayout,
-    /// Quads of A (along its contiguous dimension) are aligned and do not straddle a segment.
+    /// Quads of A (along its contiguous dimension) are aligned, and none straddles a segment or the end.
     pub a_aligned: bool,
     pub b_along_k: bool,
-    /// Quads of B (along its contiguous dimension) are aligned.
+    /// Quads of B (along its contiguous dimension) are aligned, and none straddles the end.
     pub b_aligned: bool,
     /// Some places of A lie outside of the image.
     pub masked: bool,
@@ -102,13 +102,21 @@ pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
     let a_along_k = a_k == 1 || g.k == 1;
     let b_along_n = b_n == 1 || g.n == 1;
     let batch_aligned = |strides: &[usize; 3]| {
-        strides.iter().zip(&g.batch).all(|(stride, len)| *len == 1 || stride % 4 == 0)
+        strides.iter().zip(&g.batch).all(|(stride, len)| *len == 1 || stride.is_multiple_of(4))
     };
-    let quads = |stride: usize, len: usize| stride % 4 == 0 || len == 1;
+    let quads = |stride: usize, len: usize| stride.is_multiple_of(4) || len == 1;
     let a_aligned = batch_aligned(&g.a_batch)
-        && if a_along_k { a_k == 1 && quads(a_m, g.m) } else { quads(a_k, g.k) && g.m % 4 == 0 };
+        && if a_along_k {
+            a_k == 1 && quads(a_m, g.m) && g.k.is_multiple_of(4)
+        } else {
+            quads(a_k, g.k) && g.m.is_multiple_of(4)
+        };
     let b_aligned = batch_aligned(&g.b_batch)
-        && if b_along_n { b_n == 1 && quads(b_k, g.k) && g.n % 4 == 0 } else { quads(b_n, g.n) };
+        && if b_along_n {
+            b_n == 1 && quads(b_k, g.k) && g.n.is_multiple_of(4)
+        } else {
+            quads(b_n, g.n) && g.k.is_multiple_of(4)
+        };
     let batches: usize = g.batch.iter().product();
     let mut uniform = vec![a_m, a_k, g.m * g.n, g.batch[1], g.batch[2]];
     uniform.extend(g.a_batch);
@@ -129,7 +137,7 @@ pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
         masked: false,
         b_strides: g.b_strides,
         out_m: g.n,
-        out_aligned: g.n % 4 == 0,
+        out_aligned: g.n.is_multiple_of(4),
         images: None,
         digits: None,
         uniform,
@@ -169,7 +177,8 @@ impl Problem {
         let tiles_n = self.n.div_ceil(kernel.tile_n);
         let tiles = tiles_m * tiles_n * self.batches * kernel.splits;
         let (k, step) = (self.k / kernel.segments, kernel.step);
-        let mut uniform = vec![self.m, self.n, k, kernel.segments, kernel.chunk, tiles_m, tiles_n, tiles, self.batches];
+        let mut uniform =
+            vec![self.m, self.n, k, kernel.segments, kernel.chunk, tiles_m, tiles_n, tiles, self.batches];
         uniform.extend([self.out_m, self.out_len]);
         uniform.extend(self.b_strides);
         match self.digits {
@@ -179,7 +188,10 @@ impl Problem {
             }
         }
         if let Some(images) = self.images {
-            uniform.extend([if kernel.images_first { images } else { self.m / images }, kernel.images_first as usize]);
+            uniform.extend([
+                if kernel.images_first { images } else { self.m / images },
+                kernel.images_first as usize,
+            ]);
         }
         uniform.extend(&self.uniform);
         let split = kernel.splits > 1;
@@ -203,7 +215,14 @@ impl Problem {
 
     /// How many workgroups share k, and how much of it (segments or k) each takes. `wanted` workgroups keep the adapter
     /// busy; less than `least` is not worth a second pass.
-    fn split(&self, tile: [usize; 2], segments: usize, wanted: usize, least: usize, multiple: usize) -> (usize, usize) {
+    fn split(
+        &self,
+        tile: [usize; 2],
+        segments: usize,
+        wanted: usize,
+        least: usize,
+        multiple: usize,
+    ) -> (usize, usize) {
         let per_segment = self.k / segments;
         let (total, longest) = if segments > 1 {
             (segments, MAX_ITERATIONS / (per_segment / 4 + 5))
@@ -211,8 +230,7 @@ impl Problem {
             (self.k, MAX_CHUNK)
         };
         let tiles = round(self.m).div_ceil(tile[0]) * self.n.div_ceil(tile[1]) * self.batches;
-        let parts_worth_it = (round(self.k) / least).min(segments.max(self.k / segments));
-        let for_work = if tiles >= wanted { 1 } else { (wanted / tiles).min(parts_worth_it) };
+        let for_work = (wanted / tiles).min(round(self.k) / least);
         let splits = for_work.max(total.div_ceil(longest.max(1))).clamp(1, total);
         let multiple = if segments > 1 { 1 } else { multiple };
         let chunk = total.div_ceil(splits).next_multiple_of(multiple);
@@ -225,14 +243,16 @@ impl Problem {
         let along_k = self.a == ALayout::AlongK;
         let short_k = (subgroup.is_some()
             && along_k
-            && !(self.a_aligned && (self.k / self.segments) % 4 == 0)
+            && !(self.a_aligned && (self.k / self.segments).is_multiple_of(4))
             && self.k <= SHORT_K
             && self.m > 8)
             .then_some(self.k);
         let a_vec4 = self.a_aligned && short_k.is_none();
-        // Larger blocks load less for the same work, but Mesa compiles 32 x 8 for a second: only where much is to be
-        // done. Neither m nor, for a weight gradient, k count: they change with the last batch of an epoch.
-        let large = along_k && self.n >= 256 && self.k >= 256;
+        // Larger blocks load less for the same work, but Mesa takes most of a second to compile 32 rows x 8 columns: only
+        // where much is to be done. Neither m nor, for a weight gradient, k count: they change with the last batch of
+        // an epoch.
+        let large = self.n >= 256 && (if along_k { self.k } else { self.m }) >= 256;
+        // Loading B along k, a lane touches a line of memory per column.
         let costly_b = along_k && self.b_along_k;
         let cols = match self.n.div_ceil(lanes) {
             1 => 1,
@@ -246,7 +266,7 @@ impl Problem {
             m if m <= 16 && !along_k && !a_vec4 => m,
             m if m <= 4 => 4,
             m if m <= 8 => 8,
-            _ if large || costly_b => 32,
+            _ if large || cols == 4 => 32,
             _ => 16,
         };
         // Narrow blocks hold no quads of C.
@@ -257,14 +277,14 @@ impl Problem {
         };
         // Rows at the same place of different images have the same taps outside of the image: whole segments are
         // skipped, which with strides is most of the work of an input gradient.
-        let images_first =
-            short_k.is_none() && self.masked && along_k && self.images.is_some_and(|images| images >= 4);
+        let images_first = short_k.is_none() && self.masked && along_k && self.images.is_some();
         let kernel = Registers {
             lanes,
             subgroup: subgroup.is_some(),
             rows,
             cols,
             short_k,
+            whole_quads: (self.k / self.segments).is_multiple_of(4),
             a: self.a,
             a_vec4,
             b,
@@ -290,12 +310,15 @@ impl Problem {
         }
     }
 
-    /// The block for a real GPU: the largest that gives enough workgroups and wastes little at the edges.
+    /// The block for a real GPU: the largest that gives enough workgroups (k split, where it is long) and wastes little at
+    /// the edges.
     fn block(&self, t: &KernelTarget) -> Option<Block> {
         let fits = |b: &&Block| {
-            b.invocations() <= t.max_invocations as usize && b.workgroup_bytes() <= t.workgroup_storage as usize
+            b.invocations() <= t.max_invocations as usize
+                && b.workgroup_bytes() <= t.workgroup_storage as usize
         };
-        let tiles = |b: &Block| round(self.m).div_ceil(b.bm) * self.n.div_ceil(b.bn) * self.batches;
+        let parts = (round(self.k) / 1024).max(1);
+        let tiles = |b: &Block| round(self.m).div_ceil(b.bm) * self.n.div_ceil(b.bn) * self.batches * parts;
         let waste = |b: &Block| {
             let m = round(self.m);
             (m.next_multiple_of(b.bm) * self.n.next_multiple_of(b.bn)) as f64 / (m * self.n) as f64
@@ -307,9 +330,9 @@ impl Problem {
     }
 
     fn tiled_kernel(&self, block: Block) -> Kernel {
-        let a_vec4 = self.a_aligned && (self.a == ALayout::AlongM || self.k % 4 == 0);
+        let a_vec4 = self.a_aligned;
         let b = match (self.b_aligned, self.b_along_k) {
-            (true, true) if self.k % 4 == 0 => BLoad::QuadsAlongK,
+            (true, true) => BLoad::QuadsAlongK,
             (true, false) => BLoad::QuadsAlongN,
             _ => BLoad::Scalar,
         };
@@ -343,7 +366,13 @@ fn round(size: usize) -> usize {
 }
 
 /// Adds the partial sums in `Temp(0)`.
-pub(super) fn reduce(label: &'static str, len: usize, aligned: bool, splits: usize, t: &KernelTarget) -> Launch {
+pub(super) fn reduce(
+    label: &'static str,
+    len: usize,
+    aligned: bool,
+    splits: usize,
+    t: &KernelTarget,
+) -> Launch {
     let (source, count) = if aligned { (REDUCE4, len / 4) } else { (REDUCE, len) };
     Launch {
         label,
@@ -397,3 +426,6 @@ fn tile_prologue(tile_m: usize, tile_n: usize) -> String {
 "
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ pub(super) fn applies(g: &Conv2dGeometry) -> bool {
 
 /// Four channels at a time, each independent of the others.
 fn by_quads(g: &Conv2dGeometry) -> bool {
-    g.cin == g.groups && g.cout == g.groups && g.groups % 4 == 0
+    g.cin == g.groups && g.cout == g.groups && g.groups.is_multiple_of(4)
 }
 
 fn source(text: &'static str, quads: bool) -> std::borrow::Cow<'static, str> {
@@ -39,7 +39,8 @@ fn source(text: &'static str, quads: bool) -> std::borrow::Cow<'static, str> {
 fn uniform(g: &Conv2dGeometry, count: usize, stride: bool) -> Vec<u32> {
     let unit = if by_quads(g) { 4 } else { 1 };
     let (cin, cout) = group_channels(g);
-    let mut values = vec![count / unit, g.h, g.w, g.cin / unit, g.cout / unit, g.oh, g.ow, cin, cout, g.kh, g.kw];
+    let mut values =
+        vec![count / unit, g.h, g.w, g.cin / unit, g.cout / unit, g.oh, g.ow, cin, cout, g.kh, g.kw];
     values.extend([g.padding[0], g.padding[2]]);
     values.extend(g.dilation);
     if stride {
@@ -48,7 +49,13 @@ fn uniform(g: &Conv2dGeometry, count: usize, stride: bool) -> Vec<u32> {
     values.into_iter().map(|v| v as u32).collect()
 }
 
-fn launch(label: &'static str, text: &'static str, g: &Conv2dGeometry, uniform: Vec<u32>, t: &KernelTarget) -> Launch {
+fn launch(
+    label: &'static str,
+    text: &'static str,
+    g: &Conv2dGeometry,
+    uniform: Vec<u32>,
+    t: &KernelTarget,
+) -> Launch {
     let invocations = uniform[0] as usize;
     Launch {
         label,

@@ -6,6 +6,7 @@
 //! The block is written out in full because drivers keep an indexed array in memory.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use super::{ALayout, BLoad};
 
@@ -21,6 +22,8 @@ pub(super) struct Registers {
     pub cols: usize,
     /// All of k at once, that many: a block of `lanes` rows after the other, B in registers.
     pub short_k: Option<usize>,
+    /// Every workgroup's part of a segment is a multiple of 4, where A is contiguous along k.
+    pub whole_quads: bool,
     pub a: ALayout,
     /// A is bound as `vec4` and loaded so.
     pub a_vec4: bool,
@@ -120,8 +123,8 @@ impl Registers {
         if self.out_vec4 {
             line!(s, "    if n < p.n {{ out[i / 4u] = epilogue4(v, i); }}");
         } else {
-            for e in 0..width {
-                let value = if width == 1 { "v".to_string() } else { format!("v.{}", XYZW[e]) };
+            for (e, component) in XYZW.iter().enumerate().take(width) {
+                let value = if width == 1 { "v".to_string() } else { format!("v.{component}") };
                 line!(s, "    if n + {e}u < p.n {{ out[i + {e}u] = epilogue({value}, i + {e}u); }}");
             }
         }
@@ -219,7 +222,8 @@ impl Registers {
     fn segments(&self, s: &mut String) {
         let loaded = self.loaded_rows();
         for g in 0..loaded {
-            let m = if self.subgroup { format!("m0 + {}u + lane", g * self.lanes) } else { format!("m0 + {g}u") };
+            let m =
+                if self.subgroup { format!("m0 + {}u + lane", g * self.lanes) } else { format!("m0 + {g}u") };
             line!(s, "    let row{g} = row_init(min({m}, p.m - 1u), batch);");
         }
         line!(s, "    for (var i = s0; i < s1; i++) {{");
@@ -231,22 +235,34 @@ impl Registers {
             line!(s, "        let at{g} = {index};");
         }
         // A segment that lies outside of the image for all rows is skipped.
-        let mut end = "k1".to_string();
+        let mut end = "k1";
         if self.masked {
             let any: Vec<String> = (0..loaded).map(|g| format!("place{g}.valid")).collect();
             let any = any.join(" || ");
             let any = if self.subgroup { format!("subgroupAny({any})") } else { any };
             line!(s, "        let end = select(k0, k1, {any});");
-            end = "end".to_string();
+            end = "end";
         }
         line!(s, "        var k = k0;");
         line!(s, "        for (; k + 4u <= {end}; k += 4u) {{");
         self.segment_quad(s);
         line!(s, "        }}");
+        if !self.whole_quads {
+            self.segment_rest(s, end);
+        }
+        line!(s, "    }}");
+    }
+
+    /// The last one to three k of a segment.
+    fn segment_rest(&self, s: &mut String, end: &str) {
         line!(s, "        for (; k < {end}; k++) {{");
         self.load_b_row(s, 0, "segment.b + k * p.b_k", "            ");
-        for g in 0..loaded {
-            let value = if self.a_vec4 { format!("a[(at{g} + k) / 4u][(at{g} + k) % 4u]") } else { format!("a[at{g} + k]") };
+        for g in 0..self.loaded_rows() {
+            let value = if self.a_vec4 {
+                format!("a[(at{g} + k) / 4u][(at{g} + k) % 4u]")
+            } else {
+                format!("a[at{g} + k]")
+            };
             line!(s, "            let a{g} = {};", self.mask(&value, g, "0.0"));
         }
         for i in 0..self.rows {
@@ -254,7 +270,6 @@ impl Registers {
             self.multiply(s, i, &format!("r{i}"), 0, "            ");
         }
         line!(s, "        }}");
-        line!(s, "    }}");
     }
 
     fn mask(&self, value: &str, g: usize, zero: &str) -> String {
@@ -301,9 +316,13 @@ impl Registers {
         for q in 0..quads {
             self.load_walk_a(s, q);
         }
-        for kk in 0..step {
-            self.load_b_row(s, kk, &format!("batch.b + (k + {kk}u) * p.b_k"), "        ");
-            self.multiply_walk(s, quads, kk, self.subgroup);
+        // Several k per accumulator at a time: there are more accumulators than registers.
+        for first in (0..step).step_by(4) {
+            let range = first..(first + 4).min(step);
+            for kk in range.clone() {
+                self.load_b_row(s, kk, &format!("batch.b + (k + {kk}u) * p.b_k"), "        ");
+            }
+            self.multiply_walk(s, quads, range, self.subgroup);
         }
         line!(s, "        w = walk_step(w);");
         line!(s, "    }}");
@@ -314,7 +333,7 @@ impl Registers {
                 self.load_walk_a(s, q);
             }
             self.load_b_row(s, 0, "batch.b + k * p.b_k", "        ");
-            self.multiply_walk(s, quads, 0, false);
+            self.multiply_walk(s, quads, 0..1, false);
             line!(s, "        w = walk_next(w);");
             line!(s, "    }}");
         }
@@ -354,21 +373,36 @@ impl Registers {
 
     fn load_walk_a(&self, s: &mut String, q: usize) {
         line!(s, "        let place{q} = a_place(row{q}, w);");
-        let index = if self.masked { format!("select(0u, place{q}.index, place{q}.valid)") } else { format!("place{q}.index") };
-        let (value, zero) = if self.a_vec4 { (format!("a[{index} / 4u]"), "vec4<f32>()") } else { (format!("a[{index}]"), "0.0") };
+        let index = if self.masked {
+            format!("select(0u, place{q}.index, place{q}.valid)")
+        } else {
+            format!("place{q}.index")
+        };
+        let (value, zero) = if self.a_vec4 {
+            (format!("a[{index} / 4u]"), "vec4<f32>()")
+        } else {
+            (format!("a[{index}]"), "0.0")
+        };
         line!(s, "        let a{q} = {};", self.mask(&value, q, zero));
     }
 
-    fn multiply_walk(&self, s: &mut String, quads: usize, kk: usize, broadcast: bool) {
+    fn multiply_walk(&self, s: &mut String, quads: usize, range: Range<usize>, broadcast: bool) {
         for q in 0..quads {
-            let value = if broadcast { format!("subgroupBroadcast(a{q}, {kk}u)") } else { format!("a{q}") };
-            line!(s, "        let r{kk}_{q} = {value};");
-            if self.a_vec4 {
-                for (e, component) in XYZW.iter().enumerate() {
+            for kk in range.clone() {
+                let value =
+                    if broadcast { format!("subgroupBroadcast(a{q}, {kk}u)") } else { format!("a{q}") };
+                line!(s, "        let r{kk}_{q} = {value};");
+            }
+            if !self.a_vec4 {
+                for kk in range.clone() {
+                    self.multiply(s, q, &format!("r{kk}_{q}"), kk, "        ");
+                }
+                continue;
+            }
+            for (e, component) in XYZW.iter().enumerate() {
+                for kk in range.clone() {
                     self.multiply(s, 4 * q + e, &format!("r{kk}_{q}.{component}"), kk, "        ");
                 }
-            } else {
-                self.multiply(s, q, &format!("r{kk}_{q}"), kk, "        ");
             }
         }
     }

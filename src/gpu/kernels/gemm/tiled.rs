@@ -128,13 +128,7 @@ impl Tiled {
 
     /// `load_a`, `load_b`: a quad of the operand, zero beyond the end of k.
     fn load_functions(&self, s: &mut String) {
-        if !self.a_along_k() && self.a_vec4 {
-            line!(s, "fn load_a(row: Row, w: Walk, k: u32, k1: u32) -> vec4<f32> {{");
-            line!(s, "    let place = a_place(row, w);");
-            line!(s, "    if !place.valid || k >= k1 {{ return vec4<f32>(); }}");
-            line!(s, "    return a[place.index / 4u];");
-            line!(s, "}}\n");
-        } else if self.a_vec4 {
+        if self.a_vec4 {
             line!(s, "fn load_a(row: Row, w: Walk, k: u32, k1: u32) -> vec4<f32> {{");
             line!(s, "    let place = a_place(row, w);");
             line!(s, "    if !place.valid || k >= k1 {{ return vec4<f32>(); }}");
@@ -163,7 +157,8 @@ impl Tiled {
             }
             (BLoad::Scalar, false) => {
                 line!(s, "fn load_b({columns}) -> vec4<f32> {{");
-                let parts: Vec<String> = (0..4).map(|e| format!("b[i + min(n + {e}u, p.n - 1u) * p.b_n]")).collect();
+                let parts: Vec<String> =
+                    (0..4).map(|e| format!("b[i + min(n + {e}u, p.n - 1u) * p.b_n]")).collect();
                 line!(s, "    return vec4<f32>({});", parts.join(", "));
             }
         }
@@ -266,12 +261,18 @@ impl Tiled {
             if self.b_along_k && self.b == BLoad::Scalar {
                 for (e, c) in XYZW.iter().enumerate() {
                     let walk = if e == 0 { "wb".to_string() } else { format!("wb_{e}") };
-                    line!(s, "{indent}if kb + {e}u < k1 {{ qb{r}.{c} = load_b1(b_index({walk}, batch), {n}); }}");
+                    line!(
+                        s,
+                        "{indent}if kb + {e}u < k1 {{ qb{r}.{c} = load_b1(b_index({walk}, batch), {n}); }}"
+                    );
                 }
             } else if self.b_along_k {
                 line!(s, "{indent}if kb < k1 {{ qb{r} = load_b(b_index(wb, batch), {n}); }}");
             } else {
-                line!(s, "{indent}if kb{r} < k1 {{ qb{r} = load_b(b_index(wb{r}, batch), n0 + b_fast * 4u); }}");
+                line!(
+                    s,
+                    "{indent}if kb{r} < k1 {{ qb{r} = load_b(b_index(wb{r}, batch), n0 + b_fast * 4u); }}"
+                );
             }
         }
     }
@@ -289,9 +290,17 @@ impl Tiled {
             line!(s, "        k{name} += {bk}u;");
         };
         let a = self.a_staging();
-        if self.a_along_k() { step("a".into()) } else { (0..a.per_invocation).for_each(|r| step(format!("a{r}"))) }
+        if self.a_along_k() {
+            step("a".into())
+        } else {
+            (0..a.per_invocation).for_each(|r| step(format!("a{r}")))
+        }
         let b = self.b_staging();
-        if self.b_along_k { step("b".into()) } else { (0..b.per_invocation).for_each(|r| step(format!("b{r}"))) }
+        if self.b_along_k {
+            step("b".into())
+        } else {
+            (0..b.per_invocation).for_each(|r| step(format!("b{r}")))
+        }
     }
 
     fn stage_store(&self, s: &mut String) {
@@ -319,10 +328,15 @@ impl Tiled {
         let Block { bm, bn, bk, tm, tn } = self.block;
         let tx = bn / tn;
         line!(s, "        for (var q = 0u; q < {}u; q++) {{", bk / 4);
-        for kk in 0..4 {
+        for (kk, component) in XYZW.iter().enumerate() {
             for j in 0..tn / 4 {
                 if !self.b_along_k {
-                    line!(s, "            let b{kk}_{j} = tile_b[(q * 4u + {kk}u) * {}u + local.x + {}u];", bn / 4, j * tx);
+                    line!(
+                        s,
+                        "            let b{kk}_{j} = tile_b[(q * 4u + {kk}u) * {}u + local.x + {}u];",
+                        bn / 4,
+                        j * tx
+                    );
                     continue;
                 }
                 let stride = bk / 4 + 1;
@@ -332,7 +346,7 @@ impl Tiled {
                         line!(s, "            let t{j}_{e} = tile_b[{row} * {stride}u + q];");
                     }
                 }
-                let value = quad(|e| format!("t{j}_{e}.{}", XYZW[kk]));
+                let value = quad(|e| format!("t{j}_{e}.{component}"));
                 line!(s, "            let b{kk}_{j} = {value};");
             }
         }

@@ -1,0 +1,238 @@
+// An example of what src/gpu/kernels/gemm/ generates; nothing reads this file but a test that compares it.
+//
+// Operands of a batched matrix product: C[z, m, n] = sum over k of A[z, m, k] * B[z, k, n].
+//
+// This is one of the operand files of the GEMM kernels (the others are conv2d_*.wgsl). Each says where the elements of
+// A and B live; `src/gpu/kernels/gemm/` generates the loops. What stands below the line "plain kernel" shows what is
+// computed, one output element per invocation, and is replaced by a blocked kernel.
+//
+// Two ways of going along k are offered, because an integer division in an inner loop is ruinous:
+// * by segments: `segment_init`, then plain increments of k within the segment (A contiguous along k);
+// * by a walk: `walk_init` once, then `walk_step` (a fixed number of k) or `walk_next` (one k) without a division.
+
+struct Params {
+    m: u32,
+    n: u32,
+    // Length of a segment; of the whole reduction where there is one segment.
+    k: u32,
+    segments: u32,
+    // What one workgroup sums up: that many segments, or that many k where there is one segment.
+    chunk: u32,
+    tiles_m: u32,
+    tiles_n: u32,
+    // Tiles in all: m, n, batches and splits of k.
+    tiles: u32,
+    batches: u32,
+    // Strides of C along m, of its partial sums along the split, of B along k and n.
+    out_m: u32,
+    out_split: u32,
+    b_k: u32,
+    b_n: u32,
+    // k per step of the walk.
+    step: u32,
+    // Strides of A along m and k, and of everything along the batch.
+    a_m: u32,
+    a_k: u32,
+    out_batch: u32,
+    batch1: u32,
+    batch2: u32,
+    a_batch0: u32,
+    a_batch1: u32,
+    a_batch2: u32,
+    b_batch0: u32,
+    b_batch1: u32,
+    b_batch2: u32,
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+
+// First elements of one matrix of the batch.
+struct Batch { a: u32, b: u32, out: u32 }
+
+fn batch_init(z: u32) -> Batch {
+    if p.batches == 1u {
+        return Batch(0u, 0u, 0u);
+    }
+    let i2 = z % p.batch2;
+    let outer = z / p.batch2;
+    let i1 = outer % p.batch1;
+    let i0 = outer / p.batch1;
+    return Batch(
+        i0 * p.a_batch0 + i1 * p.a_batch1 + i2 * p.a_batch2,
+        i0 * p.b_batch0 + i1 * p.b_batch1 + i2 * p.b_batch2,
+        z * p.out_batch,
+    );
+}
+
+// An element of A; where it is not `valid`, A is zero there.
+struct Place { index: u32, valid: bool }
+
+struct Row { index: u32 }
+
+fn row_init(m: u32, batch: Batch) -> Row {
+    return Row(batch.a + m * p.a_m);
+}
+
+struct Segment { b: u32 }
+
+fn segment_init(s: u32, batch: Batch) -> Segment {
+    return Segment(batch.b);
+}
+
+fn a_segment(row: Row, segment: Segment) -> Place {
+    return Place(row.index, true);
+}
+
+struct Walk { k: u32 }
+
+fn walk_init(k: u32) -> Walk {
+    return Walk(k);
+}
+
+fn walk_step(w: Walk) -> Walk {
+    return Walk(w.k + p.step);
+}
+
+fn walk_next(w: Walk) -> Walk {
+    return Walk(w.k + 1u);
+}
+
+fn a_place(row: Row, w: Walk) -> Place {
+    return Place(row.index + w.k * p.a_k, true);
+}
+
+fn b_index(w: Walk, batch: Batch) -> u32 {
+    return batch.b + w.k * p.b_k;
+}
+
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
+
+fn epilogue(v: f32, i: u32) -> f32 { return v; }
+fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }
+
+var<workgroup> tile_a: array<vec4<f32>, 160>;
+var<workgroup> tile_b: array<vec4<f32>, 128>;
+
+fn load_a(row: Row, w: Walk, k: u32, k1: u32) -> vec4<f32> {
+    let place = a_place(row, w);
+    if !place.valid || k >= k1 { return vec4<f32>(); }
+    return a[place.index / 4u];
+}
+
+fn load_b(i: u32, n: u32) -> vec4<f32> {
+    return b[(i + min(n, p.n - 4u)) / 4u];
+}
+
+fn store(v: vec4<f32>, base: u32, m: u32, n: u32) {
+    if m >= p.m || n >= p.n { return; }
+    let i = base + m * p.out_m + n;
+    out[i / 4u] = epilogue4(v, i);
+}
+
+@compute @workgroup_size(8, 8)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let tile = group.y * groups.x + group.x;
+    if tile >= p.tiles {
+        return;
+    }
+    let outer = tile / p.tiles_n;
+    let n0 = (tile - outer * p.tiles_n) * 32u;
+    let plane = outer / p.tiles_m;
+    let m0 = (outer - plane * p.tiles_m) * 32u;
+    let split = plane / p.batches;
+    let batch = batch_init(plane - split * p.batches);
+    let first = split * p.chunk;
+    let by_segment = p.segments > 1u;
+    let s0 = select(0u, first, by_segment);
+    let s1 = select(1u, min(first + p.chunk, p.segments), by_segment);
+    let k0 = select(first, 0u, by_segment);
+    let k1 = select(min(first + p.chunk, p.k), p.k, by_segment);
+    let a_fast = index % 4u;
+    let a_slow = index / 4u;
+    var wa = walk_init(k0 + a_fast * 4u);
+    var ka = k0 + a_fast * 4u;
+    let row0 = row_init(min(m0 + a_slow + 0u, p.m - 1u), batch);
+    let row1 = row_init(min(m0 + a_slow + 16u, p.m - 1u), batch);
+    let b_fast = index % 8u;
+    let b_slow = index / 8u;
+    var wb0 = walk_init(k0 + b_slow + 0u);
+    var kb0 = k0 + b_slow + 0u;
+    var wb1 = walk_init(k0 + b_slow + 8u);
+    var kb1 = k0 + b_slow + 8u;
+    var qa0 = vec4<f32>();
+    var qa1 = vec4<f32>();
+    var qb0 = vec4<f32>();
+    var qb1 = vec4<f32>();
+    var c0_0 = vec4<f32>();
+    var c1_0 = vec4<f32>();
+    var c2_0 = vec4<f32>();
+    var c3_0 = vec4<f32>();
+    qa0 = load_a(row0, wa, ka, k1);
+    qa1 = load_a(row1, wa, ka, k1);
+    qb0 = vec4<f32>();
+    if kb0 < k1 { qb0 = load_b(b_index(wb0, batch), n0 + b_fast * 4u); }
+    qb1 = vec4<f32>();
+    if kb1 < k1 { qb1 = load_b(b_index(wb1, batch), n0 + b_fast * 4u); }
+    for (var k = k0; k < k1; k += 16u) {
+        tile_a[(a_slow + 0u) * 5u + a_fast] = qa0;
+        tile_a[(a_slow + 16u) * 5u + a_fast] = qa1;
+        tile_b[(b_slow + 0u) * 8u + b_fast] = qb0;
+        tile_b[(b_slow + 8u) * 8u + b_fast] = qb1;
+        workgroupBarrier();
+        wa = walk_step(wa);
+        ka += 16u;
+        wb0 = walk_step(wb0);
+        kb0 += 16u;
+        wb1 = walk_step(wb1);
+        kb1 += 16u;
+        if k + 16u < k1 {
+            qa0 = load_a(row0, wa, ka, k1);
+            qa1 = load_a(row1, wa, ka, k1);
+            qb0 = vec4<f32>();
+            if kb0 < k1 { qb0 = load_b(b_index(wb0, batch), n0 + b_fast * 4u); }
+            qb1 = vec4<f32>();
+            if kb1 < k1 { qb1 = load_b(b_index(wb1, batch), n0 + b_fast * 4u); }
+        }
+        for (var q = 0u; q < 4u; q++) {
+            let b0_0 = tile_b[(q * 4u + 0u) * 8u + local.x + 0u];
+            let b1_0 = tile_b[(q * 4u + 1u) * 8u + local.x + 0u];
+            let b2_0 = tile_b[(q * 4u + 2u) * 8u + local.x + 0u];
+            let b3_0 = tile_b[(q * 4u + 3u) * 8u + local.x + 0u];
+            let a0 = tile_a[(local.y * 4u + 0u) * 5u + q];
+            c0_0 = fma(vec4<f32>(a0.x), b0_0, c0_0);
+            c0_0 = fma(vec4<f32>(a0.y), b1_0, c0_0);
+            c0_0 = fma(vec4<f32>(a0.z), b2_0, c0_0);
+            c0_0 = fma(vec4<f32>(a0.w), b3_0, c0_0);
+            let a1 = tile_a[(local.y * 4u + 1u) * 5u + q];
+            c1_0 = fma(vec4<f32>(a1.x), b0_0, c1_0);
+            c1_0 = fma(vec4<f32>(a1.y), b1_0, c1_0);
+            c1_0 = fma(vec4<f32>(a1.z), b2_0, c1_0);
+            c1_0 = fma(vec4<f32>(a1.w), b3_0, c1_0);
+            let a2 = tile_a[(local.y * 4u + 2u) * 5u + q];
+            c2_0 = fma(vec4<f32>(a2.x), b0_0, c2_0);
+            c2_0 = fma(vec4<f32>(a2.y), b1_0, c2_0);
+            c2_0 = fma(vec4<f32>(a2.z), b2_0, c2_0);
+            c2_0 = fma(vec4<f32>(a2.w), b3_0, c2_0);
+            let a3 = tile_a[(local.y * 4u + 3u) * 5u + q];
+            c3_0 = fma(vec4<f32>(a3.x), b0_0, c3_0);
+            c3_0 = fma(vec4<f32>(a3.y), b1_0, c3_0);
+            c3_0 = fma(vec4<f32>(a3.z), b2_0, c3_0);
+            c3_0 = fma(vec4<f32>(a3.w), b3_0, c3_0);
+        }
+        workgroupBarrier();
+    }
+    let base = batch.out + split * p.out_split;
+    let m = m0 + local.y * 4u;
+    let column0 = n0 + (local.x + 0u) * 4u;
+    store(c0_0, base, m + 0u, column0);
+    store(c1_0, base, m + 1u, column0);
+    store(c2_0, base, m + 2u, column0);
+    store(c3_0, base, m + 3u, column0);
+}

@@ -1,0 +1,188 @@
+//! Buffers by lifetime, and the finished plan.
+
+use super::schedule::{Place, Schedule, Step, locate, schedule};
+use super::values::{Constraints, Stored, Values};
+use crate::error::{Error, Result};
+use crate::eval::Graph;
+use crate::gpu::plan::{Bind, Output, Plan, PlanStep, Where};
+use crate::gpu::{ALIGNMENT, Gpu, storage_bytes};
+use crate::tensor::Spec;
+use std::collections::HashMap;
+
+/// Compiles a graph.
+pub(in crate::gpu) fn compile(gpu: &Gpu, graph: &Graph) -> Result<Plan> {
+    let mut constraints = Constraints::default();
+    loop {
+        let mut values = Values::new(graph, &gpu.target, &constraints)?;
+        if let Some(schedule) = schedule(gpu, &mut values, &mut constraints)? {
+            return assign(gpu, &values, schedule);
+        }
+    }
+}
+
+/// A buffer of the plan: who owns it, when it is needed.
+struct Slot {
+    bytes: u64,
+    first: usize,
+    last: usize,
+    /// Held after the plan has run.
+    kept: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Owner {
+    Value(usize),
+    Temp(usize),
+}
+
+fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
+    let mut slots: Vec<Slot> = Vec::new();
+    let mut slot_of: HashMap<Owner, usize> = HashMap::new();
+    let bytes_of = |owner: Owner| match owner {
+        Owner::Value(v) => storage_bytes(values.spec(v)),
+        Owner::Temp(t) => schedule.temps[t].next_multiple_of(16).max(16),
+    };
+    let resolve = |place: Place| -> (Owner, u64) {
+        match place {
+            Place::Temp(t) => (Owner::Temp(t), 0),
+            Place::Value(stored) => {
+                let s = locate(values, stored);
+                (Owner::Value(s.value), s.offset)
+            }
+        }
+    };
+    let is_leaf = |owner: Owner| matches!(owner, Owner::Value(v) if values.is_ready(v));
+    for (k, step) in schedule.steps.iter().enumerate() {
+        for &(_, place) in step.writes.iter().chain(&step.reads) {
+            let (owner, _) = resolve(place);
+            if is_leaf(owner) {
+                continue;
+            }
+            let slot = *slot_of.entry(owner).or_insert_with(|| {
+                slots.push(Slot { bytes: bytes_of(owner), first: k, last: k, kept: false });
+                slots.len() - 1
+            });
+            slots[slot].last = k;
+        }
+    }
+    // What is held becomes an output: a leaf's part, or a buffer of its own.
+    let mut held = Vec::new();
+    for (v, entry) in values.graph.entries.iter().enumerate() {
+        if !entry.keep {
+            continue;
+        }
+        let s = locate(values, Stored { value: v, offset: 0 });
+        let owner = Owner::Value(s.value);
+        if !is_leaf(owner) {
+            let slot = *slot_of.entry(owner).or_insert_with(|| {
+                slots.push(Slot { bytes: bytes_of(owner), first: 0, last: 0, kept: false });
+                slots.len() - 1
+            });
+            slots[slot].kept = true;
+        }
+        held.push((v, owner, s.offset));
+    }
+    for slot in &slots {
+        if slot.bytes > gpu.max_binding {
+            return Err(Error::OutOfMemory {
+                device: gpu.name.clone(),
+                message: format!(
+                    "a tensor of {} bytes exceeds what a kernel can bind ({} bytes); use a smaller batch",
+                    slot.bytes, gpu.max_binding
+                ),
+            });
+        }
+    }
+    let (buffers, buffer_of) = share(&slots);
+    let find = |owner: Owner| match owner {
+        Owner::Value(v) if values.is_ready(v) => Where::Leaf(v as u32),
+        _ => Where::Buffer(slot_of.get(&owner).map_or(0, |&s| buffer_of[s] as u32)),
+    };
+    let outputs = held
+        .into_iter()
+        .map(|(v, owner, offset)| Output { entry: v as u32, source: find(owner), offset })
+        .collect();
+    let mut uniforms: Vec<u8> = Vec::new();
+    let mut args: Vec<(u32, u32, u8)> = Vec::new(); // word position, entry, word of the scalar
+    let mut args_bytes = 0u64;
+    let mut steps = Vec::new();
+    let sources: Vec<_> = schedule.steps.iter().map(|s| s.source.clone()).collect();
+    let pipelines = gpu.pipelines.get(gpu, &sources)?;
+    for (step, pipeline) in schedule.steps.iter().zip(pipelines) {
+        let bind = |place: Place| {
+            let (owner, offset) = resolve(place);
+            let bytes = match place {
+                Place::Value(s) => view_bytes(values, s, bytes_of(owner), offset),
+                Place::Temp(_) => bytes_of(owner),
+            };
+            Bind::Data { source: find(owner), offset, bytes }
+        };
+        let mut bindings = Vec::new();
+        let at = push_uniform(&mut uniforms, &step.uniform);
+        bindings.push((0, Bind::Uniform { offset: at, bytes: uniforms.len() as u64 - at }));
+        bindings.extend(step.reads.iter().chain(&step.writes).map(|&(b, place)| (b, bind(place))));
+        if !step.args.is_empty() {
+            let start = args_bytes.next_multiple_of(ALIGNMENT);
+            push_args(&mut args, start, step);
+            let bytes = (4 * step.args.len() as u64).next_multiple_of(16);
+            args_bytes = start + bytes;
+            bindings.push((super::kernel::ARGS_BINDING, Bind::Args { offset: start, bytes }));
+        }
+        steps.push(PlanStep { pipeline, bindings, workgroups: step.workgroups });
+    }
+    Plan::new(gpu, steps, buffers, outputs, &uniforms, args, args_bytes)
+}
+
+/// Bytes that a binding of a stored value covers.
+fn view_bytes(values: &Values<'_>, stored: Stored, owner_bytes: u64, offset: u64) -> u64 {
+    let spec: &Spec = values.spec(stored.value);
+    if stored.offset > 0 {
+        // a strided operand that begins inside of its value: up to the end
+        return owner_bytes.saturating_sub(offset).max(16);
+    }
+    storage_bytes(spec).min(owner_bytes.saturating_sub(offset)).max(16)
+}
+
+fn push_uniform(uniforms: &mut Vec<u8>, words: &[u32]) -> u64 {
+    uniforms.resize(uniforms.len().next_multiple_of(ALIGNMENT as usize), 0);
+    let at = uniforms.len();
+    uniforms.extend_from_slice(bytemuck::cast_slice(words));
+    uniforms.resize(uniforms.len().next_multiple_of(16).max(at + 16), 0);
+    at as u64
+}
+
+fn push_args(args: &mut Vec<(u32, u32, u8)>, start: u64, step: &Step) {
+    for (k, &(entry, word)) in step.args.iter().enumerate() {
+        args.push(((start / 4) as u32 + k as u32, entry as u32, word as u8));
+    }
+}
+
+/// Lets values whose lifetimes don't overlap share buffers. Gives the buffers' sizes, and the buffer of each slot.
+fn share(slots: &[Slot]) -> (Vec<u64>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..slots.len()).collect();
+    order.sort_by_key(|&s| slots[s].first);
+    let mut buffers: Vec<u64> = Vec::new();
+    // step after which a buffer is free again; never for what is kept
+    let mut busy_until: Vec<Option<usize>> = Vec::new();
+    let mut buffer_of = vec![0; slots.len()];
+    for s in order {
+        let slot = &slots[s];
+        let free = |b: &usize| busy_until[*b].is_some_and(|end| end < slot.first);
+        // the smallest that is large enough, unless it would waste more than half of it
+        let fit = (0..buffers.len())
+            .filter(free)
+            .filter(|&b| buffers[b] >= slot.bytes && buffers[b] / 2 <= slot.bytes)
+            .min_by_key(|&b| buffers[b]);
+        let b = match fit.filter(|_| !slot.kept) {
+            Some(b) => b,
+            None => {
+                buffers.push(slot.bytes);
+                busy_until.push(None);
+                buffers.len() - 1
+            }
+        };
+        busy_until[b] = if slot.kept { None } else { Some(slot.last) };
+        buffer_of[s] = b;
+    }
+    (buffers, buffer_of)
+}

@@ -1,0 +1,589 @@
+//! Expressions as WGSL: one element per invocation, or four neighbours at a time where every index allows it.
+
+use super::expr::{Expr, ExprId, Exprs};
+use super::index::{Atom, Lin};
+use crate::dtype::DType;
+use crate::ops::pointwise::Pointwise;
+use crate::ops::table::{Compare, PRELUDE, Unary};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+/// How many elements an invocation computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Width {
+    One,
+    /// Four neighbours along this loop variable.
+    Four { along: usize },
+}
+
+impl Width {
+    pub fn lanes(self) -> usize {
+        match self {
+            Width::One => 1,
+            Width::Four { .. } => 4,
+        }
+    }
+}
+
+/// WGSL type of a value in a register: bytes are computed with as u32.
+fn register(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 | DType::F64 => "f32",
+        DType::I32 => "i32",
+        DType::U32 | DType::U8 => "u32",
+    }
+}
+
+pub(super) fn typed(dtype: DType, lanes: usize) -> String {
+    match lanes {
+        4 => format!("vec4<{}>", register(dtype)),
+        _ => register(dtype).to_string(),
+    }
+}
+
+/// WGSL type of a buffer's elements, for loads of so many neighbours.
+pub(super) fn storage(dtype: DType, lanes: usize) -> String {
+    match (dtype, lanes) {
+        // four bytes are one word, whether one of them is wanted or all
+        (DType::U8, _) => "u32".into(),
+        (_, 4) => format!("vec4<{}>", register(dtype)),
+        _ => register(dtype).into(),
+    }
+}
+
+/// How a load reads its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// One element for all lanes.
+    Same,
+    /// Four neighbours at once.
+    Aligned,
+    /// Four elements, one by one.
+    Scattered,
+}
+
+/// Whether an index is a multiple of four at a lane that is one, and steps by one from lane to lane.
+fn aligned(index: &Lin, along: usize) -> bool {
+    index.offset % 4 == 0
+        && index.terms.iter().all(|(a, c)| if *a == Atom::Var(along) { *c == 1 } else { c % 4 == 0 })
+        && index.coefficient(along) == 1
+}
+
+/// Writes one kernel's expressions.
+pub(super) struct Emitter<'a> {
+    exprs: &'a Exprs,
+    width: Width,
+    /// Which expressions differ between the lanes.
+    wide: Vec<bool>,
+    /// Helper functions that are called, with their width's suffix.
+    pub helpers: BTreeSet<(&'static str, usize)>,
+    /// Buffers bound by their elements one by one because some load needs that.
+    pub scalar_buffers: BTreeSet<usize>,
+    pub body: String,
+    names: Vec<Option<String>>,
+    prefix: &'static str,
+}
+
+impl<'a> Emitter<'a> {
+    /// `scalar_buffers`: buffers that other code of the same kernel reads element by element.
+    pub fn new(exprs: &'a Exprs, width: Width, prefix: &'static str, scalar_buffers: BTreeSet<usize>) -> Self {
+        let mut emitter = Emitter {
+            exprs,
+            width,
+            wide: Vec::new(),
+            helpers: BTreeSet::new(),
+            scalar_buffers,
+            body: String::new(),
+            names: vec![None; exprs.list.len()],
+            prefix,
+        };
+        if let Width::Four { along } = width {
+            emitter.find_wide(along);
+        } else {
+            emitter.wide = vec![false; exprs.list.len()];
+        }
+        emitter
+    }
+
+    fn find_wide(&mut self, along: usize) {
+        for (e, _) in &self.exprs.list {
+            let wide = match e {
+                Expr::Load { index, .. } | Expr::Index(index) | Expr::Philox { index, .. } => index.uses(along),
+                Expr::Host => true,
+                Expr::Arg(_) | Expr::Constant(_) => false,
+                Expr::Point { args, .. } => args.iter().any(|&a| self.wide[a]),
+                Expr::Guard { inside, outside, .. } => self.wide[*inside] || self.wide[*outside],
+            };
+            self.wide.push(wide);
+        }
+    }
+
+    /// Whether four neighbours along the variable can be computed together.
+    pub fn can_widen(exprs: &Exprs, along: usize) -> bool {
+        if !exprs.extents[along].is_multiple_of(4) || exprs.extents[along] == 0 {
+            return false;
+        }
+        let probe = Emitter::new(exprs, Width::Four { along }, "", BTreeSet::new());
+        let mut scattered = 0;
+        let mut fine = true;
+        for (e, _) in &exprs.list {
+            match e {
+                Expr::Load { index, .. } => {
+                    fine &= !index.hides(along) && !probe.varies(index);
+                    scattered += (index.uses(along) && !aligned(index, along)) as usize;
+                }
+                Expr::Index(index) => fine &= !index.hides(along) && !probe.varies(index),
+                Expr::Philox { index, .. } => fine &= !index.hides(along) && aligned(index, along),
+                Expr::Guard { lin, .. } => fine &= !lin.uses(along) && !probe.varies(lin),
+                _ => {}
+            }
+        }
+        let loads = exprs.list.iter().filter(|(e, _)| matches!(e, Expr::Load { .. })).count();
+        fine && (scattered == 0 || scattered < loads.max(2))
+    }
+
+    /// Whether an index depends on an expression that differs between the lanes.
+    fn varies(&self, lin: &Lin) -> bool {
+        let mut varies = false;
+        lin.visit(&mut |l| {
+            for (a, _) in &l.terms {
+                if let Atom::Value(e, _) = a {
+                    varies |= self.wide[*e];
+                }
+            }
+        });
+        varies
+    }
+
+    fn lanes(&self, e: ExprId) -> usize {
+        if self.wide[e] { 4 } else { 1 }
+    }
+
+    /// An index form as a u32 expression; negative coefficients wrap.
+    pub fn index(&mut self, lin: &Lin) -> String {
+        let mut text = String::new();
+        for (atom, c) in &lin.terms {
+            let name = match atom {
+                Atom::Var(v) => format!("{}v{v}", self.prefix),
+                Atom::Div(l, n) => format!("(({}) / {n}u)", self.index(l)),
+                Atom::Mod(l, n) => format!("(({}) % {n}u)", self.index(l)),
+                Atom::Clamp(l, low, n) => {
+                    format!("u32(clamp(i32({}) - {low}, 0, {}))", self.index(l), n - 1)
+                }
+                Atom::Value(e, _) => format!("u32({})", self.value(*e)),
+            };
+            let plus = if text.is_empty() { "" } else { " + " };
+            let _ = match c {
+                1 => write!(text, "{plus}{name}"),
+                _ => write!(text, "{plus}{name} * {}u", *c as u32),
+            };
+        }
+        if lin.offset != 0 || text.is_empty() {
+            let plus = if text.is_empty() { "" } else { " + " };
+            let _ = write!(text, "{plus}{}u", lin.offset as u32);
+        }
+        text
+    }
+
+    fn access(&self, buffer: usize, index: &Lin) -> Access {
+        match self.width {
+            Width::One => Access::Same,
+            Width::Four { along } if !index.uses(along) => Access::Same,
+            Width::Four { along } if aligned(index, along) && !self.scalar_buffers.contains(&buffer) => Access::Aligned,
+            Width::Four { .. } => Access::Scattered,
+        }
+    }
+
+    /// Marks the buffers that can't be bound by fours. Call before writing anything.
+    pub fn find_scalar_buffers(&mut self) {
+        for (e, dtype) in &self.exprs.list {
+            if let Expr::Load { buffer, index } = e
+                && *dtype != DType::U8
+                && self.access(*buffer, index) != Access::Aligned
+            {
+                self.scalar_buffers.insert(*buffer);
+            }
+        }
+    }
+
+    fn load(&mut self, buffer: usize, index: &Lin, dtype: DType) -> String {
+        let name = format!("{}b{buffer}", self.prefix);
+        let one = |i: &str| match dtype {
+            DType::U8 => format!("(({name}[({i}) >> 2u] >> ((({i}) & 3u) * 8u)) & 255u)"),
+            _ => format!("{name}[{i}]"),
+        };
+        let i = self.index(index);
+        match (self.access(buffer, index), dtype) {
+            (Access::Same, _) => one(&i),
+            (Access::Aligned, DType::U8) => {
+                format!("((vec4<u32>({name}[({i}) >> 2u]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u))")
+            }
+            (Access::Aligned, _) => format!("{name}[({i}) >> 2u]"),
+            (Access::Scattered, _) => {
+                let step = match self.width {
+                    Width::Four { along } => index.coefficient(along) as u32,
+                    Width::One => 0,
+                };
+                let lanes: Vec<String> =
+                    (0..4u32).map(|k| one(&format!("{i} + {}u", step.wrapping_mul(k)))).collect();
+                format!("{}({})", typed(dtype, 4), lanes.join(", "))
+            }
+        }
+    }
+
+    /// The name of an expression's value; writes what it needs first.
+    pub fn value(&mut self, e: ExprId) -> String {
+        if let Some(name) = &self.names[e] {
+            return name.clone();
+        }
+        let (expr, dtype) = self.exprs.list[e].clone();
+        let lanes = self.lanes(e);
+        let text = match expr {
+            Expr::Host => "v".to_string(),
+            Expr::Constant(c) => return literal(c, dtype),
+            Expr::Arg(word) => {
+                let raw = format!("{}args[{}u].{}", self.prefix, word / 4, ["x", "y", "z", "w"][word % 4]);
+                match dtype {
+                    DType::U32 | DType::U8 => raw,
+                    _ => format!("bitcast<{}>({raw})", register(dtype)),
+                }
+            }
+            Expr::Load { buffer, index } => self.load(buffer, &index, dtype),
+            Expr::Index(index) => {
+                let i = self.index(&index);
+                match (lanes, self.width) {
+                    (4, Width::Four { along }) => {
+                        let c = index.coefficient(along) as u32;
+                        let step = |k: u32| format!("{}u", c.wrapping_mul(k));
+                        format!("(vec4<u32>({i}) + vec4<u32>(0u, {}, {}, {}))", step(1), step(2), step(3))
+                    }
+                    _ => format!("({i})"),
+                }
+            }
+            Expr::Philox { key, index } => {
+                self.helpers.insert(("philox", 4));
+                let i = self.index(&index);
+                let word =
+                    |w: usize| format!("{}args[{}u].{}", self.prefix, w / 4, ["x", "y", "z", "w"][w % 4]);
+                let call = format!("philox_4(({i}) >> 2u, {}, {})", word(key), word(key + 1));
+                if lanes == 4 { call } else { format!("{call}[({i}) & 3u]") }
+            }
+            Expr::Point { op, args } => self.point(op, &args, dtype, lanes),
+            Expr::Guard { lin, low, len, inside, outside } => {
+                let (a, b) = (self.operand(inside, lanes), self.operand(outside, lanes));
+                let i = self.index(&lin);
+                format!("select({b}, {a}, ({i} - {}u) < {}u)", low as u32, len as u32)
+            }
+        };
+        let name = format!("{}e{e}", self.prefix);
+        let _ = writeln!(self.body, "    let {name} = {text};");
+        self.names[e] = Some(name.clone());
+        name
+    }
+
+    /// A value for so many lanes: repeated where it is the same for all.
+    pub fn operand(&mut self, e: ExprId, lanes: usize) -> String {
+        let name = self.value(e);
+        if lanes == 4 && self.lanes(e) == 1 {
+            return format!("{}({name})", typed(self.exprs.list[e].1, 4));
+        }
+        name
+    }
+
+    fn point(&mut self, op: Pointwise, args: &[ExprId], dtype: DType, lanes: usize) -> String {
+        let names: Vec<String> = args.iter().map(|&a| self.operand(a, lanes)).collect();
+        let from = self.exprs.list[args[0]].1;
+        let u = |n: u32| format!("{}({n}u)", typed(DType::U32, lanes));
+        let byte = |text: String| match dtype {
+            DType::U8 => format!("({text} & {})", u(255)),
+            _ => text,
+        };
+        match op {
+            Pointwise::Unary(f) if dtype.is_float() => self.instantiate(f.wgsl(), &names, lanes),
+            Pointwise::Unary(f) => {
+                let x = &names[0];
+                let signed = dtype == DType::I32;
+                byte(match f {
+                    Unary::Neg if signed => format!("(-{x})"),
+                    Unary::Neg => format!("(~{x} + {})", u(1)),
+                    Unary::Square => format!("({x} * {x})"),
+                    Unary::Abs if signed => format!("abs({x})"),
+                    Unary::Sign if signed => format!("sign({x})"),
+                    Unary::Sign => format!("min({x}, {})", u(1)),
+                    Unary::Relu if signed => format!("max({x}, {}(0))", typed(dtype, lanes)),
+                    _ => x.clone(),
+                })
+            }
+            Pointwise::Binary(f) if dtype.is_float() => self.instantiate(f.wgsl(), &names, lanes),
+            Pointwise::Binary(f) => {
+                use crate::ops::table::Binary;
+                let (x, y) = (&names[0], &names[1]);
+                byte(match f {
+                    Binary::Add => format!("({x} + {y})"),
+                    Binary::Sub => format!("({x} - {y})"),
+                    Binary::Mul => format!("({x} * {y})"),
+                    Binary::Div => {
+                        let zero = format!("{}(0)", typed(dtype, lanes));
+                        let one = format!("{}(1)", typed(dtype, lanes));
+                        format!("({x} / select({y}, {one}, {y} == {zero}))")
+                    }
+                    Binary::Pow => {
+                        let name = if dtype == DType::I32 { "ipow_i32" } else { "ipow_u32" };
+                        self.helpers.insert((name, lanes));
+                        format!("{name}_{lanes}({x}, {y})")
+                    }
+                    Binary::Maximum => format!("max({x}, {y})"),
+                    Binary::Minimum => format!("min({x}, {y})"),
+                })
+            }
+            Pointwise::Compare(f) => {
+                let sign = match f {
+                    Compare::Eq => "==",
+                    Compare::Ne => "!=",
+                    Compare::Lt => "<",
+                    Compare::Le => "<=",
+                    Compare::Gt => ">",
+                    Compare::Ge => ">=",
+                };
+                format!("select({}, {}, {} {sign} {})", u(0), u(1), names[0], names[1])
+            }
+            Pointwise::Where => format!("select({}, {}, {} != {})", names[2], names[1], names[0], u(0)),
+            Pointwise::Clamp => format!("min(max({}, {}), {})", names[0], names[1], names[2]),
+            Pointwise::Cast => {
+                let x = &names[0];
+                let to = typed(dtype, lanes);
+                match (from, dtype) {
+                    (DType::F32, DType::U8) => {
+                        let f = typed(DType::F32, lanes);
+                        format!("{to}(clamp({x}, {f}(0.0), {f}(255.0)))")
+                    }
+                    (_, DType::U8) => format!("({to}({x}) & {})", u(255)),
+                    _ => format!("{to}({x})"),
+                }
+            }
+            Pointwise::Uniform => {
+                format!("({}({} >> {}) * 5.9604644775390625e-8)", typed(DType::F32, lanes), names[0], u(8))
+            }
+            Pointwise::Normal => {
+                self.helpers.insert(("normal", lanes));
+                format!("normal_{lanes}({})", names[0])
+            }
+        }
+    }
+
+    /// A table expression with its arguments, types and helpers filled in.
+    fn instantiate(&mut self, expression: &'static str, names: &[String], lanes: usize) -> String {
+        let ty = typed(DType::F32, lanes);
+        let text = rewrite(expression, |word| match word {
+            "x" => Some(names[0].clone()),
+            "y" => names.get(1).cloned(),
+            "T" => Some(ty.clone()),
+            _ => PRELUDE.iter().find(|(name, _)| *name == word).map(|(name, _)| {
+                self.helpers.insert((name, lanes));
+                format!("{name}_{lanes}")
+            }),
+        });
+        format!("({text})")
+    }
+
+    /// The number of elements stored at `index` (in units of the width), as WGSL.
+    pub fn store(dtype: DType, lanes: usize, target: &str, i: &str, value: &str) -> String {
+        match (dtype, lanes) {
+            (DType::U8, 4) => {
+                let shifted = format!("({value} & vec4<u32>(255u)) << vec4<u32>(0u, 8u, 16u, 24u)");
+                format!(
+                    "    let packed_{target} = {shifted};\n    {target}[{i} >> 2u] = \
+                     (packed_{target}.x | packed_{target}.y) | (packed_{target}.z | packed_{target}.w);\n"
+                )
+            }
+            (_, 4) => format!("    {target}[{i} >> 2u] = {value};\n"),
+            _ => format!("    {target}[{i}] = {value};\n"),
+        }
+    }
+
+    /// Which loop variables are read by what has been or may be written.
+    pub fn variables_used(exprs: &Exprs) -> Vec<bool> {
+        let mut used = vec![false; exprs.extents.len()];
+        exprs.visit(|l| {
+            for (a, _) in &l.terms {
+                if let Atom::Var(v) = a {
+                    used[*v] = true;
+                }
+            }
+        });
+        used
+    }
+}
+
+/// Splits a linear index `from` into the loop variables `first..first + extents.len()`. The outermost needs no
+/// remainder, so its extent (the batch, mostly) stays out of the code.
+pub(super) fn split_index(prefix: &str, from: &str, first: usize, extents: &[usize], used: &[bool]) -> String {
+    let mut text = String::new();
+    let mut rest = from.to_string();
+    for (d, &n) in extents.iter().enumerate().rev() {
+        let v = first + d;
+        let outer_used = (0..d).any(|o| used[first + o]);
+        if d == 0 {
+            if used[v] {
+                let _ = writeln!(text, "    let {prefix}v{v} = {rest};");
+            }
+            break;
+        }
+        if used[v] {
+            let _ = writeln!(text, "    let {prefix}v{v} = {rest} % {n}u;");
+        }
+        if !outer_used {
+            break;
+        }
+        let next = format!("{prefix}r{v}");
+        let _ = writeln!(text, "    let {next} = {rest} / {n}u;");
+        rest = next;
+    }
+    text
+}
+
+/// Included in every generated kernel: infinities and NaN by their bits, at run time since constants must be finite.
+pub(super) const BITS: &str = "fn wg_bits(b: u32) -> f32 { return bitcast<f32>(b); }\n";
+
+/// A constant as WGSL.
+pub(super) fn literal(c: f64, dtype: DType) -> String {
+    match dtype {
+        DType::F32 | DType::F64 => {
+            let f = c as f32;
+            if f.is_finite() { format!("f32({f:?})") } else { format!("wg_bits({}u)", f.to_bits()) }
+        }
+        DType::I32 => format!("i32({})", c as i32),
+        DType::U32 => format!("{}u", c as u32),
+        DType::U8 => format!("{}u", c as u8),
+    }
+}
+
+/// Replaces the identifiers of an expression.
+fn rewrite(text: &str, mut with: impl FnMut(&str) -> Option<String>) -> String {
+    let mut out = String::new();
+    let mut word = String::new();
+    // a number's exponent or suffix is no identifier
+    let mut number = false;
+    for c in text.chars().chain(['\0']) {
+        if c.is_ascii_alphanumeric() || c == '_' || (number && c == '.') {
+            if word.is_empty() {
+                number = c.is_ascii_digit();
+            }
+            word.push(c);
+            continue;
+        }
+        if !word.is_empty() {
+            let replaced = if number { None } else { with(&word) };
+            out.push_str(&replaced.unwrap_or_else(|| word.clone()));
+            word.clear();
+            number = false;
+        }
+        if c != '\0' {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// The WGSL of the helper functions.
+pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
+    let mut text = String::new();
+    for &(name, lanes) in used {
+        let source = match name {
+            "philox" => PHILOX.to_string(),
+            "normal" => NORMAL.to_string(),
+            "ipow_i32" => IPOW.replace("NAME", "ipow_i32_w").replace("INT", &typed(DType::I32, lanes)),
+            "ipow_u32" => IPOW.replace("NAME", "ipow_u32_w").replace("INT", &typed(DType::U32, lanes)),
+            _ => PRELUDE.iter().find(|p| p.0 == name).map_or(String::new(), |p| p.1.to_string()),
+        };
+        let (float, int) = (typed(DType::F32, lanes), typed(DType::U32, lanes));
+        let source = rewrite(&source, |word| match word {
+            "T" => Some(float.clone()),
+            "I" => Some(int.clone()),
+            _ => word.strip_suffix("_w").map(|stem| format!("{stem}_{lanes}")),
+        });
+        text.push_str(&source);
+    }
+    text
+}
+
+/// Integer power by squaring; a negative exponent counts as its bits.
+const IPOW: &str = "fn NAME(x: INT, y: INT) -> INT {
+    var base = x;
+    var rest = y;
+    var result = INT(1);
+    for (var bit = 0u; bit < 32u; bit++) {
+        result = select(result, result * base, (rest & INT(1)) != INT(0));
+        base = base * base;
+        rest = rest >> I(1u);
+    }
+    return result;
+}
+";
+
+/// Philox 4x32-10 of a counter and a key; see `ops/random.rs`.
+const PHILOX: &str = "fn mul_hi(a: u32, b: u32) -> u32 {
+    let al = a & 0xffffu;
+    let ah = a >> 16u;
+    let bl = b & 0xffffu;
+    let bh = b >> 16u;
+    let low = al * bl;
+    let mid = ah * bl + (low >> 16u);
+    let mid2 = al * bh + (mid & 0xffffu);
+    return ah * bh + (mid >> 16u) + (mid2 >> 16u);
+}
+fn philox_4(counter: u32, key0: u32, key1: u32) -> vec4<u32> {
+    var c = vec4<u32>(counter, 0u, 0u, 0u);
+    var k = vec2<u32>(key0, key1);
+    for (var round = 0u; round < 10u; round++) {
+        if (round > 0u) { k = k + vec2<u32>(0x9E3779B9u, 0xBB67AE85u); }
+        let p = vec2<u32>(mul_hi(0xD2511F53u, c.x), 0xD2511F53u * c.x);
+        let q = vec2<u32>(mul_hi(0xCD9E8D57u, c.z), 0xCD9E8D57u * c.z);
+        c = vec4<u32>(q.x ^ c.y ^ k.x, q.y, p.x ^ c.w ^ k.y, p.y);
+    }
+    return c;
+}
+";
+
+/// Random bits to a standard normal; see `ops/pointwise.rs`.
+const NORMAL: &str = "fn normal_w(bits: I) -> T {
+    let x = (T(bits >> I(8u)) + T(0.5)) * T(1.1920928955078125e-7) - T(1.0);
+    let w = -log((T(1.0) - x) * (T(1.0) + x));
+    let a = w - T(2.5);
+    var p = T(2.8102264e-08);
+    p = p * a + T(3.4327394e-07);
+    p = p * a + T(-3.5233877e-06);
+    p = p * a + T(-4.3915065e-06);
+    p = p * a + T(0.00021858087);
+    p = p * a + T(-0.0012537251);
+    p = p * a + T(-0.0041776816);
+    p = p * a + T(0.24664073);
+    p = p * a + T(1.5014094);
+    let b = sqrt(w) - T(3.0);
+    var q = T(-0.00020021426);
+    q = q * b + T(0.00010095056);
+    q = q * b + T(0.0013493432);
+    q = q * b + T(-0.0036734284);
+    q = q * b + T(0.0057395077);
+    q = q * b + T(-0.0076224613);
+    q = q * b + T(0.0094388705);
+    q = q * b + T(1.0016741);
+    q = q * b + T(2.8329768);
+    return T(1.4142135) * select(q, p, w < T(5.0)) * x;
+}
+";
+
+#[cfg(test)]
+mod tests {
+    use super::rewrite;
+
+    #[test]
+    fn rewriting_leaves_numbers_and_other_words() {
+        let out = rewrite("max(x, T(1.0e-3)) + xx", |w| match w {
+            "x" => Some("e1".into()),
+            "T" => Some("f32".into()),
+            _ => None,
+        });
+        assert_eq!(out, "max(e1, f32(1.0e-3)) + xx");
+    }
+}

@@ -1,0 +1,333 @@
+//! What one generated kernel computes: the expressions of its outputs, down to the buffers that it loads from.
+
+use super::Values;
+use super::index::{Atom, Lin, Place};
+use crate::dtype::DType;
+use crate::ops::pointwise::Pointwise;
+use crate::ops::{IndexFn, Lowering, View};
+use std::rc::Rc;
+
+pub(super) type ExprId = usize;
+
+#[derive(Clone, Debug)]
+pub(super) enum Expr {
+    /// An element of a buffer (a position in [`Bindings::buffers`]).
+    Load { buffer: usize, index: Lin },
+    /// The value that the kernel which this is the epilogue of is about to store.
+    Host,
+    /// A word of the arguments (a position in [`Bindings::args`]).
+    Arg(usize),
+    Constant(f64),
+    Index(Lin),
+    /// Random bits of a key (two argument words from this one) at an index.
+    Philox { key: usize, index: Lin },
+    Point { op: Pointwise, args: Vec<ExprId> },
+    /// `inside` where `low <= lin < low + len`, else `outside`.
+    Guard { lin: Lin, low: i64, len: i64, inside: ExprId, outside: ExprId },
+}
+
+/// What a kernel binds besides its outputs: stored values (as graph positions) and argument words.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bindings {
+    pub buffers: Vec<usize>,
+    /// (graph position of the scalar, word)
+    pub args: Vec<(usize, usize)>,
+}
+
+impl Bindings {
+    fn buffer(&mut self, value: usize) -> usize {
+        self.buffers.iter().position(|&b| b == value).unwrap_or_else(|| {
+            self.buffers.push(value);
+            self.buffers.len() - 1
+        })
+    }
+
+    fn arg(&mut self, value: usize, words: usize) -> usize {
+        self.args.iter().position(|&a| a == (value, 0)).unwrap_or_else(|| {
+            self.args.extend((0..words).map(|w| (value, w)));
+            self.args.len() - words
+        })
+    }
+}
+
+/// Expressions over common loop variables.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Exprs {
+    pub list: Vec<(Expr, DType)>,
+    /// Values that each loop variable takes.
+    pub extents: Vec<usize>,
+}
+
+/// Builds expressions from the graph.
+pub(super) struct Builder<'a, 'v> {
+    pub values: &'a Values<'v>,
+    pub bindings: &'a mut Bindings,
+    pub exprs: Exprs,
+    /// Values computed by this very kernel: inlined, though they are stored too.
+    pub own: &'a [usize],
+    /// The kernel that hosts these expressions as its epilogue.
+    pub host: Option<usize>,
+    /// Where the host's and the own values may be read: the element that the invocation computes.
+    pub home: Lin,
+    /// Set where a value of this kernel would be read elsewhere than at home: the fusion is not possible.
+    pub conflict: bool,
+    memo: Vec<(usize, Place, ExprId)>,
+}
+
+impl<'a, 'v> Builder<'a, 'v> {
+    pub fn new(values: &'a Values<'v>, bindings: &'a mut Bindings, shape: &[usize]) -> Self {
+        let place = Self::origin(shape);
+        Builder {
+            values,
+            bindings,
+            exprs: Exprs { list: Vec::new(), extents: shape.to_vec() },
+            own: &[],
+            host: None,
+            home: place.linear(shape),
+            conflict: false,
+            memo: Vec::new(),
+        }
+    }
+
+    /// The coordinates of an iteration over a shape: one variable per dimension.
+    pub fn origin(shape: &[usize]) -> Place {
+        let axis = |(d, &n): (usize, &usize)| if n == 1 { Lin::default() } else { Lin::var(d) };
+        Place::Axes(shape.iter().enumerate().map(axis).collect())
+    }
+
+    fn push(&mut self, e: Expr, dtype: DType) -> ExprId {
+        self.exprs.list.push((e, dtype));
+        self.exprs.list.len() - 1
+    }
+
+    /// The expression of a value at a place.
+    pub fn eval(&mut self, value: usize, place: Place) -> ExprId {
+        if let Some(found) = self.memo.iter().find(|m| m.0 == value && m.1 == place) {
+            return found.2;
+        }
+        let id = self.build(value, &place);
+        self.memo.push((value, place, id));
+        id
+    }
+
+    fn build(&mut self, value: usize, place: &Place) -> ExprId {
+        let values = self.values;
+        let spec = values.spec(value);
+        let shape = spec.shape;
+        let own = self.own.contains(&value);
+        if own || self.host == Some(value) {
+            if place.linear(&shape) != self.home {
+                self.conflict = true;
+            }
+            if !own {
+                return self.push(Expr::Host, spec.dtype);
+            }
+        } else if values.is_stored(value) {
+            let buffer = self.bindings.buffer(value);
+            return self.push(Expr::Load { buffer, index: place.linear(&shape) }, spec.dtype);
+        }
+        match &values.lower[value] {
+            Lowering::Scalar(_) => {
+                let arg = self.bindings.arg(value, shape.numel());
+                self.push(Expr::Arg(arg), spec.dtype)
+            }
+            Lowering::Index(IndexFn::Iota) => self.push(Expr::Index(place.linear(&shape)), spec.dtype),
+            Lowering::Index(IndexFn::RandomBits) => {
+                let key = self.bindings.arg(values.input(value, 0), 2);
+                self.push(Expr::Philox { key, index: place.linear(&shape) }, spec.dtype)
+            }
+            Lowering::Pointwise(op) => {
+                let args = (0..values.inputs(value).len())
+                    .map(|i| {
+                        let input = values.input(value, i);
+                        let place = self.broadcast(place, &shape, &values.spec(input).shape);
+                        self.eval(input, place)
+                    })
+                    .collect();
+                self.push(Expr::Point { op: *op, args }, spec.dtype)
+            }
+            Lowering::View(view) => {
+                let input = values.input(value, 0);
+                let from = values.spec(input).shape;
+                let place = match view {
+                    View::Reshape if from == shape => place.clone(),
+                    View::Reshape => Place::Linear(place.linear(&shape)),
+                    View::Broadcast => self.broadcast(place, &shape, &from),
+                    View::Permute(perm) => {
+                        let axes = place.axes(&shape, &self.exprs.extents);
+                        let mut moved = vec![Lin::default(); axes.len()];
+                        for (axis, &p) in axes.into_iter().zip(perm.iter()) {
+                            moved[p] = axis;
+                        }
+                        Place::Axes(moved)
+                    }
+                    View::Slice { start, step } => {
+                        let axes = place.axes(&shape, &self.exprs.extents);
+                        let moved = axes.iter().zip(start.iter().zip(step.iter()));
+                        Place::Axes(moved.map(|(a, (&s, &by))| a.times(by as i64).plus(s as i64)).collect())
+                    }
+                };
+                self.eval(input, place)
+            }
+            Lowering::Gather { axis } => {
+                let (table, indices) = (values.input(value, 0), values.input(value, 1));
+                let n = values.spec(table).shape[*axis] as i64;
+                let mut axes = place.axes(&shape, &self.exprs.extents);
+                let index = self.eval(indices, Place::Axes(vec![axes[*axis].clone()]));
+                let raw = Lin::atom(Atom::Value(index, n));
+                // an index outside the axis reads zero
+                axes[*axis] = Lin::atom(Atom::Clamp(Rc::new(raw.clone()), 0, n));
+                let inside = self.eval(table, Place::Axes(axes));
+                let outside = self.push(Expr::Constant(0.0), spec.dtype);
+                self.push(Expr::Guard { lin: raw, low: 0, len: n, inside, outside }, spec.dtype)
+            }
+            Lowering::Concat { axis } => {
+                let axes = place.axes(&shape, &self.exprs.extents);
+                let at = axes[*axis].clone();
+                let (least, most) = at.range(&self.exprs.extents);
+                let mut end = shape[*axis] as i64;
+                let mut result = None;
+                for &part in values.inputs(value).iter().rev() {
+                    let part = part as usize;
+                    let len = values.spec(part).shape[*axis] as i64;
+                    end -= len;
+                    if len == 0 || most < end || least >= end + len {
+                        continue;
+                    }
+                    let whole = least >= end && most < end + len;
+                    let mut inner = axes.clone();
+                    inner[*axis] = match whole {
+                        true => at.clone().plus(-end),
+                        false => Lin::atom(Atom::Clamp(Rc::new(at.clone()), end, len)),
+                    };
+                    let inside = self.eval(part, Place::Axes(inner));
+                    result = Some(match result {
+                        None => inside,
+                        Some(outside) => {
+                            self.push(Expr::Guard { lin: at.clone(), low: end, len, inside, outside }, spec.dtype)
+                        }
+                    });
+                }
+                result.unwrap_or_else(|| self.push(Expr::Constant(0.0), spec.dtype))
+            }
+            Lowering::Pad { before, value: filler } => {
+                let input = values.input(value, 0);
+                let from = values.spec(input).shape;
+                let axes = place.axes(&shape, &self.exprs.extents);
+                let outside = self.push(Expr::Constant(*filler), spec.dtype);
+                if from.numel() == 0 {
+                    return outside;
+                }
+                let padded: Vec<usize> = (0..from.rank()).filter(|&d| from[d] != shape[d]).collect();
+                let mut inner = axes.clone();
+                for &d in &padded {
+                    let clamp = Atom::Clamp(Rc::new(axes[d].clone()), before[d] as i64, from[d] as i64);
+                    inner[d] = Lin::atom(clamp);
+                }
+                let mut result = self.eval(input, Place::Axes(inner));
+                for &d in &padded {
+                    let (low, len) = (before[d] as i64, from[d] as i64);
+                    let guard = Expr::Guard { lin: axes[d].clone(), low, len, inside: result, outside };
+                    result = self.push(guard, spec.dtype);
+                }
+                result
+            }
+            // These are always stored; only a mistake of the compiler gets here.
+            Lowering::Reduce { .. }
+            | Lowering::Pack { .. }
+            | Lowering::Kernel(_)
+            | Lowering::Matmul
+            | Lowering::Unsupported(_) => {
+                self.conflict = true;
+                self.push(Expr::Constant(0.0), spec.dtype)
+            }
+        }
+    }
+
+    fn broadcast(&self, place: &Place, shape: &[usize], input: &[usize]) -> Place {
+        if shape == input {
+            return place.clone();
+        }
+        let axes = place.axes(shape, &self.exprs.extents);
+        let skip = shape.len() - input.len();
+        let axis = |(d, &n): (usize, &usize)| if n == 1 { Lin::default() } else { axes[d + skip].clone() };
+        Place::Axes(input.iter().enumerate().map(axis).collect())
+    }
+}
+
+impl Exprs {
+    /// The buffers that are loaded from.
+    pub fn loads(&self) -> Vec<usize> {
+        let load = |(e, _): &(Expr, DType)| match e {
+            Expr::Load { buffer, .. } => Some(*buffer),
+            _ => None,
+        };
+        let mut list: Vec<usize> = self.list.iter().filter_map(load).collect();
+        list.sort_unstable();
+        list.dedup();
+        list
+    }
+
+    /// Calls `f` on every index form.
+    pub fn visit(&self, mut f: impl FnMut(&Lin)) {
+        for (e, _) in &self.list {
+            match e {
+                Expr::Load { index, .. } | Expr::Index(index) | Expr::Philox { index, .. } => index.visit(&mut f),
+                Expr::Guard { lin, .. } => lin.visit(&mut f),
+                Expr::Host | Expr::Arg(_) | Expr::Constant(_) | Expr::Point { .. } => {}
+            }
+        }
+    }
+
+    /// Merges neighbouring variables that every index walks as one, within each of the groups of variables given
+    /// (outermost first). Gives the number of variables left in each group.
+    pub fn merge(&mut self, groups: &[usize]) -> Vec<usize> {
+        let mut map: Vec<(usize, bool)> = Vec::new();
+        let mut extents: Vec<usize> = Vec::new();
+        let mut left = Vec::new();
+        let mut first = 0;
+        for &count in groups {
+            let start = extents.len();
+            let mut previous: Option<usize> = None;
+            for v in first..first + count {
+                let n = self.extents[v];
+                if n == 1 {
+                    // never occurs in an index
+                    map.push((start, false));
+                    continue;
+                }
+                let joins = previous.is_some_and(|u| {
+                    let mut ok = true;
+                    self.visit(|l| ok &= l.coefficient(u) == l.coefficient(v) * n as i64);
+                    ok
+                });
+                match (joins, extents.last_mut(), previous) {
+                    (true, Some(extent), Some(u)) => {
+                        *extent *= n;
+                        // the innermost of the merged variables keeps its coefficient
+                        map[u].1 = false;
+                    }
+                    _ => extents.push(n),
+                }
+                map.push((extents.len() - 1, true));
+                previous = Some(v);
+            }
+            if extents.len() == start {
+                extents.push(1);
+            }
+            left.push(extents.len() - start);
+            first += count;
+        }
+        for (e, _) in &mut self.list {
+            match e {
+                Expr::Load { index, .. } | Expr::Index(index) | Expr::Philox { index, .. } => {
+                    *index = index.renamed(&map);
+                }
+                Expr::Guard { lin, .. } => *lin = lin.renamed(&map),
+                Expr::Host | Expr::Arg(_) | Expr::Constant(_) | Expr::Point { .. } => {}
+            }
+        }
+        self.extents = extents;
+        left
+    }
+}

@@ -1,0 +1,270 @@
+//! Index arithmetic of generated kernels: linear forms over loop variables, simplified with what is known of their ranges,
+//! so that views cost additions and, where a shape was cut anew, a division or two.
+
+use std::rc::Rc;
+
+/// A variable or a part of an index that is not linear.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Atom {
+    /// A loop variable, by number.
+    Var(usize),
+    /// Quotient by a constant, rounded down.
+    Div(Rc<Lin>, i64),
+    /// Remainder by a constant.
+    Mod(Rc<Lin>, i64),
+    /// `clamp(lin - low, 0, len - 1)`: keeps an index of a padded or joined tensor inside its part.
+    Clamp(Rc<Lin>, i64, i64),
+    /// The value of an expression (an index read from memory), below a bound.
+    Value(usize, i64),
+}
+
+/// `offset + sum of coefficient * atom`
+#[derive(Clone, Debug, PartialEq, Default)]
+pub(super) struct Lin {
+    pub offset: i64,
+    pub terms: Vec<(Atom, i64)>,
+}
+
+/// How many values each loop variable takes.
+pub(super) type Extents<'a> = &'a [usize];
+
+impl Lin {
+    pub fn constant(offset: i64) -> Lin {
+        Lin { offset, terms: Vec::new() }
+    }
+
+    pub fn var(v: usize) -> Lin {
+        Lin::atom(Atom::Var(v))
+    }
+
+    pub fn atom(a: Atom) -> Lin {
+        Lin { offset: 0, terms: vec![(a, 1)] }
+    }
+
+    pub fn add(&self, other: &Lin) -> Lin {
+        let mut sum = self.clone();
+        sum.offset += other.offset;
+        for (atom, c) in &other.terms {
+            match sum.terms.iter_mut().find(|(a, _)| a == atom) {
+                Some(term) => term.1 += c,
+                None => sum.terms.push((atom.clone(), *c)),
+            }
+        }
+        sum.terms.retain(|t| t.1 != 0);
+        sum
+    }
+
+    pub fn plus(mut self, offset: i64) -> Lin {
+        self.offset += offset;
+        self
+    }
+
+    pub fn times(&self, factor: i64) -> Lin {
+        let terms = self.terms.iter().map(|(a, c)| (a.clone(), c * factor)).filter(|t| t.1 != 0);
+        Lin { offset: self.offset * factor, terms: terms.collect() }
+    }
+
+    /// The smallest and the largest value.
+    pub fn range(&self, extents: Extents) -> (i64, i64) {
+        let (mut low, mut high) = (self.offset, self.offset);
+        for (atom, c) in &self.terms {
+            let top = atom.max(extents) * c;
+            low += top.min(0);
+            high += top.max(0);
+        }
+        (low, high)
+    }
+
+    /// Splits into the terms that `n` divides (divided) and the rest.
+    fn split(&self, n: i64) -> (Lin, Lin) {
+        let (whole, part): (Vec<_>, Vec<_>) = self.terms.iter().cloned().partition(|t| t.1 % n == 0);
+        let quotient = Lin {
+            offset: self.offset.div_euclid(n),
+            terms: whole.into_iter().map(|(a, c)| (a, c / n)).collect(),
+        };
+        (quotient, Lin { offset: self.offset.rem_euclid(n), terms: part })
+    }
+
+    /// The quotient by a positive constant; the value must not be negative.
+    pub fn div(&self, n: i64, extents: Extents) -> Lin {
+        if n == 1 {
+            return self.clone();
+        }
+        let (quotient, rest) = self.split(n);
+        let (low, high) = rest.range(extents);
+        if low >= 0 && high < n {
+            return quotient;
+        }
+        if low >= 0 {
+            return quotient.add(&Lin::atom(Atom::Div(Rc::new(rest), n)));
+        }
+        Lin::atom(Atom::Div(Rc::new(self.clone()), n))
+    }
+
+    /// The remainder by a positive constant; the value must not be negative.
+    pub fn modulo(&self, n: i64, extents: Extents) -> Lin {
+        if n == 1 {
+            return Lin::default();
+        }
+        let (_, rest) = self.split(n);
+        let (low, high) = rest.range(extents);
+        if low >= 0 && high < n {
+            return rest;
+        }
+        let inner = if low >= 0 { rest } else { self.clone() };
+        Lin::atom(Atom::Mod(Rc::new(inner), n))
+    }
+
+    /// The coefficient of a variable among the linear terms.
+    pub fn coefficient(&self, v: usize) -> i64 {
+        self.terms.iter().find(|t| t.0 == Atom::Var(v)).map_or(0, |t| t.1)
+    }
+
+    /// Calls `f` on this form and on every form inside its atoms.
+    pub fn visit(&self, f: &mut impl FnMut(&Lin)) {
+        f(self);
+        for (atom, _) in &self.terms {
+            if let Some(inner) = atom.inner() {
+                inner.visit(f);
+            }
+        }
+    }
+
+    /// Whether the variable occurs inside an atom that is not linear.
+    pub fn hides(&self, v: usize) -> bool {
+        self.terms.iter().any(|(a, _)| a.inner().is_some_and(|i| i.uses(v)))
+    }
+
+    /// Whether the variable occurs at all.
+    pub fn uses(&self, v: usize) -> bool {
+        self.coefficient(v) != 0 || self.hides(v)
+    }
+
+    /// The form under other variables: `map[v]` is `(new variable, factor)`, a factor of 0 where `v` is merged away.
+    pub fn renamed(&self, map: &[(usize, bool)]) -> Lin {
+        let mut out = Lin::constant(self.offset);
+        for (atom, c) in &self.terms {
+            let again = |inner: &Rc<Lin>| Rc::new(inner.renamed(map));
+            let atom = match atom {
+                // a merged variable's term is contained in its neighbour's
+                Atom::Var(v) if !map[*v].1 => continue,
+                Atom::Var(v) => Atom::Var(map[*v].0),
+                Atom::Div(l, n) => Atom::Div(again(l), *n),
+                Atom::Mod(l, n) => Atom::Mod(again(l), *n),
+                Atom::Clamp(l, low, n) => Atom::Clamp(again(l), *low, *n),
+                Atom::Value(e, n) => Atom::Value(*e, *n),
+            };
+            out = out.add(&Lin::atom(atom).times(*c));
+        }
+        out
+    }
+}
+
+impl Atom {
+    fn max(&self, extents: Extents) -> i64 {
+        match self {
+            Atom::Var(v) => extents[*v] as i64 - 1,
+            Atom::Div(l, n) => l.range(extents).1.max(0) / n,
+            Atom::Mod(_, n) | Atom::Clamp(_, _, n) | Atom::Value(_, n) => n - 1,
+        }
+        .max(0)
+    }
+
+    fn inner(&self) -> Option<&Rc<Lin>> {
+        match self {
+            Atom::Div(l, _) | Atom::Mod(l, _) | Atom::Clamp(l, _, _) => Some(l),
+            Atom::Var(_) | Atom::Value(..) => None,
+        }
+    }
+}
+
+/// Coordinates of an element, one form per dimension, or its linear index in row-major order: whichever is at hand.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Place {
+    Axes(Vec<Lin>),
+    Linear(Lin),
+}
+
+impl Place {
+    /// The row-major index in a tensor of this shape.
+    pub fn linear(&self, shape: &[usize]) -> Lin {
+        match self {
+            Place::Linear(l) => l.clone(),
+            Place::Axes(axes) => {
+                let mut step = 1;
+                let mut sum = Lin::default();
+                for (axis, &n) in axes.iter().zip(shape).rev() {
+                    sum = sum.add(&axis.times(step));
+                    step *= n as i64;
+                }
+                sum
+            }
+        }
+    }
+
+    /// The coordinates in a tensor of this shape.
+    pub fn axes(&self, shape: &[usize], extents: Extents) -> Vec<Lin> {
+        match self {
+            Place::Axes(axes) => axes.clone(),
+            Place::Linear(l) => {
+                let mut step: i64 = 1;
+                let mut out = Vec::with_capacity(shape.len());
+                for (d, &n) in shape.iter().enumerate().rev() {
+                    let q = l.div(step, extents);
+                    out.push(match (n, d) {
+                        (1, _) => Lin::default(),
+                        (_, 0) => q,
+                        _ => q.modulo(n as i64, extents),
+                    });
+                    step *= n.max(1) as i64;
+                }
+                out.reverse();
+                out
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(l: &Lin, vars: &[i64]) -> i64 {
+        l.terms.iter().fold(l.offset, |sum, (a, c)| {
+            let x = match a {
+                Atom::Var(v) => vars[*v],
+                Atom::Div(l, n) => value(l, vars) / n,
+                Atom::Mod(l, n) => value(l, vars) % n,
+                Atom::Clamp(l, low, n) => (value(l, vars) - low).clamp(0, n - 1),
+                Atom::Value(..) => 0,
+            };
+            sum + c * x
+        })
+    }
+
+    #[test]
+    fn reshape_round_trips() {
+        // coordinates of [4, 6] seen as [2, 2, 3, 2] and as [3, 8]
+        let extents = [4usize, 6];
+        let place = Place::Axes(vec![Lin::var(0), Lin::var(1)]);
+        let linear = place.linear(&[4, 6]);
+        for shape in [&[2usize, 2, 3, 2][..], &[3, 8], &[24], &[1, 24, 1]] {
+            let axes = Place::Linear(linear.clone()).axes(shape, &extents);
+            let back = Place::Axes(axes).linear(shape);
+            for i in 0..4 {
+                for j in 0..6 {
+                    assert_eq!(value(&back, &[i, j]), i * 6 + j, "{shape:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn splitting_a_dimension_that_divides_needs_no_division() {
+        // [n, 12] -> [n, 3, 4] -> flattened again
+        let extents = [5usize, 3, 4];
+        let l = Lin::var(0).times(12).add(&Lin::var(1).times(4)).add(&Lin::var(2));
+        let axes = Place::Linear(l).axes(&[5, 3, 4], &extents);
+        assert_eq!(axes, vec![Lin::var(0), Lin::var(1), Lin::var(2)]);
+    }
+}

@@ -1,0 +1,18 @@
+//! Graph -> plan: which values are stored, which kernels compute them, fused how, in which buffers.
+//!
+//! 1. [`values`]: which values must be stored (those that are held, that hand-written kernels read, that are dear and used
+//!    in several places); everything else is an expression, inlined where it is used.
+//! 2. [`schedule`]: the kernels, in order: epilogues are fused into the kernel that they follow, expressions over the same
+//!    elements into one kernel with several outputs, gradients are computed into their places of a packed vector.
+//! 3. [`assign`]: buffers, by lifetime.
+
+mod assign;
+mod emit;
+mod expr;
+mod index;
+mod kernel;
+mod schedule;
+mod values;
+
+pub(super) use assign::compile;
+use values::Values;

@@ -1,0 +1,386 @@
+//! The kernels of a plan, in order, before buffers are assigned.
+
+use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, Pointwise, Reduction};
+use super::expr::Bindings;
+use super::values::{Constraints, Stored, Users, Values};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::gpu::kernels::Operand;
+use crate::gpu::pipeline::{BindingKind, KernelSource};
+use crate::ops::Lowering;
+
+/// What a kernel reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Value(Stored),
+    Temp(usize),
+}
+
+/// One dispatch.
+pub(super) struct Step {
+    pub source: KernelSource,
+    pub uniform: Vec<u32>,
+    /// Argument words: graph position of the scalar, and which of its words.
+    pub args: Vec<(usize, usize)>,
+    pub reads: Vec<(u32, Place)>,
+    pub writes: Vec<(u32, Place)>,
+    pub workgroups: [u32; 3],
+}
+
+/// All dispatches of a plan.
+#[derive(Default)]
+pub(super) struct Schedule {
+    pub steps: Vec<Step>,
+    /// Bytes of the temporary buffers inside operations.
+    pub temps: Vec<u64>,
+}
+
+/// The largest expression that goes into one kernel.
+const MAX_EXPRESSIONS: usize = 300;
+
+/// Something that a kernel computes.
+enum Item {
+    Pointwise { outputs: Vec<usize>, code: Box<Pointwise> },
+    /// A part of a packed vector that has to be copied there: the value, and its place.
+    Copy { to: Stored, code: Box<Pointwise> },
+    Reduction { output: usize, code: Box<Reduction> },
+    Hand { kernel: usize, output: usize, epilogue: Option<Box<Epilogue>> },
+}
+
+/// Schedules the graph; an error in the inner result says what has to be decided otherwise first.
+pub(super) fn schedule(
+    gpu: &Gpu,
+    values: &mut Values<'_>,
+    constraints: &mut Constraints,
+) -> Result<Option<Schedule>> {
+    let limit = gpu.max_storage_buffers;
+    let mut host_of: Vec<Option<(usize, Box<Epilogue>)>> = (0..values.len()).map(|_| None).collect();
+    let mut reduction_of: Vec<Option<usize>> = vec![None; values.len()];
+    let mut hosted = vec![false; values.len()];
+    for k in 0..values.len() {
+        if values.is_ready(k) || !values.is_kernel(k) || values.stored[k] {
+            continue;
+        }
+        let Users::One(root) = values.users[k] else { continue };
+        let fits = values.is_root(root)
+            && host_of[root].is_none()
+            && reduction_of[root].is_none()
+            && values.spec(root).shape.numel() == values.spec(k).shape.numel()
+            && values.spec(root).dtype != DType::U8;
+        let fused = fits && {
+            match (&values.hand[k], values.spec(root).dtype) {
+                (Some(hand), DType::F32) if hand.launches.list.last().is_some_and(|l| l.epilogue) => {
+                    let inputs = hand.launches.list.last().map_or(0, |l| l.inputs.len());
+                    match Epilogue::new(values, k, root, &Bindings::default()) {
+                        Some(e) if inputs + 1 + e.bindings.buffers.len() <= limit => {
+                            host_of[root] = Some((k, Box::new(e)));
+                            true
+                        }
+                        _ => false,
+                    }
+                }
+                (None, _) => match reduction(gpu, values, k, Some(root)) {
+                    Some(r) if r.bindings.buffers.len() < limit => {
+                        reduction_of[root] = Some(k);
+                        true
+                    }
+                    _ => false,
+                },
+                _ => false,
+            }
+        };
+        if fused {
+            hosted[k] = true;
+        } else {
+            values.stored[k] = true;
+        }
+    }
+    let values = &*values;
+    let mut items: Vec<Item> = Vec::new();
+    // which item computes a value
+    let mut producer: Vec<Option<usize>> = vec![None; values.len()];
+    for v in 0..values.len() {
+        if values.is_ready(v) || hosted[v] || values.spec(v).shape.numel() == 0 {
+            continue;
+        }
+        if let Lowering::Pack { offsets } = &values.lower[v] {
+            for (i, &at) in offsets.iter().enumerate() {
+                let input = values.input(v, i);
+                if values.place[values.base(input)].is_some_and(|p| p.value == v) || values.spec(input).shape.numel() == 0 {
+                    continue;
+                }
+                let to = Stored { value: v, offset: 4 * at as u64 };
+                items.push(Item::Copy { to, code: Box::new(Pointwise::copy(values, input)) });
+            }
+            producer[v] = items.len().checked_sub(1);
+            continue;
+        }
+        if values.is_kernel(v) && values.stored[v] {
+            match &values.lower[v] {
+                Lowering::Reduce { .. } => {
+                    let Some(code) = reduction(gpu, values, v, None) else {
+                        return Err(Error::Gpu("a reduction could not be compiled".into()));
+                    };
+                    if code.bindings.buffers.len() >= limit {
+                        return cut(values, constraints, v, limit);
+                    }
+                    items.push(Item::Reduction { output: v, code: Box::new(code) });
+                }
+                _ => items.push(Item::Hand { kernel: v, output: v, epilogue: None }),
+            }
+        } else if values.is_root(v) {
+            if let Some((kernel, epilogue)) = host_of[v].take() {
+                items.push(Item::Hand { kernel, output: v, epilogue: Some(epilogue) });
+            } else if let Some(k) = reduction_of[v] {
+                let Some(code) = reduction(gpu, values, k, Some(v)) else {
+                    return Err(Error::Gpu("a reduction could not be compiled".into()));
+                };
+                items.push(Item::Reduction { output: v, code: Box::new(code) });
+            } else {
+                let Some(code) = Pointwise::new(values, &[v]) else {
+                    return Err(Error::Gpu("an expression could not be compiled".into()));
+                };
+                if code.bindings.buffers.len() >= limit || code.size() > MAX_EXPRESSIONS {
+                    return cut(values, constraints, v, limit);
+                }
+                if let Some(at) = join(values, &mut items, &producer, v, &code, limit) {
+                    producer[v] = Some(at);
+                    continue;
+                }
+                items.push(Item::Pointwise { outputs: vec![v], code: Box::new(code) });
+            }
+        } else {
+            continue;
+        }
+        producer[v] = Some(items.len() - 1);
+    }
+    let mut out = Schedule::default();
+    for item in &items {
+        if let Some(v) = item.self_conflict(values) {
+            // Reads another part of the packed vector that it writes to: compute it elsewhere, then copy.
+            constraints.unplaced.insert(v);
+            return Ok(None);
+        }
+        item.steps(gpu, values, &mut out);
+    }
+    Ok(Some(out))
+}
+
+fn reduction(gpu: &Gpu, values: &Values<'_>, k: usize, root: Option<usize>) -> Option<Reduction> {
+    let Lowering::Reduce { kind, axes } = &values.lower[k] else { return None };
+    Reduction::new(values, k, root, *kind, axes, &gpu.target)
+}
+
+/// Makes the next attempt store something inside an expression that needs too many buffers.
+fn cut(
+    values: &Values<'_>,
+    constraints: &mut Constraints,
+    root: usize,
+    limit: usize,
+) -> Result<Option<Schedule>> {
+    match values.cut(root, limit - 2) {
+        Some(v) if constraints.stored.insert(v) => Ok(None),
+        _ => Err(Error::Gpu(format!("an expression of {} could not be cut", values.spec(root).shape))),
+    }
+}
+
+/// The buffer that a value is in: itself, the value that it is a part of, or the packed vector that it is placed in.
+pub(super) fn locate(values: &Values<'_>, stored: Stored) -> Stored {
+    let mut s = Stored { value: values.base(stored.value), offset: stored.offset };
+    while let Some(next) = values.alias[s.value].or(values.place[s.value]) {
+        s = Stored { value: values.base(next.value), offset: s.offset + next.offset };
+    }
+    s
+}
+
+fn owner(values: &Values<'_>, v: usize) -> usize {
+    locate(values, Stored { value: v, offset: 0 }).value
+}
+
+/// Adds an expression to a kernel over the same elements that is scheduled already, if none of what it reads comes
+/// later; gives that kernel's position.
+fn join(
+    values: &Values<'_>,
+    items: &mut [Item],
+    producer: &[Option<usize>],
+    v: usize,
+    alone: &Pointwise,
+    limit: usize,
+) -> Option<usize> {
+    let made_by = |b: usize| {
+        let mut b = b;
+        while let Some(next) = values.alias[b] {
+            b = values.base(next.value);
+        }
+        producer[b]
+    };
+    let spec = values.spec(v);
+    for at in (0..items.len()).rev().take(12) {
+        // Everything else that it reads must be there before.
+        let late = alone.bindings.buffers.iter().filter_map(|&b| made_by(b)).any(|p| p > at);
+        if late {
+            return None;
+        }
+        let Item::Pointwise { outputs, code } = &mut items[at] else { continue };
+        let first = values.spec(outputs[0]);
+        if first.shape.numel() != spec.shape.numel() || outputs.len() >= 4 {
+            continue;
+        }
+        let shares = alone.bindings.buffers.iter().any(|b| code.bindings.buffers.contains(b) || outputs.contains(b));
+        if !shares {
+            continue;
+        }
+        let mut all = outputs.clone();
+        all.push(v);
+        let Some(joined) = Pointwise::new(values, &all) else { continue };
+        let buffers = joined.bindings.buffers.len() + all.len();
+        let narrower = (code.is_wide() || alone.is_wide()) && !joined.is_wide();
+        let conflict = all.iter().any(|&o| {
+            let mine = owner(values, o);
+            joined.bindings.buffers.iter().any(|&b| owner(values, b) == mine)
+        });
+        if buffers > limit || narrower || conflict || joined.size() > MAX_EXPRESSIONS {
+            continue;
+        }
+        *outputs = all;
+        **code = joined;
+        return Some(at);
+    }
+    None
+}
+
+impl Item {
+    /// A value that this item would write into a buffer that it also reads.
+    fn self_conflict(&self, values: &Values<'_>) -> Option<usize> {
+        let (outputs, reads): (Vec<usize>, Vec<usize>) = match self {
+            Item::Pointwise { outputs, code } => (outputs.clone(), code.bindings.buffers.clone()),
+            Item::Copy { .. } => return None,
+            Item::Reduction { output, code } => (vec![*output], code.bindings.buffers.clone()),
+            Item::Hand { kernel, output, epilogue } => {
+                let mut reads = epilogue.as_ref().map_or(Vec::new(), |e| e.bindings.buffers.clone());
+                reads.extend(values.hand[*kernel].iter().flat_map(|h| h.inputs.iter().map(|i| i.value)));
+                (vec![*output], reads)
+            }
+        };
+        let placed = |o: &&usize| {
+            values.place[**o].is_some() && reads.iter().any(|&r| owner(values, r) == owner(values, **o))
+        };
+        outputs.iter().find(placed).copied()
+    }
+
+    fn steps(&self, gpu: &Gpu, values: &Values<'_>, out: &mut Schedule) {
+        let at = |v: usize| Place::Value(Stored { value: v, offset: 0 });
+        match self {
+            Item::Pointwise { outputs, code } => {
+                let g = code.generate(values, &gpu.target);
+                let writes: Vec<Place> = outputs.iter().map(|&o| at(o)).collect();
+                out.push_generated("pointwise", g, &code.bindings, &writes);
+            }
+            Item::Copy { to, code } => {
+                let g = code.generate(values, &gpu.target);
+                out.push_generated("copy", g, &code.bindings, &[Place::Value(*to)]);
+            }
+            Item::Reduction { output, code } => {
+                let kernels = code.generate(values, &gpu.target);
+                match kernels.second {
+                    None => out.push_generated("reduce", kernels.first, &code.bindings, &[at(*output)]),
+                    Some((bytes, second)) => {
+                        out.temps.push(bytes as u64);
+                        let temp = Place::Temp(out.temps.len() - 1);
+                        let plain = Bindings { args: code.bindings.args.clone(), ..code.bindings.clone() };
+                        out.push_generated("reduce pieces", kernels.first, &plain, &[temp]);
+                        let mut reads = vec![(1, temp)];
+                        for b in code.combine_loads() {
+                            reads.push((EXTRA_BINDING + b as u32, at(code.bindings.buffers[b])));
+                        }
+                        out.push("reduce", second, reads, &[(2, at(*output))], &code.bindings.args);
+                    }
+                }
+            }
+            Item::Hand { kernel, output, epilogue } => {
+                let Some(hand) = &values.hand[*kernel] else { return };
+                let temps = out.temps.len();
+                out.temps.extend(hand.launches.temps.iter().map(|&b| b as u64));
+                let count = hand.launches.list.len();
+                for (i, launch) in hand.launches.list.iter().enumerate() {
+                    let place = |o: &Operand| match *o {
+                        Operand::Input(i) => Place::Value(hand.inputs[i]),
+                        Operand::Temp(t) => Place::Temp(temps + t),
+                        Operand::Output => at(*output),
+                    };
+                    let mut reads: Vec<(u32, Place)> =
+                        launch.inputs.iter().enumerate().map(|(b, o)| (1 + b as u32, place(o))).collect();
+                    let write = (1 + reads.len() as u32, place(&launch.output));
+                    let mut wgsl = launch.source.clone();
+                    let mut args = Vec::new();
+                    if let Some(e) = epilogue.as_ref().filter(|_| i + 1 == count) {
+                        wgsl = e.splice(values, &wgsl).into();
+                        let extra = e.bindings.buffers.iter().enumerate();
+                        reads.extend(extra.map(|(k, &b)| (EXTRA_BINDING + k as u32, at(b))));
+                        args = e.bindings.args.clone();
+                    }
+                    let constants = launch.constants.iter().map(|&(n, v)| (n, v.to_bits())).collect();
+                    out.steps.push(Step {
+                        source: source(launch.label, wgsl, constants, &reads, &[write], !args.is_empty()),
+                        uniform: launch.uniform.clone(),
+                        args,
+                        reads,
+                        writes: vec![write],
+                        workgroups: launch.workgroups,
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn source(
+    label: &'static str,
+    wgsl: std::borrow::Cow<'static, str>,
+    constants: Vec<(&'static str, u64)>,
+    reads: &[(u32, Place)],
+    writes: &[(u32, Place)],
+    args: bool,
+) -> KernelSource {
+    let mut bindings = vec![(0, BindingKind::Uniform)];
+    bindings.extend(reads.iter().map(|&(b, _)| (b, BindingKind::Read)));
+    bindings.extend(writes.iter().map(|&(b, _)| (b, BindingKind::ReadWrite)));
+    if args {
+        bindings.push((ARGS_BINDING, BindingKind::Uniform));
+    }
+    KernelSource { label, wgsl, constants, bindings }
+}
+
+impl Schedule {
+    /// A generated kernel whose buffers are bound in their order, then its outputs.
+    fn push_generated(&mut self, label: &'static str, g: Generated, bindings: &Bindings, writes: &[Place]) {
+        let reads: Vec<(u32, Place)> = bindings
+            .buffers
+            .iter()
+            .enumerate()
+            .map(|(k, &b)| (1 + k as u32, Place::Value(Stored { value: b, offset: 0 })))
+            .collect();
+        let first = 1 + reads.len() as u32;
+        let writes: Vec<(u32, Place)> = writes.iter().enumerate().map(|(k, &w)| (first + k as u32, w)).collect();
+        self.push(label, g, reads, &writes, &bindings.args);
+    }
+
+    fn push(
+        &mut self,
+        label: &'static str,
+        g: Generated,
+        reads: Vec<(u32, Place)>,
+        writes: &[(u32, Place)],
+        args: &[(usize, usize)],
+    ) {
+        self.steps.push(Step {
+            source: source(label, g.wgsl.into(), Vec::new(), &reads, writes, !args.is_empty()),
+            uniform: g.sizes.to_vec(),
+            args: args.to_vec(),
+            reads,
+            writes: writes.to_vec(),
+            workgroups: g.workgroups,
+        });
+    }
+}

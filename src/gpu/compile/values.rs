@@ -1,0 +1,491 @@
+//! Which values of a graph are stored in a buffer of their own, and which are expressions, computed where they are used.
+
+use crate::error::{Error, Result};
+use crate::eval::Graph;
+use crate::gpu::ALIGNMENT;
+use crate::gpu::kernels::{KernelTarget, Launches, gemm};
+use crate::ops::pointwise::Pointwise;
+use crate::ops::table::{Binary, Unary};
+use crate::ops::{Lowering, View, matmul};
+use crate::shape::{MAX_RANK, Shape};
+use crate::tensor::Spec;
+use std::collections::HashSet;
+
+/// What has been found out to be necessary while scheduling, for the next attempt.
+#[derive(Default)]
+pub(super) struct Constraints {
+    /// Values that have to be stored, because the expression around them is too large for one kernel.
+    pub stored: HashSet<usize>,
+    /// Values that can't be computed into their place of a packed vector.
+    pub unplaced: HashSet<usize>,
+}
+
+/// Who computes with an expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Users {
+    None,
+    /// The kernel of this value alone.
+    One(usize),
+    Many,
+}
+
+impl Users {
+    fn and(self, other: Users) -> Users {
+        match (self, other) {
+            (Users::None, u) | (u, Users::None) => u,
+            (Users::One(a), Users::One(b)) if a == b => self,
+            _ => Users::Many,
+        }
+    }
+}
+
+/// An operand of a hand-written kernel: a stored value from a byte offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub value: usize,
+    pub offset: u64,
+}
+
+/// A hand-written kernel as it will be launched.
+pub(super) struct HandKernel {
+    pub launches: Launches,
+    pub inputs: Vec<Stored>,
+}
+
+/// The graph with what has been decided about each value.
+pub(super) struct Values<'v> {
+    pub graph: &'v Graph,
+    pub lower: Vec<Lowering<'v>>,
+    pub stored: Vec<bool>,
+    /// A contiguous part of another stored value.
+    pub alias: Vec<Option<Stored>>,
+    /// Its place in a packed vector: that vector's value and a byte offset.
+    pub place: Vec<Option<Stored>>,
+    pub users: Vec<Users>,
+    pub hand: Vec<Option<HandKernel>>,
+    consumers: Vec<Vec<usize>>,
+}
+
+/// Expressions of more operations than this, one inside the other, are cut.
+const MAX_DEPTH: u32 = 40;
+
+impl<'v> Values<'v> {
+    pub fn new(graph: &'v Graph, target: &KernelTarget, constraints: &Constraints) -> Result<Values<'v>> {
+        let n = graph.entries.len();
+        let mut lower = Vec::with_capacity(n);
+        for entry in &graph.entries {
+            let node = &entry.tensor.0;
+            if entry.ready {
+                lower.push(Lowering::Unsupported(String::new()));
+                continue;
+            }
+            let inputs: Vec<Spec> =
+                entry.inputs.iter().map(|&i| graph.entries[i as usize].tensor.0.spec).collect();
+            let l = node.op.gpu(&inputs, &node.spec);
+            if let Lowering::Unsupported(why) = &l {
+                return Err(Error::dtype(node.op.name(), why.clone()));
+            }
+            lower.push(l);
+        }
+        let mut consumers = vec![Vec::new(); n];
+        for (c, entry) in graph.entries.iter().enumerate() {
+            for &i in &entry.inputs {
+                consumers[i as usize].push(c);
+            }
+        }
+        let mut values = Values {
+            graph,
+            lower,
+            stored: vec![false; n],
+            alias: vec![None; n],
+            place: vec![None; n],
+            users: vec![Users::None; n],
+            hand: (0..n).map(|_| None).collect(),
+            consumers,
+        };
+        values.decide(target, constraints)?;
+        Ok(values)
+    }
+
+    pub fn len(&self) -> usize {
+        self.lower.len()
+    }
+
+    pub fn spec(&self, v: usize) -> &Spec {
+        &self.graph.entries[v].tensor.0.spec
+    }
+
+    pub fn inputs(&self, v: usize) -> &[u32] {
+        &self.graph.entries[v].inputs
+    }
+
+    pub fn input(&self, v: usize, i: usize) -> usize {
+        self.graph.entries[v].inputs[i] as usize
+    }
+
+    pub fn is_ready(&self, v: usize) -> bool {
+        self.graph.entries[v].ready
+    }
+
+    pub fn is_stored(&self, v: usize) -> bool {
+        self.stored[v] || self.is_ready(v)
+    }
+
+    /// Whether a kernel of its own computes the value (with or without an epilogue).
+    pub fn is_kernel(&self, v: usize) -> bool {
+        matches!(self.lower[v], Lowering::Kernel(_) | Lowering::Matmul | Lowering::Reduce { .. })
+    }
+
+    fn is_expression(&self, v: usize) -> bool {
+        !self.is_ready(v) && !self.is_kernel(v) && !matches!(self.lower[v], Lowering::Pack { .. })
+    }
+
+    /// The value whose elements, in the same order, this one shows under another shape.
+    pub fn base(&self, mut v: usize) -> usize {
+        while !self.is_ready(v) && matches!(self.lower[v], Lowering::View(View::Reshape)) {
+            v = self.input(v, 0);
+        }
+        v
+    }
+
+    /// An expression that is computed by a generated kernel of its own.
+    pub fn is_root(&self, v: usize) -> bool {
+        self.is_expression(v) && self.stored[v] && self.alias[v].is_none()
+    }
+
+    fn require(&mut self, v: usize) {
+        let base = self.base(v);
+        self.stored[base] = true;
+    }
+
+    fn decide(&mut self, target: &KernelTarget, constraints: &Constraints) -> Result<()> {
+        for v in 0..self.len() {
+            if self.is_ready(v) {
+                continue;
+            }
+            if self.graph.entries[v].keep || constraints.stored.contains(&v) {
+                self.require(v);
+            }
+            if matches!(self.lower[v], Lowering::Pack { .. }) {
+                self.stored[v] = true;
+            }
+            self.prepare_hand(v, target)?;
+        }
+        self.cut_deep_expressions();
+        self.find_aliases();
+        self.find_places(constraints);
+        let cost = self.costs();
+        for v in (0..self.len()).rev() {
+            if self.is_ready(v) {
+                continue;
+            }
+            let mut users = Users::None;
+            let mut spread = false;
+            for &c in &self.consumers[v] {
+                users = users.and(self.contribution(c, v));
+                spread |= self.is_expression(c) && self.spec(c).shape.numel() >= 4 * self.spec(v).shape.numel().max(1);
+            }
+            self.users[v] = users;
+            let computes = matches!(
+                self.lower[v],
+                Lowering::Pointwise(_) | Lowering::Concat { .. } | Lowering::Gather { .. } | Lowering::Index(_)
+            );
+            if !computes || self.stored[v] {
+                continue;
+            }
+            // Dear expressions are computed once; cheap ones wherever they are used, which saves the memory traffic.
+            let cheap = cost[v].operations <= 2 && cost[v].loads <= 1 || cost[v].loads == 0 && cost[v].operations <= 12;
+            if (users == Users::Many && !cheap) || (spread && cost[v].loads > 0 && cost[v].operations > 2) {
+                self.stored[v] = true;
+            }
+        }
+        for v in 0..self.len() {
+            if self.is_kernel(v) && !self.is_ready(v) && self.users[v] == Users::Many {
+                self.stored[v] = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which kernel a consumer computes a value in.
+    fn contribution(&self, consumer: usize, value: usize) -> Users {
+        match &self.lower[consumer] {
+            Lowering::Kernel(_) | Lowering::Matmul => Users::None,
+            Lowering::Reduce { .. } => Users::One(consumer),
+            Lowering::Pack { .. } if self.place[self.base(value)].is_some() => Users::None,
+            Lowering::Pack { .. } => Users::One(consumer),
+            _ if self.alias[consumer].is_some() => Users::None,
+            _ if self.stored[consumer] => Users::One(consumer),
+            _ => self.users[consumer],
+        }
+    }
+
+    /// The launches of a hand-written kernel; its inputs have to be stored.
+    fn prepare_hand(&mut self, v: usize, target: &KernelTarget) -> Result<()> {
+        let hand = match &self.lower[v] {
+            Lowering::Kernel(launches) => {
+                let inputs = self.inputs(v).iter().map(|&i| Stored { value: self.base(i as usize), offset: 0 });
+                HandKernel { launches: launches(target), inputs: inputs.collect() }
+            }
+            Lowering::Matmul => self.matmul(v, target)?,
+            _ => return Ok(()),
+        };
+        for input in &hand.inputs {
+            if !self.is_ready(input.value) {
+                self.stored[input.value] = true;
+            }
+        }
+        self.hand[v] = Some(hand);
+        Ok(())
+    }
+
+    /// A matrix product reads strided views in place where it can.
+    fn matmul(&self, v: usize, target: &KernelTarget) -> Result<HandKernel> {
+        let out = &self.spec(v).shape;
+        let (a, b) = (self.input(v, 0), self.input(v, 1));
+        let mut sides = [self.strided(a), self.strided(b)];
+        let (sa, sb) = (self.spec(a).shape, self.spec(b).shape);
+        for _ in 0..2 {
+            let operand = |s: &Strided, shape| matmul::Operand { shape, strides: s.strides };
+            match matmul::geometry(operand(&sides[0], &sa), operand(&sides[1], &sb), out) {
+                Ok(g) => {
+                    let input = |s: &Strided| Stored { value: s.base, offset: 4 * s.offset as u64 };
+                    let inputs = sides.iter().map(input).collect();
+                    return Ok(HandKernel { launches: gemm::matmul(&g, target), inputs });
+                }
+                Err(bad) => {
+                    for (side, (v, bad)) in sides.iter_mut().zip([a, b].into_iter().zip(bad)) {
+                        if bad {
+                            *side = self.whole(v);
+                        }
+                    }
+                }
+            }
+        }
+        Err(Error::Gpu(format!("matmul: no kernel for {sa} x {sb}")))
+    }
+
+    /// The whole value in row-major order.
+    fn whole(&self, v: usize) -> Strided {
+        let strides = self.spec(v).shape.strides().map(|s| s as isize);
+        Strided { base: self.base(v), strides, offset: 0 }
+    }
+
+    /// A value as a strided view of a value that is stored (or will be), where its offset can be bound.
+    fn strided(&self, v: usize) -> Strided {
+        self.find_strided(v).filter(|s| (4 * s.offset as u64).is_multiple_of(ALIGNMENT)).unwrap_or_else(|| self.whole(v))
+    }
+
+    fn find_strided(&self, v: usize) -> Option<Strided> {
+        if self.is_ready(v) || self.stored[v] {
+            return Some(self.whole(v));
+        }
+        let Lowering::View(view) = &self.lower[v] else { return Some(self.whole(v)) };
+        let input = self.input(v, 0);
+        let (from, to) = (self.spec(input).shape, self.spec(v).shape);
+        let mut s = self.find_strided(input)?;
+        let old = s.strides;
+        match view {
+            View::Reshape => s.strides = restride(&from, &old, &to)?,
+            View::Permute(perm) => {
+                for (d, &p) in perm.iter().enumerate() {
+                    s.strides[d] = old[p];
+                }
+            }
+            View::Broadcast => {
+                let skip = to.rank() - from.rank();
+                s.strides = [0; MAX_RANK];
+                for d in 0..from.rank() {
+                    s.strides[d + skip] = if from[d] == 1 { 0 } else { old[d] };
+                }
+            }
+            View::Slice { start, step } => {
+                let mut offset = s.offset as isize;
+                for d in 0..from.rank() {
+                    offset += start[d] as isize * old[d];
+                    s.strides[d] = old[d] * step[d];
+                }
+                s.offset = usize::try_from(offset).ok()?;
+            }
+        }
+        Some(s)
+    }
+
+    /// Stores values in the middle of chains that would make one enormous expression.
+    fn cut_deep_expressions(&mut self) {
+        let mut depth = vec![0u32; self.len()];
+        for v in 0..self.len() {
+            if !self.is_expression(v) || self.stored[v] {
+                continue;
+            }
+            depth[v] = 1 + self.inputs(v).iter().map(|&i| depth[i as usize]).max().unwrap_or(0);
+            if depth[v] > MAX_DEPTH && !matches!(self.lower[v], Lowering::View(_)) {
+                self.stored[v] = true;
+                depth[v] = 0;
+            }
+        }
+    }
+
+    /// Stored slices that are contiguous parts of stored values need no kernel.
+    fn find_aliases(&mut self) {
+        for v in 0..self.len() {
+            if self.is_ready(v) || !self.stored[v] {
+                continue;
+            }
+            let Lowering::View(View::Slice { start, step }) = &self.lower[v] else { continue };
+            let input = self.input(v, 0);
+            let base = self.base(input);
+            let (from, to, dtype) = (self.spec(input).shape, self.spec(v).shape, self.spec(v).dtype);
+            // contiguous: nothing but ones before the last axis that is cut
+            let cut = (0..from.rank()).rev().find(|&d| from[d] != to[d]);
+            let contiguous = step.iter().zip(to.iter()).all(|(&s, &n)| s == 1 || n == 1)
+                && cut.is_none_or(|cut| to[..cut].iter().all(|&n| n == 1));
+            let strides = from.strides();
+            let elements: usize = start.iter().zip(strides).map(|(&s, by)| s * by).sum();
+            let offset = (elements * dtype.size()) as u64;
+            if contiguous && offset.is_multiple_of(ALIGNMENT) && self.is_stored(base) && to.numel() > 0 {
+                self.alias[v] = Some(Stored { value: base, offset });
+            }
+        }
+    }
+
+    /// Parts of packed vectors that can be computed right into their places.
+    fn find_places(&mut self, constraints: &Constraints) {
+        for v in 0..self.len() {
+            if self.is_ready(v) {
+                continue;
+            }
+            let Lowering::Pack { offsets } = &self.lower[v] else { continue };
+            let offsets = offsets.to_vec();
+            for (i, at) in offsets.into_iter().enumerate() {
+                let base = self.base(self.input(v, i));
+                let free = !self.is_ready(base)
+                    && self.place[base].is_none()
+                    && self.alias[base].is_none()
+                    && !matches!(self.lower[base], Lowering::Pack { .. })
+                    && !constraints.unplaced.contains(&base)
+                    && self.spec(base).dtype.size() == 4
+                    && self.spec(base).shape.numel() > 0;
+                if free {
+                    self.stored[base] = true;
+                    self.place[base] = Some(Stored { value: v, offset: 4 * at as u64 });
+                }
+            }
+        }
+    }
+
+    fn costs(&self) -> Vec<Cost> {
+        let mut costs = vec![Cost::default(); self.len()];
+        for v in 0..self.len() {
+            if !self.is_expression(v) || self.stored[v] {
+                costs[v] = Cost { operations: 0, loads: 1 };
+                continue;
+            }
+            let mut cost = Cost::default();
+            for &i in self.inputs(v) {
+                cost.operations = cost.operations.saturating_add(costs[i as usize].operations);
+                cost.loads = cost.loads.saturating_add(costs[i as usize].loads);
+            }
+            cost.operations = cost.operations.saturating_add(match &self.lower[v] {
+                Lowering::Pointwise(Pointwise::Unary(
+                    Unary::Neg | Unary::Abs | Unary::Square | Unary::Relu | Unary::Sign,
+                )) => 1,
+                Lowering::Pointwise(Pointwise::Unary(_) | Pointwise::Normal | Pointwise::Binary(Binary::Pow)) => 4,
+                Lowering::Pointwise(_) => 1,
+                Lowering::Gather { .. } | Lowering::Concat { .. } => 4,
+                Lowering::Index(crate::ops::IndexFn::RandomBits) => 20,
+                _ => 0,
+            });
+            costs[v] = cost;
+        }
+        costs
+    }
+
+    /// A value inside the expression of `root` to be stored, so that what is left needs fewer buffers.
+    pub fn cut(&self, root: usize, max_loads: usize) -> Option<usize> {
+        let mut best: Option<(usize, usize)> = None;
+        let mut stack: Vec<usize> = self.inputs(root).iter().map(|&i| i as usize).collect();
+        let mut seen = HashSet::new();
+        while let Some(v) = stack.pop() {
+            if !seen.insert(v) || self.is_stored(v) || !self.is_expression(v) {
+                continue;
+            }
+            let loads = self.loads(v);
+            if loads <= max_loads && loads > 1 && best.is_none_or(|b| loads > b.1) {
+                best = Some((v, loads));
+            }
+            stack.extend(self.inputs(v).iter().map(|&i| i as usize));
+        }
+        best.map(|b| self.base(b.0))
+    }
+
+    /// Number of stored values that an expression reads.
+    fn loads(&self, v: usize) -> usize {
+        let mut found = HashSet::new();
+        let mut seen = HashSet::new();
+        let mut stack = vec![v];
+        while let Some(v) = stack.pop() {
+            if !seen.insert(v) {
+                continue;
+            }
+            if self.is_stored(v) || !self.is_expression(v) {
+                found.insert(v);
+            } else {
+                stack.extend(self.inputs(v).iter().map(|&i| i as usize));
+            }
+        }
+        found.len()
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    operations: u32,
+    loads: u32,
+}
+
+/// A strided view of a stored value.
+struct Strided {
+    base: usize,
+    strides: [isize; MAX_RANK],
+    offset: usize,
+}
+
+/// Strides of a reshaped strided view, if it is one without a copy: dimensions are matched in groups of equal size, each of
+/// which must be walked as one.
+fn restride(from: &Shape, strides: &[isize; MAX_RANK], to: &Shape) -> Option<[isize; MAX_RANK]> {
+    let mut out = [0; MAX_RANK];
+    let old: Vec<(usize, isize)> =
+        from.iter().zip(strides).filter(|(n, _)| **n != 1).map(|(&n, &s)| (n, s)).collect();
+    let (mut i, mut d) = (0, 0);
+    while d < to.rank() {
+        if to[d] == 1 {
+            d += 1;
+            continue;
+        }
+        let (mut have, mut want) = (old.get(i)?.0, to[d]);
+        let (first_old, first_new) = (i, d);
+        while have != want {
+            if have < want {
+                i += 1;
+                have *= old.get(i)?.0;
+            } else {
+                d += 1;
+                want *= *to.get(d)?;
+            }
+        }
+        for k in first_old..i {
+            if old[k].1 != old[k + 1].1 * old[k + 1].0 as isize {
+                return None;
+            }
+        }
+        let mut step = old[i].1;
+        for k in (first_new..=d).rev() {
+            out[k] = step;
+            step *= to[k] as isize;
+        }
+        i += 1;
+        d += 1;
+    }
+    Some(out)
+}

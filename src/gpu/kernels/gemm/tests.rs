@@ -1,0 +1,178 @@
+use super::super::conv2d::{conv2d_forward, conv2d_input_grad, conv2d_weight_grad};
+use super::*;
+use crate::geometry::Conv2dGeometry;
+
+fn target(cpu_adapter: bool, subgroup: Option<u32>) -> KernelTarget {
+    KernelTarget {
+        cpu_adapter,
+        subgroup,
+        workgroup_storage: 16_384,
+        max_invocations: 256,
+        max_workgroups_per_dimension: 65_535,
+    }
+}
+
+fn targets() -> [KernelTarget; 4] {
+    [target(true, Some(8)), target(true, Some(4)), target(true, None), target(false, None)]
+}
+
+fn product(m: usize, n: usize, k: usize, a_transposed: bool, b_transposed: bool) -> MatmulGeometry {
+    MatmulGeometry {
+        batch: [1; 3],
+        a_batch: [0; 3],
+        b_batch: [0; 3],
+        m,
+        n,
+        k,
+        a_strides: if a_transposed { [1, m] } else { [k, 1] },
+        b_strides: if b_transposed { [1, k] } else { [n, 1] },
+    }
+}
+
+fn convolution(cin: usize, cout: usize, groups: usize, stride: usize, padding: usize) -> Conv2dGeometry {
+    let out = (16 + 2 * padding - 3) / stride + 1;
+    Conv2dGeometry {
+        n: 8,
+        h: 16,
+        w: 16,
+        cin,
+        kh: 3,
+        kw: 3,
+        cout,
+        stride: [stride; 2],
+        padding: [padding; 4],
+        dilation: [1; 2],
+        groups,
+        oh: out,
+        ow: out,
+    }
+}
+
+fn assert_valid(source: &str, label: &str) {
+    let module = naga::front::wgsl::parse_str(source)
+        .unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(source)));
+    let mut validator =
+        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
+    if let Err(e) = validator.validate(&module) {
+        panic!("{label}: {}", e.emit_to_string(source));
+    }
+}
+
+fn check(launches: &Launches) {
+    let last = launches.list.len() - 1;
+    for (i, launch) in launches.list.iter().enumerate() {
+        assert_valid(&launch.source, launch.label);
+        assert_eq!(launch.epilogue, i == last, "{}", launch.label);
+        assert!(launch.source.contains("\nfn epilogue(v: f32, i: u32) -> f32 { return v; }\n"));
+        assert!(launch.source.contains("\nfn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }\n"));
+        assert!(launch.workgroups.iter().all(|n| (1..=65_535).contains(n)), "{}", launch.label);
+    }
+}
+
+#[test]
+fn generated_matmuls_are_valid() {
+    for t in targets() {
+        for (m, n, k) in
+            [(128, 64, 576), (33, 10, 9), (1, 1, 1), (1500, 1500, 40), (900, 900, 31), (20_000, 32, 64)]
+        {
+            for transposed in 0..4 {
+                check(&matmul(&product(m, n, k, transposed & 1 > 0, transposed & 2 > 0), &t));
+            }
+        }
+    }
+}
+
+#[test]
+fn generated_convolutions_are_valid() {
+    for t in targets() {
+        for (cin, cout, groups) in [(1, 32, 1), (3, 10, 1), (32, 64, 1), (8, 8, 8), (6, 12, 6), (32, 32, 2)] {
+            for (stride, padding) in [(1, 0), (1, 1), (2, 1)] {
+                let g = convolution(cin, cout, groups, stride, padding);
+                check(&conv2d_forward(&g, &t));
+                check(&conv2d_input_grad(&g, &t));
+                check(&conv2d_weight_grad(&g, &t));
+            }
+        }
+    }
+}
+
+/// lavapipe ends an invocation's loops after 65,535 iterations without a word.
+#[test]
+fn long_reductions_are_split() {
+    for t in targets() {
+        for transposed in [false, true] {
+            let launches = matmul(&product(2_000, 2_000, 70_000, transposed, false), &t);
+            assert_eq!(launches.list.len(), 2);
+            assert_eq!(launches.temps.len(), 1);
+            let chunk = launches.list[0].uniform[4];
+            assert!(chunk <= MAX_CHUNK as u32 + 64, "{chunk}");
+        }
+    }
+}
+
+#[test]
+fn last_batch_needs_no_other_kernel() {
+    for t in targets() {
+        for (big, small) in [(128, 96), (512, 300)] {
+            let sources = |n: usize| -> Vec<_> {
+                let mut g = convolution(32, 64, 1, 1, 0);
+                g.n = n;
+                [conv2d_forward(&g, &t), conv2d_input_grad(&g, &t), conv2d_weight_grad(&g, &t)]
+                    .into_iter()
+                    .chain([matmul(&product(n, 64, 576, false, false), &t)])
+                    .flat_map(|l| l.list)
+                    .map(|l| l.source)
+                    .collect()
+            };
+            assert!(sources(big) == sources(small), "{t:?} {big} {small}");
+        }
+    }
+}
+
+/// The files `shaders/gemm_example_*.wgsl` show what is generated. `UPDATE_EXAMPLES=1 cargo test` rewrites them.
+fn check_example(name: &str, expected: &str, kernel: String) {
+    let declarations = MATRIX.split(PLAIN_KERNEL).next().unwrap_or_default();
+    let header = "// An example of what src/gpu/kernels/gemm/ generates; nothing reads this file but a test that compares it.\n//\n";
+    let text = format!("{header}{declarations}{kernel}");
+    assert_valid(&text, name);
+    if std::env::var_os("UPDATE_EXAMPLES").is_some() {
+        let path = format!("{}/shaders/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::write(path, &text).expect("the example can be written");
+        return;
+    }
+    assert_eq!(text, expected, "shaders/{name} is out of date: UPDATE_EXAMPLES=1 cargo test rewrites it");
+}
+
+#[test]
+fn subgroup_example_is_current() {
+    let kernel = Registers {
+        lanes: 8,
+        subgroup: true,
+        rows: 8,
+        cols: 4,
+        short_k: None,
+        whole_quads: false,
+        a: ALayout::AlongK,
+        a_vec4: true,
+        b: BLoad::QuadsAlongN,
+        masked: false,
+        permuted: false,
+        out_vec4: true,
+    };
+    let expected = include_str!("../../../../shaders/gemm_example_subgroup.wgsl");
+    check_example("gemm_example_subgroup.wgsl", expected, kernel.source());
+}
+
+#[test]
+fn tiled_example_is_current() {
+    let kernel = Tiled {
+        block: BLOCKS[3],
+        a: ALayout::AlongK,
+        a_vec4: true,
+        b: BLoad::QuadsAlongN,
+        b_along_k: false,
+        out_vec4: true,
+    };
+    let expected = include_str!("../../../../shaders/gemm_example_tiled.wgsl");
+    check_example("gemm_example_tiled.wgsl", expected, kernel.source());
+}

@@ -1,0 +1,146 @@
+//! Pooled GPU buffers. A buffer goes back to the pool when the last handle is dropped; work already queued on it is not
+//! disturbed, because the queue runs in order.
+
+use crate::device::Stats;
+use crate::error::{Error, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use wgpu::BufferUsages;
+
+/// A buffer of the pool.
+#[derive(Debug)]
+pub(crate) struct GpuBuffer {
+    pub raw: wgpu::Buffer,
+    /// Tells buffers apart for as long as the device lives.
+    pub id: u64,
+    size: u64,
+    pool: Arc<Pool>,
+}
+
+impl Drop for GpuBuffer {
+    fn drop(&mut self) {
+        self.pool.give(self.size, self.id, self.raw.clone());
+    }
+}
+
+/// Free buffers by size. The one with the smallest id is handed out first, so that a loop that repeats itself finds the
+/// same buffers in the same places, and with them its bind groups.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    device: String,
+    free: Mutex<HashMap<u64, BTreeMap<u64, wgpu::Buffer>>>,
+    next_id: AtomicU64,
+    live: AtomicU64,
+    pooled: AtomicU64,
+    peak: AtomicU64,
+    allocations: AtomicU64,
+}
+
+/// Rounds up to one of eight sizes per octave, at least 256 bytes.
+fn size_class(bytes: u64) -> u64 {
+    let bytes = bytes.max(256);
+    let step = (1u64 << (63 - bytes.leading_zeros())) / 8;
+    bytes.next_multiple_of(step.max(256))
+}
+
+impl Pool {
+    pub fn new(device: String) -> Pool {
+        Pool {
+            device,
+            free: Mutex::default(),
+            next_id: AtomicU64::new(1),
+            live: AtomicU64::new(0),
+            pooled: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            allocations: AtomicU64::new(0),
+        }
+    }
+
+    /// A buffer of at least `bytes`, with unspecified contents.
+    pub fn take(self: &Arc<Self>, device: &wgpu::Device, bytes: u64) -> Result<Arc<GpuBuffer>> {
+        let size = size_class(bytes);
+        let found = {
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            free.get_mut(&size).and_then(BTreeMap::pop_first)
+        };
+        let (id, raw) = match found {
+            Some((id, raw)) => {
+                self.pooled.fetch_sub(size, Relaxed);
+                (id, raw)
+            }
+            None => (self.next_id.fetch_add(1, Relaxed), self.allocate(device, size)?),
+        };
+        let live = self.live.fetch_add(size, Relaxed) + size;
+        self.peak.fetch_max(live, Relaxed);
+        Ok(Arc::new(GpuBuffer { raw, id, size, pool: self.clone() }))
+    }
+
+    fn allocate(&self, device: &wgpu::Device, size: u64) -> Result<wgpu::Buffer> {
+        let limit = device.limits().max_buffer_size;
+        if size > limit {
+            let message = format!("{size} bytes asked for, buffers have at most {limit}; use a smaller batch");
+            return Err(Error::OutOfMemory { device: self.device.clone(), message });
+        }
+        let create = || {
+            let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+            let raw = device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size,
+                usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let internal = pollster::block_on(internal.pop());
+            match pollster::block_on(memory.pop()).or(internal) {
+                None => Ok(raw),
+                Some(e) => Err(e.to_string()),
+            }
+        };
+        self.allocations.fetch_add(1, Relaxed);
+        create().or_else(|_| {
+            // Give the driver back what lies unused, once, before giving up.
+            self.clear();
+            let _ = device.poll(wgpu::PollType::wait_indefinitely());
+            create().map_err(|reason| Error::OutOfMemory {
+                device: self.device.clone(),
+                message: format!("no room for {size} bytes ({reason}); use a smaller batch or drop tensors"),
+            })
+        })
+    }
+
+    fn give(&self, size: u64, id: u64, raw: wgpu::Buffer) {
+        self.live.fetch_sub(size, Relaxed);
+        self.pooled.fetch_add(size, Relaxed);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.entry(size).or_default().insert(id, raw);
+    }
+
+    /// Frees the buffers that nothing uses.
+    fn clear(&self) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.pooled.store(0, Relaxed);
+    }
+
+    pub fn fill_stats(&self, stats: &mut Stats) {
+        stats.allocations = self.allocations.load(Relaxed);
+        stats.bytes_live = self.live.load(Relaxed);
+        stats.bytes_pooled = self.pooled.load(Relaxed);
+        stats.bytes_peak = self.peak.load(Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size_class;
+
+    #[test]
+    fn size_classes_waste_at_most_an_eighth() {
+        for bytes in [1, 255, 256, 257, 1000, 4096, 5000, 1 << 20, (1 << 20) + 1, 123_456_789] {
+            let class = size_class(bytes);
+            assert!(class >= bytes && class % 256 == 0);
+            assert!(class <= (bytes + bytes / 8).max(bytes + 256), "{bytes} -> {class}");
+            assert_eq!(size_class(class), class);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Compute pipelines: compiled once per source and constants, whatever plan asks for them.
+
+use super::Gpu;
+use crate::error::{Error, Result};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a binding is to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum BindingKind {
+    Uniform,
+    Read,
+    ReadWrite,
+}
+
+/// A kernel's code and the shape of its bindings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct KernelSource {
+    pub label: &'static str,
+    pub wgsl: Cow<'static, str>,
+    /// Override constants; the values as bits, so that sources can be compared.
+    pub constants: Vec<(&'static str, u64)>,
+    pub bindings: Vec<(u32, BindingKind)>,
+}
+
+pub(crate) struct Pipeline {
+    pub raw: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+}
+
+type Layouts = HashMap<Vec<(u32, BindingKind)>, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>;
+
+pub(crate) struct Pipelines {
+    ready: Mutex<HashMap<KernelSource, Arc<Pipeline>>>,
+    layouts: Mutex<Layouts>,
+    disk: Option<DiskCache>,
+}
+
+/// The driver's compiled pipelines, kept between runs where the backend can (Vulkan).
+struct DiskCache {
+    raw: wgpu::PipelineCache,
+    path: PathBuf,
+}
+
+impl Pipelines {
+    pub fn new(device: &wgpu::Device, info: &wgpu::AdapterInfo, cached: bool) -> Pipelines {
+        let disk = cached.then(|| DiskCache::open(device, info)).flatten();
+        Pipelines { ready: Mutex::default(), layouts: Mutex::default(), disk }
+    }
+
+    /// The pipelines of these kernels; those that are new are compiled in parallel.
+    pub fn get(&self, gpu: &Gpu, sources: &[KernelSource]) -> Result<Vec<Arc<Pipeline>>> {
+        let missing: Vec<&KernelSource> = {
+            let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = std::collections::HashSet::new();
+            sources.iter().filter(|s| !ready.contains_key(*s) && seen.insert(*s)).collect()
+        };
+        if !missing.is_empty() {
+            let compiled = compile_all(&missing, |source| self.compile(gpu, source))?;
+            gpu.counters.pipelines.fetch_add(missing.len() as u64, Relaxed);
+            let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            for (source, pipeline) in missing.into_iter().zip(compiled) {
+                ready.insert(source.clone(), Arc::new(pipeline));
+            }
+            drop(ready);
+            if let Some(disk) = &self.disk {
+                disk.save();
+            }
+        }
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(sources.iter().filter_map(|s| ready.get(s).cloned()).collect())
+    }
+
+    fn compile(&self, gpu: &Gpu, source: &KernelSource) -> Result<Pipeline> {
+        let validation = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let (layout, pipeline_layout) = self.layout(gpu, &source.bindings);
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(source.label),
+            source: wgpu::ShaderSource::Wgsl(source.wgsl.clone()),
+        };
+        // Kernels guard their own edges: the driver's checks are for development only.
+        let checks = match cfg!(debug_assertions) {
+            true => wgpu::ShaderRuntimeChecks::checked(),
+            false => wgpu::ShaderRuntimeChecks::unchecked(),
+        };
+        // SAFETY: every index in the kernels is bounded by the sizes in their uniforms, which the compiler derives from
+        // the buffers that it binds; every loop ends. Debug builds and the test suite run the same kernels checked.
+        let module = unsafe { gpu.device.create_shader_module_trusted(descriptor, checks) };
+        let constants: Vec<(&str, f64)> =
+            source.constants.iter().map(|&(n, v)| (n, f64::from_bits(v))).collect();
+        let raw = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(source.label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: self.disk.as_ref().map(|d| &d.raw),
+        });
+        let internal = pollster::block_on(internal.pop());
+        match pollster::block_on(validation.pop()).or(internal) {
+            None => Ok(Pipeline { raw, layout }),
+            Some(e) => Err(Error::Gpu(format!("kernel {} does not compile: {e}\n{}", source.label, source.wgsl))),
+        }
+    }
+
+    fn layout(
+        &self,
+        gpu: &Gpu,
+        bindings: &[(u32, BindingKind)],
+    ) -> (wgpu::BindGroupLayout, wgpu::PipelineLayout) {
+        let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = layouts.get(bindings) {
+            return found.clone();
+        }
+        let entries: Vec<wgpu::BindGroupLayoutEntry> = bindings
+            .iter()
+            .map(|&(binding, kind)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: match kind {
+                        BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
+                        BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                        BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let group = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: None,
+            entries: &entries,
+        });
+        let pipeline = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: None,
+            bind_group_layouts: &[Some(&group)],
+            immediate_size: 0,
+        });
+        layouts.insert(bindings.to_vec(), (group.clone(), pipeline.clone()));
+        (group, pipeline)
+    }
+}
+
+/// Compiles on several threads: error scopes are per thread, and so is each compilation.
+fn compile_all(
+    sources: &[&KernelSource],
+    compile: impl Fn(&KernelSource) -> Result<Pipeline> + Sync,
+) -> Result<Vec<Pipeline>> {
+    use rayon::prelude::*;
+    sources.par_iter().map(|s| compile(s)).collect()
+}
+
+impl DiskCache {
+    fn open(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<DiskCache> {
+        let name = wgpu::util::pipeline_cache_key(info)?;
+        let path = crate::data::pipeline_folder()?.join(name);
+        let data = std::fs::read(&path).ok();
+        // SAFETY: the data was written by this function's counterpart for an adapter and driver of the same key;
+        // `fallback` makes the driver start empty where it does not recognise it.
+        let raw = unsafe {
+            device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+                label: None,
+                data: data.as_deref(),
+                fallback: true,
+            })
+        };
+        Some(DiskCache { raw, path })
+    }
+
+    /// Writes what the driver has compiled, in the background: losing it costs a compilation, nothing else.
+    fn save(&self) {
+        let (raw, path) = (self.raw.clone(), self.path.clone());
+        std::thread::spawn(move || {
+            let Some(data) = raw.get_data() else { return };
+            let mut hasher = DefaultHasher::new();
+            (std::process::id(), data.len()).hash(&mut hasher);
+            let temporary = path.with_extension(format!("{:x}.tmp", hasher.finish()));
+            let written = path
+                .parent()
+                .map_or(Ok(()), std::fs::create_dir_all)
+                .and_then(|()| std::fs::write(&temporary, data))
+                .and_then(|()| std::fs::rename(&temporary, &path));
+            if written.is_err() {
+                let _ = std::fs::remove_file(&temporary);
+            }
+        });
+    }
+}

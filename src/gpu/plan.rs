@@ -1,0 +1,314 @@
+//! Plans: compiled graphs, kept by the structure of the graph and replayed against pooled buffers.
+//!
+//! A plan holds no memory but its kernels' sizes. Replaying it takes buffers from the pool, finds the bind groups made for
+//! those buffers before (the pool hands out the same ones in a loop that repeats itself), writes the arguments (scalars
+//! that change from step to step), and records one pass that is submitted at once.
+
+use super::compile::compile;
+use super::memory::GpuBuffer;
+use super::pipeline::Pipeline;
+use super::{Gpu, GpuArray};
+use crate::error::{Error, Result};
+use crate::eval::Graph;
+use crate::ops::{Key, Lowering};
+use crate::tensor::Value;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A place that a kernel reads or writes, or that a value is found in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Where {
+    /// A value that was computed before: a graph position.
+    Leaf(u32),
+    /// A buffer of the plan.
+    Buffer(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bind {
+    Uniform { offset: u64, bytes: u64 },
+    Args { offset: u64, bytes: u64 },
+    Data { source: Where, offset: u64, bytes: u64 },
+}
+
+pub(super) struct PlanStep {
+    pub pipeline: Arc<Pipeline>,
+    pub bindings: Vec<(u32, Bind)>,
+    pub workgroups: [u32; 3],
+}
+
+/// A value that somebody holds: where it is after the plan has run.
+pub(super) struct Output {
+    pub entry: u32,
+    pub source: Where,
+    pub offset: u64,
+}
+
+/// A compiled graph.
+pub(crate) struct Plan {
+    steps: Vec<PlanStep>,
+    /// Bytes of the buffers that a run needs.
+    buffers: Vec<u64>,
+    outputs: Vec<Output>,
+    /// Graph positions of the values that are read.
+    leaves: Vec<u32>,
+    uniforms: Option<wgpu::Buffer>,
+    args: Option<wgpu::Buffer>,
+    /// Word position, graph position of the scalar, word of the scalar.
+    arg_words: Vec<(u32, u32, u8)>,
+    arg_bytes: u64,
+    /// Bind groups by the buffers that they were made for, latest last.
+    bound: VecDeque<(Vec<u64>, Arc<Vec<wgpu::BindGroup>>)>,
+}
+
+/// Sets of bind groups kept for each plan. A loop alternates between two.
+const MAX_BOUND: usize = 12;
+/// Submissions that may be under way before the host waits for the oldest.
+const MAX_IN_FLIGHT: usize = 2;
+/// Plans that are kept; beyond, the least recently used goes.
+const MAX_PLANS: usize = 512;
+
+/// The plans of a device.
+#[derive(Default)]
+pub(crate) struct PlanCache {
+    plans: HashMap<u64, Vec<Cached>>,
+    count: usize,
+    clock: u64,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    scratch: Key,
+}
+
+struct Cached {
+    key: Key,
+    used: u64,
+    plan: Plan,
+}
+
+/// What makes two graphs the same: operations, their parameters, shapes, types, wiring, and which values are kept.
+fn fill_key(graph: &Graph, key: &mut Key) {
+    key.0.clear();
+    for entry in &graph.entries {
+        let node = &entry.tensor.0;
+        let spec = &node.spec;
+        let state = (entry.ready as u64) | (entry.keep as u64) << 1;
+        let head = state | (spec.dtype as u64) << 2 | (spec.shape.rank() as u64) << 8;
+        key.0.push(head | (entry.inputs.len() as u64) << 16);
+        key.0.extend(spec.shape.iter().map(|&n| n as u64));
+        if !entry.ready {
+            key.0.push(node.op.name().as_ptr() as u64);
+            key.0.extend(entry.inputs.iter().map(|&i| i as u64));
+            node.op.key(key);
+        }
+    }
+}
+
+fn hash(key: &Key) -> u64 {
+    let mix = |h: u64, &w: &u64| (h ^ w).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+    key.0.iter().fold(key.0.len() as u64, mix)
+}
+
+/// Computes a graph: replays its plan, or compiles it first.
+pub(super) fn run(gpu: &Gpu, cache: &mut PlanCache, graph: &Graph) -> Result<()> {
+    let mut key = std::mem::take(&mut cache.scratch);
+    fill_key(graph, &mut key);
+    let hash = hash(&key);
+    cache.clock += 1;
+    let clock = cache.clock;
+    let same = |c: &Cached| c.key == key;
+    let found = cache.plans.get(&hash).and_then(|list| list.iter().position(same));
+    let position = match found {
+        Some(position) => {
+            gpu.counters.plan_hits.fetch_add(1, Relaxed);
+            cache.scratch = key;
+            position
+        }
+        None => {
+            gpu.counters.plan_misses.fetch_add(1, Relaxed);
+            let plan = compile(gpu, graph)?;
+            if cache.count >= MAX_PLANS {
+                cache.forget_oldest();
+            }
+            cache.count += 1;
+            let list = cache.plans.entry(hash).or_default();
+            list.push(Cached { key, used: clock, plan });
+            list.len() - 1
+        }
+    };
+    let Some(cached) = cache.plans.get_mut(&hash).and_then(|list| list.get_mut(position)) else {
+        return Err(Error::Gpu("a plan was lost".into()));
+    };
+    cached.used = clock;
+    if let Some(submission) = cached.plan.replay(gpu, graph)? {
+        cache.in_flight.push_back(submission);
+        if cache.in_flight.len() > MAX_IN_FLIGHT
+            && let Some(oldest) = cache.in_flight.pop_front()
+        {
+            gpu.wait(Some(oldest))?;
+        }
+    }
+    gpu.check()
+}
+
+impl PlanCache {
+    fn forget_oldest(&mut self) {
+        let oldest = self.plans.values().flatten().map(|c| c.used).min();
+        for list in self.plans.values_mut() {
+            list.retain(|c| Some(c.used) != oldest);
+        }
+        self.plans.retain(|_, list| !list.is_empty());
+        self.count = self.plans.values().map(Vec::len).sum();
+    }
+}
+
+impl Plan {
+    pub fn new(
+        gpu: &Gpu,
+        steps: Vec<PlanStep>,
+        buffers: Vec<u64>,
+        outputs: Vec<Output>,
+        uniforms: &[u8],
+        arg_words: Vec<(u32, u32, u8)>,
+        arg_bytes: u64,
+    ) -> Result<Plan> {
+        let buffer = |label, size: u64| {
+            gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        };
+        let sizes = (!uniforms.is_empty()).then(|| buffer("sizes", uniforms.len() as u64));
+        if let Some(sizes) = &sizes {
+            gpu.queue.write_buffer(sizes, 0, uniforms);
+        }
+        let args = (arg_bytes > 0).then(|| buffer("arguments", arg_bytes));
+        let mut leaves: Vec<u32> = Vec::new();
+        let sources = steps.iter().flat_map(|s| &s.bindings).filter_map(|(_, b)| match b {
+            Bind::Data { source: Where::Leaf(v), .. } => Some(*v),
+            _ => None,
+        });
+        for v in sources {
+            if !leaves.contains(&v) {
+                leaves.push(v);
+            }
+        }
+        Ok(Plan { steps, buffers, outputs, leaves, uniforms: sizes, args, arg_words, arg_bytes, bound: VecDeque::new() })
+    }
+
+    /// Records and submits the plan, and hands the values to the nodes. `None` where nothing had to be computed.
+    fn replay(&mut self, gpu: &Gpu, graph: &Graph) -> Result<Option<wgpu::SubmissionIndex>> {
+        let mut buffers: Vec<Arc<GpuBuffer>> = Vec::with_capacity(self.buffers.len());
+        for &bytes in &self.buffers {
+            buffers.push(gpu.pool.take(&gpu.device, bytes)?);
+        }
+        let mut submission = None;
+        if !self.steps.is_empty() {
+            let groups = self.bind(gpu, graph, &buffers)?;
+            self.write_args(gpu, graph);
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                for (step, group) in self.steps.iter().zip(groups.iter()) {
+                    pass.set_pipeline(&step.pipeline.raw);
+                    pass.set_bind_group(0, group, &[]);
+                    let [x, y, z] = step.workgroups;
+                    pass.dispatch_workgroups(x, y, z);
+                }
+            }
+            submission = Some(gpu.queue.submit([encoder.finish()]));
+            gpu.counters.submits.fetch_add(1, Relaxed);
+            gpu.counters.dispatches.fetch_add(self.steps.len() as u64, Relaxed);
+        }
+        for output in &self.outputs {
+            let node = &graph.entries[output.entry as usize].tensor.0;
+            let (buffer, start) = match output.source {
+                Where::Buffer(b) => (buffers[b as usize].clone(), 0),
+                Where::Leaf(v) => {
+                    let leaf = leaf(graph, v)?;
+                    (leaf.buffer, leaf.offset)
+                }
+            };
+            let (shape, dtype) = (node.spec.shape, node.spec.dtype);
+            node.set_value(Value::Gpu(GpuArray { buffer, offset: start + output.offset, shape, dtype }));
+        }
+        Ok(submission)
+    }
+
+    fn bind(&mut self, gpu: &Gpu, graph: &Graph, buffers: &[Arc<GpuBuffer>]) -> Result<Arc<Vec<wgpu::BindGroup>>> {
+        let mut leaves: Vec<(u32, GpuArray)> = Vec::with_capacity(self.leaves.len());
+        for &v in &self.leaves {
+            leaves.push((v, leaf(graph, v)?));
+        }
+        let mut ids: Vec<u64> = buffers.iter().map(|b| b.id).collect();
+        ids.extend(leaves.iter().flat_map(|(_, l)| [l.buffer.id, l.offset]));
+        if let Some(at) = self.bound.iter().position(|b| b.0 == ids) {
+            let groups = self.bound[at].1.clone();
+            if let Some(entry) = self.bound.remove(at) {
+                self.bound.push_back(entry);
+            }
+            return Ok(groups);
+        }
+        let find = |v: u32| leaves.iter().find(|l| l.0 == v).map(|l| &l.1);
+        let mut groups = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            let mut entries = Vec::with_capacity(step.bindings.len());
+            for &(binding, bind) in &step.bindings {
+                let (buffer, offset, bytes) = match bind {
+                    Bind::Uniform { offset, bytes } => (self.uniforms.as_ref(), offset, bytes),
+                    Bind::Args { offset, bytes } => (self.args.as_ref(), offset, bytes),
+                    Bind::Data { source: Where::Buffer(b), offset, bytes } => {
+                        (Some(&buffers[b as usize].raw), offset, bytes)
+                    }
+                    Bind::Data { source: Where::Leaf(v), offset, bytes } => {
+                        let leaf = find(v);
+                        (leaf.map(|l| &l.buffer.raw), leaf.map_or(0, |l| l.offset) + offset, bytes)
+                    }
+                };
+                let Some(buffer) = buffer else {
+                    return Err(Error::Gpu("a plan's buffer is missing".into()));
+                };
+                entries.push(wgpu::BindGroupEntry {
+                    binding,
+                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                        buffer,
+                        offset,
+                        size: std::num::NonZeroU64::new(bytes),
+                    }),
+                });
+            }
+            groups.push(gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: None,
+                layout: &step.pipeline.layout,
+                entries: &entries,
+            }));
+        }
+        let groups = Arc::new(groups);
+        if self.bound.len() >= MAX_BOUND {
+            self.bound.pop_front();
+        }
+        self.bound.push_back((ids, groups.clone()));
+        Ok(groups)
+    }
+
+    /// Writes the scalars; queued before the submission that reads them, after those that read the old ones.
+    fn write_args(&self, gpu: &Gpu, graph: &Graph) {
+        let Some(buffer) = &self.args else { return };
+        let mut words = vec![0u32; (self.arg_bytes / 4) as usize];
+        for &(at, entry, word) in &self.arg_words {
+            let node = &graph.entries[entry as usize].tensor.0;
+            if let Lowering::Scalar(bits) = node.op.gpu(&[], &node.spec) {
+                words[at as usize] = bits[word as usize];
+            }
+        }
+        gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&words));
+    }
+}
+
+fn leaf(graph: &Graph, v: u32) -> Result<GpuArray> {
+    match graph.entries[v as usize].tensor.0.value() {
+        Some(Value::Gpu(array)) => Ok(array),
+        _ => Err(Error::Gpu("a tensor of this device has no value".into())),
+    }
+}
