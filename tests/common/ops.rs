@@ -19,11 +19,22 @@ const TOLERANCES: &[(&str, f64, f64, &str)] = &[
     ),
 ];
 
-/// Operations that take differences of terms of order one, which may cancel to nothing: equal logits and one class in the
-/// gradients of the softmaxes, `1 + erf(x)` of a negative x, `1 - y^2` of a saturated tanh. Their errors are measured
-/// against at least this magnitude.
-const CANCELLING: (&[&str], f64) =
-    (&["softmax", "log_softmax", "cross_entropy", "gelu", "gelu_tanh", "tanh", "sigmoid"], 0.1);
+/// Operations whose terms may cancel to nothing, and the magnitude of those terms: a sum around zero, `1 + erf(x)` of a
+/// negative x, `1 - y^2` of a saturated tanh, the gradients of the softmaxes for equal logits or one class. Their errors are
+/// measured against at least this.
+const CANCELLING: &[(&str, f64)] = &[
+    ("sum", 1.0),
+    ("mean", 0.1),
+    ("matmul", 1.0),
+    ("conv2d", 1.0),
+    ("gelu", 0.1),
+    ("gelu_tanh", 0.1),
+    ("tanh", 0.1),
+    ("sigmoid", 0.1),
+    ("softmax", 0.1),
+    ("log_softmax", 0.1),
+    ("cross_entropy", 0.1),
+];
 
 /// The tensors of a call.
 pub struct Args<'a> {
@@ -117,7 +128,7 @@ impl Table {
         let wide = TOLERANCES.iter().find(|t| t.0 == op);
         let (tol, grad_tol) = wide.map_or((DEFAULT_TOLERANCE, DEFAULT_TOLERANCE), |t| (t.1, t.2));
         let call = Box::new(call);
-        let floor = if CANCELLING.0.contains(&op) { CANCELLING.1 } else { 0.0 };
+        let floor = CANCELLING.iter().find(|c| c.0 == op).map_or(0.0, |c| c.1);
         self.cases.push(Case {
             name,
             inputs,
