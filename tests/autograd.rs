@@ -246,7 +246,11 @@ mod checks {
         loss.eval()?;
         w.set(vector(&[0.0, 0.0], d)?)?;
         let second = loss.backward()?.get(&w)?;
-        assert_eq!(first.to_vec::<f32>()?, second.to_vec::<f32>()?, "gradients of the values that the loss read");
+        assert_eq!(
+            first.to_vec::<f32>()?,
+            second.to_vec::<f32>()?,
+            "gradients of the values that the loss read"
+        );
         Ok(())
     }
 
@@ -315,7 +319,11 @@ mod checks {
         assert_eq!(grads.get(&b)?.to_vec::<f32>()?, [0.5, 0.0]);
         let pooled = x.reshape([1, 2, 2, 1])?.max_pool2d(Pool2dOptions::new([2, 2]))?;
         let grads = sum(&pooled)?.backward()?;
-        assert_eq!(grads.get(&x)?.to_vec::<f32>()?, [1.0, 0.0, 0.0, 0.0], "max-pooling gives all to the first");
+        assert_eq!(
+            grads.get(&x)?.to_vec::<f32>()?,
+            [1.0, 0.0, 0.0, 0.0],
+            "max-pooling gives all to the first"
+        );
         Ok(())
     }
 
@@ -340,7 +348,8 @@ mod checks {
         let before = ((&x * 0.01)? - 1.0)?.transpose()?;
         let y = apply_custom(Arc::new(Cube { scale: 1.0 }), &[&before])?;
         let loss = (y.transpose()? + 1.0)?.relu()?.mean(&[], false)?;
-        let expected: f64 = (0..300).map(|i| ((i as f64 * 0.01 - 1.0).powi(3) + 1.0).max(0.0)).sum::<f64>() / 300.0;
+        let expected: f64 =
+            (0..300).map(|i| ((i as f64 * 0.01 - 1.0).powi(3) + 1.0).max(0.0)).sum::<f64>() / 300.0;
         common::assert_close(&common::values(&loss)?, &[expected], 1e-5, "loss");
         let slope = |i: i32| if i == 0 { 0.0 } else { 3.0 * (i as f64 * 0.01 - 1.0).powi(2) * 0.01 / 300.0 };
         let want: Vec<f64> = (0..300).map(slope).collect();

@@ -24,7 +24,12 @@ mod checks {
         let big = Tensor::arange(16_777_210, 16_777_220, d)?.to_vec::<i32>()?;
         assert_eq!(big, (16_777_210..16_777_220).collect::<Vec<_>>());
         assert_eq!(Tensor::eye(3, d)?.to_vec::<f32>()?, [1., 0., 0., 0., 1., 0., 0., 0., 1.]);
-        assert_close(&values(&Tensor::linspace(-1.0, 1.0, 5, d)?)?, &[-1.0, -0.5, 0.0, 0.5, 1.0], 1e-6, "linspace");
+        assert_close(
+            &values(&Tensor::linspace(-1.0, 1.0, 5, d)?)?,
+            &[-1.0, -0.5, 0.0, 0.5, 1.0],
+            1e-6,
+            "linspace",
+        );
         assert_eq!(Tensor::full([2, 2], 7u8, d)?.to_vec::<u8>()?, [7; 4]);
         assert_eq!(Tensor::full([3], -5i32, d)?.to_vec::<i32>()?, [-5; 3]);
         assert_eq!(Tensor::full([], u32::MAX, d)?.item::<u32>()?, u32::MAX);
@@ -78,7 +83,9 @@ mod checks {
             Ok([mean, moment(2), moment(4)])
         };
         // five standard deviations of each moment's estimate
-        let near = |got: f64, want: f64, sigma: f64| assert!((got - want).abs() < 5.0 * sigma, "{got}, expected {want}");
+        let near = |got: f64, want: f64, sigma: f64| {
+            assert!((got - want).abs() < 5.0 * sigma, "{got}, expected {want}")
+        };
         let root = (n as f64).sqrt();
         let [mean, variance, _] = moments(Tensor::rand([n], d, 1)?)?;
         near(mean, 0.5, 0.2887 / root);
@@ -114,7 +121,9 @@ fn a_seed_gives_the_same_numbers_everywhere() -> Result<()> {
             ])
         })?;
         // the logarithm inside may round differently
-        same_on_both("randn", 1e-6, |d| Ok(vec![Tensor::randn([n, 5], d, 42)?, (Tensor::randn([n], d, 1)? * 2.0)?]))?;
+        same_on_both("randn", 1e-6, |d| {
+            Ok(vec![Tensor::randn([n, 5], d, 42)?, (Tensor::randn([n], d, 1)? * 2.0)?])
+        })?;
     }
     Ok(())
 }

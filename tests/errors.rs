@@ -25,7 +25,10 @@ fn ones(dims: &[usize]) -> Result<Tensor> {
 
 #[test]
 fn creation() -> Result<()> {
-    says(Tensor::from_slice(&[1.0f32, 2.0, 3.0], [2, 2], CPU), &["from_slice", "3 elements given", "[2, 2]", "4"]);
+    says(
+        Tensor::from_slice(&[1.0f32, 2.0, 3.0], [2, 2], CPU),
+        &["from_slice", "3 elements given", "[2, 2]", "4"],
+    );
     says(Tensor::new(vec![vec![1.0f32], vec![1.0, 2.0]], CPU), &["rows differ", "[1]", "[2]", "row 1"]);
     says(Tensor::zeros([1; 9], CPU), &["9 dimensions", "8"]);
     says(Tensor::zeros([1 << 20, 1 << 20], CPU), &["2^32"]);
@@ -143,13 +146,19 @@ fn images() -> Result<()> {
 fn indices_and_labels() -> Result<()> {
     let x = ones(&[4, 3])?;
     let at = |values: &[i32]| Tensor::new(values.to_vec(), CPU);
-    says(x.index_select(0, &at(&[1, 4])?)?.to_vec::<f32>(), &["index_select", "index 4", "position 1", "length 4"]);
+    says(
+        x.index_select(0, &at(&[1, 4])?)?.to_vec::<f32>(),
+        &["index_select", "index 4", "position 1", "length 4"],
+    );
     says(x.index_select(0, &at(&[-1])?)?.to_vec::<f32>(), &["index_select", "position 0", "length 4"]);
     says(x.index_select(0, &x), &["index_select", "integers", "f32"]);
     says(x.gather(1, &at(&[0])?), &["gather", "[4, 3]", "same rank"]);
     says(x.gather(1, &Tensor::new([[3i32]], CPU)?).and_then(|t| t.to_vec::<f32>()), &["gather", "axis 1"]);
     says(x.cross_entropy(&at(&[0, 1])?), &["cross_entropy", "[4, 3]", "[2]", "integer labels [4]"]);
-    says(x.cross_entropy(&at(&[0, 3, 1, 2])?)?.item::<f32>(), &["cross_entropy", "label 3", "row 1", "3 classes"]);
+    says(
+        x.cross_entropy(&at(&[0, 3, 1, 2])?)?.item::<f32>(),
+        &["cross_entropy", "label 3", "row 1", "3 classes"],
+    );
     says(x.cross_entropy(&ones(&[4])?), &["cross_entropy", "probabilities [4, 3]"]);
     says(x.cast(DType::I32)?.cross_entropy(&at(&[0, 0, 0, 0])?), &["cross_entropy", "logits", "i32"]);
     Ok(())
@@ -219,7 +228,24 @@ impl Bad {
         (0..self.0.int(0, 3)).map(|_| self.axis()).collect()
     }
     fn size(&mut self) -> usize {
-        self.0.pick(&[0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 12, 1 << 20, 1 << 33, usize::MAX / 2, usize::MAX - 1, usize::MAX])
+        self.0.pick(&[
+            0,
+            1,
+            1,
+            2,
+            2,
+            3,
+            3,
+            4,
+            5,
+            6,
+            12,
+            1 << 20,
+            1 << 33,
+            usize::MAX / 2,
+            usize::MAX - 1,
+            usize::MAX,
+        ])
     }
     fn small(&mut self) -> usize {
         self.0.pick(&[0, 1, 1, 2, 2, 3])
@@ -386,7 +412,10 @@ fn calls_never_panic(device: Device, calls: usize, every: usize, seed: u64) -> R
             Err(_) => panic!("call {i} of seed {seed} on {device} panicked (state {:#x})", before.0),
         }
     }
-    assert!(fine > calls / 20 && computed > calls / 40, "{fine} of {calls} calls were valid: too few to mean anything");
+    assert!(
+        fine > calls / 20 && computed > calls / 40,
+        "{fine} of {calls} calls were valid: too few to mean anything"
+    );
     Ok(())
 }
 

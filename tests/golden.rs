@@ -177,7 +177,9 @@ fn check(float: DType, device: Device) -> Result<()> {
         differences(&values(&y)?, &numbers(&entry.0["output"]), tolerance, &entry.what(), &mut failures);
         let Some(expected) = entry.0["grads"].as_array() else { continue };
         let grads = match y.is_tracked() {
-            true => Some(y.backward_with(&tensor(&numbers(&entry.0["upstream"]), y.dims(), float, device)?)?),
+            true => {
+                Some(y.backward_with(&tensor(&numbers(&entry.0["upstream"]), y.dims(), float, device)?)?)
+            }
             false => None,
         };
         for (i, want) in expected.iter().enumerate().filter(|(_, want)| !want.is_null()) {

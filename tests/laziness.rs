@@ -4,8 +4,8 @@ mod common;
 
 use common::{Rng, assert_close, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use wgrad::prelude::*;
 use wgrad::Stats;
+use wgrad::prelude::*;
 
 on_both_devices! {
     a_held_tensor_keeps_its_value_whatever_is_set_later;
@@ -174,7 +174,11 @@ mod checks {
         let read = hidden.to_vec::<f32>()?;
         hidden.eval()?;
         wgrad::eval(&[&hidden, &total])?;
-        assert_eq!(d.stats()?.dispatches, before, "the held intermediate was an output of the first computation");
+        assert_eq!(
+            d.stats()?.dispatches,
+            before,
+            "the held intermediate was an output of the first computation"
+        );
         let sum: f64 = read.iter().map(|&v| v as f64).sum();
         assert_close(&values(&total)?, &[sum], 1e-4, "sum of what was held");
         Ok(())

@@ -27,7 +27,10 @@ fn every_operation_on_views() -> Result<()> {
 /// Each view before each operation, on few elements.
 #[test]
 fn every_view_of_every_input() -> Result<()> {
-    VIEWS[1..].iter().zip(31..).try_for_each(|(&view, seed)| check_cases(&ops(seed, Size::Small), seed, &[view]))
+    VIEWS[1..]
+        .iter()
+        .zip(31..)
+        .try_for_each(|(&view, seed)| check_cases(&ops(seed, Size::Small), seed, &[view]))
 }
 
 /// The reference itself: a view gives what a copy gives, and f32 what f64 gives.

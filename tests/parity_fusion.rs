@@ -35,7 +35,8 @@ impl Program {
         let mut program = Program { rng, values: Vec::new(), device };
         let mut inputs = Vec::new();
         for dims in [&[r, c][..], &[r, c], &[c], &[r, 1], &[1], &[c, r]] {
-            let x = Input::float(&mut program.rng, dims, Domain::Range(-1.0, 1.0)).tensor(device, DType::F32)?;
+            let x =
+                Input::float(&mut program.rng, dims, Domain::Range(-1.0, 1.0)).tensor(device, DType::F32)?;
             let x = x.watch()?;
             inputs.push(x.clone());
             program.values.push(Value { t: x, leaf: true });
@@ -173,7 +174,8 @@ fn short_programs() -> Result<()> {
 
 #[test]
 fn long_programs() -> Result<()> {
-    (100..120).try_for_each(|seed| same_above(&format!("program {seed}"), TOLERANCE, FLOOR, |d| run(seed, 25, d)))
+    (100..120)
+        .try_for_each(|seed| same_above(&format!("program {seed}"), TOLERANCE, FLOOR, |d| run(seed, 25, d)))
 }
 
 /// Whole numbers: products and sums are exact, so that a relu or a mask behind them sees the same sign everywhere.
@@ -185,7 +187,9 @@ fn whole(seed: u64, dims: &[usize], device: Device) -> Result<Tensor> {
 
 #[test]
 fn epilogues_of_products() -> Result<()> {
-    for (i, (m, k, n)) in [(1, 1, 1), (5, 3, 2), (33, 17, 9), (64, 64, 64), (7, 130, 65), (128, 36, 10)].into_iter().enumerate() {
+    for (i, (m, k, n)) in
+        [(1, 1, 1), (5, 3, 2), (33, 17, 9), (64, 64, 64), (7, 130, 65), (128, 36, 10)].into_iter().enumerate()
+    {
         let seed = i as u64;
         same_on_both(&format!("{m} x {k} x {n}"), 1e-5, |d| {
             let (a, b) = (whole(seed, &[m, k], d)?.watch()?, whole(seed + 50, &[k, n], d)?.watch()?);

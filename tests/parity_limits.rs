@@ -206,7 +206,15 @@ fn bytes_in_and_out() -> Result<()> {
         same_on_both(&format!("{n} bytes"), 0.0, |d| {
             let x = ints(n as u64, DType::U8, &[n], 256, d)?;
             let y = ints(99, DType::U8, &[n], 256, d)?;
-            let mut out = vec![x.clone(), (&x + &y)?, (&x * &y)?, x.maximum(&y)?, x.gt(&y)?, x.cast(DType::F32)?, x.flip(0)?];
+            let mut out = vec![
+                x.clone(),
+                (&x + &y)?,
+                (&x * &y)?,
+                x.maximum(&y)?,
+                x.gt(&y)?,
+                x.cast(DType::F32)?,
+                x.flip(0)?,
+            ];
             out.push(Tensor::concat(&[&x, &y, &x], 0)?);
             out.push(x.pad([(1, 2)], 255.0)?);
             out.push(x.slice(0, n / 3, n - n / 3)?);
@@ -293,7 +301,8 @@ fn infinities() -> Result<()> {
 #[test]
 fn large_magnitudes() -> Result<()> {
     same_on_both("large", 1e-5, |d| {
-        let logits = Tensor::new([[1e4f32, -1e4, 0.0], [-1e4, -1e4, -1e4], [1e4, 1e4, 9999.0]], d)?.watch()?;
+        let logits =
+            Tensor::new([[1e4f32, -1e4, 0.0], [-1e4, -1e4, -1e4], [1e4, 1e4, 9999.0]], d)?.watch()?;
         let labels = Tensor::new([1u32, 0, 2], d)?;
         let hot = labels.one_hot(3)?;
         let (sparse, dense) = (logits.cross_entropy_rows(&labels)?, logits.cross_entropy_rows(&hot)?);
@@ -304,7 +313,9 @@ fn large_magnitudes() -> Result<()> {
         let x = Tensor::new([-1e30f32, -80.0, -1e-30, 1e-30, 80.0, 1e30], d)?;
         let [a, b] = grads;
         let mut out = vec![sparse, dense, a, b, logits.softmax(-1)?, logits.log_softmax(-1)?];
-        for t in [x.sigmoid()?, x.tanh()?, x.silu()?, x.gelu()?, x.gelu_tanh()?, x.softplus()?, x.elu()?, x.erf()?] {
+        for t in
+            [x.sigmoid()?, x.tanh()?, x.silu()?, x.gelu()?, x.gelu_tanh()?, x.softplus()?, x.elu()?, x.erf()?]
+        {
             out.push(t);
         }
         Ok(out)

@@ -79,7 +79,8 @@ impl Pool {
     fn allocate(&self, device: &wgpu::Device, size: u64) -> Result<wgpu::Buffer> {
         let limit = device.limits().max_buffer_size;
         if size > limit {
-            let message = format!("{size} bytes asked for, buffers have at most {limit}; use a smaller batch");
+            let message =
+                format!("{size} bytes asked for, buffers have at most {limit}; use a smaller batch");
             return Err(Error::OutOfMemory { device: self.device.clone(), message });
         }
         let create = || {

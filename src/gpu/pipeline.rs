@@ -107,7 +107,9 @@ impl Pipelines {
         let internal = pollster::block_on(internal.pop());
         match pollster::block_on(validation.pop()).or(internal) {
             None => Ok(Pipeline { raw, layout }),
-            Some(e) => Err(Error::Gpu(format!("kernel {} does not compile: {e}\n{}", source.label, source.wgsl))),
+            Some(e) => {
+                Err(Error::Gpu(format!("kernel {} does not compile: {e}\n{}", source.label, source.wgsl)))
+            }
         }
     }
 
@@ -137,10 +139,9 @@ impl Pipelines {
                 count: None,
             })
             .collect();
-        let group = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: None,
-            entries: &entries,
-        });
+        let group = gpu
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
         let pipeline = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: None,
             bind_group_layouts: &[Some(&group)],

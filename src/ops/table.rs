@@ -173,9 +173,6 @@ macro_rules! unary_table {
         pub(crate) enum Unary { $($(#[$doc])* $variant),* }
 
         impl Unary {
-            #[cfg(test)]
-            pub const ALL: &[Unary] = &[$(Unary::$variant),*];
-
             pub fn name(self) -> &'static str {
                 match self { $(Unary::$variant => $name),* }
             }
@@ -233,9 +230,6 @@ macro_rules! binary_table {
         pub(crate) enum Binary { $($variant),* }
 
         impl Binary {
-            #[cfg(test)]
-            pub const ALL: &[Binary] = &[$(Binary::$variant),*];
-
             pub fn name(self) -> &'static str {
                 match self { $(Binary::$variant => $name),* }
             }

@@ -11,7 +11,12 @@ pub const DEFAULT_TOLERANCE: f64 = 1e-5;
 /// Wider (or zero) tolerances by operation: forward, gradient, and why.
 const TOLERANCES: &[(&str, f64, f64, &str)] = &[
     ("pow", 3e-5, 1e-4, "GPUs compute exp2(y * log2(x)): the error of the logarithm grows with the exponent"),
-    ("prod", 2e-5, 5e-5, "rounding grows with the number of factors, and once more through the quotient in the gradient"),
+    (
+        "prod",
+        2e-5,
+        5e-5,
+        "rounding grows with the number of factors, and once more through the quotient in the gradient",
+    ),
 ];
 
 /// Operations whose gradient is a difference of terms of order one that may cancel to nothing (equal logits, one class):
@@ -111,7 +116,16 @@ impl Table {
         let (tol, grad_tol) = wide.map_or((DEFAULT_TOLERANCE, DEFAULT_TOLERANCE), |t| (t.1, t.2));
         let call = Box::new(call);
         let grad_floor = if CANCELLING.0.contains(&op) { CANCELLING.1 } else { 0.0 };
-        self.cases.push(Case { name, inputs, call, tol, grad_tol, grad_floor, differentiable: true, second: false });
+        self.cases.push(Case {
+            name,
+            inputs,
+            call,
+            tol,
+            grad_tol,
+            grad_floor,
+            differentiable: true,
+            second: false,
+        });
         let last = self.cases.len() - 1;
         &mut self.cases[last]
     }
@@ -187,7 +201,6 @@ pub fn ops(seed: u64, size: Size) -> Vec<Case> {
     table.cases
 }
 
-
 fn reductions(t: &mut Table) {
     type Reduce = fn(&Tensor, &[isize], bool) -> Result<Tensor>;
     let list: [(&str, Reduce, Domain); 5] = [
@@ -227,7 +240,8 @@ fn reductions(t: &mut Table) {
             let dims = t.shape(1, 4);
             let (axis, keep) = (t.axis(dims.len()), t.rng.flag());
             let x = t.float(&dims, domain);
-            let call = move |a: &Args<'_>| if min { a[0].argmin(axis, keep) } else { a[0].argmax(axis, keep) };
+            let call =
+                move |a: &Args<'_>| if min { a[0].argmin(axis, keep) } else { a[0].argmax(axis, keep) };
             t.add(format!("{name}/{domain:?}"), vec![x], call).no_gradient().exact();
         }
     }
@@ -319,7 +333,9 @@ fn indexing(t: &mut Table) {
         let count = t.rng.int(1, 2 * n + 3);
         let x = t.float(&dims, Domain::Any);
         let at = t.int(dtype, &[count], Domain::Whole(0, n as i64));
-        t.add(format!("index_select/{dtype}"), vec![x, at], move |a| a[0].index_select(axis, &a[1])).exact().second();
+        t.add(format!("index_select/{dtype}"), vec![x, at], move |a| a[0].index_select(axis, &a[1]))
+            .exact()
+            .second();
     }
     for _ in 0..2 {
         let dims = t.shape(1, 3);
@@ -357,10 +373,8 @@ fn matmul(t: &mut Table) {
     }
     for (name, left, right) in [("tn", true, false), ("nt", false, true), ("tt", true, true)] {
         let shape = |flip, p, q| if flip { vec![b, q, p] } else { vec![b, p, q] };
-        let inputs = vec![
-            t.float(&shape(left, m, k), Domain::Any),
-            t.float(&shape(right, k, n), Domain::Any),
-        ];
+        let inputs =
+            vec![t.float(&shape(left, m, k), Domain::Any), t.float(&shape(right, k, n), Domain::Any)];
         t.add(format!("matmul/{name}"), inputs, move |a| {
             let x = if left { a[0].transpose()? } else { a[0].clone() };
             let y = if right { a[1].transpose()? } else { a[1].clone() };
@@ -415,12 +429,15 @@ fn pool2d(t: &mut Table) {
     ];
     for (name, kernel, stride, padding) in rows {
         let large = if t.size == Size::Large { 3 } else { 1 };
-        let dims = [t.rng.int(1, 2), t.rng.int(3, 4 * large), t.rng.int(3, 5 * large), t.rng.int(1, 3 * large)];
+        let dims =
+            [t.rng.int(1, 2), t.rng.int(3, 4 * large), t.rng.int(3, 5 * large), t.rng.int(1, 3 * large)];
         let options = Pool2dOptions { stride, padding, ..Pool2dOptions::new(kernel) };
         let x = t.float(&dims, Domain::Distinct(0.0));
         t.add(format!("max_pool2d/{name}"), vec![x], move |a| a[0].max_pool2d(options)).exact().second();
         let ties = t.float(&dims, Domain::Ties);
-        t.add(format!("max_pool2d/{name} ties"), vec![ties], move |a| a[0].max_pool2d(options)).exact().tied();
+        t.add(format!("max_pool2d/{name} ties"), vec![ties], move |a| a[0].max_pool2d(options))
+            .exact()
+            .tied();
         for count_include_pad in [false, true] {
             let options = Pool2dOptions { count_include_pad, ..options };
             let x = t.float(&dims, Domain::Any);

@@ -117,7 +117,9 @@ pub fn binary(t: &mut Table) {
         t.add(name, inputs, move |a| f(&a[0], &a[1])).no_gradient().exact();
         let dims = t.shape(1, 3);
         let x = t.float(&dims, Domain::Ties);
-        t.add(format!("{name}/number"), vec![x], move |a| f(&a[0], &a[0].zeros_like()?)).no_gradient().exact();
+        t.add(format!("{name}/number"), vec![x], move |a| f(&a[0], &a[0].zeros_like()?))
+            .no_gradient()
+            .exact();
         for dtype in [DType::I32, DType::U32, DType::U8] {
             let inputs = vec![t.int(dtype, &p, Domain::Whole(0, 4)), t.int(dtype, &q, Domain::Whole(0, 4))];
             t.add(format!("{name}/{dtype}"), inputs, move |a| f(&a[0], &a[1])).no_gradient().exact();
@@ -193,8 +195,11 @@ pub fn integers(t: &mut Table) {
         let x = t.int(dtype, &dims, domain);
         let pads: Vec<(usize, usize)> = dims.iter().map(|_| (1, 2)).collect();
         t.add(format!("pad/{dtype}"), vec![x], move |a| a[0].pad(&pads, 3.0)).no_gradient().exact();
-        let (x, at) = (t.int(dtype, &dims, domain), t.int(DType::I32, &[5], Domain::Whole(0, dims[0] as i64)));
-        t.add(format!("index_select/{dtype}"), vec![x, at], |a| a[0].index_select(0, &a[1])).no_gradient().exact();
+        let (x, at) =
+            (t.int(dtype, &dims, domain), t.int(DType::I32, &[5], Domain::Whole(0, dims[0] as i64)));
+        t.add(format!("index_select/{dtype}"), vec![x, at], |a| a[0].index_select(0, &a[1]))
+            .no_gradient()
+            .exact();
     }
 }
 

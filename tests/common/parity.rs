@@ -64,8 +64,7 @@ pub fn check_cases(cases: &[Case], seed: u64, views: &[View]) -> Result<()> {
     let mut rng = Rng(seed);
     let mut failures = Vec::new();
     for case in cases {
-        let hidden: Vec<Viewed> =
-            case.inputs.iter().map(|i| hide(i, rng.pick(views), &mut rng)).collect();
+        let hidden: Vec<Viewed> = case.inputs.iter().map(|i| hide(i, rng.pick(views), &mut rng)).collect();
         let want = outcome(case, &hidden, Device::Cpu, DType::F32)?;
         let result = outcome(case, &hidden, Device::Gpu, DType::F32);
         let problem = match &result {
