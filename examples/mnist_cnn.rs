@@ -160,7 +160,14 @@ struct Sample {
 
 impl Figures {
     fn new(device: Device, start: Instant) -> Figures {
-        Figures { device, start, cold_start_ms: None, first_losses: Vec::new(), before: None, samples: Vec::new() }
+        Figures {
+            device,
+            start,
+            cold_start_ms: None,
+            first_losses: Vec::new(),
+            before: None,
+            samples: Vec::new(),
+        }
     }
 
     fn record(&mut self, event: Event<'_>) -> Result<Flow> {
@@ -221,8 +228,7 @@ impl Figures {
             let sum: u64 = samples.iter().map(|s| value(s)).sum();
             (!samples.is_empty()).then(|| sum as f64 / samples.len() as f64)
         };
-        let first_losses =
-            self.first_losses.iter().map(Tensor::item::<f32>).collect::<Result<Vec<f32>>>()?;
+        let first_losses = self.first_losses.iter().map(Tensor::item::<f32>).collect::<Result<Vec<f32>>>()?;
         let epochs: Vec<_> = history
             .epochs
             .iter()

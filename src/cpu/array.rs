@@ -194,7 +194,9 @@ impl Array {
     /// The elements as an ndarray view. Strides that run backwards are not representable: callers pass forward views.
     pub fn view<T: CpuElement>(&self) -> Result<ArrayViewD<'_, T>> {
         let data = &self.raw::<T>()?[self.offset.min(self.raw::<T>()?.len())..];
-        let strides: Vec<usize> = self.strides[..self.shape.rank()].iter().map(|&s| s as usize).collect();
+        // ndarray bounds strides by the data even where a zero dimension means that none is taken
+        let scale = usize::from(self.shape.numel() > 0);
+        let strides: Vec<usize> = self.strides[..self.shape.rank()].iter().map(|&s| s as usize * scale).collect();
         ArrayViewD::from_shape(IxDyn(&self.shape).strides(IxDyn(&strides)), data)
             .map_err(|e| Error::Gpu(format!("cpu: layout {:?} {strides:?}: {e}", self.shape)))
     }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::digest::sha256_hex;
-use super::idx::IdxArray;
 pub use super::digits::{load, load_from, load_or_synthetic};
+use super::idx::IdxArray;
 pub use super::mnist_cache::{DATA_FOLDER_VARIABLE, load_or_download};
 use crate::{Error, Result};
 

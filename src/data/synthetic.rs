@@ -361,7 +361,7 @@ mod tests {
                 assert_eq!(block, (0..10).collect::<Vec<u8>>());
             }
         }
-        assert_eq!(digits(0, 0, 1).train.images, []);
+        assert!(digits(0, 0, 1).train.images.is_empty());
     }
 
     #[test]

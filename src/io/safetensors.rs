@@ -148,14 +148,24 @@ pub fn load_parameters(path: impl AsRef<Path>, parameters: &[Parameter]) -> Resu
             continue;
         };
         if tensor.shape() != value.shape() {
-            problems.push(format!("{name} is {} in the file, {} in the model", tensor.shape(), value.shape()));
+            problems.push(format!(
+                "{name} is {} in the file, {} in the model",
+                tensor.shape(),
+                value.shape()
+            ));
         } else if tensor.dtype() != value.dtype() {
-            problems.push(format!("{name} is {} in the file, {} in the model", tensor.dtype(), value.dtype()));
+            problems.push(format!(
+                "{name} is {} in the file, {} in the model",
+                tensor.dtype(),
+                value.dtype()
+            ));
         } else {
             found.push((parameter, tensor.to_device(value.device())?));
         }
     }
-    problems.extend(tensors.iter().map(|(name, t)| format!("the file's {name} {} is not in the model", t.shape())));
+    problems.extend(
+        tensors.iter().map(|(name, t)| format!("the file's {name} {} is not in the model", t.shape())),
+    );
     if !problems.is_empty() {
         let message = format!(
             "does not fit the model; {} difference{}:\n  {}",
@@ -176,7 +186,12 @@ mod tests {
     use crate::prelude::*;
 
     fn model(hidden: usize, seed: u64) -> crate::nn::Model {
-        Sequential::new().add(Dense::new(hidden)).add(Dense::new(2)).seed(seed).build([3], Device::Cpu).unwrap()
+        Sequential::new()
+            .add(Dense::new(hidden))
+            .add(Dense::new(2))
+            .seed(seed)
+            .build([3], Device::Cpu)
+            .unwrap()
     }
 
     fn values(model: &crate::nn::Model) -> Vec<Vec<f32>> {
@@ -203,7 +218,10 @@ mod tests {
         let path = folder.path().join("all.safetensors");
         let d = Device::Cpu;
         let tensors = vec![
-            ("a".to_string(), Tensor::new([[1.5f32, f32::NAN], [-0.0, f32::INFINITY]], d).unwrap().transpose().unwrap()),
+            (
+                "a".to_string(),
+                Tensor::new([[1.5f32, f32::NAN], [-0.0, f32::INFINITY]], d).unwrap().transpose().unwrap(),
+            ),
             ("b".to_string(), Tensor::new([1.0f64 / 3.0], d).unwrap()),
             ("c".to_string(), Tensor::new([i32::MIN, 7], d).unwrap()),
             ("d".to_string(), Tensor::new([u32::MAX], d).unwrap()),
@@ -218,7 +236,12 @@ mod tests {
             assert_eq!(super::bytes_of(before).unwrap(), super::bytes_of(after).unwrap());
         }
         let twice = [tensors[0].clone(), tensors[0].clone()];
-        assert!(crate::io::save_tensors(&path, &twice).unwrap_err().to_string().contains("two tensors are named a"));
+        assert!(
+            crate::io::save_tensors(&path, &twice)
+                .unwrap_err()
+                .to_string()
+                .contains("two tensors are named a")
+        );
     }
 
     #[test]

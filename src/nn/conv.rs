@@ -30,7 +30,13 @@ pub struct Conv2d {
 impl Conv2d {
     /// A layer of `filters` windows of `kernel` rows and columns; stride 1, no padding, with bias, without activation.
     pub fn new(filters: usize, kernel: [usize; 2]) -> Conv2d {
-        Conv2d { filters, kernel, options: Conv2dOptions::default(), activation: Activation::Linear, bias: true }
+        Conv2d {
+            filters,
+            kernel,
+            options: Conv2dOptions::default(),
+            activation: Activation::Linear,
+            bias: true,
+        }
     }
 
     /// Rows and columns from one window to the next.

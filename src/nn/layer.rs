@@ -98,7 +98,12 @@ impl Build {
     }
 
     /// Uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010): Keras's initialiser of weights.
-    pub fn glorot_uniform(&mut self, shape: impl AsRef<[usize]>, fan_in: usize, fan_out: usize) -> Result<Variable> {
+    pub fn glorot_uniform(
+        &mut self,
+        shape: impl AsRef<[usize]>,
+        fan_in: usize,
+        fan_out: usize,
+    ) -> Result<Variable> {
         let limit = (6.0 / (fan_in + fan_out).max(1) as f64).sqrt();
         self.uniform(shape, limit)
     }
@@ -122,7 +127,9 @@ impl Build {
         match *input {
             [features] => Ok(features),
             [] => Err(Error::shape("build", "expects [features], got []; add Reshape::new([1]) before it")),
-            _ => Err(Error::shape("build", format!("expects [features], got {input}; add Flatten before it"))),
+            _ => {
+                Err(Error::shape("build", format!("expects [features], got {input}; add Flatten before it")))
+            }
         }
     }
 
@@ -137,7 +144,8 @@ impl Build {
                 Err(Error::shape("build", message))
             }
             _ => {
-                let message = format!("expects [height, width, channels], got {input}; add Reshape before it");
+                let message =
+                    format!("expects [height, width, channels], got {input}; add Reshape before it");
                 Err(Error::shape("build", message))
             }
         }

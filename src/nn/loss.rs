@@ -160,11 +160,15 @@ mod tests {
         close(sparse.unwrap().item().unwrap(), expected);
         let sparse = SparseCategoricalCrossentropy::from_probabilities().compute(&p, &labels);
         close(sparse.unwrap().item().unwrap(), expected);
-        close(CategoricalCrossentropy::from_logits().compute(&logits, &rows).unwrap().item().unwrap(), expected);
+        close(
+            CategoricalCrossentropy::from_logits().compute(&logits, &rows).unwrap().item().unwrap(),
+            expected,
+        );
         let dense = CategoricalCrossentropy::from_probabilities().compute(&p, &rows);
         close(dense.unwrap().item().unwrap(), expected);
         // Mixed up labels are told apart by their type.
-        let mixed = SparseCategoricalCrossentropy::from_logits().compute(&logits, &rows).unwrap_err().to_string();
+        let mixed =
+            SparseCategoricalCrossentropy::from_logits().compute(&logits, &rows).unwrap_err().to_string();
         assert!(mixed.contains("use CategoricalCrossentropy"), "{mixed}");
         let mixed = CategoricalCrossentropy::from_logits().compute(&logits, &labels).unwrap_err().to_string();
         assert!(mixed.contains("use SparseCategoricalCrossentropy"), "{mixed}");

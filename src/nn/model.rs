@@ -76,7 +76,11 @@ impl Module for Model {
         if x.rank() == 0 || x.dims()[1..] != *self.input {
             let mut expected = vec!["batch".to_string()];
             expected.extend(self.input.iter().map(usize::to_string));
-            let one = if x.shape() == self.input { "; for one sample, add the dimension with unsqueeze(0)" } else { "" };
+            let one = if x.shape() == self.input {
+                "; for one sample, add the dimension with unsqueeze(0)"
+            } else {
+                ""
+            };
             let message = format!("expects [{}], got {}{one}", expected.join(", "), x.shape());
             return Err(Error::shape("Model::forward", message));
         }

@@ -111,7 +111,9 @@ impl Error {
     /// The message without the operation's name, where the error has one.
     fn into_message(self) -> String {
         match self {
-            Error::Shape { message, .. } | Error::Argument { message, .. } | Error::DType { message, .. } => message,
+            Error::Shape { message, .. } | Error::Argument { message, .. } | Error::DType { message, .. } => {
+                message
+            }
             other => other.to_string(),
         }
     }
@@ -197,7 +199,8 @@ mod tests {
     #[test]
     fn initial_weights_follow_keras_and_the_seed() {
         let build = |seed| {
-            let layers = Sequential::new().add(Conv2d::new(32, [3, 3])).add(Flatten::new()).add(Dense::new(10));
+            let layers =
+                Sequential::new().add(Conv2d::new(32, [3, 3])).add(Flatten::new()).add(Dense::new(10));
             layers.seed(seed).build([8, 8, 4], Device::Cpu).unwrap()
         };
         let values = |model: &crate::nn::Model, i: usize| {

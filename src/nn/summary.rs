@@ -30,7 +30,8 @@ fn bytes(n: usize) -> String {
 impl Model {
     /// The layers with their output shapes and numbers of parameters, as a table of text.
     pub fn summary(&self) -> String {
-        let mut rows = vec![["#".into(), "layer".into(), "".into(), "output shape".into(), "parameters".into()]];
+        let mut rows =
+            vec![["#".into(), "layer".into(), "".into(), "output shape".into(), "parameters".into()]];
         for (i, entry) in self.stack.entries.iter().enumerate() {
             rows.push([
                 (i + 1).to_string(),

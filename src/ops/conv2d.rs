@@ -39,20 +39,27 @@ impl Padding {
                 format!("kernel {kernel:?}, stride {stride:?} and dilation {dilation:?} must all be at least 1");
             return Err(Error::argument(op, message));
         }
+        // Kernels compute coordinates in 32 bits with a sign.
+        const MOST: usize = i32::MAX as usize;
         let mut padding = [0; 4];
         let mut out = [0; 2];
         for d in 0..2 {
-            let reach = dilation[d] * (kernel[d] - 1) + 1;
+            let reach = dilation[d].saturating_mul(kernel[d] - 1).saturating_add(1);
             match self {
                 Padding::Valid => {}
                 Padding::Same => {
-                    let total = ((size[d].div_ceil(stride[d]).max(1) - 1) * stride[d] + reach).saturating_sub(size[d]);
+                    let last = (size[d].div_ceil(stride[d]).max(1) - 1) * stride[d];
+                    let total = last.saturating_add(reach).saturating_sub(size[d]);
                     padding[2 * d] = total / 2;
                     padding[2 * d + 1] = total - total / 2;
                 }
                 Padding::Explicit(p) => padding[2 * d..2 * d + 2].copy_from_slice(&p[2 * d..2 * d + 2]),
             }
-            let padded = size[d] + padding[2 * d] + padding[2 * d + 1];
+            let padded = size[d].saturating_add(padding[2 * d]).saturating_add(padding[2 * d + 1]);
+            if padded.max(stride[d]) > MOST {
+                let message = format!("stride {stride:?} or padding {padding:?} is out of all proportion: at most {MOST}");
+                return Err(Error::argument(op, message));
+            }
             if padded < reach {
                 let message = format!(
                     "the window covers {reach} {}, the padded image has {padded}; use a smaller kernel or Padding::Same",

@@ -102,7 +102,7 @@ pub(crate) fn pad(x: &Tensor, pads: &[(usize, usize)], value: f64) -> Result<Ten
     if pads.iter().all(|&p| p == (0, 0)) {
         return Ok(x.clone());
     }
-    let dims: Vec<usize> = x.shape().iter().zip(pads).map(|(&n, &(b, a))| n + b + a).collect();
+    let dims: Vec<usize> = x.shape().iter().zip(pads).map(|(&n, &(b, a))| n.saturating_add(b).saturating_add(a)).collect();
     let op = Pad { before: pads.iter().map(|p| p.0).collect(), value };
     Tensor::from_op(op, vec![x.clone()], Shape::new(&dims)?, x.dtype(), x.device())
 }

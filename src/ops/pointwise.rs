@@ -256,7 +256,7 @@ impl Operation for Pointwise {
                 }
                 Ok(grads)
             }
-            // 1 inside the range and on its ends, as in PyTorch
+            // 1 inside the range and on its ends, as TensorFlow has it (PyTorch 2.15 has 0 on them)
             Pointwise::Clamp => {
                 let (x, low, high) = (&cx.inputs[0], &cx.inputs[1], &cx.inputs[2]);
                 let inside = (x.ge(low)? * x.le(high)?)?;

@@ -46,6 +46,10 @@ pub(crate) fn reduce(kind: ReduceKind, x: &Tensor, axes: &[isize], keepdims: boo
     if x.shape() == shape || (x.numel() == shape.numel() && x.numel() > 0) {
         return x.reshape(kept);
     }
+    if x.dtype() == DType::U8 && x.device() != crate::Device::Cpu {
+        // GPUs store bytes by the word, which the threads of a reduction can't share; the low byte wraps alike
+        return reduce(kind, &x.cast(DType::U32)?, axes, keepdims)?.cast(DType::U8);
+    }
     let y = Tensor::from_op(Reduce { kind, axes: mask }, vec![x.clone()], shape, x.dtype(), x.device())?;
     y.reshape(kept)
 }

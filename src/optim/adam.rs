@@ -159,7 +159,10 @@ mod tests {
 
         let other = [("c".to_string(), two[0].clone())];
         let message = restored.import_state(&other, &state).unwrap_err().to_string();
-        assert_eq!(message, "Adam::import_state: the state has no adam.m/c; it is of another model or optimizer");
+        assert_eq!(
+            message,
+            "Adam::import_state: the state has no adam.m/c; it is of another model or optimizer"
+        );
         let swapped = [("a".to_string(), two[1].clone())];
         let message = restored.import_state(&swapped, &state).unwrap_err().to_string();
         assert!(message.contains("adam.m/a has shape [3], expected [1]"), "{message}");
@@ -174,13 +177,20 @@ mod tests {
         let twin = Variable::new(a.value().detach().unwrap());
         let only = |v: &Variable| (v.value() * 2.0)?.square()?.sum(&[], false)?.backward();
         for step in 0..12 {
-            let both = || ((a.value() * 2.0)?.square()?.sum(&[], false)? + b.value().square()?.sum(&[], false)?)?.backward();
+            let both = || {
+                ((a.value() * 2.0)?.square()?.sum(&[], false)? + b.value().square()?.sum(&[], false)?)?
+                    .backward()
+            };
             let grads = if step % 3 == 0 { both() } else { only(&a) };
             let before = b.value().to_vec::<f32>().unwrap();
             together.step(&grads.unwrap()).unwrap();
             assert_eq!(before == b.value().to_vec::<f32>().unwrap(), step % 3 != 0, "b in step {step}");
             apart.step(&only(&twin).unwrap()).unwrap();
-            assert_eq!(a.value().to_vec::<f32>().unwrap(), twin.value().to_vec::<f32>().unwrap(), "a in step {step}");
+            assert_eq!(
+                a.value().to_vec::<f32>().unwrap(),
+                twin.value().to_vec::<f32>().unwrap(),
+                "a in step {step}"
+            );
         }
     }
 
@@ -188,7 +198,8 @@ mod tests {
     fn a_variable_set_from_outside_is_updated_from_its_new_value() {
         let [a, _] = super::super::testing::variables();
         let mut adam = Adam::new(0.1);
-        let step = |adam: &mut Adam| adam.step(&a.value().sum(&[], false).unwrap().backward().unwrap()).unwrap();
+        let step =
+            |adam: &mut Adam| adam.step(&a.value().sum(&[], false).unwrap().backward().unwrap()).unwrap();
         step(&mut adam);
         a.set(Tensor::full([3], 100.0f32, Device::Cpu)).unwrap();
         step(&mut adam);

@@ -124,7 +124,9 @@ impl Flat {
         }
         for group in &self.groups {
             if let Some(i) = group.variables.iter().position(|v| v.id() == variable.id()) {
-                return no_grad(|| group.state.iter().map(|s| group.part(s, i)).collect::<Result<_>>().map(Some));
+                return no_grad(|| {
+                    group.state.iter().map(|s| group.part(s, i)).collect::<Result<_>>().map(Some)
+                });
             }
         }
         Ok(None)
@@ -147,7 +149,13 @@ impl Flat {
     }
 
     /// Takes over what [`export`](Self::export) gave, all of it or nothing.
-    pub fn import(&mut self, op: &str, slots: &[&str], variables: &[(String, Variable)], state: &State) -> Result<()> {
+    pub fn import(
+        &mut self,
+        op: &str,
+        slots: &[&str],
+        variables: &[(String, Variable)],
+        state: &State,
+    ) -> Result<()> {
         let by_name: HashMap<&str, &Tensor> = state.iter().map(|(n, t)| (n.as_str(), t)).collect();
         let mut imported = IdMap::default();
         for (name, variable) in variables {
@@ -179,9 +187,7 @@ impl Group {
         let (offsets, len) = pack_layout(shapes.iter().map(Shape::numel));
         let old: Vec<Option<Vec<Tensor>>> = variables.iter().map(|v| parked.remove(&v.id())).collect();
         // Real zeros rather than a repeated scalar: every later step then finds the same kind of thing.
-        let zeros = |shape: &[usize]| {
-            dispatch!(dtype, T => Tensor::from_vec(vec![T::default(); shape.iter().product()], shape, device))
-        };
+        let zeros = |shape: &[usize]| dispatch!(dtype, T => Tensor::from_vec(vec![T::default(); shape.iter().product()], shape, device));
         let mut state = Vec::new();
         for slot in 0..slots {
             state.push(if old.iter().all(Option::is_none) {
@@ -195,8 +201,16 @@ impl Group {
             });
         }
         let values = pack(&variables.iter().map(Variable::value).collect::<Vec<_>>())?;
-        let mut group =
-            Group { device, dtype, variables, offsets, shapes, values: values.clone(), set: Vec::new(), state: Vec::new() };
+        let mut group = Group {
+            device,
+            dtype,
+            variables,
+            offsets,
+            shapes,
+            values: values.clone(),
+            set: Vec::new(),
+            state: Vec::new(),
+        };
         group.replace(values, state)?;
         let current: Vec<Tensor> = group.variables.iter().map(Variable::value).collect();
         let mut all = vec![&group.values];
@@ -240,8 +254,11 @@ impl Group {
 
 impl std::fmt::Debug for Flat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kinds: Vec<String> =
-            self.groups.iter().map(|g| format!("{} {} on {}", g.variables.len(), g.dtype, g.device)).collect();
+        let kinds: Vec<String> = self
+            .groups
+            .iter()
+            .map(|g| format!("{} {} on {}", g.variables.len(), g.dtype, g.device))
+            .collect();
         write!(f, "Flat({} slots; variables: {})", self.slots, kinds.join(", "))
     }
 }

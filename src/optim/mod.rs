@@ -71,10 +71,14 @@ fn check_setting(op: &str, name: &str, value: f64, range: std::ops::Range<f64>) 
 /// Looks a state tensor up by name and checks its shape.
 fn state_entry(op: &str, state: &HashMap<&str, &Tensor>, name: &str, shape: &[usize]) -> Result<Tensor> {
     let Some(tensor) = state.get(name) else {
-        return Err(Error::argument(op, format!("the state has no {name}; it is of another model or optimizer")));
+        return Err(Error::argument(
+            op,
+            format!("the state has no {name}; it is of another model or optimizer"),
+        ));
     };
     if tensor.dims() != shape {
-        let message = format!("{name} has shape {}, expected {shape:?}; it is of another model", tensor.shape());
+        let message =
+            format!("{name} has shape {}, expected {shape:?}; it is of another model", tensor.shape());
         return Err(Error::shape(op, message));
     }
     Ok((*tensor).clone())

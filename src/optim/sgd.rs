@@ -118,7 +118,12 @@ mod tests {
 
     #[test]
     fn impossible_settings_are_errors() {
-        for mut sgd in [Sgd::new(-0.1), Sgd::new(f64::NAN), Sgd::new(0.1).momentum(1.0), Sgd::new(0.1).weight_decay(-1.0)] {
+        for mut sgd in [
+            Sgd::new(-0.1),
+            Sgd::new(f64::NAN),
+            Sgd::new(0.1).momentum(1.0),
+            Sgd::new(0.1).weight_decay(-1.0),
+        ] {
             let w = Variable::new(Tensor::ones([1], Device::Cpu).unwrap());
             let grads = w.value().sum(&[], false).unwrap().backward().unwrap();
             assert!(sgd.step(&grads).unwrap_err().to_string().starts_with("Sgd: "));

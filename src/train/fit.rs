@@ -73,7 +73,15 @@ pub struct Fit<'a> {
 impl<'a> Fit<'a> {
     /// Trains on every sample this many times; batches of 32, shuffled, seed 0.
     pub fn epochs(epochs: usize) -> Fit<'a> {
-        Fit { epochs, batch_size: 32, validation: None, seed: 0, shuffle: true, verbose: true, callbacks: Vec::new() }
+        Fit {
+            epochs,
+            batch_size: 32,
+            validation: None,
+            seed: 0,
+            shuffle: true,
+            verbose: true,
+            callbacks: Vec::new(),
+        }
     }
 
     /// Samples in a step. The last batch of an epoch may be smaller.

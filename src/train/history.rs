@@ -31,7 +31,8 @@ impl fmt::Display for Evaluation {
         if self.metrics.is_empty() {
             return write!(f, "loss {:.4}", self.loss);
         }
-        let metrics: Vec<String> = self.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        let metrics: Vec<String> =
+            self.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
         write!(f, "{} (loss {:.4})", metrics.join(", "), self.loss)
     }
 }
@@ -84,7 +85,8 @@ impl History {
         let (columns, rows) = self.table();
         let mut out = columns.join(",") + "\n";
         for row in rows {
-            let cells: Vec<String> = row.iter().map(|v| v.map(|v| v.to_string()).unwrap_or_default()).collect();
+            let cells: Vec<String> =
+                row.iter().map(|v| v.map(|v| v.to_string()).unwrap_or_default()).collect();
             // Writing to a string can't fail.
             let _ = writeln!(out, "{}", cells.join(","));
         }
@@ -98,7 +100,10 @@ impl History {
             .into_iter()
             .map(|row| {
                 let cells = columns.iter().cloned().zip(row);
-                cells.filter_map(|(name, v)| v.map(|v| (name, v.into()))).collect::<serde_json::Map<_, _>>().into()
+                cells
+                    .filter_map(|(name, v)| v.map(|v| (name, v.into())))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into()
             })
             .collect();
         serde_json::Value::from(epochs).to_string()
@@ -156,7 +161,10 @@ mod tests {
     #[test]
     fn tables_have_keras_names() {
         let csv = history(2, true).to_csv();
-        assert_eq!(csv.lines().next(), Some("epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds"));
+        assert_eq!(
+            csv.lines().next(),
+            Some("epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds")
+        );
         assert_eq!(csv.lines().nth(1), Some("1,0.5,0.875,0.26,0.9375,0.001,1.5"));
         assert_eq!(history(1, false).to_csv().lines().nth(1), Some("1,0.5,0.875,,,0.001,1.5"));
         let json: serde_json::Value = serde_json::from_str(&history(2, false).to_json()).unwrap();

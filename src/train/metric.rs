@@ -1,8 +1,8 @@
 //! Metrics: what people look at, beside the loss.
 
+use crate::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
-use crate::DType;
 
 /// A number about outputs and targets that can be told from a sum over samples.
 ///
@@ -72,13 +72,21 @@ impl Metric for Accuracy {
 
     fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         if outputs.rank() < 2 || outputs.dims().last().is_some_and(|&classes| classes < 2) {
-            let message = format!("outputs are {}; expected [batch, .., classes] with two classes or more", outputs.shape());
+            let message = format!(
+                "outputs are {}; expected [batch, .., classes] with two classes or more",
+                outputs.shape()
+            );
             return Err(Error::shape("Accuracy", message));
         }
         let chosen = outputs.argmax(-1, false)?;
-        let targets = if targets.dtype().is_float() { targets.argmax(-1, false)? } else { targets.cast(DType::I32)? };
+        let targets =
+            if targets.dtype().is_float() { targets.argmax(-1, false)? } else { targets.cast(DType::I32)? };
         if chosen.shape() != targets.shape() {
-            let message = format!("outputs are {}, targets {}; expected one target per row", outputs.shape(), targets.shape());
+            let message = format!(
+                "outputs are {}, targets {}; expected one target per row",
+                outputs.shape(),
+                targets.shape()
+            );
             return Err(Error::shape("Accuracy", message));
         }
         let right = chosen.eq(&targets)?.cast(DType::F32)?.sum(&[], false)?;
@@ -99,7 +107,8 @@ mod tests {
 
     #[test]
     fn labels_one_hot_rows_and_sequences_agree() {
-        let outputs = Tensor::new([[0.1f32, 0.9, 0.0], [0.8, 0.2, 0.0], [0.3, 0.7, 0.9], [0.5, 0.5, 0.0]], Device::Cpu);
+        let outputs =
+            Tensor::new([[0.1f32, 0.9, 0.0], [0.8, 0.2, 0.0], [0.3, 0.7, 0.9], [0.5, 0.5, 0.0]], Device::Cpu);
         let (outputs, labels) = (outputs.unwrap(), Tensor::new([1u32, 0, 0, 0], Device::Cpu).unwrap());
         let sum = |o: &Tensor, t: &Tensor| Accuracy::new().sum(o, t).unwrap().item::<f32>().unwrap();
         assert_eq!(sum(&outputs, &labels), 3.0); // the first of a tie counts as chosen

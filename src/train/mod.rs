@@ -6,6 +6,8 @@ mod metric;
 #[cfg(feature = "app")]
 mod plot;
 mod progress;
+#[cfg(test)]
+mod tests;
 mod totals;
 mod trainer;
 

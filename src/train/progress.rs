@@ -93,7 +93,8 @@ impl Progress {
     }
 
     fn line(&self, epoch: &Epoch) -> String {
-        let mut out = format!("epoch {:>2}/{}  {}", epoch.number, self.epochs, self.numbers(&epoch.train, ""));
+        let mut out =
+            format!("epoch {:>2}/{}  {}", epoch.number, self.epochs, self.numbers(&epoch.train, ""));
         if let Some(validation) = &epoch.validation {
             out += &format!("  {}", self.numbers(validation, "val_"));
         }
@@ -109,8 +110,7 @@ mod tests {
     fn a_line_tells_everything() {
         let epoch = &super::super::history::testing::history(1, true).epochs[0];
         let line = Progress::new(false, 12, 3).line(epoch);
-        let expected =
-            "epoch  1/12  loss 0.5000  accuracy 0.8750  8 images/s  val_loss 0.2600  val_accuracy 0.9375  1.5 s";
+        let expected = "epoch  1/12  loss 0.5000  accuracy 0.8750  8 images/s  val_loss 0.2600  val_accuracy 0.9375  1.5 s";
         assert_eq!(line, expected);
     }
 }

@@ -357,6 +357,15 @@ impl<'a> Emitter<'a> {
                         let f = typed(DType::F32, lanes);
                         format!("{to}(clamp({x}, {f}(0.0), {f}(255.0)))")
                     }
+                    // WGSL saturates at the largest float that the integer type holds, which is not its largest value
+                    (DType::F32, DType::I32) => {
+                        let f = typed(from, lanes);
+                        format!("select({to}({x}), {to}(0x7fffffff), {x} >= {f}(2147483648.0))")
+                    }
+                    (DType::F32, DType::U32) => {
+                        let f = typed(from, lanes);
+                        format!("select({to}({x}), {to}(0xffffffffu), {x} >= {f}(4294967296.0))")
+                    }
                     (_, DType::U8) => format!("({to}({x}) & {})", u(255)),
                     _ => format!("{to}({x})"),
                 }

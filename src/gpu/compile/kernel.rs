@@ -373,6 +373,11 @@ impl Reduction {
         Some(Reduction { bindings, kind, exprs, root: id, dtype, outer, width, epilogue, split, pieces })
     }
 
+    /// Number of expressions in the prologue.
+    pub fn size(&self) -> usize {
+        self.exprs.list.len()
+    }
+
     fn initial(&self) -> String {
         match (self.kind, self.dtype) {
             (ReduceKind::Sum, d) => literal(0.0, d),

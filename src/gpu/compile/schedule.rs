@@ -122,8 +122,8 @@ pub(super) fn schedule(
                     let Some(code) = reduction(gpu, values, v, None) else {
                         return Err(Error::Gpu("a reduction could not be compiled".into()));
                     };
-                    if code.bindings.buffers.len() >= limit {
-                        return cut(values, constraints, v, limit);
+                    if code.bindings.buffers.len() >= limit || code.size() > MAX_EXPRESSIONS {
+                        return cut(values, constraints, v, limit, code.size());
                     }
                     items.push(Item::Reduction { output: v, code: Box::new(code) });
                 }
@@ -142,7 +142,7 @@ pub(super) fn schedule(
                     return Err(Error::Gpu("an expression could not be compiled".into()));
                 };
                 if code.bindings.buffers.len() >= limit || code.size() > MAX_EXPRESSIONS {
-                    return cut(values, constraints, v, limit);
+                    return cut(values, constraints, v, limit, code.size());
                 }
                 if let Some(at) = join(values, &mut items, &producer, v, &code, limit) {
                     producer[v] = Some(at);
@@ -172,17 +172,26 @@ fn reduction(gpu: &Gpu, values: &Values<'_>, k: usize, root: Option<usize>) -> O
     Reduction::new(values, k, root, *kind, axes, &gpu.target)
 }
 
-/// Makes the next attempt store something inside an expression that needs too many buffers.
+/// Makes the next attempt store something inside an expression that needs too many buffers or is too large.
 fn cut(
     values: &Values<'_>,
     constraints: &mut Constraints,
     root: usize,
     limit: usize,
+    size: usize,
 ) -> Result<Option<Schedule>> {
-    match values.cut(root, limit - 2) {
-        Some(v) if constraints.stored.insert(v) => Ok(None),
-        _ => Err(Error::Gpu(format!("an expression of {} could not be cut", values.spec(root).shape))),
+    if size <= MAX_EXPRESSIONS
+        && let Some(v) = values.cut(root, limit - 2)
+        && constraints.stored.insert(v)
+    {
+        return Ok(None);
     }
+    let known = constraints.stored.len();
+    constraints.stored.extend(values.split(root, limit - 2, MAX_EXPRESSIONS / 3));
+    if constraints.stored.len() == known {
+        return Err(Error::Gpu(format!("an expression of {} could not be cut", values.spec(root).shape)));
+    }
+    Ok(None)
 }
 
 /// The buffer that a value is in: itself, the value that it is a part of, or the packed vector that it is placed in.

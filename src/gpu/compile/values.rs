@@ -9,7 +9,7 @@ use crate::ops::table::{Binary, Unary};
 use crate::ops::{Lowering, View, matmul};
 use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Spec;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What has been found out to be necessary while scheduling, for the next attempt.
 #[derive(Default)]
@@ -417,6 +417,42 @@ impl<'v> Values<'v> {
             stack.extend(self.inputs(v).iter().map(|&i| i as usize));
         }
         best.map(|b| self.base(b.0))
+    }
+
+    /// Values inside the expression of `root` to be stored, so that no part reads more than `loads` stored values or
+    /// computes more than `size` (shared ones counted at each use). For expressions far beyond the limits: one walk
+    /// instead of one cut at a time.
+    pub fn split(&self, root: usize, loads: usize, size: usize) -> HashSet<usize> {
+        let mut inside = BTreeSet::new();
+        let mut stack = vec![root];
+        while let Some(v) = stack.pop() {
+            if (v == root || !self.is_stored(v) && self.is_expression(v)) && inside.insert(v) {
+                stack.extend(self.inputs(v).iter().map(|&i| i as usize));
+            }
+        }
+        let mut cuts = HashSet::new();
+        // (values read, values computed); what is not inside is read
+        let mut weights: HashMap<usize, (usize, usize)> = HashMap::new();
+        for v in inside {
+            let mut parts: Vec<(usize, (usize, usize))> = Vec::new();
+            for &i in self.inputs(v) {
+                let i = i as usize;
+                parts.push((i, weights.get(&i).copied().unwrap_or((1, 0))));
+            }
+            let weight = loop {
+                let sum = parts.iter().fold((0, 1), |a, p| (a.0 + p.1.0, a.1 + p.1.1));
+                if sum.0 <= loads && sum.1 <= size {
+                    break sum;
+                }
+                let by = |p: &(usize, (usize, usize))| if sum.0 > loads { p.1.0 } else { p.1.1 };
+                let Some(heaviest) = parts.iter_mut().filter(|p| by(p) > 1).max_by_key(|p| by(p)) else { break sum };
+                heaviest.1 = (1, 0);
+                weights.insert(heaviest.0, (1, 0));
+                cuts.insert(self.base(heaviest.0));
+            };
+            weights.insert(v, weight);
+        }
+        cuts
     }
 
     /// Number of stored values that an expression reads.
