@@ -59,7 +59,8 @@ cargo fmt --check
 
 section 'Lints'
 cargo clippy --quiet --all-targets -- -D warnings
-cargo clippy --quiet --all-targets --no-default-features -- -D warnings
+# The examples need the feature `app`.
+cargo clippy --quiet --lib --tests --benches --no-default-features -- -D warnings
 
 section 'Documentation'
 RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
@@ -93,5 +94,9 @@ section "Example on the CPU ($dataset)"
 train cpu
 section "Example on the GPU ($dataset)"
 train gpu
+
+section 'An operation from outside the crate'
+cargo run --quiet --example custom_op -- cpu
+cargo run --quiet --example custom_op -- gpu
 
 printf '\ntest.sh: all passed in %dm%02ds\n' $((SECONDS / 60)) $((SECONDS % 60))
