@@ -27,7 +27,8 @@ impl Shape {
         // A zero makes the tensor empty but not its strides small.
         let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
         if elements.is_none_or(|n| n > u32::MAX as usize) {
-            let message = format!("the dimensions of {dims:?} multiply to more than 2^32 - 1; split the tensor");
+            let message =
+                format!("the dimensions of {dims:?} multiply to more than 2^32 - 1; split the tensor");
             return Err(Error::shape("shape", message));
         }
         Ok(Self::from_dims(dims))

@@ -194,7 +194,17 @@ impl Plan {
                 leaves.push(v);
             }
         }
-        Ok(Plan { steps, buffers, outputs, leaves, uniforms: sizes, args, arg_words, arg_bytes, bound: VecDeque::new() })
+        Ok(Plan {
+            steps,
+            buffers,
+            outputs,
+            leaves,
+            uniforms: sizes,
+            args,
+            arg_words,
+            arg_bytes,
+            bound: VecDeque::new(),
+        })
     }
 
     /// Records and submits the plan, and hands the values to the nodes. `None` where nothing had to be computed.
@@ -242,7 +252,12 @@ impl Plan {
         Ok(submission)
     }
 
-    fn bind(&mut self, gpu: &Gpu, graph: &Graph, buffers: &[Arc<GpuBuffer>]) -> Result<Arc<Vec<wgpu::BindGroup>>> {
+    fn bind(
+        &mut self,
+        gpu: &Gpu,
+        graph: &Graph,
+        buffers: &[Arc<GpuBuffer>],
+    ) -> Result<Arc<Vec<wgpu::BindGroup>>> {
         let mut leaves: Vec<(u32, GpuArray)> = Vec::with_capacity(self.leaves.len());
         for &v in &self.leaves {
             leaves.push((v, leaf(graph, v)?));

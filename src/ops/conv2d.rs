@@ -35,8 +35,9 @@ impl Padding {
         dilation: [usize; 2],
     ) -> Result<([usize; 4], [usize; 2])> {
         if kernel.contains(&0) || stride.contains(&0) || dilation.contains(&0) {
-            let message =
-                format!("kernel {kernel:?}, stride {stride:?} and dilation {dilation:?} must all be at least 1");
+            let message = format!(
+                "kernel {kernel:?}, stride {stride:?} and dilation {dilation:?} must all be at least 1"
+            );
             return Err(Error::argument(op, message));
         }
         // Kernels compute coordinates in 32 bits with a sign.
@@ -57,7 +58,9 @@ impl Padding {
             }
             let padded = size[d].saturating_add(padding[2 * d]).saturating_add(padding[2 * d + 1]);
             if padded.max(stride[d]) > MOST {
-                let message = format!("stride {stride:?} or padding {padding:?} is out of all proportion: at most {MOST}");
+                let message = format!(
+                    "stride {stride:?} or padding {padding:?} is out of all proportion: at most {MOST}"
+                );
                 return Err(Error::argument(op, message));
             }
             if padded < reach {
@@ -121,7 +124,8 @@ pub(crate) fn conv2d(x: &Tensor, w: &Tensor, options: Conv2dOptions) -> Result<T
     require_float(OP, "the image", x)?;
     let (sx, sw) = (x.shape(), w.shape());
     if sx.rank() != 4 || sw.rank() != 4 {
-        let message = format!("image {sx} and weight {sw}: expected [n, h, w, c] and [kh, kw, c / groups, out]");
+        let message =
+            format!("image {sx} and weight {sw}: expected [n, h, w, c] and [kh, kw, c / groups, out]");
         return Err(Error::shape(OP, message));
     }
     let (n, h, width, cin) = (sx[0], sx[1], sx[2], sx[3]);

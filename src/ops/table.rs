@@ -5,7 +5,8 @@
 //! [`float`] defines in Rust and WGSL has built in, or that [`PRELUDE`] defines for WGSL.
 
 // The expressions are WGSL as well as Rust: parentheses and names follow what both accept.
-#![allow(non_snake_case, unused_parens)]
+// Their constants are written out because they are text, too.
+#![allow(non_snake_case, unused_parens, clippy::approx_constant, clippy::excessive_precision)]
 
 /// What the expressions call, for one float type.
 macro_rules! float_functions {
@@ -173,9 +174,6 @@ macro_rules! unary_table {
         pub(crate) enum Unary { $($(#[$doc])* $variant),* }
 
         impl Unary {
-            #[cfg(test)]
-            pub const ALL: &[Unary] = &[$(Unary::$variant),*];
-
             pub fn name(self) -> &'static str {
                 match self { $(Unary::$variant => $name),* }
             }
@@ -233,9 +231,6 @@ macro_rules! binary_table {
         pub(crate) enum Binary { $($variant),* }
 
         impl Binary {
-            #[cfg(test)]
-            pub const ALL: &[Binary] = &[$(Binary::$variant),*];
-
             pub fn name(self) -> &'static str {
                 match self { $(Binary::$variant => $name),* }
             }

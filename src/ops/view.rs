@@ -133,7 +133,8 @@ pub(crate) fn broadcast_to(x: &Tensor, shape: Shape) -> Result<Tensor> {
         return Ok(x.clone());
     }
     if x.shape().broadcast(&shape) != Some(shape) {
-        let message = format!("{} can't be repeated to {shape}: each dimension must be equal or 1", x.shape());
+        let message =
+            format!("{} can't be repeated to {shape}: each dimension must be equal or 1", x.shape());
         return Err(Error::shape("broadcast_to", message));
     }
     Tensor::from_op(Broadcast, vec![x.clone()], shape, x.dtype(), x.device())

@@ -1,7 +1,8 @@
 //! The kernels of a plan, in order, before buffers are assigned.
 
-use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, Pointwise, Reduction};
 use super::expr::Bindings;
+use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, Pointwise};
+use super::reduction::Reduction;
 use super::values::{Constraints, Stored, Users, Values};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -41,11 +42,24 @@ const MAX_EXPRESSIONS: usize = 300;
 
 /// Something that a kernel computes.
 enum Item {
-    Pointwise { outputs: Vec<usize>, code: Box<Pointwise> },
+    Pointwise {
+        outputs: Vec<usize>,
+        code: Box<Pointwise>,
+    },
     /// A part of a packed vector that has to be copied there: the value, and its place.
-    Copy { to: Stored, code: Box<Pointwise> },
-    Reduction { output: usize, code: Box<Reduction> },
-    Hand { kernel: usize, output: usize, epilogue: Option<Box<Epilogue>> },
+    Copy {
+        to: Stored,
+        code: Box<Pointwise>,
+    },
+    Reduction {
+        output: usize,
+        code: Box<Reduction>,
+    },
+    Hand {
+        kernel: usize,
+        output: usize,
+        epilogue: Option<Box<Epilogue>>,
+    },
 }
 
 /// Schedules the graph; an error in the inner result says what has to be decided otherwise first.
@@ -107,7 +121,9 @@ pub(super) fn schedule(
         if let Lowering::Pack { offsets } = &values.lower[v] {
             for (i, &at) in offsets.iter().enumerate() {
                 let input = values.input(v, i);
-                if values.place[values.base(input)].is_some_and(|p| p.value == v) || values.spec(input).shape.numel() == 0 {
+                if values.place[values.base(input)].is_some_and(|p| p.value == v)
+                    || values.spec(input).shape.numel() == 0
+                {
                     continue;
                 }
                 let to = Stored { value: v, offset: 4 * at as u64 };
@@ -236,7 +252,8 @@ fn join(
         if first.shape.numel() != spec.shape.numel() || outputs.len() >= 4 {
             continue;
         }
-        let shares = alone.bindings.buffers.iter().any(|b| code.bindings.buffers.contains(b) || outputs.contains(b));
+        let shares =
+            alone.bindings.buffers.iter().any(|b| code.bindings.buffers.contains(b) || outputs.contains(b));
         if !shares {
             continue;
         }
@@ -297,8 +314,7 @@ impl Item {
                     Some((bytes, second)) => {
                         out.temps.push(bytes as u64);
                         let temp = Place::Temp(out.temps.len() - 1);
-                        let plain = Bindings { args: code.bindings.args.clone(), ..code.bindings.clone() };
-                        out.push_generated("reduce pieces", kernels.first, &plain, &[temp]);
+                        out.push_generated("reduce pieces", kernels.first, &code.bindings, &[temp]);
                         let mut reads = vec![(1, temp)];
                         for b in code.combine_loads() {
                             reads.push((EXTRA_BINDING + b as u32, at(code.bindings.buffers[b])));
@@ -371,7 +387,8 @@ impl Schedule {
             .map(|(k, &b)| (1 + k as u32, Place::Value(Stored { value: b, offset: 0 })))
             .collect();
         let first = 1 + reads.len() as u32;
-        let writes: Vec<(u32, Place)> = writes.iter().enumerate().map(|(k, &w)| (first + k as u32, w)).collect();
+        let writes: Vec<(u32, Place)> =
+            writes.iter().enumerate().map(|(k, &w)| (first + k as u32, w)).collect();
         self.push(label, g, reads, &writes, &bindings.args);
     }
 
