@@ -52,7 +52,7 @@ const PHILOX: &str = "fn mul_hi(a: u32, b: u32) -> u32 {
     let mid2 = al * bh + (mid & 0xffffu);
     return ah * bh + (mid >> 16u) + (mid2 >> 16u);
 }
-pub(super) fn philox_4(counter: u32, key0: u32, key1: u32) -> vec4<u32> {
+fn philox_4(counter: u32, key0: u32, key1: u32) -> vec4<u32> {
     var c = vec4<u32>(counter, 0u, 0u, 0u);
     var k = vec2<u32>(key0, key1);
     for (var round = 0u; round < 10u; round++) {
