@@ -92,7 +92,7 @@ mod checks {
         near(variance, 1.0 / 12.0, 0.0745 / root);
         let [mean, variance, fourth] = moments(Tensor::randn([n], d, 2)?)?;
         near(mean, 0.0, 1.0 / root);
-        near(variance, 1.0, 1.4142 / root);
+        near(variance, 1.0, std::f64::consts::SQRT_2 / root);
         near(fourth, 3.0, 9.8 / root);
         let (a, b) = (Tensor::rand([50], d, 5)?.to_vec::<f32>()?, Tensor::rand([50], d, 6)?.to_vec::<f32>()?);
         assert!(a != b && a.iter().all(|v| (0.0..1.0).contains(v)));
