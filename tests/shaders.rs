@@ -39,8 +39,9 @@ fn every_shader_is_valid_by_itself() {
 #[test]
 fn no_shader_uses_atomics_or_too_many_bindings() {
     for (name, source) in shaders() {
+        let code = |line: &str| line.split("//").next().is_some_and(|code| code.contains("atomic"));
         assert!(
-            !source.contains("atomic"),
+            !source.lines().any(code),
             "{name} uses atomics: results would depend on the order of threads"
         );
         let storage = source.matches("var<storage").count();
