@@ -11,6 +11,6 @@ pub mod mnist;
 mod mnist_cache;
 pub mod synthetic;
 
-pub(crate) use mnist_cache::pipeline_folder;
 pub use batches::Batches;
 pub use dataset::Dataset;
+pub(crate) use mnist_cache::pipeline_folder;
