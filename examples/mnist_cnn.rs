@@ -7,7 +7,6 @@ use clap::{Parser, ValueEnum};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Instant;
 use wgrad::Stats;
 use wgrad::data::{self, Dataset};
@@ -86,22 +85,13 @@ fn build_model(seed: u64, device: Device) -> Result<Model> {
         .build([28, 28, 1], device)
 }
 
-fn main() -> ExitCode {
+fn main() -> Result<()> {
     let start = Instant::now();
-    match run(&Arguments::parse(), start) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(arguments: &Arguments, start: Instant) -> Result<()> {
+    let arguments = Arguments::parse();
     let device: Device = arguments.device.parse()?;
     let info = device.info()?;
     println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
-    let (mut train, test) = load_data(arguments)?;
+    let (mut train, test) = load_data(&arguments)?;
     if let Some(n) = arguments.limit_train {
         train = train.take(n)?;
     }
@@ -135,7 +125,7 @@ fn run(arguments: &Arguments, start: Instant) -> Result<()> {
         history.plot(file)?;
     }
     if let Some(file) = &arguments.json {
-        let report = figures.report(arguments, &info.name, train.name(), &history, trainer.model())?;
+        let report = figures.report(&arguments, &info.name, train.name(), &history, trainer.model())?;
         std::fs::write(file, format!("{report:#}\n")).map_err(|e| Error::io(file, e))?;
     }
     println!("test {result}");

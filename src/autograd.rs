@@ -196,11 +196,13 @@ impl Gradients {
     /// The gradient with respect to `of`. An error where the loss does not depend on it.
     pub fn get(&self, of: &impl Watched) -> Result<Tensor> {
         let Some(id) = of.gradient_id() else {
-            let message = "the tensor is not watched; make it with tensor.watch()? before computing the loss from it";
+            let message =
+                "the tensor is not watched; make it with tensor.watch()? before computing the loss from it";
             return Err(Error::argument("Gradients::get", message));
         };
         self.map.get(&id).cloned().ok_or_else(|| {
-            let message = "the loss does not depend on this variable (or was computed within no_grad, or detached)";
+            let message =
+                "the loss does not depend on this variable (or was computed within no_grad, or detached)";
             Error::argument("Gradients::get", message)
         })
     }
@@ -293,7 +295,8 @@ impl Tensor {
             return Err(Error::argument("backward", message));
         }
         if upstream.0.spec != self.0.spec {
-            let message = format!("the upstream gradient is {}, the tensor {}", upstream.shape(), self.shape());
+            let message =
+                format!("the upstream gradient is {}, the tensor {}", upstream.shape(), self.shape());
             return Err(Error::shape("backward", message));
         }
         let order = tracked_order(self);

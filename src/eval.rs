@@ -70,9 +70,9 @@ impl Graph {
             }
             let inputs = match ready {
                 true => Vec::new(),
-                false => tensor.0.with_inputs(|list| {
-                    list.iter().filter_map(|t| position.get(&t.0.id).copied()).collect()
-                }),
+                false => tensor
+                    .0
+                    .with_inputs(|list| list.iter().filter_map(|t| position.get(&t.0.id).copied()).collect()),
             };
             position.insert(id, entries.len() as u32);
             entries.push(Entry { tensor, inputs, ready, keep: false });

@@ -24,9 +24,11 @@ impl Shape {
             let message = format!("{} dimensions given, at most {MAX_RANK} are supported", dims.len());
             return Err(Error::shape("shape", message));
         }
-        let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        // A zero makes the tensor empty but not its strides small.
+        let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
         if elements.is_none_or(|n| n > u32::MAX as usize) {
-            let message = format!("{dims:?} has more than 2^32 - 1 elements; split the tensor");
+            let message =
+                format!("the dimensions of {dims:?} multiply to more than 2^32 - 1; split the tensor");
             return Err(Error::shape("shape", message));
         }
         Ok(Self::from_dims(dims))

@@ -66,11 +66,26 @@ cpu_element!(f32 => F32, f64 => F64, i32 => I32, u32 => U32, u8 => U8);
 macro_rules! dispatch {
     ($dtype:expr, $T:ident => $e:expr) => {
         match $dtype {
-            $crate::dtype::DType::F32 => { type $T = f32; $e }
-            $crate::dtype::DType::F64 => { type $T = f64; $e }
-            $crate::dtype::DType::I32 => { type $T = i32; $e }
-            $crate::dtype::DType::U32 => { type $T = u32; $e }
-            $crate::dtype::DType::U8 => { type $T = u8; $e }
+            $crate::dtype::DType::F32 => {
+                type $T = f32;
+                $e
+            }
+            $crate::dtype::DType::F64 => {
+                type $T = f64;
+                $e
+            }
+            $crate::dtype::DType::I32 => {
+                type $T = i32;
+                $e
+            }
+            $crate::dtype::DType::U32 => {
+                type $T = u32;
+                $e
+            }
+            $crate::dtype::DType::U8 => {
+                type $T = u8;
+                $e
+            }
         }
     };
 }
@@ -80,8 +95,14 @@ pub(crate) use dispatch;
 macro_rules! dispatch_float {
     ($op:expr, $dtype:expr, $T:ident => $e:expr) => {
         match $dtype {
-            $crate::dtype::DType::F32 => { type $T = f32; $e }
-            $crate::dtype::DType::F64 => { type $T = f64; $e }
+            $crate::dtype::DType::F32 => {
+                type $T = f32;
+                $e
+            }
+            $crate::dtype::DType::F64 => {
+                type $T = f64;
+                $e
+            }
             other => Err($crate::error::Error::dtype($op, format!("needs a float type, got {other}"))),
         }
     };
@@ -194,7 +215,10 @@ impl Array {
     /// The elements as an ndarray view. Strides that run backwards are not representable: callers pass forward views.
     pub fn view<T: CpuElement>(&self) -> Result<ArrayViewD<'_, T>> {
         let data = &self.raw::<T>()?[self.offset.min(self.raw::<T>()?.len())..];
-        let strides: Vec<usize> = self.strides[..self.shape.rank()].iter().map(|&s| s as usize).collect();
+        // ndarray bounds strides by the data even where a zero dimension means that none is taken
+        let scale = usize::from(self.shape.numel() > 0);
+        let strides: Vec<usize> =
+            self.strides[..self.shape.rank()].iter().map(|&s| s as usize * scale).collect();
         ArrayViewD::from_shape(IxDyn(&self.shape).strides(IxDyn(&strides)), data)
             .map_err(|e| Error::Gpu(format!("cpu: layout {:?} {strides:?}: {e}", self.shape)))
     }

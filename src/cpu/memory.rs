@@ -50,7 +50,10 @@ pub(crate) fn take<T: Copy + Default + Send + 'static>(len: usize) -> Result<Vec
     let mut v = Vec::new();
     if v.try_reserve_exact(class).is_err() {
         LIVE.fetch_sub(bytes, Relaxed);
-        return Err(Error::OutOfMemory { device: "cpu".into(), message: format!("no room for {bytes} bytes") });
+        return Err(Error::OutOfMemory {
+            device: "cpu".into(),
+            message: format!("no room for {bytes} bytes"),
+        });
     }
     v.resize(class, T::default());
     Ok(v)

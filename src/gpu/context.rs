@@ -291,8 +291,9 @@ fn open_adapter(adapter: &Adapter) -> Result<Gpu> {
         memory_hints: wgpu::MemoryHints::Performance,
         trace: wgpu::Trace::Off,
     });
-    let (device, queue) = pollster::block_on(request)
-        .map_err(|e| Error::NoAdapter(format!("{} could not be opened: {e}; use another adapter", info.name)))?;
+    let (device, queue) = pollster::block_on(request).map_err(|e| {
+        Error::NoAdapter(format!("{} could not be opened: {e}; use another adapter", info.name))
+    })?;
     let failure = Arc::new(Failure::default());
     let on_error = failure.clone();
     device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| on_error.set(e.to_string())));

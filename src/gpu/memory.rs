@@ -79,7 +79,8 @@ impl Pool {
     fn allocate(&self, device: &wgpu::Device, size: u64) -> Result<wgpu::Buffer> {
         let limit = device.limits().max_buffer_size;
         if size > limit {
-            let message = format!("{size} bytes asked for, buffers have at most {limit}; use a smaller batch");
+            let message =
+                format!("{size} bytes asked for, buffers have at most {limit}; use a smaller batch");
             return Err(Error::OutOfMemory { device: self.device.clone(), message });
         }
         let create = || {
@@ -138,7 +139,7 @@ mod tests {
     fn size_classes_waste_at_most_an_eighth() {
         for bytes in [1, 255, 256, 257, 1000, 4096, 5000, 1 << 20, (1 << 20) + 1, 123_456_789] {
             let class = size_class(bytes);
-            assert!(class >= bytes && class % 256 == 0);
+            assert!(class >= bytes && class.is_multiple_of(256));
             assert!(class <= (bytes + bytes / 8).max(bytes + 256), "{bytes} -> {class}");
             assert_eq!(size_class(class), class);
         }

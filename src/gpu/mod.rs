@@ -40,12 +40,6 @@ pub(crate) struct GpuArray {
 /// Every value begins at a multiple of this many bytes: WebGPU's default alignment of bindings.
 pub(crate) const ALIGNMENT: u64 = 256;
 
-impl GpuArray {
-    pub fn bytes(&self) -> u64 {
-        storage_bytes(&Spec::new(self.shape, self.dtype))
-    }
-}
-
 /// Bytes of a value's buffer: whole words, and never none.
 pub(crate) fn storage_bytes(spec: &Spec) -> u64 {
     (spec.bytes() as u64).next_multiple_of(16).max(16)

@@ -4,9 +4,8 @@ use super::Gpu;
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a binding is to the kernel.
@@ -44,6 +43,8 @@ pub(crate) struct Pipelines {
 struct DiskCache {
     raw: wgpu::PipelineCache,
     path: PathBuf,
+    /// Bytes written or read last.
+    saved: AtomicUsize,
 }
 
 impl Pipelines {
@@ -107,7 +108,9 @@ impl Pipelines {
         let internal = pollster::block_on(internal.pop());
         match pollster::block_on(validation.pop()).or(internal) {
             None => Ok(Pipeline { raw, layout }),
-            Some(e) => Err(Error::Gpu(format!("kernel {} does not compile: {e}\n{}", source.label, source.wgsl))),
+            Some(e) => {
+                Err(Error::Gpu(format!("kernel {} does not compile: {e}\n{}", source.label, source.wgsl)))
+            }
         }
     }
 
@@ -137,10 +140,9 @@ impl Pipelines {
                 count: None,
             })
             .collect();
-        let group = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: None,
-            entries: &entries,
-        });
+        let group = gpu
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
         let pipeline = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: None,
             bind_group_layouts: &[Some(&group)],
@@ -174,25 +176,25 @@ impl DiskCache {
                 fallback: true,
             })
         };
-        Some(DiskCache { raw, path })
+        Some(DiskCache { raw, path, saved: AtomicUsize::new(data.map_or(0, |d| d.len())) })
     }
 
-    /// Writes what the driver has compiled, in the background: losing it costs a compilation, nothing else.
+    /// Writes what the driver has compiled, where that is more than before. Losing it costs a compilation, nothing else:
+    /// what goes wrong is not reported.
     fn save(&self) {
-        let (raw, path) = (self.raw.clone(), self.path.clone());
-        std::thread::spawn(move || {
-            let Some(data) = raw.get_data() else { return };
-            let mut hasher = DefaultHasher::new();
-            (std::process::id(), data.len()).hash(&mut hasher);
-            let temporary = path.with_extension(format!("{:x}.tmp", hasher.finish()));
-            let written = path
-                .parent()
-                .map_or(Ok(()), std::fs::create_dir_all)
-                .and_then(|()| std::fs::write(&temporary, data))
-                .and_then(|()| std::fs::rename(&temporary, &path));
-            if written.is_err() {
-                let _ = std::fs::remove_file(&temporary);
-            }
-        });
+        let Some(data) = self.raw.get_data() else { return };
+        if self.saved.swap(data.len(), Relaxed) == data.len() {
+            return;
+        }
+        let temporary = self.path.with_extension(format!("{}.tmp", std::process::id()));
+        let written = self
+            .path
+            .parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::write(&temporary, data))
+            .and_then(|()| std::fs::rename(&temporary, &self.path));
+        if written.is_err() {
+            let _ = std::fs::remove_file(&temporary);
+        }
     }
 }

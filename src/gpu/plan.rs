@@ -194,7 +194,17 @@ impl Plan {
                 leaves.push(v);
             }
         }
-        Ok(Plan { steps, buffers, outputs, leaves, uniforms: sizes, args, arg_words, arg_bytes, bound: VecDeque::new() })
+        Ok(Plan {
+            steps,
+            buffers,
+            outputs,
+            leaves,
+            uniforms: sizes,
+            args,
+            arg_words,
+            arg_bytes,
+            bound: VecDeque::new(),
+        })
     }
 
     /// Records and submits the plan, and hands the values to the nodes. `None` where nothing had to be computed.
@@ -217,7 +227,13 @@ impl Plan {
                     pass.dispatch_workgroups(x, y, z);
                 }
             }
-            submission = Some(gpu.queue.submit([encoder.finish()]));
+            let commands = encoder.finish();
+            let start = std::time::Instant::now();
+            submission = Some(gpu.queue.submit([commands]));
+            if gpu.target.cpu_adapter {
+                // A software driver runs the kernels on the host's cores, partly inside of this very call.
+                gpu.counters.device_ns.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+            }
             gpu.counters.submits.fetch_add(1, Relaxed);
             gpu.counters.dispatches.fetch_add(self.steps.len() as u64, Relaxed);
         }
@@ -236,7 +252,12 @@ impl Plan {
         Ok(submission)
     }
 
-    fn bind(&mut self, gpu: &Gpu, graph: &Graph, buffers: &[Arc<GpuBuffer>]) -> Result<Arc<Vec<wgpu::BindGroup>>> {
+    fn bind(
+        &mut self,
+        gpu: &Gpu,
+        graph: &Graph,
+        buffers: &[Arc<GpuBuffer>],
+    ) -> Result<Arc<Vec<wgpu::BindGroup>>> {
         let mut leaves: Vec<(u32, GpuArray)> = Vec::with_capacity(self.leaves.len());
         for &v in &self.leaves {
             leaves.push((v, leaf(graph, v)?));

@@ -127,6 +127,8 @@ pub(crate) fn download(tensor: &Tensor) -> Result<Array> {
         None => Ok(crate::tensor::empty(&tensor.0.spec)),
         Some(reading) => {
             reading.gpu.wait(Some(reading.submission.clone()))?;
+            // Another thread's wait may have taken the callback over, and be about to call it.
+            pollster::block_on(Mapped(reading.done.clone()));
             reading.finish()
         }
     }

@@ -2,11 +2,11 @@
 
 use super::{Grads, Lowering, Operation, Vjp};
 use crate::cpu::Array;
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
-use crate::device::Device;
 
 /// A tensor that has its value from the beginning.
 #[derive(Debug)]
@@ -82,4 +82,3 @@ pub(crate) fn scalar(value: f64, dtype: DType, device: Device) -> Result<Tensor>
 pub(crate) fn full(value: f64, shape: Shape, dtype: DType, device: Device) -> Result<Tensor> {
     super::view::broadcast_to(&scalar(value, dtype, device)?, shape)
 }
-

@@ -35,24 +35,34 @@ impl Padding {
         dilation: [usize; 2],
     ) -> Result<([usize; 4], [usize; 2])> {
         if kernel.contains(&0) || stride.contains(&0) || dilation.contains(&0) {
-            let message =
-                format!("kernel {kernel:?}, stride {stride:?} and dilation {dilation:?} must all be at least 1");
+            let message = format!(
+                "kernel {kernel:?}, stride {stride:?} and dilation {dilation:?} must all be at least 1"
+            );
             return Err(Error::argument(op, message));
         }
+        // Kernels compute coordinates in 32 bits with a sign.
+        const MOST: usize = i32::MAX as usize;
         let mut padding = [0; 4];
         let mut out = [0; 2];
         for d in 0..2 {
-            let reach = dilation[d] * (kernel[d] - 1) + 1;
+            let reach = dilation[d].saturating_mul(kernel[d] - 1).saturating_add(1);
             match self {
                 Padding::Valid => {}
                 Padding::Same => {
-                    let total = ((size[d].div_ceil(stride[d]).max(1) - 1) * stride[d] + reach).saturating_sub(size[d]);
+                    let last = (size[d].div_ceil(stride[d]).max(1) - 1) * stride[d];
+                    let total = last.saturating_add(reach).saturating_sub(size[d]);
                     padding[2 * d] = total / 2;
                     padding[2 * d + 1] = total - total / 2;
                 }
                 Padding::Explicit(p) => padding[2 * d..2 * d + 2].copy_from_slice(&p[2 * d..2 * d + 2]),
             }
-            let padded = size[d] + padding[2 * d] + padding[2 * d + 1];
+            let padded = size[d].saturating_add(padding[2 * d]).saturating_add(padding[2 * d + 1]);
+            if padded.max(stride[d]) > MOST {
+                let message = format!(
+                    "stride {stride:?} or padding {padding:?} is out of all proportion: at most {MOST}"
+                );
+                return Err(Error::argument(op, message));
+            }
             if padded < reach {
                 let message = format!(
                     "the window covers {reach} {}, the padded image has {padded}; use a smaller kernel or Padding::Same",
@@ -114,7 +124,8 @@ pub(crate) fn conv2d(x: &Tensor, w: &Tensor, options: Conv2dOptions) -> Result<T
     require_float(OP, "the image", x)?;
     let (sx, sw) = (x.shape(), w.shape());
     if sx.rank() != 4 || sw.rank() != 4 {
-        let message = format!("image {sx} and weight {sw}: expected [n, h, w, c] and [kh, kw, c / groups, out]");
+        let message =
+            format!("image {sx} and weight {sw}: expected [n, h, w, c] and [kh, kw, c / groups, out]");
         return Err(Error::shape(OP, message));
     }
     let (n, h, width, cin) = (sx[0], sx[1], sx[2], sx[3]);

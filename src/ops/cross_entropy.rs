@@ -116,7 +116,8 @@ impl Operation for CrossEntropy {
                     grads[1] = Some((&g * (inner - up)?)?);
                 }
                 if cx.needs[2] {
-                    let p = if dense { labels.clone() } else { labels.one_hot(self.cols)?.cast(x.dtype())? };
+                    let p =
+                        if dense { labels.clone() } else { labels.one_hot(self.cols)?.cast(x.dtype())? };
                     let slope = ((&total * &q)? - p)?;
                     grads[2] = Some((up * slope)?.sum(&[-1], false)?);
                 }

@@ -107,7 +107,8 @@ impl Operation for Custom {
         }
         for (x, g) in cx.inputs.iter().zip(&grads) {
             if let Some(g) = g.as_ref().filter(|g| g.shape() != x.shape()) {
-                let message = format!("vjp gave a gradient of shape {} for an input of shape {}", g.shape(), x.shape());
+                let message =
+                    format!("vjp gave a gradient of shape {} for an input of shape {}", g.shape(), x.shape());
                 return Err(Error::shape(self.name(), message));
             }
         }

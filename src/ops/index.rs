@@ -35,8 +35,11 @@ pub(crate) fn index_select(x: &Tensor, axis: isize, indices: &Tensor) -> Result<
     same_device(OP, &[x, indices])?;
     let axis = x.shape().axis(OP, axis)?;
     if indices.rank() != 1 || indices.dtype().is_float() {
-        let message =
-            format!("indices are {} {}; expected one dimension of integers", indices.dtype(), indices.shape());
+        let message = format!(
+            "indices are {} {}; expected one dimension of integers",
+            indices.dtype(),
+            indices.shape()
+        );
         return Err(Error::argument(OP, message));
     }
     let mut out = x.shape().to_vec();
@@ -63,7 +66,10 @@ fn index_add(dy: &Tensor, axis: usize, indices: &Tensor, len: usize) -> Result<T
 }
 
 fn out_of_range(op: &str, e: kernels::OutOfRange) -> Error {
-    Error::argument(op, format!("index {} at position {} is outside an axis of length {}", e.value, e.position, e.size))
+    Error::argument(
+        op,
+        format!("index {} at position {} is outside an axis of length {}", e.value, e.position, e.size),
+    )
 }
 
 impl Operation for IndexSelect {
@@ -109,7 +115,9 @@ impl Operation for IndexAdd {
         }))
     }
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
-        Lowering::Kernel(Box::new(|t| gpu::index::index_add(t, self.outer, self.axis, self.inner, self.count)))
+        Lowering::Kernel(Box::new(|t| {
+            gpu::index::index_add(t, self.outer, self.axis, self.inner, self.count)
+        }))
     }
 }
 

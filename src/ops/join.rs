@@ -25,10 +25,10 @@ pub(crate) fn concat(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
     let mut total = 0;
     for t in tensors {
         same_dtype("concat", first, t)?;
-        let fits = t.rank() == first.rank() && (0..t.rank()).all(|d| d == a || t.shape()[d] == first.shape()[d]);
+        let fits =
+            t.rank() == first.rank() && (0..t.rank()).all(|d| d == a || t.shape()[d] == first.shape()[d]);
         if !fits {
-            let message =
-                format!("shapes {} and {} differ outside axis {axis}", first.shape(), t.shape());
+            let message = format!("shapes {} and {} differ outside axis {axis}", first.shape(), t.shape());
             return Err(Error::shape("concat", message));
         }
         total += t.shape()[a];
@@ -37,8 +37,7 @@ pub(crate) fn concat(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
         return Ok((*first).clone());
     }
     if tensors.len() > MAX_PARTS {
-        let joined =
-            tensors.chunks(MAX_PARTS).map(|c| concat(c, axis)).collect::<Result<Vec<_>>>()?;
+        let joined = tensors.chunks(MAX_PARTS).map(|c| concat(c, axis)).collect::<Result<Vec<_>>>()?;
         return concat(&joined.iter().collect::<Vec<_>>(), axis);
     }
     let mut dims = first.shape().to_vec();
@@ -96,13 +95,15 @@ struct Pad {
 /// Surrounds `x` by a constant: `(before, after)` elements for each axis.
 pub(crate) fn pad(x: &Tensor, pads: &[(usize, usize)], value: f64) -> Result<Tensor> {
     if pads.len() != x.rank() {
-        let message = format!("{} pairs given for a tensor of shape {}; give one per axis", pads.len(), x.shape());
+        let message =
+            format!("{} pairs given for a tensor of shape {}; give one per axis", pads.len(), x.shape());
         return Err(Error::argument("pad", message));
     }
     if pads.iter().all(|&p| p == (0, 0)) {
         return Ok(x.clone());
     }
-    let dims: Vec<usize> = x.shape().iter().zip(pads).map(|(&n, &(b, a))| n + b + a).collect();
+    let dims: Vec<usize> =
+        x.shape().iter().zip(pads).map(|(&n, &(b, a))| n.saturating_add(b).saturating_add(a)).collect();
     let op = Pad { before: pads.iter().map(|p| p.0).collect(), value };
     Tensor::from_op(op, vec![x.clone()], Shape::new(&dims)?, x.dtype(), x.device())
 }

@@ -16,12 +16,16 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_dtype("matmul", a, b)?;
     require_float("matmul", "the input", a)?;
     if a.rank() == 0 || b.rank() == 0 {
-        let message = format!("lhs {}, rhs {}: both need at least one dimension; use * for scalars", a.shape(), b.shape());
+        let message = format!(
+            "lhs {}, rhs {}: both need at least one dimension; use * for scalars",
+            a.shape(),
+            b.shape()
+        );
         return Err(Error::shape("matmul", message));
     }
     if a.rank() == 1 {
         let y = matmul(&a.unsqueeze(0)?, b)?;
-        return if b.rank() == 1 { Ok(y) } else { y.squeeze(-2) };
+        return y.squeeze(if b.rank() == 1 { -1 } else { -2 });
     }
     if b.rank() == 1 {
         return matmul(a, &b.unsqueeze(1)?)?.squeeze(-1);
@@ -53,10 +57,8 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         return if a.is_tracked() || b.is_tracked() { zero + (tie * 0.0)? } else { Ok(zero) };
     }
     let contiguous = |s: &Shape| s.strides().map(|s| s as isize);
-    let (oa, ob) = (
-        Operand { shape: &sa, strides: contiguous(&sa) },
-        Operand { shape: &sb, strides: contiguous(&sb) },
-    );
+    let (oa, ob) =
+        (Operand { shape: &sa, strides: contiguous(&sa) }, Operand { shape: &sb, strides: contiguous(&sb) });
     if geometry(oa, ob, &shape).is_err() {
         // More than three batch dimensions that broadcast crosswise: repeat them.
         let repeat = |t: &Tensor| {

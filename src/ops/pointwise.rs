@@ -84,7 +84,10 @@ pub(crate) fn select(condition: &Tensor, yes: &Tensor, no: &Tensor) -> Result<Te
     same_device("where", &[condition, yes, no])?;
     same_dtype("where", yes, no)?;
     if condition.dtype() != DType::U8 {
-        let message = format!("the condition is {}, not u8; make it by a comparison such as x.gt(0.0)?", condition.dtype());
+        let message = format!(
+            "the condition is {}, not u8; make it by a comparison such as x.gt(0.0)?",
+            condition.dtype()
+        );
         return Err(Error::dtype("where", message));
     }
     let shape = broadcast("where", &[condition, yes, no])?;
@@ -256,7 +259,7 @@ impl Operation for Pointwise {
                 }
                 Ok(grads)
             }
-            // 1 inside the range and on its ends, as in PyTorch
+            // 1 inside the range and on its ends, as TensorFlow has it (PyTorch 2.15 has 0 on them)
             Pointwise::Clamp => {
                 let (x, low, high) = (&cx.inputs[0], &cx.inputs[1], &cx.inputs[2]);
                 let inside = (x.ge(low)? * x.le(high)?)?;
@@ -320,7 +323,9 @@ impl Operation for Pointwise {
                 // comparisons in this order leave NaN as it is
                 map3::<E, E, E, E>(inputs, shape, |x, low, high| if x < low { low } else if x > high { high } else { x })
             }),
-            Pointwise::Cast => dispatch!(inputs[0].dtype(), A => dispatch!(out.dtype, B => cast_elements::<A, B>(&inputs[0], shape))),
+            Pointwise::Cast => {
+                dispatch!(inputs[0].dtype(), A => dispatch!(out.dtype, B => cast_elements::<A, B>(&inputs[0], shape)))
+            }
             Pointwise::Uniform => match out.dtype {
                 DType::F64 => map1(&inputs[0], shape, |s, d| each(s, d, |b| uniform(b) as f64)),
                 _ => map1(&inputs[0], shape, |s, d| each(s, d, uniform)),
@@ -376,10 +381,11 @@ fn normal(bits: u32) -> f32 {
         0.005_739_507_7,
         -0.007_622_461_3,
         0.009_438_870_5,
-        1.001_674_1,
+        1.001_674,
         2.832_976_8,
     ];
-    let (v, coefficients): (f32, [f32; 9]) = if w < 5.0 { (w - 2.5, central) } else { (w.sqrt() - 3.0, tail) };
+    let (v, coefficients): (f32, [f32; 9]) =
+        if w < 5.0 { (w - 2.5, central) } else { (w.sqrt() - 3.0, tail) };
     let p = coefficients.iter().fold(0.0, |p, &c| p * v + c);
     std::f32::consts::SQRT_2 * p * x
 }

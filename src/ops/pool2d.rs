@@ -64,7 +64,9 @@ fn pool(kind: Kind, op: &str, x: &Tensor, options: Pool2dOptions) -> Result<Tens
     let (padding, [oh, ow]) = options.padding.resolve(op, [h, w], kernel, stride, [1, 1])?;
     let too_wide = (0..4).any(|i| padding[i] >= kernel[i / 2]);
     if too_wide {
-        let message = format!("padding {padding:?} is not smaller than the window {kernel:?}: a window would be all border");
+        let message = format!(
+            "padding {padding:?} is not smaller than the window {kernel:?}: a window would be all border"
+        );
         return Err(Error::argument(op, message));
     }
     let g = Pool2dGeometry { n, h, w, c, kernel, stride, padding, count_include_pad, oh, ow };

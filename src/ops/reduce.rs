@@ -46,6 +46,10 @@ pub(crate) fn reduce(kind: ReduceKind, x: &Tensor, axes: &[isize], keepdims: boo
     if x.shape() == shape || (x.numel() == shape.numel() && x.numel() > 0) {
         return x.reshape(kept);
     }
+    if x.dtype() == DType::U8 && x.device() != crate::Device::Cpu {
+        // GPUs store bytes by the word, which the threads of a reduction can't share; the low byte wraps alike
+        return reduce(kind, &x.cast(DType::U32)?, axes, keepdims)?.cast(DType::U8);
+    }
     let y = Tensor::from_op(Reduce { kind, axes: mask }, vec![x.clone()], shape, x.dtype(), x.device())?;
     y.reshape(kept)
 }
@@ -69,16 +73,14 @@ impl Operation for Reduce {
             // shared evenly among ties, as in PyTorch's amax and TensorFlow's reduce_max
             ReduceKind::Max | ReduceKind::Min => {
                 let hit = x.eq(cx.output.reshape(kept)?)?.cast(x.dtype())?;
-                let axes: Vec<isize> =
-                    (0..x.rank()).filter(|&d| self.axes[d]).map(|d| d as isize).collect();
+                let axes: Vec<isize> = (0..x.rank()).filter(|&d| self.axes[d]).map(|d| d as isize).collect();
                 let count = hit.sum(&axes, true)?;
                 (hit * (g / count)?)?
             }
             // The product of the others, exact where elements are zero: with one zero only its own gradient is not
             // zero, with two none is.
             ReduceKind::Prod => {
-                let axes: Vec<isize> =
-                    (0..x.rank()).filter(|&d| self.axes[d]).map(|d| d as isize).collect();
+                let axes: Vec<isize> = (0..x.rank()).filter(|&d| self.axes[d]).map(|d| d as isize).collect();
                 let zero = x.eq(0.0)?;
                 let zeros = zero.cast(x.dtype())?.sum(&axes, true)?;
                 let safe = zero.select(x.ones_like()?, x)?;
@@ -141,7 +143,12 @@ pub(crate) fn arg_extreme(x: &Tensor, axis: isize, keepdims: bool, min: bool) ->
     let mut mask = [false; MAX_RANK];
     mask[a] = true;
     let product = |dims: &[usize]| dims.iter().product();
-    let node = ArgExtreme { outer: product(&x.shape()[..a]), axis: x.shape()[a], inner: product(&x.shape()[a + 1..]), min };
+    let node = ArgExtreme {
+        outer: product(&x.shape()[..a]),
+        axis: x.shape()[a],
+        inner: product(&x.shape()[a + 1..]),
+        min,
+    };
     let shape = x.shape().reduced(&mask, false);
     let y = Tensor::from_op(node, vec![x.clone()], shape, DType::I32, x.device())?;
     y.reshape(x.shape().reduced(&mask, keepdims))

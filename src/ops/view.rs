@@ -33,7 +33,8 @@ struct Reshape;
 pub(crate) fn reshape(x: &Tensor, dims: &[usize]) -> Result<Tensor> {
     let mut dims = dims.to_vec();
     if let Some(at) = dims.iter().position(|&d| d == INFER) {
-        let known: usize = dims.iter().enumerate().filter(|&(i, _)| i != at).map(|(_, &d)| d).product();
+        let others = dims.iter().enumerate().filter(|&(i, _)| i != at);
+        let known = others.fold(1usize, |n, (_, &d)| n.saturating_mul(d));
         if dims.iter().filter(|&&d| d == INFER).count() > 1 {
             return Err(Error::shape("reshape", "only one dimension can be inferred"));
         }
@@ -132,7 +133,8 @@ pub(crate) fn broadcast_to(x: &Tensor, shape: Shape) -> Result<Tensor> {
         return Ok(x.clone());
     }
     if x.shape().broadcast(&shape) != Some(shape) {
-        let message = format!("{} can't be repeated to {shape}: each dimension must be equal or 1", x.shape());
+        let message =
+            format!("{} can't be repeated to {shape}: each dimension must be equal or 1", x.shape());
         return Err(Error::shape("broadcast_to", message));
     }
     Tensor::from_op(Broadcast, vec![x.clone()], shape, x.dtype(), x.device())
@@ -170,6 +172,8 @@ pub(crate) fn slice(x: &Tensor, axis: isize, start: usize, len: usize, step: isi
         let message = format!("{len} elements from {start} by {step} leave axis {axis} of length {n}");
         return Err(Error::argument("slice", message));
     }
+    // A step that is never taken: whatever was given could overflow a stride.
+    let step = if len < 2 { 1 } else { step };
     if start == 0 && len == n && step == 1 {
         return Ok(x.clone());
     }
@@ -207,13 +211,14 @@ impl Operation for Slice {
                 first = start - (len - 1) * stride;
             }
             if stride > 1 && len > 1 {
-                let zeros = g.unsqueeze(a + 1)?.zeros_like()?;
-                let mut parts = vec![g.unsqueeze(a + 1)?];
-                let mut dims = zeros.shape().to_vec();
-                dims[axis + 1] = stride - 1;
-                parts.push(broadcast_to(&zeros, Shape::new(&dims)?)?);
-                let spread = super::join::concat(&[&parts[0], &parts[1]], a + 1)?;
+                // four axes whatever the rank: one more than the tensor's could be one too many
+                let inner: usize = g.shape()[axis + 1..].iter().product();
                 let mut dims = g.shape().to_vec();
+                let parts = reshape(&g, &[g.numel() / (len * inner).max(1), len, 1, inner])?;
+                let mut gap = parts.shape().to_vec();
+                gap[2] = stride - 1;
+                let zeros = super::constant::full(0.0, Shape::new(&gap)?, g.dtype(), g.device())?;
+                let spread = super::join::concat(&[&parts, &zeros], 2)?;
                 dims[axis] = len * stride;
                 g = slice(&reshape(&spread, &dims)?, a, 0, (len - 1) * stride + 1, 1)?;
             }

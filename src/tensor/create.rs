@@ -1,7 +1,7 @@
 //! Making tensors.
 
-use super::node::{Spec, Value};
 use super::Tensor;
+use super::node::{Spec, Value};
 use crate::cpu::{Array, CpuElement, dispatch};
 use crate::device::Device;
 use crate::dtype::{DType, Element};
@@ -79,12 +79,20 @@ impl Tensor {
     }
 
     /// A tensor of these elements in row-major order.
-    pub fn from_slice<T: CpuElement>(data: &[T], shape: impl AsRef<[usize]>, device: Device) -> Result<Tensor> {
+    pub fn from_slice<T: CpuElement>(
+        data: &[T],
+        shape: impl AsRef<[usize]>,
+        device: Device,
+    ) -> Result<Tensor> {
         Self::from_vec(data.to_vec(), shape, device)
     }
 
     /// As [`from_slice`](Self::from_slice), taking the vector over.
-    pub fn from_vec<T: CpuElement>(data: Vec<T>, shape: impl AsRef<[usize]>, device: Device) -> Result<Tensor> {
+    pub fn from_vec<T: CpuElement>(
+        data: Vec<T>,
+        shape: impl AsRef<[usize]>,
+        device: Device,
+    ) -> Result<Tensor> {
         let shape = Shape::new(shape.as_ref())?;
         if data.len() != shape.numel() {
             let message = format!("{} elements given, shape {shape} needs {}", data.len(), shape.numel());
@@ -130,7 +138,12 @@ impl Tensor {
     }
 
     /// One value everywhere, in a type that is known only at run time.
-    pub fn full_dtype(shape: impl AsRef<[usize]>, value: f64, dtype: DType, device: Device) -> Result<Tensor> {
+    pub fn full_dtype(
+        shape: impl AsRef<[usize]>,
+        value: f64,
+        dtype: DType,
+        device: Device,
+    ) -> Result<Tensor> {
         device.check()?;
         check_dtype("full", dtype, device)?;
         constant::full(value, Shape::new(shape.as_ref())?, dtype, device)
@@ -149,7 +162,10 @@ impl Tensor {
     /// `start, start + 1, ..., end - 1` as i32.
     pub fn arange(start: i64, end: i64, device: Device) -> Result<Tensor> {
         if start > end || start < i32::MIN as i64 || end > i32::MAX as i64 {
-            return Err(Error::argument("arange", format!("{start}..{end} is not an ascending range of i32")));
+            return Err(Error::argument(
+                "arange",
+                format!("{start}..{end} is not an ascending range of i32"),
+            ));
         }
         let places = random::iota((end - start) as usize, device)?.cast(DType::I32)?;
         if start == 0 { Ok(places) } else { places + start as f64 }
@@ -179,7 +195,13 @@ impl Tensor {
     }
 
     /// Uniform integers in `low..high`, i32.
-    pub fn randint(low: i32, high: i32, shape: impl AsRef<[usize]>, device: Device, seed: u64) -> Result<Tensor> {
+    pub fn randint(
+        low: i32,
+        high: i32,
+        shape: impl AsRef<[usize]>,
+        device: Device,
+        seed: u64,
+    ) -> Result<Tensor> {
         random::integers(low, high, Shape::new(shape.as_ref())?, device, seed)
     }
 
@@ -219,7 +241,6 @@ impl Tensor {
             _ => crate::gpu::download(self),
         }
     }
-
 }
 
 fn check_dtype(op: &str, dtype: DType, device: Device) -> Result<()> {

@@ -133,10 +133,9 @@ impl Tensor {
     /// ```
     pub fn select(&self, yes: impl IntoOperand, no: impl IntoOperand) -> Result<Tensor> {
         // A number on one side takes the type of the tensor on the other.
-        let like = Tensor::full_dtype([1], 0.0, DType::F32, self.device())?;
-        let yes = yes.into_operand(&like)?;
-        let no = no.into_operand(&yes)?;
-        pointwise::select(self, &yes, &no)
+        let dtype = yes.element_type().or(no.element_type()).unwrap_or(DType::F32);
+        let like = Tensor::full_dtype([1], 0.0, dtype, self.device())?;
+        pointwise::select(self, &yes.into_operand(&like)?, &no.into_operand(&like)?)
     }
 
     /// The same values in another element type. Floats become integers by truncation, saturating; integers wrap.

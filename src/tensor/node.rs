@@ -145,8 +145,7 @@ impl Tensor {
         dtype: DType,
         device: Device,
     ) -> Result<Tensor> {
-        let tracked =
-            dtype.is_float() && inputs.iter().any(|t| t.0.tracked) && crate::autograd::recording();
+        let tracked = dtype.is_float() && inputs.iter().any(|t| t.0.tracked) && crate::autograd::recording();
         Self::build(Box::new(op), inputs, Spec { shape, dtype }, device, tracked, None)
     }
 

@@ -3,6 +3,7 @@
 
 use super::Tensor;
 use crate::autograd::Variable;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::constant;
 use crate::ops::pointwise;
@@ -14,11 +15,16 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 pub trait IntoOperand {
     /// The operand beside a tensor like `like`.
     fn into_operand(self, like: &Tensor) -> Result<Tensor>;
+    /// Its element type; `None` for a number, which takes that of its neighbour.
+    fn element_type(&self) -> Option<DType>;
 }
 
 impl IntoOperand for Tensor {
     fn into_operand(self, _like: &Tensor) -> Result<Tensor> {
         Ok(self)
+    }
+    fn element_type(&self) -> Option<DType> {
+        Some(self.dtype())
     }
 }
 
@@ -26,11 +32,17 @@ impl IntoOperand for &Tensor {
     fn into_operand(self, _like: &Tensor) -> Result<Tensor> {
         Ok(self.clone())
     }
+    fn element_type(&self) -> Option<DType> {
+        Some(self.dtype())
+    }
 }
 
 impl IntoOperand for &Variable {
     fn into_operand(self, _like: &Tensor) -> Result<Tensor> {
         Ok(self.value())
+    }
+    fn element_type(&self) -> Option<DType> {
+        Some(self.value().dtype())
     }
 }
 
@@ -38,15 +50,18 @@ impl<O: IntoOperand> IntoOperand for Result<O> {
     fn into_operand(self, like: &Tensor) -> Result<Tensor> {
         self?.into_operand(like)
     }
+    fn element_type(&self) -> Option<DType> {
+        self.as_ref().ok().and_then(O::element_type)
+    }
 }
 
 /// A number beside a tensor; a fraction beside integers is an error rather than silently another number.
 pub(crate) fn number(value: f64, like: &Tensor) -> Result<Tensor> {
     let dtype = like.dtype();
     let (low, high) = match dtype {
-        crate::DType::I32 => (i32::MIN as f64, i32::MAX as f64),
-        crate::DType::U32 => (0.0, u32::MAX as f64),
-        crate::DType::U8 => (0.0, u8::MAX as f64),
+        DType::I32 => (i32::MIN as f64, i32::MAX as f64),
+        DType::U32 => (0.0, u32::MAX as f64),
+        DType::U8 => (0.0, u8::MAX as f64),
         _ => (f64::NEG_INFINITY, f64::INFINITY),
     };
     if !dtype.is_float() && (value.fract() != 0.0 || value < low || value > high) {
@@ -60,6 +75,7 @@ macro_rules! number_operand {
     ($($t:ty),*) => {$(
         impl IntoOperand for $t {
             fn into_operand(self, like: &Tensor) -> Result<Tensor> { number(self as f64, like) }
+            fn element_type(&self) -> Option<DType> { None }
         }
     )*};
 }

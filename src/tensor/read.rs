@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 
 fn elements<T: CpuElement>(array: &Array) -> Result<Vec<T>> {
     if array.dtype() != T::DTYPE {
-        let message = format!("the tensor holds {}, {} was asked for; cast it first", array.dtype(), T::DTYPE);
+        let message =
+            format!("the tensor holds {}, {} was asked for; cast it first", array.dtype(), T::DTYPE);
         return Err(Error::dtype("to_vec", message));
     }
     Ok(array.contiguous()?.slice::<T>()?.to_vec())

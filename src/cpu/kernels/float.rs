@@ -117,7 +117,6 @@ pub trait Float:
     fn exp(self) -> Self;
     fn ln(self) -> Self;
     fn from_f64(value: f64) -> Self;
-    fn to_f64(self) -> f64;
 
     /// `C = A B`, or `C += A B` if `accumulate`, where `C` is row-major with rows `c_stride` apart.
     ///
@@ -181,11 +180,6 @@ macro_rules! float {
             #[inline(always)]
             fn from_f64(value: f64) -> Self {
                 value as $t
-            }
-
-            #[inline(always)]
-            fn to_f64(self) -> f64 {
-                f64::from(self)
             }
 
             unsafe fn gemm(
@@ -270,10 +264,10 @@ pub(super) mod testing {
         x.iter().map(|&v| v as f32).collect()
     }
 
-    pub fn assert_close<T: super::Float>(got: &[T], want: &[f64], tolerance: f64, what: &str) {
+    pub fn assert_close<T: super::Float + Into<f64>>(got: &[T], want: &[f64], tolerance: f64, what: &str) {
         assert_eq!(got.len(), want.len(), "{what}: length");
         for (i, (g, w)) in got.iter().zip(want).enumerate() {
-            let g = g.to_f64();
+            let g: f64 = (*g).into();
             assert!((g - w).abs() <= tolerance * (1.0 + w.abs()), "{what}: element {i} is {g}, expected {w}");
         }
     }

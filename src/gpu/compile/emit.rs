@@ -4,7 +4,7 @@ use super::expr::{Expr, ExprId, Exprs};
 use super::index::{Atom, Lin};
 use crate::dtype::DType;
 use crate::ops::pointwise::Pointwise;
-use crate::ops::table::{Compare, PRELUDE, Unary};
+use crate::ops::table::{PRELUDE, Unary};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -13,7 +13,9 @@ use std::fmt::Write;
 pub(super) enum Width {
     One,
     /// Four neighbours along this loop variable.
-    Four { along: usize },
+    Four {
+        along: usize,
+    },
 }
 
 impl Width {
@@ -86,7 +88,12 @@ pub(super) struct Emitter<'a> {
 
 impl<'a> Emitter<'a> {
     /// `scalar_buffers`: buffers that other code of the same kernel reads element by element.
-    pub fn new(exprs: &'a Exprs, width: Width, prefix: &'static str, scalar_buffers: BTreeSet<usize>) -> Self {
+    pub fn new(
+        exprs: &'a Exprs,
+        width: Width,
+        prefix: &'static str,
+        scalar_buffers: BTreeSet<usize>,
+    ) -> Self {
         let mut emitter = Emitter {
             exprs,
             width,
@@ -108,7 +115,9 @@ impl<'a> Emitter<'a> {
     fn find_wide(&mut self, along: usize) {
         for (e, _) in &self.exprs.list {
             let wide = match e {
-                Expr::Load { index, .. } | Expr::Index(index) | Expr::Philox { index, .. } => index.uses(along),
+                Expr::Load { index, .. } | Expr::Index(index) | Expr::Philox { index, .. } => {
+                    index.uses(along)
+                }
                 Expr::Host => true,
                 Expr::Arg(_) | Expr::Constant(_) => false,
                 Expr::Point { args, .. } => args.iter().any(|&a| self.wide[a]),
@@ -189,7 +198,9 @@ impl<'a> Emitter<'a> {
         match self.width {
             Width::One => Access::Same,
             Width::Four { along } if !index.uses(along) => Access::Same,
-            Width::Four { along } if aligned(index, along) && !self.scalar_buffers.contains(&buffer) => Access::Aligned,
+            Width::Four { along } if aligned(index, along) && !self.scalar_buffers.contains(&buffer) => {
+                Access::Aligned
+            }
             Width::Four { .. } => Access::Scattered,
         }
     }
@@ -337,15 +348,12 @@ impl<'a> Emitter<'a> {
                 })
             }
             Pointwise::Compare(f) => {
-                let sign = match f {
-                    Compare::Eq => "==",
-                    Compare::Ne => "!=",
-                    Compare::Lt => "<",
-                    Compare::Le => "<=",
-                    Compare::Gt => ">",
-                    Compare::Ge => ">=",
-                };
-                format!("select({}, {}, {} {sign} {})", u(0), u(1), names[0], names[1])
+                let condition = rewrite(f.wgsl(), |word| match word {
+                    "x" => Some(names[0].clone()),
+                    "y" => Some(names[1].clone()),
+                    _ => None,
+                });
+                format!("select({}, {}, {condition})", u(0), u(1))
             }
             Pointwise::Where => format!("select({}, {}, {} != {})", names[2], names[1], names[0], u(0)),
             Pointwise::Clamp => format!("min(max({}, {}), {})", names[0], names[1], names[2]),
@@ -356,6 +364,15 @@ impl<'a> Emitter<'a> {
                     (DType::F32, DType::U8) => {
                         let f = typed(DType::F32, lanes);
                         format!("{to}(clamp({x}, {f}(0.0), {f}(255.0)))")
+                    }
+                    // WGSL saturates at the largest float that the integer type holds, which is not its largest value
+                    (DType::F32, DType::I32) => {
+                        let f = typed(from, lanes);
+                        format!("select({to}({x}), {to}(0x7fffffff), {x} >= {f}(2147483648.0))")
+                    }
+                    (DType::F32, DType::U32) => {
+                        let f = typed(from, lanes);
+                        format!("select({to}({x}), {to}(0xffffffffu), {x} >= {f}(4294967296.0))")
                     }
                     (_, DType::U8) => format!("({to}({x}) & {})", u(255)),
                     _ => format!("{to}({x})"),
@@ -417,7 +434,13 @@ impl<'a> Emitter<'a> {
 
 /// Splits a linear index `from` into the loop variables `first..first + extents.len()`. The outermost needs no
 /// remainder, so its extent (the batch, mostly) stays out of the code.
-pub(super) fn split_index(prefix: &str, from: &str, first: usize, extents: &[usize], used: &[bool]) -> String {
+pub(super) fn split_index(
+    prefix: &str,
+    from: &str,
+    first: usize,
+    extents: &[usize],
+    used: &[bool],
+) -> String {
     let mut text = String::new();
     let mut rest = from.to_string();
     for (d, &n) in extents.iter().enumerate().rev() {
@@ -459,7 +482,7 @@ pub(super) fn literal(c: f64, dtype: DType) -> String {
 }
 
 /// Replaces the identifiers of an expression.
-fn rewrite(text: &str, mut with: impl FnMut(&str) -> Option<String>) -> String {
+pub(super) fn rewrite(text: &str, mut with: impl FnMut(&str) -> Option<String>) -> String {
     let mut out = String::new();
     let mut word = String::new();
     // a number's exponent or suffix is no identifier
@@ -484,94 +507,6 @@ fn rewrite(text: &str, mut with: impl FnMut(&str) -> Option<String>) -> String {
     }
     out
 }
-
-/// The WGSL of the helper functions.
-pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
-    let mut text = String::new();
-    for &(name, lanes) in used {
-        let source = match name {
-            "philox" => PHILOX.to_string(),
-            "normal" => NORMAL.to_string(),
-            "ipow_i32" => IPOW.replace("NAME", "ipow_i32_w").replace("INT", &typed(DType::I32, lanes)),
-            "ipow_u32" => IPOW.replace("NAME", "ipow_u32_w").replace("INT", &typed(DType::U32, lanes)),
-            _ => PRELUDE.iter().find(|p| p.0 == name).map_or(String::new(), |p| p.1.to_string()),
-        };
-        let (float, int) = (typed(DType::F32, lanes), typed(DType::U32, lanes));
-        let source = rewrite(&source, |word| match word {
-            "T" => Some(float.clone()),
-            "I" => Some(int.clone()),
-            _ => word.strip_suffix("_w").map(|stem| format!("{stem}_{lanes}")),
-        });
-        text.push_str(&source);
-    }
-    text
-}
-
-/// Integer power by squaring; a negative exponent counts as its bits.
-const IPOW: &str = "fn NAME(x: INT, y: INT) -> INT {
-    var base = x;
-    var rest = y;
-    var result = INT(1);
-    for (var bit = 0u; bit < 32u; bit++) {
-        result = select(result, result * base, (rest & INT(1)) != INT(0));
-        base = base * base;
-        rest = rest >> I(1u);
-    }
-    return result;
-}
-";
-
-/// Philox 4x32-10 of a counter and a key; see `ops/random.rs`.
-const PHILOX: &str = "fn mul_hi(a: u32, b: u32) -> u32 {
-    let al = a & 0xffffu;
-    let ah = a >> 16u;
-    let bl = b & 0xffffu;
-    let bh = b >> 16u;
-    let low = al * bl;
-    let mid = ah * bl + (low >> 16u);
-    let mid2 = al * bh + (mid & 0xffffu);
-    return ah * bh + (mid >> 16u) + (mid2 >> 16u);
-}
-fn philox_4(counter: u32, key0: u32, key1: u32) -> vec4<u32> {
-    var c = vec4<u32>(counter, 0u, 0u, 0u);
-    var k = vec2<u32>(key0, key1);
-    for (var round = 0u; round < 10u; round++) {
-        if (round > 0u) { k = k + vec2<u32>(0x9E3779B9u, 0xBB67AE85u); }
-        let p = vec2<u32>(mul_hi(0xD2511F53u, c.x), 0xD2511F53u * c.x);
-        let q = vec2<u32>(mul_hi(0xCD9E8D57u, c.z), 0xCD9E8D57u * c.z);
-        c = vec4<u32>(q.x ^ c.y ^ k.x, q.y, p.x ^ c.w ^ k.y, p.y);
-    }
-    return c;
-}
-";
-
-/// Random bits to a standard normal; see `ops/pointwise.rs`.
-const NORMAL: &str = "fn normal_w(bits: I) -> T {
-    let x = (T(bits >> I(8u)) + T(0.5)) * T(1.1920928955078125e-7) - T(1.0);
-    let w = -log((T(1.0) - x) * (T(1.0) + x));
-    let a = w - T(2.5);
-    var p = T(2.8102264e-08);
-    p = p * a + T(3.4327394e-07);
-    p = p * a + T(-3.5233877e-06);
-    p = p * a + T(-4.3915065e-06);
-    p = p * a + T(0.00021858087);
-    p = p * a + T(-0.0012537251);
-    p = p * a + T(-0.0041776816);
-    p = p * a + T(0.24664073);
-    p = p * a + T(1.5014094);
-    let b = sqrt(w) - T(3.0);
-    var q = T(-0.00020021426);
-    q = q * b + T(0.00010095056);
-    q = q * b + T(0.0013493432);
-    q = q * b + T(-0.0036734284);
-    q = q * b + T(0.0057395077);
-    q = q * b + T(-0.0076224613);
-    q = q * b + T(0.0094388705);
-    q = q * b + T(1.0016741);
-    q = q * b + T(2.8329768);
-    return T(1.4142135) * select(q, p, w < T(5.0)) * x;
-}
-";
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,10 @@ pub(super) type ExprId = usize;
 #[derive(Clone, Debug)]
 pub(super) enum Expr {
     /// An element of a buffer (a position in [`Bindings::buffers`]).
-    Load { buffer: usize, index: Lin },
+    Load {
+        buffer: usize,
+        index: Lin,
+    },
     /// The value that the kernel which this is the epilogue of is about to store.
     Host,
     /// A word of the arguments (a position in [`Bindings::args`]).
@@ -20,10 +23,22 @@ pub(super) enum Expr {
     Constant(f64),
     Index(Lin),
     /// Random bits of a key (two argument words from this one) at an index.
-    Philox { key: usize, index: Lin },
-    Point { op: Pointwise, args: Vec<ExprId> },
+    Philox {
+        key: usize,
+        index: Lin,
+    },
+    Point {
+        op: Pointwise,
+        args: Vec<ExprId>,
+    },
     /// `inside` where `low <= lin < low + len`, else `outside`.
-    Guard { lin: Lin, low: i64, len: i64, inside: ExprId, outside: ExprId },
+    Guard {
+        lin: Lin,
+        low: i64,
+        len: i64,
+        inside: ExprId,
+        outside: ExprId,
+    },
 }
 
 /// What a kernel binds besides its outputs: stored values (as graph positions) and argument words.
@@ -203,9 +218,10 @@ impl<'a, 'v> Builder<'a, 'v> {
                     let inside = self.eval(part, Place::Axes(inner));
                     result = Some(match result {
                         None => inside,
-                        Some(outside) => {
-                            self.push(Expr::Guard { lin: at.clone(), low: end, len, inside, outside }, spec.dtype)
-                        }
+                        Some(outside) => self.push(
+                            Expr::Guard { lin: at.clone(), low: end, len, inside, outside },
+                            spec.dtype,
+                        ),
                     });
                 }
                 result.unwrap_or_else(|| self.push(Expr::Constant(0.0), spec.dtype))
@@ -272,7 +288,9 @@ impl Exprs {
     pub fn visit(&self, mut f: impl FnMut(&Lin)) {
         for (e, _) in &self.list {
             match e {
-                Expr::Load { index, .. } | Expr::Index(index) | Expr::Philox { index, .. } => index.visit(&mut f),
+                Expr::Load { index, .. } | Expr::Index(index) | Expr::Philox { index, .. } => {
+                    index.visit(&mut f)
+                }
                 Expr::Guard { lin, .. } => lin.visit(&mut f),
                 Expr::Host | Expr::Arg(_) | Expr::Constant(_) | Expr::Point { .. } => {}
             }

@@ -11,6 +11,8 @@ mod emit;
 mod expr;
 mod index;
 mod kernel;
+mod library;
+mod reduction;
 mod schedule;
 mod values;
 

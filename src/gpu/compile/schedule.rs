@@ -1,7 +1,8 @@
 //! The kernels of a plan, in order, before buffers are assigned.
 
-use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, Pointwise, Reduction};
 use super::expr::Bindings;
+use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, Pointwise};
+use super::reduction::Reduction;
 use super::values::{Constraints, Stored, Users, Values};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -41,11 +42,24 @@ const MAX_EXPRESSIONS: usize = 300;
 
 /// Something that a kernel computes.
 enum Item {
-    Pointwise { outputs: Vec<usize>, code: Box<Pointwise> },
+    Pointwise {
+        outputs: Vec<usize>,
+        code: Box<Pointwise>,
+    },
     /// A part of a packed vector that has to be copied there: the value, and its place.
-    Copy { to: Stored, code: Box<Pointwise> },
-    Reduction { output: usize, code: Box<Reduction> },
-    Hand { kernel: usize, output: usize, epilogue: Option<Box<Epilogue>> },
+    Copy {
+        to: Stored,
+        code: Box<Pointwise>,
+    },
+    Reduction {
+        output: usize,
+        code: Box<Reduction>,
+    },
+    Hand {
+        kernel: usize,
+        output: usize,
+        epilogue: Option<Box<Epilogue>>,
+    },
 }
 
 /// Schedules the graph; an error in the inner result says what has to be decided otherwise first.
@@ -107,7 +121,9 @@ pub(super) fn schedule(
         if let Lowering::Pack { offsets } = &values.lower[v] {
             for (i, &at) in offsets.iter().enumerate() {
                 let input = values.input(v, i);
-                if values.place[values.base(input)].is_some_and(|p| p.value == v) || values.spec(input).shape.numel() == 0 {
+                if values.place[values.base(input)].is_some_and(|p| p.value == v)
+                    || values.spec(input).shape.numel() == 0
+                {
                     continue;
                 }
                 let to = Stored { value: v, offset: 4 * at as u64 };
@@ -122,8 +138,8 @@ pub(super) fn schedule(
                     let Some(code) = reduction(gpu, values, v, None) else {
                         return Err(Error::Gpu("a reduction could not be compiled".into()));
                     };
-                    if code.bindings.buffers.len() >= limit {
-                        return cut(values, constraints, v, limit);
+                    if code.bindings.buffers.len() >= limit || code.size() > MAX_EXPRESSIONS {
+                        return cut(values, constraints, v, limit, code.size());
                     }
                     items.push(Item::Reduction { output: v, code: Box::new(code) });
                 }
@@ -142,7 +158,7 @@ pub(super) fn schedule(
                     return Err(Error::Gpu("an expression could not be compiled".into()));
                 };
                 if code.bindings.buffers.len() >= limit || code.size() > MAX_EXPRESSIONS {
-                    return cut(values, constraints, v, limit);
+                    return cut(values, constraints, v, limit, code.size());
                 }
                 if let Some(at) = join(values, &mut items, &producer, v, &code, limit) {
                     producer[v] = Some(at);
@@ -172,17 +188,26 @@ fn reduction(gpu: &Gpu, values: &Values<'_>, k: usize, root: Option<usize>) -> O
     Reduction::new(values, k, root, *kind, axes, &gpu.target)
 }
 
-/// Makes the next attempt store something inside an expression that needs too many buffers.
+/// Makes the next attempt store something inside an expression that needs too many buffers or is too large.
 fn cut(
     values: &Values<'_>,
     constraints: &mut Constraints,
     root: usize,
     limit: usize,
+    size: usize,
 ) -> Result<Option<Schedule>> {
-    match values.cut(root, limit - 2) {
-        Some(v) if constraints.stored.insert(v) => Ok(None),
-        _ => Err(Error::Gpu(format!("an expression of {} could not be cut", values.spec(root).shape))),
+    if size <= MAX_EXPRESSIONS
+        && let Some(v) = values.cut(root, limit - 2)
+        && constraints.stored.insert(v)
+    {
+        return Ok(None);
     }
+    let known = constraints.stored.len();
+    constraints.stored.extend(values.split(root, limit - 2, MAX_EXPRESSIONS / 3));
+    if constraints.stored.len() == known {
+        return Err(Error::Gpu(format!("an expression of {} could not be cut", values.spec(root).shape)));
+    }
+    Ok(None)
 }
 
 /// The buffer that a value is in: itself, the value that it is a part of, or the packed vector that it is placed in.
@@ -227,7 +252,8 @@ fn join(
         if first.shape.numel() != spec.shape.numel() || outputs.len() >= 4 {
             continue;
         }
-        let shares = alone.bindings.buffers.iter().any(|b| code.bindings.buffers.contains(b) || outputs.contains(b));
+        let shares =
+            alone.bindings.buffers.iter().any(|b| code.bindings.buffers.contains(b) || outputs.contains(b));
         if !shares {
             continue;
         }
@@ -288,8 +314,7 @@ impl Item {
                     Some((bytes, second)) => {
                         out.temps.push(bytes as u64);
                         let temp = Place::Temp(out.temps.len() - 1);
-                        let plain = Bindings { args: code.bindings.args.clone(), ..code.bindings.clone() };
-                        out.push_generated("reduce pieces", kernels.first, &plain, &[temp]);
+                        out.push_generated("reduce pieces", kernels.first, &code.bindings, &[temp]);
                         let mut reads = vec![(1, temp)];
                         for b in code.combine_loads() {
                             reads.push((EXTRA_BINDING + b as u32, at(code.bindings.buffers[b])));
@@ -362,7 +387,8 @@ impl Schedule {
             .map(|(k, &b)| (1 + k as u32, Place::Value(Stored { value: b, offset: 0 })))
             .collect();
         let first = 1 + reads.len() as u32;
-        let writes: Vec<(u32, Place)> = writes.iter().enumerate().map(|(k, &w)| (first + k as u32, w)).collect();
+        let writes: Vec<(u32, Place)> =
+            writes.iter().enumerate().map(|(k, &w)| (first + k as u32, w)).collect();
         self.push(label, g, reads, &writes, &bindings.args);
     }
 

@@ -9,7 +9,7 @@ use crate::ops::table::{Binary, Unary};
 use crate::ops::{Lowering, View, matmul};
 use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Spec;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What has been found out to be necessary while scheduling, for the next attempt.
 #[derive(Default)]
@@ -183,18 +183,23 @@ impl<'v> Values<'v> {
             let mut spread = false;
             for &c in &self.consumers[v] {
                 users = users.and(self.contribution(c, v));
-                spread |= self.is_expression(c) && self.spec(c).shape.numel() >= 4 * self.spec(v).shape.numel().max(1);
+                spread |= self.is_expression(c)
+                    && self.spec(c).shape.numel() >= 4 * self.spec(v).shape.numel().max(1);
             }
             self.users[v] = users;
             let computes = matches!(
                 self.lower[v],
-                Lowering::Pointwise(_) | Lowering::Concat { .. } | Lowering::Gather { .. } | Lowering::Index(_)
+                Lowering::Pointwise(_)
+                    | Lowering::Concat { .. }
+                    | Lowering::Gather { .. }
+                    | Lowering::Index(_)
             );
             if !computes || self.stored[v] {
                 continue;
             }
             // Dear expressions are computed once; cheap ones wherever they are used, which saves the memory traffic.
-            let cheap = cost[v].operations <= 2 && cost[v].loads <= 1 || cost[v].loads == 0 && cost[v].operations <= 12;
+            let cheap = cost[v].operations <= 2 && cost[v].loads <= 1
+                || cost[v].loads == 0 && cost[v].operations <= 12;
             if (users == Users::Many && !cheap) || (spread && cost[v].loads > 0 && cost[v].operations > 2) {
                 self.stored[v] = true;
             }
@@ -224,7 +229,8 @@ impl<'v> Values<'v> {
     fn prepare_hand(&mut self, v: usize, target: &KernelTarget) -> Result<()> {
         let hand = match &self.lower[v] {
             Lowering::Kernel(launches) => {
-                let inputs = self.inputs(v).iter().map(|&i| Stored { value: self.base(i as usize), offset: 0 });
+                let inputs =
+                    self.inputs(v).iter().map(|&i| Stored { value: self.base(i as usize), offset: 0 });
                 HandKernel { launches: launches(target), inputs: inputs.collect() }
             }
             Lowering::Matmul => self.matmul(v, target)?,
@@ -273,7 +279,9 @@ impl<'v> Values<'v> {
 
     /// A value as a strided view of a value that is stored (or will be), where its offset can be bound.
     fn strided(&self, v: usize) -> Strided {
-        self.find_strided(v).filter(|s| (4 * s.offset as u64).is_multiple_of(ALIGNMENT)).unwrap_or_else(|| self.whole(v))
+        self.find_strided(v)
+            .filter(|s| (4 * s.offset as u64).is_multiple_of(ALIGNMENT))
+            .unwrap_or_else(|| self.whole(v))
     }
 
     fn find_strided(&self, v: usize) -> Option<Strided> {
@@ -390,7 +398,9 @@ impl<'v> Values<'v> {
                 Lowering::Pointwise(Pointwise::Unary(
                     Unary::Neg | Unary::Abs | Unary::Square | Unary::Relu | Unary::Sign,
                 )) => 1,
-                Lowering::Pointwise(Pointwise::Unary(_) | Pointwise::Normal | Pointwise::Binary(Binary::Pow)) => 4,
+                Lowering::Pointwise(
+                    Pointwise::Unary(_) | Pointwise::Normal | Pointwise::Binary(Binary::Pow),
+                ) => 4,
                 Lowering::Pointwise(_) => 1,
                 Lowering::Gather { .. } | Lowering::Concat { .. } => 4,
                 Lowering::Index(crate::ops::IndexFn::RandomBits) => 20,
@@ -417,6 +427,44 @@ impl<'v> Values<'v> {
             stack.extend(self.inputs(v).iter().map(|&i| i as usize));
         }
         best.map(|b| self.base(b.0))
+    }
+
+    /// Values inside the expression of `root` to be stored, so that no part reads more than `loads` stored values or
+    /// computes more than `size` (shared ones counted at each use). For expressions far beyond the limits: one walk
+    /// instead of one cut at a time.
+    pub fn split(&self, root: usize, loads: usize, size: usize) -> HashSet<usize> {
+        let mut inside = BTreeSet::new();
+        let mut stack = vec![root];
+        while let Some(v) = stack.pop() {
+            if (v == root || !self.is_stored(v) && self.is_expression(v)) && inside.insert(v) {
+                stack.extend(self.inputs(v).iter().map(|&i| i as usize));
+            }
+        }
+        let mut cuts = HashSet::new();
+        // (values read, values computed); what is not inside is read
+        let mut weights: HashMap<usize, (usize, usize)> = HashMap::new();
+        for v in inside {
+            let mut parts: Vec<(usize, (usize, usize))> = Vec::new();
+            for &i in self.inputs(v) {
+                let i = i as usize;
+                parts.push((i, weights.get(&i).copied().unwrap_or((1, 0))));
+            }
+            let weight = loop {
+                let sum = parts.iter().fold((0, 1), |a, p| (a.0 + p.1.0, a.1 + p.1.1));
+                if sum.0 <= loads && sum.1 <= size {
+                    break sum;
+                }
+                let by = |p: &(usize, (usize, usize))| if sum.0 > loads { p.1.0 } else { p.1.1 };
+                let Some(heaviest) = parts.iter_mut().filter(|p| by(p) > 1).max_by_key(|p| by(p)) else {
+                    break sum;
+                };
+                heaviest.1 = (1, 0);
+                weights.insert(heaviest.0, (1, 0));
+                cuts.insert(self.base(heaviest.0));
+            };
+            weights.insert(v, weight);
+        }
+        cuts
     }
 
     /// Number of stored values that an expression reads.

@@ -11,29 +11,7 @@ const SORT_BLOCK: usize = 64;
 /// Sorted indices per partial sum of [`index_add`] (as in `index_add.wgsl`).
 const ADD_CHUNK: usize = 256;
 
-/// `out[outer, count, inner]` = `x[outer, indices, inner]`, for elements of four bytes (f32, i32, u32), copied as words.
-///
-/// Inputs: `x[outer, axis, inner]`, `indices[count]` as u32. An index that is not below `axis` gives 0.
-pub fn index_select(t: &KernelTarget, outer: usize, axis: usize, inner: usize, count: usize) -> Launches {
-    let mut launches = Launches::default();
-    let (width, source) = widen(include_str!("../../../shaders/index_select.wgsl"), inner);
-    let total = outer * count * (inner / width);
-    launches.push(
-        t,
-        Step {
-            label: "index_select",
-            source,
-            total,
-            sizes: &[axis, inner / width, count],
-            inputs: vec![Operand::Input(0), Operand::Input(1)],
-            output: Operand::Output,
-            epilogue: false,
-        },
-    );
-    launches
-}
-
-/// The gradient of [`index_select`] for f32: `dx[outer, axis, inner]`, each line the sum of the lines of `dy` that were selected
+/// The gradient of selecting lines by index, for f32: `dx[outer, axis, inner]`, each line the sum of the lines of `dy` that were selected
 /// from it, always added in the same order.
 ///
 /// Inputs: `dy[outer, count, inner]`, `indices[count]` as u32. Lines whose index is not below `axis` are left out.

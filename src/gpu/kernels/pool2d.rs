@@ -274,7 +274,7 @@ fn outputs(g: &Pool2dGeometry) -> usize {
 mod tests {
     use super::*;
 
-    const SOURCES: [(&str, &str); 18] = [
+    const SOURCES: [(&str, &str); 17] = [
         ("pool2d_max", include_str!("../../../shaders/pool2d_max.wgsl")),
         ("pool2d_max_2x2", include_str!("../../../shaders/pool2d_max_2x2.wgsl")),
         ("pool2d_max_argmax", include_str!("../../../shaders/pool2d_max_argmax.wgsl")),
@@ -289,7 +289,6 @@ mod tests {
         ("cross_entropy_sparse_grad", include_str!("../../../shaders/cross_entropy_sparse_grad.wgsl")),
         ("cross_entropy_dense", include_str!("../../../shaders/cross_entropy_dense.wgsl")),
         ("cross_entropy_dense_grad", include_str!("../../../shaders/cross_entropy_dense_grad.wgsl")),
-        ("index_select", include_str!("../../../shaders/index_select.wgsl")),
         ("index_add", include_str!("../../../shaders/index_add.wgsl")),
         ("index_add_chunks", include_str!("../../../shaders/index_add_chunks.wgsl")),
         ("index_argmax", include_str!("../../../shaders/index_argmax.wgsl")),

@@ -1,0 +1,94 @@
+//! WGSL functions that generated expressions call.
+
+use super::emit::{rewrite, typed};
+use crate::dtype::DType;
+use crate::ops::table::PRELUDE;
+use std::collections::BTreeSet;
+
+/// The WGSL of the helper functions.
+pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
+    let mut text = String::new();
+    for &(name, lanes) in used {
+        let source = match name {
+            "philox" => PHILOX.to_string(),
+            "normal" => NORMAL.to_string(),
+            "ipow_i32" => IPOW.replace("NAME", "ipow_i32_w").replace("INT", &typed(DType::I32, lanes)),
+            "ipow_u32" => IPOW.replace("NAME", "ipow_u32_w").replace("INT", &typed(DType::U32, lanes)),
+            _ => PRELUDE.iter().find(|p| p.0 == name).map_or(String::new(), |p| p.1.to_string()),
+        };
+        let (float, int) = (typed(DType::F32, lanes), typed(DType::U32, lanes));
+        let source = rewrite(&source, |word| match word {
+            "T" => Some(float.clone()),
+            "I" => Some(int.clone()),
+            _ => word.strip_suffix("_w").map(|stem| format!("{stem}_{lanes}")),
+        });
+        text.push_str(&source);
+    }
+    text
+}
+
+/// Integer power by squaring; a negative exponent counts as its bits.
+const IPOW: &str = "fn NAME(x: INT, y: INT) -> INT {
+    var base = x;
+    var rest = y;
+    var result = INT(1);
+    for (var bit = 0u; bit < 32u; bit++) {
+        result = select(result, result * base, (rest & INT(1)) != INT(0));
+        base = base * base;
+        rest = rest >> I(1u);
+    }
+    return result;
+}
+";
+
+/// Philox 4x32-10 of a counter and a key; see `ops/random.rs`.
+const PHILOX: &str = "fn mul_hi(a: u32, b: u32) -> u32 {
+    let al = a & 0xffffu;
+    let ah = a >> 16u;
+    let bl = b & 0xffffu;
+    let bh = b >> 16u;
+    let low = al * bl;
+    let mid = ah * bl + (low >> 16u);
+    let mid2 = al * bh + (mid & 0xffffu);
+    return ah * bh + (mid >> 16u) + (mid2 >> 16u);
+}
+pub(super) fn philox_4(counter: u32, key0: u32, key1: u32) -> vec4<u32> {
+    var c = vec4<u32>(counter, 0u, 0u, 0u);
+    var k = vec2<u32>(key0, key1);
+    for (var round = 0u; round < 10u; round++) {
+        if (round > 0u) { k = k + vec2<u32>(0x9E3779B9u, 0xBB67AE85u); }
+        let p = vec2<u32>(mul_hi(0xD2511F53u, c.x), 0xD2511F53u * c.x);
+        let q = vec2<u32>(mul_hi(0xCD9E8D57u, c.z), 0xCD9E8D57u * c.z);
+        c = vec4<u32>(q.x ^ c.y ^ k.x, q.y, p.x ^ c.w ^ k.y, p.y);
+    }
+    return c;
+}
+";
+
+/// Random bits to a standard normal; see `ops/pointwise.rs`.
+const NORMAL: &str = "fn normal_w(bits: I) -> T {
+    let x = (T(bits >> I(8u)) + T(0.5)) * T(1.1920928955078125e-7) - T(1.0);
+    let w = -log((T(1.0) - x) * (T(1.0) + x));
+    let a = w - T(2.5);
+    var p = T(2.8102264e-08);
+    p = p * a + T(3.4327394e-07);
+    p = p * a + T(-3.5233877e-06);
+    p = p * a + T(-4.3915065e-06);
+    p = p * a + T(0.00021858087);
+    p = p * a + T(-0.0012537251);
+    p = p * a + T(-0.0041776816);
+    p = p * a + T(0.24664073);
+    p = p * a + T(1.5014094);
+    let b = sqrt(w) - T(3.0);
+    var q = T(-0.00020021426);
+    q = q * b + T(0.00010095056);
+    q = q * b + T(0.0013493432);
+    q = q * b + T(-0.0036734284);
+    q = q * b + T(0.0057395077);
+    q = q * b + T(-0.0076224613);
+    q = q * b + T(0.0094388705);
+    q = q * b + T(1.0016741);
+    q = q * b + T(2.8329768);
+    return T(1.4142135) * select(q, p, w < T(5.0)) * x;
+}
+";

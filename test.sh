@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Everything that must pass before a change is merged: format, lints, documentation, all tests, and the main example on
+# both devices. Installs a software Vulkan driver (Mesa's lavapipe) where the machine has no Vulkan driver.
+#
+# All of it is built in one profile, `dev`: its dependencies are optimised (see Cargo.toml), so that tests run fast, while the
+# crate itself compiles quickly and keeps debug assertions and bounds-checked shaders, which release builds leave out. A
+# second profile would build every dependency again.
+#
+# WGRAD_DATA names a folder with MNIST's files; without it they are taken from the user's cache, and where there are none the
+# example trains on synthetic digits. WGRAD_ADAPTER chooses the GPU.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+section() {
+    printf '\n==== %s (after %dm%02ds) ====\n' "$1" $((SECONDS / 60)) $((SECONDS % 60))
+}
+
+fail() {
+    printf 'test.sh: FAILED: %s\n' "$1" >&2
+    exit 1
+}
+
+trap 'printf "\ntest.sh: FAILED at line %s\n" "$LINENO" >&2' ERR
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Only Linux may lack a driver: macOS has Metal, Windows DX12 with a software adapter.
+has_vulkan() {
+    [ "$(uname -s)" = Linux ] || return 0
+    local libraries
+    libraries=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null || true)
+    [[ $libraries == *libvulkan.so.1* ]] || return 1
+    [ -n "${VK_DRIVER_FILES:-${VK_ICD_FILENAMES:-}}" ] && return 0
+    compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null
+}
+
+section 'GPU driver'
+if has_vulkan; then
+    echo 'a driver is installed'
+elif command -v apt-get >/dev/null; then
+    echo 'no Vulkan loader or driver found: installing Mesa'
+    as_root apt-get update
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends mesa-vulkan-drivers libvulkan1
+else
+    fail 'no Vulkan loader or driver found, and no apt-get to install one: install Mesa (lavapipe) and libvulkan'
+fi
+if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
+    # Mesa complains without one.
+    export XDG_RUNTIME_DIR="$scratch/runtime"
+    mkdir -m 700 "$XDG_RUNTIME_DIR"
+fi
+
+section 'Format'
+cargo fmt --check
+
+section 'Lints'
+cargo clippy --quiet --all-targets -- -D warnings
+# The examples need the feature `app`.
+cargo clippy --quiet --lib --tests --benches --no-default-features -- -D warnings
+
+section 'Documentation'
+RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
+
+section 'Tests'
+cargo test --quiet
+
+cache=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/wgrad/mnist
+[ "$(uname -s)" = Darwin ] && cache=${HOME:-/nonexistent}/Library/Caches/wgrad/mnist
+if [ -n "${WGRAD_DATA:-}" ] || compgen -G "$cache/train-images*" >/dev/null; then
+    dataset=mnist
+else
+    dataset=synthetic
+fi
+
+# Trains for a moment and looks at what came out: the last line, and the counters of the second epoch.
+train() {
+    local device=$1 log="$scratch/$1.log" json="$scratch/$1.json"
+    cargo run --quiet --example mnist_cnn -- --device "$device" --dataset "$dataset" --epochs 2 --batch-size 64 \
+        --limit-train 2048 --json "$json" 2>&1 | tee "$log"
+    grep -Eq '^test accuracy (0\.[7-9][0-9]*|1\.0+) \(loss [0-9.]+\)' "$log" || fail "$device: too low an accuracy, or none"
+    local key
+    for key in device adapter dataset seed batch_size epochs train_loss test_accuracy first_losses step_ms_median \
+        dispatches_per_step submits_per_step allocations_per_step host_us_per_step cold_start_ms peak_bytes weights_sha256; do
+        grep -q "\"$key\":" "$json" || fail "$device: the JSON file has no $key"
+    done
+    grep -q '"plan_misses_after_warmup": 0,\?$' "$json" || fail "$device: plans were missed after the first epoch"
+}
+
+section "Example on the CPU ($dataset)"
+train cpu
+section "Example on the GPU ($dataset)"
+train gpu
+
+section 'An operation from outside the crate'
+cargo run --quiet --example custom_op -- cpu
+cargo run --quiet --example custom_op -- gpu
+
+printf '\ntest.sh: all passed in %dm%02ds\n' $((SECONDS / 60)) $((SECONDS % 60))

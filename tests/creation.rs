@@ -1,0 +1,129 @@
+//! Making tensors and reading them back, the same on both devices.
+
+mod common;
+
+use common::parity::same_on_both;
+use common::{assert_close, values};
+use wgrad::prelude::*;
+
+on_both_devices! {
+    ranges_and_constants;
+    nested_arrays_and_ndarray;
+    printing;
+    asynchronous_reading;
+    random_numbers_have_their_moments;
+    whole_numbers_stay_in_range;
+}
+
+mod checks {
+    use super::*;
+
+    pub fn ranges_and_constants(d: Device) -> Result<()> {
+        assert_eq!(Tensor::arange(-3, 4, d)?.to_vec::<i32>()?, [-3, -2, -1, 0, 1, 2, 3]);
+        assert!(Tensor::arange(7, 7, d)?.to_vec::<i32>()?.is_empty());
+        let big = Tensor::arange(16_777_210, 16_777_220, d)?.to_vec::<i32>()?;
+        assert_eq!(big, (16_777_210..16_777_220).collect::<Vec<_>>());
+        assert_eq!(Tensor::eye(3, d)?.to_vec::<f32>()?, [1., 0., 0., 0., 1., 0., 0., 0., 1.]);
+        assert_close(
+            &values(&Tensor::linspace(-1.0, 1.0, 5, d)?)?,
+            &[-1.0, -0.5, 0.0, 0.5, 1.0],
+            1e-6,
+            "linspace",
+        );
+        assert_eq!(Tensor::full([2, 2], 7u8, d)?.to_vec::<u8>()?, [7; 4]);
+        assert_eq!(Tensor::full([3], -5i32, d)?.to_vec::<i32>()?, [-5; 3]);
+        assert_eq!(Tensor::full([], u32::MAX, d)?.item::<u32>()?, u32::MAX);
+        assert!(Tensor::zeros([2, 0, 3], d)?.to_vec::<f32>()?.is_empty());
+        assert_eq!(Tensor::ones([2], d)?.zeros_like()?.to_vec::<f32>()?, [0.0; 2]);
+        let labels = Tensor::new([[2u8, 0], [9, 1]], d)?;
+        let hot = labels.one_hot(3)?;
+        assert_eq!(hot.dims(), [2, 2, 3]);
+        assert_eq!(hot.to_vec::<f32>()?, [0., 0., 1., 1., 0., 0., 0., 0., 0., 0., 1., 0.]);
+        Ok(())
+    }
+
+    pub fn nested_arrays_and_ndarray(d: Device) -> Result<()> {
+        let t = Tensor::new([[[1i32, 2], [3, 4]], [[5, 6], [7, 8]]], d)?;
+        assert_eq!((t.dims(), t.dtype(), t.device()), (&[2, 2, 2][..], DType::I32, d));
+        let array = t.permute([2, 0, 1])?.to_ndarray::<i32>()?;
+        assert_eq!(array[[1, 0, 1]], 4);
+        let strided = array.view().reversed_axes();
+        let back = Tensor::from_ndarray(&strided, d)?;
+        assert_eq!(back.to_ndarray::<i32>()?, strided.to_owned());
+        assert_eq!(Tensor::new(2.5f32, d)?.item::<f32>()?, 2.5);
+        assert_eq!(Tensor::new(vec![[1u8, 2, 3]], d)?.to_device(Device::Cpu)?.to_vec::<u8>()?, [1, 2, 3]);
+        Ok(())
+    }
+
+    pub fn printing(d: Device) -> Result<()> {
+        let t = Tensor::new([[1.0f32, -2.5], [0.25, 10.0]], d)?;
+        assert_eq!(t.to_string(), "[[ 1.00 -2.50]\n [ 0.25 10.00]]");
+        assert_eq!(t.gt(0.0)?.to_string(), "[[1 0]\n [1 1]]");
+        let pending = (&t + 1.0)?;
+        assert_eq!(format!("{pending:?}"), format!("Tensor(f32 [2, 2] on {d}, add, pending)"));
+        Ok(())
+    }
+
+    pub fn asynchronous_reading(d: Device) -> Result<()> {
+        let t = (Tensor::arange(0, 1000, d)? * 2)?;
+        let (list, sum) = pollster::block_on(async {
+            let sum = t.sum(&[], false)?;
+            Ok::<_, wgrad::Error>((t.to_vec_async::<i32>().await?, sum.item_async::<i32>().await?))
+        })?;
+        assert_eq!((list[999], sum), (1998, 999_000));
+        Ok(())
+    }
+
+    pub fn random_numbers_have_their_moments(d: Device) -> Result<()> {
+        let n = 100_000;
+        let moments = |t: Tensor| -> Result<[f64; 3]> {
+            let v = values(&t)?;
+            let mean = v.iter().sum::<f64>() / n as f64;
+            let moment = |p: i32| v.iter().map(|x| (x - mean).powi(p)).sum::<f64>() / n as f64;
+            Ok([mean, moment(2), moment(4)])
+        };
+        // five standard deviations of each moment's estimate
+        let near = |got: f64, want: f64, sigma: f64| {
+            assert!((got - want).abs() < 5.0 * sigma, "{got}, expected {want}")
+        };
+        let root = (n as f64).sqrt();
+        let [mean, variance, _] = moments(Tensor::rand([n], d, 1)?)?;
+        near(mean, 0.5, 0.2887 / root);
+        near(variance, 1.0 / 12.0, 0.0745 / root);
+        let [mean, variance, fourth] = moments(Tensor::randn([n], d, 2)?)?;
+        near(mean, 0.0, 1.0 / root);
+        near(variance, 1.0, 1.4142 / root);
+        near(fourth, 3.0, 9.8 / root);
+        let (a, b) = (Tensor::rand([50], d, 5)?.to_vec::<f32>()?, Tensor::rand([50], d, 6)?.to_vec::<f32>()?);
+        assert!(a != b && a.iter().all(|v| (0.0..1.0).contains(v)));
+        Ok(())
+    }
+
+    pub fn whole_numbers_stay_in_range(d: Device) -> Result<()> {
+        let t = Tensor::randint(-2, 3, [5000], d, 9)?.to_vec::<i32>()?;
+        for v in -2..3 {
+            let count = t.iter().filter(|&&x| x == v).count();
+            assert!((850..1150).contains(&count), "{v} came {count} times in 5,000");
+        }
+        assert!(t.iter().all(|v| (-2..3).contains(v)));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_numbers_everywhere() -> Result<()> {
+    for n in [1, 3, 4, 1001] {
+        same_on_both("rand and randint", 0.0, |d| {
+            Ok(vec![
+                Tensor::rand([n, 3], d, u64::MAX - 7)?,
+                Tensor::randint(-100, 1000, [n], d, 3)?,
+                Tensor::rand([2, n], d, 1)?.transpose()?.slice(0, n / 2, 1)?,
+            ])
+        })?;
+        // the logarithm inside may round differently
+        same_on_both("randn", 1e-6, |d| {
+            Ok(vec![Tensor::randn([n, 5], d, 42)?, (Tensor::randn([n], d, 1)? * 2.0)?])
+        })?;
+    }
+    Ok(())
+}
