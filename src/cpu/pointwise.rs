@@ -186,8 +186,24 @@ pub(crate) fn map3<A: CpuElement, B: CpuElement, C: CpuElement, O: CpuElement>(
             let pa = piece(da, a.offset as isize + oa, ia as isize, row.len());
             let pb = piece(db, b.offset as isize + ob, ib as isize, row.len());
             let pc = piece(dc, c.offset as isize + oc, ic as isize, row.len());
-            for (i, d) in row.iter_mut().enumerate() {
-                *d = f(pa[i * ia], pb[i * ib], pc[i * ic]);
+            // The common cases as plain zips, which vectorise: a mask chooses between two tensors, or a tensor and a number.
+            match (ia, ib, ic) {
+                (1, 1, 1) => {
+                    for (d, ((&a, &b), &c)) in row.iter_mut().zip(pa.iter().zip(pb).zip(pc)) {
+                        *d = f(a, b, c);
+                    }
+                }
+                (1, 1, 0) => {
+                    let c = pc[0];
+                    for (d, (&a, &b)) in row.iter_mut().zip(pa.iter().zip(pb)) {
+                        *d = f(a, b, c);
+                    }
+                }
+                _ => {
+                    for (i, d) in row.iter_mut().enumerate() {
+                        *d = f(pa[i * ia], pb[i * ib], pc[i * ic]);
+                    }
+                }
             }
         });
         Ok(())

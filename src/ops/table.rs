@@ -309,9 +309,11 @@ macro_rules! compare_table {
             }
             /// `dst[i] = f(a[i * a_step], b[i * b_step])` with steps 0 or 1.
             pub fn map<E: PartialOrd + Copy>(self, a: &[E], a_step: usize, b: &[E], b_step: usize, dst: &mut [u8]) {
-                match self { $(Compare::$variant => for (i, d) in dst.iter_mut().enumerate() {
-                    let ($x, $y) = (a[i * a_step], b[i * b_step]);
-                    *d = ($e) as u8;
+                match self { $(Compare::$variant => match (a_step, b_step) {
+                    (1, 1) => for (d, (&$x, &$y)) in dst.iter_mut().zip(a.iter().zip(b)) { *d = ($e) as u8; },
+                    (1, _) => { let $y = b[0]; for (d, &$x) in dst.iter_mut().zip(a) { *d = ($e) as u8; } }
+                    (_, 1) => { let $x = a[0]; for (d, &$y) in dst.iter_mut().zip(b) { *d = ($e) as u8; } }
+                    _ => { let ($x, $y) = (a[0], b[0]); dst.fill(($e) as u8); }
                 }),* }
             }
         }

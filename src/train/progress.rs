@@ -1,6 +1,7 @@
 //! Progress for people: a bar on a terminal, a line per epoch elsewhere.
 
 use super::history::{Epoch, Evaluation};
+#[cfg(feature = "app")]
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
