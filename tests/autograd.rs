@@ -382,3 +382,21 @@ mod checks {
         Ok(())
     }
 }
+
+#[test]
+fn empty_batches_have_gradients_of_zero() -> Result<()> {
+    for device in [Device::Cpu, Device::Gpu] {
+        let x = Tensor::zeros([0, 6, 6, 2], device)?.watch()?;
+        let w = Variable::new(Tensor::ones([3, 3, 2, 4], device)?);
+        let y = x.conv2d(&w, Conv2dOptions::default())?.max_pool2d(Pool2dOptions::new([2, 2]))?.flatten(1)?;
+        let dense = Variable::new(Tensor::ones([16, 3], device)?);
+        let labels = Tensor::zeros([0], device)?.cast(DType::U32)?;
+        let loss = y.matmul(&dense)?.cross_entropy_rows(&labels)?.sum(&[], false)?;
+        assert_eq!(loss.item::<f32>()?, 0.0);
+        let grads = loss.backward()?;
+        assert_eq!(grads.get(&x)?.shape(), [0, 6, 6, 2]);
+        assert_eq!(grads.get(&w)?.to_vec::<f32>()?, [0.0; 72]);
+        assert_eq!(grads.get(&dense)?.to_vec::<f32>()?, [0.0; 48]);
+    }
+    Ok(())
+}

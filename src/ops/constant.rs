@@ -82,3 +82,13 @@ pub(crate) fn scalar(value: f64, dtype: DType, device: Device) -> Result<Tensor>
 pub(crate) fn full(value: f64, shape: Shape, dtype: DType, device: Device) -> Result<Tensor> {
     super::view::broadcast_to(&scalar(value, dtype, device)?, shape)
 }
+
+/// What an operation over float tensors gives where there is nothing to sum: zeros, or nothing at all. Tracked where an
+/// input is, so that gradients exist: zeros, too.
+pub(crate) fn nothing(shape: Shape, inputs: &[&Tensor]) -> Result<Tensor> {
+    let mut zeros = full(0.0, shape, inputs[0].dtype(), inputs[0].device())?;
+    for input in inputs.iter().filter(|t| t.is_tracked()) {
+        zeros = (zeros + (input.sum(&[], false)? * 0.0)?)?;
+    }
+    Ok(zeros)
+}

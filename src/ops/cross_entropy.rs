@@ -50,7 +50,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> 
         return Err(Error::shape(OP, message));
     }
     if rows == 0 {
-        return crate::ops::constant::full(0.0, rows_shape, logits.dtype(), logits.device());
+        return crate::ops::constant::nothing(rows_shape, &[logits]);
     }
     let (kind, labels) = match dense {
         true => {

@@ -59,7 +59,7 @@ fn index_add(dy: &Tensor, axis: usize, indices: &Tensor, len: usize) -> Result<T
     let (outer, count, inner) = dims(&dy.shape(), axis);
     let shape = Shape::new(&out)?;
     if dy.numel() == 0 || shape.numel() == 0 {
-        return crate::ops::constant::full(0.0, shape, dy.dtype(), dy.device());
+        return crate::ops::constant::nothing(shape, &[dy]);
     }
     let op = IndexAdd { outer, axis: len, inner, count, at: axis };
     Tensor::from_op(op, vec![dy.clone(), indices.clone()], shape, dy.dtype(), dy.device())
