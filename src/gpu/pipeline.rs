@@ -108,9 +108,7 @@ impl Pipelines {
         let internal = pollster::block_on(internal.pop());
         match pollster::block_on(validation.pop()).or(internal) {
             None => Ok(Pipeline { raw, layout }),
-            Some(e) => {
-                Err(Error::Gpu(format!("kernel {} does not compile: {e}\n{}", source.label, source.wgsl)))
-            }
+            Some(e) => Err(Error::Gpu(format!("kernel {} does not compile: {e}", source.label))),
         }
     }
 
