@@ -1,3 +1,5 @@
+//! Tests of the GEMM kernels that need no GPU.
+
 use super::super::conv2d::{conv2d_forward, conv2d_input_grad, conv2d_weight_grad};
 use super::*;
 use crate::geometry::Conv2dGeometry;
