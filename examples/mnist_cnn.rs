@@ -35,7 +35,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
     /// Seed of the initial weights and of the order of images.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 8)]
     seed: u64,
     /// Train on the first N images only.
     #[arg(long, value_name = "N")]
