@@ -37,7 +37,7 @@ fn train(device: Device, seed: u64, steps: usize) -> Result<(Vec<f32>, Vec<f32>)
     Ok((losses, weights))
 }
 
-/// Rounding differs between the devices, so that once in a while a near tie (of a maximum in a window, of a ReLU at zero) goes
+/// Rounding differs between the devices, so that now and then a near tie (of a maximum in a window, of a ReLU at zero) can go
 /// the other way, and Adam's first steps are as long for a tiny gradient as for a large one: the seed is one where the
 /// twenty steps stay clear of that.
 #[test]
