@@ -90,10 +90,15 @@ impl Operation for Custom {
     }
 
     fn key(&self, key: &mut Key) {
-        key.0.extend(self.op.parameters());
+        // Lengths first: keys of neighbouring nodes follow each other and must not be read across their ends.
+        let parameters = self.op.parameters();
+        key.push(parameters.len());
+        key.0.extend(parameters);
         // Two types may share a name: what the GPU would run tells them apart.
         if let Some(kernel) = &self.kernel {
             key.push(kernel.invocations);
+            key.push(kernel.uniform.len());
+            key.push(kernel.source.len());
             key.0.extend(kernel.uniform.iter().map(|&w| w as u64));
             key.0.extend(kernel.source.bytes().map(u64::from));
         }
