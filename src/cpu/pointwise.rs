@@ -1,9 +1,9 @@
 //! Loops over elements: rows in which every input either advances by one or stays.
 
 use super::array::{Array, CpuElement};
+use super::kernels::for_each_chunk;
 use crate::error::Result;
 use crate::shape::{MAX_RANK, Shape};
-use rayon::prelude::*;
 
 /// Work under this many elements stays on the calling thread.
 const PARALLEL: usize = 1 << 15;
@@ -69,23 +69,19 @@ impl<const N: usize> Nest<N> {
             if inner < PARALLEL {
                 return f([0; N], dst);
             }
-            dst.par_chunks_mut(PARALLEL).enumerate().for_each(|(c, piece)| {
+            for_each_chunk(dst, PARALLEL, true, |c, piece| {
                 let at = std::array::from_fn(|i| (c * PARALLEL) as isize * self.inner_strides[i]);
                 f(at, piece);
             });
             return;
         }
         let rows_per_task = (PARALLEL / inner).max(1);
-        let task = |(t, rows): (usize, &mut [O])| {
+        let parallel = dst.len() >= PARALLEL;
+        for_each_chunk(dst, rows_per_task * inner, parallel, |t, rows| {
             for (r, row) in rows.chunks_mut(inner).enumerate() {
                 f(self.offsets(t * rows_per_task + r), row);
             }
-        };
-        if dst.len() < PARALLEL {
-            dst.chunks_mut(rows_per_task * inner).enumerate().for_each(task);
-        } else {
-            dst.par_chunks_mut(rows_per_task * inner).enumerate().for_each(task);
-        }
+        });
     }
 }
 
@@ -139,11 +135,7 @@ pub(crate) fn map1<A: CpuElement, O: CpuElement>(
     let a = a.contiguous()?;
     let src = a.slice::<A>()?;
     Array::build::<O>(*shape, |dst| {
-        if dst.len() < PARALLEL {
-            f(src, dst);
-        } else {
-            dst.par_chunks_mut(PARALLEL).zip(src.par_chunks(PARALLEL)).for_each(|(d, s)| f(s, d));
-        }
+        for_each_chunk(dst, PARALLEL, true, |c, piece| f(&src[c * PARALLEL..][..piece.len()], piece));
         Ok(())
     })
 }

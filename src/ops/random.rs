@@ -5,12 +5,12 @@ use super::constant::RandomKey;
 use super::pointwise::Pointwise;
 use super::{Grads, IndexFn, Lowering, Operation, Vjp};
 use crate::cpu::Array;
+use crate::cpu::kernels::for_each_chunk;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
-use rayon::prelude::*;
 
 /// 32 random bits for each element: word `i % 4` of Philox of counter `i / 4`.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Operation for RandomBits {
         let key = inputs[0].slice::<u32>()?;
         let key = [key[0], key[1]];
         Array::build::<u32>(out.shape, |dst| {
-            dst.par_chunks_mut(1 << 14).enumerate().for_each(|(chunk, dst)| {
+            for_each_chunk(dst, 1 << 14, true, |chunk, dst| {
                 for (i, words) in dst.chunks_mut(4).enumerate() {
                     let bits = philox((chunk * (1 << 12) + i) as u32, key);
                     words.copy_from_slice(&bits[..words.len()]);

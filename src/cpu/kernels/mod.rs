@@ -13,8 +13,6 @@ pub mod pool2d;
 pub mod reduce;
 pub mod softmax;
 
-use rayon::prelude::*;
-
 /// Rough work, in elementary operations that run at about one per nanosecond, under which a kernel stays on the calling
 /// thread: waking rayon's workers costs 5 to 20 us.
 const PARALLEL_WORK: usize = 50_000;
@@ -47,18 +45,30 @@ fn check_range<I: float::Index>(indices: &[I], size: usize) -> Result<(), OutOfR
 }
 
 /// Calls `f(i, chunk)` for each chunk of `chunk_len` elements (the last may be shorter), over rayon if `parallel`.
-fn for_each_chunk<T: Send>(
+pub fn for_each_chunk<T: Send>(
     data: &mut [T],
     chunk_len: usize,
     parallel: bool,
-    f: impl Fn(usize, &mut [T]) + Sync + Send,
+    f: impl Fn(usize, &mut [T]) + Sync,
 ) {
     let chunk_len = chunk_len.max(1);
     if parallel && data.len() > chunk_len {
-        data.par_chunks_mut(chunk_len).enumerate().for_each(|(i, chunk)| f(i, chunk));
+        share(data, chunk_len, 0, &f);
     } else {
         data.chunks_mut(chunk_len).enumerate().for_each(|(i, chunk)| f(i, chunk));
     }
+}
+
+/// The parallel part of [`for_each_chunk`]. The task is a `dyn`: rayon's machinery is then compiled once for each element
+/// type and not once for each kernel, which made up almost half of the crate's code.
+fn share<T: Send>(data: &mut [T], chunk_len: usize, first: usize, f: &(dyn Fn(usize, &mut [T]) + Sync)) {
+    let chunks = data.len().div_ceil(chunk_len);
+    if chunks <= 1 {
+        return f(first, data);
+    }
+    let half = chunks / 2;
+    let (a, b) = data.split_at_mut(half * chunk_len);
+    rayon::join(|| share(a, chunk_len, first, f), || share(b, chunk_len, first + half, f));
 }
 
 /// How many units of `unit_work` make a task worth handing to another thread.

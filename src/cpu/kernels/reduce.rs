@@ -226,21 +226,23 @@ fn halfway(len: usize, block: usize) -> usize {
     (len / 2).next_multiple_of(block)
 }
 
-/// Runs both, in either order or at once.
-fn both<A: Send, B: Send>(
-    shared: bool,
-    a: impl FnOnce() -> A + Send,
-    b: impl FnOnce() -> B + Send,
-) -> (A, B) {
-    if shared { rayon::join(a, b) } else { (a(), b()) }
+/// Runs both once, in either order or at once. By `dyn`, as [`for_each_chunk`] and for the same reason.
+fn both(shared: bool, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
+    if shared {
+        rayon::join(a, b);
+    } else {
+        a();
+        b();
+    }
 }
 
 /// Reduces consecutive elements, at least one.
 fn reduce_run<T: Element, R: Reduction<T>>(r: R, x: &[T]) -> T {
     if x.len() > BLOCK {
         let (low, high) = x.split_at(halfway(x.len(), BLOCK));
-        let (low, high) = both(x.len() >= SHARED, || reduce_run(r, low), || reduce_run(r, high));
-        return r.combine(low, high);
+        let (mut one, mut two) = (x[0], x[0]);
+        both(x.len() >= SHARED, &mut || one = reduce_run(r, low), &mut || two = reduce_run(r, high));
+        return r.combine(one, two);
     }
     let combine = |a: T, b: &T| r.combine(a, *b);
     let Some((lanes, rest)) = x.split_first_chunk::<LANES>() else {
@@ -285,11 +287,9 @@ fn reduce_rows<T: Element, R: Reduction<T>>(r: R, x: &[T], rows: usize, stride: 
     let low_rows = halfway(rows, BLOCK_ROWS);
     let mut high = [x[0]; BLOCK_COLS];
     let high = &mut high[..cols];
-    both(
-        rows * cols >= SHARED,
-        || reduce_rows(r, x, low_rows, stride, out),
-        || reduce_rows(r, &x[low_rows * stride..], rows - low_rows, stride, high),
-    );
+    both(rows * cols >= SHARED, &mut || reduce_rows(r, x, low_rows, stride, out), &mut || {
+        reduce_rows(r, &x[low_rows * stride..], rows - low_rows, stride, high)
+    });
     combine(out, high);
 }
 
@@ -327,11 +327,10 @@ fn reduce_gathered<T: Element, R: Reduction<T>>(
         return reduce_run(r, &block[..len]);
     }
     let low_len = halfway(len, BLOCK);
-    let (low, high) = both(
-        len >= SHARED,
-        || reduce_gathered(r, gather, first, low_len),
-        || reduce_gathered(r, gather, first + low_len, len - low_len),
-    );
+    let (mut low, mut high) = (T::ZERO, T::ZERO);
+    both(len >= SHARED, &mut || low = reduce_gathered(r, gather, first, low_len), &mut || {
+        high = reduce_gathered(r, gather, first + low_len, len - low_len)
+    });
     r.combine(low, high)
 }
 
