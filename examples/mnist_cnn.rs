@@ -194,8 +194,8 @@ impl Figures {
             let wall = step.elapsed.as_nanos() as f64;
             self.samples.push(Sample {
                 epoch: step.epoch,
-                warm: (step.epoch - 1) * step.steps + step.step - 1,
-                full: step.step < step.steps,
+                warm: (step.epoch - 1) * step.steps.unwrap_or(0) + step.step - 1,
+                full: Some(step.step) != step.steps,
                 ms: wall / 1e6,
                 host_us: (wall - (now.device_ns - before.device_ns) as f64).max(0.0) / 1e3,
                 dispatches: now.dispatches - before.dispatches,

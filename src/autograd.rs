@@ -9,6 +9,7 @@ use crate::eval::IdMap;
 use crate::ops::Vjp;
 use crate::tensor::{Root, Tensor, next_id};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 thread_local! {
@@ -61,13 +62,21 @@ pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
 #[derive(Clone)]
 pub struct Variable {
     id: u64,
-    slot: Arc<Mutex<Tensor>>,
+    slot: Arc<Slot>,
+}
+
+/// What clones of a variable share.
+pub(crate) struct Slot {
+    /// Rooted while the variable is trainable.
+    tensor: Mutex<Tensor>,
+    trainable: AtomicBool,
 }
 
 impl Variable {
     /// A variable that holds `initial`.
     pub fn new(initial: Tensor) -> Variable {
-        let variable = Variable { id: next_id(), slot: Arc::new(Mutex::new(initial.clone())) };
+        let slot = Slot { tensor: Mutex::new(initial.clone()), trainable: AtomicBool::new(true) };
+        let variable = Variable { id: next_id(), slot: Arc::new(slot) };
         // Only computing a pending chain can fail here; the initial tensor then fails again when it is read.
         if let Ok(rooted) = initial.detach().and_then(|t| Tensor::rooted(&t, variable.root())) {
             variable.replace(rooted);
@@ -75,12 +84,39 @@ impl Variable {
         variable
     }
 
+    /// A variable that gradients don't reach, such as a running mean.
+    pub fn not_trainable(initial: Tensor) -> Variable {
+        let variable = Variable::new(initial);
+        // As in `new`: only a chain that can't be computed fails, and fails again when it is read.
+        let _ = variable.set_trainable(false);
+        variable
+    }
+
+    /// Whether gradients flow to this variable, and optimizers change it. True at first.
+    pub fn is_trainable(&self) -> bool {
+        self.slot.trainable.load(Relaxed)
+    }
+
+    /// Freezes the variable or releases it again: what is computed from now on from a frozen variable treats it as a
+    /// constant, so no gradient is computed for it and no optimizer changes it. It can still be [`set`](Self::set).
+    pub fn set_trainable(&self, trainable: bool) -> Result<()> {
+        if trainable == self.is_trainable() {
+            return Ok(());
+        }
+        let value = self.value().detach()?;
+        let value = if trainable { Tensor::rooted(&value, self.root())? } else { value };
+        self.slot.trainable.store(trainable, Relaxed);
+        self.replace(value);
+        Ok(())
+    }
+
     fn root(&self) -> Root {
         Root { id: self.id, slot: Some(Arc::downgrade(&self.slot)) }
     }
 
     fn replace(&self, tensor: Tensor) {
-        let old = std::mem::replace(&mut *self.slot.lock().unwrap_or_else(PoisonError::into_inner), tensor);
+        let old =
+            std::mem::replace(&mut *self.slot.tensor.lock().unwrap_or_else(PoisonError::into_inner), tensor);
         // outside the lock: dropping may free a long graph
         drop(old);
     }
@@ -92,7 +128,7 @@ impl Variable {
 
     /// The current tensor; gradients flow to this variable from all that is computed from it.
     pub fn value(&self) -> Tensor {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.slot.tensor.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts another tensor (or the result of an operation) into the slot; shape, type and device must stay.
@@ -111,7 +147,9 @@ impl Variable {
             );
             return Err(Error::shape("Variable::set", message));
         }
-        self.replace(Tensor::rooted(&value.detach()?, self.root())?);
+        let value = value.detach()?;
+        let value = if self.is_trainable() { Tensor::rooted(&value, self.root())? } else { value };
+        self.replace(value);
         Ok(())
     }
 

@@ -18,6 +18,17 @@ pub(crate) struct GpuBuffer {
     pool: Arc<Pool>,
 }
 
+// SAFETY: every field is Send and Sync, which `assert_threads` has the compiler check. Said here once, so that crates that
+// use wgrad need not find it out by a walk through all of wgpu's types, which exceeds rustc's default recursion limit.
+unsafe impl Send for GpuBuffer {}
+unsafe impl Sync for GpuBuffer {}
+
+const _: () = {
+    const fn assert_threads<T: Send + Sync>() {}
+    assert_threads::<wgpu::Buffer>();
+    assert_threads::<Arc<Pool>>();
+};
+
 impl Drop for GpuBuffer {
     fn drop(&mut self) {
         self.pool.give(self.size, self.id, self.raw.clone());

@@ -1,9 +1,10 @@
 //! Activation functions, as part of a layer or as a layer of their own.
 
-use super::{Build, Built, Context, Layer, Module, Parameter};
+use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
 use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// A function between layers.
 ///
@@ -14,7 +15,8 @@ use crate::tensor::Tensor;
 /// assert_eq!(Activation::Relu.apply(&x)?.to_vec::<f32>()?, [0.0, 2.0]);
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Activation {
     /// `x`
@@ -90,6 +92,9 @@ impl Layer for Activation {
     }
     fn details(&self) -> String {
         self.name().into()
+    }
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
     }
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
         Ok(Built::new(*self, input))

@@ -1,11 +1,12 @@
 //! Convolution layers.
 
-use super::{Activation, Build, Built, Context, Layer, Module, Parameter};
+use super::{Activation, Build, Built, Context, Layer, Module, Parameter, layer_config};
 use crate::autograd::Variable;
 use crate::error::{Error, Result};
 use crate::ops::conv2d::{Conv2dOptions, Padding};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// 2-D convolution: `[height, width, channels]` to `[height', width', filters]`. Weight `[kh, kw, channels / groups,
 /// filters]`, Glorot uniform; bias zero.
@@ -18,7 +19,7 @@ use crate::tensor::Tensor;
 /// assert_eq!(model.output_shape(), [14, 14, 16]);
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Conv2d {
     filters: usize,
     kernel: [usize; 2],
@@ -84,6 +85,10 @@ impl Layer for Conv2d {
     fn details(&self) -> String {
         let [kh, kw] = self.kernel;
         format!("{}, {kh}x{kw}{}", self.filters, self.activation.suffix())
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {

@@ -1,10 +1,11 @@
 //! The fully connected layer.
 
-use super::{Activation, Build, Built, Context, Layer, Module, Parameter};
+use super::{Activation, Build, Built, Context, Layer, Module, Parameter, layer_config};
 use crate::autograd::Variable;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// `activation(x * weight + bias)`: `[features]` to `[units]`. Weight `[features, units]`, Glorot uniform; bias zero.
 ///
@@ -16,7 +17,7 @@ use crate::tensor::Tensor;
 /// assert_eq!(model.parameters()[0].variable.shape(), [784, 64]);
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Dense {
     units: usize,
     activation: Activation,
@@ -49,6 +50,10 @@ impl Layer for Dense {
 
     fn details(&self) -> String {
         format!("{}{}", self.units, self.activation.suffix())
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {

@@ -1,9 +1,10 @@
 //! Dropout.
 
-use super::{Build, Built, Context, Layer, Module, Parameter};
+use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// While training, sets each element to zero with probability `rate` and divides the others by `1 - rate` (inverted
 /// dropout, as in Keras); while predicting, does nothing.
@@ -20,7 +21,7 @@ use crate::tensor::Tensor;
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Dropout {
     rate: f64,
 }
@@ -39,6 +40,10 @@ impl Layer for Dropout {
 
     fn details(&self) -> String {
         self.rate.to_string()
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
     }
 
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {

@@ -66,9 +66,41 @@ pub trait Layer: Send + Sync {
         String::new()
     }
 
+    /// Its settings, from which [`Layers`](super::Layers) makes it anew when a whole model is loaded from a file. For a
+    /// type that is `Serialize`: `layer_config(self)`.
+    ///
+    /// # Errors
+    ///
+    /// The layer can't be written down, as is said of any layer that doesn't implement this.
+    fn config(&self) -> Result<serde_json::Value> {
+        let message = format!("a layer of kind {} has no config(); implement Layer::config", self.kind());
+        Err(Error::argument("Layer::config", message))
+    }
+
     /// Makes the module for samples of a shape (which has no batch dimension). Errors need not name the layer:
     /// [`Sequential::build`](super::Sequential::build) does.
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built>;
+}
+
+/// A boxed layer is a layer.
+impl Layer for Box<dyn Layer> {
+    fn kind(&self) -> &'static str {
+        (**self).kind()
+    }
+    fn details(&self) -> String {
+        (**self).details()
+    }
+    fn config(&self) -> Result<serde_json::Value> {
+        (**self).config()
+    }
+    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+        (**self).build(input, cx)
+    }
+}
+
+/// A layer's settings as a JSON value.
+pub fn layer_config(settings: &impl serde::Serialize) -> Result<serde_json::Value> {
+    serde_json::to_value(settings).map_err(|e| Error::argument("Layer::config", e.to_string()))
 }
 
 /// What a layer is built with: a device, and initialisers that draw from the model's seed.

@@ -18,8 +18,21 @@ const PROBABILITY_EPSILON: f64 = 1e-7;
 /// # Ok(()) }
 /// ```
 pub trait Loss: Send + Sync {
-    /// The mean loss of a batch, as a scalar. The first dimension of both counts samples.
-    fn compute(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor>;
+    /// The loss of each sample of a batch, `[samples]`. The first dimension of both counts samples.
+    fn per_sample(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor>;
+
+    /// The mean loss of a batch, as a scalar.
+    fn compute(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        self.per_sample(outputs, targets)?.mean(&[], false)
+    }
+
+    /// The sum of `weights * per_sample` divided by the number of samples, as Keras weights its losses: `weights`
+    /// `[samples]`.
+    fn weighted(&self, outputs: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
+        let losses = self.per_sample(outputs, targets)?;
+        same_shape("Loss::weighted", &losses, weights)?;
+        (losses * weights)?.mean(&[], false)
+    }
 }
 
 /// Where a classifier's last layer stops.
@@ -47,22 +60,39 @@ impl SparseCategoricalCrossentropy {
     }
 }
 
-impl Loss for SparseCategoricalCrossentropy {
-    fn compute(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
-        if targets.dtype().is_float() {
-            let message = format!(
-                "targets are {} {}; integer labels are expected (for one-hot rows use CategoricalCrossentropy)",
-                targets.dtype(),
-                targets.shape()
-            );
-            return Err(Error::dtype("SparseCategoricalCrossentropy", message));
+impl SparseCategoricalCrossentropy {
+    fn check(&self, targets: &Tensor) -> Result<()> {
+        if !targets.dtype().is_float() {
+            return Ok(());
         }
-        match self.outputs {
-            Outputs::Logits => outputs.cross_entropy(targets),
+        let message = format!(
+            "targets are {} {}; integer labels are expected (for one-hot rows use CategoricalCrossentropy)",
+            targets.dtype(),
+            targets.shape()
+        );
+        Err(Error::dtype("SparseCategoricalCrossentropy", message))
+    }
+}
+
+impl Loss for SparseCategoricalCrossentropy {
+    fn per_sample(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        self.check(targets)?;
+        let rows = match self.outputs {
+            Outputs::Logits => outputs.cross_entropy_rows(targets)?,
             Outputs::Probabilities => {
                 let classes = outputs.dims().last().copied().unwrap_or(0);
-                log_likelihood(outputs, &targets.one_hot(classes)?.cast(outputs.dtype())?)
+                log_likelihood(outputs, &targets.one_hot(classes)?.cast(outputs.dtype())?)?
             }
+        };
+        sample_means(&rows)
+    }
+
+    fn compute(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        self.check(targets)?;
+        match self.outputs {
+            // one kernel
+            Outputs::Logits => outputs.cross_entropy(targets),
+            Outputs::Probabilities => self.per_sample(outputs, targets)?.mean(&[], false),
         }
     }
 }
@@ -85,28 +115,51 @@ impl CategoricalCrossentropy {
     }
 }
 
-impl Loss for CategoricalCrossentropy {
-    fn compute(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
-        if !targets.dtype().is_float() {
-            let message = format!(
-                "targets are {} {}; rows of probabilities are expected (for integer labels use SparseCategoricalCrossentropy)",
-                targets.dtype(),
-                targets.shape()
-            );
-            return Err(Error::dtype("CategoricalCrossentropy", message));
+impl CategoricalCrossentropy {
+    fn check(&self, targets: &Tensor) -> Result<()> {
+        if targets.dtype().is_float() {
+            return Ok(());
         }
+        let message = format!(
+            "targets are {} {}; rows of probabilities are expected (for integer labels use SparseCategoricalCrossentropy)",
+            targets.dtype(),
+            targets.shape()
+        );
+        Err(Error::dtype("CategoricalCrossentropy", message))
+    }
+}
+
+impl Loss for CategoricalCrossentropy {
+    fn per_sample(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        self.check(targets)?;
+        sample_means(&match self.outputs {
+            Outputs::Logits => outputs.cross_entropy_rows(targets)?,
+            Outputs::Probabilities => log_likelihood(outputs, targets)?,
+        })
+    }
+
+    fn compute(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        self.check(targets)?;
         match self.outputs {
+            // one kernel
             Outputs::Logits => outputs.cross_entropy(targets),
-            Outputs::Probabilities => log_likelihood(outputs, targets),
+            Outputs::Probabilities => self.per_sample(outputs, targets)?.mean(&[], false),
         }
     }
 }
 
-/// The mean over rows of `-sum(targets * log(probabilities))`.
+/// `-sum(targets * log(probabilities))` of each row.
 fn log_likelihood(probabilities: &Tensor, targets: &Tensor) -> Result<Tensor> {
     same_shape("cross-entropy of probabilities", probabilities, targets)?;
     let p = probabilities.clamp(PROBABILITY_EPSILON, 1.0 - PROBABILITY_EPSILON)?;
-    (targets * p.log()?)?.sum(&[-1], false)?.neg()?.mean(&[], false)
+    (targets * p.log()?)?.sum(&[-1], false)?.neg()
+}
+
+/// The mean over all axes but the first.
+fn sample_means(losses: &Tensor) -> Result<Tensor> {
+    let axes: Vec<isize> = (1..losses.rank() as isize).collect();
+    // no axes would mean all of them
+    if axes.is_empty() { Ok(losses.clone()) } else { losses.mean(&axes, false) }
 }
 
 /// The mean of `(outputs - targets)^2` over all elements; both have one shape.
@@ -121,10 +174,10 @@ impl MeanSquaredError {
 }
 
 impl Loss for MeanSquaredError {
-    fn compute(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    fn per_sample(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         // Broadcasting [batch, 1] against [batch] would give the loss of every pair.
         same_shape("MeanSquaredError", outputs, targets)?;
-        (outputs - targets.cast(outputs.dtype())?)?.square()?.mean(&[], false)
+        sample_means(&(outputs - targets.cast(outputs.dtype())?)?.square()?)
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a model is made of: modules with named parameters.
 
+use super::Regularizer;
 use crate::autograd::{Variable, no_grad};
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::seed;
 use crate::tensor::Tensor;
 use std::cell::{Cell, RefCell};
@@ -15,14 +16,31 @@ pub struct Parameter {
     pub name: String,
     /// The variable itself, not a copy.
     pub variable: Variable,
-    /// Whether gradients change it (and not, say, running averages).
-    pub trainable: bool,
+    /// Whether it is state that is never trained, such as a running average. Saved and loaded with the weights.
+    pub buffer: bool,
+    /// The penalty on its size that is added to the loss.
+    pub regularizer: Option<Regularizer>,
 }
 
 impl Parameter {
-    /// A parameter that training changes.
+    /// A weight: training changes it, as long as its variable is trainable.
     pub fn new(name: impl Into<String>, variable: &Variable) -> Parameter {
-        Parameter { name: name.into(), variable: variable.clone(), trainable: true }
+        Parameter { name: name.into(), variable: variable.clone(), buffer: false, regularizer: None }
+    }
+
+    /// State that is never trained; make its variable with [`Variable::not_trainable`].
+    pub fn buffer(name: impl Into<String>, variable: &Variable) -> Parameter {
+        Parameter { buffer: true, ..Parameter::new(name, variable) }
+    }
+
+    /// The same with a penalty on its size.
+    pub fn regularized(self, regularizer: Option<Regularizer>) -> Parameter {
+        Parameter { regularizer, ..self }
+    }
+
+    /// Whether training changes it.
+    pub fn trainable(&self) -> bool {
+        !self.buffer && self.variable.is_trainable()
     }
 }
 
@@ -103,6 +121,61 @@ pub trait Module: Send + Sync {
 
     /// All parameters, in an order and under names that depend on the architecture only.
     fn parameters(&self) -> Vec<Parameter>;
+
+    /// The outputs for a batch of a model with several inputs or outputs; for all others one input and one output,
+    /// [`forward`](Self::forward)'s.
+    fn forward_all(&self, inputs: &[Tensor], cx: &Context) -> Result<Vec<Tensor>> {
+        match inputs {
+            [x] => Ok(vec![self.forward(x, cx)?]),
+            _ => {
+                let message = format!("the model has one input, got {}", inputs.len());
+                Err(Error::argument("Module::forward_all", message))
+            }
+        }
+    }
+
+    /// The names of the outputs in the order of [`forward_all`](Self::forward_all).
+    fn output_names(&self) -> Vec<String> {
+        vec!["output".into()]
+    }
+
+    /// The sum of all parameters' penalties, as a scalar; `None` where no parameter has one. Frozen parameters count:
+    /// their penalty is a constant.
+    fn penalty(&self) -> Result<Option<Tensor>> {
+        let mut sum: Option<Tensor> = None;
+        for parameter in self.parameters() {
+            if let Some(regularizer) = parameter.regularizer {
+                let penalty = regularizer.penalty(&parameter.variable.value())?;
+                sum = Some(match sum {
+                    Some(sum) => (sum + penalty)?,
+                    None => penalty,
+                });
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Freezes all weights, or releases them: see [`Variable::set_trainable`]. Buffers stay as they are.
+    fn set_trainable(&self, trainable: bool) -> Result<()> {
+        self.parameters().iter().filter(|p| !p.buffer).try_for_each(|p| p.variable.set_trainable(trainable))
+    }
+
+    /// A parameter by its name.
+    ///
+    /// # Errors
+    ///
+    /// No parameter has the name; the error lists those there are.
+    fn parameter(&self, name: &str) -> Result<Parameter> {
+        let parameters = self.parameters();
+        match parameters.iter().find(|p| p.name == name) {
+            Some(parameter) => Ok(parameter.clone()),
+            None => {
+                let names: Vec<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
+                let message = format!("no parameter is named {name}; there are {}", names.join(", "));
+                Err(Error::argument("Module::parameter", message))
+            }
+        }
+    }
 
     /// The output for a batch in evaluation mode, without recording for gradients.
     fn infer(&self, x: &Tensor) -> Result<Tensor> {

@@ -1,16 +1,17 @@
 //! Pooling layers.
 
-use super::{Build, Built, Context, Layer, Module, Parameter};
+use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
 use crate::error::Result;
 use crate::ops::conv2d::Padding;
 use crate::ops::pool2d::Pool2dOptions;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 macro_rules! pooling {
     ($(#[$doc:meta])* $layer:ident, $kind:literal, $method:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug)]
+        #[derive(Clone, Debug, Serialize, Deserialize)]
         pub struct $layer {
             options: Pool2dOptions,
         }
@@ -42,6 +43,10 @@ macro_rules! pooling {
             fn details(&self) -> String {
                 let [h, w] = self.options.kernel;
                 format!("{h}x{w}")
+            }
+
+            fn config(&self) -> Result<serde_json::Value> {
+                layer_config(self)
             }
 
             fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {

@@ -1,12 +1,13 @@
 //! Layers that only look at the same numbers another way.
 
-use super::{Build, Built, Context, Layer, Module, Parameter};
+use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// A sample of any shape as a vector. Takes no time and no memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Flatten {}
 
 impl Flatten {
@@ -19,6 +20,10 @@ impl Flatten {
 impl Layer for Flatten {
     fn kind(&self) -> &'static str {
         "Flatten"
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
     }
 
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
@@ -36,7 +41,7 @@ impl Layer for Flatten {
 /// assert_eq!(model.infer(&Tensor::zeros([5, 6], Device::Cpu)?)?.shape(), [5, 2, 3]);
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reshape {
     sample: Vec<usize>,
 }
@@ -51,6 +56,10 @@ impl Reshape {
 impl Layer for Reshape {
     fn kind(&self) -> &'static str {
         "Reshape"
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
     }
 
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {

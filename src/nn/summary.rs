@@ -55,7 +55,7 @@ impl Model {
         let size: usize = parameters.iter().map(|p| p.variable.value().0.spec.bytes()).sum();
         let total = self.parameter_count();
         let fixed: usize =
-            parameters.iter().filter(|p| !p.trainable).map(|p| p.variable.shape().numel()).sum();
+            parameters.iter().filter(|p| !p.trainable()).map(|p| p.variable.shape().numel()).sum();
         out += &format!("{rule}\n{} parameters ({})", grouped(total), bytes(size));
         if fixed > 0 {
             out += &format!(", {} of them not trainable", grouped(fixed));

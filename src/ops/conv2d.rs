@@ -12,7 +12,8 @@ use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 
 /// How an image is surrounded by zeros.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Padding {
     /// None: the window stays inside the image.
     #[default]
@@ -83,7 +84,7 @@ impl Padding {
 /// let options = Conv2dOptions { stride: [2, 2], padding: Padding::Same, ..Default::default() };
 /// assert_eq!(options.groups, 1);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Conv2dOptions {
     /// Rows and columns from one window to the next.
     pub stride: [usize; 2],

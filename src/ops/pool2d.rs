@@ -17,7 +17,7 @@ use crate::tensor::{Spec, Tensor};
 /// let options = Pool2dOptions::new([2, 2]);
 /// assert_eq!(options.stride, [2, 2]); // the window's size, where nothing else is said
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Pool2dOptions {
     /// Rows and columns of the window.
     pub kernel: [usize; 2],

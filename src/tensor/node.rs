@@ -66,7 +66,7 @@ pub(crate) struct Node {
 #[derive(Clone)]
 pub(crate) struct Root {
     pub id: u64,
-    pub slot: Option<Weak<Mutex<Tensor>>>,
+    pub slot: Option<Weak<crate::autograd::Slot>>,
 }
 
 struct State {

@@ -1,7 +1,7 @@
 //! How to fit, and what to be told meanwhile.
 
 use super::history::Epoch;
-use crate::data::Dataset;
+use crate::data::Source;
 use crate::error::Result;
 use crate::tensor::Tensor;
 use std::time::Duration;
@@ -22,8 +22,8 @@ pub struct Step<'a> {
     pub epoch: usize,
     /// Number of the step in its epoch; 1 for the first.
     pub step: usize,
-    /// Steps in each epoch.
-    pub steps: usize,
+    /// Steps in each epoch; `None` where that is not known before the end of the first.
+    pub steps: Option<usize>,
     /// Samples in the batch.
     pub samples: usize,
     /// The batch's loss. Reading it waits for the device; keeping it to read it later does not.
@@ -63,7 +63,7 @@ pub(super) type Callback<'a> = Box<dyn FnMut(Event<'_>) -> Result<Flow> + 'a>;
 pub struct Fit<'a> {
     pub(super) epochs: usize,
     pub(super) batch_size: usize,
-    pub(super) validation: Option<&'a Dataset>,
+    pub(super) validation: Option<&'a dyn Source>,
     pub(super) seed: u64,
     pub(super) shuffle: bool,
     pub(super) verbose: bool,
@@ -90,8 +90,8 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// A data set to evaluate the model on after each epoch.
-    pub fn validation(mut self, validation: &'a Dataset) -> Self {
+    /// Data to evaluate the model on after each epoch.
+    pub fn validation(mut self, validation: &'a dyn Source) -> Self {
         self.validation = Some(validation);
         self
     }

@@ -19,23 +19,23 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub fn new(verbose: bool, epochs: usize, sample_rank: usize) -> Progress {
+    pub fn new(verbose: bool, epochs: usize, unit: &'static str) -> Progress {
         Progress {
             verbose,
             epochs,
-            unit: if sample_rank >= 2 { "images" } else { "samples" },
+            unit,
             last_read: Instant::now(),
             #[cfg(feature = "app")]
             bar: None,
         }
     }
 
-    pub fn begin_epoch(&mut self, number: usize, steps: usize) {
+    pub fn begin_epoch(&mut self, number: usize, steps: Option<usize>) {
         self.last_read = Instant::now();
         #[cfg(feature = "app")]
         if self.verbose && std::io::stdout().is_terminal() {
             let target = indicatif::ProgressDrawTarget::stdout();
-            let bar = indicatif::ProgressBar::with_draw_target(Some(steps as u64), target);
+            let bar = indicatif::ProgressBar::with_draw_target(steps.map(|n| n as u64), target);
             let template = "{prefix} {bar:24} {pos:>4}/{len}  {msg}";
             if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("━╸─"));
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_line_tells_everything() {
         let epoch = &super::super::history::testing::history(1, true).epochs[0];
-        let line = Progress::new(false, 12, 3).line(epoch);
+        let line = Progress::new(false, 12, "images").line(epoch);
         let expected = "epoch  1/12  loss 0.5000  accuracy 0.8750  8 images/s  val_loss 0.2600  val_accuracy 0.9375  1.5 s";
         assert_eq!(line, expected);
     }

@@ -97,7 +97,7 @@ fn the_last_partial_batch_counts_by_its_samples() {
     let mut sizes = Vec::new();
     let fit = Fit::epochs(1).batch_size(2).verbose(false).callback(|event| {
         if let Event::Step(step) = event {
-            assert_eq!((step.epoch, step.steps), (1, 3));
+            assert_eq!((step.epoch, step.steps), (1, Some(3)));
             sizes.push(step.samples);
         }
         Ok(Flow::Continue)

@@ -6,11 +6,11 @@ use super::metric::Metric;
 use super::progress::Progress;
 use super::totals::Totals;
 use crate::autograd::{Variable, no_grad};
-use crate::data::Dataset;
+use crate::data::{Batch, Pass, Source};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::eval::eval;
-use crate::nn::{Context, Loss, Module};
+use crate::nn::{Context, Loss, Module, Parameter};
 use crate::ops::random::iota;
 use crate::optim::Optimizer;
 use crate::seed;
@@ -92,15 +92,15 @@ impl<M: Module> Trainer<M> {
     ///
     /// The data set is empty or doesn't fit the model, the device fails, a callback fails, or the loss is not a number
     /// any more ([`Error::Diverged`], found at the end of the epoch).
-    pub fn fit(&mut self, train: &Dataset, mut fit: Fit<'_>) -> Result<History> {
-        if train.is_empty() {
+    pub fn fit(&mut self, train: &dyn Source, mut fit: Fit<'_>) -> Result<History> {
+        if train.samples() == Some(0) {
             return Err(Error::data(train.name(), "has no samples to train on"));
         }
         self.batch_size = fit.batch_size;
         let trainable: Vec<Variable> =
-            self.model.parameters().into_iter().filter(|p| p.trainable).map(|p| p.variable).collect();
+            self.model.parameters().into_iter().filter(Parameter::trainable).map(|p| p.variable).collect();
         self.optimizer.prepare(&trainable)?;
-        let mut progress = Progress::new(fit.verbose, fit.epochs, train.sample_shape().len());
+        let mut progress = Progress::new(fit.verbose, fit.epochs, train.unit());
         let mut history = History::default();
         for number in 1..=fit.epochs {
             let start = Instant::now();
@@ -132,27 +132,24 @@ impl<M: Module> Trainer<M> {
 
     fn train_epoch(
         &mut self,
-        train: &Dataset,
+        train: &dyn Source,
         fit: &mut Fit<'_>,
         epoch: usize,
         progress: &mut Progress,
     ) -> Result<(Evaluation, Flow)> {
         let start = Instant::now();
-        let mut batches = train.batches(fit.batch_size, self.device)?;
-        if fit.shuffle {
-            batches = batches.shuffled(seed::derive(fit.seed, 2 * self.epochs))?;
-        }
+        let shuffle = fit.shuffle.then(|| seed::derive(fit.seed, 2 * self.epochs));
+        let batches = train.pass(&Pass { batch_size: fit.batch_size, shuffle, device: self.device })?;
         self.epochs += 1;
-        let steps = batches.len();
+        let steps = train.steps(fit.batch_size);
         let mut totals = Totals::new(&self.metrics, self.device)?;
         let mut flow = Flow::Continue;
         progress.begin_epoch(epoch, steps);
-        for step in 1..=steps {
-            let began = Instant::now();
-            let Some(batch) = batches.next() else { break };
-            let (x, y) = batch?;
-            let samples = x.dims()[0];
-            let loss = self.train_step(x, y, seed::derive(fit.seed, 2 * self.steps + 1), &mut totals)?;
+        let mut began = Instant::now();
+        for (step, batch) in (1..).zip(batches) {
+            let batch = batch?;
+            let samples = batch.samples();
+            let loss = self.train_step(batch, seed::derive(fit.seed, 2 * self.steps + 1), &mut totals)?;
             self.steps += 1;
             let elapsed = began.elapsed();
             for callback in &mut fit.callbacks {
@@ -169,6 +166,7 @@ impl<M: Module> Trainer<M> {
             if flow == Flow::Stop {
                 break;
             }
+            began = Instant::now();
         }
         let mut evaluation = totals.read(&self.metrics, Duration::ZERO)?;
         // Reading waits for the device: only now the epoch is over.
@@ -180,8 +178,9 @@ impl<M: Module> Trainer<M> {
     }
 
     /// Queues one step; gives its loss.
-    fn train_step(&mut self, x: Tensor, y: Tensor, seed: u64, totals: &mut Totals) -> Result<Tensor> {
-        let samples = x.dims()[0];
+    fn train_step(&mut self, batch: Batch, seed: u64, totals: &mut Totals) -> Result<Tensor> {
+        let samples = batch.samples();
+        let (x, y) = pair(batch)?;
         let cx = Context::train(seed);
         let outputs = self.model.forward(&x, &cx)?;
         let loss = self.loss.compute(&outputs, &y)?;
@@ -204,14 +203,15 @@ impl<M: Module> Trainer<M> {
     /// # Errors
     ///
     /// The data set is empty or doesn't fit the model, or the device fails. A loss that is not a number is no error.
-    pub fn evaluate(&self, set: &Dataset) -> Result<Evaluation> {
-        if set.is_empty() {
+    pub fn evaluate(&self, set: &dyn Source) -> Result<Evaluation> {
+        if set.samples() == Some(0) {
             return Err(Error::data(set.name(), "has no samples to evaluate"));
         }
         let start = Instant::now();
         let mut totals = Totals::new(&self.metrics, self.device)?;
-        for batch in set.batches(self.batch_size, self.device)? {
-            let (x, y) = batch?;
+        let pass = Pass { batch_size: self.batch_size, shuffle: None, device: self.device };
+        for batch in set.pass(&pass)? {
+            let (x, y) = pair(batch?)?;
             no_grad(|| {
                 let cx = Context::eval();
                 let outputs = self.model.forward(&x, &cx)?;
@@ -248,6 +248,19 @@ impl<M: Module> Trainer<M> {
         let whole = Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)?;
         whole.eval()?;
         Ok(whole)
+    }
+}
+
+/// The input and the target of a model that has one of each.
+fn pair(mut batch: Batch) -> Result<(Tensor, Tensor)> {
+    match (batch.inputs.pop(), batch.targets.pop()) {
+        (Some(x), Some(y)) if batch.inputs.is_empty() && batch.targets.is_empty() => Ok((x, y)),
+        (x, y) => {
+            let (inputs, targets) =
+                (batch.inputs.len() + x.iter().len(), batch.targets.len() + y.iter().len());
+            let message = format!("expects one input and one target, got {inputs} and {targets}");
+            Err(Error::argument("Trainer", message))
+        }
     }
 }
 

@@ -1,0 +1,118 @@
+//! What training reads from: anything that gives batches, pass after pass.
+
+use super::Dataset;
+use crate::device::Device;
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// The data of one training step. Each tensor's first dimension counts samples.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// What goes into the model: one tensor, unless it has several inputs.
+    pub inputs: Vec<Tensor>,
+    /// What its outputs are compared with: one tensor, unless it has several outputs.
+    pub targets: Vec<Tensor>,
+    /// What each sample's loss is multiplied by, `[samples]`, f32; 1 where there is none.
+    pub weights: Option<Tensor>,
+}
+
+impl Batch {
+    /// One input, one target, no weights.
+    pub fn new(input: Tensor, target: Tensor) -> Batch {
+        Batch { inputs: vec![input], targets: vec![target], weights: None }
+    }
+
+    /// The number of samples: the first dimension of the first input.
+    pub fn samples(&self) -> usize {
+        self.inputs.first().and_then(|x| x.dims().first().copied()).unwrap_or(0)
+    }
+}
+
+/// How to go once through the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Samples in a batch; the last may have fewer. A source that makes its own batches does not look at it.
+    pub batch_size: usize,
+    /// The seed of a random order; `None` for the order as it is.
+    pub shuffle: Option<u64>,
+    /// Where the batches are wanted.
+    pub device: Device,
+}
+
+/// Batches of one pass.
+pub type BatchIter<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
+
+/// Something to train on or to evaluate with: a [`Dataset`], or a type of your own.
+///
+/// ```
+/// use wgrad::data::{Batch, BatchIter, Pass, Source};
+/// use wgrad::prelude::*;
+///
+/// /// y = 2 x, for ever new x.
+/// struct Line;
+///
+/// impl Source for Line {
+///     fn name(&self) -> &str {
+///         "a line"
+///     }
+///     fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
+///         let (n, device, seed) = (pass.batch_size, pass.device, pass.shuffle.unwrap_or(0));
+///         Ok(Box::new((0..10).map(move |i| {
+///             let x = Tensor::rand([n, 1], device, seed + i)?;
+///             let y = (&x * 2.0)?;
+///             Ok(Batch::new(x, y))
+///         })))
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(Dense::new(1)).build([1], Device::Cpu)?;
+/// let mut trainer = Trainer::new(model, Sgd::new(0.5), MeanSquaredError::new());
+/// let history = trainer.fit(&Line, Fit::epochs(5).verbose(false))?;
+/// assert!(history.epochs[4].train.loss < 1e-3);
+/// # Ok(()) }
+/// ```
+pub trait Source {
+    /// What this is, for people.
+    fn name(&self) -> &str;
+
+    /// Goes once through the data.
+    fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>>;
+
+    /// The number of samples in a pass, where it is known.
+    fn samples(&self) -> Option<usize> {
+        None
+    }
+
+    /// The number of batches in a pass, where it is known.
+    fn steps(&self, batch_size: usize) -> Option<usize> {
+        self.samples().map(|n| n.div_ceil(batch_size.max(1)))
+    }
+
+    /// What a sample is called where progress is shown.
+    fn unit(&self) -> &'static str {
+        "samples"
+    }
+}
+
+impl Source for Dataset {
+    fn name(&self) -> &str {
+        Dataset::name(self)
+    }
+
+    fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
+        let mut batches = self.batches(pass.batch_size, pass.device)?;
+        if let Some(seed) = pass.shuffle {
+            batches = batches.shuffled(seed)?;
+        }
+        Ok(Box::new(batches.map(|batch| batch.map(|(x, y)| Batch::new(x, y)))))
+    }
+
+    fn samples(&self) -> Option<usize> {
+        Some(self.len())
+    }
+
+    fn unit(&self) -> &'static str {
+        if self.sample_shape().len() >= 2 { "images" } else { "samples" }
+    }
+}
