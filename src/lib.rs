@@ -47,8 +47,9 @@ pub fn eval(tensors: &[&Tensor]) -> Result<()> {
 /// What most programs use.
 pub mod prelude {
     pub use crate::nn::{
-        Activation, AvgPool2d, CategoricalCrossentropy, Conv2d, Dense, Dropout, Flatten, Loss, MaxPool2d,
-        MeanSquaredError, Model, Module, Reshape, Sequential, SparseCategoricalCrossentropy,
+        Activation, AvgPool2d, CategoricalCrossentropy, Conv2d, Dense, Dropout, Flatten, Functional, Loss,
+        MaxPool2d, MeanSquaredError, Merge, Model, Module, Reshape, Sequential,
+        SparseCategoricalCrossentropy,
     };
     pub use crate::optim::{Adam, Optimizer, Sgd};
     pub use crate::train::{Accuracy, Evaluation, Fit, History, Trainer};

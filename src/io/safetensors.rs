@@ -65,6 +65,18 @@ fn array_of(bytes: &[u8], shape: Shape, dtype: DType) -> Array {
 ///
 /// A tensor can't be computed, two have one name, or the file can't be written.
 pub fn save_tensors(path: impl AsRef<Path>, tensors: &[(String, Tensor)]) -> Result<()> {
+    save_tensors_with(path, tensors, &Metadata::new())
+}
+
+/// What a file says about itself: text by name.
+pub type Metadata = BTreeMap<String, String>;
+
+/// As [`save_tensors`], with metadata.
+pub fn save_tensors_with(
+    path: impl AsRef<Path>,
+    tensors: &[(String, Tensor)],
+    metadata: &Metadata,
+) -> Result<()> {
     let path = path.as_ref();
     let name = || path.display().to_string();
     let mut parts = BTreeMap::new();
@@ -78,10 +90,27 @@ pub fn save_tensors(path: impl AsRef<Path>, tensors: &[(String, Tensor)]) -> Res
         let view = TensorView::new(format_dtype(tensor.dtype()), tensor.dims().to_vec(), bytes);
         views.push((key, view.map_err(|e| Error::data(name(), format!("{key}: {e}")))?));
     }
-    let content = safetensors::serialize(views, None).map_err(|e| Error::data(name(), e.to_string()))?;
+    let metadata = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
+    let content = safetensors::serialize(views, metadata).map_err(|e| Error::data(name(), e.to_string()))?;
     write_whole(path, &content)
 }
 
+/// The metadata of a file; empty where it has none.
+///
+/// # Errors
+///
+/// The file can't be read, or is not a safetensors file.
+pub fn load_metadata(path: impl AsRef<Path>) -> Result<Metadata> {
+    let path = path.as_ref();
+    let content = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let (_, header) = SafeTensors::read_metadata(&content).map_err(|e| {
+        let message = format!("is not a safetensors file, or is damaged: {e}");
+        Error::data(path.display().to_string(), message)
+    })?;
+    Ok(header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect())
+}
+
+/// Writes a file that appears whole or not at all: it is written under another name first.
 fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.part", std::process::id()));

@@ -1,45 +1,17 @@
-//! A built stack of layers.
+//! A built model.
 
-use super::{Context, Module, Parameter};
+use super::layer::Build;
+use super::network::Network;
+use super::{Context, Layers, Merge, Module, Parameter};
+use crate::autograd::no_grad;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use serde_json::Value;
 
-/// A layer of a built stack.
-pub(super) struct Entry {
-    /// Unique in its stack: `conv2d`, `conv2d_1`, ...
-    pub name: String,
-    pub kind: &'static str,
-    pub details: String,
-    pub module: Box<dyn Module>,
-    pub output: Shape,
-}
-
-/// Layers with their shapes.
-pub(super) struct Stack {
-    pub entries: Vec<Entry>,
-    pub output: Shape,
-}
-
-impl Module for Stack {
-    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        self.entries.iter().try_fold(x.clone(), |x, entry| entry.module.forward(&x, cx))
-    }
-
-    fn parameters(&self) -> Vec<Parameter> {
-        let named = |entry: &Entry| {
-            let prefix = entry.name.clone();
-            entry.module.parameters().into_iter().map(move |mut p| {
-                p.name = format!("{prefix}.{}", p.name);
-                p
-            })
-        };
-        self.entries.iter().flat_map(named).collect()
-    }
-}
-
-/// A model that [`Sequential::build`](super::Sequential::build) made: shapes are known, weights have their initial values.
+/// A model that [`Sequential::build`](super::Sequential::build) or [`Functional::build`](super::Functional::build) made:
+/// shapes are known, weights have their initial values.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -50,45 +22,189 @@ impl Module for Stack {
 /// # Ok(()) }
 /// ```
 pub struct Model {
-    pub(super) stack: Stack,
-    input: Shape,
+    pub(super) network: Network,
     device: Device,
+    classes: Vec<String>,
 }
 
 impl Model {
-    pub(super) fn new(stack: Stack, input: Shape, device: Device) -> Model {
-        Model { stack, input, device }
+    pub(super) fn new(network: Network, device: Device) -> Model {
+        Model { network, device, classes: Vec::new() }
     }
 
-    /// Shape of one sample, without the batch dimension.
+    /// Shape of one sample of the (first) input, without the batch dimension.
     pub fn input_shape(&self) -> Shape {
-        self.input
+        self.network.inputs.first().map_or(Shape::scalar(), |&i| self.network.nodes[i].output)
     }
 
-    /// Shape of the output for one sample, without the batch dimension.
+    /// Shape of the (first) output for one sample, without the batch dimension.
     pub fn output_shape(&self) -> Shape {
-        self.stack.output
+        self.network.outputs.first().map_or(Shape::scalar(), |&(_, i)| self.network.nodes[i].output)
     }
+
+    /// Names of the inputs, and their shapes for one sample.
+    pub fn inputs(&self) -> Vec<(String, Shape)> {
+        self.network
+            .inputs
+            .iter()
+            .map(|&i| (self.network.nodes[i].name.clone(), self.network.nodes[i].output))
+            .collect()
+    }
+
+    /// Names of the outputs, and their shapes for one sample.
+    pub fn outputs(&self) -> Vec<(String, Shape)> {
+        self.network.outputs.iter().map(|(name, i)| (name.clone(), self.network.nodes[*i].output)).collect()
+    }
+
+    /// The names of the layers in the order in which they were added.
+    pub fn layer_names(&self) -> Vec<&str> {
+        self.network.nodes.iter().map(|n| n.name.as_str()).collect()
+    }
+
+    /// What the classes of the (first) output are called, in order; empty where nobody said.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The same model with names for the classes of its (first) output; they are saved with it.
+    pub fn with_classes<S: Into<String>>(mut self, classes: impl IntoIterator<Item = S>) -> Model {
+        self.classes = classes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Freezes a layer's weights, or releases them: Keras's `layer.trainable`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new()
+    ///     .add_named("features", Dense::new(8))
+    ///     .add_named("head", Dense::new(2))
+    ///     .build([4], Device::Cpu)?;
+    /// model.set_layer_trainable("features", false)?;
+    /// let trained: Vec<String> =
+    ///     model.parameters().into_iter().filter(|p| p.trainable()).map(|p| p.name).collect();
+    /// assert_eq!(trained, ["head.weight", "head.bias"]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// No layer has the name.
+    pub fn set_layer_trainable(&self, layer: &str, trainable: bool) -> Result<()> {
+        if self.network.nodes.iter().all(|n| n.name != layer) {
+            let message = format!("no layer is named {layer}; there are {}", self.layer_names().join(", "));
+            return Err(Error::argument("Model::set_layer_trainable", message));
+        }
+        let prefix = format!("{layer}.");
+        let parameters = self.parameters().into_iter().filter(|p| !p.buffer && p.name.starts_with(&prefix));
+        parameters.into_iter().try_for_each(|p| p.variable.set_trainable(trainable))
+    }
+
+    /// The outputs for several inputs in evaluation mode, without recording for gradients.
+    pub fn infer_all(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        no_grad(|| self.forward_all(inputs, &Context::eval()))
+    }
+
+    /// The architecture as JSON, without weights: Keras's `to_json`.
+    ///
+    /// # Errors
+    ///
+    /// A layer of one's own has no [`config`](super::Layer::config).
+    pub fn config(&self) -> Result<Value> {
+        self.network.config()
+    }
+
+    /// A model of an architecture that [`config`](Self::config) wrote down, with fresh weights.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # use wgrad::nn::Layers;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new().add(Dense::new(10)).build([4], Device::Cpu)?;
+    /// let twin = Model::from_config(&model.config()?, &Layers::default(), 7, Device::Cpu)?;
+    /// assert_eq!(twin.parameter_count(), model.parameter_count());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The JSON is none of a model, or names a kind of layer that `layers` doesn't know.
+    pub fn from_config(config: &Value, layers: &Layers, seed: u64, device: Device) -> Result<Model> {
+        const OP: &str = "Model::from_config";
+        device.check()?;
+        let wrong = |what: &str| Error::argument(OP, format!("the architecture has no valid {what}"));
+        let mut network = Network::default();
+        let mut cx = Build::new(device, seed);
+        for (i, entry) in config["nodes"].as_array().ok_or_else(|| wrong("nodes"))?.iter().enumerate() {
+            let name = entry["name"].as_str().ok_or_else(|| wrong("name of a node"))?;
+            let of = |v: &Value| v.as_u64().map(|x| x as usize).filter(|&x| x < i);
+            let inputs: Option<Vec<usize>> =
+                entry["inputs"].as_array().and_then(|list| list.iter().map(of).collect());
+            let inputs = inputs.ok_or_else(|| wrong("wiring"))?;
+            if let Some(shape) = entry["input"].as_array() {
+                let dims: Option<Vec<usize>> = shape.iter().map(|v| v.as_u64().map(|n| n as usize)).collect();
+                network.input(Some(name), Shape::new(&dims.ok_or_else(|| wrong("input shape"))?)?)?;
+            } else if let (Some(kind), [x]) = (entry["layer"]["kind"].as_str(), &*inputs) {
+                let layer = layers.make(kind, &entry["layer"]["config"])?;
+                network.layer(Some(name), &layer, *x, &mut cx).map_err(|e| e.within(name).named(OP))?;
+            } else if let (Some(of), [x]) = (of(&entry["again"]), &*inputs) {
+                let at = network.again(of, *x).map_err(|e| e.within(name).named(OP))?;
+                network.nodes[at].name = name.to_string();
+            } else {
+                let merge: Merge =
+                    serde_json::from_value(entry["merge"].clone()).map_err(|_| wrong("kind of a node"))?;
+                network.merge(Some(name), merge, &inputs).map_err(|e| e.within(name).named(OP))?;
+            }
+        }
+        for output in config["outputs"].as_array().ok_or_else(|| wrong("outputs"))? {
+            let node = output["node"].as_u64().map(|n| n as usize).filter(|&n| n < network.nodes.len());
+            let (Some(name), Some(node)) = (output["name"].as_str(), node) else {
+                return Err(wrong("output"));
+            };
+            network.outputs.push((name.to_string(), node));
+        }
+        if network.outputs.is_empty() || network.inputs.is_empty() {
+            return Err(wrong("inputs and outputs"));
+        }
+        Ok(Model::new(network, device))
+    }
+}
+
+/// That a batch has the shape that an input was declared with.
+fn check_input(x: &Tensor, name: Option<&str>, sample: Shape) -> Result<()> {
+    if x.rank() != 0 && x.dims()[1..] == *sample {
+        return Ok(());
+    }
+    let mut expected = vec!["batch".to_string()];
+    expected.extend(sample.iter().map(usize::to_string));
+    let one = if x.shape() == sample { "; for one sample, add the dimension with unsqueeze(0)" } else { "" };
+    let of = name.map(|n| format!("input {n}: ")).unwrap_or_default();
+    let message = format!("{of}expects [{}], got {}{one}", expected.join(", "), x.shape());
+    Err(Error::shape("Model::forward", message))
 }
 
 impl Module for Model {
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        if x.rank() == 0 || x.dims()[1..] != *self.input {
-            let mut expected = vec!["batch".to_string()];
-            expected.extend(self.input.iter().map(usize::to_string));
-            let one = if x.shape() == self.input {
-                "; for one sample, add the dimension with unsqueeze(0)"
-            } else {
-                ""
-            };
-            let message = format!("expects [{}], got {}{one}", expected.join(", "), x.shape());
-            return Err(Error::shape("Model::forward", message));
+        check_input(x, None, self.input_shape())?;
+        self.network.forward(x, cx)
+    }
+
+    fn forward_all(&self, inputs: &[Tensor], cx: &Context) -> Result<Vec<Tensor>> {
+        for (x, &node) in inputs.iter().zip(&self.network.inputs) {
+            let node = &self.network.nodes[node];
+            let name = (self.network.inputs.len() > 1).then_some(node.name.as_str());
+            check_input(x, name, node.output)?;
         }
-        self.stack.forward(x, cx)
+        self.network.forward_all(inputs, cx)
+    }
+
+    fn output_names(&self) -> Vec<String> {
+        self.network.output_names()
     }
 
     fn parameters(&self) -> Vec<Parameter> {
-        self.stack.parameters()
+        self.network.parameters()
     }
 
     fn device(&self) -> Device {
@@ -98,8 +214,11 @@ impl Module for Model {
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Model { input, device, .. } = self;
-        let (output, count) = (self.output_shape(), self.parameter_count());
-        write!(f, "Model({input} to {output}, {count} parameters on {device})")
+        let shapes = |list: Vec<(String, Shape)>| {
+            list.iter().map(|(_, shape)| shape.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let (inputs, outputs, count) =
+            (shapes(self.inputs()), shapes(self.outputs()), self.parameter_count());
+        write!(f, "Model({inputs} to {outputs}, {count} parameters on {})", self.device)
     }
 }

@@ -1,6 +1,6 @@
 //! Layers by kind: from the settings in a file to a layer.
 
-use super::{Activation, AvgPool2d, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, Reshape};
+use super::{Activation, AvgPool2d, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, Reshape, Sequential};
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -37,6 +37,9 @@ impl Layers {
     ///
     /// The kind is unknown, or its settings are others.
     pub fn make(&self, kind: &str, config: &Value) -> Result<Box<dyn Layer>> {
+        if kind == "Sequential" {
+            return Ok(Box::new(Sequential::from_config(config, |kind, config| self.make(kind, config))?));
+        }
         let Some(make) = self.makers.get(kind) else {
             let known: Vec<&str> = self.makers.keys().copied().collect();
             let message = format!(

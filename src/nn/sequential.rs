@@ -1,11 +1,12 @@
 //! A stack of layers, each fed by the one before.
 
 use super::layer::{Build, Built, Layer};
-use super::model::{Entry, Model, Stack};
+use super::model::Model;
+use super::network::Network;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use std::collections::HashMap;
+use serde_json::{Value, json};
 
 /// Describes a model as a stack of layers; [`build`](Self::build) makes it.
 ///
@@ -24,7 +25,7 @@ use std::collections::HashMap;
 /// ```
 #[derive(Default)]
 pub struct Sequential {
-    layers: Vec<Box<dyn Layer>>,
+    layers: Vec<(Option<String>, Box<dyn Layer>)>,
     seed: u64,
 }
 
@@ -38,7 +39,13 @@ impl Sequential {
     // Builders of layers call this `add`, as Keras does; it has nothing to do with `+`.
     #[allow(clippy::should_implement_trait)]
     pub fn add(mut self, layer: impl Layer + 'static) -> Sequential {
-        self.layers.push(Box::new(layer));
+        self.layers.push((None, Box::new(layer)));
+        self
+    }
+
+    /// As [`add`](Self::add), under a name of your own, by which its weights are then found: `<name>.weight`.
+    pub fn add_named(mut self, name: impl Into<String>, layer: impl Layer + 'static) -> Sequential {
+        self.layers.push((Some(name.into()), Box::new(layer)));
         self
     }
 
@@ -57,36 +64,40 @@ impl Sequential {
     pub fn build(self, input: impl AsRef<[usize]>, device: Device) -> Result<Model> {
         device.check()?;
         let input = Shape::new(input.as_ref())?;
-        if input.contains(&0) {
-            let message = format!("samples of shape {input} have no elements; give the shape of one sample");
-            return Err(Error::shape("Sequential::build", message));
-        }
         let mut cx = Build::new(device, self.seed);
-        let stack = self.stack(input, &mut cx).map_err(|e| e.named("Sequential::build"))?;
-        Ok(Model::new(stack, input, device))
+        let network = self.network(input, &mut cx).map_err(|e| e.named("Sequential::build"))?;
+        Ok(Model::new(network, device))
     }
 
-    fn stack(&self, input: Shape, cx: &mut Build) -> Result<Stack> {
-        let mut shape = input;
-        let mut seen: HashMap<String, usize> = HashMap::new();
-        let mut entries = Vec::new();
-        for (i, layer) in self.layers.iter().enumerate() {
-            let kind = layer.kind();
-            let details = layer.details();
-            let Built { module, output } = layer.build(shape, cx).map_err(|e| {
+    fn network(&self, input: Shape, cx: &mut Build) -> Result<Network> {
+        let mut network = Network::default();
+        let mut x = network.input(None, input)?;
+        for (i, (name, layer)) in self.layers.iter().enumerate() {
+            x = network.layer(name.as_deref(), layer, x, cx).map_err(|e| {
                 // `Dense 64` says which layer it is; an activation says nothing about its place.
+                let details = layer.details();
                 let short = details.split(',').next().unwrap_or_default();
-                let label = format!("{kind} {short}");
+                let label = format!("{} {short}", layer.kind());
                 e.within(&format!("layer {} ({})", i + 1, label.trim_end()))
             })?;
-            let base = kind.to_lowercase();
-            let count = seen.entry(base.clone()).or_insert(0);
-            let name = if *count == 0 { base } else { format!("{base}_{count}") };
-            *count += 1;
-            entries.push(Entry { name, kind, details, module, output });
-            shape = output;
         }
-        Ok(Stack { entries, output: shape })
+        network.outputs.push(("output".into(), x));
+        Ok(network)
+    }
+
+    /// The stack that [`Layer::config`] wrote down.
+    pub(super) fn from_config(
+        config: &Value,
+        make: impl Fn(&str, &Value) -> Result<Box<dyn Layer>>,
+    ) -> Result<Sequential> {
+        let wrong = || Error::argument("Layers::make", "settings of a Sequential: expected a list of layers");
+        let mut stack = Sequential::new();
+        for entry in config.as_array().ok_or_else(wrong)? {
+            let kind = entry["kind"].as_str().ok_or_else(wrong)?;
+            let name = entry["name"].as_str().map(str::to_string);
+            stack.layers.push((name, make(kind, &entry["config"])?));
+        }
+        Ok(stack)
     }
 }
 
@@ -100,10 +111,17 @@ impl Layer for Sequential {
         format!("{} layers", self.layers.len())
     }
 
+    fn config(&self) -> Result<Value> {
+        let layers = self.layers.iter().map(|(name, layer)| {
+            Ok(json!({ "name": name, "kind": layer.kind(), "config": layer.config()? }))
+        });
+        layers.collect()
+    }
+
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
-        let stack = self.stack(input, cx)?;
-        let output = stack.output;
-        Ok(Built::new(stack, output))
+        let network = self.network(input, cx)?;
+        let output = network.outputs.first().map_or(input, |&(_, node)| network.nodes[node].output);
+        Ok(Built::new(network, output))
     }
 }
 
@@ -119,7 +137,7 @@ impl Error {
     }
 
     /// The same error with a place before its message; a device's or a file's error stays as it is.
-    fn within(self, place: &str) -> Error {
+    pub(super) fn within(self, place: &str) -> Error {
         match self {
             Error::Shape { op, message } => Error::Shape { op, message: format!("{place}: {message}") },
             Error::DType { op, message } => Error::DType { op, message: format!("{place}: {message}") },
@@ -129,7 +147,7 @@ impl Error {
     }
 
     /// The same error under another operation's name.
-    fn named(self, op: &str) -> Error {
+    pub(super) fn named(self, op: &str) -> Error {
         match self {
             Error::Shape { .. } => Error::shape(op, self.into_message()),
             Error::DType { .. } => Error::dtype(op, self.into_message()),

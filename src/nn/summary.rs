@@ -1,5 +1,6 @@
 //! A model as a table.
 
+use super::network::Work;
 use super::{Model, Module};
 
 /// A number with commas between thousands.
@@ -28,28 +29,63 @@ fn bytes(n: usize) -> String {
 }
 
 impl Model {
-    /// The layers with their output shapes and numbers of parameters, as a table of text.
+    /// The layers with their output shapes and numbers of parameters, as a table of text. Where the model is no stack, the
+    /// last column says what each layer reads.
     pub fn summary(&self) -> String {
-        let mut rows =
-            vec![["#".into(), "layer".into(), "".into(), "output shape".into(), "parameters".into()]];
-        for (i, entry) in self.stack.entries.iter().enumerate() {
-            rows.push([
-                (i + 1).to_string(),
-                format!("{} ({})", entry.name, entry.kind),
-                entry.details.clone(),
-                format!("{}", entry.output),
-                grouped(entry.module.parameter_count()),
-            ]);
+        let network = &self.network;
+        let stack = network.is_stack();
+        let text = |s: &str| s.to_string();
+        let mut header = vec![text("#"), text("layer"), text(""), text("output shape"), text("parameters")];
+        if !stack {
+            header.push(text("reads"));
         }
-        let width = |c: usize| rows.iter().map(|r: &[String; 5]| r[c].chars().count()).max().unwrap_or(0);
-        let [w0, w1, w2, w3, w4] = [width(0), width(1), width(2), width(3), width(4)];
-        let rule = "─".repeat(w0 + w1 + w2 + w3 + w4 + 10);
-        let mut out = format!("input {} on {}\n{rule}\n", self.input_shape(), self.device());
-        for (i, [number, layer, details, shape, count]) in rows.iter().enumerate() {
-            out += &format!(" {number:>w0$}  {layer:<w1$}  {details:<w2$}  {shape:<w3$}  {count:>w4$}\n");
+        let mut rows = vec![header];
+        // The input of a stack is told in the line above the table.
+        for node in network.nodes.iter().skip(usize::from(stack)) {
+            let (kind, details, count) = match &node.work {
+                Work::Input => ("Input", String::new(), 0),
+                Work::Layer { kind, details, module, .. } => {
+                    (*kind, details.clone(), module.parameter_count())
+                }
+                Work::Again(of) => ("Again", format!("weights of {}", network.nodes[*of].name), 0),
+                Work::Merge(merge) => (merge.kind(), merge.details(), 0),
+            };
+            let mut row = vec![
+                rows.len().to_string(),
+                format!("{} ({kind})", node.name),
+                details,
+                format!("{}", node.output),
+                grouped(count),
+            ];
+            if !stack {
+                let reads: Vec<&str> = node.inputs.iter().map(|&i| network.nodes[i].name.as_str()).collect();
+                row.push(reads.join(", "));
+            }
+            rows.push(row);
+        }
+        let widths: Vec<usize> = (0..rows[0].len())
+            .map(|c| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0))
+            .collect();
+        let rule = "─".repeat(widths.iter().sum::<usize>() + 2 * widths.len());
+        let inputs = self.inputs();
+        let mut out = match &*inputs {
+            [(_, shape)] => format!("input {shape} on {}\n{rule}\n", self.device()),
+            _ => format!("{} inputs on {}\n{rule}\n", inputs.len(), self.device()),
+        };
+        for (i, row) in rows.iter().enumerate() {
+            let cells = row.iter().zip(&widths).enumerate().map(|(c, (cell, &w))| match c {
+                0 | 4 => format!("{cell:>w$}"),
+                _ => format!("{cell:<w$}"),
+            });
+            out += &format!(" {}\n", cells.collect::<Vec<_>>().join("  "));
             if i == 0 {
                 out += &format!("{rule}\n");
             }
+        }
+        if network.outputs.len() > 1 {
+            let outputs = network.outputs.iter();
+            let named = outputs.map(|(name, node)| format!("{name} = {}", network.nodes[*node].name));
+            out += &format!("{rule}\noutputs: {}\n", named.collect::<Vec<_>>().join(", "));
         }
         let parameters = self.parameters();
         let size: usize = parameters.iter().map(|p| p.variable.value().0.spec.bytes()).sum();

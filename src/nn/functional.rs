@@ -1,0 +1,189 @@
+//! Models that are no stacks: branches, several inputs, several outputs.
+
+use super::layer::{Build, Layer};
+use super::merge::Merge;
+use super::model::Model;
+use super::network::Network;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::next_id;
+
+/// What a layer of a [`Functional`] model will give: a place in the model, without a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    builder: u64,
+    node: usize,
+}
+
+/// Builds a model layer by layer, from inputs to outputs, as Keras's functional API.
+///
+/// Layers are built as they are added, so that an error comes from the line that made it.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let mut net = Functional::new(Device::Cpu);
+/// let image = net.input("image", [28, 28, 1])?;
+/// let x = net.layer(Conv2d::new(8, [3, 3]).activation(Activation::Relu), image)?;
+/// let y = net.layer(Conv2d::new(8, [3, 3]).padding(Padding::Same), x)?;
+/// let x = net.merge(Merge::Add, &[x, y])?; // a residual connection
+/// let x = net.layer(Flatten::new(), x)?;
+/// let digit = net.layer(Dense::new(10), x)?;
+/// let odd = net.layer(Dense::new(1), x)?;
+/// let model = net.build(&[("digit", digit), ("odd", odd)])?;
+///
+/// let images = Tensor::zeros([2, 28, 28, 1], Device::Cpu)?;
+/// let outputs = model.infer_all(&[images])?;
+/// assert_eq!((outputs[0].shape(), outputs[1].shape()), (Shape::new(&[2, 10])?, Shape::new(&[2, 1])?));
+/// # Ok(()) }
+/// ```
+pub struct Functional {
+    id: u64,
+    device: Device,
+    cx: Build,
+    network: Network,
+}
+
+impl Functional {
+    /// An empty model on a device; seed 0.
+    pub fn new(device: Device) -> Functional {
+        Functional { id: next_id(), device, cx: Build::new(device, 0), network: Network::default() }
+    }
+
+    /// The seed of the initial weights of the layers that follow.
+    pub fn seed(mut self, seed: u64) -> Functional {
+        self.cx = Build::new(self.device, seed);
+        self
+    }
+
+    fn symbol(&self, node: Result<usize>, place: &str) -> Result<Symbol> {
+        let node = node.map_err(|e| e.named(place))?;
+        Ok(Symbol { builder: self.id, node })
+    }
+
+    fn node(&self, symbol: Symbol) -> Result<usize> {
+        if symbol.builder == self.id {
+            return Ok(symbol.node);
+        }
+        Err(Error::argument("Functional", "the symbol belongs to another model's builder"))
+    }
+
+    /// An input: the shape of one sample, without the batch dimension.
+    ///
+    /// # Errors
+    ///
+    /// The name is taken, the shape has no elements, or the device can't be used.
+    pub fn input(&mut self, name: &str, shape: impl AsRef<[usize]>) -> Result<Symbol> {
+        self.device.check()?;
+        let shape = Shape::new(shape.as_ref())?;
+        let node = self.network.input(Some(name), shape);
+        self.symbol(node, "Functional::input")
+    }
+
+    /// A layer fed by `x`.
+    ///
+    /// # Errors
+    ///
+    /// The layer doesn't take the shape of `x`.
+    pub fn layer(&mut self, layer: impl Layer, x: Symbol) -> Result<Symbol> {
+        let x = self.node(x)?;
+        let node = self.network.layer(None, &layer, x, &mut self.cx);
+        self.symbol(node, layer.kind())
+    }
+
+    /// As [`layer`](Self::layer), under a name of your own, by which its weights are then found: `<name>.weight`.
+    ///
+    /// # Errors
+    ///
+    /// The name is taken or has a dot, or the layer doesn't take the shape of `x`.
+    pub fn named(&mut self, name: &str, layer: impl Layer, x: Symbol) -> Result<Symbol> {
+        let x = self.node(x)?;
+        let node = self.network.layer(Some(name), &layer, x, &mut self.cx);
+        self.symbol(node, layer.kind())
+    }
+
+    /// The layer that gave `of` once more, with the same weights, fed by `x`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let mut net = Functional::new(Device::Cpu);
+    /// let (left, right) = (net.input("left", [8])?, net.input("right", [8])?);
+    /// let a = net.layer(Dense::new(4), left)?;
+    /// let b = net.again(a, right)?;
+    /// let both = net.merge(Merge::Subtract, &[a, b])?;
+    /// let model = net.build(&[("difference", both)])?;
+    /// assert_eq!(model.parameter_count(), 8 * 4 + 4);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `of` is no layer's output, or `x` has another shape than the layer was built for.
+    pub fn again(&mut self, of: Symbol, x: Symbol) -> Result<Symbol> {
+        let (of, x) = (self.node(of)?, self.node(x)?);
+        let node = self.network.again(of, x);
+        self.symbol(node, "Functional::again")
+    }
+
+    /// One tensor of several.
+    ///
+    /// # Errors
+    ///
+    /// There are too few or their shapes don't go together.
+    pub fn merge(&mut self, merge: Merge, xs: &[Symbol]) -> Result<Symbol> {
+        let xs = xs.iter().map(|&x| self.node(x)).collect::<Result<Vec<_>>>()?;
+        let node = self.network.merge(None, merge, &xs);
+        self.symbol(node, merge.kind())
+    }
+
+    /// The shape that a symbol will have, for one sample.
+    pub fn shape(&self, x: Symbol) -> Result<Shape> {
+        Ok(self.network.nodes[self.node(x)?].output)
+    }
+
+    /// The model with these outputs, by name. Its inputs are all that were made, in that order.
+    ///
+    /// # Errors
+    ///
+    /// There is no output or no input, two outputs have one name, or a layer leads to no output.
+    pub fn build(mut self, outputs: &[(&str, Symbol)]) -> Result<Model> {
+        const OP: &str = "Functional::build";
+        if outputs.is_empty() || self.network.inputs.is_empty() {
+            return Err(Error::argument(OP, "a model needs at least one input and one output"));
+        }
+        for &(name, symbol) in outputs {
+            let node = self.node(symbol)?;
+            if self.network.outputs.iter().any(|(other, _)| other == name) {
+                return Err(Error::argument(
+                    OP,
+                    format!("two outputs are named {name}; names must be unique"),
+                ));
+            }
+            self.network.outputs.push((name.to_string(), node));
+        }
+        let nodes = &self.network.nodes;
+        let mut used = vec![false; nodes.len()];
+        for &(_, node) in &self.network.outputs {
+            used[node] = true;
+        }
+        for (i, node) in nodes.iter().enumerate().rev() {
+            if used[i] {
+                node.inputs.iter().for_each(|&x| used[x] = true);
+            }
+        }
+        if let Some(i) = used.iter().position(|used| !used) {
+            let message =
+                format!("{} leads to no output; leave it out, or name it as an output", nodes[i].name);
+            return Err(Error::argument(OP, message));
+        }
+        Ok(Model::new(self.network, self.device))
+    }
+}
+
+impl std::fmt::Debug for Functional {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Functional({} nodes on {})", self.network.nodes.len(), self.device)
+    }
+}

@@ -1,0 +1,230 @@
+//! Layers wired to each other: what models of every kind are made of.
+
+use super::layer::{Build, Layer};
+use super::merge::Merge;
+use super::{Context, Module, Parameter};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+
+/// What a node does with its inputs.
+pub(super) enum Work {
+    Input,
+    Layer {
+        kind: &'static str,
+        details: String,
+        /// The settings, or why there are none.
+        config: Result<Value, String>,
+        module: Box<dyn Module>,
+    },
+    /// The layer of an earlier node once more, with the same weights.
+    Again(usize),
+    Merge(Merge),
+}
+
+pub(super) struct Node {
+    /// Unique in its network: `conv2d`, `conv2d_1`, ...
+    pub name: String,
+    pub work: Work,
+    /// Earlier nodes.
+    pub inputs: Vec<usize>,
+    /// Shape of what it gives for one sample.
+    pub output: Shape,
+}
+
+/// Nodes, each after those it reads.
+#[derive(Default)]
+pub(super) struct Network {
+    pub nodes: Vec<Node>,
+    pub inputs: Vec<usize>,
+    /// Names and nodes.
+    pub outputs: Vec<(String, usize)>,
+    counts: HashMap<String, usize>,
+}
+
+impl Network {
+    /// The name a node gets: the one asked for, which must be free, or one of its kind's.
+    fn name(&mut self, wanted: Option<&str>, kind: &str) -> Result<String> {
+        if let Some(name) = wanted {
+            if name.is_empty() || name.contains('.') {
+                let message = format!("{name:?} can't be a name: names are not empty and have no dot");
+                return Err(Error::argument("build", message));
+            }
+            if self.nodes.iter().any(|n| n.name == name) {
+                return Err(Error::argument(
+                    "build",
+                    format!("two layers are named {name}; names must be unique"),
+                ));
+            }
+            return Ok(name.to_string());
+        }
+        let base = kind.to_lowercase();
+        loop {
+            let count = self.counts.entry(base.clone()).or_insert(0);
+            let name = if *count == 0 { base.clone() } else { format!("{base}_{count}") };
+            *count += 1;
+            if self.nodes.iter().all(|n| n.name != name) {
+                return Ok(name);
+            }
+        }
+    }
+
+    fn push(&mut self, node: Node) -> usize {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    pub fn input(&mut self, name: Option<&str>, shape: Shape) -> Result<usize> {
+        if shape.contains(&0) {
+            let message = format!("samples of shape {shape} have no elements; give the shape of one sample");
+            return Err(Error::shape("build", message));
+        }
+        let name = self.name(name, "input")?;
+        let at = self.push(Node { name, work: Work::Input, inputs: Vec::new(), output: shape });
+        self.inputs.push(at);
+        Ok(at)
+    }
+
+    pub fn layer(
+        &mut self,
+        name: Option<&str>,
+        layer: &dyn Layer,
+        x: usize,
+        cx: &mut Build,
+    ) -> Result<usize> {
+        let built = layer.build(self.nodes[x].output, cx)?;
+        let kind = layer.kind();
+        let config = layer.config().map_err(|e| e.to_string());
+        let work = Work::Layer { kind, details: layer.details(), config, module: built.module };
+        let name = self.name(name, kind)?;
+        Ok(self.push(Node { name, work, inputs: vec![x], output: built.output }))
+    }
+
+    pub fn again(&mut self, of: usize, x: usize) -> Result<usize> {
+        let of = match self.nodes[of].work {
+            Work::Layer { .. } => of,
+            Work::Again(of) => of,
+            _ => {
+                return Err(Error::argument(
+                    "build",
+                    "only the output of a layer names a layer to be used again",
+                ));
+            }
+        };
+        let read = self.nodes[of].inputs[0];
+        let (expected, got) = (self.nodes[read].output, self.nodes[x].output);
+        if expected != got {
+            let message = format!("the layer {} was built for {expected}, got {got}", self.nodes[of].name);
+            return Err(Error::shape("build", message));
+        }
+        let name = self.name(None, &format!("{}_again", self.nodes[of].name))?;
+        let output = self.nodes[of].output;
+        Ok(self.push(Node { name, work: Work::Again(of), inputs: vec![x], output }))
+    }
+
+    pub fn merge(&mut self, name: Option<&str>, merge: Merge, xs: &[usize]) -> Result<usize> {
+        let shapes: Vec<Shape> = xs.iter().map(|&x| self.nodes[x].output).collect();
+        let output = merge.output(&shapes)?;
+        let name = self.name(name, merge.kind())?;
+        Ok(self.push(Node { name, work: Work::Merge(merge), inputs: xs.to_vec(), output }))
+    }
+
+    /// Whether each node reads just the one before: then it is a stack.
+    pub fn is_stack(&self) -> bool {
+        let chain = |(i, n): (usize, &Node)| matches!(n.work, Work::Layer { .. }) && n.inputs == [i];
+        self.inputs == [0] && self.nodes.iter().skip(1).enumerate().all(chain)
+    }
+
+    /// What [`from_config`](super::Model::from_config) makes the same network of.
+    ///
+    /// # Errors
+    ///
+    /// A layer can't be written down.
+    pub fn config(&self) -> Result<Value> {
+        let mut nodes = Vec::new();
+        for node in &self.nodes {
+            let mut entry = json!({ "name": node.name, "inputs": node.inputs });
+            match &node.work {
+                Work::Input => entry["input"] = json!(node.output.to_vec()),
+                Work::Layer { kind, config, .. } => {
+                    let config = config.as_ref().map_err(|e| Error::argument(&node.name, e.clone()))?;
+                    entry["layer"] = json!({ "kind": kind, "config": config });
+                }
+                Work::Again(of) => entry["again"] = json!(of),
+                Work::Merge(merge) => entry["merge"] = json!(merge),
+            }
+            nodes.push(entry);
+        }
+        let outputs: Vec<Value> =
+            self.outputs.iter().map(|(name, node)| json!({ "name": name, "node": node })).collect();
+        Ok(json!({ "nodes": nodes, "outputs": outputs }))
+    }
+}
+
+impl Module for Network {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+        let mut outputs = self.forward_all(std::slice::from_ref(x), cx)?;
+        match (outputs.pop(), outputs.is_empty()) {
+            (Some(y), true) => Ok(y),
+            _ => {
+                let names: Vec<&str> = self.outputs.iter().map(|o| o.0.as_str()).collect();
+                let message = format!("the model has the outputs {}; use forward_all", names.join(", "));
+                Err(Error::argument("Module::forward", message))
+            }
+        }
+    }
+
+    fn forward_all(&self, inputs: &[Tensor], cx: &Context) -> Result<Vec<Tensor>> {
+        if inputs.len() != self.inputs.len() {
+            let names: Vec<&str> = self.inputs.iter().map(|&i| self.nodes[i].name.as_str()).collect();
+            let message =
+                format!("the model has the inputs {}; got {} tensors", names.join(", "), inputs.len());
+            return Err(Error::argument("Module::forward_all", message));
+        }
+        let mut given = inputs.iter();
+        let mut values: Vec<Tensor> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let value = match (&node.work, &*node.inputs) {
+                (Work::Layer { module, .. }, &[x]) => module.forward(&values[x], cx)?,
+                (Work::Again(of), &[x]) => match &self.nodes[*of].work {
+                    Work::Layer { module, .. } => module.forward(&values[x], cx)?,
+                    _ => {
+                        return Err(Error::argument(
+                            "Module::forward_all",
+                            "a node without a layer is used again",
+                        ));
+                    }
+                },
+                (Work::Merge(merge), xs) => {
+                    merge.apply(&xs.iter().map(|&x| values[x].clone()).collect::<Vec<_>>())?
+                }
+                // As many as there are inputs: counted above.
+                _ => match given.next() {
+                    Some(x) => x.clone(),
+                    None => return Err(Error::argument("Module::forward_all", "an input is missing")),
+                },
+            };
+            values.push(value);
+        }
+        Ok(self.outputs.iter().map(|&(_, node)| values[node].clone()).collect())
+    }
+
+    fn output_names(&self) -> Vec<String> {
+        self.outputs.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        let mut all = Vec::new();
+        for node in &self.nodes {
+            if let Work::Layer { module, .. } = &node.work {
+                all.extend(module.parameters().into_iter().map(|mut p| {
+                    p.name = format!("{}.{}", node.name, p.name);
+                    p
+                }));
+            }
+        }
+        all
+    }
+}
