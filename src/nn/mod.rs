@@ -39,7 +39,11 @@ pub use conv::Conv2d;
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use layer::{Build, Built, Layer, layer_config};
-pub use loss::{CategoricalCrossentropy, Loss, MeanSquaredError, SparseCategoricalCrossentropy};
+pub use loss::{
+    BinaryCrossentropy, CategoricalCrossentropy, CategoricalHinge, CosineSimilarity, Hinge, Huber,
+    KLDivergence, LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError,
+    MeanSquaredLogarithmicError, Poisson, SparseCategoricalCrossentropy, SquaredHinge,
+};
 pub use model::Model;
 pub use module::{Context, Module, Parameter};
 pub use pool::{AvgPool2d, MaxPool2d};
