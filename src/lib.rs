@@ -47,12 +47,15 @@ pub fn eval(tensors: &[&Tensor]) -> Result<()> {
 /// What most programs use.
 pub mod prelude {
     pub use crate::nn::{
-        Activation, AvgPool2d, CategoricalCrossentropy, Conv2d, Dense, Dropout, Flatten, Functional, Loss,
-        MaxPool2d, MeanSquaredError, Merge, Model, Module, Reshape, Sequential,
-        SparseCategoricalCrossentropy,
+        Activation, AvgPool2d, BinaryCrossentropy, CategoricalCrossentropy, Conv2d, Dense, Dropout, Flatten,
+        Functional, Huber, Loss, MaxPool2d, MeanAbsoluteError, MeanSquaredError, Merge, Model, Module,
+        Reshape, Sequential, SparseCategoricalCrossentropy,
     };
     pub use crate::optim::{Adam, Optimizer, Sgd};
-    pub use crate::train::{Accuracy, Evaluation, Fit, History, Trainer};
+    pub use crate::train::{
+        Accuracy, Average, BinaryAccuracy, Evaluation, F1Score, Fit, History, Precision, Recall,
+        TopKAccuracy, Trainer,
+    };
     pub use crate::{
         Conv2dOptions, DType, Device, Error, Gradients, INFER, Padding, Pool2dOptions, Result, Shape, Tensor,
         Variable, data, no_grad,

@@ -43,7 +43,11 @@ pub use dense::Dense;
 pub use dropout::Dropout;
 pub use functional::{Functional, Symbol};
 pub use layer::{Build, Built, Layer, layer_config};
-pub use loss::{CategoricalCrossentropy, Loss, MeanSquaredError, SparseCategoricalCrossentropy};
+pub use loss::{
+    BinaryCrossentropy, CategoricalCrossentropy, CategoricalHinge, CosineSimilarity, Hinge, Huber,
+    KLDivergence, LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError,
+    MeanSquaredLogarithmicError, Poisson, SparseCategoricalCrossentropy, SquaredHinge,
+};
 pub use merge::Merge;
 pub use model::Model;
 pub use module::{Context, Module, Parameter};

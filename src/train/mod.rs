@@ -13,5 +13,8 @@ mod trainer;
 
 pub use fit::{Event, Fit, Flow, Step};
 pub use history::{Epoch, Evaluation, History};
-pub use metric::{Accuracy, Metric};
+pub use metric::{
+    Accuracy, Auc, Average, BinaryAccuracy, Confusion, ConfusionMatrix, Curve, F1Score, Mean, Metric, Named,
+    Precision, Recall, RootMeanSquaredError, TopKAccuracy, confusion_matrix,
+};
 pub use trainer::Trainer;

@@ -87,7 +87,8 @@ impl Lin {
 
     /// The quotient by a positive constant; the value must not be negative.
     pub fn div(&self, n: i64, extents: Extents) -> Lin {
-        if n == 1 {
+        // 0 where a dimension is empty: nobody reads an element there
+        if n <= 1 {
             return self.clone();
         }
         let (quotient, rest) = self.split(n);
@@ -103,7 +104,7 @@ impl Lin {
 
     /// The remainder by a positive constant; the value must not be negative.
     pub fn modulo(&self, n: i64, extents: Extents) -> Lin {
-        if n == 1 {
+        if n <= 1 {
             return Lin::default();
         }
         let (_, rest) = self.split(n);

@@ -1,0 +1,70 @@
+//! Cross-entropy of yes-or-no questions.
+
+use super::{EPSILON, Loss, Outputs, check_smoothing, elements, sample_means};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// Cross-entropy of independent yes-or-no outputs: outputs and targets of one shape, `[batch]`, `[batch, 1]` or
+/// `[batch, .., labels]`; targets are 0, 1 or between, of any element type.
+///
+/// `-(t * log(p) + (1 - t) * log(1 - p))`, the mean over all elements. From logits x, where `p = sigmoid(x)`, it is
+/// computed as `max(x, 0) - x * t + log(1 + exp(-|x|))`, which neither overflows nor cancels; probabilities are kept
+/// within 1e-7 of 0 and 1, as Keras 3 does (`keras.losses.BinaryCrossentropy`).
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new([-18.6f32, 0.51, 2.94, -12.8], Device::Cpu)?;
+/// let targets = Tensor::new([0u8, 1, 0, 0], Device::Cpu)?;
+/// let loss = BinaryCrossentropy::from_logits().compute(&logits, &targets)?;
+/// assert!((loss.item::<f32>()? - 0.865458).abs() < 1e-5);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct BinaryCrossentropy {
+    outputs: Outputs,
+    smoothing: f64,
+}
+
+impl BinaryCrossentropy {
+    /// For outputs before the sigmoid: exact for logits of any magnitude.
+    pub fn from_logits() -> Self {
+        BinaryCrossentropy { outputs: Outputs::Logits, smoothing: 0.0 }
+    }
+
+    /// For outputs after a sigmoid.
+    pub fn from_probabilities() -> Self {
+        BinaryCrossentropy { outputs: Outputs::Probabilities, smoothing: 0.0 }
+    }
+
+    /// Moves the targets towards one half: `targets * (1 - smoothing) + smoothing / 2`.
+    pub fn label_smoothing(self, smoothing: f64) -> Self {
+        BinaryCrossentropy { smoothing, ..self }
+    }
+}
+
+impl Loss for BinaryCrossentropy {
+    fn per_sample(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        const NAME: &str = "BinaryCrossentropy";
+        check_smoothing(NAME, self.smoothing)?;
+        let (x, mut t) = elements(NAME, outputs, targets)?;
+        if self.smoothing > 0.0 {
+            t = ((t * (1.0 - self.smoothing))? + 0.5 * self.smoothing)?;
+        }
+        sample_means(&match self.outputs {
+            Outputs::Logits => {
+                // One mask for max and magnitude: each alone has the gradient 0 at 0, where theirs together is 1/2 - t.
+                let positive = x.ge(0.0)?;
+                let larger = positive.select(&x, x.zeros_like()?)?;
+                let magnitude = positive.select(&x, x.neg()?)?;
+                ((larger - (x * t)?)? + magnitude.neg()?.softplus()?)?
+            }
+            Outputs::Probabilities => {
+                let yes = x.clamp(EPSILON, 1.0 - EPSILON)?.log()?;
+                // 1 - p is clamped rather than p: 1 - (1 - 1e-7) has lost digits in f32
+                let no = (1.0 - &x)?.clamp(EPSILON, 1.0 - EPSILON)?.log()?;
+                ((&t * yes)? + ((1.0 - &t)? * no)?)?.neg()?
+            }
+        })
+    }
+}

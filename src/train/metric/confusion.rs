@@ -1,0 +1,331 @@
+//! Which class is taken for which.
+
+use super::retrieval::check_classes;
+use super::{Metric, labels, one_hot_rows, ratio};
+use crate::autograd::no_grad;
+use crate::data::{Pass, Source};
+use crate::error::{Error, Result};
+use crate::nn::Module;
+use crate::tensor::Tensor;
+use std::fmt::{self, Write};
+
+/// The confusion matrix as a metric: outputs `[batch, .., classes]`, logits or probabilities; targets integers
+/// `[batch, ..]`, or one-hot rows. Its number is the share of rows that are right.
+///
+/// Rows whose target is none of the classes are left out. Counts are exact up to 2^24 in each place.
+/// [`confusion_matrix`](crate::train::confusion_matrix) gives the matrix of a model and a data set in one call.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # use wgrad::train::{Confusion, Metric};
+/// # fn main() -> Result<()> {
+/// let metric = Confusion::new(3);
+/// let outputs = Tensor::new([[0.9f32, 0.1, 0.0], [0.2, 0.8, 0.0], [0.7, 0.3, 0.0]], Device::Cpu)?;
+/// let sum = metric.sum(&outputs, &Tensor::new([0u8, 1, 2], Device::Cpu)?)?.to_vec()?;
+/// assert_eq!(metric.result(&sum, 3), 2.0 / 3.0);
+/// assert_eq!(metric.matrix(&sum)?.counts, [[1, 0, 0], [0, 1, 0], [1, 0, 0]]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Confusion {
+    classes: usize,
+}
+
+impl Confusion {
+    /// For so many classes.
+    pub fn new(classes: usize) -> Self {
+        Confusion { classes }
+    }
+
+    /// The matrix, from the elements of the sum over all batches.
+    pub fn matrix(&self, sum: &[f32]) -> Result<ConfusionMatrix> {
+        if self.classes == 0 || sum.len() != self.classes * self.classes {
+            let message =
+                format!("{} sums for {} classes; expected a square of them", sum.len(), self.classes);
+            return Err(Error::argument("Confusion::matrix", message));
+        }
+        ConfusionMatrix::new(
+            sum.chunks(self.classes).map(|row| row.iter().map(|&v| v as u64).collect()).collect(),
+        )
+    }
+}
+
+impl Metric for Confusion {
+    fn name(&self) -> &str {
+        "confusion_accuracy"
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        vec![self.classes, self.classes]
+    }
+
+    /// Row: the target. Column: the answer.
+    fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        const NAME: &str = "Confusion";
+        check_classes(NAME, self.classes, outputs)?;
+        let labels = one_hot_rows(&labels(NAME, outputs, targets)?, self.classes)?;
+        let chosen = one_hot_rows(&outputs.argmax(-1, false)?, self.classes)?;
+        labels.transpose()?.matmul(chosen)
+    }
+
+    fn result(&self, sum: &[f32], _samples: usize) -> f64 {
+        let right = sum.iter().step_by(self.classes + 1).map(|&v| f64::from(v)).sum();
+        ratio(right, sum.iter().map(|&v| f64::from(v)).sum())
+    }
+}
+
+/// How often each class was taken for each.
+///
+/// Displays as a table, targets down and answers across.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfusionMatrix {
+    /// `counts[target][answer]`.
+    pub counts: Vec<Vec<u64>>,
+    /// The classes' names, in order.
+    pub classes: Vec<String>,
+}
+
+impl ConfusionMatrix {
+    /// The matrix of `counts[target][answer]`, a square. Classes are called by their numbers.
+    pub fn new(counts: Vec<Vec<u64>>) -> Result<ConfusionMatrix> {
+        if let Some(row) = counts.iter().find(|row| row.len() != counts.len()) {
+            let message =
+                format!("a row has {} counts, there are {} rows; expected a square", row.len(), counts.len());
+            return Err(Error::argument("ConfusionMatrix::new", message));
+        }
+        let classes = (0..counts.len()).map(|c| c.to_string()).collect();
+        Ok(ConfusionMatrix { counts, classes })
+    }
+
+    /// The same with names for the classes.
+    pub fn with_classes(self, names: impl IntoIterator<Item = impl Into<String>>) -> Result<ConfusionMatrix> {
+        let classes: Vec<String> = names.into_iter().map(Into::into).collect();
+        if classes.len() != self.counts.len() {
+            let message = format!("{} names for {} classes", classes.len(), self.counts.len());
+            return Err(Error::argument("ConfusionMatrix::with_classes", message));
+        }
+        Ok(ConfusionMatrix { classes, ..self })
+    }
+
+    /// How often `target` was taken for `answer`; 0 for what is no class.
+    pub fn count(&self, target: usize, answer: usize) -> u64 {
+        self.counts.get(target).and_then(|row| row.get(answer)).copied().unwrap_or(0)
+    }
+
+    /// All counts together.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().flatten().sum()
+    }
+
+    /// The share that is right, 0 to 1.
+    pub fn accuracy(&self) -> f64 {
+        let right: u64 = (0..self.counts.len()).map(|c| self.count(c, c)).sum();
+        ratio(right as f64, self.total() as f64)
+    }
+
+    /// How many targets are of a class.
+    pub fn support(&self, class: usize) -> u64 {
+        self.counts.get(class).map_or(0, |row| row.iter().sum())
+    }
+
+    /// How many answers are of a class.
+    pub fn answers(&self, class: usize) -> u64 {
+        (0..self.counts.len()).map(|target| self.count(target, class)).sum()
+    }
+
+    /// Of the answers of a class, the share that is right; 0 where there are none.
+    pub fn precision(&self, class: usize) -> f64 {
+        ratio(self.count(class, class) as f64, self.answers(class) as f64)
+    }
+
+    /// Of the targets of a class, the share that was found; 0 where there are none.
+    pub fn recall(&self, class: usize) -> f64 {
+        ratio(self.count(class, class) as f64, self.support(class) as f64)
+    }
+
+    /// The harmonic mean of precision and recall; 0 where a class has neither answers nor targets.
+    pub fn f1(&self, class: usize) -> f64 {
+        ratio(2.0 * self.count(class, class) as f64, (self.answers(class) + self.support(class)) as f64)
+    }
+
+    /// A line for each class with precision, recall, F1 and how often it occurs, then accuracy and the means over the
+    /// classes: what scikit-learn calls a classification report.
+    pub fn report(&self) -> String {
+        let width = self.classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max("accuracy".len());
+        let mut out = format!("{:width$}  precision  recall      f1  support\n", "");
+        // Writing to a string can't fail.
+        let mut line = |name: &str, values: [f64; 3], support: u64| {
+            let [precision, recall, f1] = values;
+            let _ = writeln!(out, "{name:>width$}  {precision:9.4}  {recall:6.4}  {f1:6.4}  {support:7}");
+        };
+        let mut means = [0.0; 3];
+        for (class, name) in self.classes.iter().enumerate() {
+            let values = [self.precision(class), self.recall(class), self.f1(class)];
+            line(name, values, self.support(class));
+            for (mean, value) in means.iter_mut().zip(values) {
+                *mean += value / self.classes.len() as f64;
+            }
+        }
+        line("mean", means, self.total());
+        let _ = writeln!(out, "{:>width$}  {:25.4}  {:7}", "accuracy", self.accuracy(), self.total());
+        out
+    }
+
+    /// Comma-separated values: a header with the answers' classes, then a line for each target's class. A name that has
+    /// commas, quotes or line breaks is quoted (RFC 4180).
+    pub fn to_csv(&self) -> String {
+        let quoted = |name: &String| match name.contains([',', '"', '\n', '\r']) {
+            true => format!("\"{}\"", name.replace('"', "\"\"")),
+            false => name.clone(),
+        };
+        let names: Vec<String> = self.classes.iter().map(quoted).collect();
+        let mut out = format!("target,{}\n", names.join(","));
+        for (name, row) in names.iter().zip(&self.counts) {
+            let cells: Vec<String> = row.iter().map(u64::to_string).collect();
+            out += &format!("{name},{}\n", cells.join(","));
+        }
+        out
+    }
+}
+
+impl fmt::Display for ConfusionMatrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const CORNER: &str = "target \\ answer";
+        let first = self.classes.iter().map(|c| c.chars().count()).chain([CORNER.len()]).max().unwrap_or(0);
+        let column = |answer: usize, name: &String| {
+            let counts = self.counts.iter().filter_map(|row| row.get(answer)).map(|v| v.to_string().len());
+            counts.chain([name.chars().count()]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = self.classes.iter().enumerate().map(|(c, name)| column(c, name)).collect();
+        write!(f, "{CORNER:>first$}")?;
+        for (name, &width) in self.classes.iter().zip(&widths) {
+            write!(f, "  {name:>width$}")?;
+        }
+        for (name, row) in self.classes.iter().zip(&self.counts) {
+            write!(f, "\n{name:>first$}")?;
+            for (count, &width) in row.iter().zip(&widths) {
+                write!(f, "  {count:>width$}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often a model takes each class for each, over a data set, in evaluation mode. The model has one input and one
+/// output `[batch, .., classes]`; targets are integers `[batch, ..]`, or one-hot rows.
+///
+/// # Errors
+///
+/// The data set is empty or doesn't fit the model, or the device fails.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let (_, test) = data::synthetic::digits(10, 50, 1).into_datasets()?;
+/// let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
+/// let matrix = wgrad::train::confusion_matrix(&model, &test, 32)?;
+/// assert_eq!(matrix.total(), 50);
+/// println!("{matrix}\n{}", matrix.report());
+/// # Ok(()) }
+/// ```
+pub fn confusion_matrix(
+    model: &(impl Module + ?Sized),
+    set: &dyn Source,
+    batch_size: usize,
+) -> Result<ConfusionMatrix> {
+    const NAME: &str = "confusion_matrix";
+    let mut total: Option<(Confusion, Tensor)> = None;
+    for batch in set.pass(&Pass { batch_size, shuffle: None, device: model.device() })? {
+        let batch = batch?;
+        let ([x], [y]) = (&batch.inputs[..], &batch.targets[..]) else {
+            let (inputs, targets) = (batch.inputs.len(), batch.targets.len());
+            let message = format!("expects one input and one target, got {inputs} and {targets}");
+            return Err(Error::argument(NAME, message));
+        };
+        let (metric, sum) = no_grad(|| {
+            let outputs = model.infer(x)?;
+            match total.take() {
+                Some((metric, before)) => {
+                    let sum = (before + metric.sum(&outputs, y)?)?;
+                    Ok((metric, sum))
+                }
+                None => {
+                    let metric = Confusion::new(outputs.dims().last().copied().unwrap_or(0));
+                    let sum = metric.sum(&outputs, y)?;
+                    Ok::<_, Error>((metric, sum))
+                }
+            }
+        })?;
+        sum.eval()?;
+        total = Some((metric, sum));
+    }
+    match total {
+        Some((metric, sum)) => metric.matrix(&sum.to_vec()?),
+        None => Err(Error::data(set.name(), "has no samples to count")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::*;
+
+    fn matrix() -> ConfusionMatrix {
+        let counts = vec![vec![8, 2, 0], vec![1, 120, 0], vec![0, 3, 0]];
+        ConfusionMatrix::new(counts).unwrap().with_classes(["cat", "dog", "a, \"b\""]).unwrap()
+    }
+
+    #[test]
+    fn tables_read_well() {
+        assert_eq!(
+            matrix().to_string(),
+            "target \\ answer  cat  dog  a, \"b\"\n            cat    8    2       0\n            dog    1  120       \
+             0\n         a, \"b\"    0    3       0"
+        );
+        let csv = "target,cat,dog,\"a, \"\"b\"\"\"\ncat,8,2,0\ndog,1,120,0\n\"a, \"\"b\"\"\",0,3,0\n";
+        assert_eq!(matrix().to_csv(), csv);
+        let report = matrix().report();
+        let lines: Vec<&str> = report.lines().collect();
+        assert_eq!(lines[0], "          precision  recall      f1  support");
+        assert_eq!(lines[1], "     cat     0.8889  0.8000  0.8421       10");
+        assert_eq!(lines[3], "  a, \"b\"     0.0000  0.0000  0.0000        3");
+        assert_eq!(lines[5], "accuracy                     0.9552      134");
+    }
+
+    #[test]
+    fn ratios() {
+        let m = matrix();
+        assert_eq!((m.total(), m.support(1), m.answers(1)), (134, 121, 125));
+        assert_eq!(m.accuracy(), 128.0 / 134.0);
+        assert_eq!((m.precision(0), m.recall(0)), (8.0 / 9.0, 0.8));
+        assert_eq!((m.precision(2), m.recall(2), m.f1(2)), (0.0, 0.0, 0.0));
+        assert_eq!((m.precision(9), m.support(9), m.count(0, 9)), (0.0, 0, 0));
+        assert!(m.with_classes(["a"]).is_err());
+        assert!(ConfusionMatrix::new(vec![vec![1, 2]]).is_err());
+        assert_eq!(ConfusionMatrix::new(Vec::new()).unwrap().accuracy(), 0.0);
+    }
+
+    /// Labels outside of the classes are left out; batches of any size give the same counts.
+    #[test]
+    fn of_a_model() {
+        struct Echo;
+        impl Module for Echo {
+            fn forward(&self, x: &Tensor, _: &crate::nn::Context) -> Result<Tensor> {
+                x * 1.0
+            }
+            fn parameters(&self) -> Vec<crate::nn::Parameter> {
+                Vec::new()
+            }
+        }
+        let outputs: Vec<f32> = (0..70).flat_map(|i| [(i % 3) as f32, 1.0, (i % 7) as f32]).collect();
+        let labels: Vec<u8> = (0..70).map(|i| if i == 5 { 255 } else { i % 3 }).collect();
+        let outputs = Tensor::from_vec(outputs, [70, 3], Device::Cpu).unwrap();
+        let labels = Tensor::from_vec(labels, [70], Device::Cpu).unwrap();
+        let set = data::Dataset::from_tensors("echoes", &outputs, &labels).unwrap();
+        let whole = confusion_matrix(&Echo, &set, 70).unwrap();
+        assert_eq!(whole.total(), 69);
+        assert_eq!(confusion_matrix(&Echo, &set, 16).unwrap(), whole);
+        let e = Confusion::new(2).matrix(&[1.0]).unwrap_err().to_string();
+        assert!(e.contains("1 sums for 2 classes"), "{e}");
+    }
+}

@@ -1,0 +1,126 @@
+//! Means of losses, and what follows from them.
+
+use super::{Metric, mean};
+use crate::DType;
+use crate::error::Result;
+use crate::nn::{self, Loss};
+use crate::tensor::Tensor;
+
+/// The mean loss times the number of samples.
+fn sum_of_loss(loss: &(impl Loss + ?Sized), outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let samples = outputs.dims().first().copied().unwrap_or(1);
+    loss.compute(outputs, targets)?.cast(DType::F32)? * samples as f64
+}
+
+/// The mean of a loss, or of a closure, over all samples.
+///
+/// Losses of this crate are metrics by themselves, under Keras's names: `trainer.metric(MeanSquaredError::new())`
+/// reports `mean_squared_error`.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # use wgrad::train::{Mean, Metric};
+/// # fn main() -> Result<()> {
+/// let bias = Mean::of("bias", |outputs: &Tensor, targets: &Tensor| outputs - targets);
+/// let (y, t) = (Tensor::new([1.0f32, 2.0], Device::Cpu)?, Tensor::new([0.5f32, 2.0], Device::Cpu)?);
+/// assert_eq!(bias.result(&bias.sum(&y, &t)?.to_vec()?, 2), 0.25);
+/// # Ok(()) }
+/// ```
+pub struct Mean {
+    name: String,
+    loss: Box<dyn Loss>,
+}
+
+impl Mean {
+    /// The mean of `loss`: any [`Loss`], so also a closure of outputs and targets.
+    pub fn of(name: impl Into<String>, loss: impl Loss + 'static) -> Mean {
+        Mean { name: name.into(), loss: Box::new(loss) }
+    }
+}
+
+impl std::fmt::Debug for Mean {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Mean({})", self.name)
+    }
+}
+
+impl Metric for Mean {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        sum_of_loss(&*self.loss, outputs, targets)
+    }
+    fn result(&self, sum: &[f32], samples: usize) -> f64 {
+        mean(sum, samples)
+    }
+}
+
+macro_rules! loss_metrics {
+    ($($loss:ident $name:literal;)*) => {$(
+        /// The mean of the loss over all samples.
+        impl Metric for nn::$loss {
+            fn name(&self) -> &str {
+                $name
+            }
+            fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+                sum_of_loss(self, outputs, targets)
+            }
+            fn result(&self, sum: &[f32], samples: usize) -> f64 {
+                mean(sum, samples)
+            }
+        }
+    )*};
+}
+
+loss_metrics! {
+    SparseCategoricalCrossentropy "sparse_categorical_crossentropy";
+    CategoricalCrossentropy "categorical_crossentropy";
+    BinaryCrossentropy "binary_crossentropy";
+    MeanSquaredError "mean_squared_error";
+    MeanAbsoluteError "mean_absolute_error";
+    MeanAbsolutePercentageError "mean_absolute_percentage_error";
+    MeanSquaredLogarithmicError "mean_squared_logarithmic_error";
+    Huber "huber";
+    LogCosh "log_cosh";
+    Poisson "poisson";
+    Hinge "hinge";
+    SquaredHinge "squared_hinge";
+    CategoricalHinge "categorical_hinge";
+    KLDivergence "kl_divergence";
+    CosineSimilarity "cosine_similarity";
+}
+
+/// The root of the mean of `(outputs - targets)^2` over all elements of all samples
+/// (`keras.metrics.RootMeanSquaredError`).
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # use wgrad::train::{Metric, RootMeanSquaredError};
+/// # fn main() -> Result<()> {
+/// let metric = RootMeanSquaredError::new();
+/// let (y, t) = (Tensor::new([3.0f32, 4.0], Device::Cpu)?, Tensor::new([0.0f32, 0.0], Device::Cpu)?);
+/// assert_eq!(metric.result(&metric.sum(&y, &t)?.to_vec()?, 2), 12.5f64.sqrt());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct RootMeanSquaredError {}
+
+impl RootMeanSquaredError {
+    /// The metric.
+    pub fn new() -> Self {
+        RootMeanSquaredError {}
+    }
+}
+
+impl Metric for RootMeanSquaredError {
+    fn name(&self) -> &str {
+        "root_mean_squared_error"
+    }
+    fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        sum_of_loss(&nn::MeanSquaredError::new(), outputs, targets)
+    }
+    fn result(&self, sum: &[f32], samples: usize) -> f64 {
+        mean(sum, samples).sqrt()
+    }
+}
