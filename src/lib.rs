@@ -25,8 +25,10 @@ pub use device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use ops::conv2d::{Conv2dOptions, Padding};
+pub use ops::conv2d_transpose::ConvTranspose2dOptions;
 pub use ops::custom::{CustomKernel, CustomOp, apply as apply_custom};
 pub use ops::pool2d::Pool2dOptions;
+pub use ops::resize::Interpolation;
 pub use shape::{INFER, MAX_RANK, Shape};
 pub use tensor::{IntoOperand, Spec, Tensor};
 
@@ -47,8 +49,10 @@ pub fn eval(tensors: &[&Tensor]) -> Result<()> {
 /// What most programs use.
 pub mod prelude {
     pub use crate::nn::{
-        Activation, AvgPool2d, CategoricalCrossentropy, Conv2d, Dense, Dropout, Flatten, Loss, MaxPool2d,
-        MeanSquaredError, Model, Module, Reshape, Sequential, SparseCategoricalCrossentropy,
+        Activation, AvgPool2d, BatchNorm, CategoricalCrossentropy, Conv2d, ConvTranspose2d, Dense, Dropout,
+        Embedding, Flatten, GlobalAvgPool2d, GlobalMaxPool2d, Initializer, LayerNorm, Loss, MaxPool2d,
+        MeanSquaredError, Model, Module, Regularizer, Reshape, Sequential, Softmax,
+        SparseCategoricalCrossentropy, UpSample2d, ZeroPad2d,
     };
     pub use crate::optim::{Adam, Optimizer, Sgd};
     pub use crate::train::{Accuracy, Evaluation, Fit, History, Trainer};
