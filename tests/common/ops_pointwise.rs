@@ -9,8 +9,14 @@ type Binary = fn(&Tensor, &Tensor) -> Result<Tensor>;
 type Reduce = fn(&Tensor, &[isize]) -> Result<Tensor>;
 
 pub fn unary(t: &mut Table) {
-    use Domain::{Any, AwayFromZero, Positive, Range};
-    let smooth: [(&str, Unary, Domain); 17] = [
+    use Domain::{Any, AwayFromZero, Distinct, Positive, Range};
+    let smooth: [(&str, Unary, Domain); 23] = [
+        ("relu6", |x| x.relu6(), Distinct(0.03125)),
+        ("hard_sigmoid", |x| x.hard_sigmoid(), Distinct(0.03125)),
+        ("hard_silu", |x| x.hard_silu(), Distinct(0.03125)),
+        ("selu", |x| x.selu(), AwayFromZero),
+        ("softsign", |x| x.softsign(), AwayFromZero),
+        ("mish", |x| x.mish(), Range(-8.0, 8.0)),
         ("exp", |x| x.exp(), Any),
         ("log", |x| x.log(), Positive),
         ("sqrt", |x| x.sqrt(), Positive),
