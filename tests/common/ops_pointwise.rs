@@ -9,14 +9,8 @@ type Binary = fn(&Tensor, &Tensor) -> Result<Tensor>;
 type Reduce = fn(&Tensor, &[isize]) -> Result<Tensor>;
 
 pub fn unary(t: &mut Table) {
-    use Domain::{Any, AwayFromZero, Distinct, Positive, Range};
-    let smooth: [(&str, Unary, Domain); 23] = [
-        ("relu6", |x| x.relu6(), Distinct(0.03125)),
-        ("hard_sigmoid", |x| x.hard_sigmoid(), Distinct(0.03125)),
-        ("hard_silu", |x| x.hard_silu(), Distinct(0.03125)),
-        ("selu", |x| x.selu(), AwayFromZero),
-        ("softsign", |x| x.softsign(), AwayFromZero),
-        ("mish", |x| x.mish(), Range(-8.0, 8.0)),
+    use Domain::{Any, AwayFromZero, Positive, Range};
+    let smooth: [(&str, Unary, Domain); 17] = [
         ("exp", |x| x.exp(), Any),
         ("log", |x| x.log(), Positive),
         ("sqrt", |x| x.sqrt(), Positive),
@@ -64,6 +58,24 @@ pub fn unary(t: &mut Table) {
         if name.starts_with("sign") || name.starts_with("floor") {
             case.no_gradient();
         }
+    }
+}
+
+/// Activation functions that are made of others.
+pub fn activations(t: &mut Table) {
+    use Domain::{AwayFromZero, Distinct, Range};
+    let list: [(&str, Unary, Domain); 6] = [
+        ("relu6", |x| x.relu6(), Distinct(0.03125)),
+        ("hard_sigmoid", |x| x.hard_sigmoid(), Distinct(0.03125)),
+        ("hard_silu", |x| x.hard_silu(), Distinct(0.03125)),
+        ("selu", |x| x.selu(), AwayFromZero),
+        ("softsign", |x| x.softsign(), AwayFromZero),
+        ("mish", |x| x.mish(), Range(-8.0, 8.0)),
+    ];
+    for (name, f, domain) in list {
+        let dims = t.shape(0, 4);
+        let x = t.float(&dims, domain);
+        t.add(name, vec![x], move |a| f(&a[0])).second();
     }
 }
 
