@@ -439,7 +439,7 @@ fn a_step_with_batch_norm_is_one_submission() -> Result<()> {
     let submits = after.submits - before.submits;
     assert!((16..=19).contains(&submits), "{submits} submissions in 16 steps");
     let dispatches = (after.dispatches - before.dispatches) / 16;
-    assert!(dispatches <= 40, "{dispatches} dispatches in a step");
+    assert!(dispatches <= 60, "{dispatches} dispatches in a step");
     assert_eq!(after.plan_misses, before.plan_misses);
     assert_eq!(after.allocations, before.allocations);
     Ok(())

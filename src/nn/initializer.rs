@@ -183,14 +183,15 @@ fn variance_scaling(
         Fan::Out => fan_out as f64,
         Fan::Average => (fan_in as f64 + fan_out as f64) / 2.0,
     };
-    let variance = scale / fan.max(1.0);
+    let fan = fan.max(1.0);
+    let std = (scale / fan).sqrt();
     match distribution {
         Distribution::Uniform => {
             let unit = Tensor::rand(shape, Device::Cpu, seed)?;
-            ((unit * 2.0)? - 1.0)? * (3.0 * variance).sqrt()
+            ((unit * 2.0)? - 1.0)? * (3.0 * scale / fan).sqrt()
         }
-        Distribution::TruncatedNormal => truncated_normal(shape, seed)? * (variance.sqrt() / TRUNCATED_STD),
-        Distribution::Normal => Tensor::randn(shape, Device::Cpu, seed)? * variance.sqrt(),
+        Distribution::TruncatedNormal => truncated_normal(shape, seed)? * (std / TRUNCATED_STD),
+        Distribution::Normal => Tensor::randn(shape, Device::Cpu, seed)? * std,
     }
 }
 
