@@ -25,8 +25,10 @@ pub use device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use ops::conv2d::{Conv2dOptions, Padding};
+pub use ops::conv2d_transpose::ConvTranspose2dOptions;
 pub use ops::custom::{CustomKernel, CustomOp, apply as apply_custom};
 pub use ops::pool2d::Pool2dOptions;
+pub use ops::resize::Interpolation;
 pub use shape::{INFER, MAX_RANK, Shape};
 pub use tensor::{IntoOperand, Spec, Tensor};
 
@@ -47,9 +49,11 @@ pub fn eval(tensors: &[&Tensor]) -> Result<()> {
 /// What most programs use.
 pub mod prelude {
     pub use crate::nn::{
-        Activation, AvgPool2d, BinaryCrossentropy, CategoricalCrossentropy, Conv2d, Dense, Dropout, Flatten,
-        Functional, Huber, Loss, MaxPool2d, MeanAbsoluteError, MeanSquaredError, Merge, Model, Module,
-        Reshape, Sequential, SparseCategoricalCrossentropy,
+        Activation, AvgPool2d, BatchNorm, BinaryCrossentropy, CategoricalCrossentropy, Conv2d,
+        ConvTranspose2d, Dense, Dropout, Embedding, Flatten, Functional, GlobalAvgPool2d, GlobalMaxPool2d,
+        Huber, Initializer, LayerNorm, Loss, MaxPool2d, MeanAbsoluteError, MeanSquaredError, Merge, Model,
+        Module, Regularizer, Reshape, Sequential, Softmax, SparseCategoricalCrossentropy, UpSample2d,
+        ZeroPad2d,
     };
     pub use crate::optim::{Adam, Optimizer, Sgd};
     pub use crate::train::{

@@ -30,9 +30,10 @@ fn every_operation_on_views() -> Result<()> {
 /// of a loss's derivative.
 #[test]
 fn gradients_of_gradients() -> Result<()> {
-    const KERNELS: [&str; 8] = [
+    const KERNELS: [&str; 9] = [
         "matmul",
         "conv2d",
+        "conv2d_transpose",
         "max_pool2d",
         "avg_pool2d",
         "softmax",

@@ -1,6 +1,7 @@
 //! Activation functions, as part of a layer or as a layer of their own.
 
-use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
+use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config};
+use crate::autograd::Variable;
 use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -40,6 +41,23 @@ pub enum Activation {
     GeluTanh,
     /// `log(1 + e^x)`
     Softplus,
+    /// `min(max(x, 0), 6)`
+    Relu6,
+    /// ELU times constants that keep the mean and variance of deep networks' layers; initialise weights by
+    /// [`LecunNormal`](super::Initializer::LecunNormal).
+    Selu,
+    /// `min(max(x / 6 + 1/2, 0), 1)`
+    HardSigmoid,
+    /// `x * hard_sigmoid(x)`, also called hard swish.
+    HardSilu,
+    /// `x / (1 + |x|)`
+    Softsign,
+    /// `e^x`
+    Exponential,
+    /// `x * tanh(softplus(x))`
+    Mish,
+    /// The logarithm of softmax over the last axis.
+    LogSoftmax,
     /// Probabilities over the last axis. Losses take logits, which are exact where probabilities underflow: leave it
     /// out of a model that is trained.
     Softmax,
@@ -59,6 +77,14 @@ impl Activation {
             Activation::Gelu => x.gelu(),
             Activation::GeluTanh => x.gelu_tanh(),
             Activation::Softplus => x.softplus(),
+            Activation::Relu6 => x.relu6(),
+            Activation::Selu => x.selu(),
+            Activation::HardSigmoid => x.hard_sigmoid(),
+            Activation::HardSilu => x.hard_silu(),
+            Activation::Softsign => x.softsign(),
+            Activation::Exponential => x.exp(),
+            Activation::Mish => x.mish(),
+            Activation::LogSoftmax => x.log_softmax(-1),
             Activation::Softmax => x.softmax(-1),
         }
     }
@@ -76,6 +102,14 @@ impl Activation {
             Activation::Gelu => "gelu",
             Activation::GeluTanh => "gelu_tanh",
             Activation::Softplus => "softplus",
+            Activation::Relu6 => "relu6",
+            Activation::Selu => "selu",
+            Activation::HardSigmoid => "hard_sigmoid",
+            Activation::HardSilu => "hard_silu",
+            Activation::Softsign => "softsign",
+            Activation::Exponential => "exponential",
+            Activation::Mish => "mish",
+            Activation::LogSoftmax => "log_softmax",
             Activation::Softmax => "softmax",
         }
     }
@@ -107,5 +141,167 @@ impl Module for Activation {
     }
     fn parameters(&self) -> Vec<Parameter> {
         Vec::new()
+    }
+}
+
+/// Probabilities along an axis, the last where nothing else is said. Losses take logits, which are exact where probabilities
+/// underflow: leave it out of a model that is trained.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::nn::Softmax;
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(Softmax::new()).build([4], Device::Cpu)?;
+/// assert_eq!(model.infer(&Tensor::zeros([1, 4], Device::Cpu)?)?.to_vec::<f32>()?, [0.25; 4]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Softmax {
+    axis: isize,
+}
+
+impl Softmax {
+    /// Along the last axis.
+    pub fn new() -> Softmax {
+        Softmax { axis: -1 }
+    }
+
+    /// Along this axis of a sample: 0 is the first after the batch, -1 the last.
+    pub fn axis(mut self, axis: isize) -> Softmax {
+        self.axis = axis;
+        self
+    }
+}
+
+impl Default for Softmax {
+    fn default() -> Softmax {
+        Softmax::new()
+    }
+}
+
+impl Layer for Softmax {
+    fn kind(&self) -> &'static str {
+        "Softmax"
+    }
+
+    fn details(&self) -> String {
+        if self.axis == -1 { String::new() } else { format!("axis {}", self.axis) }
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
+    }
+
+    fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
+        let axis = input.axis("build", self.axis)? as isize + 1;
+        Ok(Built::new(SoftmaxModule { axis }, input))
+    }
+}
+
+struct SoftmaxModule {
+    /// Of the batch.
+    axis: isize,
+}
+
+impl Module for SoftmaxModule {
+    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+        x.softmax(self.axis)
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+}
+
+/// A leaky ReLU whose slope below 0 is learnt (He et al., 2015): `x` above 0, else `alpha * x`. Weight `alpha`, zeros, of a
+/// sample's shape; axes that share one have length 1 in it.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::nn::PRelu;
+/// # fn main() -> Result<()> {
+/// let layer = PRelu::new().shared_axes([0, 1]); // one for each channel
+/// let model = Sequential::new().add(layer).build([8, 8, 3], Device::Cpu)?;
+/// assert_eq!(model.parameter("prelu.alpha")?.variable.shape(), [1, 1, 3]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PRelu {
+    shared_axes: Vec<isize>,
+    initializer: Initializer,
+    regularizer: Option<Regularizer>,
+    trainable: bool,
+}
+
+impl PRelu {
+    /// A slope for each element of a sample, at first 0 (PyTorch has 0.25).
+    pub fn new() -> PRelu {
+        PRelu { shared_axes: Vec::new(), initializer: Initializer::Zeros, regularizer: None, trainable: true }
+    }
+
+    /// Axes of a sample (0 is the first after the batch) along which there is one slope.
+    pub fn shared_axes(mut self, axes: impl Into<Vec<isize>>) -> PRelu {
+        self.shared_axes = axes.into();
+        self
+    }
+
+    /// How the first values of the slopes are drawn.
+    pub fn alpha_initializer(mut self, initializer: Initializer) -> PRelu {
+        self.initializer = initializer;
+        self
+    }
+
+    /// A penalty on the size of the slopes, added to the loss.
+    pub fn alpha_regularizer(mut self, regularizer: Regularizer) -> PRelu {
+        self.regularizer = Some(regularizer);
+        self
+    }
+
+    /// Whether training changes the slopes.
+    pub fn trainable(mut self, trainable: bool) -> PRelu {
+        self.trainable = trainable;
+        self
+    }
+}
+
+impl Default for PRelu {
+    fn default() -> PRelu {
+        PRelu::new()
+    }
+}
+
+impl Layer for PRelu {
+    fn kind(&self) -> &'static str {
+        "PRelu"
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
+    }
+
+    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+        let mut dims = input.to_vec();
+        for &axis in &self.shared_axes {
+            dims[input.axis("build", axis)?] = 1;
+        }
+        let fan = dims.iter().product();
+        let alpha = cx.weight(&self.initializer, &dims, [fan, fan])?;
+        alpha.set_trainable(self.trainable)?;
+        Ok(Built::new(PReluModule { alpha, regularizer: self.regularizer }, input))
+    }
+}
+
+struct PReluModule {
+    alpha: Variable,
+    regularizer: Option<Regularizer>,
+}
+
+impl Module for PReluModule {
+    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+        x.relu()? - (x.neg()?.relu()? * &self.alpha.value())?
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        vec![Parameter::new("alpha", &self.alpha).regularized(self.regularizer)]
     }
 }

@@ -1,6 +1,9 @@
 //! The fully connected layer.
 
-use super::{Activation, Build, Built, Context, Layer, Module, Parameter, layer_config};
+use super::weights::{WeightSettings, weight_methods};
+use super::{
+    Activation, Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config,
+};
 use crate::autograd::Variable;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -21,27 +24,17 @@ use serde::{Deserialize, Serialize};
 pub struct Dense {
     units: usize,
     activation: Activation,
-    bias: bool,
+    weights: WeightSettings,
 }
 
 impl Dense {
     /// A layer with this many outputs, with bias, without activation.
     pub fn new(units: usize) -> Dense {
-        Dense { units, activation: Activation::Linear, bias: true }
-    }
-
-    /// The function applied to the output.
-    pub fn activation(mut self, activation: Activation) -> Dense {
-        self.activation = activation;
-        self
-    }
-
-    /// Whether a vector of learnt constants is added.
-    pub fn bias(mut self, bias: bool) -> Dense {
-        self.bias = bias;
-        self
+        Dense { units, activation: Activation::Linear, weights: WeightSettings::default() }
     }
 }
+
+weight_methods!(Dense);
 
 impl Layer for Dense {
     fn kind(&self) -> &'static str {
@@ -61,31 +54,29 @@ impl Layer for Dense {
         if self.units == 0 {
             return Err(Error::argument("build", "expects at least one unit, got 0"));
         }
-        let weight = cx.glorot_uniform([features, self.units], features, self.units)?;
-        let bias = if self.bias { Some(cx.full([self.units], 0.0)?) } else { None };
-        Ok(Built::new(DenseModule { weight, bias, activation: self.activation }, Shape::new(&[self.units])?))
+        let weight = self.weights.kernel(cx, &[features, self.units], [features, self.units])?;
+        let bias = self.weights.bias(cx, self.units)?;
+        let module = DenseModule { weight, bias, settings: self.clone() };
+        Ok(Built::new(module, Shape::new(&[self.units])?))
     }
 }
 
 struct DenseModule {
     weight: Variable,
     bias: Option<Variable>,
-    activation: Activation,
+    settings: Dense,
 }
 
 impl Module for DenseModule {
     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
         let y = x.matmul(&self.weight)?;
-        let y = match &self.bias {
-            Some(bias) => (y + bias)?,
-            None => y,
-        };
-        self.activation.apply(&y)
+        self.settings.weights.finish(y, &self.bias, self.settings.activation)
     }
 
     fn parameters(&self) -> Vec<Parameter> {
-        let mut list = vec![Parameter::new("weight", &self.weight)];
-        list.extend(self.bias.iter().map(|b| Parameter::new("bias", b)));
+        let weights = &self.settings.weights;
+        let mut list = vec![weights.kernel_parameter("weight", &self.weight)];
+        list.extend(self.bias.iter().map(|b| weights.bias_parameter(b)));
         list
     }
 }

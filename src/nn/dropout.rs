@@ -1,4 +1,4 @@
-//! Dropout.
+//! Layers that disturb what passes through them while a model trains.
 
 use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
 use crate::error::{Error, Result};
@@ -47,23 +47,152 @@ impl Layer for Dropout {
     }
 
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
-        if !(0.0..1.0).contains(&self.rate) {
-            let message = format!("expects a rate of at least 0 and below 1, got {}", self.rate);
+        check_rate(self.rate)?;
+        Ok(Built::new(self.clone(), input))
+    }
+}
+
+fn check_rate(rate: f64) -> Result<()> {
+    if (0.0..1.0).contains(&rate) {
+        return Ok(());
+    }
+    Err(Error::argument("build", format!("expects a rate of at least 0 and below 1, got {rate}")))
+}
+
+/// `x` with each element of a mask of this shape kept with probability `1 - rate`.
+fn drop_out(x: &Tensor, mask: Shape, rate: f64, seed: u64) -> Result<Tensor> {
+    let kept = Tensor::rand(mask, x.device(), seed)?.ge(rate)?;
+    // The mask times a number rather than a choice of x or 0: one factor, which the gradient uses again.
+    x * (kept.cast(x.dtype())? * (1.0 / (1.0 - rate)))?
+}
+
+impl Module for Dropout {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+        match cx.next_seed() {
+            Some(seed) if self.rate > 0.0 => drop_out(x, x.shape(), self.rate, seed),
+            _ => Ok(x.clone()),
+        }
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+}
+
+/// [`Dropout`] of whole channels of an image `[height, width, channels]` (Tompson et al., 2015): neighbouring pixels are so
+/// much alike that dropping single ones has little effect.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # use wgrad::nn::{Context, SpatialDropout2d};
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(SpatialDropout2d::new(0.5)).build([2, 2, 1], Device::Cpu)?;
+/// let y = model.forward(&Tensor::ones([1, 2, 2, 1], Device::Cpu)?, &Context::train(1))?.to_vec::<f32>()?;
+/// assert!(y == [0.0; 4] || y == [2.0; 4]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpatialDropout2d {
+    rate: f64,
+}
+
+impl SpatialDropout2d {
+    /// Drops each channel of a sample with probability `rate`, at least 0 and below 1.
+    pub fn new(rate: f64) -> SpatialDropout2d {
+        SpatialDropout2d { rate }
+    }
+}
+
+impl Layer for SpatialDropout2d {
+    fn kind(&self) -> &'static str {
+        "SpatialDropout2d"
+    }
+
+    fn details(&self) -> String {
+        self.rate.to_string()
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
+    }
+
+    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+        cx.image(input)?;
+        check_rate(self.rate)?;
+        Ok(Built::new(self.clone(), input))
+    }
+}
+
+impl Module for SpatialDropout2d {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+        match (cx.next_seed(), x.dims()) {
+            (Some(seed), [n, _, _, c]) if self.rate > 0.0 => {
+                drop_out(x, Shape::new(&[*n, 1, 1, *c])?, self.rate, seed)
+            }
+            _ => Ok(x.clone()),
+        }
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+}
+
+/// While training, adds normal noise of a standard deviation to each element; while predicting, does nothing.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # use wgrad::nn::{Context, GaussianNoise};
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(GaussianNoise::new(0.1)).build([4], Device::Cpu)?;
+/// let x = Tensor::ones([1, 4], Device::Cpu)?;
+/// assert_eq!(model.infer(&x)?.to_vec::<f32>()?, [1.0; 4]);
+/// assert_ne!(model.forward(&x, &Context::train(1))?.to_vec::<f32>()?, [1.0; 4]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GaussianNoise {
+    std: f64,
+}
+
+impl GaussianNoise {
+    /// Noise of this standard deviation.
+    pub fn new(std: f64) -> GaussianNoise {
+        GaussianNoise { std }
+    }
+}
+
+impl Layer for GaussianNoise {
+    fn kind(&self) -> &'static str {
+        "GaussianNoise"
+    }
+
+    fn details(&self) -> String {
+        self.std.to_string()
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
+    }
+
+    fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
+        if !(self.std >= 0.0 && self.std.is_finite()) {
+            let message = format!("expects a finite standard deviation of at least 0, got {}", self.std);
             return Err(Error::argument("build", message));
         }
         Ok(Built::new(self.clone(), input))
     }
 }
 
-impl Module for Dropout {
+impl Module for GaussianNoise {
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        let seed = match cx.next_seed() {
-            Some(seed) if self.rate > 0.0 => seed,
-            _ => return Ok(x.clone()),
-        };
-        let kept = Tensor::rand(x.shape(), x.device(), seed)?.ge(self.rate)?;
-        // The mask times a number rather than a choice of x or 0: one factor, which the gradient uses again.
-        x * (kept.cast(x.dtype())? * (1.0 / (1.0 - self.rate)))?
+        match cx.next_seed() {
+            Some(seed) if self.std > 0.0 => {
+                let noise = Tensor::randn(x.shape(), x.device(), seed)?.cast(x.dtype())?;
+                x + (noise * self.std)?
+            }
+            _ => Ok(x.clone()),
+        }
     }
 
     fn parameters(&self) -> Vec<Parameter> {
@@ -106,5 +235,30 @@ mod tests {
         assert_ne!(first, second);
         let x = x.cast(DType::F64).unwrap();
         assert_eq!(layer.forward(&x, &Context::train(5)).unwrap().dtype(), DType::F64);
+    }
+
+    #[test]
+    fn whole_channels_are_dropped() {
+        let model = Sequential::new().add(super::SpatialDropout2d::new(0.25));
+        let model = model.build([3, 2, 500], Device::Cpu).unwrap();
+        let x = Tensor::ones([4, 3, 2, 500], Device::Cpu).unwrap();
+        let y = model.forward(&x, &Context::train(3)).unwrap();
+        let (low, high) = (y.min(&[1, 2], false).unwrap(), y.max(&[1, 2], false).unwrap());
+        let channels = low.to_vec::<f32>().unwrap();
+        assert_eq!(channels, high.to_vec::<f32>().unwrap());
+        let dropped = channels.iter().filter(|&&v| v == 0.0).count() as f64 / 2000.0;
+        assert!((dropped - 0.25).abs() < 4.0 * (0.1875f64 / 2000.0).sqrt(), "{dropped}");
+        assert!(channels.iter().all(|&v| v == 0.0 || (v - 4.0 / 3.0).abs() < 1e-6));
+        assert_eq!(model.infer(&x).unwrap().to_vec::<f32>().unwrap(), x.to_vec::<f32>().unwrap());
+    }
+
+    #[test]
+    fn noise_has_its_deviation() {
+        let layer = super::GaussianNoise::new(0.5);
+        let x = Tensor::zeros([100, 100], Device::Cpu).unwrap();
+        let y = layer.forward(&x, &Context::train(3)).unwrap().to_vec::<f32>().unwrap();
+        let mean = y.iter().sum::<f32>() / 1e4;
+        let std = (y.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 1e4).sqrt();
+        assert!(mean.abs() < 0.02 && (std - 0.5).abs() < 0.015, "{mean} {std}");
     }
 }

@@ -1,6 +1,6 @@
 //! Descriptions of layers, and what they are built with.
 
-use super::Module;
+use super::{Initializer, Module};
 use crate::autograd::Variable;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -129,21 +129,19 @@ impl Build {
         seed::derive(self.seed, self.drawn)
     }
 
-    /// Uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010): Keras's initialiser of weights.
-    pub fn glorot_uniform(
+    /// A weight with first values that an initialiser draws from the model's seed. `fans` are its fan in and fan out:
+    /// the number of values that one output reads, and the number of outputs that one input reaches.
+    pub fn weight(
         &mut self,
+        initializer: &Initializer,
         shape: impl AsRef<[usize]>,
-        fan_in: usize,
-        fan_out: usize,
+        fans: [usize; 2],
     ) -> Result<Variable> {
-        let limit = (6.0 / (fan_in + fan_out).max(1) as f64).sqrt();
-        self.uniform(shape, limit)
-    }
-
-    /// Uniform in +-limit.
-    pub fn uniform(&mut self, shape: impl AsRef<[usize]>, limit: f64) -> Result<Variable> {
-        let unit = Tensor::rand(shape, Device::Cpu, self.next_seed())?;
-        let values = (((unit * 2.0)? - 1.0)? * limit)?;
+        // Constants take no seed: whether a layer has a bias does not change what those above it draw.
+        let constant =
+            matches!(initializer, Initializer::Zeros | Initializer::Ones | Initializer::Constant(_));
+        let seed = if constant { 0 } else { self.next_seed() };
+        let values = initializer.values(shape, fans, seed)?;
         values.eval()?;
         Ok(Variable::new(values.to_device(self.device)?))
     }

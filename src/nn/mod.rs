@@ -18,30 +18,67 @@
 //! assert_eq!(model.infer(&images)?.shape(), [2, 10]);
 //! # Ok(()) }
 //! ```
+//!
+//! # Layers by their Keras names
+//!
+//! Images are `[height, width, channels]` and weights stand as Keras has them. Axes count within a sample: the first after
+//! the batch is 0 (Keras counts the batch), the last is -1.
+//!
+//! | Keras | wgrad |
+//! | --- | --- |
+//! | `Dense(64, activation="relu")` | [`Dense::new(64)`](Dense)`.activation(Activation::Relu)` |
+//! | `Conv2D(32, 3, strides=2, padding="same", dilation_rate=.., groups=..)` | [`Conv2d::new(32, [3, 3])`](Conv2d)`.stride([2, 2]).padding(Padding::Same).dilation(..).groups(..)` |
+//! | `DepthwiseConv2D(3, depth_multiplier=2)` | [`DepthwiseConv2d::new([3, 3])`](DepthwiseConv2d)`.depth_multiplier(2)` |
+//! | `SeparableConv2D(64, 3)` | [`SeparableConv2d::new(64, [3, 3])`](SeparableConv2d) |
+//! | `Conv2DTranspose(8, 3, strides=2, output_padding=1)` | [`ConvTranspose2d::new(8, [3, 3])`](ConvTranspose2d)`.stride([2, 2]).output_padding([1, 1])` |
+//! | `MaxPooling2D(2)`, `AveragePooling2D(2)` | [`MaxPool2d::new([2, 2])`](MaxPool2d), [`AvgPool2d::new([2, 2])`](AvgPool2d) |
+//! | `GlobalAveragePooling2D()`, `GlobalMaxPooling2D(keepdims=True)` | [`GlobalAvgPool2d::new()`](GlobalAvgPool2d), [`GlobalMaxPool2d::new()`](GlobalMaxPool2d)`.keep_dims(true)` |
+//! | `ZeroPadding2D(((t, b), (l, r)))`, `Cropping2D(..)` | [`ZeroPad2d::new([t, b, l, r])`](ZeroPad2d), [`Cropping2d::new([t, b, l, r])`](Cropping2d) |
+//! | `UpSampling2D(2, interpolation="bilinear")` | [`UpSample2d::new([2, 2])`](UpSample2d)`.interpolation(Interpolation::Bilinear)` |
+//! | `Flatten()`, `Reshape((-1, 4))`, `Permute((3, 1, 2))` | [`Flatten::new()`](Flatten), [`Reshape::new([INFER, 4])`](Reshape), [`Permute::new([2, 0, 1])`](Permute) |
+//! | `BatchNormalization(momentum=0.99, epsilon=1e-3)` | [`BatchNorm::new()`](BatchNorm)`.momentum(0.99).epsilon(1e-3)` |
+//! | `LayerNormalization(axis=-1)`, `GroupNormalization(8)` | [`LayerNorm::new()`](LayerNorm)`.axes([-1])`, [`GroupNorm::new(8)`](GroupNorm) |
+//! | `Embedding(1000, 16)` | [`Embedding::new(1000, 16)`](Embedding) |
+//! | `Dropout(0.5)`, `SpatialDropout2D(0.5)`, `GaussianNoise(0.1)` | [`Dropout::new(0.5)`](Dropout), [`SpatialDropout2d::new(0.5)`](SpatialDropout2d), [`GaussianNoise::new(0.1)`](GaussianNoise) |
+//! | `Activation("gelu")`, `ReLU()`, `LeakyReLU(0.3)`, `ELU()` | [`Activation::Gelu`], [`Activation::Relu`], [`Activation::LeakyRelu(0.3)`](Activation::LeakyRelu), [`Activation::Elu`]: each is a layer, too |
+//! | `Softmax(axis=-1)`, `PReLU(shared_axes=[1, 2])` | [`Softmax::new()`](Softmax), [`PRelu::new()`](PRelu)`.shared_axes([0, 1])` |
+//! | `kernel_initializer="he_normal"` | `.kernel_initializer(`[`Initializer::HeNormal`]`)` |
+//! | `kernel_regularizer=L1L2(1e-5, 1e-4)` | `.kernel_regularizer(`[`Regularizer::l1_l2(1e-5, 1e-4)`](Regularizer::l1_l2)`)` |
+//! | `layer.trainable = False` | `.trainable(false)`; later [`Module::set_trainable`] |
+//!
+//! What is not set has Keras's default. The kernel's settings are called so in all layers; Keras says
+//! `depthwise_initializer` in `DepthwiseConv2D`, for example.
 
 mod activation;
 mod conv;
 mod dense;
 mod dropout;
+mod embedding;
 mod functional;
+mod initializer;
 mod layer;
 mod loss;
 mod merge;
 mod model;
 mod module;
 mod network;
+mod normalization;
 mod pool;
 mod registry;
 mod regularizer;
 mod reshape;
+mod resize;
 mod sequential;
 mod summary;
+mod weights;
 
-pub use activation::Activation;
-pub use conv::Conv2d;
+pub use activation::{Activation, PRelu, Softmax};
+pub use conv::{Conv2d, ConvTranspose2d, DepthwiseConv2d, SeparableConv2d};
 pub use dense::Dense;
-pub use dropout::Dropout;
+pub use dropout::{Dropout, GaussianNoise, SpatialDropout2d};
+pub use embedding::Embedding;
 pub use functional::{Functional, Symbol};
+pub use initializer::{Distribution, Fan, Initializer};
 pub use layer::{Build, Built, Layer, layer_config};
 pub use loss::{
     BinaryCrossentropy, CategoricalCrossentropy, CategoricalHinge, CosineSimilarity, Hinge, Huber,
@@ -51,8 +88,10 @@ pub use loss::{
 pub use merge::Merge;
 pub use model::Model;
 pub use module::{Context, Module, Parameter};
-pub use pool::{AvgPool2d, MaxPool2d};
+pub use normalization::{BatchNorm, GroupNorm, LayerNorm};
+pub use pool::{AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d};
 pub use registry::Layers;
 pub use regularizer::Regularizer;
-pub use reshape::{Flatten, Reshape};
+pub use reshape::{Flatten, Permute, Reshape};
+pub use resize::{Cropping2d, UpSample2d, ZeroPad2d};
 pub use sequential::Sequential;

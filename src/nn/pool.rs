@@ -94,3 +94,70 @@ impl AvgPool2d {
         self
     }
 }
+
+macro_rules! global_pooling {
+    ($(#[$doc:meta])* $layer:ident, $kind:literal, $method:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        pub struct $layer {
+            keep_dims: bool,
+        }
+
+        impl $layer {
+            /// To `[channels]`.
+            pub fn new() -> Self {
+                $layer { keep_dims: false }
+            }
+
+            /// Whether the output is `[1, 1, channels]`.
+            pub fn keep_dims(mut self, keep: bool) -> Self {
+                self.keep_dims = keep;
+                self
+            }
+        }
+
+        impl Layer for $layer {
+            fn kind(&self) -> &'static str {
+                $kind
+            }
+
+            fn config(&self) -> Result<serde_json::Value> {
+                layer_config(self)
+            }
+
+            fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+                let [_, _, c] = cx.image(input)?;
+                let output = if self.keep_dims { Shape::new(&[1, 1, c])? } else { Shape::new(&[c])? };
+                Ok(Built::new(self.clone(), output))
+            }
+        }
+
+        impl Module for $layer {
+            fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+                x.$method(&[1, 2], self.keep_dims)
+            }
+
+            fn parameters(&self) -> Vec<Parameter> {
+                Vec::new()
+            }
+        }
+    };
+}
+
+global_pooling! {
+    /// The mean of each channel: `[height, width, channels]` to `[channels]`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new().add(GlobalAvgPool2d::new()).build([7, 7, 64], Device::Cpu)?;
+    /// assert_eq!(model.output_shape(), [64]);
+    /// # Ok(()) }
+    /// ```
+    GlobalAvgPool2d, "GlobalAvgPool2d", mean
+}
+
+global_pooling! {
+    /// The largest element of each channel: `[height, width, channels]` to `[channels]`. Ties share the gradient.
+    GlobalMaxPool2d, "GlobalMaxPool2d", max
+}

@@ -2,7 +2,7 @@
 
 use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
 use crate::error::{Error, Result};
-use crate::shape::Shape;
+use crate::shape::{INFER, Shape};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,8 @@ impl Layer for Flatten {
     }
 }
 
-/// A sample under another shape with as many elements. Takes no time and no memory.
+/// A sample under another shape with as many elements; [`INFER`] stands for one dimension to be worked out. Takes no time and
+/// no memory.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -63,7 +64,16 @@ impl Layer for Reshape {
     }
 
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
-        let sample = Shape::new(&self.sample)?;
+        let mut dims = self.sample.clone();
+        if let Some(at) = dims.iter().position(|&d| d == INFER) {
+            dims[at] = 1;
+            let known = Shape::new(&dims).map_err(|_| {
+                let message = "only one dimension can be worked out; give the sizes of the others";
+                Error::shape("build", message)
+            })?;
+            dims[at] = input.numel() / known.numel().max(1);
+        }
+        let sample = Shape::new(&dims)?;
         if sample.numel() != input.numel() {
             let message = format!(
                 "expects {} elements for {sample}, got {input} with {}; change the target shape",
@@ -73,6 +83,74 @@ impl Layer for Reshape {
             return Err(Error::shape("build", message));
         }
         Ok(Built::new(Reshaped { sample }, sample))
+    }
+}
+
+/// A sample's axes in another order: axis d of the output is axis `axes[d]` of the input. Takes no time and no memory.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::nn::Permute;
+/// # fn main() -> Result<()> {
+/// // channels first to channels last
+/// let model = Sequential::new().add(Permute::new([1, 2, 0])).build([3, 32, 24], Device::Cpu)?;
+/// assert_eq!(model.output_shape(), [32, 24, 3]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Permute {
+    axes: Vec<usize>,
+}
+
+impl Permute {
+    /// The sample's axes in their new order, counted from 0 (Keras counts the batch too: its 1 is 0 here).
+    pub fn new(axes: impl Into<Vec<usize>>) -> Permute {
+        Permute { axes: axes.into() }
+    }
+}
+
+impl Layer for Permute {
+    fn kind(&self) -> &'static str {
+        "Permute"
+    }
+
+    fn details(&self) -> String {
+        format!("{:?}", self.axes)
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
+    }
+
+    fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
+        let mut sorted = self.axes.clone();
+        sorted.sort_unstable();
+        if !sorted.iter().copied().eq(0..input.rank()) {
+            let message = format!(
+                "expects each axis from 0 to {} once for {input}, got {:?}",
+                input.rank() as isize - 1,
+                self.axes
+            );
+            return Err(Error::argument("build", message));
+        }
+        let dims: Vec<usize> = self.axes.iter().map(|&a| input[a]).collect();
+        let axes = std::iter::once(0).chain(self.axes.iter().map(|&a| a as isize + 1)).collect();
+        Ok(Built::new(Permuted { axes }, Shape::new(&dims)?))
+    }
+}
+
+struct Permuted {
+    /// Of the batch.
+    axes: Vec<isize>,
+}
+
+impl Module for Permuted {
+    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+        x.permute(&self.axes)
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
     }
 }
 

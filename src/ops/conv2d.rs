@@ -103,7 +103,7 @@ impl Default for Conv2dOptions {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pass {
+pub(super) enum Pass {
     Forward,
     /// inputs: gradient of the output, weight
     InputGrad,
@@ -156,7 +156,7 @@ pub(crate) fn conv2d(x: &Tensor, w: &Tensor, options: Conv2dOptions) -> Result<T
     build(Pass::Forward, g, x, w)
 }
 
-fn build(pass: Pass, g: Conv2dGeometry, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+pub(super) fn build(pass: Pass, g: Conv2dGeometry, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let dims = match pass {
         Pass::Forward => [g.n, g.oh, g.ow, g.cout],
         Pass::InputGrad => [g.n, g.h, g.w, g.cin],

@@ -3,6 +3,7 @@
 
 pub(crate) mod constant;
 pub(crate) mod conv2d;
+pub(crate) mod conv2d_transpose;
 pub(crate) mod cross_entropy;
 pub(crate) mod custom;
 pub(crate) mod index;
@@ -12,6 +13,7 @@ pub(crate) mod pointwise;
 pub(crate) mod pool2d;
 pub(crate) mod random;
 pub(crate) mod reduce;
+pub(crate) mod resize;
 pub(crate) mod softmax;
 pub(crate) mod table;
 pub(crate) mod view;

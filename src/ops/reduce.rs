@@ -77,19 +77,9 @@ impl Operation for Reduce {
                 let count = hit.sum(&axes, true)?;
                 (hit * (g / count)?)?
             }
-            // The product of the others, exact where elements are zero: with one zero only its own gradient is not
-            // zero, with two none is.
             ReduceKind::Prod => {
                 let axes: Vec<isize> = (0..x.rank()).filter(|&d| self.axes[d]).map(|d| d as isize).collect();
-                let zero = x.eq(0.0)?;
-                let zeros = zero.cast(x.dtype())?.sum(&axes, true)?;
-                let safe = zero.select(x.ones_like()?, x)?;
-                let product = safe.prod(&axes, true)?;
-                let nothing = x.zeros_like()?;
-                let others = (product / safe)?;
-                let at_zero = zero.select(&others, &nothing)?;
-                let one_zero = zeros.eq(1.0)?.select(at_zero, &nothing)?;
-                (g * zeros.eq(0.0)?.select(others, one_zero)?)?
+                (g * product_of_others(x, &axes)?)?
             }
         };
         Ok(vec![Some(dx)])
@@ -116,6 +106,23 @@ impl Operation for Reduce {
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
         Lowering::Reduce { kind: self.kind, axes: self.axes }
     }
+}
+
+/// For each element the product of all others along the axes: the gradient of a product. Exact where elements are zero, and
+/// so is its own gradient. (The third derivative lacks the terms that are not zero where exactly two elements are.)
+fn product_of_others(x: &Tensor, axes: &[isize]) -> Result<Tensor> {
+    let (zero, nothing) = (x.eq(0.0)?, x.zeros_like()?);
+    let zeros = zero.cast(x.dtype())?.sum(axes, true)?;
+    let safe = zero.select(x.ones_like()?, x)?;
+    let others = (safe.prod(axes, true)? / safe)?;
+    // What is missing are the factors that are zero. Their values make everything 0 where there are too many of them, but
+    // gradients flow through them: they are written as sums of themselves, not as the number 0.
+    let at_zeros = zero.select(x, &nothing)?;
+    let sum = at_zeros.sum(axes, true)?;
+    let with_one = zero.select(x.ones_like()?, &sum)?;
+    let with_two = zero.select((&sum - &at_zeros)?, &nothing)?;
+    let more = zeros.eq(1.0)?.select(with_one, zeros.eq(2.0)?.select(with_two, &nothing)?)?;
+    others * zeros.eq(0.0)?.select(x.ones_like()?, more)?
 }
 
 /// Position of the largest or smallest element along one axis, as i32; the first at a tie.

@@ -4,8 +4,10 @@ use super::{IntoOperand, Tensor};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::conv2d::Conv2dOptions;
+use crate::ops::conv2d_transpose::{ConvTranspose2dOptions, conv2d_transpose};
 use crate::ops::pool2d::Pool2dOptions;
 use crate::ops::reduce::{ReduceKind, arg_extreme, reduce};
+use crate::ops::resize::{Interpolation, upsample2d};
 use crate::ops::table::{Binary, Compare, Unary};
 use crate::ops::{conv2d, cross_entropy, index, join, matmul, pointwise, pool2d, softmax, view};
 use crate::shape::Shape;
@@ -115,6 +117,39 @@ impl Tensor {
     /// `x` above 0, else `slope * x`.
     pub fn leaky_relu(&self, slope: f64) -> Result<Tensor> {
         self.gt(0.0)?.select(self, (self * slope)?)
+    }
+
+    /// `min(max(x, 0), 6)`; its gradient at 0 and 6 is 0.
+    pub fn relu6(&self) -> Result<Tensor> {
+        self.ge(6.0)?.select(6.0, self.relu()?)
+    }
+
+    /// `scale * x` above 0, else `scale * alpha * (e^x - 1)`, with the constants that keep mean and variance of a deep
+    /// network's layers (Klambauer et al., 2017).
+    pub fn selu(&self) -> Result<Tensor> {
+        const ALPHA: f64 = 1.673_263_242_354_377_2;
+        const SCALE: f64 = 1.050_700_987_355_480_5;
+        self.gt(0.0)?.select((self * SCALE)?, (self.elu()? * (SCALE * ALPHA))?)
+    }
+
+    /// `min(max(x / 6 + 1/2, 0), 1)`: straight lines instead of the sigmoid.
+    pub fn hard_sigmoid(&self) -> Result<Tensor> {
+        (self + 3.0)?.relu6()? * (1.0 / 6.0)
+    }
+
+    /// `x * hard_sigmoid(x)`, also called hard swish.
+    pub fn hard_silu(&self) -> Result<Tensor> {
+        self * self.hard_sigmoid()?
+    }
+
+    /// `x / (1 + |x|)`
+    pub fn softsign(&self) -> Result<Tensor> {
+        self / (self.abs()? + 1.0)?
+    }
+
+    /// `x * tanh(softplus(x))` (Misra, 2019).
+    pub fn mish(&self) -> Result<Tensor> {
+        self * self.softplus()?.tanh()?
     }
 
     /// Each element moved into `low..=high`.
@@ -302,6 +337,33 @@ impl Tensor {
     /// 2-D convolution: this image is `[n, h, w, c]`, the weight `[kh, kw, c / groups, out]`.
     pub fn conv2d(&self, weight: impl IntoOperand, options: Conv2dOptions) -> Result<Tensor> {
         conv2d::conv2d(self, &weight.into_operand(self)?, options)
+    }
+
+    /// Transposed 2-D convolution: this image is `[n, h, w, c]`, the weight `[kh, kw, out / groups, c]`. The gradient of
+    /// [`conv2d`](Self::conv2d) with respect to its image, for the same weight.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::ConvTranspose2dOptions;
+    /// # fn main() -> Result<()> {
+    /// let image = Tensor::new([[[[1.0f32], [2.0]]]], Device::Cpu)?; // [1, 1, 2, 1]
+    /// let weight = Tensor::new([[[[1.0f32]], [[10.0]]]], Device::Cpu)?; // [1, 2, 1, 1]
+    /// let options = ConvTranspose2dOptions { stride: [1, 2], ..Default::default() };
+    /// let y = image.conv2d_transpose(&weight, options)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 10.0, 2.0, 20.0]);
+    /// # Ok(()) }
+    /// ```
+    pub fn conv2d_transpose(
+        &self,
+        weight: impl IntoOperand,
+        options: ConvTranspose2dOptions,
+    ) -> Result<Tensor> {
+        conv2d_transpose(self, &weight.into_operand(self)?, options)
+    }
+
+    /// `[n, h, w, c]` with each axis of the image made longer by a whole factor.
+    pub fn upsample2d(&self, factor: [usize; 2], interpolation: Interpolation) -> Result<Tensor> {
+        upsample2d(self, factor, interpolation)
     }
 
     /// The largest element of each window of `[n, h, w, c]`, per channel.

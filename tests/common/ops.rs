@@ -27,6 +27,13 @@ const CANCELLING: &[(&str, f64)] = &[
     ("mean", 0.1),
     ("matmul", 1.0),
     ("conv2d", 1.0),
+    ("conv2d_transpose", 1.0),
+    ("upsample2d", 0.1),
+    ("selu", 0.1),
+    ("hard_sigmoid", 0.1),
+    ("hard_silu", 0.1),
+    ("softsign", 0.1),
+    ("mish", 0.1),
     ("gelu", 0.1),
     ("gelu_tanh", 0.1),
     ("tanh", 0.1),
@@ -211,6 +218,9 @@ pub fn ops(seed: u64, size: Size) -> Vec<Case> {
     conv2d(&mut table);
     pool2d(&mut table);
     softmax(&mut table);
+    ops_pointwise::activations(&mut table);
+    conv2d_transpose(&mut table);
+    upsample2d(&mut table);
     table.cases
 }
 
@@ -247,6 +257,19 @@ fn reductions(t: &mut Table) {
         let axes = t.axes(dims.len());
         let ties = t.float(&dims, Domain::Ties);
         t.add(format!("{name}/ties"), vec![ties], move |a| f(&a[0], &axes, keep)).tied();
+    }
+    // A product is smooth where factors are zero: one, two, three of them in a row.
+    for keep in [false, true] {
+        let values = vec![
+            1.5, -2.0, 0.5, 1.25, 0.0, 2.0, -1.5, 0.75, 0.0, -1.25, 0.0, 2.0, 0.0, 1.75, 0.0, 0.0, 0.0, 0.0,
+            0.0, 0.0,
+        ];
+        let axes: Vec<isize> = if keep { vec![-1] } else { vec![0, 2] };
+        let shape = if keep { [1, 5, 4] } else { [2, 5, 2] };
+        t.add(format!("prod/zeros {keep}"), vec![Input::given(&shape, values)], move |a| {
+            a[0].prod(&axes, keep)
+        })
+        .second();
     }
     for (name, min) in [("argmax", false), ("argmin", true)] {
         for domain in [Domain::Ties, Domain::Any] {
@@ -427,6 +450,57 @@ fn conv2d(t: &mut Table) {
     let (k, bias) = (t.float(&[2, 3, 2, 4], Domain::Any), t.float(&[4], Domain::Any));
     let call = |a: &Args<'_>| a[0].conv2d(&a[1], Conv2dOptions::default())? + &a[2];
     t.add("conv2d/bias", vec![x, k, bias], call);
+}
+
+fn conv2d_transpose(t: &mut Table) {
+    use Padding::{Explicit, Same, Valid};
+    // name, kernel, stride, padding, output padding, dilation, groups, input and output channels per group
+    type Extra = Option<[usize; 2]>;
+    type Row = (&'static str, [usize; 2], [usize; 2], Padding, Extra, [usize; 2], usize, usize, usize);
+    let rows: [Row; 10] = [
+        ("valid", [3, 3], [1, 1], Valid, None, [1, 1], 1, 2, 3),
+        ("one channel", [3, 2], [2, 2], Valid, None, [1, 1], 1, 4, 1),
+        ("stride over window", [2, 1], [3, 2], Valid, None, [1, 1], 1, 2, 2),
+        ("same", [3, 3], [2, 2], Same, None, [1, 1], 1, 3, 2),
+        ("same even", [4, 2], [2, 1], Same, None, [1, 1], 1, 2, 2),
+        ("same, output padding", [3, 4], [2, 3], Same, Some([0, 1]), [1, 1], 1, 2, 2),
+        ("output padding", [3, 2], [2, 3], Explicit([1, 0, 1, 1]), Some([1, 2]), [1, 1], 1, 2, 2),
+        ("dilation", [2, 2], [1, 2], Explicit([1, 1, 0, 1]), None, [2, 3], 1, 2, 2),
+        ("groups", [3, 3], [2, 1], Same, None, [1, 1], 2, 2, 3),
+        ("depthwise", [3, 3], [2, 2], Explicit([1, 1, 1, 1]), Some([1, 1]), [1, 1], 3, 1, 1),
+    ];
+    for (name, kernel, stride, padding, output_padding, dilation, groups, cin, cout) in rows {
+        let large = if t.size == Size::Large { 2 } else { 1 };
+        let (n, h, w) = (t.rng.int(1, 2), t.rng.int(1, 4 * large), t.rng.int(2, 4 * large));
+        let few = groups > 1 || name == "one channel";
+        let (cin, cout) = if few { (cin, cout) } else { (cin * large * large, cout * large) };
+        let x = t.float(&[n, h, w, cin * groups], Domain::Any);
+        let k = t.float(&[kernel[0], kernel[1], cout, cin * groups], Domain::Any);
+        let options = wgrad::ConvTranspose2dOptions { stride, padding, output_padding, dilation, groups };
+        let call = move |a: &Args<'_>| a[0].conv2d_transpose(&a[1], options);
+        t.add(format!("conv2d_transpose/{name}"), vec![x, k], call).second();
+    }
+    let x = t.float(&[2, 3, 4, 2], Domain::Any);
+    let (k, bias) = (t.float(&[2, 3, 4, 2], Domain::Any), t.float(&[4], Domain::Any));
+    let call = |a: &Args<'_>| a[0].conv2d_transpose(&a[1], wgrad::ConvTranspose2dOptions::default())? + &a[2];
+    t.add("conv2d_transpose/bias", vec![x, k, bias], call);
+}
+
+fn upsample2d(t: &mut Table) {
+    use wgrad::Interpolation::{Bilinear, Nearest};
+    for factor in [[2, 2], [1, 3], [4, 1]] {
+        for how in [Nearest, Bilinear] {
+            let large = if t.size == Size::Large { 3 } else { 1 };
+            let dims = [t.rng.int(1, 2), t.rng.int(1, 3 * large), t.rng.int(1, 3 * large), t.rng.int(1, 3)];
+            let x = t.float(&dims, Domain::Any);
+            let call = move |a: &Args<'_>| a[0].upsample2d(factor, how);
+            let case = t.add(format!("upsample2d/{how:?} {factor:?}"), vec![x], call).second();
+            if how == Nearest {
+                // the gradient is a sum of some elements
+                case.tol = 0.0;
+            }
+        }
+    }
 }
 
 fn pool2d(t: &mut Table) {

@@ -61,6 +61,24 @@ pub fn unary(t: &mut Table) {
     }
 }
 
+/// Activation functions that are made of others.
+pub fn activations(t: &mut Table) {
+    use Domain::{AwayFromZero, Distinct, Range};
+    let list: [(&str, Unary, Domain); 6] = [
+        ("relu6", |x| x.relu6(), Distinct(0.03125)),
+        ("hard_sigmoid", |x| x.hard_sigmoid(), Distinct(0.03125)),
+        ("hard_silu", |x| x.hard_silu(), Distinct(0.03125)),
+        ("selu", |x| x.selu(), AwayFromZero),
+        ("softsign", |x| x.softsign(), AwayFromZero),
+        ("mish", |x| x.mish(), Range(-8.0, 8.0)),
+    ];
+    for (name, f, domain) in list {
+        let dims = t.shape(0, 4);
+        let x = t.float(&dims, domain);
+        t.add(name, vec![x], move |a| f(&a[0])).second();
+    }
+}
+
 pub fn binary(t: &mut Table) {
     use Domain::{Any, AwayFromZero, Distinct, Positive};
     let list: [(&str, Binary, Domain, Domain); 7] = [

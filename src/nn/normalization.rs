@@ -1,0 +1,625 @@
+//! Layers that give their input a mean of zero and a variance of one: over the batch, over features, over groups.
+
+use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config};
+use crate::autograd::{Variable, no_grad};
+use crate::error::{Error, Result};
+use crate::eval::eval;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Settings that all of these layers have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Affine {
+    epsilon: f64,
+    center: bool,
+    scale: bool,
+    beta_initializer: Initializer,
+    gamma_initializer: Initializer,
+    beta_regularizer: Option<Regularizer>,
+    gamma_regularizer: Option<Regularizer>,
+    trainable: bool,
+}
+
+impl Default for Affine {
+    /// Keras's.
+    fn default() -> Affine {
+        Affine {
+            epsilon: 1e-3,
+            center: true,
+            scale: true,
+            beta_initializer: Initializer::Zeros,
+            gamma_initializer: Initializer::Ones,
+            beta_regularizer: None,
+            gamma_regularizer: None,
+            trainable: true,
+        }
+    }
+}
+
+macro_rules! affine_methods {
+    ($layer:ident) => {
+        impl $layer {
+            /// What is added to the variance, so that nothing is divided by zero: 0.001 where nothing else is said, as in
+            /// Keras (PyTorch has 0.00001).
+            pub fn epsilon(mut self, epsilon: f64) -> $layer {
+                self.affine.epsilon = epsilon;
+                self
+            }
+
+            /// Whether a learnt `beta` is added to each feature.
+            pub fn center(mut self, center: bool) -> $layer {
+                self.affine.center = center;
+                self
+            }
+
+            /// Whether each feature is multiplied by a learnt `gamma`.
+            pub fn scale(mut self, scale: bool) -> $layer {
+                self.affine.scale = scale;
+                self
+            }
+
+            /// How the first values of `beta` are drawn: zeros where nothing else is said.
+            pub fn beta_initializer(mut self, initializer: Initializer) -> $layer {
+                self.affine.beta_initializer = initializer;
+                self
+            }
+
+            /// How the first values of `gamma` are drawn: ones where nothing else is said.
+            pub fn gamma_initializer(mut self, initializer: Initializer) -> $layer {
+                self.affine.gamma_initializer = initializer;
+                self
+            }
+
+            /// A penalty on the size of `beta`, added to the loss.
+            pub fn beta_regularizer(mut self, regularizer: Regularizer) -> $layer {
+                self.affine.beta_regularizer = Some(regularizer);
+                self
+            }
+
+            /// A penalty on the size of `gamma`, added to the loss.
+            pub fn gamma_regularizer(mut self, regularizer: Regularizer) -> $layer {
+                self.affine.gamma_regularizer = Some(regularizer);
+                self
+            }
+
+            /// Whether training changes `gamma` and `beta`.
+            pub fn trainable(mut self, trainable: bool) -> $layer {
+                self.affine.trainable = trainable;
+                self
+            }
+        }
+    };
+}
+
+/// `gamma` and `beta` of a built layer.
+struct AffineModule {
+    settings: Affine,
+    gamma: Option<Variable>,
+    beta: Option<Variable>,
+}
+
+impl Affine {
+    fn build(&self, cx: &mut Build, shape: &[usize]) -> Result<AffineModule> {
+        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
+            let message = format!("expects a finite epsilon above 0, got {}", self.epsilon);
+            return Err(Error::argument("build", message));
+        }
+        let fan = shape.iter().product();
+        let mut weight = |wanted: bool, initializer: &Initializer| -> Result<Option<Variable>> {
+            if !wanted {
+                return Ok(None);
+            }
+            let variable = cx.weight(initializer, shape, [fan, fan])?;
+            variable.set_trainable(self.trainable)?;
+            Ok(Some(variable))
+        };
+        let gamma = weight(self.scale, &self.gamma_initializer)?;
+        let beta = weight(self.center, &self.beta_initializer)?;
+        Ok(AffineModule { settings: self.clone(), gamma, beta })
+    }
+}
+
+impl AffineModule {
+    /// Whether nothing here is trained: there are weights and all are frozen, or it was built so.
+    fn is_frozen(&self) -> bool {
+        let mut weights = self.gamma.iter().chain(&self.beta).peekable();
+        match weights.peek() {
+            Some(_) => weights.all(|v| !v.is_trainable()),
+            None => !self.settings.trainable,
+        }
+    }
+
+    /// `(x - shift) / sqrt(variance + epsilon) * gamma + beta` from `centered = x - origin`, where `offset = shift - origin`.
+    /// `place` puts gamma and beta where they belong in the shape of x.
+    fn apply(
+        &self,
+        centered: &Tensor,
+        offset: Option<&Tensor>,
+        variance: &Tensor,
+        place: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let inverse = (variance + self.settings.epsilon)?.sqrt()?.reciprocal()?;
+        let factor = match &self.gamma {
+            Some(gamma) => (inverse * place(&gamma.value())?)?,
+            None => inverse,
+        };
+        let y = (centered * &factor)?;
+        // Small tensors first: what x is scaled and shifted by has one number for each feature.
+        let shift = match (&self.beta, offset) {
+            (Some(beta), Some(offset)) => Some((place(&beta.value())? - (offset * factor)?)?),
+            (Some(beta), None) => Some(place(&beta.value())?),
+            (None, Some(offset)) => Some((offset * factor)?.neg()?),
+            (None, None) => None,
+        };
+        match shift {
+            Some(shift) => y + shift,
+            None => Ok(y),
+        }
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        let gamma = |v| Parameter::new("gamma", v).regularized(self.settings.gamma_regularizer);
+        let beta = |v| Parameter::new("beta", v).regularized(self.settings.beta_regularizer);
+        self.gamma.iter().map(gamma).chain(self.beta.iter().map(beta)).collect()
+    }
+}
+
+/// Mean and variance of a tensor over some axes, kept as axes of length 1.
+struct Moments {
+    mean: Tensor,
+    /// The biased variance: divided by the number of elements.
+    variance: Tensor,
+    /// `x - origin`; the origin is the mean's value as a constant.
+    centered: Tensor,
+    /// `mean - origin`: its value is zero, its gradient is the mean's.
+    offset: Tensor,
+}
+
+/// In two passes over x, and two in the backward pass.
+///
+/// The variance is `E[(x - o)^2] - (E[x] - o)^2`, which is right for any constant o, and so are its gradients of any order.
+/// With the mean itself for o nothing cancels, the second term is zero, and its gradient needs no further pass over x, as
+/// that of `E[(x - E[x])^2]` would.
+fn moments(x: &Tensor, axes: &[isize]) -> Result<Moments> {
+    let mean = x.mean(axes, true)?;
+    let origin = mean.detach()?;
+    let centered = (x - &origin)?;
+    let offset = (&mean - &origin)?;
+    let variance = (centered.square()?.mean(axes, true)? - offset.square()?)?;
+    Ok(Moments { mean, variance, centered, offset })
+}
+
+/// Batch normalisation (Ioffe and Szegedy, 2015), for samples `[features]` or `[.., channels]`: each feature, or channel, gets
+/// mean zero and variance one over the batch (and all places of an image), then `gamma * x + beta`.
+///
+/// A training pass uses the batch's own mean and variance, and moves `moving_mean` and `moving_variance` towards them:
+/// `moving = momentum * moving + (1 - momentum) * batch`. A pass that predicts uses the moving ones, and so does a training
+/// pass of a frozen layer, one whose `gamma` and `beta` are not trainable, as in Keras; without either only
+/// [`trainable(false)`](Self::trainable) freezes it. Both variances are biased (divided by n) as in Keras; PyTorch's
+/// `running_var` is unbiased, and its momentum is 1 minus this one.
+///
+/// The moving averages are computed along with the step by [`Trainer`](crate::train::Trainer). In a loop of your own evaluate
+/// [`Context::take_also_compute`] together with the step.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::nn::{BatchNorm, Context};
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(BatchNorm::new().momentum(0.5)).build([1], Device::Cpu)?;
+/// let x = Tensor::new([[1.0f32], [3.0]], Device::Cpu)?;
+/// let y = model.forward(&x, &Context::train(0))?.to_vec::<f32>()?;
+/// assert!((y[0] + 0.9995).abs() < 1e-4 && (y[1] - 0.9995).abs() < 1e-4);
+/// let mean = model.parameter("batchnorm.moving_mean")?.variable.value();
+/// assert_eq!(mean.item::<f32>()?, 1.0); // 0.5 * 0 + 0.5 * 2
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchNorm {
+    momentum: f64,
+    affine: Affine,
+}
+
+impl BatchNorm {
+    /// Keras's settings: momentum 0.99, epsilon 0.001, with `gamma` and `beta`.
+    pub fn new() -> BatchNorm {
+        BatchNorm { momentum: 0.99, affine: Affine::default() }
+    }
+
+    /// The share of the old value that a moving average keeps at each step, from 0 to 1.
+    pub fn momentum(mut self, momentum: f64) -> BatchNorm {
+        self.momentum = momentum;
+        self
+    }
+}
+
+impl Default for BatchNorm {
+    fn default() -> BatchNorm {
+        BatchNorm::new()
+    }
+}
+
+affine_methods!(BatchNorm);
+
+impl Layer for BatchNorm {
+    fn kind(&self) -> &'static str {
+        "BatchNorm"
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
+    }
+
+    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+        if !(0.0..=1.0).contains(&self.momentum) {
+            let message = format!("expects a momentum from 0 to 1, got {}", self.momentum);
+            return Err(Error::argument("build", message));
+        }
+        let features = last(input)?;
+        let affine = self.affine.build(cx, &[features])?;
+        let buffer = |variable: Variable| -> Result<Variable> {
+            variable.set_trainable(false)?;
+            Ok(variable)
+        };
+        let module = BatchNormModule {
+            affine,
+            momentum: self.momentum,
+            mean: buffer(cx.full([features], 0.0)?)?,
+            variance: buffer(cx.full([features], 1.0)?)?,
+            unread: AtomicU32::new(0),
+        };
+        Ok(Built::new(module, input))
+    }
+}
+
+/// The last dimension of a sample.
+fn last(input: Shape) -> Result<usize> {
+    input.last().copied().ok_or_else(|| {
+        let message = "expects [features] or [.., channels], got []; add Reshape::new([1]) before it";
+        Error::shape("build", message)
+    })
+}
+
+struct BatchNormModule {
+    affine: AffineModule,
+    momentum: f64,
+    mean: Variable,
+    variance: Variable,
+    /// Training passes in a row that found the moving averages not computed yet.
+    unread: AtomicU32,
+}
+
+/// So many training passes may wait for their moving averages to be computed. More than one: a layer can be used twice in
+/// a step.
+const MOST_UNREAD: u32 = 8;
+
+impl BatchNormModule {
+    /// Moves the moving averages, lazily.
+    fn update(&self, batch: &Moments, cx: &Context) -> Result<()> {
+        no_grad(|| {
+            for (moving, batch) in [(&self.mean, &batch.mean), (&self.variance, &batch.variance)] {
+                let old = moving.value();
+                let batch = batch.detach()?.reshape(old.shape())?;
+                moving.set((old * self.momentum)? + (batch * (1.0 - self.momentum))?)?;
+                cx.also_compute(moving.value());
+            }
+            Ok(())
+        })
+    }
+
+    /// A loop that never evaluates the moving averages must not keep the graphs of all its steps alive.
+    fn settle(&self) -> Result<()> {
+        let (mean, variance) = (self.mean.value(), self.variance.value());
+        if mean.0.has_value() && variance.0.has_value() {
+            self.unread.store(0, Relaxed);
+        } else if self.unread.fetch_add(1, Relaxed) + 1 >= MOST_UNREAD {
+            self.unread.store(0, Relaxed);
+            eval(&[&mean, &variance])?;
+        }
+        Ok(())
+    }
+}
+
+impl Module for BatchNormModule {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+        if !cx.is_training() || self.affine.is_frozen() || x.numel() == 0 {
+            let centered = (x - &self.mean)?;
+            return self.affine.apply(&centered, None, &self.variance.value(), |t| Ok(t.clone()));
+        }
+        self.settle()?;
+        let axes: Vec<isize> = (0..x.rank() as isize - 1).collect();
+        let batch = moments(x, &axes)?;
+        self.update(&batch, cx)?;
+        self.affine.apply(&batch.centered, Some(&batch.offset), &batch.variance, |t| Ok(t.clone()))
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        let mut list = self.affine.parameters();
+        list.push(Parameter::buffer("moving_mean", &self.mean));
+        list.push(Parameter::buffer("moving_variance", &self.variance));
+        list
+    }
+}
+
+/// Layer normalisation (Ba et al., 2016): each sample gets mean zero and variance one over some axes, the last where nothing
+/// else is said, then `gamma * x + beta` with one of each for every element of these axes. The same in training and
+/// predicting.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::nn::LayerNorm;
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(LayerNorm::new().epsilon(1e-6)).build([2], Device::Cpu)?;
+/// let y = model.infer(&Tensor::new([[1.0f32, 3.0], [10.0, 30.0]], Device::Cpu)?)?.to_vec::<f32>()?;
+/// assert!(y.iter().zip([-1.0, 1.0, -1.0, 1.0]).all(|(y, e)| (y - e).abs() < 1e-5));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerNorm {
+    axes: Vec<isize>,
+    affine: Affine,
+}
+
+impl LayerNorm {
+    /// Keras's settings: the last axis, epsilon 0.001, with `gamma` and `beta`.
+    pub fn new() -> LayerNorm {
+        LayerNorm { axes: vec![-1], affine: Affine::default() }
+    }
+
+    /// The axes of a sample (0 is the first after the batch, -1 the last) that are normalised together.
+    pub fn axes(mut self, axes: impl Into<Vec<isize>>) -> LayerNorm {
+        self.axes = axes.into();
+        self
+    }
+}
+
+impl Default for LayerNorm {
+    fn default() -> LayerNorm {
+        LayerNorm::new()
+    }
+}
+
+affine_methods!(LayerNorm);
+
+impl Layer for LayerNorm {
+    fn kind(&self) -> &'static str {
+        "LayerNorm"
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
+    }
+
+    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+        if self.axes.is_empty() {
+            return Err(Error::argument("build", "expects at least one axis, got none; the default is [-1]"));
+        }
+        let mask = input.axes("build", &self.axes)?;
+        let axes: Vec<usize> = (0..input.rank()).filter(|&d| mask[d]).collect();
+        let sizes: Vec<usize> = axes.iter().map(|&d| input[d]).collect();
+        let place: Vec<usize> = (0..input.rank()).map(|d| if mask[d] { input[d] } else { 1 }).collect();
+        let affine = self.affine.build(cx, &sizes)?;
+        let axes = axes.into_iter().map(|d| d as isize + 1).collect();
+        Ok(Built::new(LayerNormModule { affine, axes, place }, input))
+    }
+}
+
+struct LayerNormModule {
+    affine: AffineModule,
+    /// Of the batch.
+    axes: Vec<isize>,
+    /// Shape of gamma and beta beside a sample.
+    place: Vec<usize>,
+}
+
+impl Module for LayerNormModule {
+    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+        if x.numel() == 0 {
+            return Ok(x.clone());
+        }
+        let m = moments(x, &self.axes)?;
+        self.affine.apply(&m.centered, Some(&m.offset), &m.variance, |t| t.reshape(&self.place))
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        self.affine.parameters()
+    }
+}
+
+/// Group normalisation (Wu and He, 2018): the channels of `[.., channels]` are split into groups, and each group of a sample
+/// gets mean zero and variance one over its channels and all places, then `gamma * x + beta` for each channel. One group is
+/// like layer normalisation over all axes, as many groups as channels are instance normalisation.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::nn::GroupNorm;
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(GroupNorm::new(4)).build([8, 8, 16], Device::Cpu)?;
+/// assert_eq!(model.parameter("groupnorm.gamma")?.variable.shape(), [16]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupNorm {
+    groups: usize,
+    affine: Affine,
+}
+
+impl GroupNorm {
+    /// This many groups (Keras's own are 32); epsilon 0.001, with `gamma` and `beta`.
+    pub fn new(groups: usize) -> GroupNorm {
+        GroupNorm { groups, affine: Affine::default() }
+    }
+}
+
+affine_methods!(GroupNorm);
+
+impl Layer for GroupNorm {
+    fn kind(&self) -> &'static str {
+        "GroupNorm"
+    }
+
+    fn details(&self) -> String {
+        format!("{} groups", self.groups)
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
+    }
+
+    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+        let channels = last(input)?;
+        if self.groups == 0 || !channels.is_multiple_of(self.groups) {
+            let message = format!(
+                "expects channels in a multiple of {} groups, got {channels}; change the groups",
+                self.groups
+            );
+            return Err(Error::argument("build", message));
+        }
+        let affine = self.affine.build(cx, &[channels])?;
+        Ok(Built::new(GroupNormModule { affine, groups: self.groups }, input))
+    }
+}
+
+struct GroupNormModule {
+    affine: AffineModule,
+    groups: usize,
+}
+
+impl Module for GroupNormModule {
+    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+        let (n, channels) = match x.dims() {
+            [n, .., channels] if x.numel() > 0 => (*n, *channels),
+            _ => return Ok(x.clone()),
+        };
+        let per_group = channels / self.groups;
+        let apart = x.reshape([n, x.numel() / (n * channels), self.groups, per_group])?;
+        let m = moments(&apart, &[1, 3])?;
+        let place = |t: &Tensor| t.reshape([self.groups, per_group]);
+        self.affine.apply(&m.centered, Some(&m.offset), &m.variance, place)?.reshape(x.shape())
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        self.affine.parameters()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Device;
+
+    /// x, gamma and beta of a normalisation in f64.
+    type Inputs = [Vec<f64>; 3];
+
+    /// A module of these features, and the shape of its input.
+    type Make = fn(AffineModule) -> (Box<dyn Module>, &'static [usize]);
+
+    const FEATURES: usize = 4;
+
+    fn vector(values: &[f64], shape: &[usize]) -> Tensor {
+        Tensor::from_slice(values, shape, Device::Cpu).unwrap()
+    }
+
+    fn wave(n: usize, step: f64) -> Vec<f64> {
+        (0..n).map(|i| (i as f64 * step).sin()).collect()
+    }
+
+    /// A loss of the normalised input, and what it depends on.
+    fn run(make: Make, inputs: &Inputs) -> (Tensor, Tensor, Vec<Variable>) {
+        let weight = |values: &[f64]| Variable::new(vector(values, &[values.len()]));
+        let (gamma, beta) = (weight(&inputs[1]), weight(&inputs[2]));
+        let settings = Affine { epsilon: 0.01, ..Affine::default() };
+        let affine = AffineModule { settings, gamma: Some(gamma.clone()), beta: Some(beta.clone()) };
+        let (module, shape) = make(affine);
+        let x = vector(&inputs[0], shape).watch().unwrap();
+        let y = module.forward(&x, &Context::train(0)).unwrap();
+        let weights = vector(&wave(y.numel(), 1.3), y.dims());
+        let loss = (y.square().unwrap() * weights).unwrap().sum(&[], false).unwrap();
+        (loss, x, vec![gamma, beta])
+    }
+
+    /// The loss or, for the second order, the loss's gradient along a fixed direction; and its own gradient.
+    fn value(make: Make, inputs: &Inputs, second: bool) -> (f64, Vec<f64>) {
+        let (loss, x, weights) = run(make, inputs);
+        let total = if second {
+            let grads = loss.backward().unwrap();
+            let mut list = vec![grads.get(&x).unwrap()];
+            list.extend(weights.iter().map(|w| grads.get(w).unwrap()));
+            let along = |g: &Tensor| (g * vector(&wave(g.numel(), 0.7), g.dims())).unwrap().sum(&[], false);
+            list.iter().map(|g| along(g).unwrap()).reduce(|a, b| (a + b).unwrap()).unwrap()
+        } else {
+            loss
+        };
+        let grads = total.backward().unwrap();
+        let mut gradient = grads.get(&x).unwrap().to_vec::<f64>().unwrap();
+        for weight in &weights {
+            gradient.extend(grads.get_or_zeros(weight).unwrap().to_vec::<f64>().unwrap());
+        }
+        (total.item::<f64>().unwrap(), gradient)
+    }
+
+    #[test]
+    fn gradients_and_their_gradients_match_finite_differences() {
+        fn batch(affine: AffineModule) -> Box<dyn Module> {
+            let buffer = |value: f64| Variable::not_trainable(vector(&[value; FEATURES], &[FEATURES]));
+            let (mean, variance) = (buffer(0.0), buffer(1.0));
+            Box::new(BatchNormModule { affine, momentum: 0.9, mean, variance, unread: AtomicU32::new(0) })
+        }
+        let cases: [(&str, Make); 5] = [
+            ("batch, features", |affine| (batch(affine), &[5, 4])),
+            ("batch, images", |affine| (batch(affine), &[2, 3, 1, 4])),
+            ("layer", |affine| {
+                (Box::new(LayerNormModule { affine, axes: vec![-1], place: vec![1, 4] }), &[2, 3, 4])
+            }),
+            ("layer, two axes", |affine| {
+                (Box::new(LayerNormModule { affine, axes: vec![1, 2], place: vec![2, 2] }), &[3, 2, 2])
+            }),
+            ("group", |affine| (Box::new(GroupNormModule { affine, groups: 2 }), &[2, 3, 4])),
+        ];
+        for (name, make) in cases {
+            let (_, shape) = make(AffineModule { settings: Affine::default(), gamma: None, beta: None });
+            let n = shape.iter().product();
+            let x: Vec<f64> = wave(n, 2.1).iter().map(|v| 3.0 * v + 1.0).collect();
+            let inputs = [x, vec![0.5, 1.5, -1.0, 2.0], vec![0.25, -0.5, 1.0, 0.0]];
+            for second in [false, true] {
+                let (_, gradient) = value(make, &inputs, second);
+                let scale = gradient.iter().fold(0.01f64, |m, g| m.max(g.abs()));
+                let mut at = 0;
+                for part in 0..3 {
+                    for e in 0..inputs[part].len() {
+                        let nudged = |by: f64| {
+                            let mut moved = inputs.clone();
+                            moved[part][e] += by;
+                            value(make, &moved, second).0
+                        };
+                        let h = 1e-3;
+                        let (far, near) = (nudged(-2.0 * h) - nudged(2.0 * h), nudged(h) - nudged(-h));
+                        let expected = (far + 8.0 * near) / (12.0 * h);
+                        let off = (gradient[at] - expected).abs() / scale;
+                        assert!(off < 1e-7, "{name} {second} {part} {e}: {} {expected}", gradient[at]);
+                        at += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_loop_that_never_reads_the_averages_keeps_few_graphs() {
+        let model = crate::nn::Sequential::new().add(BatchNorm::new()).build([3], Device::Cpu).unwrap();
+        let x = Tensor::rand([8, 3], Device::Cpu, 1).unwrap();
+        let mean = model.parameter("batchnorm.moving_mean").unwrap().variable;
+        let mut longest = 0;
+        for step in 0..100 {
+            model.forward(&x, &Context::train(step)).unwrap();
+            longest = longest.max(if mean.value().0.has_value() { 0 } else { mean.value().0.depth });
+        }
+        assert!(longest < 60, "{longest} operations wait");
+        let expected = x.mean(&[0], false).unwrap().to_vec::<f32>().unwrap();
+        let share = 1.0 - 0.99f32.powi(100);
+        for (got, expected) in mean.value().to_vec::<f32>().unwrap().iter().zip(expected) {
+            assert!((got - share * expected).abs() < 1e-5, "{got} {expected}");
+        }
+    }
+}

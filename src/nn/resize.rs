@@ -1,0 +1,201 @@
+//! Layers that change an image's size without weights: borders and interpolation.
+
+use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
+use crate::error::{Error, Result};
+use crate::ops::resize::Interpolation;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// Zeros around an image: `[height, width, channels]` to `[height + top + bottom, width + left + right, channels]`.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(ZeroPad2d::new([0, 1, 0, 1])).build([7, 7, 3], Device::Cpu)?;
+/// assert_eq!(model.output_shape(), [8, 8, 3]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ZeroPad2d {
+    sides: [usize; 4],
+}
+
+impl ZeroPad2d {
+    /// Rows on top and at the bottom, columns left and right.
+    pub fn new(sides: [usize; 4]) -> ZeroPad2d {
+        ZeroPad2d { sides }
+    }
+}
+
+impl Layer for ZeroPad2d {
+    fn kind(&self) -> &'static str {
+        "ZeroPad2d"
+    }
+
+    fn details(&self) -> String {
+        format!("{:?}", self.sides)
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
+    }
+
+    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+        let [h, w, c] = cx.image(input)?;
+        let [top, bottom, left, right] = self.sides;
+        let (h, w) =
+            (h.saturating_add(top).saturating_add(bottom), w.saturating_add(left).saturating_add(right));
+        Ok(Built::new(self.clone(), Shape::new(&[h, w, c])?))
+    }
+}
+
+impl Module for ZeroPad2d {
+    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+        let [top, bottom, left, right] = self.sides;
+        x.pad([(0, 0), (top, bottom), (left, right), (0, 0)], 0.0)
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+}
+
+/// An image without some rows and columns at its sides. Takes no time and no memory.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::nn::Cropping2d;
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(Cropping2d::new([2, 2, 4, 0])).build([28, 28, 3], Device::Cpu)?;
+/// assert_eq!(model.output_shape(), [24, 24, 3]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cropping2d {
+    sides: [usize; 4],
+}
+
+impl Cropping2d {
+    /// Without rows on top and at the bottom, columns left and right.
+    pub fn new(sides: [usize; 4]) -> Cropping2d {
+        Cropping2d { sides }
+    }
+}
+
+impl Layer for Cropping2d {
+    fn kind(&self) -> &'static str {
+        "Cropping2d"
+    }
+
+    fn details(&self) -> String {
+        format!("{:?}", self.sides)
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
+    }
+
+    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+        let [h, w, c] = cx.image(input)?;
+        let [top, bottom, left, right] = self.sides;
+        let rest = |n: usize, before: usize, after: usize| n.checked_sub(before.checked_add(after)?);
+        match (rest(h, top, bottom), rest(w, left, right)) {
+            (Some(rows @ 1..), Some(columns @ 1..)) => {
+                let module = Cropped { start: [top, left], size: [rows, columns] };
+                Ok(Built::new(module, Shape::new(&[rows, columns, c])?))
+            }
+            _ => {
+                let message = format!(
+                    "of {h} rows and {w} columns nothing is left without {:?}; crop less",
+                    self.sides
+                );
+                Err(Error::shape("build", message))
+            }
+        }
+    }
+}
+
+struct Cropped {
+    start: [usize; 2],
+    size: [usize; 2],
+}
+
+impl Module for Cropped {
+    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+        x.slice(1, self.start[0], self.size[0])?.slice(2, self.start[1], self.size[1])
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+}
+
+/// An image made larger by whole factors: `[height, width, channels]` to `[height * rows, width * columns, channels]`.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(UpSample2d::new([1, 2])).build([1, 2, 1], Device::Cpu)?;
+/// let x = Tensor::new([[[[1.0f32], [3.0]]]], Device::Cpu)?;
+/// assert_eq!(model.infer(&x)?.to_vec::<f32>()?, [1.0, 1.0, 3.0, 3.0]);
+///
+/// let smooth = UpSample2d::new([1, 2]).interpolation(wgrad::Interpolation::Bilinear);
+/// let model = Sequential::new().add(smooth).build([1, 2, 1], Device::Cpu)?;
+/// assert_eq!(model.infer(&x)?.to_vec::<f32>()?, [1.0, 1.5, 2.5, 3.0]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpSample2d {
+    factor: [usize; 2],
+    interpolation: Interpolation,
+}
+
+impl UpSample2d {
+    /// Each pixel repeated over so many rows and columns.
+    pub fn new(factor: [usize; 2]) -> UpSample2d {
+        UpSample2d { factor, interpolation: Interpolation::Nearest }
+    }
+
+    /// What stands between the pixels.
+    pub fn interpolation(mut self, interpolation: Interpolation) -> UpSample2d {
+        self.interpolation = interpolation;
+        self
+    }
+}
+
+impl Layer for UpSample2d {
+    fn kind(&self) -> &'static str {
+        "UpSample2d"
+    }
+
+    fn details(&self) -> String {
+        let [rows, columns] = self.factor;
+        let how = if self.interpolation == Interpolation::Bilinear { ", bilinear" } else { "" };
+        format!("{rows}x{columns}{how}")
+    }
+
+    fn config(&self) -> Result<serde_json::Value> {
+        layer_config(self)
+    }
+
+    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+        let [h, w, c] = cx.image(input)?;
+        if self.factor.contains(&0) {
+            let message = format!("expects factors of at least 1, got {:?}", self.factor);
+            return Err(Error::argument("build", message));
+        }
+        let output = Shape::new(&[h.saturating_mul(self.factor[0]), w.saturating_mul(self.factor[1]), c])?;
+        Ok(Built::new(self.clone(), output))
+    }
+}
+
+impl Module for UpSample2d {
+    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+        x.upsample2d(self.factor, self.interpolation)
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+}

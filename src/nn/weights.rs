@@ -1,0 +1,123 @@
+//! What layers with a kernel and a bias have in common.
+
+use super::{Activation, Build, Initializer, Parameter, Regularizer};
+use crate::autograd::Variable;
+use crate::error::Result;
+use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// Settings of a kernel and a bias.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct WeightSettings {
+    pub bias: bool,
+    pub kernel_initializer: Initializer,
+    pub bias_initializer: Initializer,
+    pub kernel_regularizer: Option<Regularizer>,
+    pub bias_regularizer: Option<Regularizer>,
+    pub trainable: bool,
+}
+
+impl Default for WeightSettings {
+    /// Keras's.
+    fn default() -> WeightSettings {
+        WeightSettings {
+            bias: true,
+            kernel_initializer: Initializer::GlorotUniform,
+            bias_initializer: Initializer::Zeros,
+            kernel_regularizer: None,
+            bias_regularizer: None,
+            trainable: true,
+        }
+    }
+}
+
+/// The builder methods of [`WeightSettings`], for a layer with such a field `weights` and an `activation`.
+macro_rules! weight_methods {
+    ($layer:ident) => {
+        impl $layer {
+            /// The function applied to the output.
+            pub fn activation(mut self, activation: Activation) -> $layer {
+                self.activation = activation;
+                self
+            }
+
+            /// Whether a learnt constant is added to each output feature.
+            pub fn bias(mut self, bias: bool) -> $layer {
+                self.weights.bias = bias;
+                self
+            }
+
+            /// How the first values of the weight are drawn: Glorot uniform where nothing else is said.
+            pub fn kernel_initializer(mut self, initializer: Initializer) -> $layer {
+                self.weights.kernel_initializer = initializer;
+                self
+            }
+
+            /// How the first values of the bias are drawn: zeros where nothing else is said.
+            pub fn bias_initializer(mut self, initializer: Initializer) -> $layer {
+                self.weights.bias_initializer = initializer;
+                self
+            }
+
+            /// A penalty on the size of the weight, added to the loss.
+            pub fn kernel_regularizer(mut self, regularizer: Regularizer) -> $layer {
+                self.weights.kernel_regularizer = Some(regularizer);
+                self
+            }
+
+            /// A penalty on the size of the bias, added to the loss.
+            pub fn bias_regularizer(mut self, regularizer: Regularizer) -> $layer {
+                self.weights.bias_regularizer = Some(regularizer);
+                self
+            }
+
+            /// Whether training changes the weights. They can be released later, by
+            /// [`Module::set_trainable`] or [`Variable::set_trainable`](crate::Variable::set_trainable).
+            pub fn trainable(mut self, trainable: bool) -> $layer {
+                self.weights.trainable = trainable;
+                self
+            }
+        }
+    };
+}
+pub(super) use weight_methods;
+
+impl WeightSettings {
+    /// A kernel under these settings.
+    pub fn kernel(&self, cx: &mut Build, shape: &[usize], fans: [usize; 2]) -> Result<Variable> {
+        self.frozen(cx.weight(&self.kernel_initializer, shape, fans)?)
+    }
+
+    /// The bias under these settings, where there is one.
+    pub fn bias(&self, cx: &mut Build, features: usize) -> Result<Option<Variable>> {
+        if !self.bias {
+            return Ok(None);
+        }
+        let bias = cx.weight(&self.bias_initializer, [features], [features, features])?;
+        self.frozen(bias).map(Some)
+    }
+
+    fn frozen(&self, variable: Variable) -> Result<Variable> {
+        variable.set_trainable(self.trainable)?;
+        Ok(variable)
+    }
+
+    /// The kernel as a parameter.
+    pub fn kernel_parameter(&self, name: &str, kernel: &Variable) -> Parameter {
+        Parameter::new(name, kernel).regularized(self.kernel_regularizer)
+    }
+
+    /// The bias as a parameter.
+    pub fn bias_parameter(&self, bias: &Variable) -> Parameter {
+        Parameter::new("bias", bias).regularized(self.bias_regularizer)
+    }
+
+    /// Bias and activation on top of a kernel's output.
+    pub fn finish(&self, y: Tensor, bias: &Option<Variable>, activation: Activation) -> Result<Tensor> {
+        let y = match bias {
+            Some(bias) => (y + bias)?,
+            None => y,
+        };
+        activation.apply(&y)
+    }
+}

@@ -1,0 +1,65 @@
+//! Images made larger by whole factors. Made of views and pointwise operations, so that it is part of whatever kernel
+//! reads it, and differentiable to any order.
+
+use super::random::iota;
+use super::require_float;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// What stands between the pixels of an image that is made larger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// The nearest pixel: each is repeated.
+    #[default]
+    Nearest,
+    /// A weighted mean of the two nearest rows and columns. Pixels are squares whose centres keep their places ("half-pixel
+    /// centres", PyTorch's `align_corners=False`), and the border's are repeated outwards, as Keras and PyTorch have it.
+    Bilinear,
+}
+
+/// `[n, h, w, c]` to `[n, h * factor[0], w * factor[1], c]`.
+pub(crate) fn upsample2d(x: &Tensor, factor: [usize; 2], interpolation: Interpolation) -> Result<Tensor> {
+    const OP: &str = "upsample2d";
+    if x.rank() != 4 {
+        return Err(Error::shape(OP, format!("image {}: expected [n, h, w, c]", x.shape())));
+    }
+    if factor.contains(&0) {
+        return Err(Error::argument(OP, format!("factors {factor:?} must be at least 1")));
+    }
+    if interpolation == Interpolation::Bilinear {
+        require_float(OP, "the image", x)?;
+    }
+    let rows = stretch(x, 1, factor[0], interpolation)?;
+    stretch(&rows, 2, factor[1], interpolation)
+}
+
+/// One axis made `factor` times as long.
+fn stretch(x: &Tensor, axis: usize, factor: usize, interpolation: Interpolation) -> Result<Tensor> {
+    let shape = x.shape();
+    if factor == 1 {
+        return Ok(x.clone());
+    }
+    let mut dims = shape.to_vec();
+    dims[axis] = dims[axis].saturating_mul(factor);
+    let mut apart = shape.to_vec();
+    apart.insert(axis + 1, factor);
+    let a = axis as isize;
+    let raised = |t: &Tensor| t.unsqueeze(a + 1);
+    let n = shape[axis];
+    if interpolation == Interpolation::Nearest || n == 0 {
+        return raised(x)?.broadcast_to(apart)?.reshape(dims);
+    }
+    // The centre of copy p of a pixel lies t = (p + 0.5) / factor - 0.5 beside the pixel's own: so much of the next
+    // pixel's value, or of the one before where t is negative, and the rest of its own.
+    let place = iota(factor, x.device())?.cast(x.dtype())?;
+    let t = (((place + 0.5)? * (1.0 / factor as f64))? - 0.5)?;
+    let mut across = vec![1; apart.len()];
+    across[axis + 1] = factor;
+    let t = t.reshape(across)?;
+    let before = Tensor::concat(&[&x.slice(a, 0, 1)?, &x.slice(a, 0, n - 1)?], a)?;
+    let after = Tensor::concat(&[&x.slice(a, 1, n - 1)?, &x.slice(a, n - 1, 1)?], a)?;
+    let own = (raised(x)? * (1.0 - t.abs()?)?)?;
+    let neighbours = ((raised(&before)? * t.neg()?.relu()?)? + (raised(&after)? * t.relu()?)?)?;
+    (own + neighbours)?.reshape(dims)
+}

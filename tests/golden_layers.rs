@@ -1,0 +1,254 @@
+//! Values and gradients of PyTorch and Keras in float64 (tests/golden/layers.py): operations in f64 on the CPU to the last
+//! digits, operations and layers in f32 on both devices to what single precision gives.
+
+mod common;
+
+use common::{tensor, values};
+use serde_json::Value;
+use wgrad::nn::{
+    BatchNorm, Context, Cropping2d, DepthwiseConv2d, GroupNorm, Layer, PRelu, Permute, SeparableConv2d,
+};
+use wgrad::prelude::*;
+use wgrad::{ConvTranspose2dOptions, Interpolation};
+
+/// Of each element, `tolerance * (1 + |expected|)`.
+const F64: f64 = 1e-12;
+const F32: f64 = 4e-6;
+/// What PyTorch and TensorFlow themselves compute in single precision inside: the call, how the note begins, and why.
+const SINGLE_INSIDE: [(&str, &str, &str); 2] = [
+    ("hard_sigmoid", "", "PyTorch's gradient has 1/6 in single precision"),
+    ("upsample2d", "Keras, ", "TensorFlow weights the neighbours in single precision"),
+];
+/// Of layers, whose gradients are sums of many products.
+const LAYER: f64 = 1e-5;
+/// Where the mean is a hundred standard deviations away, the input itself has two digits less.
+const FAR_FROM_ZERO: f64 = 1e-3;
+
+fn file() -> Value {
+    serde_json::from_str(include_str!("golden/layers.json")).expect("valid JSON")
+}
+
+fn numbers(v: &Value) -> Vec<f64> {
+    v.as_array().expect("a list").iter().map(|v| v.as_f64().expect("a number")).collect()
+}
+
+fn sizes(v: &Value) -> Vec<usize> {
+    numbers(v).into_iter().map(|n| n as usize).collect()
+}
+
+fn text<'a>(v: &'a Value, key: &str) -> &'a str {
+    v[key].as_str().unwrap_or_default()
+}
+
+fn compare(got: &Tensor, want: &Value, tolerance: f64, what: &str, failures: &mut Vec<String>) -> Result<()> {
+    let (got, want) = (values(got)?, numbers(want));
+    assert_eq!(got.len(), want.len(), "{what}");
+    let wrong = got.iter().zip(&want).enumerate().find(|(_, (g, w))| {
+        let close = (*g - *w).abs() <= tolerance * (1.0 + w.abs());
+        !close
+    });
+    failures.extend(wrong.map(|(i, (g, w))| format!("{what}: element {i}: {g:e}, expected {w:e}")));
+    Ok(())
+}
+
+fn padding(mode: f64, sides: &[usize]) -> Padding {
+    match mode as usize {
+        0 => Padding::Valid,
+        1 => Padding::Same,
+        _ => Padding::Explicit([sides[0], sides[1], sides[2], sides[3]]),
+    }
+}
+
+fn interpolation(code: f64) -> Interpolation {
+    if code == 0.0 { Interpolation::Nearest } else { Interpolation::Bilinear }
+}
+
+/// The calls of "ops".
+fn call(name: &str, a: &[f64], x: &[Tensor]) -> Result<Tensor> {
+    let u: Vec<usize> = a.iter().map(|&v| v as usize).collect();
+    match name {
+        "relu6" => x[0].relu6(),
+        "selu" => x[0].selu(),
+        "hard_sigmoid" => x[0].hard_sigmoid(),
+        "hard_silu" => x[0].hard_silu(),
+        "softsign" => x[0].softsign(),
+        "mish" => x[0].mish(),
+        "conv2d_transpose" => {
+            let options = ConvTranspose2dOptions {
+                stride: [u[0], u[1]],
+                padding: padding(a[2], &u[3..7]),
+                output_padding: (u[7] == 1).then_some([u[8], u[9]]),
+                dilation: [u[10], u[11]],
+                groups: u[12],
+            };
+            x[0].conv2d_transpose(&x[1], options)
+        }
+        "upsample2d" => x[0].upsample2d([u[0], u[1]], interpolation(a[2])),
+        other => panic!("golden_layers.rs does not know {other}"),
+    }
+}
+
+fn check_ops(float: DType, device: Device) -> Result<()> {
+    let file = file();
+    let entries = file["ops"].as_array().expect("entries");
+    assert!(entries.len() > 40, "the file is not whole");
+    let mut failures = Vec::new();
+    for entry in entries {
+        let what = format!("{} {} {}", text(entry, "call"), entry["args"], text(entry, "note"));
+        let single = SINGLE_INSIDE
+            .iter()
+            .any(|(name, note, _)| *name == text(entry, "call") && text(entry, "note").starts_with(note));
+        let tolerance = if float == DType::F64 && !single { F64 } else { F32 };
+        let mut x = Vec::new();
+        for input in entry["inputs"].as_array().expect("inputs") {
+            x.push(tensor(&numbers(&input["values"]), &sizes(&input["shape"]), float, device)?.watch()?);
+        }
+        let y = call(text(entry, "call"), &numbers(&entry["args"]), &x)?;
+        assert_eq!(y.dims(), &sizes(&entry["shape"])[..], "{what}");
+        compare(&y, &entry["output"], tolerance, &what, &mut failures)?;
+        let upstream = tensor(&numbers(&entry["upstream"]), y.dims(), float, device)?;
+        let grads = y.backward_with(&upstream)?;
+        for (i, want) in entry["grads"].as_array().expect("gradients").iter().enumerate() {
+            let what = format!("gradient of input {i} of {what}");
+            compare(&grads.get(&x[i])?, want, tolerance, &what, &mut failures)?;
+        }
+    }
+    assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
+    Ok(())
+}
+
+/// The layers of "layers".
+fn layer(name: &str, a: &[f64]) -> Box<dyn Layer> {
+    let u: Vec<usize> = a.iter().map(|&v| v as usize).collect();
+    let axes: Vec<isize> = a.iter().map(|&v| v as isize).collect();
+    let pad = |at: usize| padding(a[at], &[]);
+    match name {
+        "dense" => Box::new(Dense::new(4).activation(Activation::Tanh)),
+        "conv2d" => {
+            let layer = Conv2d::new(u[0], [u[1], u[2]]).stride([u[3], u[4]]).padding(pad(5));
+            let layer = layer.dilation([u[6], u[7]]).groups(u[8]);
+            Box::new(if u[3] == 2 { layer.activation(Activation::Relu) } else { layer })
+        }
+        "depthwise_conv2d" => {
+            let layer = DepthwiseConv2d::new([u[0], u[1]]).depth_multiplier(u[2]);
+            Box::new(layer.stride([u[3], u[4]]).padding(pad(5)))
+        }
+        "separable_conv2d" => {
+            Box::new(SeparableConv2d::new(u[0], [u[1], u[2]]).depth_multiplier(u[3]).padding(pad(4)))
+        }
+        "conv_transpose2d" => {
+            let layer = ConvTranspose2d::new(u[0], [u[1], u[2]]).stride([u[3], u[4]]).padding(pad(5));
+            Box::new(if u[6] == 1 { layer.output_padding([u[7], u[8]]) } else { layer })
+        }
+        "global_avg_pool2d" => Box::new(GlobalAvgPool2d::new()),
+        "global_max_pool2d" => Box::new(GlobalMaxPool2d::new().keep_dims(!u.is_empty())),
+        "zero_pad2d" => Box::new(ZeroPad2d::new([u[0], u[1], u[2], u[3]])),
+        "cropping2d" => Box::new(Cropping2d::new([u[0], u[1], u[2], u[3]])),
+        "upsample2d" => Box::new(UpSample2d::new([u[0], u[1]]).interpolation(interpolation(a[2]))),
+        "softmax" => Box::new(Softmax::new().axis(axes[0])),
+        "permute" => Box::new(Permute::new(u)),
+        "prelu" => Box::new(PRelu::new().shared_axes(axes)),
+        "leaky_relu" => Box::new(Activation::LeakyRelu(a[0])),
+        "elu" => Box::new(Activation::Elu),
+        "exponential" => Box::new(Activation::Exponential),
+        "log_softmax" => Box::new(Activation::LogSoftmax),
+        "embedding" => Box::new(Embedding::new(u[0], u[1])),
+        "layer_norm" => Box::new(LayerNorm::new().axes(axes)),
+        "group_norm" => Box::new(GroupNorm::new(u[0])),
+        "batch_norm" => Box::new(BatchNorm::new().momentum(a[0]).center(a[1] == 1.0).scale(a[2] == 1.0)),
+        "frozen_batch_norm" => Box::new(BatchNorm::new().momentum(a[0]).trainable(false)),
+        other => panic!("golden_layers.rs does not know {other}"),
+    }
+}
+
+/// The variable of a model of one layer: its name has the layer's before it.
+fn variable(model: &Model, name: &str) -> Variable {
+    let list = model.parameters();
+    let found = list.iter().find(|p| p.name.split('.').nth(1) == Some(name));
+    found.unwrap_or_else(|| panic!("{name} is not among {list:?}")).variable.clone()
+}
+
+fn check_layers(device: Device) -> Result<()> {
+    let file = file();
+    let entries = file["layers"].as_array().expect("entries");
+    assert!(entries.len() > 35, "the file is not whole");
+    let mut failures = Vec::new();
+    for entry in entries {
+        let (name, note) = (text(entry, "layer"), text(entry, "note"));
+        let what = format!("{name} {} {note}", entry["args"]);
+        let tolerance = if note.contains("far from zero") { FAR_FROM_ZERO } else { LAYER };
+        let inputs = entry["inputs"].as_array().expect("inputs");
+        let sample = &sizes(&inputs[0]["shape"])[1..];
+        let made = layer(name, &numbers(&entry["args"]));
+        let model = Sequential::new().add(made).build(sample, device)?;
+        let weights = entry["weights"].as_array().expect("weights");
+        assert_eq!(weights.len(), model.parameters().len(), "{what}");
+        for weight in weights {
+            let t = tensor(&numbers(&weight["values"]), &sizes(&weight["shape"]), DType::F32, device)?;
+            variable(&model, text(weight, "name")).set(t)?;
+        }
+        let mut last = None;
+        for input in inputs {
+            let dtype = if input["dtype"] == "float" { DType::F32 } else { DType::I32 };
+            let x = tensor(&numbers(&input["values"]), &sizes(&input["shape"]), dtype, device)?;
+            let x = if dtype == DType::F32 { x.watch()? } else { x };
+            let cx = if entry["training"] == true { Context::train(1) } else { Context::eval() };
+            let y = model.forward(&x, &cx)?;
+            let pending = cx.take_also_compute();
+            wgrad::eval(&pending.iter().chain([&y]).collect::<Vec<_>>())?;
+            last = Some((x, y));
+        }
+        let (x, y) = last.expect("at least one batch");
+        assert_eq!(y.dims(), &sizes(&entry["shape"])[..], "{what}");
+        assert_eq!(y.dims()[1..], *model.output_shape(), "{what}: build");
+        compare(&y, &entry["output"], tolerance, &what, &mut failures)?;
+        let upstream = tensor(&numbers(&entry["upstream"]), y.dims(), DType::F32, device)?;
+        let grads = y.backward_with(&upstream)?;
+        let expected = entry["grads"].as_array().expect("gradients");
+        let trained = model.parameters().iter().filter(|p| p.trainable()).count();
+        assert_eq!(expected.iter().filter(|e| e["name"] != "input").count(), trained, "{what}");
+        for want in expected {
+            let got = match text(want, "name") {
+                "input" => grads.get(&x)?,
+                name => grads.get(&variable(&model, name))?,
+            };
+            let what = format!("gradient of {} of {what}", want["name"]);
+            compare(&got, &want["values"], tolerance, &what, &mut failures)?;
+        }
+        for buffer in entry["after"].as_array().expect("buffers") {
+            let got = variable(&model, text(buffer, "name")).value();
+            let what = format!("{} after {what}", buffer["name"]);
+            compare(&got, &buffer["values"], tolerance, &what, &mut failures)?;
+        }
+        let predicted = model.infer(&x)?;
+        let what = format!("prediction of {what}");
+        compare(&predicted, &entry["predicted"], tolerance, &what, &mut failures)?;
+    }
+    assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn operations_in_f64_on_the_cpu() -> Result<()> {
+    check_ops(DType::F64, Device::Cpu)
+}
+
+#[test]
+fn operations_in_f32_on_the_cpu() -> Result<()> {
+    check_ops(DType::F32, Device::Cpu)
+}
+
+#[test]
+fn operations_in_f32_on_the_gpu() -> Result<()> {
+    check_ops(DType::F32, Device::Gpu)
+}
+
+#[test]
+fn layers_on_the_cpu() -> Result<()> {
+    check_layers(Device::Cpu)
+}
+
+#[test]
+fn layers_on_the_gpu() -> Result<()> {
+    check_layers(Device::Gpu)
+}

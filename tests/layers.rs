@@ -1,0 +1,513 @@
+//! What holds for every layer: it is made again from its settings, both devices compute the same, and wrong settings and
+//! inputs are told. And batch normalisation in training.
+
+mod common;
+
+use common::{Rng, assert_close, direction, tensor, values};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use wgrad::Interpolation;
+use wgrad::nn::{
+    BatchNorm, Context, Cropping2d, DepthwiseConv2d, GaussianNoise, GroupNorm, Layer, Layers, PRelu, Permute,
+    SeparableConv2d, SpatialDropout2d,
+};
+use wgrad::prelude::*;
+use wgrad::train::{Event, Flow};
+
+/// The device's counters are those of the whole process: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Every kind of layer, with settings that are not the default ones, and a sample's shape.
+fn all() -> Vec<(Box<dyn Layer>, Vec<usize>)> {
+    let l1 = Regularizer::l1(0.25);
+    let l2 = Regularizer::l2(0.5);
+    let image = vec![6, 5, 4];
+    let constant = Initializer::Constant(0.5);
+    let mut list: Vec<(Box<dyn Layer>, Vec<usize>)> = vec![
+        (
+            Box::new(
+                Dense::new(3)
+                    .activation(Activation::Selu)
+                    .kernel_initializer(Initializer::LecunNormal)
+                    .bias_initializer(constant)
+                    .kernel_regularizer(l1)
+                    .bias_regularizer(l2),
+            ),
+            vec![7],
+        ),
+        (Box::new(Dense::new(3).bias(false).trainable(false)), vec![7]),
+        (
+            Box::new(
+                Conv2d::new(6, [3, 2])
+                    .stride([2, 1])
+                    .padding(Padding::Explicit([1, 0, 2, 1]))
+                    .groups(2)
+                    .kernel_initializer(Initializer::HeUniform)
+                    .kernel_regularizer(Regularizer::l1_l2(0.1, 0.2)),
+            ),
+            image.clone(),
+        ),
+        (Box::new(Conv2d::new(2, [2, 2]).dilation([2, 2]).padding(Padding::Same)), image.clone()),
+        (
+            Box::new(
+                DepthwiseConv2d::new([3, 3])
+                    .depth_multiplier(2)
+                    .padding(Padding::Same)
+                    .kernel_initializer(Initializer::Orthogonal { gain: 0.5 })
+                    .activation(Activation::Relu6),
+            ),
+            image.clone(),
+        ),
+        (
+            Box::new(SeparableConv2d::new(5, [3, 3]).depth_multiplier(2).stride([2, 2]).bias(false)),
+            image.clone(),
+        ),
+        (
+            Box::new(
+                ConvTranspose2d::new(6, [3, 3])
+                    .stride([2, 3])
+                    .padding(Padding::Explicit([1, 1, 0, 1]))
+                    .output_padding([1, 2])
+                    .groups(2)
+                    .activation(Activation::Mish)
+                    .kernel_regularizer(l2),
+            ),
+            image.clone(),
+        ),
+        (Box::new(ConvTranspose2d::new(2, [4, 4]).stride([2, 2]).padding(Padding::Same)), image.clone()),
+        (Box::new(MaxPool2d::new([2, 2]).stride([1, 2])), image.clone()),
+        (Box::new(AvgPool2d::new([3, 3]).padding(Padding::Same).count_include_pad(true)), image.clone()),
+        (Box::new(GlobalAvgPool2d::new()), image.clone()),
+        (Box::new(GlobalMaxPool2d::new().keep_dims(true)), image.clone()),
+        (Box::new(ZeroPad2d::new([0, 1, 2, 3])), image.clone()),
+        (Box::new(Cropping2d::new([1, 2, 0, 3])), image.clone()),
+        (Box::new(UpSample2d::new([2, 3])), image.clone()),
+        (Box::new(UpSample2d::new([3, 2]).interpolation(Interpolation::Bilinear)), image.clone()),
+        (Box::new(Flatten::new()), image.clone()),
+        (Box::new(Reshape::new([10, 12])), image.clone()),
+        (Box::new(Reshape::new([3, INFER, 2])), image.clone()),
+        (Box::new(Permute::new([2, 0, 1])), image.clone()),
+        (Box::new(Dropout::new(0.25)), image.clone()),
+        (Box::new(SpatialDropout2d::new(0.5)), image.clone()),
+        (Box::new(GaussianNoise::new(0.75)), image.clone()),
+        (Box::new(Softmax::new().axis(1)), image.clone()),
+        (
+            Box::new(PRelu::new().shared_axes([0, 1]).alpha_initializer(constant).alpha_regularizer(l1)),
+            image.clone(),
+        ),
+        (
+            Box::new(
+                BatchNorm::new()
+                    .momentum(0.8)
+                    .epsilon(0.01)
+                    .gamma_initializer(constant)
+                    .beta_initializer(Initializer::RandomNormal { mean: 0.0, std: 1.0 })
+                    .gamma_regularizer(l1)
+                    .beta_regularizer(l2),
+            ),
+            image.clone(),
+        ),
+        (Box::new(BatchNorm::new().center(false)), vec![5]),
+        (Box::new(BatchNorm::new().scale(false).center(false)), vec![5]),
+        (Box::new(LayerNorm::new().axes([0, -1]).scale(false)), image.clone()),
+        (Box::new(LayerNorm::new().gamma_regularizer(l2)), vec![9]),
+        (Box::new(GroupNorm::new(2).epsilon(0.1)), image.clone()),
+        (
+            Box::new(
+                Embedding::new(11, 3)
+                    .embeddings_initializer(Initializer::TruncatedNormal { mean: 0.0, std: 0.5 })
+                    .embeddings_regularizer(l2),
+            ),
+            vec![4],
+        ),
+    ];
+    let activations = [
+        Activation::Linear,
+        Activation::Relu,
+        Activation::LeakyRelu(0.125),
+        Activation::Elu,
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Silu,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Softplus,
+        Activation::Relu6,
+        Activation::Selu,
+        Activation::HardSigmoid,
+        Activation::HardSilu,
+        Activation::Softsign,
+        Activation::Exponential,
+        Activation::Mish,
+        Activation::LogSoftmax,
+        Activation::Softmax,
+    ];
+    list.extend(activations.map(|a| (Box::new(a) as Box<dyn Layer>, vec![6])));
+    list
+}
+
+fn again(layer: &dyn Layer) -> Result<Box<dyn Layer>> {
+    // through text, as in a file
+    let text = layer.config()?.to_string();
+    let config = serde_json::from_str(&text).expect("what was written can be read");
+    Layers::default().make(layer.kind(), &config)
+}
+
+fn build(layer: Box<dyn Layer>, sample: &[usize], device: Device) -> Result<Model> {
+    Sequential::new().add(layer).seed(5).build(sample, device)
+}
+
+/// Names, values and settings of a model's parameters.
+fn state(model: &Model) -> Result<Vec<String>> {
+    let one = |p: wgrad::nn::Parameter| {
+        let bits: Vec<u32> = p.variable.value().to_vec::<f32>()?.into_iter().map(f32::to_bits).collect();
+        let shape = p.variable.shape();
+        Ok(format!("{} {shape} {} {} {:?} {bits:?}", p.name, p.buffer, p.trainable(), p.regularizer))
+    };
+    model.parameters().into_iter().map(one).collect()
+}
+
+#[test]
+fn every_layer_is_made_again_from_its_settings() -> Result<()> {
+    let mut kinds = Vec::new();
+    for (layer, sample) in all() {
+        let (kind, config, details) = (layer.kind(), layer.config()?, layer.details());
+        let copy = again(&*layer)?;
+        assert_eq!((copy.kind(), copy.config()?, copy.details()), (kind, config, details));
+        let (first, second) = (build(layer, &sample, Device::Cpu)?, build(copy, &sample, Device::Cpu)?);
+        assert_eq!(first.output_shape(), second.output_shape(), "{kind}");
+        assert_eq!(state(&first)?, state(&second)?, "{kind}");
+        kinds.push(kind);
+    }
+    for kind in Layers::default().kinds() {
+        assert!(kinds.contains(&kind), "{kind} is not tested");
+    }
+    let error = Layers::default().make("Dense", &serde_json::json!({"units": "many"})).err();
+    let message = error.map(|e| e.to_string()).unwrap_or_default();
+    assert!(message.starts_with("Layers::make: settings of a Dense: "), "{message}");
+    Ok(())
+}
+
+/// A batch for a layer: integers for an embedding, numbers for all others.
+fn batch(kind: &str, sample: &[usize], device: Device) -> Result<Tensor> {
+    let dims = [&[3], sample].concat();
+    let mut rng = Rng(9);
+    let numbers: Vec<f64> = (0..dims.iter().product()).map(|_| rng.uniform(-2.0, 2.0)).collect();
+    match kind {
+        "Embedding" => {
+            let indices: Vec<f64> = numbers.iter().map(|v| ((v + 2.0) * 2.75).floor()).collect();
+            tensor(&indices, &dims, DType::U8, device)
+        }
+        _ => tensor(&numbers, &dims, DType::F32, device)?.watch(),
+    }
+}
+
+/// Outputs of training and predicting, gradients and buffers.
+fn outcome(layer: Box<dyn Layer>, sample: &[usize], device: Device) -> Result<Vec<Vec<f64>>> {
+    let kind = layer.kind();
+    let model = build(layer, sample, device)?;
+    let x = batch(kind, sample, device)?;
+    let cx = Context::train(4);
+    let y = model.forward(&x, &cx)?;
+    assert_eq!(y.dims()[1..], *model.output_shape(), "{kind}");
+    let mut list = vec![y.clone()];
+    if y.is_tracked() {
+        // Not the sum of squares: that of a normalised input is a constant.
+        let upstream = tensor(&direction(6, y.numel()), y.dims(), DType::F32, device)?;
+        let grads = y.backward_with(&upstream)?;
+        if x.is_tracked() {
+            list.push(grads.get(&x)?);
+        }
+        for p in model.parameters().iter().filter(|p| p.trainable()) {
+            list.push(grads.get(&p.variable)?);
+        }
+    }
+    list.extend(cx.take_also_compute());
+    list.push(model.infer(&x)?);
+    list.extend(model.penalty()?);
+    wgrad::eval(&list.iter().collect::<Vec<_>>())?;
+    list.iter().map(values).collect()
+}
+
+#[test]
+fn every_layer_is_the_same_on_both_devices() -> Result<()> {
+    let _alone = alone();
+    for ((layer, sample), (copy, _)) in all().into_iter().zip(all()) {
+        let kind = layer.kind();
+        assert_eq!(
+            state(&build(again(&*layer)?, &sample, Device::Cpu)?)?,
+            state(&build(again(&*layer)?, &sample, Device::Gpu)?)?,
+            "{kind}: first values differ"
+        );
+        let what = format!("{kind} {}", layer.details());
+        let (cpu, gpu) = (outcome(layer, &sample, Device::Cpu)?, outcome(copy, &sample, Device::Gpu)?);
+        assert_eq!(cpu.len(), gpu.len(), "{what}");
+        for (i, (c, g)) in cpu.iter().zip(&gpu).enumerate() {
+            assert_close(g, c, 2e-5, &format!("{what}, part {i}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn penalties_follow_the_formulas() -> Result<()> {
+    let layer = Conv2d::new(2, [2, 2])
+        .kernel_initializer(Initializer::Constant(-0.5))
+        .bias_initializer(Initializer::Constant(2.0))
+        .kernel_regularizer(Regularizer::l1_l2(0.5, 0.25))
+        .bias_regularizer(Regularizer::l2(0.125));
+    let model = Sequential::new().add(layer).add(BatchNorm::new().gamma_regularizer(Regularizer::l1(3.0)));
+    let model = model.build([4, 4, 1], Device::Cpu)?;
+    let penalty = model.penalty()?.expect("a penalty").item::<f32>()?;
+    // eight weights of -1/2, two biases of 2, two gammas of 1
+    assert_eq!(penalty, 8.0 * (0.5 * 0.5 + 0.25 * 0.25) + 2.0 * 0.125 * 4.0 + 2.0 * 3.0);
+    Ok(())
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let error = |layer: Box<dyn Layer>, sample: &[usize]| {
+        build(layer, sample, Device::Cpu).err().map(|e| e.to_string()).unwrap_or_default()
+    };
+    let image: &[usize] = &[4, 4, 3];
+    let cases: Vec<(Box<dyn Layer>, &[usize], &str)> = vec![
+        (
+            Box::new(ConvTranspose2d::new(2, [3, 3]).output_padding([1, 0])),
+            image,
+            "smaller than the stride [1, 1]",
+        ),
+        (
+            Box::new(
+                ConvTranspose2d::new(2, [2, 2]).stride([2, 2]).padding(Padding::Same).output_padding([0, 0]),
+            ),
+            image,
+            "the output padding must be at least 1",
+        ),
+        (
+            Box::new(ConvTranspose2d::new(2, [1, 1]).padding(Padding::Explicit([2, 2, 0, 0]))),
+            image,
+            "of 4 rows the padding cuts off 4: nothing is left",
+        ),
+        (Box::new(ConvTranspose2d::new(4, [1, 1]).groups(2)), image, "multiples of 2 groups, got 3 and 4"),
+        (Box::new(ConvTranspose2d::new(4, [0, 1])), image, "must all be at least 1"),
+        (Box::new(ConvTranspose2d::new(2, [3, 3])), &[4, 4], "add Reshape::new([4, 4, 1]) before it"),
+        (Box::new(DepthwiseConv2d::new([5, 5])), image, "use a smaller kernel or Padding::Same"),
+        (
+            Box::new(DepthwiseConv2d::new([1, 1]).depth_multiplier(0)),
+            image,
+            "at least one window for each channel",
+        ),
+        (Box::new(SeparableConv2d::new(0, [1, 1])), image, "at least one filter"),
+        (Box::new(GlobalAvgPool2d::new()), &[4], "expects [height, width, channels], got [4]"),
+        (Box::new(Cropping2d::new([2, 2, 0, 0])), image, "nothing is left without [2, 2, 0, 0]; crop less"),
+        (Box::new(Cropping2d::new([usize::MAX, 2, 0, 0])), image, "crop less"),
+        (Box::new(ZeroPad2d::new([usize::MAX, 2, 0, 0])), image, "split the tensor"),
+        (Box::new(UpSample2d::new([0, 1])), image, "factors of at least 1"),
+        (Box::new(Softmax::new().axis(3)), image, "axis 3 is outside"),
+        (Box::new(Permute::new([0, 1])), image, "each axis from 0 to 2 once for [4, 4, 3], got [0, 1]"),
+        (Box::new(Reshape::new([INFER, 5])), image, "expects"),
+        (Box::new(Reshape::new([INFER, INFER])), image, "only one dimension can be worked out"),
+        (Box::new(PRelu::new().shared_axes([3])), image, "axis 3 is outside"),
+        (Box::new(BatchNorm::new().momentum(1.5)), image, "a momentum from 0 to 1, got 1.5"),
+        (Box::new(BatchNorm::new().epsilon(0.0)), image, "a finite epsilon above 0"),
+        (Box::new(BatchNorm::new()), &[], "add Reshape::new([1]) before it"),
+        (Box::new(LayerNorm::new().axes([])), image, "at least one axis"),
+        (Box::new(LayerNorm::new().axes([0, -3])), image, "given twice"),
+        (Box::new(GroupNorm::new(2)), image, "a multiple of 2 groups, got 3"),
+        (Box::new(Embedding::new(0, 4)), &[4], "at least one element, got 0 and 4"),
+        (Box::new(GaussianNoise::new(-1.0)), image, "at least 0, got -1"),
+        (Box::new(SpatialDropout2d::new(1.0)), image, "below 1, got 1"),
+        (
+            Box::new(Dense::new(2).kernel_initializer(Initializer::RandomUniform { min: 1.0, max: 0.0 })),
+            &[4],
+            "a minimum not above the maximum",
+        ),
+        (
+            Box::new(Dense::new(2).bias_initializer(Initializer::Orthogonal { gain: 1.0 })),
+            &[4],
+            "two dimensions",
+        ),
+    ];
+    for (layer, sample, expected) in cases {
+        let kind = layer.kind();
+        let message = error(layer, sample);
+        assert!(message.starts_with(&format!("Sequential::build: layer 1 ({kind}")), "{kind}: {message}");
+        assert!(message.contains(expected), "{message}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn an_embedding_takes_integers_of_its_vocabulary() -> Result<()> {
+    let model = Sequential::new().add(Embedding::new(3, 2)).build([2], Device::Cpu)?;
+    let message = model.infer(&Tensor::zeros([1, 2], Device::Cpu)?).err().map(|e| e.to_string());
+    assert_eq!(
+        message.as_deref(),
+        Some("Embedding: expects integers (u8, i32 or u32), got f32; use .cast(DType::U32)")
+    );
+    let message = model.infer(&Tensor::new([[1i32, 3]], Device::Cpu)?)?.to_vec::<f32>().err();
+    assert!(message.is_some_and(|e| e.to_string().contains("index 3 at position 1")));
+    Ok(())
+}
+
+#[test]
+fn operations_refuse_what_they_cannot_do() -> Result<()> {
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, Device::Cpu);
+    let options = wgrad::ConvTranspose2dOptions::default;
+    let message = |r: Result<Tensor>| r.err().map(|e| e.to_string()).unwrap_or_default();
+    let x = zeros(&[1, 4, 4, 2])?;
+    let told = message(x.conv2d_transpose(&zeros(&[3, 3, 2, 5])?, options()));
+    assert!(told.contains("takes 5 channels (its last dimension)"), "{told}");
+    let told = message(x.conv2d_transpose(&zeros(&[3, 3, 2])?, options()));
+    assert!(told.contains("expected [n, h, w, c] and [kh, kw, out / groups, c]"), "{told}");
+    let three = wgrad::ConvTranspose2dOptions { groups: 3, ..options() };
+    assert!(message(x.conv2d_transpose(&zeros(&[3, 3, 2, 2])?, three)).contains("into 3 groups"));
+    let far = wgrad::ConvTranspose2dOptions { stride: [usize::MAX, 1], ..options() };
+    assert!(!message(x.conv2d_transpose(&zeros(&[3, 3, 2, 2])?, far)).is_empty());
+    assert!(message(x.upsample2d([usize::MAX, 1], Interpolation::Nearest)).contains("split the tensor"));
+    assert!(message(x.upsample2d([0, 1], Interpolation::Nearest)).contains("at least 1"));
+    assert!(message(zeros(&[2, 2])?.upsample2d([1, 1], Interpolation::Nearest)).contains("[n, h, w, c]"));
+    // nothing in, nothing out
+    let none = zeros(&[0, 4, 4, 2])?;
+    assert_eq!(none.conv2d_transpose(&zeros(&[3, 3, 5, 2])?, options())?.shape(), [0, 6, 6, 5]);
+    assert_eq!(none.upsample2d([2, 1], Interpolation::Bilinear)?.shape(), [0, 8, 4, 2]);
+    Ok(())
+}
+
+fn normalised(device: Device) -> Result<Model> {
+    Sequential::new()
+        .add(Conv2d::new(8, [3, 3]).bias(false))
+        .add(BatchNorm::new().momentum(0.9))
+        .add(Activation::Relu)
+        .add(MaxPool2d::new([2, 2]))
+        .add(Flatten::new())
+        .add(Dense::new(16))
+        .add(BatchNorm::new())
+        .add(Activation::Relu)
+        .add(Dense::new(10))
+        .seed(3)
+        .build([28, 28, 1], device)
+}
+
+/// What the device's counters are after each step, or each loss (which takes a buffer for each that is held).
+fn train(
+    device: Device,
+    epochs: usize,
+    count: bool,
+) -> Result<(Trainer<Model>, Vec<wgrad::Stats>, Vec<f32>)> {
+    let (set, _) = data::synthetic::digits(512, 10, 5).into_datasets()?;
+    let loss = SparseCategoricalCrossentropy::from_logits();
+    let mut trainer = Trainer::new(normalised(device)?, Adam::new(1e-3), loss).metric(Accuracy::new());
+    let (mut stats, mut losses) = (Vec::new(), Vec::new());
+    let fit = Fit::epochs(epochs).batch_size(32).verbose(false).callback(|event| {
+        if let Event::Step(step) = event {
+            match count {
+                true => stats.push(device.stats()?),
+                false => losses.push(step.loss.clone()),
+            }
+        }
+        Ok(Flow::Continue)
+    });
+    trainer.fit(&set, fit)?;
+    let losses = losses.iter().map(|l| l.item::<f32>()).collect::<Result<_>>()?;
+    Ok((trainer, stats, losses))
+}
+
+#[test]
+fn batch_norm_trains_alike_on_both_devices() -> Result<()> {
+    let _alone = alone();
+    let ((cpu, _, cpu_losses), (gpu, _, gpu_losses)) =
+        (train(Device::Cpu, 1, false)?, train(Device::Gpu, 1, false)?);
+    assert!(cpu_losses[15] < 0.8 * cpu_losses[0], "does not learn: {cpu_losses:?}");
+    for (step, (a, b)) in cpu_losses.iter().zip(&gpu_losses).enumerate() {
+        assert!((a - b).abs() <= 2e-3 * a.abs(), "step {step}: {a} on the CPU, {b} on the GPU");
+    }
+    for name in ["batchnorm.moving_mean", "batchnorm_1.moving_variance"] {
+        let read = |t: &Trainer<Model>| values(&t.model().parameter(name)?.variable.value());
+        assert_close(&read(&gpu)?, &read(&cpu)?, 1e-2, name);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_step_with_batch_norm_is_one_submission() -> Result<()> {
+    let _alone = alone();
+    let (_, stats, _) = train(Device::Gpu, 3, true)?;
+    let (before, after) = (stats[31], stats[47]);
+    // the third epoch: 16 steps, and the sums of the second that were read in between
+    let submits = after.submits - before.submits;
+    assert!((16..=19).contains(&submits), "{submits} submissions in 16 steps");
+    let dispatches = (after.dispatches - before.dispatches) / 16;
+    assert!(dispatches <= 60, "{dispatches} dispatches in a step");
+    assert_eq!(after.plan_misses, before.plan_misses);
+    assert_eq!(after.allocations, before.allocations);
+    Ok(())
+}
+
+#[test]
+fn five_hundred_steps_with_batch_norm_keep_memory_flat() -> Result<()> {
+    let _alone = alone();
+    for device in common::DEVICES {
+        let model = Sequential::new()
+            .add(Dense::new(8))
+            .add(BatchNorm::new())
+            .add(Activation::Relu)
+            .add(Dense::new(2))
+            .build([4], device)?;
+        let mut optimizer = Sgd::new(0.01);
+        let x = Tensor::rand([16, 4], device, 1)?;
+        let mut warm = None;
+        for step in 0..500 {
+            let cx = Context::train(step);
+            let loss = model.forward(&x, &cx)?.square()?.mean(&[], false)?;
+            let mut pending = optimizer.update(&loss.backward()?)?;
+            pending.extend(cx.take_also_compute());
+            wgrad::eval(&pending.iter().collect::<Vec<_>>())?;
+            drop(loss);
+            if step == 50 {
+                device.synchronize()?;
+                warm = Some(device.stats()?);
+            }
+        }
+        device.synchronize()?;
+        let (first, last) = (warm.expect("more than 50 steps"), device.stats()?);
+        assert!(last.bytes_live <= first.bytes_live, "{device}: {first:?} {last:?}");
+        assert_eq!(last.plan_misses, first.plan_misses, "{device}");
+        if device == Device::Gpu {
+            assert_eq!(last.allocations, first.allocations);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_frozen_batch_norm_predicts_while_others_train() -> Result<()> {
+    for device in common::DEVICES {
+        let model = Sequential::new().add(BatchNorm::new().momentum(0.0)).build([2], device)?;
+        let x = tensor(&[1.0, 5.0, 3.0, 9.0], &[2, 2], DType::F32, device)?;
+        let step = |x: &Tensor| {
+            let cx = Context::train(0);
+            let y = model.forward(x, &cx)?;
+            let waiting = cx.take_also_compute();
+            wgrad::eval(&waiting.iter().collect::<Vec<_>>())?;
+            Ok::<_, Error>((values(&y)?, waiting.len()))
+        };
+        let read = |name: &str| values(&model.parameter(name)?.variable.value());
+        step(&x)?;
+        assert_eq!(read("batchnorm.moving_mean")?, [2.0, 7.0]);
+        assert_eq!(read("batchnorm.moving_variance")?, [1.0, 4.0]);
+        model.set_trainable(false)?;
+        let other = (&x * 10.0)?;
+        let (frozen, waiting) = step(&other)?;
+        assert_eq!(waiting, 0);
+        assert_eq!(frozen, values(&model.infer(&other)?)?);
+        assert_eq!(read("batchnorm.moving_mean")?, [2.0, 7.0]);
+        // Buffers are not released with the weights.
+        model.set_trainable(true)?;
+        assert!(!model.parameter("batchnorm.moving_mean")?.trainable());
+        assert_eq!(step(&other)?.1, 2);
+        assert_eq!(read("batchnorm.moving_mean")?, [20.0, 70.0]);
+    }
+    Ok(())
+}
