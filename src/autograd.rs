@@ -164,6 +164,13 @@ impl Variable {
     }
 }
 
+/// Clones share the slot, so that a list of variables can be made of references, too.
+impl From<&Variable> for Variable {
+    fn from(variable: &Variable) -> Variable {
+        variable.clone()
+    }
+}
+
 impl std::fmt::Debug for Variable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let v = self.value();
@@ -231,6 +238,12 @@ pub struct Gradients {
 }
 
 impl Gradients {
+    /// Gradients that were computed otherwise, such as the mean of several: of these variables, oldest first.
+    pub(crate) fn of_variables(grads: Vec<(Variable, Tensor)>, loss: Tensor) -> Gradients {
+        let map = grads.iter().map(|(v, g)| (v.id, g.clone())).collect();
+        Gradients { map, variables: grads.into_iter().map(|(v, _)| v).collect(), loss }
+    }
+
     /// The gradient with respect to `of`. An error where the loss does not depend on it.
     pub fn get(&self, of: &impl Watched) -> Result<Tensor> {
         let Some(id) = of.gradient_id() else {

@@ -44,6 +44,19 @@ impl Parameter {
     }
 }
 
+/// Its variable: lists of parameters go wherever lists of variables do, such as groups of an optimizer.
+impl From<Parameter> for Variable {
+    fn from(parameter: Parameter) -> Variable {
+        parameter.variable
+    }
+}
+
+impl From<&Parameter> for Variable {
+    fn from(parameter: &Parameter) -> Variable {
+        parameter.variable.clone()
+    }
+}
+
 /// What a forward pass is for, handed from the model down to each layer.
 ///
 /// It is a value rather than a state of the model: the same model can be trained and evaluated at once, and nobody

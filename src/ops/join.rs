@@ -148,7 +148,7 @@ impl Operation for Pad {
 
 /// Offsets in a packed vector are multiples of this many elements, so that each part can be bound as a buffer by itself
 /// (WebGPU's default alignment is 256 bytes).
-const PACK_ALIGNMENT: usize = 64;
+pub(crate) const PACK_ALIGNMENT: usize = 64;
 
 /// Tensors flattened into one vector, each at an aligned offset. What lies between is unspecified.
 #[derive(Debug)]

@@ -1,106 +1,196 @@
-//! Parameters and optimizer state as flat vectors: one fused kernel updates all parameters, however many there are.
+//! Parameters and optimizer state as flat arrays: one fused kernel updates all parameters, however many there are.
 //!
-//! Gradients are packed into one vector (on a GPU they are computed right into it), the state is kept packed the same
-//! way, and the new parameters are computed as one vector, of which each variable's value is a view. Variables that
-//! somebody else has set in between are noticed by the identity of their tensors, and packed again.
+//! Gradients are packed into one array (on a GPU they are computed right into it), the state is kept packed the same way,
+//! and the new parameters are computed as one array, of which each variable's value is a view. Variables that somebody else
+//! has set in between are noticed by the identity of their tensors, and packed again.
+//!
+//! The arrays are `[rows, 64]`, and each variable begins with a row of its own. What differs from variable to variable, such
+//! as the learning rates of groups, is thus one number per row: a 64th of a parameter's memory and no kernel of its own.
 
+use super::clip::Clip;
 use super::{State, state_entry};
 use crate::autograd::{Gradients, Variable, no_grad};
 use crate::cpu::dispatch;
 use crate::device::Device;
-use crate::dtype::DType;
-use crate::error::Result;
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
 use crate::eval::{IdMap, eval};
-use crate::ops::join::{pack, pack_layout};
+use crate::ops::join::{PACK_ALIGNMENT, pack, pack_layout};
+use crate::ops::random::iota;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 
+/// What an array of the state holds before the first update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Initial {
+    Constant(f64),
+    /// The variable's value.
+    Value,
+}
+
+/// One array of the state: its name in files, and what it begins with.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Slot {
+    pub name: String,
+    pub initial: Initial,
+}
+
+/// What differs between variables: the learning rate's factor, that factor times the decoupled weight decay, and the coupled
+/// weight decay.
+pub(super) type Factors = [f64; 3];
+
+/// One of the [`Factors`], of all variables of an arena.
+pub(super) enum Factor {
+    Same(f64),
+    /// `[rows, 1]`
+    Rows(Tensor),
+}
+
+impl Factor {
+    pub fn is_zero(&self) -> bool {
+        matches!(self, Factor::Same(f) if *f == 0.0)
+    }
+
+    /// `x * factor * by`
+    pub fn times(&self, x: &Tensor, by: f64) -> Result<Tensor> {
+        match self {
+            Factor::Same(f) => x * (f * by),
+            Factor::Rows(rows) => x * (rows * by),
+        }
+    }
+}
+
+/// One arena's update, as arrays of equal shape.
+pub(super) struct Arrays<'a> {
+    pub values: &'a Tensor,
+    pub grads: &'a Tensor,
+    pub state: &'a [Tensor],
+    pub factors: [Factor; 3],
+}
+
+/// How an update is done, apart from the formula.
+pub(super) struct Request<'a> {
+    pub op: &'a str,
+    pub slots: &'a [Slot],
+    pub clip: Option<Clip>,
+    pub factors: &'a dyn Fn(&Variable) -> Factors,
+}
+
 /// Variables of one device and element type, packed.
-struct Group {
+struct Arena {
     device: Device,
     dtype: DType,
     variables: Vec<Variable>,
     offsets: Vec<usize>,
     shapes: Vec<Shape>,
+    rows: usize,
     /// The packed values, and the nodes that the variables held when they were packed.
     values: Tensor,
     set: Vec<u64>,
-    /// The packed state vectors, such as Adam's two moments.
+    /// The packed state, such as Adam's two moments.
+    state: Vec<Tensor>,
+    /// The last factors that were asked for, and those that differ as `[columns, rows]`.
+    table: Option<(Vec<Factors>, Option<Tensor>)>,
+    /// How many elements of each row are a variable's, `[rows, 1]`, and the number of each row's variable, `[rows]`. Made
+    /// when clipping first needs them.
+    rows_of: Option<(Tensor, Tensor)>,
+}
+
+/// A variable that is in no arena now, with its state.
+struct Parked {
+    variable: Variable,
     state: Vec<Tensor>,
 }
 
-/// One group's step, as vectors of equal length.
-pub(super) struct Vectors<'a> {
-    pub values: &'a Tensor,
-    pub grads: &'a Tensor,
-    pub state: &'a [Tensor],
-}
-
-/// All variables that an optimizer has met, with `slots` state vectors for each.
+/// All variables that an optimizer has met, with their state.
+#[derive(Default)]
 pub(super) struct Flat {
-    slots: usize,
-    groups: Vec<Group>,
-    /// State of variables that are in no group now, because their last gradients were missing, or that was imported.
-    parked: IdMap<Vec<Tensor>>,
+    /// What the state consists of, fixed by the first update.
+    slots: Option<Vec<Slot>>,
+    arenas: Vec<Arena>,
+    /// State of variables whose last gradients were missing, as those of frozen ones are, or that was imported.
+    parked: IdMap<Parked>,
+    /// What parked variables held before they were exchanged for a slot; `None` where nothing is exchanged.
+    exchanged: Option<Vec<(Variable, Tensor)>>,
 }
 
 impl Flat {
-    pub fn new(slots: usize) -> Flat {
-        Flat { slots, groups: Vec::new(), parked: IdMap::default() }
-    }
-
-    /// Computes all variables' next values by `formula`, which gives new values and new state. Sets the variables and
-    /// gives what has to be evaluated.
+    /// Computes all variables' next values by `formula`, which gives new values and new state. Sets the variables and gives
+    /// what has to be evaluated.
     pub fn update(
         &mut self,
         grads: &Gradients,
-        formula: impl Fn(Vectors<'_>) -> Result<(Tensor, Vec<Tensor>)>,
+        request: &Request<'_>,
+        formula: &mut dyn FnMut(Arrays<'_>) -> Result<(Tensor, Vec<Tensor>)>,
     ) -> Result<Vec<Tensor>> {
+        if self.exchanged.is_some() {
+            let message = "the variables hold their averages; exchange them back with swap_averages before training on";
+            return Err(Error::argument(request.op, message));
+        }
         no_grad(|| {
-            let (variables, grads): (Vec<_>, Vec<_>) = grads.variables().into_iter().unzip();
-            self.arrange(&variables)?;
+            // Frozen variables have no gradients, unless they were frozen after the backward pass.
+            let (variables, grads): (Vec<_>, Vec<_>) =
+                grads.variables().into_iter().filter(|(v, _)| v.is_trainable()).unzip();
+            self.arrange(request.op, request.slots, &variables)?;
             let by_id: IdMap<&Tensor> = variables.iter().map(Variable::id).zip(&grads).collect();
-            let mut pending = Vec::new();
-            for group in &mut self.groups {
+            let mut packed = Vec::new();
+            for arena in &self.arenas {
                 let parts: Vec<Tensor> =
-                    group.variables.iter().filter_map(|v| by_id.get(&v.id()).map(|&g| g.clone())).collect();
-                let grads = pack(&parts)?;
-                if !group.is_current() {
-                    group.values = pack(&group.variables.iter().map(Variable::value).collect::<Vec<_>>())?;
-                }
-                let vectors = Vectors { values: &group.values, grads: &grads, state: &group.state };
-                let (values, state) = formula(vectors)?;
-                group.replace(values, state)?;
-                pending.push(group.values.clone());
-                pending.extend(group.state.iter().cloned());
-                pending.extend(group.variables.iter().map(Variable::value));
+                    arena.variables.iter().filter_map(|v| by_id.get(&v.id()).map(|&g| g.clone())).collect();
+                packed.push(arena.pack(&parts)?);
+            }
+            if let Some(clip) = request.clip {
+                packed = clipped(&mut self.arenas, packed, clip)?;
+            }
+            let mut results = Vec::new();
+            for (arena, grads) in self.arenas.iter_mut().zip(&packed) {
+                arena.refresh()?;
+                let factors = arena.factors(request.factors)?;
+                let (values, state) = (&arena.values, &arena.state);
+                results.push(formula(Arrays { values, grads, state, factors })?);
+            }
+            let mut pending = Vec::new();
+            for (arena, (values, state)) in self.arenas.iter_mut().zip(results) {
+                arena.replace(values, state)?;
+                pending.push(arena.values.clone());
+                pending.extend(arena.state.iter().cloned());
+                pending.extend(arena.variables.iter().map(Variable::value));
             }
             Ok(pending)
         })
     }
 
     /// Packs these variables, so that the first step finds everything as later steps do.
-    pub fn prepare(&mut self, variables: &[Variable]) -> Result<()> {
+    pub fn prepare(&mut self, op: &str, slots: &[Slot], variables: &[Variable]) -> Result<()> {
         no_grad(|| {
-            let mut variables = variables.to_vec();
+            let mut variables: Vec<Variable> = variables.iter().filter(|v| v.is_trainable()).cloned().collect();
             variables.sort_by_key(Variable::id); // as Gradients::variables gives them
-            self.arrange(&variables)
+            variables.dedup_by_key(|v| v.id());
+            self.arrange(op, slots, &variables)
         })
     }
 
-    /// Makes the groups hold exactly these variables; nothing to do in all steps but the first and where the set
-    /// changes.
-    fn arrange(&mut self, variables: &[Variable]) -> Result<()> {
-        let known = self.groups.iter().map(|g| g.variables.len()).sum::<usize>() == variables.len() && {
+    /// Makes the arenas hold exactly these variables; nothing to do in all steps but the first and where the set changes.
+    fn arrange(&mut self, op: &str, slots: &[Slot], variables: &[Variable]) -> Result<()> {
+        match &self.slots {
+            Some(known) if known != slots => {
+                let message = "settings that change what the state consists of (momentum, centered, amsgrad, ema) can't be \
+                               changed after the first step; make a new optimizer";
+                return Err(Error::argument(op, message));
+            }
+            Some(_) => {}
+            None => self.slots = Some(slots.to_vec()),
+        }
+        let known = self.arenas.iter().map(|g| g.variables.len()).sum::<usize>() == variables.len() && {
             let present: IdMap<()> = variables.iter().map(|v| (v.id(), ())).collect();
-            self.groups.iter().flat_map(|g| &g.variables).all(|v| present.contains_key(&v.id()))
+            self.arenas.iter().flat_map(|g| &g.variables).all(|v| present.contains_key(&v.id()))
         };
         if known {
             return Ok(());
         }
-        for group in std::mem::take(&mut self.groups) {
-            group.park(&mut self.parked)?;
+        for arena in std::mem::take(&mut self.arenas) {
+            arena.park(&mut self.parked)?;
         }
         let mut kinds: Vec<(Device, DType)> = Vec::new();
         for value in variables.iter().map(Variable::value) {
@@ -111,38 +201,41 @@ impl Flat {
         for (device, dtype) in kinds {
             let of_kind = |v: &&Variable| v.value().device() == device && v.value().dtype() == dtype;
             let members: Vec<Variable> = variables.iter().filter(of_kind).cloned().collect();
-            let group = Group::new(device, dtype, members, self.slots, &mut self.parked)?;
-            self.groups.push(group);
+            let arena = Arena::new(device, dtype, members, slots, &mut self.parked)?;
+            self.arenas.push(arena);
         }
         Ok(())
     }
 
     /// A variable's state, one tensor of its shape per slot; `None` where it has none yet.
-    fn state_of(&self, variable: &Variable) -> Result<Option<Vec<Tensor>>> {
-        if let Some(state) = self.parked.get(&variable.id()) {
-            return Ok(Some(state.clone()));
+    pub fn state_of(&self, variable: &Variable) -> Result<Option<Vec<Tensor>>> {
+        if let Some(parked) = self.parked.get(&variable.id()) {
+            return Ok(Some(parked.state.clone()));
         }
-        for group in &self.groups {
-            if let Some(i) = group.variables.iter().position(|v| v.id() == variable.id()) {
+        for arena in &self.arenas {
+            if let Some(i) = arena.variables.iter().position(|v| v.id() == variable.id()) {
                 return no_grad(|| {
-                    group.state.iter().map(|s| group.part(s, i)).collect::<Result<_>>().map(Some)
+                    arena.state.iter().map(|s| arena.part(s, i)).collect::<Result<_>>().map(Some)
                 });
             }
         }
         Ok(None)
     }
 
-    /// The state under names `<slot>/<variable>`; zeros for a variable that has none yet.
-    pub fn export(&self, slots: &[&str], variables: &[(String, Variable)]) -> Result<State> {
+    /// The state under names `<slot>/<variable>`; what it begins with for a variable that has none yet.
+    pub fn export(&self, slots: &[Slot], variables: &[(String, Variable)]) -> Result<State> {
         let mut out = State::new();
         for (name, variable) in variables {
             let state = self.state_of(variable)?;
             for (i, slot) in slots.iter().enumerate() {
-                let tensor = match &state {
-                    Some(state) => state[i].clone(),
-                    None => no_grad(|| variable.value().zeros_like())?,
+                let tensor = match state.as_ref().and_then(|s| s.get(i)) {
+                    Some(tensor) => tensor.clone(),
+                    None => no_grad(|| match slot.initial {
+                        Initial::Constant(c) => (variable.value().zeros_like()? + c)?.detach(),
+                        Initial::Value => variable.value().detach(),
+                    })?,
                 };
-                out.push((format!("{slot}/{name}"), tensor));
+                out.push((format!("{}/{name}", slot.name), tensor));
             }
         }
         Ok(out)
@@ -152,113 +245,315 @@ impl Flat {
     pub fn import(
         &mut self,
         op: &str,
-        slots: &[&str],
+        slots: &[Slot],
         variables: &[(String, Variable)],
         state: &State,
     ) -> Result<()> {
+        if self.exchanged.is_some() {
+            let message = "the variables hold their averages; exchange them back with swap_averages first";
+            return Err(Error::argument(op, message));
+        }
         let by_name: HashMap<&str, &Tensor> = state.iter().map(|(n, t)| (n.as_str(), t)).collect();
         let mut imported = IdMap::default();
         for (name, variable) in variables {
             let value = variable.value();
             let tensors = slots.iter().map(|slot| {
-                let tensor = state_entry(op, &by_name, &format!("{slot}/{name}"), value.dims())?;
+                let tensor = state_entry(op, &by_name, &format!("{}/{name}", slot.name), value.dims())?;
                 tensor.detach()?.cast(value.dtype())?.to_device(value.device())
             });
-            imported.insert(variable.id(), tensors.collect::<Result<Vec<_>>>()?);
+            let state = tensors.collect::<Result<Vec<_>>>()?;
+            imported.insert(variable.id(), Parked { variable: variable.clone(), state });
         }
-        // Parked state takes its place when the groups are made anew, at the next update.
-        for group in std::mem::take(&mut self.groups) {
-            group.park(&mut self.parked)?;
+        self.slots = Some(slots.to_vec());
+        // Parked state takes its place when the arenas are made anew, at the next update.
+        for arena in std::mem::take(&mut self.arenas) {
+            arena.park(&mut self.parked)?;
         }
         self.parked.extend(imported);
         Ok(())
     }
+
+    /// Sets every variable to what it has in a slot, or back to what it held before. Whether it is exchanged now.
+    pub fn exchange(&mut self, slot: usize) -> Result<bool> {
+        no_grad(|| match self.exchanged.take() {
+            None => {
+                let mut before = Vec::new();
+                for parked in self.parked.values() {
+                    if let Some(tensor) = parked.state.get(slot) {
+                        before.push((parked.variable.clone(), parked.variable.value().detach()?));
+                        parked.variable.set(tensor)?;
+                    }
+                }
+                for arena in &mut self.arenas {
+                    arena.refresh()?;
+                    arena.show(slot)?;
+                }
+                self.exchanged = Some(before);
+                Ok(true)
+            }
+            Some(before) => {
+                for (variable, value) in before {
+                    variable.set(value)?;
+                }
+                for arena in &mut self.arenas {
+                    arena.replace(arena.values.clone(), arena.state.clone())?;
+                }
+                Ok(false)
+            }
+        })
+    }
+
+    /// Sets every variable to what it has in a slot, for good.
+    pub fn finish(&mut self, slot: usize) -> Result<()> {
+        if self.exchanged.take().is_some() {
+            return Ok(()); // they hold it already
+        }
+        self.exchange(slot)?;
+        self.exchanged = None;
+        Ok(())
+    }
 }
 
-impl Group {
+/// The gradients, clipped; see [`Clip`].
+fn clipped(arenas: &mut [Arena], grads: Vec<Tensor>, clip: Clip) -> Result<Vec<Tensor>> {
+    match clip {
+        Clip::Value(limit) => grads.iter().map(|g| g.clamp(-limit, limit)).collect(),
+        Clip::Norm(limit) => {
+            let one = |(arena, g): (&mut Arena, &Tensor)| {
+                let scale = super::clip::scale(&arena.squares(g)?.sqrt()?, limit)?;
+                let (_, variable_of_row) = arena.rows_of()?;
+                g * scale.index_select(0, variable_of_row)?.unsqueeze(1)?
+            };
+            arenas.iter_mut().zip(&grads).map(one).collect()
+        }
+        Clip::GlobalNorm(limit) => {
+            let mut squares = Vec::new();
+            for (arena, g) in arenas.iter_mut().zip(&grads) {
+                squares.push(arena.without_gaps(g)?.square()?.sum(&[], false)?);
+            }
+            let one = |g: &Tensor| {
+                let mut sum: Option<Tensor> = None;
+                for s in &squares {
+                    let s = s.to_device(g.device())?.cast(g.dtype())?;
+                    sum = Some(match sum {
+                        Some(sum) => (sum + s)?,
+                        None => s,
+                    });
+                }
+                match sum {
+                    Some(sum) => g * super::clip::global_scale(&sum.sqrt()?, limit)?,
+                    None => Ok(g.clone()),
+                }
+            };
+            grads.iter().map(one).collect()
+        }
+    }
+}
+
+/// Elements (rows times variables) up to which a GPU finds the norms of all variables in one kernel.
+const ONE_KERNEL_NORMS: usize = 1 << 24;
+
+impl Arena {
     fn new(
         device: Device,
         dtype: DType,
         variables: Vec<Variable>,
-        slots: usize,
-        parked: &mut IdMap<Vec<Tensor>>,
-    ) -> Result<Group> {
+        slots: &[Slot],
+        parked: &mut IdMap<Parked>,
+    ) -> Result<Arena> {
         let shapes: Vec<Shape> = variables.iter().map(Variable::shape).collect();
         let (offsets, len) = pack_layout(shapes.iter().map(Shape::numel));
-        let old: Vec<Option<Vec<Tensor>>> = variables.iter().map(|v| parked.remove(&v.id())).collect();
-        // Real zeros rather than a repeated scalar: every later step then finds the same kind of thing.
-        let zeros = |shape: &[usize]| dispatch!(dtype, T => Tensor::from_vec(vec![T::default(); shape.iter().product()], shape, device));
+        let mut old: Vec<Option<Vec<Tensor>>> =
+            variables.iter().map(|v| parked.get(&v.id()).map(|p| p.state.clone())).collect();
+        // Real numbers rather than a repeated scalar: every later step then finds the same kind of thing.
+        let constant = |c: f64, shape: &[usize]| {
+            dispatch!(dtype, T => Tensor::from_vec(vec![T::from_f64(c); shape.iter().product()], shape, device))
+        };
+        let values = pack_rows(&variables.iter().map(Variable::value).collect::<Vec<_>>())?;
         let mut state = Vec::new();
-        for slot in 0..slots {
-            state.push(if old.iter().all(Option::is_none) {
-                zeros(&[len])?
-            } else {
-                let parts = old.iter().zip(&shapes).map(|(old, shape)| match old {
-                    Some(state) => Ok(state[slot].clone()),
-                    None => zeros(shape),
-                });
-                pack(&parts.collect::<Result<Vec<_>>>()?)?
+        for (i, slot) in slots.iter().enumerate() {
+            let new = old.iter().all(Option::is_none);
+            state.push(match slot.initial {
+                Initial::Constant(c) if new => constant(c, &[len / PACK_ALIGNMENT, PACK_ALIGNMENT])?,
+                initial => {
+                    let mut parts = Vec::new();
+                    for ((old, variable), shape) in old.iter_mut().zip(&variables).zip(&shapes) {
+                        parts.push(match (old.as_mut().and_then(|o| o.get(i)), initial) {
+                            (Some(tensor), _) => tensor.clone(),
+                            (None, Initial::Constant(c)) => constant(c, shape)?,
+                            (None, Initial::Value) => variable.value(),
+                        });
+                    }
+                    pack_rows(&parts)?
+                }
             });
         }
-        let values = pack(&variables.iter().map(Variable::value).collect::<Vec<_>>())?;
-        let mut group = Group {
+        let mut arena = Arena {
             device,
             dtype,
             variables,
             offsets,
             shapes,
+            rows: len / PACK_ALIGNMENT,
             values: values.clone(),
             set: Vec::new(),
             state: Vec::new(),
+            table: None,
+            rows_of: None,
         };
-        group.replace(values, state)?;
-        let current: Vec<Tensor> = group.variables.iter().map(Variable::value).collect();
-        let mut all = vec![&group.values];
-        all.extend(&group.state);
+        arena.replace(values, state)?;
+        let current: Vec<Tensor> = arena.variables.iter().map(Variable::value).collect();
+        let mut all = vec![&arena.values];
+        all.extend(&arena.state);
         all.extend(&current);
         eval(&all)?;
-        Ok(group)
+        for variable in &arena.variables {
+            parked.remove(&variable.id());
+        }
+        Ok(arena)
     }
 
-    /// Whether the variables still hold what this group set them to.
-    fn is_current(&self) -> bool {
-        self.variables.iter().zip(&self.set).all(|(v, &id)| v.value().0.id == id)
+    fn pack(&self, parts: &[Tensor]) -> Result<Tensor> {
+        pack_rows(parts)
     }
 
-    /// One variable's part of a packed vector.
+    /// Packs the variables again where somebody else has set them.
+    fn refresh(&mut self) -> Result<()> {
+        if !self.variables.iter().zip(&self.set).all(|(v, &id)| v.value().0.id == id) {
+            self.values = self.pack(&self.variables.iter().map(Variable::value).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    /// One variable's part of a packed array.
     fn part(&self, packed: &Tensor, i: usize) -> Result<Tensor> {
-        packed.slice(0, self.offsets[i], self.shapes[i].numel())?.reshape(self.shapes[i])
+        self.part_of_vector(&packed.reshape([self.rows * PACK_ALIGNMENT])?, i)
     }
 
-    /// Takes new vectors over and sets the variables to views of the new values.
+    fn part_of_vector(&self, vector: &Tensor, i: usize) -> Result<Tensor> {
+        vector.slice(0, self.offsets[i], self.shapes[i].numel())?.reshape(self.shapes[i])
+    }
+
+    /// Takes new arrays over and sets the variables to views of the new values.
     fn replace(&mut self, values: Tensor, state: Vec<Tensor>) -> Result<()> {
         self.values = values;
         self.state = state;
         self.set.clear();
+        let vector = self.values.reshape([self.rows * PACK_ALIGNMENT])?;
         for (i, variable) in self.variables.iter().enumerate() {
-            variable.set(self.part(&self.values, i)?)?;
+            variable.set(self.part_of_vector(&vector, i)?)?;
             self.set.push(variable.value().0.id);
         }
         Ok(())
     }
 
+    /// Sets the variables to views of a slot.
+    fn show(&self, slot: usize) -> Result<()> {
+        let Some(packed) = self.state.get(slot) else { return Ok(()) };
+        self.variables.iter().enumerate().try_for_each(|(i, v)| v.set(self.part(packed, i)?))
+    }
+
     /// Cuts the state up again.
-    fn park(self, parked: &mut IdMap<Vec<Tensor>>) -> Result<()> {
+    fn park(self, parked: &mut IdMap<Parked>) -> Result<()> {
         for (i, variable) in self.variables.iter().enumerate() {
             let state = self.state.iter().map(|s| self.part(s, i)).collect::<Result<Vec<_>>>()?;
-            parked.insert(variable.id(), state);
+            parked.insert(variable.id(), Parked { variable: variable.clone(), state });
         }
         Ok(())
     }
+
+    /// Which row belongs to which variable: the number of its elements in each row, `[rows, 1]`, and its own number.
+    fn rows_of(&mut self) -> Result<&(Tensor, Tensor)> {
+        let made = match self.rows_of.take() {
+            Some(made) => made,
+            None => {
+                let (mut valid, mut variable_of_row) = (Vec::new(), Vec::new());
+                for (i, shape) in self.shapes.iter().enumerate() {
+                    let mut left = shape.numel();
+                    while left > 0 {
+                        valid.push(left.min(PACK_ALIGNMENT) as u32);
+                        variable_of_row.push(i as u32);
+                        left = left.saturating_sub(PACK_ALIGNMENT);
+                    }
+                }
+                let valid = Tensor::from_vec(valid, [self.rows, 1], self.device)?;
+                (valid, Tensor::from_vec(variable_of_row, [self.rows], self.device)?)
+            }
+        };
+        Ok(self.rows_of.insert(made))
+    }
+
+    /// A packed array with zeros between the variables, where anything may stand.
+    fn without_gaps(&mut self, packed: &Tensor) -> Result<Tensor> {
+        if self.shapes.iter().all(|s| s.numel().is_multiple_of(PACK_ALIGNMENT)) {
+            return Ok(packed.clone());
+        }
+        let (valid, _) = self.rows_of()?;
+        iota(PACK_ALIGNMENT, packed.device())?.lt(valid)?.select(packed, 0.0)
+    }
+
+    /// The sum of squares of each variable's part, `[variables]`.
+    fn squares(&mut self, packed: &Tensor) -> Result<Tensor> {
+        let count = self.variables.len();
+        if self.device == Device::Cpu || self.rows.saturating_mul(count) > ONE_KERNEL_NORMS {
+            let of = |i| self.part(packed, i)?.square()?.sum(&[], false);
+            let each = (0..count).map(of).collect::<Result<Vec<_>>>()?;
+            return Tensor::stack(&each.iter().collect::<Vec<_>>(), 0);
+        }
+        // Rows first; then, in one kernel for all variables, each adds up its own.
+        let rows = self.without_gaps(packed)?.square()?.sum(&[1], false)?;
+        let (_, variable_of_row) = self.rows_of()?;
+        let own = iota(count, packed.device())?.unsqueeze(1)?.eq(variable_of_row)?;
+        own.select(&rows, 0.0)?.sum(&[1], false)
+    }
+
+    /// The variables' factors: numbers where all have the same, else one per row.
+    fn factors(&mut self, of: &dyn Fn(&Variable) -> Factors) -> Result<[Factor; 3]> {
+        let each: Vec<Factors> = self.variables.iter().map(of).collect();
+        let first = each.first().copied().unwrap_or_default();
+        let differs: [bool; 3] = std::array::from_fn(|k| each.iter().any(|f| f[k] != first[k]));
+        let columns = differs.iter().filter(|d| **d).count();
+        if self.table.as_ref().is_none_or(|(known, _)| *known != each) {
+            let mut numbers = Vec::with_capacity(columns * self.rows);
+            for k in (0..3).filter(|&k| differs[k]) {
+                for (f, shape) in each.iter().zip(&self.shapes) {
+                    numbers.extend(std::iter::repeat_n(f[k], shape.numel().div_ceil(PACK_ALIGNMENT)));
+                }
+            }
+            let table = match columns {
+                0 => None,
+                _ => Some(dispatch!(self.dtype, T => Tensor::from_vec(
+                    numbers.iter().map(|&n| T::from_f64(n)).collect(), [columns, self.rows], self.device))?),
+            };
+            self.table = Some((each, table));
+        }
+        let table = self.table.as_ref().and_then(|(_, table)| table.as_ref());
+        let mut column = 0;
+        let mut factors = first.map(Factor::Same);
+        for (factor, _) in factors.iter_mut().zip(differs).filter(|(_, differs)| *differs) {
+            if let Some(table) = table {
+                *factor = Factor::Rows(table.slice(0, column, 1)?.reshape([self.rows, 1])?);
+            }
+            column += 1;
+        }
+        Ok(factors)
+    }
+}
+
+/// Tensors as rows of one array, each beginning with a row of its own.
+fn pack_rows(parts: &[Tensor]) -> Result<Tensor> {
+    let packed = pack(parts)?;
+    packed.reshape([packed.numel() / PACK_ALIGNMENT, PACK_ALIGNMENT])
 }
 
 impl std::fmt::Debug for Flat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kinds: Vec<String> = self
-            .groups
+            .arenas
             .iter()
-            .map(|g| format!("{} {} on {}", g.variables.len(), g.dtype, g.device))
+            .map(|a| format!("{} {} on {}", a.variables.len(), a.dtype, a.device))
             .collect();
-        write!(f, "Flat({} slots; variables: {})", self.slots, kinds.join(", "))
+        f.write_str(if kinds.is_empty() { "no variables" } else { "variables: " })?;
+        f.write_str(&kinds.join(", "))
     }
 }

@@ -1,0 +1,542 @@
+//! What all optimizers share around their formulas.
+
+use super::clip::Clip;
+use super::flat::{Arrays, Factor, Factors, Flat, Initial, Request, Slot};
+use super::schedule::Schedule;
+use super::{Optimizer, State, check_setting, state_entry};
+use crate::autograd::{Gradients, Variable};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::eval::IdMap;
+use crate::tensor::Tensor;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::{BTreeSet, HashMap};
+
+/// The formula of an optimizer, for [`Fused`] to apply to all variables at once.
+///
+/// ```
+/// use wgrad::optim::{Fused, Rule, Vectors};
+/// use wgrad::prelude::*;
+///
+/// /// Steps of equal length, whatever the gradient's size (Bernstein et al., 2018).
+/// struct SignSgd;
+///
+/// impl Rule for SignSgd {
+///     fn name(&self) -> &'static str {
+///         "SignSgd"
+///     }
+///     fn update(&mut self, x: &Vectors<'_>) -> Result<(Tensor, Vec<Tensor>)> {
+///         Ok((x.at_rate(&x.grads.sign()?, 1.0)?, Vec::new()))
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let w = Variable::new(Tensor::new([1.0f32, -2.0], Device::Cpu)?);
+/// let mut optimizer = Fused::with_rule(SignSgd, 0.5).weight_decay(0.1);
+/// optimizer.step(&w.value().square()?.sum(&[], false)?.backward()?)?;
+/// assert_eq!(w.value().to_vec::<f32>()?, [0.45, -1.4]);
+/// # Ok(()) }
+/// ```
+pub trait Rule: Send {
+    /// The optimizer's name. State is saved under it, in lower case.
+    fn name(&self) -> &'static str;
+
+    /// The state of each variable: arrays of its shape, by name and with the number that they begin with.
+    fn slots(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
+    /// What to subtract from the values, and the new state in the order of [`slots`](Self::slots). Called for each update
+    /// once per device and element type.
+    fn update(&mut self, x: &Vectors<'_>) -> Result<(Tensor, Vec<Tensor>)>;
+
+    /// An error where a setting is impossible, before anything is changed.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The settings as a JSON object.
+    fn config(&self) -> Value {
+        json!({})
+    }
+
+    /// The decoupled weight decay where none is set.
+    fn default_weight_decay(&self) -> f64 {
+        0.0
+    }
+}
+
+/// Values, gradients and state of many variables as arrays of equal shape, for one update.
+pub struct Vectors<'a> {
+    /// Number of the update; 1 for the first.
+    pub step: u64,
+    /// The variables' values.
+    pub values: &'a Tensor,
+    /// Their gradients, clipped and with the coupled weight decay, where that is wanted.
+    pub grads: &'a Tensor,
+    /// Their state, in the order of [`Rule::slots`].
+    pub state: &'a [Tensor],
+    learning_rate: f64,
+    scale: &'a Factor,
+}
+
+impl Vectors<'_> {
+    /// `x * learning_rate * by`, where groups of variables may have learning rates of their own.
+    pub fn at_rate(&self, x: &Tensor, by: f64) -> Result<Tensor> {
+        self.scale.times(x, self.learning_rate * by)
+    }
+}
+
+/// An optimizer that updates all variables by one fused kernel: a [`Rule`] with a learning rate or a
+/// [`Schedule`], weight decay, clipping, groups of variables and averages of the weights.
+///
+/// One update, in this order, with `s` and `d` a variable's own factor of the learning rate and weight decay:
+///
+/// 1. gradients are clipped ([`clip_value`](Self::clip_value), [`clip_norm`](Self::clip_norm),
+///    [`global_clip_norm`](Self::global_clip_norm));
+/// 2. `g += coupled_weight_decay * p`, as PyTorch's `weight_decay`;
+/// 3. the rule gives the step `u` at the learning rate `s * lr`;
+/// 4. `p = p - s * lr * d * p - u`: decoupled weight decay, as Keras's `weight_decay`;
+/// 5. `average = momentum * average + (1 - momentum) * p`, where averages are wanted ([`ema`](Self::ema)).
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::optim::{CosineDecay, Schedule};
+/// # fn main() -> Result<()> {
+/// # let model = Sequential::new().add(Dense::new(2)).build([3], Device::Cpu)?;
+/// let biases = model.parameters().into_iter().filter(|p| p.name.ends_with("bias"));
+/// let adam = Adam::new(1e-3)
+///     .schedule(CosineDecay::new(1e-3, 900).after_warmup(100))
+///     .weight_decay(1e-2)
+///     .exclude_from_weight_decay(biases)
+///     .global_clip_norm(1.0)
+///     .ema(0.999);
+/// # drop(adam);
+/// # Ok(()) }
+/// ```
+pub struct Fused<R> {
+    pub(super) rule: R,
+    settings: Settings,
+    schedule: Option<Box<dyn Schedule>>,
+    /// Whether the learning rate was set in the middle of the training.
+    rate_set: bool,
+    groups: IdMap<ParamGroup>,
+    /// Updates so far.
+    steps: u32,
+    flat: Flat,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Settings {
+    learning_rate: f64,
+    #[serde(default)]
+    weight_decay: Option<f64>,
+    #[serde(default)]
+    coupled_weight_decay: f64,
+    #[serde(default)]
+    clip: Option<Clip>,
+    #[serde(default)]
+    ema: Option<Ema>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Ema {
+    momentum: f64,
+    #[serde(default)]
+    overwrite_every: Option<u32>,
+}
+
+/// What is different for some variables than for all others; see [`Fused::group`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ParamGroup {
+    lr_scale: f64,
+    weight_decay: Option<f64>,
+    coupled_weight_decay: Option<f64>,
+}
+
+impl ParamGroup {
+    const DEFAULT: ParamGroup = ParamGroup { lr_scale: 1.0, weight_decay: None, coupled_weight_decay: None };
+
+    /// What the learning rate is multiplied by.
+    pub fn lr_scale(mut self, factor: f64) -> ParamGroup {
+        self.lr_scale = factor;
+        self
+    }
+
+    /// The decoupled weight decay.
+    pub fn weight_decay(mut self, weight_decay: f64) -> ParamGroup {
+        self.weight_decay = Some(weight_decay);
+        self
+    }
+
+    /// The coupled weight decay.
+    pub fn coupled_weight_decay(mut self, weight_decay: f64) -> ParamGroup {
+        self.coupled_weight_decay = Some(weight_decay);
+        self
+    }
+
+    fn check(self, op: &str) -> Result<()> {
+        let range = 0.0..f64::INFINITY;
+        check_setting(op, "a group's lr_scale", self.lr_scale, range.clone())?;
+        check_setting(op, "a group's weight decay", self.weight_decay.unwrap_or(0.0), range.clone())?;
+        check_setting(op, "a group's coupled weight decay", self.coupled_weight_decay.unwrap_or(0.0), range)
+    }
+}
+
+impl<R: Rule> Fused<R> {
+    /// An optimizer of a rule of one's own.
+    pub fn with_rule(rule: R, learning_rate: f64) -> Fused<R> {
+        let settings =
+            Settings { learning_rate, weight_decay: None, coupled_weight_decay: 0.0, clip: None, ema: None };
+        Fused::of(rule, settings)
+    }
+
+    fn of(rule: R, settings: Settings) -> Fused<R> {
+        Fused {
+            rule,
+            settings,
+            schedule: None,
+            rate_set: false,
+            groups: IdMap::default(),
+            steps: 0,
+            flat: Flat::default(),
+        }
+    }
+
+    /// The learning rate as a function of the number of updates so far, 0 for the first, in place of a fixed one. Free on
+    /// every device: the rate is an argument of the plan.
+    pub fn schedule(mut self, schedule: impl Schedule + 'static) -> Self {
+        self.schedule = Some(Box::new(schedule));
+        self
+    }
+
+    /// Decoupled weight decay: each update takes away `learning_rate * weight_decay` of a parameter, whatever the gradient
+    /// does (Loshchilov and Hutter, 2019; Keras's `weight_decay`, PyTorch's in `AdamW` only).
+    pub fn weight_decay(mut self, weight_decay: f64) -> Self {
+        self.settings.weight_decay = Some(weight_decay);
+        self
+    }
+
+    /// Coupled weight decay: adds this times the parameter to its gradient, an L2 penalty of half of it (PyTorch's
+    /// `weight_decay`).
+    pub fn coupled_weight_decay(mut self, weight_decay: f64) -> Self {
+        self.settings.coupled_weight_decay = weight_decay;
+        self
+    }
+
+    /// Settings of their own for some variables: `.group(&head, |g| g.lr_scale(10.0))`. A variable that is given again keeps
+    /// what it was given before and is not given now. All variables are still updated by one kernel.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let model = Sequential::new().add(Dense::new(2)).add(Dense::new(1)).build([3], Device::Cpu)?;
+    /// let first = model.parameters().into_iter().filter(|p| p.name.starts_with("dense."));
+    /// let sgd = Sgd::new(0.1).weight_decay(1e-3).group(first, |g| g.lr_scale(0.1).weight_decay(0.0));
+    /// # drop(sgd);
+    /// # Ok(()) }
+    /// ```
+    pub fn group(
+        mut self,
+        variables: impl IntoIterator<Item = impl Into<Variable>>,
+        settings: impl Fn(ParamGroup) -> ParamGroup,
+    ) -> Self {
+        for variable in variables {
+            let group = self.groups.entry(variable.into().id()).or_insert(ParamGroup::DEFAULT);
+            *group = settings(*group);
+        }
+        self
+    }
+
+    /// No weight decay, of neither kind, for these variables, such as biases and scales of normalisations (Keras's
+    /// `exclude_from_weight_decay`).
+    pub fn exclude_from_weight_decay(
+        self,
+        variables: impl IntoIterator<Item = impl Into<Variable>>,
+    ) -> Self {
+        self.group(variables, |g| g.weight_decay(0.0).coupled_weight_decay(0.0))
+    }
+
+    /// Clips gradients; see [`Clip`]. One kind at a time, as in Keras: a later call replaces an earlier one.
+    pub fn clip(mut self, clip: Clip) -> Self {
+        self.settings.clip = Some(clip);
+        self
+    }
+
+    /// Clips each element of the gradients to `-limit..=limit` (Keras's `clipvalue`).
+    pub fn clip_value(self, limit: f64) -> Self {
+        self.clip(Clip::Value(limit))
+    }
+
+    /// Scales each variable's gradient down to this L2 norm (Keras's `clipnorm`).
+    pub fn clip_norm(self, limit: f64) -> Self {
+        self.clip(Clip::Norm(limit))
+    }
+
+    /// Scales all gradients down by one factor so that they have this L2 norm together (Keras's `global_clipnorm`).
+    pub fn global_clip_norm(self, limit: f64) -> Self {
+        self.clip(Clip::GlobalNorm(limit))
+    }
+
+    /// Keeps exponential moving averages of the weights, of which each update keeps the share `momentum` (Keras's `use_ema`
+    /// and `ema_momentum`, there 0.99). They begin with the weights after the first update.
+    ///
+    /// [`swap_averages`](Optimizer::swap_averages) puts them into the variables for an evaluation and takes them out again;
+    /// [`finalize`](Optimizer::finalize) puts them there for good.
+    pub fn ema(mut self, momentum: f64) -> Self {
+        let overwrite_every = self.settings.ema.and_then(|e| e.overwrite_every);
+        self.settings.ema = Some(Ema { momentum, overwrite_every });
+        self
+    }
+
+    /// Sets the variables to their averages after every so many updates (Keras's `ema_overwrite_frequency`). Averages are
+    /// kept with momentum 0.99 unless [`ema`](Self::ema) says otherwise.
+    pub fn ema_overwrite_every(mut self, updates: u32) -> Self {
+        let momentum = self.settings.ema.map_or(0.99, |e| e.momentum);
+        self.settings.ema = Some(Ema { momentum, overwrite_every: Some(updates) });
+        self
+    }
+
+    fn weight_decay_of_all(&self) -> f64 {
+        self.settings.weight_decay.unwrap_or(self.rule.default_weight_decay())
+    }
+
+    fn check(&self) -> Result<()> {
+        let op = self.rule.name();
+        let positive = 0.0..f64::INFINITY;
+        check_setting(op, "weight decay", self.weight_decay_of_all(), positive.clone())?;
+        check_setting(op, "coupled weight decay", self.settings.coupled_weight_decay, positive.clone())?;
+        if let Some(clip) = self.settings.clip {
+            clip.check(op)?;
+        }
+        if let Some(ema) = self.settings.ema {
+            check_setting(op, "the momentum of the averages", ema.momentum, 0.0..1.0)?;
+            if ema.overwrite_every == Some(0) {
+                let message = "variables can't be overwritten by their averages every 0 updates; give at least 1";
+                return Err(Error::argument(op, message));
+            }
+        }
+        self.groups.values().try_for_each(|g| g.check(op))?;
+        self.rule.check()?;
+        let rate = self.learning_rate();
+        match &self.schedule {
+            Some(schedule) if !positive.contains(&rate) => {
+                let settings = schedule.config().map_or_else(String::new, |c| format!(" ({c})"));
+                let message = format!(
+                    "the schedule{settings} gives a learning rate of {rate} after {} updates; it must be finite and not negative",
+                    self.steps
+                );
+                Err(Error::argument(op, message))
+            }
+            _ => check_setting(op, "the learning rate", rate, positive),
+        }
+    }
+
+    /// What one of its parts is called in a saved state.
+    fn name_of(&self, what: &str) -> String {
+        format!("{}.{what}", self.rule.name().to_lowercase())
+    }
+
+    fn slots(&self) -> Vec<Slot> {
+        let slot = |(name, c)| Slot { name: self.name_of(name), initial: Initial::Constant(c) };
+        let mut slots: Vec<Slot> = self.rule.slots().into_iter().map(slot).collect();
+        if self.settings.ema.is_some() {
+            slots.push(Slot { name: self.name_of("ema"), initial: Initial::Value });
+        }
+        slots
+    }
+
+    /// The slot of the averages.
+    fn ema_slot(&self) -> Option<usize> {
+        self.settings.ema.map(|_| self.rule.slots().len())
+    }
+}
+
+impl<R: Rule> Optimizer for Fused<R> {
+    fn update(&mut self, grads: &Gradients) -> Result<Vec<Tensor>> {
+        self.check()?;
+        let (slots, learning_rate, own) = (self.slots(), self.learning_rate(), self.rule.slots().len());
+        let (decay, coupled, ema) =
+            (self.weight_decay_of_all(), self.settings.coupled_weight_decay, self.settings.ema);
+        let (rule, groups, updates) = (&mut self.rule, &self.groups, self.steps);
+        let factors = |variable: &Variable| -> Factors {
+            let group = groups.get(&variable.id()).copied().unwrap_or(ParamGroup::DEFAULT);
+            let decay = group.weight_decay.unwrap_or(decay);
+            [group.lr_scale, group.lr_scale * decay, group.coupled_weight_decay.unwrap_or(coupled)]
+        };
+        let request =
+            Request { op: rule.name(), slots: &slots, clip: self.settings.clip, factors: &factors };
+        let pending = self.flat.update(grads, &request, &mut |x: Arrays<'_>| {
+            let [scale, decay, coupled] = &x.factors;
+            let p = x.values;
+            let grads = if coupled.is_zero() { x.grads.clone() } else { (x.grads + coupled.times(p, 1.0))? };
+            let (state, average) = x.state.split_at(own.min(x.state.len()));
+            let step = u64::from(updates) + 1;
+            let vectors = Vectors { step, values: p, grads: &grads, state, learning_rate, scale };
+            let (step, mut state) = rule.update(&vectors)?;
+            if state.len() != own {
+                let message = format!("the rule gives {} arrays of state, it has {own} slots", state.len());
+                return Err(Error::argument(rule.name(), message));
+            }
+            let kept = if decay.is_zero() { p.clone() } else { (p - decay.times(p, learning_rate))? };
+            let mut p = (kept - step)?;
+            if let (Some(ema), [average]) = (ema, average) {
+                // The first average is the first value (so does Keras).
+                let momentum = if updates == 0 { 0.0 } else { ema.momentum };
+                let average = ((average * momentum)? + (&p * (1.0 - momentum))?)?;
+                if ema.overwrite_every.is_some_and(|every| (updates + 1).is_multiple_of(every)) {
+                    p = average.clone();
+                }
+                state.push(average);
+            }
+            Ok((p, state))
+        })?;
+        self.steps = self.steps.saturating_add(1);
+        Ok(pending)
+    }
+
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+
+    fn config(&self) -> Value {
+        let mut config = serde_json::Map::new();
+        config.insert("name".into(), self.rule.name().into());
+        let settings = serde_json::to_value(&self.settings).unwrap_or_default();
+        for part in [settings, self.rule.config()] {
+            if let Value::Object(part) = part {
+                config.extend(part);
+            }
+        }
+        config.insert("weight_decay".into(), self.weight_decay_of_all().into());
+        let schedule = |s: &dyn Schedule| s.config().unwrap_or_else(|| "custom".into());
+        config.insert("schedule".into(), self.schedule.as_deref().map_or(Value::Null, schedule));
+        let mut kinds: Vec<(ParamGroup, usize)> = Vec::new();
+        let mut groups: Vec<(&u64, &ParamGroup)> = self.groups.iter().collect();
+        groups.sort_by_key(|g| g.0);
+        for (_, group) in groups {
+            match kinds.iter_mut().find(|k| k.0 == *group) {
+                Some(kind) => kind.1 += 1,
+                None => kinds.push((*group, 1)),
+            }
+        }
+        let groups = kinds.iter().map(|(g, variables)| {
+            json!({"variables": variables, "lr_scale": g.lr_scale, "weight_decay": g.weight_decay,
+                "coupled_weight_decay": g.coupled_weight_decay})
+        });
+        config.insert("groups".into(), groups.collect());
+        Value::Object(config)
+    }
+
+    fn steps(&self) -> u64 {
+        u64::from(self.steps)
+    }
+
+    fn prepare(&mut self, variables: &[Variable]) -> Result<()> {
+        self.check()?;
+        let slots = self.slots();
+        self.flat.prepare(self.rule.name(), &slots, variables)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        match &self.schedule {
+            Some(schedule) => schedule.learning_rate(u64::from(self.steps)),
+            None => self.settings.learning_rate,
+        }
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.schedule = None;
+        self.settings.learning_rate = learning_rate;
+        self.rate_set = true;
+    }
+
+    fn average(&self, variable: &Variable) -> Result<Option<Tensor>> {
+        let Some(slot) = self.ema_slot() else { return Ok(None) };
+        Ok(self.flat.state_of(variable)?.and_then(|state| state.get(slot).cloned()))
+    }
+
+    fn swap_averages(&mut self) -> Result<bool> {
+        match self.ema_slot() {
+            Some(slot) => self.flat.exchange(slot),
+            None => Ok(false),
+        }
+    }
+
+    fn finalize(&mut self) -> Result<()> {
+        match self.ema_slot() {
+            Some(slot) => self.flat.finish(slot),
+            None => Ok(()),
+        }
+    }
+
+    fn export_state(&self, variables: &[(String, Variable)]) -> Result<State> {
+        let mut state = self.flat.export(&self.slots(), variables)?;
+        state.push((self.name_of("step"), Tensor::new([self.steps], Device::Cpu)?));
+        if self.rate_set {
+            let rate = Tensor::new([self.settings.learning_rate], Device::Cpu)?;
+            state.push((self.name_of("learning_rate"), rate));
+        }
+        Ok(state)
+    }
+
+    fn import_state(&mut self, variables: &[(String, Variable)], state: &State) -> Result<()> {
+        let op = format!("{}::import_state", self.rule.name());
+        let by_name: HashMap<&str, &Tensor> = state.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        let steps = state_entry(&op, &by_name, &self.name_of("step"), &[1])?.item::<u32>()?;
+        let name = self.name_of("learning_rate");
+        let rate = match by_name.contains_key(name.as_str()) {
+            true => Some(state_entry(&op, &by_name, &name, &[1])?.cast(crate::DType::F64)?.item::<f64>()?),
+            false => None,
+        };
+        let slots = self.slots();
+        self.flat.import(&op, &slots, variables, state)?;
+        self.steps = steps;
+        if let Some(rate) = rate {
+            self.set_learning_rate(rate);
+        }
+        Ok(())
+    }
+}
+
+impl<R: Rule> std::fmt::Debug for Fused<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} after {} updates; {:?}", self.config(), self.steps, self.flat)
+    }
+}
+
+/// An optimizer of a rule with the settings that [`Optimizer::config`] gave.
+pub(super) fn from_config<R>(config: &Value) -> Result<Box<dyn Optimizer>>
+where
+    R: Rule + DeserializeOwned + 'static,
+{
+    const OP: &str = "optim::from_config";
+    let read = |e: serde_json::Error| Error::argument(OP, format!("{e}, in {config}"));
+    let rule: R = serde_json::from_value(config.clone()).map_err(read)?;
+    let settings: Settings = serde_json::from_value(config.clone()).map_err(read)?;
+    let mut made = Fused::of(rule, settings);
+    if config.get("groups").and_then(Value::as_array).is_some_and(|g| !g.is_empty()) {
+        let message = format!(
+            "the {} had groups of variables, which belong to its model; make the optimizer in the program, and give it the \
+             groups there",
+            made.name()
+        );
+        return Err(Error::argument(OP, message));
+    }
+    if let Some(schedule) = config.get("schedule").filter(|s| !s.is_null()) {
+        made.schedule = Some(super::schedule::from_config(schedule)?);
+    }
+    let known = made.config();
+    let keys = |v: &Value| -> BTreeSet<String> {
+        v.as_object().into_iter().flat_map(|o| o.keys().cloned()).collect()
+    };
+    if let Some(unknown) = keys(config).difference(&keys(&known)).next() {
+        let known: Vec<String> = keys(&known).into_iter().collect();
+        let message = format!("{} has no setting {unknown}; it has {}", made.name(), known.join(", "));
+        return Err(Error::argument(OP, message));
+    }
+    made.check()?;
+    Ok(Box::new(made))
+}
