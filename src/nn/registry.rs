@@ -1,6 +1,7 @@
 //! Layers by kind: from the settings in a file to a layer.
 
 use super::{Activation, AvgPool2d, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, Reshape};
+use crate::data::Augment;
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -53,6 +54,7 @@ impl Default for Layers {
     fn default() -> Layers {
         Layers { makers: BTreeMap::new() }
             .with::<Activation>("Activation")
+            .with::<Augment>("Augment")
             .with::<AvgPool2d>("AvgPool2d")
             .with::<Conv2d>("Conv2d")
             .with::<Dense>("Dense")
