@@ -1,6 +1,8 @@
 //! Batches of a data set that lives on a device.
 
+use super::Batch;
 use crate::autograd::no_grad;
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::random::iota;
@@ -10,55 +12,72 @@ use crate::tensor::Tensor;
 /// A data set's copy on a device.
 #[derive(Clone)]
 pub(super) struct OnDevice {
-    pub features: Tensor,
-    pub labels: Tensor,
-    pub scale: f64,
+    pub device: Device,
+    pub samples: usize,
+    /// With what each is multiplied by.
+    pub inputs: Vec<(Tensor, f64)>,
+    pub targets: Vec<Tensor>,
+    pub weights: Option<Tensor>,
 }
 
-/// Batches of features (f32) and labels, of [`Dataset::batches`](super::Dataset::batches). Lazy: a batch is read and
-/// decoded as part of whatever is computed from it.
-pub struct Batches {
+/// Batches of one pass, with all inputs and targets. Lazy: a batch is read and decoded as part of whatever is computed
+/// from it.
+pub(super) struct Reader {
     data: OnDevice,
     order: Option<Tensor>,
     batch_size: usize,
     start: usize,
 }
 
-impl Batches {
-    pub(super) fn new(data: OnDevice, batch_size: usize) -> Batches {
-        Batches { data, order: None, batch_size, start: 0 }
+impl Reader {
+    pub fn new(data: OnDevice, batch_size: usize, shuffle: Option<u64>) -> Result<Reader> {
+        let order = match shuffle {
+            Some(seed) => {
+                let order = permutation(data.samples as u32, seed);
+                Some(Tensor::from_vec(order, [data.samples], data.device)?)
+            }
+            None => None,
+        };
+        Ok(Reader { data, order, batch_size, start: 0 })
     }
 
-    /// The samples in a random order that depends on the seed only.
-    pub fn shuffled(mut self, seed: u64) -> Result<Batches> {
-        let n = self.data.labels.dims()[0];
-        let order = permutation(n as u32, seed);
-        self.order = Some(Tensor::from_vec(order, [n], self.data.features.device())?);
-        Ok(self)
-    }
-
-    fn read(&self, start: usize, len: usize) -> Result<(Tensor, Tensor)> {
+    fn read(&self, start: usize, len: usize) -> Result<Batch> {
         // The position is a number that the plan is given, not part of it: every batch but the last is one plan.
-        let mut rows = (iota(len, self.data.features.device())? + start)?;
+        let mut rows = (iota(len, self.data.device)? + start)?;
         if let Some(order) = &self.order {
             rows = order.index_select(0, &rows)?;
         }
-        let mut features = self.data.features.index_select(0, &rows)?;
-        if !features.dtype().is_float() {
-            features = features.cast(DType::F32)?;
+        let mut batch = Batch { inputs: Vec::new(), targets: Vec::new(), weights: None };
+        for (input, scale) in &self.data.inputs {
+            let mut input = input.index_select(0, &rows)?;
+            // Bytes are decoded; other integers are words or categories, which an embedding looks up.
+            if input.dtype() == DType::U8 || (*scale != 1.0 && !input.dtype().is_float()) {
+                input = input.cast(DType::F32)?;
+            }
+            if *scale != 1.0 {
+                input = (input * *scale)?;
+            }
+            batch.inputs.push(input);
         }
-        if self.data.scale != 1.0 {
-            features = (features * self.data.scale)?;
+        for target in &self.data.targets {
+            batch.targets.push(target.index_select(0, &rows)?);
         }
-        Ok((features, self.data.labels.index_select(0, &rows)?))
+        if let Some(weights) = &self.data.weights {
+            batch.weights = Some(weights.index_select(0, &rows)?);
+        }
+        Ok(batch)
+    }
+
+    fn left(&self) -> usize {
+        self.data.samples.saturating_sub(self.start).div_ceil(self.batch_size)
     }
 }
 
-impl Iterator for Batches {
-    type Item = Result<(Tensor, Tensor)>;
+impl Iterator for Reader {
+    type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let left = self.data.labels.dims()[0].saturating_sub(self.start);
+        let left = self.data.samples.saturating_sub(self.start);
         if left == 0 {
             return None;
         }
@@ -69,8 +88,37 @@ impl Iterator for Batches {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.data.labels.dims()[0].saturating_sub(self.start).div_ceil(self.batch_size);
-        (left, Some(left))
+        (self.left(), Some(self.left()))
+    }
+}
+
+/// Batches of features (f32) and labels, of [`Dataset::batches`](super::Dataset::batches). Lazy: a batch is read and
+/// decoded as part of whatever is computed from it.
+pub struct Batches {
+    reader: Reader,
+}
+
+impl Batches {
+    pub(super) fn new(reader: Reader) -> Batches {
+        Batches { reader }
+    }
+
+    /// The samples in a random order that depends on the seed only.
+    pub fn shuffled(self, seed: u64) -> Result<Batches> {
+        let Reader { data, batch_size, start, .. } = self.reader;
+        Ok(Batches { reader: Reader { start, ..Reader::new(data, batch_size, Some(seed))? } })
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<(Tensor, Tensor)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.reader.next().map(|batch| batch?.into_pair("Dataset::batches"))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.reader.size_hint()
     }
 }
 

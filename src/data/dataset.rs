@@ -1,10 +1,13 @@
 //! Features and labels in memory.
 
-use super::batches::{Batches, OnDevice};
-use crate::cpu::CpuElement;
+use super::batches::{Batches, OnDevice, Reader};
+use super::sample::{IntoSample, Sample, label_type};
+use super::{Batch, BatchIter, Pass, Pipeline, Source};
+use crate::cpu::{Array, CpuElement, dispatch};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::seed::permutation;
 use crate::tensor::Tensor;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,16 +31,41 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// }
 /// # Ok(()) }
 /// ```
+///
+/// Several inputs, several targets and weights, for models with several inputs or outputs:
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # use wgrad::data::{Dataset, Pass, Source};
+/// # fn main() -> Result<()> {
+/// let digits = Tensor::arange(0, 10, Device::Cpu)?;
+/// let images = Tensor::zeros([10, 8], Device::Cpu)?;
+/// let odd = (&digits - ((digits.cast(DType::F32)? * 0.5)?.floor()? * 2.0)?.cast(DType::I32)?)?;
+/// let set = Dataset::from_tensors("digits", &images, &digits)?
+///     .also_target(&odd)?
+///     .with_weights(&Tensor::ones([10], Device::Cpu)?)?;
+/// let (train, validation) = set.validation_split(0.2)?;
+/// assert_eq!((train.len(), validation.len()), (8, 2));
+/// let pass = Pass { batch_size: 8, shuffle: None, device: Device::Cpu };
+/// for batch in train.pass(&pass)? {
+///     let batch = batch?;
+///     assert_eq!((batch.inputs.len(), batch.targets.len()), (1, 2));
+///     assert_eq!(batch.targets[1].to_vec::<u32>()?, [0, 1, 0, 1, 0, 1, 0, 1]);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Dataset {
     name: String,
-    /// `[samples, ..]`, on the CPU.
-    features: Tensor,
-    /// `[samples, ..]`, on the CPU.
-    labels: Tensor,
-    /// What features are multiplied by when they are read.
-    scale: f64,
-    copies: Arc<Mutex<Vec<(Device, OnDevice)>>>,
+    samples: usize,
+    /// At least one, `[samples, ..]` each, on the CPU, with what it is multiplied by when it is read.
+    inputs: Vec<(Tensor, f64)>,
+    /// At least one, `[samples, ..]` each, on the CPU.
+    targets: Vec<Tensor>,
+    /// `[samples]`, f32, on the CPU.
+    weights: Option<Tensor>,
+    classes: Arc<[String]>,
+    copies: Arc<Mutex<Vec<OnDevice>>>,
 }
 
 impl Dataset {
@@ -47,20 +75,47 @@ impl Dataset {
     ///
     /// The two differ in their first dimension, or have none.
     pub fn from_tensors(name: impl Into<String>, features: &Tensor, labels: &Tensor) -> Result<Dataset> {
+        Self::from_tensor_slices(name, &[features], &[labels])
+    }
+
+    /// Inputs and targets, at least one of each, that are all `[samples, ..]`: sample i is slice i of each. The targets
+    /// are in the order of the model's outputs.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # use wgrad::data::Dataset;
+    /// # fn main() -> Result<()> {
+    /// let (image, age) = (Tensor::zeros([5, 8, 8, 1], Device::Cpu)?, Tensor::ones([5, 1], Device::Cpu)?);
+    /// let (kind, weight) = (Tensor::arange(0, 5, Device::Cpu)?, Tensor::ones([5, 1], Device::Cpu)?);
+    /// let set = Dataset::from_tensor_slices("animals", &[&image, &age], &[&kind, &weight])?;
+    /// assert_eq!((set.inputs().len(), set.targets().len(), set.len()), (2, 2, 5));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no input or no target, or they differ in their first dimension, or have none.
+    pub fn from_tensor_slices(
+        name: impl Into<String>,
+        inputs: &[&Tensor],
+        targets: &[&Tensor],
+    ) -> Result<Dataset> {
         let name = name.into();
-        match (features.dims(), labels.dims()) {
-            ([n, ..], [m, ..]) if n == m => {}
-            _ => {
-                let message = format!(
-                    "features {} and labels {}: expected one row of each per sample, [samples, ..] both",
-                    features.shape(),
-                    labels.shape()
-                );
-                return Err(Error::data(name, message));
-            }
-        }
-        let host = |t: &Tensor| t.detach()?.to_device(Device::Cpu);
-        Ok(Self::on_host(name, host(features)?, host(labels)?, 1.0))
+        let samples = inputs.first().and_then(|t| t.dims().first().copied());
+        let same = inputs.iter().chain(targets).all(|t| t.dims().first().copied() == samples);
+        let (Some(samples), true, false) = (samples, same, targets.is_empty()) else {
+            let shapes = |list: &[&Tensor]| list.iter().map(|t| t.shape().to_string()).collect::<Vec<_>>();
+            let message = format!(
+                "features {} and labels {}: expected one row of each per sample, [samples, ..] both",
+                shapes(inputs).join(", "),
+                shapes(targets).join(", ")
+            );
+            return Err(Error::data(name, message));
+        };
+        let inputs = inputs.iter().map(|t| Ok((host(t)?, 1.0))).collect::<Result<_>>()?;
+        let targets = targets.iter().map(|t| host(t)).collect::<Result<_>>()?;
+        let (classes, copies) = (Arc::from([]), Arc::default());
+        Ok(Dataset { name, samples, inputs, targets, weights: None, classes, copies })
     }
 
     /// Features `[samples, ..]` and labels `[samples, ..]` of ndarrays.
@@ -77,13 +132,110 @@ impl Dataset {
         Self::from_tensors(name, &features, &Tensor::from_ndarray(labels, Device::Cpu)?)
     }
 
-    fn on_host(name: String, features: Tensor, labels: Tensor, scale: f64) -> Dataset {
-        Dataset { name, features, labels, scale, copies: Arc::default() }
+    /// The samples that an iterator gives: [`Sample`]s, or pairs of input and target.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # use wgrad::data::Dataset;
+    /// # fn main() -> Result<()> {
+    /// let set = Dataset::from_samples("squares", (0..10).map(|i| ([i as f32], [(i * i) as f32])))?;
+    /// assert_eq!((set.len(), set.sample_shape()), (10, &[1][..]));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There are none, or they differ in shape or element type.
+    pub fn from_samples<T: IntoSample>(
+        name: impl Into<String>,
+        samples: impl IntoIterator<Item = T>,
+    ) -> Result<Dataset> {
+        let (name, samples): (String, Vec<T>) = (name.into(), samples.into_iter().collect());
+        match samples.is_empty() {
+            true => Err(Error::data(name, "has no samples to make a data set of")),
+            false => Self::from_batch(name, super::sample::collate(samples)?),
+        }
     }
 
-    /// The same samples, their features multiplied by this as they are read: `1.0 / 255.0` for grey levels.
+    /// The samples of a batch.
+    pub fn from_batch(name: impl Into<String>, batch: Batch) -> Result<Dataset> {
+        let (inputs, targets): (Vec<_>, Vec<_>) =
+            (batch.inputs.iter().collect(), batch.targets.iter().collect());
+        let set = Self::from_tensor_slices(name, &inputs, &targets)?;
+        match &batch.weights {
+            Some(weights) => set.with_weights(weights),
+            None => Ok(set),
+        }
+    }
+
+    /// The same data set with these parts; copies on devices begin anew.
+    fn changed(&self, change: impl FnOnce(&mut Dataset)) -> Dataset {
+        let mut set = Dataset { copies: Arc::default(), ..self.clone() };
+        change(&mut set);
+        set
+    }
+
+    fn check_rows(&self, what: &str, tensor: &Tensor) -> Result<Tensor> {
+        if tensor.dims().first() == Some(&self.samples) {
+            return host(tensor);
+        }
+        let message =
+            format!("{what} {}: expected one row per sample, [{}, ..]", tensor.shape(), self.samples);
+        Err(Error::data(&self.name, message))
+    }
+
+    /// As well a further input `[samples, ..]`, which is not [`scaled`](Self::scaled) by what was said before.
+    pub fn also_input(&self, input: &Tensor) -> Result<Dataset> {
+        let input = self.check_rows("the input", input)?;
+        Ok(self.changed(|set| set.inputs.push((input, 1.0))))
+    }
+
+    /// As well a further target `[samples, ..]`, for the model's next output.
+    pub fn also_target(&self, target: &Tensor) -> Result<Dataset> {
+        let target = self.check_rows("the target", target)?;
+        Ok(self.changed(|set| set.targets.push(target)))
+    }
+
+    /// These targets, `[samples, ..]` each and at least one, instead of those there are.
+    pub fn with_targets(&self, targets: &[&Tensor]) -> Result<Dataset> {
+        if targets.is_empty() {
+            return Err(Error::data(&self.name, "with_targets: expected at least one target, got none"));
+        }
+        let targets = targets.iter().map(|t| self.check_rows("the target", t)).collect::<Result<_>>()?;
+        Ok(self.changed(|set| set.targets = targets))
+    }
+
+    /// What each sample's loss is multiplied by, `[samples]`.
+    pub fn with_weights(&self, weights: &Tensor) -> Result<Dataset> {
+        if weights.dims() != [self.samples] {
+            let message = format!("weights {}: expected one per sample, [{}]", weights.shape(), self.samples);
+            return Err(Error::data(&self.name, message));
+        }
+        let weights = host(&weights.cast(DType::F32)?)?;
+        Ok(self.changed(|set| set.weights = Some(weights)))
+    }
+
+    /// The names of the classes that the labels count.
+    pub fn with_classes(mut self, classes: &[impl AsRef<str>]) -> Dataset {
+        self.classes = classes.iter().map(|c| c.as_ref().to_string()).collect();
+        self
+    }
+
+    /// The names of the classes; empty where they are not known.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The same samples, their features (those of all inputs so far) multiplied by this as they are read: `1.0 / 255.0`
+    /// for grey levels.
     pub fn scaled(self, scale: f64) -> Dataset {
-        Self::on_host(self.name, self.features, self.labels, scale)
+        self.changed(|set| set.inputs.iter_mut().for_each(|(_, s)| *s = scale))
+    }
+
+    /// The same data set under another name.
+    pub fn named(mut self, name: impl Into<String>) -> Dataset {
+        self.name = name.into();
+        self
     }
 
     /// What this is, for people.
@@ -93,7 +245,7 @@ impl Dataset {
 
     /// Number of samples.
     pub fn len(&self) -> usize {
-        self.features.dims()[0]
+        self.samples
     }
 
     /// Whether there are no samples.
@@ -101,24 +253,45 @@ impl Dataset {
         self.len() == 0
     }
 
-    /// Shape of one sample's features.
+    /// Shape of one sample's features (of the first input).
     pub fn sample_shape(&self) -> &[usize] {
-        &self.features.dims()[1..]
+        &self.features().dims()[1..]
     }
 
-    /// All features as they are stored, unscaled, on the CPU: `[samples, ..]`.
+    /// All features (of the first input) as they are stored, unscaled, on the CPU: `[samples, ..]`.
     pub fn features(&self) -> &Tensor {
-        &self.features
+        &self.inputs[0].0
     }
 
-    /// All labels as they are stored, on the CPU: `[samples, ..]`.
+    /// All labels (the first target) as they are stored, on the CPU: `[samples, ..]`.
     pub fn labels(&self) -> &Tensor {
-        &self.labels
+        &self.targets[0]
+    }
+
+    /// All inputs as they are stored, unscaled, on the CPU: `[samples, ..]` each.
+    pub fn inputs(&self) -> Vec<&Tensor> {
+        self.inputs.iter().map(|(t, _)| t).collect()
+    }
+
+    /// All targets as they are stored, on the CPU: `[samples, ..]` each.
+    pub fn targets(&self) -> Vec<&Tensor> {
+        self.targets.iter().collect()
+    }
+
+    /// What the samples' losses are multiplied by, `[samples]`, where there is such.
+    pub fn weights(&self) -> Option<&Tensor> {
+        self.weights.as_ref()
     }
 
     /// The first `n` samples (all where there are fewer).
     pub fn take(&self, n: usize) -> Result<Dataset> {
         self.part(0, n.min(self.len()))
+    }
+
+    /// All but the first `n` samples.
+    pub fn skip(&self, n: usize) -> Result<Dataset> {
+        let n = n.min(self.len());
+        self.part(n, self.len() - n)
     }
 
     /// The first `n` samples, and the others.
@@ -134,61 +307,204 @@ impl Dataset {
         Ok((self.part(0, n)?, self.part(n, self.len() - n)?))
     }
 
+    /// What to train on, and the last `fraction` of the samples to validate with: Keras's `validation_split`. Where the
+    /// samples are sorted, [shuffle](Self::shuffled) them first.
+    ///
+    /// # Errors
+    ///
+    /// One of the two would be empty.
+    pub fn validation_split(&self, fraction: f64) -> Result<(Dataset, Dataset)> {
+        // Keras: int(floor(n * (1 - fraction)))
+        let train = (self.len() as f64 * (1.0 - fraction)).floor();
+        if !(train >= 1.0 && train < self.len() as f64) {
+            let message = format!(
+                "validation_split({fraction}) of {} samples leaves nothing for one side; expected a fraction between 0 and 1",
+                self.len()
+            );
+            return Err(Error::data(&self.name, message));
+        }
+        self.split_at(train as usize)
+    }
+
+    /// The same samples in a random order that depends on the seed only. (`fit` shuffles in each epoch anyway: this is for
+    /// sorted samples before they are split.)
+    pub fn shuffled(&self, seed: u64) -> Result<Dataset> {
+        let order = Tensor::from_vec(permutation(self.samples as u32, seed), [self.samples], Device::Cpu)?;
+        self.each(self.samples, |t| t.index_select(0, &order))
+    }
+
+    /// These samples, then those of another data set, which has the same shapes, types and scales.
+    pub fn concat(&self, other: &Dataset) -> Result<Dataset> {
+        let scales = |set: &Dataset| set.inputs.iter().map(|(_, s)| *s).collect::<Vec<_>>();
+        let counts = |set: &Dataset| (set.inputs.len(), set.targets.len(), set.weights.is_some());
+        if scales(self) != scales(other) || counts(self) != counts(other) {
+            let message = format!("{self:?} and {other:?} differ in inputs, targets, weights or scale");
+            return Err(Error::data(&self.name, message));
+        }
+        let mut set = self.changed(|set| set.samples += other.samples);
+        let join = |a: &mut Tensor, b: &Tensor| -> Result<()> {
+            *a = Tensor::concat(&[a, b], 0)?;
+            a.eval()
+        };
+        for ((a, _), (b, _)) in set.inputs.iter_mut().zip(&other.inputs) {
+            join(a, b)?;
+        }
+        for (a, b) in
+            set.targets.iter_mut().zip(&other.targets).chain(set.weights.iter_mut().zip(&other.weights))
+        {
+            join(a, b)?;
+        }
+        Ok(set)
+    }
+
     fn part(&self, start: usize, len: usize) -> Result<Dataset> {
         if len == self.len() {
             return Ok(self.clone());
         }
-        let (features, labels) = (self.features.slice(0, start, len)?, self.labels.slice(0, start, len)?);
-        crate::eval(&[&features, &labels])?;
-        Ok(Self::on_host(self.name.clone(), features, labels, self.scale))
+        self.each(len, |t| t.slice(0, start, len))
     }
 
-    /// The samples in batches, on a device, in order; see [`Batches::shuffled`]. The last batch may be smaller.
+    /// `f` of every tensor; it gives `samples` rows.
+    fn each(&self, samples: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Dataset> {
+        let mut set = self.changed(|set| set.samples = samples);
+        let inputs = set.inputs.iter_mut().map(|(t, _)| t);
+        for tensor in inputs.chain(&mut set.targets).chain(&mut set.weights) {
+            *tensor = f(tensor)?;
+            tensor.eval()?;
+        }
+        Ok(set)
+    }
+
+    /// The samples in batches of one input and one target, on a device, in order; see [`Batches::shuffled`]. The last
+    /// batch may be smaller. For several inputs or targets there is [`Source::pass`].
     ///
     /// # Errors
     ///
     /// The batch size is 0, or the device has no room for the data set.
     pub fn batches(&self, batch_size: usize, device: Device) -> Result<Batches> {
+        Ok(Batches::new(self.reader(batch_size, device, None)?))
+    }
+
+    fn reader(&self, batch_size: usize, device: Device, shuffle: Option<u64>) -> Result<Reader> {
         if batch_size == 0 {
             return Err(Error::argument("Dataset::batches", "the batch size is 0; it must be at least 1"));
         }
-        Ok(Batches::new(self.on_device(device)?, batch_size))
+        Reader::new(self.on_device(device)?, batch_size, shuffle)
     }
 
     fn on_device(&self, device: Device) -> Result<OnDevice> {
         let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, copy)) = copies.iter().find(|(d, _)| *d == device) {
+        if let Some(copy) = copies.iter().find(|copy| copy.device == device) {
             return Ok(copy.clone());
         }
-        // Integer labels are small: as u32 they need no conversion in every batch.
-        let labels = match self.labels.dtype().is_float() {
-            true => self.labels.clone(),
-            false => self.labels.cast(DType::U32)?,
-        };
-        labels.eval()?;
+        let mut targets = Vec::new();
+        for target in &self.targets {
+            let target = label_type(target)?;
+            target.eval()?;
+            targets.push(target.to_device(device)?);
+        }
+        let moved = |(t, scale): &(Tensor, f64)| Ok((t.to_device(device)?, *scale));
         let copy = OnDevice {
-            features: self.features.to_device(device)?,
-            labels: labels.to_device(device)?,
-            scale: self.scale,
+            device,
+            samples: self.samples,
+            inputs: self.inputs.iter().map(moved).collect::<Result<_>>()?,
+            targets,
+            weights: self.weights.as_ref().map(|w| w.to_device(device)).transpose()?,
         };
-        copies.push((device, copy.clone()));
+        copies.push(copy.clone());
         Ok(copy)
+    }
+
+    /// The samples one by one on the host, decoded and scaled, to be mapped, filtered, zipped and batched.
+    ///
+    /// A pass over a data set in memory needs none of this: it reads batches on the device itself, shuffled. Go back to
+    /// it with [`Pipeline::to_dataset`].
+    pub fn pipeline(&self) -> Result<Pipeline<Sample>> {
+        let rows = |(t, scale): &(Tensor, f64)| Rows::new(t, *scale);
+        let inputs: Vec<Rows> = self.inputs.iter().map(rows).collect::<Result<_>>()?;
+        let targets: Vec<Rows> =
+            self.targets.iter().map(|t| Rows::new(&label_type(t)?, 1.0)).collect::<Result<_>>()?;
+        let weights = self.weights.as_ref().map(|w| w.to_vec::<f32>()).transpose()?;
+        Ok(Pipeline::indexed(&self.name, self.samples, move |i| {
+            Ok(Sample {
+                inputs: inputs.iter().map(|rows| rows.get(i, true)).collect::<Result<_>>()?,
+                targets: targets.iter().map(|rows| rows.get(i, false)).collect::<Result<_>>()?,
+                weight: weights.as_ref().and_then(|w| w.get(i).copied()),
+            })
+        }))
+    }
+}
+
+fn host(tensor: &Tensor) -> Result<Tensor> {
+    let tensor = tensor.detach()?.to_device(Device::Cpu)?;
+    tensor.eval()?;
+    Ok(tensor)
+}
+
+/// The rows of a tensor on the host.
+struct Rows {
+    array: Array,
+    scale: f64,
+}
+
+impl Rows {
+    fn new(tensor: &Tensor, scale: f64) -> Result<Rows> {
+        Ok(Rows { array: tensor.to_host()?.contiguous()?, scale })
+    }
+
+    /// A row as a tensor; as an input, it is decoded and scaled as batches on a device are.
+    fn get(&self, i: usize, input: bool) -> Result<Tensor> {
+        let dims = &self.array.shape[1..];
+        let len: usize = dims.iter().product();
+        let dtype = self.array.dtype();
+        dispatch!(dtype, T => {
+            let all = self.array.slice::<T>()?;
+            let row = all.get(i * len..(i + 1) * len).ok_or_else(|| {
+                Error::argument("Dataset::pipeline", format!("no sample {i} in {}", self.array.shape))
+            })?;
+            let scale = self.scale;
+            match dtype {
+                DType::F64 if input && scale != 1.0 => {
+                    Tensor::from_vec(row.iter().map(|v| v.convert::<f64>() * scale).collect(), dims, Device::Cpu)
+                }
+                _ if input && (dtype == DType::U8 || scale != 1.0) => {
+                    let scale = scale as f32;
+                    Tensor::from_vec(row.iter().map(|v| v.convert::<f32>() * scale).collect(), dims, Device::Cpu)
+                }
+                _ => Tensor::from_slice(row, dims, Device::Cpu),
+            }
+        })
+    }
+}
+
+impl Source for Dataset {
+    fn name(&self) -> &str {
+        Dataset::name(self)
+    }
+
+    fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
+        Ok(Box::new(self.reader(pass.batch_size, pass.device, pass.shuffle)?))
+    }
+
+    fn samples(&self) -> Option<usize> {
+        Some(self.len())
+    }
+
+    fn unit(&self) -> &'static str {
+        if self.sample_shape().len() >= 2 { "images" } else { "samples" }
     }
 }
 
 impl fmt::Debug for Dataset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (features, labels) = (&self.features, &self.labels);
-        write!(
-            f,
-            "Dataset({}: {} samples, features {} {:?}, labels {} {:?})",
-            self.name,
-            self.len(),
-            features.dtype(),
-            self.sample_shape(),
-            labels.dtype(),
-            &labels.dims()[1..]
-        )
+        write!(f, "Dataset({}: {} samples", self.name, self.len())?;
+        for tensor in self.inputs() {
+            write!(f, ", features {} {:?}", tensor.dtype(), &tensor.dims()[1..])?;
+        }
+        for tensor in &self.targets {
+            write!(f, ", labels {} {:?}", tensor.dtype(), &tensor.dims()[1..])?;
+        }
+        f.write_str(if self.weights.is_some() { ", weighted)" } else { ")" })
     }
 }
 
@@ -259,5 +575,68 @@ mod tests {
         let set = Dataset::from_arrays("even", &x, &ndarray::arr1(&[0.5f32, 1.0])).unwrap();
         let (x, y) = set.batches(2, Device::Cpu).unwrap().next().unwrap().unwrap();
         assert_eq!((x.shape(), y.to_vec::<f32>().unwrap()), (Shape::new(&[2, 1]).unwrap(), vec![0.5, 1.0]));
+    }
+
+    #[test]
+    fn several_inputs_targets_and_weights_stay_together() {
+        let set = counting(6).scaled(0.5);
+        let ages = Tensor::new([[10.0f32], [11.0], [12.0], [13.0], [14.0], [15.0]], Device::Cpu).unwrap();
+        let words = Tensor::arange(100, 106, Device::Cpu).unwrap();
+        let set = set.also_input(&ages).unwrap().also_input(&words).unwrap();
+        let set = set.also_target(&words).unwrap().with_weights(&ages.reshape([6]).unwrap()).unwrap();
+        assert_eq!((set.inputs().len(), set.targets().len(), set.weights().is_some()), (3, 2, true));
+        let check = |source: &dyn Source, shuffle| {
+            let pass = Pass { batch_size: 4, shuffle, device: Device::Cpu };
+            let mut seen = Vec::new();
+            for batch in source.pass(&pass).unwrap() {
+                let batch = batch.unwrap();
+                let labels = batch.targets[0].to_vec::<u32>().unwrap();
+                let features = batch.inputs[0].to_vec::<f32>().unwrap();
+                let ages = batch.inputs[1].to_vec::<f32>().unwrap();
+                let words = batch.inputs[2].to_vec::<i32>().unwrap();
+                let (second, weights) = (batch.targets[1].to_vec::<u32>().unwrap(), batch.weights.unwrap());
+                let weights = weights.to_vec::<f32>().unwrap();
+                for (i, &label) in labels.iter().enumerate() {
+                    assert_eq!(features[2 * i], label as f32); // 2 * label * 0.5
+                    assert_eq!((ages[i], weights[i]), (10.0 + label as f32, 10.0 + label as f32));
+                    assert_eq!((words[i] as u32, second[i]), (100 + label, 100 + label));
+                }
+                seen.extend(labels);
+            }
+            seen
+        };
+        assert_eq!(check(&set, None), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(check(&set.pipeline().unwrap(), None), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(
+            check(&set.pipeline().unwrap().to_dataset().unwrap().scaled(1.0), None),
+            [0, 1, 2, 3, 4, 5]
+        );
+        let mut shuffled = check(&set, Some(3));
+        assert_ne!(shuffled, [0, 1, 2, 3, 4, 5]);
+        shuffled.sort_unstable();
+        assert_eq!(shuffled, [0, 1, 2, 3, 4, 5]);
+        // parts and orders in memory
+        assert_eq!(check(&set.skip(2).unwrap().take(3).unwrap(), None), [2, 3, 4]);
+        let again = set.take(2).unwrap().concat(&set.skip(2).unwrap()).unwrap();
+        assert_eq!(check(&again, None), [0, 1, 2, 3, 4, 5]);
+        let order = check(&set.shuffled(5).unwrap(), None);
+        assert_eq!(order, crate::seed::permutation(6, 5));
+        // pairs are for one input and one target
+        let message = set.batches(2, Device::Cpu).unwrap().next().unwrap().unwrap_err().to_string();
+        assert!(message.contains("3 inputs and 2 targets"), "{message}");
+        assert!(set.concat(&counting(3)).is_err());
+        let message = counting(6).also_target(&Tensor::zeros([5], Device::Cpu).unwrap()).unwrap_err();
+        assert!(message.to_string().contains("[6, ..]"), "{message}");
+        assert!(counting(6).with_weights(&ages).is_err() && counting(6).with_targets(&[]).is_err());
+    }
+
+    #[test]
+    fn the_last_part_is_for_validation() {
+        let labels = |set: &Dataset| set.labels().to_vec::<u8>().unwrap();
+        let (train, validation) = counting(10).validation_split(0.25).unwrap();
+        assert_eq!((labels(&train), labels(&validation)), ((0..7).collect(), vec![7, 8, 9]));
+        for fraction in [0.0, 1.0, -0.5, f64::NAN] {
+            assert!(counting(10).validation_split(fraction).is_err(), "{fraction}");
+        }
     }
 }

@@ -17,6 +17,12 @@ impl RawDataset {
     pub fn into_datasets(self) -> Result<(Dataset, Dataset)> {
         Ok((dataset(&self.name, self.train)?, dataset(&self.name, self.test)?))
     }
+
+    /// As [`into_datasets`](Self::into_datasets), with the names of the classes.
+    pub(super) fn into_named_datasets(self, classes: &[&str]) -> Result<(Dataset, Dataset)> {
+        let (train, test) = self.into_datasets()?;
+        Ok((train.with_classes(classes), test.with_classes(classes)))
+    }
 }
 
 fn dataset(name: &str, split: RawSplit) -> Result<Dataset> {

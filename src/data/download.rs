@@ -1,4 +1,4 @@
-//! Small files from the first mirror that delivers them whole.
+//! Files from the first mirror that delivers them whole.
 
 use std::fs;
 use std::io::Write;
@@ -9,9 +9,11 @@ use std::time::Duration;
 use crate::{Error, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For one file from one mirror: the largest file of MNIST (10 MB) at 50 kB/s.
+/// For one file from one mirror, unless it is so large that it needs longer.
 const OVERALL_TIMEOUT: Duration = Duration::from_secs(200);
-/// The largest file of MNIST is 9.9 MB gzipped.
+/// What a mirror has to deliver in a second.
+const SLOWEST: u64 = 50_000;
+/// A file that replaces one of MNIST's (9.9 MB gzipped) may be larger, but not without limit.
 const MAX_BYTES: u64 = 32 << 20;
 
 pub(super) struct Downloader {
@@ -22,9 +24,12 @@ pub(super) struct Downloader {
 }
 
 impl Downloader {
-    /// Uses the proxy that the environment names (`HTTPS_PROXY` and its relatives), if any.
-    pub fn new(mirrors: &[&str]) -> Self {
-        Self::with_config(mirrors, OVERALL_TIMEOUT, ureq::Agent::config_builder())
+    /// For files of up to so many bytes. Uses the proxy that the environment names (`HTTPS_PROXY` and its relatives), if
+    /// any.
+    pub fn for_files_of(mirrors: &[&str], bytes: u64) -> Self {
+        let timeout = OVERALL_TIMEOUT.max(Duration::from_secs(bytes / SLOWEST));
+        let downloader = Self::with_config(mirrors, timeout, ureq::Agent::config_builder());
+        Downloader { max_bytes: MAX_BYTES.max(bytes), ..downloader }
     }
 
     fn with_config(

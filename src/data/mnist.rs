@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::digest::sha256_hex;
 pub use super::digits::{load, load_from, load_or_synthetic};
 use super::idx::IdxArray;
+use super::mnist_cache::MNIST;
 pub use super::mnist_cache::{DATA_FOLDER_VARIABLE, load_or_download};
 use crate::{Error, Result};
 
@@ -118,32 +119,71 @@ pub fn load_dir(dir: &Path) -> Result<RawDataset> {
 ///
 /// As [`load_dir`], with `classes` as the bound of the labels.
 pub fn load_dir_with_classes(dir: &Path, classes: usize) -> Result<RawDataset> {
-    load_dir_checked(dir, classes, &MNIST_SHA256)
+    load_dir_checked(dir, classes, MNIST.name, MNIST.digests)
+}
+
+/// SHA-256 of the `FILES` of a data set.
+#[derive(Clone, Copy)]
+pub(super) enum Digests<'a> {
+    /// Of what is in them. Repacked copies are as good.
+    Content([&'a str; 4]),
+    /// Of the gzipped files as they are published.
+    Gzipped([&'a str; 4]),
+}
+
+impl<'a> Digests<'a> {
+    pub fn get(&self, i: usize) -> &'a str {
+        match self {
+            Digests::Content(digests) | Digests::Gzipped(digests) => digests[i],
+        }
+    }
 }
 
 /// The content of one of the four files, and where it came from, for whoever has to repair it.
 pub(super) struct Part {
     /// A path or an address.
-    pub source: String,
-    pub array: IdxArray,
+    source: String,
+    array: IdxArray,
+    /// SHA-256 of what the digests are of; `None` where the build can't tell.
+    digest: Option<String>,
 }
 
 impl Part {
-    pub fn read(path: &Path) -> Result<Part> {
-        Ok(Part { source: path.display().to_string(), array: IdxArray::read(path)? })
+    pub fn read(path: &Path, digests: Digests<'_>) -> Result<Part> {
+        match digests {
+            Digests::Content(_) => Ok(Part::of_content(path.display().to_string(), IdxArray::read(path)?)),
+            Digests::Gzipped(_) => {
+                let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+                Part::parse(path.display().to_string(), &bytes, digests)
+            }
+        }
     }
 
-    /// `None` where the build can't tell.
-    fn digest(&self) -> Option<String> {
-        sha256_hex(&[&self.array.header(), &self.array.data])
+    /// A part from the bytes of its file, gzipped or not.
+    pub fn parse(source: String, bytes: &[u8], digests: Digests<'_>) -> Result<Part> {
+        let array = IdxArray::parse(&source, bytes)?;
+        Ok(match digests {
+            Digests::Content(_) => Part::of_content(source, array),
+            Digests::Gzipped(_) => Part { source, array, digest: sha256_hex(&[bytes]) },
+        })
+    }
+
+    fn of_content(source: String, array: IdxArray) -> Part {
+        let digest = sha256_hex(&[&array.header(), &array.data]);
+        Part { source, array, digest }
     }
 
     #[cfg(feature = "app")]
-    pub fn verified(self, sha256: &str) -> Result<Part> {
-        match self.digest() {
-            Some(digest) if digest == sha256 => Ok(self),
+    pub fn verified(self, digests: Digests<'_>, i: usize) -> Result<Part> {
+        let expected = digests.get(i);
+        let of = match digests {
+            Digests::Content(_) => "its uncompressed content",
+            Digests::Gzipped(_) => "the gzipped file",
+        };
+        match &self.digest {
+            Some(digest) if digest == expected => Ok(self),
             digest => Err(self.error(format!(
-                "is damaged or another file: the SHA-256 of its uncompressed content is {}, expected {sha256}",
+                "is damaged or another file: the SHA-256 of {of} is {}, expected {expected}",
                 digest.as_deref().unwrap_or("unknown")
             ))),
         }
@@ -154,7 +194,12 @@ impl Part {
     }
 }
 
-fn load_dir_checked(dir: &Path, classes: usize, digests: &[&str; 4]) -> Result<RawDataset> {
+pub(super) fn load_dir_checked(
+    dir: &Path,
+    classes: usize,
+    known: &str,
+    digests: Digests<'_>,
+) -> Result<RawDataset> {
     let shown = dir.display();
     if !dir.is_dir() {
         let what = if dir.exists() { "is not a folder" } else { "there is no such folder" };
@@ -177,20 +222,20 @@ fn load_dir_checked(dir: &Path, classes: usize, digests: &[&str; 4]) -> Result<R
         );
         return Err(Error::data(shown.to_string(), message));
     }
-    let part = |i: usize| Part::read(&paths[i]);
+    let part = |i: usize| Part::read(&paths[i], digests);
     let parts = [part(0)?, part(1)?, part(2)?, part(3)?];
 
-    let differ: Vec<usize> = (0..4).filter(|&i| parts[i].digest().as_deref() != Some(digests[i])).collect();
+    let differ: Vec<usize> = (0..4).filter(|&i| parts[i].digest.as_deref() != Some(digests.get(i))).collect();
     let name = match differ.len() {
-        0 => "MNIST".to_string(),
+        0 => known.to_string(),
         // Worth telling: a damaged file looks like this.
         1..4 => {
             let stems: Vec<_> = differ.iter().map(|&i| FILES[i].stem).collect();
-            format!("MNIST with other {}, from {shown}", stems.join(" and "))
+            format!("{known} with other {}, from {shown}", stems.join(" and "))
         }
         _ => format!("data set from {shown}"),
     };
-    assemble(name, differ.is_empty(), classes, parts)
+    assemble(name, differ.is_empty() && known == MNIST.name, classes, parts)
 }
 
 pub(super) fn assemble(
@@ -377,7 +422,9 @@ mod tests {
         let digests = contents().map(|content| sha256_hex(&[&content]).unwrap());
         let digests = digests.each_ref().map(String::as_str);
         let mut contents = contents();
-        let load = |contents: &_| load_dir_checked(folder_with(contents).path(), 10, &digests).unwrap();
+        let load = |contents: &_| {
+            load_dir_checked(folder_with(contents).path(), 10, "MNIST", Digests::Content(digests)).unwrap()
+        };
         let same = load(&contents);
         assert!(same.is_real_mnist && same.name == "MNIST", "{}", same.name);
         contents[3][8] ^= 1;

@@ -1,23 +1,46 @@
-//! Where MNIST comes from when nobody says: the user's cache, and the mirrors that fill it.
+//! Where data sets in MNIST's format come from when nobody says: the user's cache, and the mirrors that fill it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "app")]
 use super::download::{Downloader, save};
+use super::mnist::{CLASSES, Digests, MNIST_SHA256, RawDataset, load_dir_checked};
 #[cfg(feature = "app")]
-use super::idx::IdxArray;
-#[cfg(feature = "app")]
-use super::mnist::{CLASSES, FILES, FileKind, MNIST_SHA256, Part, assemble};
-use super::mnist::{RawDataset, load_dir};
+use super::mnist::{FILES, FileKind, Part, assemble};
 use crate::{Error, Result};
 
 /// The environment variable that names a folder to load instead of the user's cache.
 pub const DATA_FOLDER_VARIABLE: &str = "WGRAD_DATA";
 
-#[cfg(feature = "app")]
-const MIRRORS: [&str; 2] =
-    ["https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"];
+/// A data set in MNIST's format that is known, and where to find it.
+pub(super) struct Family {
+    /// For people.
+    pub name: &'static str,
+    /// Its folder in the user's cache.
+    pub folder: &'static str,
+    /// The environment variable that names a folder to load instead.
+    pub variable: &'static str,
+    /// Folders with its files, tried in this order. What comes from them is verified.
+    #[cfg_attr(not(feature = "app"), allow(dead_code))]
+    pub mirrors: &'static [&'static str],
+    /// Size of its largest file.
+    #[cfg_attr(not(feature = "app"), allow(dead_code))]
+    pub largest: u64,
+    pub digests: Digests<'static>,
+}
+
+pub(super) const MNIST: Family = Family {
+    name: "MNIST",
+    folder: "mnist",
+    variable: DATA_FOLDER_VARIABLE,
+    mirrors: &[
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ],
+    largest: 9_912_422,
+    digests: Digests::Content(MNIST_SHA256),
+};
 
 /// Finds MNIST: in the folder that the environment variable `WGRAD_DATA` names, if it is set; otherwise
 /// in the user's cache (`wgrad/mnist` in `$XDG_CACHE_HOME` or `~/.cache`, on macOS `~/Library/Caches`,
@@ -32,45 +55,117 @@ const MIRRORS: [&str; 2] =
 /// The folder named by `WGRAD_DATA` doesn't hold a data set (nothing else is tried then), no mirror
 /// delivers a file that passes the check, or the cache can't be written.
 pub fn load_or_download() -> Result<RawDataset> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(dir) = variable(DATA_FOLDER_VARIABLE) {
-        return load_dir(Path::new(&dir));
+    MNIST.load()
+}
+
+/// A variable of the environment that is set to something.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The folder that the environment variable names, or else the user's cache.
+pub(super) enum Place {
+    Named(PathBuf),
+    Cache(PathBuf),
+}
+
+/// Where to look for a data set.
+pub(super) fn place(name: &str, folder: &str, folder_variable: &str) -> Result<Place> {
+    if let Some(dir) = variable(folder_variable) {
+        return Ok(Place::Named(dir.into()));
     }
-    let cache = cache_folder(std::env::consts::OS, variable).ok_or_else(|| {
+    cache_folder(std::env::consts::OS, folder, variable).map(Place::Cache).ok_or_else(|| {
         let message = format!(
             "the environment names neither a cache nor a home folder to keep the files in; \
-             set {DATA_FOLDER_VARIABLE} to a folder with the four files"
+             set {folder_variable} to a folder with the files"
         );
-        Error::data("MNIST", message)
-    })?;
-    load_cache(&cache)
-}
-
-#[cfg(feature = "app")]
-fn load_cache(cache: &Path) -> Result<RawDataset> {
-    load_cached_or_download(cache, &Downloader::new(&MIRRORS), &MNIST_SHA256)
-}
-
-/// What was unpacked into the cache by hand; it can't be verified, and its name doesn't say MNIST.
-#[cfg(not(feature = "app"))]
-fn load_cache(cache: &Path) -> Result<RawDataset> {
-    load_dir(cache).map_err(|error| {
-        let message = format!(
-            "not in the cache, and this build of wgrad can't download: {error}\n\
-             build with the feature `app`, or set {DATA_FOLDER_VARIABLE} to a folder with the four unpacked files"
-        );
-        Error::data("MNIST", message)
+        Error::data(name, message)
     })
+}
+
+impl Family {
+    /// From the folder that the environment names, or else from the user's cache, into which what is missing is downloaded.
+    pub fn load(&self) -> Result<RawDataset> {
+        match place(self.name, self.folder, self.variable)? {
+            Place::Named(dir) => self.load_dir(&dir),
+            Place::Cache(cache) => self.load_cache(&cache),
+        }
+    }
+
+    pub fn load_dir(&self, dir: &Path) -> Result<RawDataset> {
+        load_dir_checked(dir, CLASSES, self.name, self.digests)
+    }
+
+    #[cfg(feature = "app")]
+    fn load_cache(&self, cache: &Path) -> Result<RawDataset> {
+        self.load_cached_or_download(cache, &Downloader::for_files_of(self.mirrors, self.largest))
+    }
+
+    /// What was unpacked into the cache by hand; it can't be verified, and its name doesn't say what it should be.
+    #[cfg(not(feature = "app"))]
+    fn load_cache(&self, cache: &Path) -> Result<RawDataset> {
+        self.load_dir(cache).map_err(|error| {
+            let message = format!(
+                "not in the cache, and this build of wgrad can't download: {error}\n\
+                 build with the feature `app`, or set {} to a folder with the four unpacked files",
+                self.variable
+            );
+            Error::data(self.name, message)
+        })
+    }
+
+    #[cfg(feature = "app")]
+    pub fn load_cached_or_download(&self, cache: &Path, downloader: &Downloader) -> Result<RawDataset> {
+        let part = |i: usize| self.cached_or_downloaded(cache, downloader, i);
+        let parts = [part(0)?, part(1)?, part(2)?, part(3)?];
+        assemble(self.name.to_string(), self.name == MNIST.name, CLASSES, parts)
+    }
+
+    #[cfg(feature = "app")]
+    fn cached_or_downloaded(&self, cache: &Path, downloader: &Downloader, i: usize) -> Result<Part> {
+        let mut reasons = Vec::new();
+        let (file, digests) = (&FILES[i], self.digests);
+        // Every name is tried: a damaged file under one of them must not hide a good one under another.
+        for path in file.find(cache) {
+            match Part::read(&path, digests).and_then(|part| part.verified(digests, i)) {
+                Ok(part) => return Ok(part),
+                Err(error) => reasons.push(error.to_string()),
+            }
+        }
+        // Before the download, so that a folder that can't be written is found out before the wait.
+        std::fs::create_dir_all(cache).map_err(|e| Error::io(cache, e))?;
+        let name = file.gzipped_name();
+        let accept =
+            |url: &str, bytes: &[u8]| Part::parse(url.to_string(), bytes, digests)?.verified(digests, i);
+        match downloader.download(&name, accept) {
+            Ok((bytes, part)) => save(cache, &name, &bytes).map(|()| part),
+            Err(failures) => {
+                reasons.extend(failures);
+                let (how, instead) = match self.name == MNIST.name {
+                    true => ("--data DIR", ", or use the synthetic digits, which need no files"),
+                    false => ("load_from(DIR)", ""),
+                };
+                let message = format!(
+                    "could not be downloaded from any mirror:\n  {}\n\
+                     download the four files of {} by hand ({}) and name their folder ({how}, or {}=DIR){instead}",
+                    reasons.join("\n  "),
+                    self.name,
+                    FILES.each_ref().map(FileKind::gzipped_name).join(", "),
+                    self.variable,
+                );
+                Err(Error::data(name, message))
+            }
+        }
+    }
 }
 
 /// The folder under the user's cache that pipelines are kept in, if the environment names one.
 pub(crate) fn pipeline_folder() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    Some(cache_folder(std::env::consts::OS, variable)?.with_file_name("pipelines"))
+    cache_folder(std::env::consts::OS, "pipelines", variable)
 }
 
 /// Where this user's programs on `os` keep what they can fetch again.
-fn cache_folder(os: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+fn cache_folder(os: &str, name: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     // The XDG specification has relative paths ignored; elsewhere they make as little sense.
     let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let caches = match os {
@@ -78,52 +173,7 @@ fn cache_folder(os: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option
         "macos" => folder("HOME")?.join("Library/Caches"),
         _ => folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?,
     };
-    Some(caches.join("wgrad").join("mnist"))
-}
-
-#[cfg(feature = "app")]
-fn load_cached_or_download(cache: &Path, downloader: &Downloader, digests: &[&str; 4]) -> Result<RawDataset> {
-    let part = |i: usize| cached_or_downloaded(cache, downloader, &FILES[i], digests[i]);
-    let parts = [part(0)?, part(1)?, part(2)?, part(3)?];
-    assemble("MNIST".to_string(), true, CLASSES, parts)
-}
-
-#[cfg(feature = "app")]
-fn cached_or_downloaded(
-    cache: &Path,
-    downloader: &Downloader,
-    file: &FileKind,
-    sha256: &str,
-) -> Result<Part> {
-    let mut reasons = Vec::new();
-    // Every name is tried: a damaged file under one of them must not hide a good one under another.
-    for path in file.find(cache) {
-        match Part::read(&path).and_then(|part| part.verified(sha256)) {
-            Ok(part) => return Ok(part),
-            Err(error) => reasons.push(error.to_string()),
-        }
-    }
-    // Before the download, so that a folder that can't be written is found out before the wait.
-    std::fs::create_dir_all(cache).map_err(|e| Error::io(cache, e))?;
-    let name = file.gzipped_name();
-    let accept = |url: &str, bytes: &[u8]| {
-        let part = Part { source: url.to_string(), array: IdxArray::parse(url, bytes)? };
-        part.verified(sha256)
-    };
-    match downloader.download(&name, accept) {
-        Ok((bytes, part)) => save(cache, &name, &bytes).map(|()| part),
-        Err(failures) => {
-            reasons.extend(failures);
-            let message = format!(
-                "could not be downloaded from any mirror:\n  {}\n\
-                 download the four files by hand ({}) and name their folder (--data DIR, or {DATA_FOLDER_VARIABLE}=DIR), \
-                 or use the synthetic digits, which need no files",
-                reasons.join("\n  "),
-                FILES.each_ref().map(FileKind::gzipped_name).join(", "),
-            );
-            Err(Error::data(name, message))
-        }
-    }
+    Some(caches.join("wgrad").join(name))
 }
 
 #[cfg(test)]
@@ -135,7 +185,7 @@ mod tests {
         let with = |os, variables: &[(&str, &str)]| {
             let root = if cfg!(windows) { "C:" } else { "" };
             let find = |name: &str| variables.iter().find(|(n, _)| *n == name);
-            let folder = cache_folder(os, |name| {
+            let folder = cache_folder(os, "mnist", |name| {
                 find(name).map(|(_, value)| {
                     let absolute = value.starts_with('/');
                     if absolute { format!("{root}{value}") } else { value.to_string() }.into()
@@ -157,6 +207,7 @@ mod tests {
 mod download_tests {
     use super::super::digest::sha256_hex;
     use super::super::download::testing::{Answer, Server, dead_mirror, downloader};
+    use super::super::mnist::load_dir;
     use super::super::mnist::testing::{assert_fails, contents, folder_with, idx};
     use super::*;
     use std::fs;
@@ -185,8 +236,34 @@ mod download_tests {
     }
 
     fn load(cache: &Path, mirrors: &[&str]) -> Result<RawDataset> {
-        let digests = digests();
-        load_cached_or_download(cache, &downloader(mirrors), &digests.each_ref().map(String::as_str))
+        let digests: [&'static str; 4] = digests().map(|digest| &*digest.leak());
+        let family = Family { digests: Digests::Content(digests), ..MNIST };
+        family.load_cached_or_download(cache, &downloader(mirrors))
+    }
+
+    /// As Fashion-MNIST and KMNIST have it: their published sums are of the gzipped files.
+    #[test]
+    fn sums_of_gzipped_files_are_checked_too() {
+        let digests: [&'static str; 4] =
+            contents().map(|content| &*sha256_hex(&[&gzip(&content)]).unwrap().leak());
+        let family = Family { name: "Clothes", digests: Digests::Gzipped(digests), ..MNIST };
+        let cache = tempfile::tempdir().unwrap();
+        let load = |mirror: &str| family.load_cached_or_download(cache.path(), &downloader(&[mirror]));
+        let server = mirror_with(None);
+        for _ in 0..2 {
+            let raw = load(&server.url).unwrap();
+            assert_eq!((raw.name.as_str(), raw.is_real_mnist, raw.train.count), ("Clothes", false, 5));
+            assert_eq!(server.requests.load(Ordering::Relaxed), 4);
+        }
+        assert_eq!(family.load_dir(cache.path()).unwrap().name, "Clothes");
+        // The same content, packed otherwise: it can't be verified, so it is fetched anew.
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        encoder.write_all(&contents()[2]).unwrap();
+        fs::write(cache.path().join(FILES[2].gzipped_name()), encoder.finish().unwrap()).unwrap();
+        assert!(family.load_dir(cache.path()).unwrap().name.contains("other t10k-images"));
+        assert_fails(load(&dead_mirror()), &["the gzipped file", "Clothes", "load_from(DIR)", digests[2]]);
+        load(&server.url).unwrap();
+        assert_eq!(server.requests.load(Ordering::Relaxed), 5);
     }
 
     fn expected() -> RawDataset {

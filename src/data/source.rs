@@ -1,8 +1,8 @@
 //! What training reads from: anything that gives batches, pass after pass.
 
-use super::Dataset;
+use super::{Augment, Augmented};
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// The data of one training step. Each tensor's first dimension counts samples.
@@ -20,6 +20,30 @@ impl Batch {
     /// One input, one target, no weights.
     pub fn new(input: Tensor, target: Tensor) -> Batch {
         Batch { inputs: vec![input], targets: vec![target], weights: None }
+    }
+
+    /// The same batch on a device.
+    pub fn to_device(&self, device: Device) -> Result<Batch> {
+        let moved = |list: &[Tensor]| list.iter().map(|t| t.to_device(device)).collect::<Result<Vec<_>>>();
+        Ok(Batch {
+            inputs: moved(&self.inputs)?,
+            targets: moved(&self.targets)?,
+            weights: self.weights.as_ref().map(|w| w.to_device(device)).transpose()?,
+        })
+    }
+
+    /// The input and the target of a batch that has one of each.
+    pub(super) fn into_pair(mut self, op: &str) -> Result<(Tensor, Tensor)> {
+        let (inputs, targets) = (self.inputs.len(), self.targets.len());
+        match (self.inputs.pop(), self.targets.pop()) {
+            (Some(x), Some(y)) if (inputs, targets) == (1, 1) => Ok((x, y)),
+            _ => {
+                let message = format!(
+                    "gives pairs, but the data has {inputs} inputs and {targets} targets; use Source::pass, which gives a Batch"
+                );
+                Err(Error::argument(op, message))
+            }
+        }
     }
 
     /// The number of samples: the first dimension of the first input.
@@ -42,7 +66,8 @@ pub struct Pass {
 /// Batches of one pass.
 pub type BatchIter<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 
-/// Something to train on or to evaluate with: a [`Dataset`], or a type of your own.
+/// Something to train on or to evaluate with: a [`Dataset`](super::Dataset), a [`Pipeline`](super::Pipeline) of samples or
+/// batches, or a type of your own.
 ///
 /// ```
 /// use wgrad::data::{Batch, BatchIter, Pass, Source};
@@ -93,26 +118,12 @@ pub trait Source {
     fn unit(&self) -> &'static str {
         "samples"
     }
-}
 
-impl Source for Dataset {
-    fn name(&self) -> &str {
-        Dataset::name(self)
-    }
-
-    fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
-        let mut batches = self.batches(pass.batch_size, pass.device)?;
-        if let Some(seed) = pass.shuffle {
-            batches = batches.shuffled(seed)?;
-        }
-        Ok(Box::new(batches.map(|batch| batch.map(|(x, y)| Batch::new(x, y)))))
-    }
-
-    fn samples(&self) -> Option<usize> {
-        Some(self.len())
-    }
-
-    fn unit(&self) -> &'static str {
-        if self.sample_shape().len() >= 2 { "images" } else { "samples" }
+    /// The same data, whose images are changed at random each time they are read: see [`Augment`].
+    fn augmented(self, augment: Augment) -> Augmented<Self>
+    where
+        Self: Sized,
+    {
+        Augmented::new(self, augment)
     }
 }

@@ -6,6 +6,7 @@ use super::{
     MaxPool2d, PRelu, Permute, Reshape, SeparableConv2d, Sequential, Softmax, SpatialDropout2d, UpSample2d,
     ZeroPad2d,
 };
+use crate::data::Augment;
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -72,6 +73,7 @@ impl Default for Layers {
     fn default() -> Layers {
         Layers { makers: BTreeMap::new() }
             .with::<Activation>("Activation")
+            .with::<Augment>("Augment")
             .with::<AvgPool2d>("AvgPool2d")
             .with::<BatchNorm>("BatchNorm")
             .with::<Conv2d>("Conv2d")

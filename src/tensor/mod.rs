@@ -1,6 +1,6 @@
 //! What users hold: tensors and their methods.
 
-pub(crate) use create::empty;
+pub(crate) use create::{NestedArray, empty};
 mod create;
 mod display;
 mod methods;
