@@ -1,18 +1,21 @@
-//! The CPU backend: computes a graph node by node, plainly. It never fuses, which makes it a cross-check for the GPU plans
-//! that do.
+//! The CPU backend: computes a graph node by node. Pointwise nodes go through the cache together ([`fuse`]), which changes
+//! no bit, so that it stays a cross-check for the plans of the GPU.
 
 mod array;
+mod fuse;
 pub(crate) mod kernels;
 mod memory;
 pub(crate) mod pointwise;
+pub(crate) mod simd;
 
 pub use array::CpuElement;
 pub(crate) use array::{Array, dispatch, dispatch_float};
 pub(crate) use memory::stats;
 
 use crate::error::Result;
-use crate::eval::Graph;
+use crate::eval::{Entry, Graph};
 use crate::tensor::{Spec, Tensor, Value};
+use fuse::Role;
 use std::sync::{Mutex, PoisonError};
 
 /// One computation at a time: what is pending when a graph is collected stays pending until it is computed.
@@ -29,6 +32,8 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
             uses[i as usize] += 1;
         }
     }
+    let (roles, groups) = fuse::groups(&graph, &uses);
+    let total_uses = uses.clone();
     let mut values: Vec<Option<Array>> = vec![None; graph.entries.len()];
     for (position, entry) in graph.entries.iter().enumerate() {
         let node = &entry.tensor.0;
@@ -39,22 +44,29 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
             };
             continue;
         }
-        let mut inputs = Vec::with_capacity(entry.inputs.len());
-        for &i in &entry.inputs {
-            let i = i as usize;
+        // The last user takes the value, so that its memory is free as early as can be.
+        let mut take = |i: usize| {
             uses[i] -= 1;
-            // The last user takes the value, so that its memory is free as early as can be.
-            let value = if uses[i] == 0 { values[i].take() } else { values[i].clone() };
-            inputs.extend(value);
+            if uses[i] == 0 { values[i].take() } else { values[i].clone() }
+        };
+        let computed = match roles[position] {
+            Role::Deferred => continue,
+            Role::Alone => {
+                let inputs: Vec<Array> = entry.inputs.iter().filter_map(|&i| take(i as usize)).collect();
+                vec![(position, node.op.cpu(&inputs, &node.spec)?)]
+            }
+            Role::Last(group) => groups[group].run(&graph, &total_uses, &mut take)?,
+        };
+        for (position, array) in computed {
+            let Entry { tensor, keep, .. } = &graph.entries[position];
+            let node = &tensor.0;
+            debug_assert_eq!(array.shape, node.spec.shape, "{}", node.op.name());
+            debug_assert_eq!(array.dtype(), node.spec.dtype, "{}", node.op.name());
+            if *keep {
+                node.set_value(Value::Cpu(array.clone()));
+            }
+            values[position] = Some(array);
         }
-        let array = node.op.cpu(&inputs, &node.spec)?;
-        drop(inputs);
-        debug_assert_eq!(array.shape, node.spec.shape, "{}", node.op.name());
-        debug_assert_eq!(array.dtype(), node.spec.dtype, "{}", node.op.name());
-        if entry.keep {
-            node.set_value(Value::Cpu(array.clone()));
-        }
-        values[position] = Some(array);
     }
     memory::count_run(graph.entries.iter().filter(|e| !e.ready).count(), start.elapsed());
     Ok(())
