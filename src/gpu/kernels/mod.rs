@@ -69,6 +69,8 @@ pub struct KernelTarget {
     pub cpu_adapter: bool,
     /// Size of a subgroup where it is fixed and the SUBGROUP feature is enabled.
     pub subgroup: Option<u32>,
+    /// Shaders may have 64-bit integers (asked for on adapters that run on a CPU only).
+    pub int64: bool,
     /// Bytes of workgroup memory.
     pub workgroup_storage: u32,
     pub max_invocations: u32,
