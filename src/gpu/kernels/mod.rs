@@ -22,6 +22,7 @@ pub mod gemm;
 pub mod index;
 pub mod pool2d;
 pub mod softmax;
+pub mod wide;
 
 /// Where a dispatch reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
