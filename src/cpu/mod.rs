@@ -10,19 +10,39 @@ pub use array::CpuElement;
 pub(crate) use array::{Array, dispatch, dispatch_float};
 pub(crate) use memory::stats;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::eval::Graph;
-use crate::tensor::{Spec, Tensor, Value};
+use crate::profile::{Call, Recorder};
+use crate::tensor::{Node, Spec, Tensor, Value};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
-/// One computation at a time: what is pending when a graph is collected stays pending until it is computed.
-static LOCK: Mutex<()> = Mutex::new(());
+/// One computation at a time: what is pending when a graph is collected stays pending until it is computed. Inside,
+/// what is noted while the device is being profiled.
+static LOCK: Mutex<Option<Recorder>> = Mutex::new(None);
+
+pub(crate) fn start_recording() -> Result<()> {
+    let mut recorder = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    if recorder.is_some() {
+        return Err(Error::argument("Device::profile", "the CPU is being profiled already"));
+    }
+    *recorder = Some(Recorder::default());
+    Ok(())
+}
+
+pub(crate) fn stop_recording() -> Recorder {
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+}
 
 /// Computes the values of `roots` and of what they need.
 pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
-    let _guard = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut recorder = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    let begin = recorder.is_some().then(Instant::now);
     let graph = Graph::collect(roots);
-    let start = std::time::Instant::now();
+    let start = Instant::now();
+    if let (Some(recorder), Some(begin)) = (&mut *recorder, begin) {
+        recorder.planning += start - begin;
+    }
     let mut uses = vec![0u32; graph.entries.len()];
     for entry in &graph.entries {
         for &i in &entry.inputs {
@@ -47,7 +67,10 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
             let value = if uses[i] == 0 { values[i].take() } else { values[i].clone() };
             inputs.extend(value);
         }
-        let array = node.op.cpu(&inputs, &node.spec)?;
+        let array = match &mut *recorder {
+            None => node.op.cpu(&inputs, &node.spec)?,
+            Some(recorder) => timed(recorder, &**node, &inputs)?,
+        };
         drop(inputs);
         debug_assert_eq!(array.shape, node.spec.shape, "{}", node.op.name());
         debug_assert_eq!(array.dtype(), node.spec.dtype, "{}", node.op.name());
@@ -57,7 +80,31 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
         values[position] = Some(array);
     }
     memory::count_run(graph.entries.iter().filter(|e| !e.ready).count(), start.elapsed());
+    if let (Some(recorder), Some(begin)) = (&mut *recorder, begin) {
+        recorder.evaluations += 1;
+        recorder.inside += begin.elapsed();
+    }
     Ok(())
+}
+
+/// Computes a node and notes how long it took.
+fn timed(recorder: &mut Recorder, node: &Node, inputs: &[Array]) -> Result<Array> {
+    let specs: Vec<Spec> = inputs.iter().map(spec_of).collect();
+    let start = Instant::now();
+    let array = node.op.cpu(inputs, &node.spec)?;
+    let time = start.elapsed();
+    // A view reads and writes nothing.
+    let bytes: usize = specs.iter().chain([&node.spec]).map(Spec::bytes).sum();
+    let copies = time.as_nanos() > 1000;
+    recorder.add(Call {
+        name: node.op.name(),
+        shape: node.spec.shape,
+        grid: [0; 3],
+        time,
+        flops: node.op.flops(&specs, &node.spec),
+        bytes: if copies { bytes as u64 } else { 0 },
+    });
+    Ok(array)
 }
 
 /// The value of a tensor on the CPU, computed if need be.

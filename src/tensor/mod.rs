@@ -8,6 +8,6 @@ mod node;
 mod operators;
 mod read;
 
-pub(crate) use node::{Root, Value, next_id};
+pub(crate) use node::{Node, Root, Value, next_id};
 pub use node::{Spec, Tensor};
 pub use operators::IntoOperand;
