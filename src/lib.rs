@@ -14,6 +14,7 @@ pub mod io;
 pub mod nn;
 mod ops;
 pub mod optim;
+mod profile;
 mod seed;
 mod shape;
 mod tensor;
@@ -27,6 +28,7 @@ pub use error::{Error, Result};
 pub use ops::conv2d::{Conv2dOptions, Padding};
 pub use ops::custom::{CustomKernel, CustomOp, apply as apply_custom};
 pub use ops::pool2d::Pool2dOptions;
+pub use profile::{KernelProfile, Profile, Timing};
 pub use shape::{INFER, MAX_RANK, Shape};
 pub use tensor::{IntoOperand, Spec, Tensor};
 

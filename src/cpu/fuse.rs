@@ -249,6 +249,11 @@ impl Group {
         })
     }
 
+    /// All nodes that are computed with it, inputs before users.
+    pub fn nodes(&self) -> Vec<usize> {
+        self.producer.into_iter().chain(self.members.iter().copied()).collect()
+    }
+
     /// Computes the group and gives the values that are needed beyond it. `take` gives the value of an input once for each use
     /// of it.
     pub fn run(

@@ -15,8 +15,8 @@ use wgpu::{Adapter, DeviceType, Features};
 /// Names the adapter that [`Device::Gpu`] is: a part of its name, or its number.
 pub(crate) const ADAPTER_VARIABLE: &str = "WGRAD_ADAPTER";
 
-/// Optional features that kernels make use of where they are there.
-const WANTED: Features = Features::SUBGROUP.union(Features::PIPELINE_CACHE);
+/// Optional features that kernels and profiles make use of where they are there.
+const WANTED: Features = Features::SUBGROUP.union(Features::PIPELINE_CACHE).union(Features::TIMESTAMP_QUERY);
 
 /// Those that only kernels for adapters that run on a CPU make use of.
 const WANTED_ON_CPU: Features = Features::SHADER_INT64;

@@ -182,6 +182,12 @@ impl Operation for Conv2d {
         key.push_all(&g.dilation);
     }
 
+    fn flops(&self, _inputs: &[Spec], _out: &Spec) -> u64 {
+        let g = &self.g;
+        // The same for all three passes: every pixel of the output meets every weight once.
+        (2 * g.n * g.oh * g.ow * g.cout * g.kh * g.kw * (g.cin / g.groups)) as u64
+    }
+
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
         let (a, b, g) = (&cx.inputs[0], &cx.inputs[1], cx.grad);
         // (pass, first input, second input) of the gradient with respect to each input

@@ -109,6 +109,11 @@ pub(crate) trait Operation: Send + Sync + std::fmt::Debug + 'static {
     /// Static parameters: two nodes of equal name, key, input and output specs compute the same function.
     fn key(&self, _key: &mut Key) {}
 
+    /// Floating-point operations that it takes, for profiles: 0 for all that memory bounds rather than arithmetic.
+    fn flops(&self, _inputs: &[Spec], _out: &Spec) -> u64 {
+        0
+    }
+
     /// The vector-Jacobian product, written with tensor operations.
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads>;
 
