@@ -46,6 +46,9 @@ struct Arguments {
     /// Begin with the weights in this file.
     #[arg(long, value_name = "FILE")]
     load: Option<PathBuf>,
+    /// Train for so many steps (20 where none are given), print what each kernel takes, and stop.
+    #[arg(long, value_name = "STEPS", num_args = 0..=1, default_missing_value = "20")]
+    profile: Option<usize>,
     /// Write figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -106,6 +109,9 @@ fn main() -> Result<()> {
     let mut trainer =
         Trainer::new(model, Adam::new(arguments.lr), SparseCategoricalCrossentropy::from_logits())
             .metric(Accuracy::new());
+    if let Some(steps) = arguments.profile {
+        return profile(&mut trainer, &train.take(steps.max(1) * arguments.batch_size)?, &arguments);
+    }
     let fit = Fit::epochs(arguments.epochs)
         .batch_size(arguments.batch_size)
         .seed(arguments.seed)
@@ -129,6 +135,15 @@ fn main() -> Result<()> {
         std::fs::write(file, format!("{report:#}\n")).map_err(|e| Error::io(file, e))?;
     }
     println!("test {result}");
+    Ok(())
+}
+
+/// Trains on a few batches, twice: the first time plans and compiles, the second is looked at.
+fn profile(trainer: &mut Trainer<Model>, train: &Dataset, arguments: &Arguments) -> Result<()> {
+    let fit = || Fit::epochs(1).batch_size(arguments.batch_size).seed(arguments.seed).verbose(false);
+    trainer.fit(train, fit())?;
+    let profile = trainer.model().device().profile(|| trainer.fit(train, fit()).map(drop))?;
+    println!("{profile}");
     Ok(())
 }
 

@@ -139,6 +139,7 @@ fn main(
     let s1 = select(1u, min(first + p.chunk, p.segments), by_segment);
     let k0 = select(first, 0u, by_segment);
     let k1 = select(min(first + p.chunk, p.k), p.k, by_segment);
+    let b_step = p.b_k / 4u;
     let column0 = n0 + 0u + lane * 4u;
     let col0 = min(column0, p.n - 4u) / 4u;
     var c0_0 = vec4<f32>();
@@ -154,17 +155,24 @@ fn main(
         let segment = segment_init(i, batch);
         let place0 = a_segment(row0, segment);
         let at0 = place0.index;
+        var ai0 = (at0 + k0) / 4u;
+        var bi0 = (segment.b + k0 * p.b_k) / 4u + col0;
         var k = k0;
         for (; k + 4u <= k1; k += 4u) {
-            let bq0 = (segment.b + (k + 0u) * p.b_k) / 4u;
-            let b0_0 = b[bq0 + col0];
-            let bq1 = (segment.b + (k + 1u) * p.b_k) / 4u;
-            let b1_0 = b[bq1 + col0];
-            let bq2 = (segment.b + (k + 2u) * p.b_k) / 4u;
-            let b2_0 = b[bq2 + col0];
-            let bq3 = (segment.b + (k + 3u) * p.b_k) / 4u;
-            let b3_0 = b[bq3 + col0];
-            let a0 = a[(at0 + k) / 4u];
+            let bi0_0 = bi0;
+            bi0 = bi0_0 + b_step;
+            let b0_0 = b[bi0_0];
+            let bi1_0 = bi0;
+            bi0 = bi1_0 + b_step;
+            let b1_0 = b[bi1_0];
+            let bi2_0 = bi0;
+            bi0 = bi2_0 + b_step;
+            let b2_0 = b[bi2_0];
+            let bi3_0 = bi0;
+            bi0 = bi3_0 + b_step;
+            let b3_0 = b[bi3_0];
+            let a0 = a[ai0];
+            ai0 += 1u;
             let r0 = subgroupBroadcast(a0, 0u);
             c0_0 += r0.x * b0_0;
             c0_0 += r0.y * b1_0;
@@ -206,59 +214,30 @@ fn main(
             c7_0 += r7.z * b2_0;
             c7_0 += r7.w * b3_0;
         }
-        for (; k < k1; k++) {
-            let bq0 = (segment.b + k * p.b_k) / 4u;
-            let b0_0 = b[bq0 + col0];
-            let a0 = a[(at0 + k) / 4u][(at0 + k) % 4u];
-            let r0 = subgroupBroadcast(a0, 0u);
-            c0_0 += r0 * b0_0;
-            let r1 = subgroupBroadcast(a0, 1u);
-            c1_0 += r1 * b0_0;
-            let r2 = subgroupBroadcast(a0, 2u);
-            c2_0 += r2 * b0_0;
-            let r3 = subgroupBroadcast(a0, 3u);
-            c3_0 += r3 * b0_0;
-            let r4 = subgroupBroadcast(a0, 4u);
-            c4_0 += r4 * b0_0;
-            let r5 = subgroupBroadcast(a0, 5u);
-            c5_0 += r5 * b0_0;
-            let r6 = subgroupBroadcast(a0, 6u);
-            c6_0 += r6 * b0_0;
-            let r7 = subgroupBroadcast(a0, 7u);
-            c7_0 += r7 * b0_0;
-        }
     }
     let base = batch.out + split * p.out_split;
-    let out0 = m0 + 0u;
-    if m0 + 0u < p.m {
-        store(c0_0, base + out0 * p.out_m, column0);
-    }
-    let out1 = m0 + 1u;
-    if m0 + 1u < p.m {
-        store(c1_0, base + out1 * p.out_m, column0);
-    }
-    let out2 = m0 + 2u;
-    if m0 + 2u < p.m {
-        store(c2_0, base + out2 * p.out_m, column0);
-    }
-    let out3 = m0 + 3u;
-    if m0 + 3u < p.m {
-        store(c3_0, base + out3 * p.out_m, column0);
-    }
-    let out4 = m0 + 4u;
-    if m0 + 4u < p.m {
-        store(c4_0, base + out4 * p.out_m, column0);
-    }
-    let out5 = m0 + 5u;
-    if m0 + 5u < p.m {
-        store(c5_0, base + out5 * p.out_m, column0);
-    }
-    let out6 = m0 + 6u;
-    if m0 + 6u < p.m {
-        store(c6_0, base + out6 * p.out_m, column0);
-    }
-    let out7 = m0 + 7u;
-    if m0 + 7u < p.m {
-        store(c7_0, base + out7 * p.out_m, column0);
+    var m = m0;
+    let last = min(m0 + 8u, p.m);
+    for (; m < last; m += 4u) {
+        let at0 = base + (m + 0u) * p.out_m;
+        if m + 0u < last {
+            store(c0_0, at0, column0);
+        }
+        let at1 = base + (m + 1u) * p.out_m;
+        if m + 1u < last {
+            store(c1_0, at1, column0);
+        }
+        let at2 = base + (m + 2u) * p.out_m;
+        if m + 2u < last {
+            store(c2_0, at2, column0);
+        }
+        let at3 = base + (m + 3u) * p.out_m;
+        if m + 3u < last {
+            store(c3_0, at3, column0);
+        }
+        c0_0 = c4_0;
+        c1_0 = c5_0;
+        c2_0 = c6_0;
+        c3_0 = c7_0;
     }
 }

@@ -9,6 +9,7 @@ use crate::eval::IdMap;
 use crate::ops::Vjp;
 use crate::tensor::{Root, Tensor, next_id};
 use std::cell::Cell;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -350,30 +351,38 @@ impl Tensor {
                 format!("the upstream gradient is {}, the tensor {}", upstream.shape(), self.shape());
             return Err(Error::shape("backward", message));
         }
-        let order = tracked_order(self);
-        let mut pending: IdMap<Tensor> = IdMap::default();
+        let (order, position) = tracked_order(self);
+        // by position in `order`
+        let mut pending: Vec<Option<Tensor>> = vec![None; order.len()];
         let mut found: IdMap<Tensor> = IdMap::default();
         let mut variables: Vec<Variable> = Vec::new();
-        pending.insert(self.0.id, upstream.clone());
-        for tensor in order.iter().rev() {
-            let Some(grad) = pending.remove(&tensor.0.id) else { continue };
+        let mut needs: Vec<bool> = Vec::new();
+        if let Some(last) = pending.last_mut() {
+            *last = Some(upstream.clone());
+        }
+        for (at, tensor) in order.iter().enumerate().rev() {
+            let Some(grad) = pending[at].take() else { continue };
             if let Some(root) = &tensor.0.root {
                 if let Some(slot) = root.slot.as_ref().and_then(std::sync::Weak::upgrade)
                     && !found.contains_key(&root.id)
                 {
                     variables.push(Variable { id: root.id, slot });
                 }
-                accumulate(&mut found, root.id, grad)?;
+                let sum = sum(found.remove(&root.id), grad)?;
+                found.insert(root.id, sum);
                 continue;
             }
             let inputs = tensor.0.inputs();
-            let needs: Vec<bool> = inputs.iter().map(|t| t.0.tracked).collect();
+            needs.clear();
+            needs.extend(inputs.iter().map(|t| t.0.tracked));
             let cx = Vjp { inputs: &inputs, output: tensor, grad: &grad, needs: &needs };
             let grads = tensor.0.op.vjp(&cx)?;
-            for ((input, needed), grad) in inputs.iter().zip(needs).zip(grads) {
+            for ((input, &needed), grad) in inputs.iter().zip(&needs).zip(grads) {
                 if let (true, Some(grad)) = (needed, grad) {
                     debug_assert_eq!(grad.shape(), input.shape(), "gradient of {}", tensor.0.op.name());
-                    accumulate(&mut pending, input.0.id, grad)?;
+                    if let Some(&at) = position.get(&input.0.id) {
+                        pending[at] = Some(sum(pending[at].take(), grad)?);
+                    }
                 }
             }
         }
@@ -382,28 +391,30 @@ impl Tensor {
     }
 }
 
-fn accumulate(map: &mut IdMap<Tensor>, id: u64, grad: Tensor) -> Result<()> {
-    let sum = match map.remove(&id) {
-        Some(old) => (old + grad)?,
-        None => grad,
-    };
-    map.insert(id, sum);
-    Ok(())
+fn sum(so_far: Option<Tensor>, grad: Tensor) -> Result<Tensor> {
+    match so_far {
+        Some(old) => old + grad,
+        None => Ok(grad),
+    }
 }
 
-/// The tracked nodes that `tensor` was computed from, inputs before users, without recursion.
-fn tracked_order(tensor: &Tensor) -> Vec<Tensor> {
-    let mut seen: IdMap<()> = IdMap::default();
-    let mut order = Vec::new();
+/// The tracked nodes that `tensor` was computed from, inputs before users, and where each of them stands; without
+/// recursion.
+fn tracked_order(tensor: &Tensor) -> (Vec<Tensor>, IdMap<usize>) {
+    let mut seen: IdMap<usize> = IdMap::with_capacity_and_hasher(128, Default::default());
+    let mut order = Vec::with_capacity(128);
     let mut stack = vec![(tensor.clone(), false)];
     while let Some((tensor, expanded)) = stack.pop() {
         if expanded {
+            seen.insert(tensor.0.id, order.len());
             order.push(tensor);
             continue;
         }
-        if seen.insert(tensor.0.id, ()).is_some() {
-            continue;
-        }
+        match seen.entry(tensor.0.id) {
+            Entry::Occupied(_) => continue,
+            // until its inputs are in order
+            Entry::Vacant(place) => place.insert(usize::MAX),
+        };
         stack.push((tensor.clone(), true));
         if tensor.0.root.is_none() {
             tensor.0.with_inputs(|inputs| {
@@ -412,5 +423,5 @@ fn tracked_order(tensor: &Tensor) -> Vec<Tensor> {
             });
         }
     }
-    order
+    (order, seen)
 }

@@ -5,7 +5,9 @@ use crate::error::Result;
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Node ids are already distinct numbers: one multiplication spreads them over the table.
 #[derive(Default)]
@@ -27,11 +29,48 @@ impl Hasher for IdHasher {
 
 pub(crate) type IdMap<V> = HashMap<u64, V, BuildHasherDefault<IdHasher>>;
 
+/// Positions of a node's inputs: few, mostly, and then without an allocation of their own.
+#[derive(Clone, Default)]
+pub(crate) struct Inputs {
+    len: u8,
+    few: [u32; 3],
+    many: Vec<u32>,
+}
+
+impl Inputs {
+    fn push(&mut self, input: u32) {
+        if self.many.is_empty() && (self.len as usize) < self.few.len() {
+            self.few[self.len as usize] = input;
+            self.len += 1;
+            return;
+        }
+        if self.many.is_empty() {
+            self.many.extend_from_slice(&self.few);
+        }
+        self.many.push(input);
+    }
+}
+
+impl Deref for Inputs {
+    type Target = [u32];
+    fn deref(&self) -> &[u32] {
+        if self.many.is_empty() { &self.few[..self.len as usize] } else { &self.many }
+    }
+}
+
+impl<'a> IntoIterator for &'a Inputs {
+    type Item = &'a u32;
+    type IntoIter = std::slice::Iter<'a, u32>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
 /// One node of a graph to be computed.
 pub(crate) struct Entry {
     pub tensor: Tensor,
     /// Positions of the inputs in the graph; empty for a node that has its value already.
-    pub inputs: Vec<u32>,
+    pub inputs: Inputs,
     /// Whether the value is computed already (and only read here).
     pub ready: bool,
     /// Whether somebody outside this graph holds the node: then its value has to be kept.
@@ -43,52 +82,72 @@ pub(crate) struct Graph {
     pub entries: Vec<Entry>,
 }
 
+/// Numbers the graphs, for the marks on their nodes: a mark is a graph's number and a position in it.
+static GRAPHS: AtomicU64 = AtomicU64::new(1);
+/// Bits of a mark that are the position; the others last for 68 thousand million graphs.
+const POSITION_BITS: u32 = 28;
+
+/// Marks of one graph. They spare a table of positions: a node is looked at by one graph at a time, since whoever
+/// collects holds the lock of the nodes' device.
+struct Marks(u64);
+
+impl Marks {
+    fn new() -> Marks {
+        Marks(GRAPHS.fetch_add(1, Relaxed) << POSITION_BITS)
+    }
+
+    fn get(&self, tensor: &Tensor) -> Option<u32> {
+        let mark = tensor.0.mark.load(Relaxed);
+        (mark & (u64::MAX << POSITION_BITS) == self.0).then_some((mark & ((1 << POSITION_BITS) - 1)) as u32)
+    }
+
+    fn set(&self, tensor: &Tensor, position: usize) {
+        tensor.0.mark.store(self.0 | position as u64, Relaxed);
+    }
+}
+
 impl Graph {
     /// Collects what `roots` need, in topological order, without recursion. The caller holds the device's lock:
     /// values appear only under it, so what is pending here stays pending.
     pub fn collect(roots: &[&Tensor]) -> Graph {
-        let mut position: IdMap<u32> = IdMap::default();
-        let mut entries: Vec<Entry> = Vec::new();
+        let marks = Marks::new();
+        let mut entries: Vec<Entry> = Vec::with_capacity(256);
+        let mut uses: Vec<u32> = Vec::with_capacity(256);
         // (tensor, whether its inputs were already pushed)
         let mut stack: Vec<(Tensor, bool)> = roots.iter().rev().map(|&t| (t.clone(), false)).collect();
         while let Some((tensor, expanded)) = stack.pop() {
-            let id = tensor.0.id;
-            if position.contains_key(&id) {
+            if marks.get(&tensor).is_some() {
                 continue;
             }
-            let ready = tensor.0.has_value();
-            if !expanded && !ready {
-                stack.push((tensor.clone(), true));
-                tensor.0.with_inputs(|inputs| {
-                    for input in inputs.iter().rev() {
-                        if !position.contains_key(&input.0.id) {
-                            stack.push((input.clone(), false));
-                        }
+            let mut inputs = Inputs::default();
+            let mut ready = false;
+            if expanded {
+                tensor.0.with_inputs(|list| {
+                    for position in list.iter().filter_map(|t| marks.get(t)) {
+                        uses[position as usize] += 1;
+                        inputs.push(position);
                     }
                 });
-                continue;
+            } else {
+                let pending = tensor.0.if_pending(|list| {
+                    stack.push((tensor.clone(), true));
+                    let new = list.iter().rev().filter(|t| marks.get(t).is_none());
+                    stack.extend(new.map(|t| (t.clone(), false)));
+                });
+                if pending.is_some() {
+                    continue;
+                }
+                ready = true;
             }
-            let inputs = match ready {
-                true => Vec::new(),
-                false => tensor
-                    .0
-                    .with_inputs(|list| list.iter().filter_map(|t| position.get(&t.0.id).copied()).collect()),
-            };
-            position.insert(id, entries.len() as u32);
+            marks.set(&tensor, entries.len());
             entries.push(Entry { tensor, inputs, ready, keep: false });
-        }
-        let mut uses = vec![1usize; entries.len()]; // the handle in `entries` itself
-        for entry in &entries {
-            for &input in &entry.inputs {
-                uses[input as usize] += 1;
-            }
+            uses.push(1); // the handle in `entries` itself
         }
         for (entry, uses) in entries.iter_mut().zip(uses) {
-            entry.keep = !entry.ready && Arc::strong_count(&entry.tensor.0) > uses;
+            entry.keep = !entry.ready && Arc::strong_count(&entry.tensor.0) > uses as usize;
         }
         for root in roots {
-            if let Some(&p) = position.get(&root.0.id) {
-                let entry = &mut entries[p as usize];
+            if let Some(entry) = marks.get(root).and_then(|p| entries.get_mut(p as usize)) {
                 entry.keep = !entry.ready;
             }
         }

@@ -14,6 +14,7 @@ pub mod io;
 pub mod nn;
 mod ops;
 pub mod optim;
+mod profile;
 mod seed;
 mod shape;
 mod tensor;
@@ -29,6 +30,7 @@ pub use ops::conv2d_transpose::ConvTranspose2dOptions;
 pub use ops::custom::{CustomKernel, CustomOp, apply as apply_custom};
 pub use ops::pool2d::Pool2dOptions;
 pub use ops::resize::Interpolation;
+pub use profile::{KernelProfile, Profile, Timing};
 pub use shape::{INFER, MAX_RANK, Shape};
 pub use tensor::{IntoOperand, Spec, Tensor};
 

@@ -94,7 +94,7 @@ fn a_step_is_one_submission_without_planning_or_allocation() -> Result<()> {
     // the third epoch: 41 steps, and the sums of the second that were read in between
     let submits = after.submits - before.submits;
     assert!((41..=44).contains(&submits), "{submits} submissions in 41 steps");
-    assert!(after.dispatches - before.dispatches <= 40 * 41, "{before:?} {after:?}");
+    assert!(after.dispatches - before.dispatches <= 30 * 41, "{before:?} {after:?}");
     assert_eq!(after.plan_misses, before.plan_misses);
     assert_eq!(after.allocations, before.allocations);
     Ok(())

@@ -1,34 +1,59 @@
-//! The CPU backend: computes a graph node by node, plainly. It never fuses, which makes it a cross-check for the GPU plans
-//! that do.
+//! The CPU backend: computes a graph node by node. Pointwise nodes go through the cache together ([`fuse`]), which changes
+//! no bit, so that it stays a cross-check for the plans of the GPU.
 
 mod array;
+mod fuse;
 pub(crate) mod kernels;
 mod memory;
 pub(crate) mod pointwise;
+pub(crate) mod simd;
 
 pub use array::CpuElement;
 pub(crate) use array::{Array, dispatch, dispatch_float};
 pub(crate) use memory::stats;
 
-use crate::error::Result;
-use crate::eval::Graph;
+use crate::error::{Error, Result};
+use crate::eval::{Entry, Graph};
+use crate::profile::{Call, Recorder};
 use crate::tensor::{Spec, Tensor, Value};
+use fuse::Role;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// One computation at a time: what is pending when a graph is collected stays pending until it is computed.
-static LOCK: Mutex<()> = Mutex::new(());
+/// One computation at a time: what is pending when a graph is collected stays pending until it is computed. Inside,
+/// what is noted while the device is being profiled.
+static LOCK: Mutex<Option<Recorder>> = Mutex::new(None);
+
+pub(crate) fn start_recording() -> Result<()> {
+    let mut recorder = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    if recorder.is_some() {
+        return Err(Error::argument("Device::profile", "the CPU is being profiled already"));
+    }
+    *recorder = Some(Recorder::default());
+    Ok(())
+}
+
+pub(crate) fn stop_recording() -> Recorder {
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+}
 
 /// Computes the values of `roots` and of what they need.
 pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
-    let _guard = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut recorder = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    let begin = recorder.is_some().then(Instant::now);
     let graph = Graph::collect(roots);
-    let start = std::time::Instant::now();
+    let start = Instant::now();
+    if let (Some(recorder), Some(begin)) = (&mut *recorder, begin) {
+        recorder.planning += start - begin;
+    }
     let mut uses = vec![0u32; graph.entries.len()];
     for entry in &graph.entries {
         for &i in &entry.inputs {
             uses[i as usize] += 1;
         }
     }
+    let (roles, groups) = fuse::groups(&graph, &uses);
+    let total_uses = uses.clone();
     let mut values: Vec<Option<Array>> = vec![None; graph.entries.len()];
     for (position, entry) in graph.entries.iter().enumerate() {
         let node = &entry.tensor.0;
@@ -39,25 +64,73 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
             };
             continue;
         }
-        let mut inputs = Vec::with_capacity(entry.inputs.len());
-        for &i in &entry.inputs {
-            let i = i as usize;
+        // The last user takes the value, so that its memory is free as early as can be.
+        let mut take = |i: usize| {
             uses[i] -= 1;
-            // The last user takes the value, so that its memory is free as early as can be.
-            let value = if uses[i] == 0 { values[i].take() } else { values[i].clone() };
-            inputs.extend(value);
+            if uses[i] == 0 { values[i].take() } else { values[i].clone() }
+        };
+        let began = recorder.is_some().then(Instant::now);
+        let computed = match roles[position] {
+            Role::Deferred => continue,
+            Role::Alone => {
+                let inputs: Vec<Array> = entry.inputs.iter().filter_map(|&i| take(i as usize)).collect();
+                vec![(position, node.op.cpu(&inputs, &node.spec)?)]
+            }
+            Role::Last(group) => groups[group].run(&graph, &total_uses, &mut take)?,
+        };
+        if let (Some(recorder), Some(began)) = (&mut *recorder, began) {
+            let time = began.elapsed();
+            match roles[position] {
+                Role::Last(group) => note(recorder, &graph, &groups[group].nodes(), time),
+                _ => note(recorder, &graph, &[position], time),
+            }
         }
-        let array = node.op.cpu(&inputs, &node.spec)?;
-        drop(inputs);
-        debug_assert_eq!(array.shape, node.spec.shape, "{}", node.op.name());
-        debug_assert_eq!(array.dtype(), node.spec.dtype, "{}", node.op.name());
-        if entry.keep {
-            node.set_value(Value::Cpu(array.clone()));
+        for (position, array) in computed {
+            let Entry { tensor, keep, .. } = &graph.entries[position];
+            let node = &tensor.0;
+            debug_assert_eq!(array.shape, node.spec.shape, "{}", node.op.name());
+            debug_assert_eq!(array.dtype(), node.spec.dtype, "{}", node.op.name());
+            if *keep {
+                node.set_value(Value::Cpu(array.clone()));
+            }
+            values[position] = Some(array);
         }
-        values[position] = Some(array);
     }
     memory::count_run(graph.entries.iter().filter(|e| !e.ready).count(), start.elapsed());
+    if let (Some(recorder), Some(begin)) = (&mut *recorder, begin) {
+        recorder.evaluations += 1;
+        recorder.inside += begin.elapsed();
+    }
     Ok(())
+}
+
+/// Notes how long nodes that were computed together took.
+fn note(recorder: &mut Recorder, graph: &Graph, nodes: &[usize], time: Duration) {
+    let spec = |i: usize| graph.entries[i].tensor.0.spec;
+    let mut names = Vec::with_capacity(nodes.len());
+    let mut read: Vec<usize> = Vec::new();
+    let mut flops = 0;
+    for &i in nodes {
+        let entry = &graph.entries[i];
+        let inputs: Vec<Spec> = entry.inputs.iter().map(|&x| spec(x as usize)).collect();
+        names.push(entry.tensor.0.op.name());
+        flops += entry.tensor.0.op.flops(&inputs, &spec(i));
+        read.extend(entry.inputs.iter().map(|&x| x as usize).filter(|x| !nodes.contains(x)));
+    }
+    read.sort_unstable();
+    read.dedup();
+    let Some(&last) = nodes.last() else { return };
+    // A view reads and writes nothing.
+    let copies = time.as_nanos() > 1000;
+    let bytes: usize = read.into_iter().chain([last]).map(|i| spec(i).bytes()).sum();
+    recorder.add(Call {
+        name: &names.join(" + "),
+        shape: spec(last).shape,
+        grid: [0; 3],
+        time,
+        flops,
+        bytes: if copies { bytes as u64 } else { 0 },
+    });
 }
 
 /// The value of a tensor on the CPU, computed if need be.

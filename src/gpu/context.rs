@@ -15,8 +15,11 @@ use wgpu::{Adapter, DeviceType, Features};
 /// Names the adapter that [`Device::Gpu`] is: a part of its name, or its number.
 pub(crate) const ADAPTER_VARIABLE: &str = "WGRAD_ADAPTER";
 
-/// Optional features that kernels make use of where they are there.
-const WANTED: Features = Features::SUBGROUP.union(Features::PIPELINE_CACHE);
+/// Optional features that kernels and profiles make use of where they are there.
+const WANTED: Features = Features::SUBGROUP.union(Features::PIPELINE_CACHE).union(Features::TIMESTAMP_QUERY);
+
+/// Those that only kernels for adapters that run on a CPU make use of.
+const WANTED_ON_CPU: Features = Features::SHADER_INT64;
 
 /// An opened GPU.
 pub(crate) struct Gpu {
@@ -282,7 +285,9 @@ pub(crate) fn context(device: Device) -> Result<Arc<Gpu>> {
 
 fn open_adapter(adapter: &Adapter) -> Result<Gpu> {
     let info = adapter.get_info();
-    let features = adapter.features() & WANTED;
+    let cpu_adapter = info.device_type == DeviceType::Cpu;
+    let wanted = if cpu_adapter { WANTED.union(WANTED_ON_CPU) } else { WANTED };
+    let features = adapter.features() & wanted;
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("wgrad"),
         required_features: features,
@@ -305,8 +310,9 @@ fn open_adapter(adapter: &Adapter) -> Result<Gpu> {
     let limits = device.limits();
     let fixed = info.subgroup_min_size == info.subgroup_max_size && features.contains(Features::SUBGROUP);
     let target = KernelTarget {
-        cpu_adapter: info.device_type == DeviceType::Cpu,
+        cpu_adapter,
         subgroup: fixed.then_some(info.subgroup_min_size),
+        int64: features.contains(Features::SHADER_INT64),
         workgroup_storage: limits.max_compute_workgroup_storage_size,
         max_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,

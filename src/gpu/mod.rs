@@ -4,6 +4,7 @@
 //! - [`memory`]: pooled buffers
 //! - [`compile`]: graph -> plan: what is computed where, which kernels, in which buffers
 //! - [`plan`]: plan -> one command buffer, one pass, one submission
+//! - [`profile`]: the same, kernel by kernel
 //! - [`transfer`]: host -> device and back
 //! - [`kernels`]: hand-written kernels
 
@@ -13,10 +14,12 @@ pub mod kernels;
 mod memory;
 mod pipeline;
 mod plan;
+mod profile;
 mod transfer;
 
 pub(crate) use context::{ADAPTER_VARIABLE, Gpu, by_index, by_name, context, default_info, info, list};
 pub(crate) use memory::GpuBuffer;
+pub(crate) use profile::{start_recording, stop_recording, timing};
 pub(crate) use transfer::{download, download_async, upload};
 
 use crate::device::{Device, Stats};
@@ -26,6 +29,7 @@ use crate::eval::Graph;
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 /// A value on a GPU: contiguous elements in a (shared) buffer, from an offset that can be bound.
 #[derive(Clone, Debug)]
@@ -50,8 +54,14 @@ pub(crate) fn run(device: Device, roots: &[&Tensor]) -> Result<()> {
     let gpu = context(device)?;
     gpu.check()?;
     let mut plans = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
+    let start = plans.recorder.is_some().then(Instant::now);
     let graph = Graph::collect(roots);
-    plan::run(&gpu, &mut plans, &graph)
+    let result = plan::run(&gpu, &mut plans, &graph, start);
+    if let (Some(start), Some(recorder)) = (start, &mut plans.recorder) {
+        recorder.evaluations += 1;
+        recorder.inside += start.elapsed();
+    }
+    result
 }
 
 /// Counters of a GPU.

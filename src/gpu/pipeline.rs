@@ -1,6 +1,7 @@
 //! Compute pipelines: compiled once per source and constants, whatever plan asks for them.
 
 use super::Gpu;
+use super::kernels::wide::widen;
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -80,9 +81,13 @@ impl Pipelines {
         let validation = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let (layout, pipeline_layout) = self.layout(gpu, &source.bindings);
+        let wgsl = match gpu.target.int64 {
+            true => widen(&source.wgsl).into_owned().into(),
+            false => source.wgsl.clone(),
+        };
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(source.label),
-            source: wgpu::ShaderSource::Wgsl(source.wgsl.clone()),
+            source: wgpu::ShaderSource::Wgsl(wgsl),
         };
         // Kernels guard their own edges: the driver's checks are for development only.
         let checks = match cfg!(debug_assertions) {

@@ -7,14 +7,18 @@
 use super::compile::compile;
 use super::memory::GpuBuffer;
 use super::pipeline::Pipeline;
+use super::profile;
 use super::{Gpu, GpuArray};
 use crate::error::{Error, Result};
 use crate::eval::Graph;
 use crate::ops::{Key, Lowering};
+use crate::profile::Recorder;
+use crate::shape::Shape;
 use crate::tensor::Value;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 /// A place that a kernel reads or writes, or that a value is found in.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +36,25 @@ pub(super) enum Bind {
     Data { source: Where, offset: u64, bytes: u64 },
 }
 
+/// What a kernel computes, for people who read profiles.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    /// The operations, inputs before users.
+    pub name: String,
+    /// Shape of (the first of) what is stored.
+    pub shape: Shape,
+    /// Floating-point operations of matrix products and convolutions; 0 for all else.
+    pub flops: u64,
+    /// Bytes that have to be read and written at least; 0 where that is not known.
+    pub bytes: u64,
+}
+
 pub(super) struct PlanStep {
     pub pipeline: Arc<Pipeline>,
     pub bindings: Vec<(u32, Bind)>,
     pub workgroups: [u32; 3],
+    /// What it computes; several where small kernels were joined.
+    pub tasks: Vec<Task>,
 }
 
 /// A value that somebody holds: where it is after the plan has run.
@@ -57,9 +76,12 @@ pub(crate) struct Plan {
     args: Option<wgpu::Buffer>,
     /// Word position, graph position of the scalar, word of the scalar.
     arg_words: Vec<(u32, u32, u8)>,
-    arg_bytes: u64,
+    /// The arguments of the run under way.
+    arg_values: Vec<u32>,
     /// Bind groups by the buffers that they were made for, latest last.
     bound: VecDeque<(Vec<u64>, Arc<Vec<wgpu::BindGroup>>)>,
+    /// The buffers of the run under way.
+    ids: Vec<u64>,
 }
 
 /// Sets of bind groups kept for each plan. A loop alternates between two.
@@ -77,6 +99,8 @@ pub(crate) struct PlanCache {
     clock: u64,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     scratch: Key,
+    /// While the device is being profiled.
+    pub recorder: Option<Recorder>,
 }
 
 struct Cached {
@@ -108,8 +132,8 @@ fn hash(key: &Key) -> u64 {
     key.0.iter().fold(key.0.len() as u64, mix)
 }
 
-/// Computes a graph: replays its plan, or compiles it first.
-pub(super) fn run(gpu: &Gpu, cache: &mut PlanCache, graph: &Graph) -> Result<()> {
+/// Computes a graph: replays its plan, or compiles it first. `start`: when the evaluation began, for a profile.
+pub(super) fn run(gpu: &Gpu, cache: &mut PlanCache, graph: &Graph, start: Option<Instant>) -> Result<()> {
     let mut key = std::mem::take(&mut cache.scratch);
     fill_key(graph, &mut key);
     let hash = hash(&key);
@@ -139,7 +163,10 @@ pub(super) fn run(gpu: &Gpu, cache: &mut PlanCache, graph: &Graph) -> Result<()>
         return Err(Error::Gpu("a plan was lost".into()));
     };
     cached.used = clock;
-    if let Some(submission) = cached.plan.replay(gpu, graph)? {
+    if let (Some(start), Some(recorder)) = (start, &mut cache.recorder) {
+        recorder.planning += start.elapsed();
+    }
+    if let Some(submission) = cached.plan.replay(gpu, graph, cache.recorder.as_mut())? {
         cache.in_flight.push_back(submission);
         if cache.in_flight.len() > MAX_IN_FLIGHT
             && let Some(oldest) = cache.in_flight.pop_front()
@@ -151,6 +178,13 @@ pub(super) fn run(gpu: &Gpu, cache: &mut PlanCache, graph: &Graph) -> Result<()>
 }
 
 impl PlanCache {
+    /// The steps of a plan that has run, and its bind groups.
+    #[cfg(test)]
+    pub(super) fn any_bound(&self) -> Option<(&[PlanStep], &[wgpu::BindGroup])> {
+        let mut plans = self.plans.values().flatten().map(|c| &c.plan);
+        plans.find_map(|p| Some((&p.steps[..], &p.bound.back()?.1[..])))
+    }
+
     fn forget_oldest(&mut self) {
         let oldest = self.plans.values().flatten().map(|c| c.used).min();
         for list in self.plans.values_mut() {
@@ -202,13 +236,20 @@ impl Plan {
             uniforms: sizes,
             args,
             arg_words,
-            arg_bytes,
+            arg_values: vec![0; (arg_bytes / 4) as usize],
             bound: VecDeque::new(),
+            ids: Vec::new(),
         })
     }
 
     /// Records and submits the plan, and hands the values to the nodes. `None` where nothing had to be computed.
-    fn replay(&mut self, gpu: &Gpu, graph: &Graph) -> Result<Option<wgpu::SubmissionIndex>> {
+    fn replay(
+        &mut self,
+        gpu: &Gpu,
+        graph: &Graph,
+        recorder: Option<&mut Recorder>,
+    ) -> Result<Option<wgpu::SubmissionIndex>> {
+        let begin = recorder.is_some().then(Instant::now);
         let mut buffers: Vec<Arc<GpuBuffer>> = Vec::with_capacity(self.buffers.len());
         for &bytes in &self.buffers {
             buffers.push(gpu.pool.take(&gpu.device, bytes)?);
@@ -228,14 +269,21 @@ impl Plan {
                 }
             }
             let commands = encoder.finish();
-            let start = std::time::Instant::now();
-            submission = Some(gpu.queue.submit([commands]));
-            if gpu.target.cpu_adapter {
-                // A software driver runs the kernels on the host's cores, partly inside of this very call.
-                gpu.counters.device_ns.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+            if let (Some(begin), Some(recorder)) = (begin, recorder) {
+                // Recorded as always, to see how long that takes; what runs is recorded kernel by kernel.
+                recorder.encoding += begin.elapsed();
+                drop(commands);
+                profile::run(gpu, &self.steps, &groups, recorder)?;
+            } else {
+                let start = Instant::now();
+                submission = Some(gpu.queue.submit([commands]));
+                if gpu.target.cpu_adapter {
+                    // A software driver runs the kernels on the host's cores, partly inside of this very call.
+                    gpu.counters.device_ns.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+                }
+                gpu.counters.submits.fetch_add(1, Relaxed);
+                gpu.counters.dispatches.fetch_add(self.steps.len() as u64, Relaxed);
             }
-            gpu.counters.submits.fetch_add(1, Relaxed);
-            gpu.counters.dispatches.fetch_add(self.steps.len() as u64, Relaxed);
         }
         for output in &self.outputs {
             let node = &graph.entries[output.entry as usize].tensor.0;
@@ -258,18 +306,25 @@ impl Plan {
         graph: &Graph,
         buffers: &[Arc<GpuBuffer>],
     ) -> Result<Arc<Vec<wgpu::BindGroup>>> {
-        let mut leaves: Vec<(u32, GpuArray)> = Vec::with_capacity(self.leaves.len());
+        self.ids.clear();
+        self.ids.extend(buffers.iter().map(|b| b.id));
         for &v in &self.leaves {
-            leaves.push((v, leaf(graph, v)?));
+            let (id, offset) = graph.entries[v as usize].tensor.0.with_value(|value| match value {
+                Some(Value::Gpu(array)) => Ok((array.buffer.id, array.offset)),
+                _ => Err(no_value()),
+            })?;
+            self.ids.extend([id, offset]);
         }
-        let mut ids: Vec<u64> = buffers.iter().map(|b| b.id).collect();
-        ids.extend(leaves.iter().flat_map(|(_, l)| [l.buffer.id, l.offset]));
-        if let Some(at) = self.bound.iter().position(|b| b.0 == ids) {
+        if let Some(at) = self.bound.iter().position(|b| b.0 == self.ids) {
             let groups = self.bound[at].1.clone();
             if let Some(entry) = self.bound.remove(at) {
                 self.bound.push_back(entry);
             }
             return Ok(groups);
+        }
+        let mut leaves: Vec<(u32, GpuArray)> = Vec::with_capacity(self.leaves.len());
+        for &v in &self.leaves {
+            leaves.push((v, leaf(graph, v)?));
         }
         let find = |v: u32| leaves.iter().find(|l| l.0 == v).map(|l| &l.1);
         let mut groups = Vec::with_capacity(self.steps.len());
@@ -309,27 +364,30 @@ impl Plan {
         if self.bound.len() >= MAX_BOUND {
             self.bound.pop_front();
         }
-        self.bound.push_back((ids, groups.clone()));
+        self.bound.push_back((self.ids.clone(), groups.clone()));
         Ok(groups)
     }
 
     /// Writes the scalars; queued before the submission that reads them, after those that read the old ones.
-    fn write_args(&self, gpu: &Gpu, graph: &Graph) {
+    fn write_args(&mut self, gpu: &Gpu, graph: &Graph) {
         let Some(buffer) = &self.args else { return };
-        let mut words = vec![0u32; (self.arg_bytes / 4) as usize];
         for &(at, entry, word) in &self.arg_words {
             let node = &graph.entries[entry as usize].tensor.0;
             if let Lowering::Scalar(bits) = node.op.gpu(&[], &node.spec) {
-                words[at as usize] = bits[word as usize];
+                self.arg_values[at as usize] = bits[word as usize];
             }
         }
-        gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&words));
+        gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&self.arg_values));
     }
+}
+
+fn no_value() -> Error {
+    Error::Gpu("a tensor of this device has no value".into())
 }
 
 fn leaf(graph: &Graph, v: u32) -> Result<GpuArray> {
     match graph.entries[v as usize].tensor.0.value() {
         Some(Value::Gpu(array)) => Ok(array),
-        _ => Err(Error::Gpu("a tensor of this device has no value".into())),
+        _ => Err(no_value()),
     }
 }

@@ -3,8 +3,8 @@
 //! The three operations here, forward and the two gradients, are each other's gradients, so gradients of gradients
 //! need nothing more.
 
-use super::{Grads, Key, Lowering, Operation, Vjp, require_float, same_device, same_dtype};
-use crate::cpu::{Array, dispatch_float, kernels};
+use super::{Grads, Key, Lowering, Operation, Pieces, Vjp, require_float, same_device, same_dtype};
+use crate::cpu::{Array, CpuElement, dispatch_float, kernels};
 use crate::error::{Error, Result};
 use crate::geometry::Conv2dGeometry;
 use crate::gpu::kernels as gpu;
@@ -183,6 +183,12 @@ impl Operation for Conv2d {
         key.push_all(&g.dilation);
     }
 
+    fn flops(&self, _inputs: &[Spec], _out: &Spec) -> u64 {
+        let g = &self.g;
+        // The same for all three passes: every pixel of the output meets every weight once.
+        (2 * g.n * g.oh * g.ow * g.cout * g.kh * g.kw * (g.cin / g.groups)) as u64
+    }
+
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
         let (a, b, g) = (&cx.inputs[0], &cx.inputs[1], cx.grad);
         // (pass, first input, second input) of the gradient with respect to each input
@@ -198,16 +204,11 @@ impl Operation for Conv2d {
     }
 
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
-        let (a, b) = (inputs[0].contiguous()?, inputs[1].contiguous()?);
-        dispatch_float!(self.name(), out.dtype, T => Array::build::<T>(out.shape, |dst| {
-            let (a, b) = (a.slice::<T>()?, b.slice::<T>()?);
-            match self.pass {
-                Pass::Forward => kernels::conv2d::conv2d_forward(&self.g, a, b, dst),
-                Pass::InputGrad => kernels::conv2d::conv2d_input_grad(&self.g, a, b, dst),
-                Pass::WeightGrad => kernels::conv2d::conv2d_weight_grad(&self.g, a, b, dst),
-            }
-            Ok(())
-        }))
+        dispatch_float!(self.name(), out.dtype, T => self.compute::<T>(inputs, out, &|_, _| {}))
+    }
+
+    fn pieces(&self) -> Option<&dyn Pieces> {
+        if self.pass == Pass::WeightGrad { None } else { Some(self) }
     }
 
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
@@ -216,5 +217,33 @@ impl Operation for Conv2d {
             Pass::InputGrad => gpu::conv2d::conv2d_input_grad(&self.g, t),
             Pass::WeightGrad => gpu::conv2d::conv2d_weight_grad(&self.g, t),
         }))
+    }
+}
+
+impl Pieces for Conv2d {
+    fn cpu_pieces(&self, inputs: &[Array], out: &Spec, finish: kernels::Finish<f32>) -> Result<Array> {
+        self.compute(inputs, out, finish)
+    }
+}
+
+impl Conv2d {
+    /// `finish` is for the output and the input's gradient.
+    fn compute<T: CpuElement + kernels::float::Float>(
+        &self,
+        inputs: &[Array],
+        out: &Spec,
+        finish: kernels::Finish<T>,
+    ) -> Result<Array> {
+        use kernels::conv2d as k;
+        let (a, b) = (inputs[0].contiguous()?, inputs[1].contiguous()?);
+        Array::build::<T>(out.shape, |dst| {
+            let (a, b) = (a.slice::<T>()?, b.slice::<T>()?);
+            match self.pass {
+                Pass::Forward => k::conv2d_forward(&self.g, a, b, dst, finish),
+                Pass::InputGrad => k::conv2d_input_grad(&self.g, a, b, dst, finish),
+                Pass::WeightGrad => k::conv2d_weight_grad(&self.g, a, b, dst),
+            }
+            Ok(())
+        })
     }
 }

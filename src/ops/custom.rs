@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::gpu::kernels::{Launch, Launches, Operand, fold};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A WGSL kernel of a [`CustomOp`].
 ///
@@ -59,6 +60,20 @@ struct Custom {
     op: Arc<dyn CustomOp>,
     shapes: Vec<Shape>,
     kernel: Option<CustomKernel>,
+    /// The number of the kernel's source: see [`number`].
+    source: u64,
+}
+
+/// A number for a source, the same for equal sources and no others: keys of plans hold it instead of the whole text.
+fn number(source: &str) -> u64 {
+    static NUMBERS: Mutex<Option<HashMap<String, u64>>> = Mutex::new(None);
+    let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let numbers = numbers.get_or_insert_default();
+    let next = numbers.len() as u64;
+    match numbers.get(source) {
+        Some(&known) => known,
+        None => *numbers.entry(source.to_string()).or_insert(next),
+    }
 }
 
 /// Applies a custom operation; lazy, fused around and differentiable as the built-in ones.
@@ -80,7 +95,8 @@ pub fn apply(op: Arc<dyn CustomOp>, inputs: &[&Tensor]) -> Result<Tensor> {
         return Err(Error::argument(op.name(), message));
     }
     let device = first.device();
-    let node = Custom { op, shapes, kernel };
+    let source = kernel.as_ref().map_or(0, |k| number(&k.source));
+    let node = Custom { op, shapes, kernel, source };
     Tensor::from_op(node, inputs.iter().map(|&t| t.clone()).collect(), shape, DType::F32, device)
 }
 
@@ -98,9 +114,8 @@ impl Operation for Custom {
         if let Some(kernel) = &self.kernel {
             key.push(kernel.invocations);
             key.push(kernel.uniform.len());
-            key.push(kernel.source.len());
+            key.push(self.source);
             key.0.extend(kernel.uniform.iter().map(|&w| w as u64));
-            key.0.extend(kernel.source.bytes().map(u64::from));
         }
     }
 

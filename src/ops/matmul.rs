@@ -146,6 +146,11 @@ impl Operation for Matmul {
         "matmul"
     }
 
+    fn flops(&self, inputs: &[Spec], out: &Spec) -> u64 {
+        let k = inputs.first().and_then(|a| a.shape.last().copied()).unwrap_or(0);
+        (2 * out.shape.numel() * k) as u64
+    }
+
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
         let (a, b, g) = (&cx.inputs[0], &cx.inputs[1], cx.grad);
         let mut grads: Grads = vec![None, None];

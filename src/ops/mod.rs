@@ -18,7 +18,7 @@ pub(crate) mod softmax;
 pub(crate) mod table;
 pub(crate) mod view;
 
-use crate::cpu::Array;
+use crate::cpu::{Array, kernels::Finish};
 use crate::error::{Error, Result};
 use crate::gpu::kernels::{KernelTarget, Launches};
 use crate::shape::MAX_RANK;
@@ -111,14 +111,35 @@ pub(crate) trait Operation: Send + Sync + std::fmt::Debug + 'static {
     /// Static parameters: two nodes of equal name, key, input and output specs compute the same function.
     fn key(&self, _key: &mut Key) {}
 
+    /// Floating-point operations that it takes, for profiles: 0 for all that memory bounds rather than arithmetic.
+    fn flops(&self, _inputs: &[Spec], _out: &Spec) -> u64 {
+        0
+    }
+
     /// The vector-Jacobian product, written with tensor operations.
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads>;
 
     /// Computes the value on the CPU.
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array>;
 
+    /// The function of a pointwise operation.
+    fn pointwise(&self) -> Option<Pointwise> {
+        None
+    }
+
+    /// The CPU kernel that leaves its output in pieces, if there is one.
+    fn pieces(&self) -> Option<&dyn Pieces> {
+        None
+    }
+
     /// How the GPU computes it.
     fn gpu(&self, inputs: &[Spec], out: &Spec) -> Lowering<'_>;
+}
+
+/// An operation whose CPU kernel hands over each piece of its output while it is in a core's cache.
+pub(crate) trait Pieces {
+    /// As [`Operation::cpu`] for f32, calling `finish` on each piece.
+    fn cpu_pieces(&self, inputs: &[Array], out: &Spec, finish: Finish<f32>) -> Result<Array>;
 }
 
 /// Checks that the tensors of one operation are on one device.

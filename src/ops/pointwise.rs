@@ -337,6 +337,10 @@ impl Operation for Pointwise {
         }
     }
 
+    fn pointwise(&self) -> Option<Pointwise> {
+        Some(*self)
+    }
+
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
         Lowering::Pointwise(*self)
     }

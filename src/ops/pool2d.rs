@@ -2,8 +2,8 @@
 //! gradient; padding never wins.
 
 use super::conv2d::Padding;
-use super::{Grads, Key, Lowering, Operation, Vjp, require_float};
-use crate::cpu::{Array, dispatch_float, kernels};
+use super::{Grads, Key, Lowering, Operation, Pieces, Vjp, require_float};
+use crate::cpu::{Array, CpuElement, dispatch_float, kernels};
 use crate::error::{Error, Result};
 use crate::geometry::Pool2dGeometry;
 use crate::gpu::kernels as gpu;
@@ -127,21 +127,11 @@ impl Operation for Pool2d {
     }
 
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
-        use kernels::pool2d as k;
-        let x = inputs[0].contiguous()?;
-        let second = inputs.get(1).map(Array::contiguous).transpose()?;
-        dispatch_float!(self.name(), out.dtype, T => Array::build::<T>(out.shape, |dst| {
-            let x = x.slice::<T>()?;
-            let second = second.as_ref().map(|s| s.slice::<T>()).transpose()?.unwrap_or(&[]);
-            match self.kind {
-                Kind::Max => k::max_pool2d_forward(&self.g, x, dst),
-                Kind::MaxGrad => k::max_pool2d_input_grad(&self.g, x, second, dst),
-                Kind::MaxGather => k::max_pool2d_gather(&self.g, x, second, dst),
-                Kind::Avg => k::avg_pool2d_forward(&self.g, x, dst),
-                Kind::AvgGrad => k::avg_pool2d_input_grad(&self.g, x, dst),
-            }
-            Ok(())
-        }))
+        dispatch_float!(self.name(), out.dtype, T => self.compute::<T>(inputs, out, &|_, _| {}))
+    }
+
+    fn pieces(&self) -> Option<&dyn Pieces> {
+        if self.kind == Kind::MaxGrad { Some(self) } else { None }
     }
 
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
@@ -153,5 +143,37 @@ impl Operation for Pool2d {
             Kind::Avg => k::avg_pool2d_forward(t, &self.g),
             Kind::AvgGrad => k::avg_pool2d_grad(t, &self.g),
         }))
+    }
+}
+
+impl Pieces for Pool2d {
+    fn cpu_pieces(&self, inputs: &[Array], out: &Spec, finish: kernels::Finish<f32>) -> Result<Array> {
+        self.compute(inputs, out, finish)
+    }
+}
+
+impl Pool2d {
+    /// `finish` goes to the gradient of max-pooling alone.
+    fn compute<T: CpuElement + kernels::float::Float>(
+        &self,
+        inputs: &[Array],
+        out: &Spec,
+        finish: kernels::Finish<T>,
+    ) -> Result<Array> {
+        use kernels::pool2d as k;
+        let x = inputs[0].contiguous()?;
+        let second = inputs.get(1).map(Array::contiguous).transpose()?;
+        Array::build::<T>(out.shape, |dst| {
+            let x = x.slice::<T>()?;
+            let second = second.as_ref().map(|s| s.slice::<T>()).transpose()?.unwrap_or(&[]);
+            match self.kind {
+                Kind::Max => k::max_pool2d_forward(&self.g, x, dst),
+                Kind::MaxGrad => k::max_pool2d_input_grad(&self.g, x, second, dst, finish),
+                Kind::MaxGather => k::max_pool2d_gather(&self.g, x, second, dst),
+                Kind::Avg => k::avg_pool2d_forward(&self.g, x, dst),
+                Kind::AvgGrad => k::avg_pool2d_input_grad(&self.g, x, dst),
+            }
+            Ok(())
+        })
     }
 }

@@ -8,6 +8,8 @@
 // Their constants are written out because they are text, too.
 #![allow(non_snake_case, unused_parens, clippy::approx_constant, clippy::excessive_precision)]
 
+use crate::cpu::simd::vectorized;
+
 /// What the expressions call, for one float type.
 macro_rules! float_functions {
     ($t:ident) => {
@@ -182,18 +184,28 @@ macro_rules! unary_table {
                 match self { $(Unary::$variant => stringify!($e)),* }
             }
             pub fn map_f32(self, src: &[f32], dst: &mut [f32]) {
-                match self { $(Unary::$variant => {
-                    #[allow(unused_imports)]
-                    use float::f32::*;
-                    for (d, &$x) in dst.iter_mut().zip(src) { *d = $e; }
-                }),* }
+                vectorized! {
+                    fn run[](f: Unary, src: &[f32], dst: &mut [f32]) {
+                        match f { $(Unary::$variant => {
+                            #[allow(unused_imports)]
+                            use float::f32::*;
+                            for (d, &$x) in dst.iter_mut().zip(src) { *d = $e; }
+                        }),* }
+                    }
+                }
+                run(self, src, dst)
             }
             pub fn map_f64(self, src: &[f64], dst: &mut [f64]) {
-                match self { $(Unary::$variant => {
-                    #[allow(unused_imports)]
-                    use float::f64::*;
-                    for (d, &$x) in dst.iter_mut().zip(src) { *d = $e; }
-                }),* }
+                vectorized! {
+                    fn run[](f: Unary, src: &[f64], dst: &mut [f64]) {
+                        match f { $(Unary::$variant => {
+                            #[allow(unused_imports)]
+                            use float::f64::*;
+                            for (d, &$x) in dst.iter_mut().zip(src) { *d = $e; }
+                        }),* }
+                    }
+                }
+                run(self, src, dst)
             }
         }
     };
@@ -247,14 +259,19 @@ macro_rules! binary_table {
     (@map $f:ident $t:ident { $($use:tt)* } $($variant:ident |$x:ident, $y:ident| $e:expr;)*) => {
         /// `dst[i] = f(a[i * a_step], b[i * b_step])` with steps 0 or 1.
         pub fn $f(self, a: &[$t], a_step: usize, b: &[$t], b_step: usize, dst: &mut [$t]) {
-            #[allow(unused_imports)]
-            $($use)*
-            match self { $(Binary::$variant => match (a_step, b_step) {
-                (1, 1) => for (d, (&$x, &$y)) in dst.iter_mut().zip(a.iter().zip(b)) { *d = $e; },
-                (1, _) => { let $y = b[0]; for (d, &$x) in dst.iter_mut().zip(a) { *d = $e; } }
-                (_, 1) => { let $x = a[0]; for (d, &$y) in dst.iter_mut().zip(b) { *d = $e; } }
-                _ => { let ($x, $y) = (a[0], b[0]); dst.fill($e); }
-            }),* }
+            vectorized! {
+                fn run[](f: Binary, a: &[$t], a_step: usize, b: &[$t], b_step: usize, dst: &mut [$t]) {
+                    #[allow(unused_imports)]
+                    $($use)*
+                    match f { $(Binary::$variant => match (a_step, b_step) {
+                        (1, 1) => for (d, (&$x, &$y)) in dst.iter_mut().zip(a.iter().zip(b)) { *d = $e; },
+                        (1, _) => { let $y = b[0]; for (d, &$x) in dst.iter_mut().zip(a) { *d = $e; } }
+                        (_, 1) => { let $x = a[0]; for (d, &$y) in dst.iter_mut().zip(b) { *d = $e; } }
+                        _ => { let ($x, $y) = (a[0], b[0]); dst.fill($e); }
+                    }),* }
+                }
+            }
+            run(self, a, a_step, b, b_step, dst)
         }
     };
 }
@@ -309,12 +326,19 @@ macro_rules! compare_table {
             }
             /// `dst[i] = f(a[i * a_step], b[i * b_step])` with steps 0 or 1.
             pub fn map<E: PartialOrd + Copy>(self, a: &[E], a_step: usize, b: &[E], b_step: usize, dst: &mut [u8]) {
-                match self { $(Compare::$variant => match (a_step, b_step) {
-                    (1, 1) => for (d, (&$x, &$y)) in dst.iter_mut().zip(a.iter().zip(b)) { *d = ($e) as u8; },
-                    (1, _) => { let $y = b[0]; for (d, &$x) in dst.iter_mut().zip(a) { *d = ($e) as u8; } }
-                    (_, 1) => { let $x = a[0]; for (d, &$y) in dst.iter_mut().zip(b) { *d = ($e) as u8; } }
-                    _ => { let ($x, $y) = (a[0], b[0]); dst.fill(($e) as u8); }
-                }),* }
+                vectorized! {
+                    fn run[E: PartialOrd + Copy](
+                        f: Compare, a: &[E], a_step: usize, b: &[E], b_step: usize, dst: &mut [u8],
+                    ) {
+                        match f { $(Compare::$variant => match (a_step, b_step) {
+                            (1, 1) => for (d, (&$x, &$y)) in dst.iter_mut().zip(a.iter().zip(b)) { *d = ($e) as u8; },
+                            (1, _) => { let $y = b[0]; for (d, &$x) in dst.iter_mut().zip(a) { *d = ($e) as u8; } }
+                            (_, 1) => { let $x = a[0]; for (d, &$y) in dst.iter_mut().zip(b) { *d = ($e) as u8; } }
+                            _ => { let ($x, $y) = (a[0], b[0]); dst.fill(($e) as u8); }
+                        }),* }
+                    }
+                }
+                run(self, a, a_step, b, b_step, dst)
             }
         }
     };

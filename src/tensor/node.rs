@@ -59,6 +59,8 @@ pub(crate) struct Node {
     pub root: Option<Root>,
     /// Length of the longest chain of values not computed yet that ends here, when it was made.
     pub depth: u32,
+    /// Where the node is in the graph that was collected last with it: see [`Graph::collect`](crate::eval::Graph).
+    pub mark: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -102,6 +104,17 @@ impl Node {
 
     pub fn value(&self) -> Option<Value> {
         self.state().value.clone()
+    }
+
+    /// Runs `f` on the value without copying the handle.
+    pub fn with_value<R>(&self, f: impl FnOnce(Option<&Value>) -> R) -> R {
+        f(self.state().value.as_ref())
+    }
+
+    /// Runs `f` on the inputs where there is no value yet; else gives `None`.
+    pub fn if_pending<R>(&self, f: impl FnOnce(&[Tensor]) -> R) -> Option<R> {
+        let state = self.state();
+        state.value.is_none().then(|| f(&state.inputs))
     }
 
     pub fn has_value(&self) -> bool {
@@ -166,7 +179,8 @@ impl Tensor {
         let pending = |t: &Tensor| if t.0.depth == 0 || t.0.has_value() { 0 } else { t.0.depth };
         let depth = 1 + inputs.iter().map(pending).max().unwrap_or(0);
         let state = Mutex::new(State { inputs, value: None });
-        let node = Node { id: next_id(), op, spec, device, tracked, root, depth, state };
+        let node =
+            Node { id: next_id(), op, spec, device, tracked, root, depth, mark: AtomicU64::new(0), state };
         let tensor = Tensor(Arc::new(node));
         if depth > MAX_PENDING_DEPTH {
             crate::eval::eval(&[&tensor])?;
@@ -178,7 +192,9 @@ impl Tensor {
     pub(crate) fn from_value(value: Value, spec: Spec, device: Device) -> Tensor {
         let state = Mutex::new(State { inputs: Vec::new(), value: Some(value) });
         let op = Box::new(crate::ops::constant::Constant);
-        let node = Node { id: next_id(), op, spec, device, tracked: false, root: None, depth: 0, state };
+        let mark = AtomicU64::new(0);
+        let node =
+            Node { id: next_id(), op, spec, device, tracked: false, root: None, depth: 0, mark, state };
         Tensor(Arc::new(node))
     }
 

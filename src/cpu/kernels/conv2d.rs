@@ -8,10 +8,11 @@
 
 use std::ops::Range;
 
-use super::depthwise;
 use super::float::Float;
 use super::gemm::{Matrix, flops, gemm, sum_partials};
-use super::{PARALLEL_FLOPS, for_each_chunk};
+use super::{Finish, PARALLEL_FLOPS, finish_all, for_each_chunk};
+use super::{depthwise, shallow};
+use crate::cpu::simd::vectorized;
 use crate::geometry::Conv2dGeometry;
 
 /// Bytes of im2col that a thread works on at a time: with the weight and the output they should stay in its second-level cache.
@@ -22,14 +23,19 @@ const LARGE_WEIGHT: usize = 256 << 10;
 /// Pieces that a problem is cut into where it is large enough: plenty for threads to share evenly.
 const MIN_PIECES: usize = 16;
 
-/// `y = conv(x, w)`: x `[n, h, w, cin]`, w `[kh, kw, cin / groups, cout]`, y `[n, oh, ow, cout]`.
-pub fn conv2d_forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T]) {
+/// `y = conv(x, w)`: x `[n, h, w, cin]`, w `[kh, kw, cin / groups, cout]`, y `[n, oh, ow, cout]`. `finish` is called on each
+/// piece of `y`.
+pub fn conv2d_forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], finish: Finish<T>) {
     if is_empty(g) {
         y.fill(T::ZERO);
-        return;
+        return finish(0, y);
     }
     if depthwise::applies(g) {
-        return depthwise::forward(g, x, w, y);
+        depthwise::forward(g, x, w, y);
+        return finish_all(y, 0, true, finish);
+    }
+    if shallow::applies(g) {
+        return shallow::forward(g, x, w, y, finish);
     }
     let plan = Plan::new::<T>(g);
     for_each_chunk(y, plan.rows * g.cout, plan.parallel_pieces, |piece, y| {
@@ -41,6 +47,7 @@ pub fn conv2d_forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T
                 gemm([rows, plan.group_out, plan.taps], col, w, y, g.cout, false, !plan.parallel_pieces);
             });
         }
+        finish_all(y, piece * plan.rows * g.cout, !plan.parallel_pieces, finish);
     });
 }
 
@@ -52,6 +59,9 @@ pub fn conv2d_weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &
     }
     if depthwise::applies(g) {
         return depthwise::weight_grad(g, x, dy, dw);
+    }
+    if shallow::applies(g) {
+        return shallow::weight_grad(g, x, dy, dw);
     }
     let plan = Plan::new::<T>(g);
     let positions = plan.positions;
@@ -93,13 +103,15 @@ pub fn conv2d_weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &
 }
 
 /// The gradient of the input: `dcol = dy W'`, each element added to the place of x that it was copied from.
-pub fn conv2d_input_grad<T: Float>(g: &Conv2dGeometry, dy: &[T], w: &[T], dx: &mut [T]) {
+/// `finish` is called on each piece of it.
+pub fn conv2d_input_grad<T: Float>(g: &Conv2dGeometry, dy: &[T], w: &[T], dx: &mut [T], finish: Finish<T>) {
     if is_empty(g) {
         dx.fill(T::ZERO);
-        return;
+        return finish(0, dx);
     }
     if depthwise::applies(g) {
-        return depthwise::input_grad(g, dy, w, dx);
+        depthwise::input_grad(g, dy, w, dx);
+        return finish_all(dx, 0, true, finish);
     }
     let plan = Plan::new::<T>(g);
     T::with_scratch(w.len(), |transposed| {
@@ -112,6 +124,7 @@ pub fn conv2d_input_grad<T: Float>(g: &Conv2dGeometry, dy: &[T], w: &[T], dx: &m
                     let dx = &mut dx[group * plan.group_in..];
                     input_grad_product(&plan, dy, transposed, group, piece * plan.rows, rows, dx, g.cin);
                 }
+                finish_all(dx, piece * plan.rows * g.cin, !plan.parallel_pieces, finish);
             });
         }
         // A task owns some images, or a band of rows of one image where images are few.
@@ -129,6 +142,7 @@ pub fn conv2d_input_grad<T: Float>(g: &Conv2dGeometry, dy: &[T], w: &[T], dx: &m
                 let positions = (first_image * g.oh + oy.start) * g.ow..(last_image * g.oh + oy.end) * g.ow;
                 let dx_start = (first_image * g.h + j * band) * g.w * g.cin;
                 scatter_input_grad(&plan, dy, transposed, positions, dx_start, dx, one_task);
+                finish_all(dx, dx_start, one_task, finish);
             });
         });
     });
@@ -302,11 +316,12 @@ fn copy<T: Copy>(to: &mut [T], from: &[T]) {
     }
 }
 
-#[inline(always)]
-fn add<T: Float>(to: &mut [T], from: &[T]) {
+vectorized! {
+fn add[T: Float](to: &mut [T], from: &[T]) {
     for (t, f) in to.iter_mut().zip(from) {
         *t += *f;
     }
+}
 }
 
 /// A stretch of the im2col matrix that is contiguous in the input, too.
@@ -414,8 +429,8 @@ pub(super) mod tests {
             dw_want[wi] += dy[yi] * x[xi];
         });
         let (mut y, mut dx, mut dw) = (vec![f64::NAN; y_len], vec![f64::NAN; x_len], vec![f64::NAN; w_len]);
-        conv2d_forward(g, &x, &w, &mut y);
-        conv2d_input_grad(g, &dy, &w, &mut dx);
+        conv2d_forward(g, &x, &w, &mut y, &|_, _| {});
+        conv2d_input_grad(g, &dy, &w, &mut dx, &|_, _| {});
         conv2d_weight_grad(g, &x, &dy, &mut dw);
         assert_close(&y, &y_want, 1e-11, &format!("y {g:?}"));
         assert_close(&dx, &dx_want, 1e-11, &format!("dx {g:?}"));
@@ -425,8 +440,8 @@ pub(super) mod tests {
             let (mut y, mut dx, mut dw) =
                 (vec![f32::NAN; y_len], vec![f32::NAN; x_len], vec![f32::NAN; w_len]);
             rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
-                conv2d_forward(g, &x, &w, &mut y);
-                conv2d_input_grad(g, &dy, &w, &mut dx);
+                conv2d_forward(g, &x, &w, &mut y, &|_, _| {});
+                conv2d_input_grad(g, &dy, &w, &mut dx, &|_, _| {});
                 conv2d_weight_grad(g, &x, &dy, &mut dw);
             });
             [y, dx, dw]
@@ -482,6 +497,15 @@ pub(super) mod tests {
         check(&geometry([1, 64, 48, 6], [3, 3, 12], [1, 1], [1; 4], [1, 1], 1));
         check(&geometry([2, 49, 40, 8], [5, 3, 12], [2, 2], [2, 1, 1, 1], [1, 1], 2));
         check(&geometry([9, 16, 16, 24], [1, 1, 40], [1, 1], [0; 4], [1, 1], 1));
+    }
+
+    #[test]
+    fn nine_taps() {
+        check(&geometry([2, 9, 8, 1], [3, 3, 16], [1, 1], [0; 4], [1, 1], 1));
+        check(&geometry([3, 9, 11, 1], [3, 3, 48], [2, 1], [2, 0, 1, 3], [1, 2], 1));
+        check(&geometry([2, 4, 7, 3], [1, 3, 32], [1, 2], [0, 1, 2, 0], [1, 1], 1));
+        check(&geometry([2, 5, 5, 9], [1, 1, 16], [1, 1], [0; 4], [1, 1], 1));
+        check(&geometry([40, 15, 14, 1], [3, 3, 32], [1, 1], [0; 4], [1, 1], 1));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod gemm;
 pub mod index;
 pub mod pool2d;
 pub mod reduce;
+mod shallow;
 pub mod softmax;
 
 /// Rough work, in elementary operations that run at about one per nanosecond, under which a kernel stays on the calling
@@ -19,6 +20,16 @@ const PARALLEL_WORK: usize = 50_000;
 
 /// Floating-point operations of a matrix product that take about as long as [`PARALLEL_WORK`].
 const PARALLEL_FLOPS: usize = 2_000_000;
+
+/// Called with each piece of an output right after it is computed, while it is in a core's cache, and with the place of its
+/// first element: work that follows element by element. Pieces are disjoint and cover the output; threads call it at once.
+pub type Finish<'a, T> = &'a (dyn Fn(usize, &mut [T]) + Sync);
+
+/// Calls `finish` on all of an output, or of a part of it that begins at element `first`.
+fn finish_all<T: Send>(out: &mut [T], first: usize, parallel: bool, finish: Finish<T>) {
+    const CHUNK: usize = 1 << 15;
+    for_each_chunk(out, CHUNK, parallel, |i, out| finish(first + i * CHUNK, out));
+}
 
 /// A label or an index that names no place: `indices[position] == value`, which is not within `0..size`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::super::simd::vectorized;
+use super::Finish;
 use super::float::Float;
 use super::{PARALLEL_WORK, for_each_chunk, units_per_task};
 use crate::geometry::Pool2dGeometry;
@@ -17,15 +19,7 @@ pub fn max_pool2d_forward<T: Float>(g: &Pool2dGeometry, x: &[T], y: &mut [T]) {
     let pairs = is_pairs(g);
     for_each_output_row(g, y, |image, oy, y| {
         if pairs {
-            let [top, bottom] = row_pair(g, x, image, oy);
-            let windows = top.chunks_exact(2 * g.c).zip(bottom.chunks_exact(2 * g.c));
-            for (y, (top, bottom)) in y.chunks_exact_mut(g.c).zip(windows) {
-                let (y, [a, b, c, d]) = (&mut y[..g.c], quarters(g.c, top, bottom));
-                for i in 0..g.c {
-                    y[i] = a[i].larger(b[i]).larger(c[i].larger(d[i]));
-                }
-            }
-            return;
+            return pair_row(g, x, image, oy, y);
         }
         y.fill(T::NEG_INFINITY);
         for (ox, y) in y.chunks_exact_mut(g.c).enumerate() {
@@ -39,14 +33,20 @@ pub fn max_pool2d_forward<T: Float>(g: &Pool2dGeometry, x: &[T], y: &mut [T]) {
 }
 
 /// The gradient of max-pooling's input: `dy` goes to the maximum of its window, to the first in row-major order if several
-/// are equal, to the first NaN if there is one. Windows that overlap add up.
-pub fn max_pool2d_input_grad<T: Float>(g: &Pool2dGeometry, x: &[T], dy: &[T], dx: &mut [T]) {
+/// are equal, to the first NaN if there is one. Windows that overlap add up. `finish` is called on each band of `dx`.
+pub fn max_pool2d_input_grad<T: Float>(
+    g: &Pool2dGeometry,
+    x: &[T],
+    dy: &[T],
+    dx: &mut [T],
+    finish: Finish<T>,
+) {
     if is_empty(g) {
         dx.fill(T::ZERO);
-        return;
+        return finish(0, dx);
     }
     let pairs = is_pairs(g);
-    for_each_band(g, dx, |image, rows, dx| {
+    for_each_band(g, dx, finish, |image, rows, dx| {
         if pairs {
             return pair_bands_grad(g, x, dy, image, rows, dx);
         }
@@ -96,8 +96,29 @@ pub fn max_pool2d_gather<T: Float>(g: &Pool2dGeometry, x: &[T], v: &[T], out: &m
     });
 }
 
+vectorized! {
+/// A row of maxima of 2x2 windows with stride 2.
+fn pair_row[T: Float](g: &Pool2dGeometry, x: &[T], image: usize, oy: usize, y: &mut [T]) {
+    let [top, bottom] = row_pair(g, x, image, oy);
+    let windows = top.chunks_exact(2 * g.c).zip(bottom.chunks_exact(2 * g.c));
+    for (y, (top, bottom)) in y.chunks_exact_mut(g.c).zip(windows) {
+        window_max(y, quarters(g.c, top, bottom));
+    }
+}
+}
+
+#[inline(always)]
+fn window_max<T: Float>(y: &mut [T], [a, b, c, d]: [&[T]; 4]) {
+    let n = y.len();
+    let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
+    for i in 0..n {
+        y[i] = a[i].larger(b[i]).larger(c[i].larger(d[i]));
+    }
+}
+
+vectorized! {
 /// The gradient for 2x2 windows with stride 2: every input belongs to one window at most, so each is written once.
-fn pair_bands_grad<T: Float>(
+fn pair_bands_grad[T: Float](
     g: &Pool2dGeometry,
     x: &[T],
     dy: &[T],
@@ -120,24 +141,40 @@ fn pair_bands_grad<T: Float>(
         let windows = top.chunks_exact(2 * g.c).zip(bottom.chunks_exact(2 * g.c));
         let dx = dx_top.chunks_exact_mut(2 * g.c).zip(dx_bottom.chunks_exact_mut(2 * g.c));
         for ((dy, (top, bottom)), (dx_top, dx_bottom)) in dy.zip(windows).zip(dx) {
-            let [a, b, c, d] = quarters(g.c, top, bottom);
             let (dx_a, dx_b) = dx_top.split_at_mut(g.c);
             let (dx_c, dx_d) = dx_bottom.split_at_mut(g.c);
-            let (dx_b, dx_c, dx_d, dy) = (&mut dx_b[..g.c], &mut dx_c[..g.c], &mut dx_d[..g.c], &dy[..g.c]);
-            for i in 0..g.c {
-                // Four comparisons without branches; the first maximum stays because a later one must beat it.
-                let b_wins = b[i].beats_max(a[i]);
-                let best = if b_wins { b[i] } else { a[i] };
-                let c_wins = c[i].beats_max(best);
-                let best = if c_wins { c[i] } else { best };
-                let d_wins = d[i].beats_max(best);
-                let pick = |picked: bool| if picked { dy[i] } else { T::ZERO };
-                dx_a[i] = pick(!(b_wins | c_wins | d_wins));
-                dx_b[i] = pick(b_wins & !(c_wins | d_wins));
-                dx_c[i] = pick(c_wins & !d_wins);
-                dx_d[i] = pick(d_wins);
-            }
+            window_grad(quarters(g.c, top, bottom), dy, dx_a, dx_b, dx_c, dx_d);
         }
+    }
+}
+}
+
+/// One window of [`pair_bands_grad`]. That the outputs are parameters of their own tells the compiler that none of the nine
+/// slices overlap: only then does it use vectors.
+#[inline(always)]
+fn window_grad<T: Float>(
+    [a, b, c, d]: [&[T]; 4],
+    dy: &[T],
+    dx_a: &mut [T],
+    dx_b: &mut [T],
+    dx_c: &mut [T],
+    dx_d: &mut [T],
+) {
+    let n = dy.len();
+    let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
+    let (dx_a, dx_b, dx_c, dx_d) = (&mut dx_a[..n], &mut dx_b[..n], &mut dx_c[..n], &mut dx_d[..n]);
+    for i in 0..n {
+        // Four comparisons without branches; the first maximum stays because a later one must beat it.
+        let b_wins = b[i].beats_max(a[i]);
+        let best = if b_wins { b[i] } else { a[i] };
+        let c_wins = c[i].beats_max(best);
+        let best = if c_wins { c[i] } else { best };
+        let d_wins = d[i].beats_max(best);
+        let (dy, zero) = (dy[i], T::ZERO);
+        dx_a[i] = if b_wins | c_wins | d_wins { zero } else { dy };
+        dx_b[i] = if b_wins & !(c_wins | d_wins) { dy } else { zero };
+        dx_c[i] = if c_wins & !d_wins { dy } else { zero };
+        dx_d[i] = if d_wins { dy } else { zero };
     }
 }
 
@@ -166,7 +203,7 @@ pub fn avg_pool2d_input_grad<T: Float>(g: &Pool2dGeometry, dy: &[T], dx: &mut [T
         dx.fill(T::ZERO);
         return;
     }
-    for_each_band(g, dx, |image, rows, dx| {
+    for_each_band(g, dx, &|_, _| {}, |image, rows, dx| {
         dx.fill(T::ZERO);
         let dx_start = (image * g.h + rows.start) * g.w * g.c;
         for oy in outputs_of_rows(g, &rows) {
@@ -273,10 +310,11 @@ fn for_each_output_row<T: Float>(
 }
 
 /// Calls `f(image, rows, dx)` for bands of rows of the input: whole images, or parts of them where images are few. Each band
-/// is written by its own call alone, so windows that reach over its edge are looked at twice.
+/// is written by its own call alone, so windows that reach over its edge are looked at twice. `finish` follows each call.
 fn for_each_band<T: Float>(
     g: &Pool2dGeometry,
     dx: &mut [T],
+    finish: Finish<T>,
     f: impl Fn(usize, Range<usize>, &mut [T]) + Sync + Send,
 ) {
     let image_len = g.h * g.w * g.c;
@@ -286,7 +324,8 @@ fn for_each_band<T: Float>(
     let band = if parallel { g.h.div_ceil(per_image).next_multiple_of(2) } else { g.h.next_multiple_of(2) };
     for_each_chunk(dx, image_len, parallel, |image, dx| {
         for_each_chunk(dx, band * g.w * g.c, parallel, |i, dx| {
-            f(image, i * band..g.h.min((i + 1) * band), dx)
+            f(image, i * band..g.h.min((i + 1) * band), dx);
+            finish(image * image_len + i * band * g.w * g.c, dx);
         });
     });
 }
@@ -345,7 +384,7 @@ mod tests {
         let (mut y, mut dx) = (vec![f64::NAN; y_len], vec![f64::NAN; x.len()]);
         max_pool2d_forward(g, x, &mut y);
         same(&y, &max, "max");
-        max_pool2d_input_grad(g, x, &dy, &mut dx);
+        max_pool2d_input_grad(g, x, &dy, &mut dx, &|_, _| {});
         same(&dx, &dmax, "max grad");
         y.fill(f64::NAN);
         avg_pool2d_forward(g, x, &mut y);
@@ -355,7 +394,7 @@ mod tests {
         same(&dx, &davg, "avg grad");
         let (x32, dy32) = (to_f32(x), to_f32(&dy));
         let mut dx32 = vec![f32::NAN; x.len()];
-        max_pool2d_input_grad(g, &x32, &dy32, &mut dx32);
+        max_pool2d_input_grad(g, &x32, &dy32, &mut dx32, &|_, _| {});
         assert_close(&dx32, &dmax, 1e-5, "f32 max grad");
     }
 

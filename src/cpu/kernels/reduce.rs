@@ -5,6 +5,7 @@
 
 use ndarray::ArrayViewD;
 
+use super::super::simd::vectorized;
 use super::float::{Element, Index};
 use super::{PARALLEL_WORK, for_each_chunk, units_per_task};
 
@@ -272,17 +273,9 @@ fn reduce_run<T: Element, R: Reduction<T>>(r: R, x: &[T]) -> T {
 /// `out[c] = reduction over rows of x[row * stride + c]`, for at most [`BLOCK_COLS`] columns and at least one row.
 fn reduce_rows<T: Element, R: Reduction<T>>(r: R, x: &[T], rows: usize, stride: usize, out: &mut [T]) {
     let cols = out.len();
-    let combine = |out: &mut [T], row: &[T]| {
-        for (out, value) in out.iter_mut().zip(row) {
-            *out = r.combine(*out, *value);
-        }
-    };
     if rows <= BLOCK_ROWS {
         out.copy_from_slice(&x[..cols]);
-        for row in 1..rows {
-            combine(out, &x[row * stride..][..cols]);
-        }
-        return;
+        return combine_rows(r, &x[stride.min(x.len())..], rows - 1, stride, out);
     }
     let low_rows = halfway(rows, BLOCK_ROWS);
     let mut high = [x[0]; BLOCK_COLS];
@@ -290,7 +283,18 @@ fn reduce_rows<T: Element, R: Reduction<T>>(r: R, x: &[T], rows: usize, stride: 
     both(rows * cols >= SHARED, &mut || reduce_rows(r, x, low_rows, stride, out), &mut || {
         reduce_rows(r, &x[low_rows * stride..], rows - low_rows, stride, high)
     });
-    combine(out, high);
+    combine_rows(r, high, 1, cols, out);
+}
+
+vectorized! {
+/// Combines `out` with `rows` rows of `x`, in order.
+fn combine_rows[T: Element, R: Reduction<T>](r: R, x: &[T], rows: usize, stride: usize, out: &mut [T]) {
+    for row in 0..rows {
+        for (out, value) in out.iter_mut().zip(&x[row * stride..]) {
+            *out = r.combine(*out, *value);
+        }
+    }
+}
 }
 
 /// Any axes, any strides: each output gathers its elements block by block.

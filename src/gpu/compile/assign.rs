@@ -1,6 +1,6 @@
 //! Buffers by lifetime, and the finished plan.
 
-use super::schedule::{Place, Schedule, Step, locate, schedule};
+use super::schedule::{Place, Schedule, locate, schedule};
 use super::values::{Constraints, Stored, Values};
 use crate::error::{Error, Result};
 use crate::eval::Graph;
@@ -108,7 +108,7 @@ fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
     let mut steps = Vec::new();
     let sources: Vec<_> = schedule.steps.iter().map(|s| s.source.clone()).collect();
     let pipelines = gpu.pipelines.get(gpu, &sources)?;
-    for (step, pipeline) in schedule.steps.iter().zip(pipelines) {
+    for (step, pipeline) in schedule.steps.into_iter().zip(pipelines) {
         let bind = |place: Place| {
             let (owner, offset) = resolve(place);
             let bytes = match place {
@@ -123,12 +123,12 @@ fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
         bindings.extend(step.reads.iter().chain(&step.writes).map(|&(b, place)| (b, bind(place))));
         if !step.args.is_empty() {
             let start = args_bytes.next_multiple_of(ALIGNMENT);
-            push_args(&mut args, start, step);
+            push_args(&mut args, start, &step.args);
             let bytes = (4 * step.args.len() as u64).next_multiple_of(16);
             args_bytes = start + bytes;
             bindings.push((super::kernel::ARGS_BINDING, Bind::Args { offset: start, bytes }));
         }
-        steps.push(PlanStep { pipeline, bindings, workgroups: step.workgroups });
+        steps.push(PlanStep { pipeline, bindings, workgroups: step.workgroups, tasks: step.tasks });
     }
     Plan::new(gpu, steps, buffers, outputs, &uniforms, args, args_bytes)
 }
@@ -151,8 +151,8 @@ fn push_uniform(uniforms: &mut Vec<u8>, words: &[u32]) -> u64 {
     at as u64
 }
 
-fn push_args(args: &mut Vec<(u32, u32, u8)>, start: u64, step: &Step) {
-    for (k, &(entry, word)) in step.args.iter().enumerate() {
+fn push_args(args: &mut Vec<(u32, u32, u8)>, start: u64, words: &[Option<(usize, usize)>]) {
+    for (k, (entry, word)) in words.iter().enumerate().filter_map(|(k, w)| Some((k, (*w)?))) {
         args.push(((start / 4) as u32 + k as u32, entry as u32, word as u8));
     }
 }

@@ -4,7 +4,8 @@
 //!    in several places); everything else is an expression, inlined where it is used.
 //! 2. [`schedule`]: the kernels, in order: epilogues are fused into the kernel that they follow, expressions over the same
 //!    elements into one kernel with several outputs, gradients are computed into their places of a packed vector.
-//! 3. [`assign`]: buffers, by lifetime.
+//! 3. [`merge`]: small kernels that don't depend on each other become one dispatch.
+//! 4. [`assign`]: buffers, by lifetime.
 
 mod assign;
 mod emit;
@@ -12,6 +13,7 @@ mod expr;
 mod index;
 mod kernel;
 mod library;
+mod merge;
 mod reduction;
 mod schedule;
 mod values;

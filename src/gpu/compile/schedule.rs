@@ -2,6 +2,7 @@
 
 use super::expr::Bindings;
 use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, Pointwise};
+use super::merge::merge;
 use super::reduction::Reduction;
 use super::values::{Constraints, Stored, Users, Values};
 use crate::dtype::DType;
@@ -9,7 +10,10 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::gpu::kernels::Operand;
 use crate::gpu::pipeline::{BindingKind, KernelSource};
+use crate::gpu::plan::Task;
 use crate::ops::Lowering;
+use crate::tensor::Spec;
+use std::collections::BTreeSet;
 
 /// What a kernel reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +25,12 @@ pub(super) enum Place {
 /// One dispatch.
 pub(super) struct Step {
     pub source: KernelSource,
+    /// What it computes; several where small kernels were joined.
+    pub tasks: Vec<Task>,
+    /// Contents of the uniform block at binding 0.
     pub uniform: Vec<u32>,
-    /// Argument words: graph position of the scalar, and which of its words.
-    pub args: Vec<(usize, usize)>,
+    /// Argument words: graph position of the scalar, and which of its words; `None` for words that nothing reads.
+    pub args: Vec<Option<(usize, usize)>>,
     pub reads: Vec<(u32, Place)>,
     pub writes: Vec<(u32, Place)>,
     pub workgroups: [u32; 3],
@@ -48,6 +55,7 @@ enum Item {
     },
     /// A part of a packed vector that has to be copied there: the value, and its place.
     Copy {
+        from: usize,
         to: Stored,
         code: Box<Pointwise>,
     },
@@ -127,7 +135,7 @@ pub(super) fn schedule(
                     continue;
                 }
                 let to = Stored { value: v, offset: 4 * at as u64 };
-                items.push(Item::Copy { to, code: Box::new(Pointwise::copy(values, input)) });
+                items.push(Item::Copy { from: input, to, code: Box::new(Pointwise::copy(values, input)) });
             }
             producer[v] = items.len().checked_sub(1);
             continue;
@@ -180,7 +188,7 @@ pub(super) fn schedule(
         }
         item.steps(gpu, values, &mut out);
     }
-    Ok(Some(out))
+    Ok(Some(merge(gpu, values, out)))
 }
 
 fn reduction(gpu: &Gpu, values: &Values<'_>, k: usize, root: Option<usize>) -> Option<Reduction> {
@@ -301,25 +309,33 @@ impl Item {
             Item::Pointwise { outputs, code } => {
                 let g = code.generate(values, &gpu.target);
                 let writes: Vec<Place> = outputs.iter().map(|&o| at(o)).collect();
-                out.push_generated("pointwise", g, &code.bindings, &writes);
+                let task = task(values, outputs, "", &code.bindings.buffers);
+                out.push_generated("pointwise", task, g, &code.bindings, &writes);
             }
-            Item::Copy { to, code } => {
+            Item::Copy { from, to, code } => {
                 let g = code.generate(values, &gpu.target);
-                out.push_generated("copy", g, &code.bindings, &[Place::Value(*to)]);
+                let bytes = 2 * values.spec(*from).bytes() as u64;
+                let task = Task { name: "copy".into(), shape: values.spec(*from).shape, flops: 0, bytes };
+                out.push_generated("copy", task, g, &code.bindings, &[Place::Value(*to)]);
             }
             Item::Reduction { output, code } => {
                 let kernels = code.generate(values, &gpu.target);
+                let task = |pass| task(values, &[*output], pass, &code.bindings.buffers);
                 match kernels.second {
-                    None => out.push_generated("reduce", kernels.first, &code.bindings, &[at(*output)]),
+                    None => {
+                        out.push_generated("reduce", task(""), kernels.first, &code.bindings, &[at(*output)])
+                    }
                     Some((bytes, second)) => {
                         out.temps.push(bytes as u64);
                         let temp = Place::Temp(out.temps.len() - 1);
-                        out.push_generated("reduce pieces", kernels.first, &code.bindings, &[temp]);
+                        let first = task(", in pieces");
+                        out.push_generated("reduce pieces", first, kernels.first, &code.bindings, &[temp]);
                         let mut reads = vec![(1, temp)];
                         for b in code.combine_loads() {
                             reads.push((EXTRA_BINDING + b as u32, at(code.bindings.buffers[b])));
                         }
-                        out.push("reduce", second, reads, &[(2, at(*output))], &code.bindings.args);
+                        let last = Task { flops: 0, bytes: bytes as u64, ..task(", of the pieces") };
+                        out.push("reduce", last, second, reads, &[(2, at(*output))], &code.bindings.args);
                     }
                 }
             }
@@ -328,6 +344,7 @@ impl Item {
                 let temps = out.temps.len();
                 out.temps.extend(hand.launches.temps.iter().map(|&b| b as u64));
                 let count = hand.launches.list.len();
+                let extra = epilogue.as_ref().map_or(&[][..], |e| &e.bindings.buffers);
                 for (i, launch) in hand.launches.list.iter().enumerate() {
                     let place = |o: &Operand| match *o {
                         Operand::Input(i) => Place::Value(hand.inputs[i]),
@@ -346,10 +363,22 @@ impl Item {
                         args = e.bindings.args.clone();
                     }
                     let constants = launch.constants.iter().map(|&(n, v)| (n, v.to_bits())).collect();
+                    let mut task = task(values, &[*output], "", extra);
+                    // `matmul/subgroup`: the operation is in the name already
+                    if let Some((_, variant)) = launch.label.split_once('/') {
+                        task.name = format!("{} /{variant}", task.name);
+                    }
+                    if i > 0 {
+                        task.flops = 0;
+                    }
+                    if count > 1 {
+                        task.bytes = 0;
+                    }
                     out.steps.push(Step {
                         source: source(launch.label, wgsl, constants, &reads, &[write], !args.is_empty()),
+                        tasks: vec![task],
                         uniform: launch.uniform.clone(),
-                        args,
+                        args: args.into_iter().map(Some).collect(),
                         reads,
                         writes: vec![write],
                         workgroups: launch.workgroups,
@@ -358,6 +387,55 @@ impl Item {
             }
         }
     }
+}
+
+/// Operations named in full in a task; more are counted.
+const MAX_NAMES: usize = 8;
+
+/// What a kernel with these outputs computes, from the `read` buffers of generated code and the operands of a hand-written
+/// kernel.
+fn task(values: &Values<'_>, outputs: &[usize], pass: &str, read: &[usize]) -> Task {
+    let mut inside = BTreeSet::new();
+    let mut stack = outputs.to_vec();
+    let mut bytes: usize = outputs.iter().chain(read).map(|&v| values.spec(v).bytes()).sum();
+    let mut flops = 0;
+    while let Some(v) = stack.pop() {
+        let fresh = outputs.contains(&v) || !values.is_stored(v);
+        if !fresh || inside.len() > MAX_EXPRESSIONS || !inside.insert(v) {
+            continue;
+        }
+        let inputs = values.inputs(v).iter().map(|&i| i as usize);
+        match &values.hand[v] {
+            None => stack.extend(inputs),
+            Some(hand) => bytes += hand.inputs.iter().map(|i| values.spec(i.value).bytes()).sum::<usize>(),
+        }
+        let entry = &values.graph.entries[v];
+        let specs: Vec<Spec> = values.inputs(v).iter().map(|&i| *values.spec(i as usize)).collect();
+        flops += entry.tensor.0.op.flops(&specs, values.spec(v));
+    }
+    // Inputs before users, neighbours of one name counted.
+    let mut names: Vec<(&str, usize)> = Vec::new();
+    for v in inside {
+        if matches!(values.lower[v], Lowering::View(_) | Lowering::Scalar(_) | Lowering::Index(_)) {
+            continue;
+        }
+        let name = values.graph.entries[v].tensor.0.op.name();
+        match names.last_mut().filter(|last| last.0 == name) {
+            Some(last) => last.1 += 1,
+            None => names.push((name, 1)),
+        }
+    }
+    let more = names.len().saturating_sub(MAX_NAMES);
+    let counted = |&(name, n): &(&str, usize)| if n == 1 { name.to_string() } else { format!("{n} {name}") };
+    let mut name = names.iter().take(MAX_NAMES).map(counted).collect::<Vec<_>>().join(" + ");
+    if name.is_empty() {
+        name.push_str("fill");
+    }
+    if more > 0 {
+        name.push_str(&format!(" + {more} more"));
+    }
+    name.push_str(pass);
+    Task { name, shape: values.spec(outputs[0]).shape, flops, bytes: bytes as u64 }
 }
 
 fn source(
@@ -379,7 +457,14 @@ fn source(
 
 impl Schedule {
     /// A generated kernel whose buffers are bound in their order, then its outputs.
-    fn push_generated(&mut self, label: &'static str, g: Generated, bindings: &Bindings, writes: &[Place]) {
+    fn push_generated(
+        &mut self,
+        label: &'static str,
+        task: Task,
+        g: Generated,
+        bindings: &Bindings,
+        writes: &[Place],
+    ) {
         let reads: Vec<(u32, Place)> = bindings
             .buffers
             .iter()
@@ -389,12 +474,13 @@ impl Schedule {
         let first = 1 + reads.len() as u32;
         let writes: Vec<(u32, Place)> =
             writes.iter().enumerate().map(|(k, &w)| (first + k as u32, w)).collect();
-        self.push(label, g, reads, &writes, &bindings.args);
+        self.push(label, task, g, reads, &writes, &bindings.args);
     }
 
     fn push(
         &mut self,
         label: &'static str,
+        task: Task,
         g: Generated,
         reads: Vec<(u32, Place)>,
         writes: &[(u32, Place)],
@@ -402,8 +488,9 @@ impl Schedule {
     ) {
         self.steps.push(Step {
             source: source(label, g.wgsl.into(), Vec::new(), &reads, writes, !args.is_empty()),
+            tasks: vec![task],
             uniform: g.sizes.to_vec(),
-            args: args.to_vec(),
+            args: args.iter().copied().map(Some).collect(),
             reads,
             writes: writes.to_vec(),
             workgroups: g.workgroups,

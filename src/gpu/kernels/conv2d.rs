@@ -2,7 +2,7 @@
 
 mod direct;
 
-use super::gemm::{ALayout, Problem};
+use super::gemm::{ALayout, Problem, widest};
 use super::{KernelTarget, Launches};
 use crate::geometry::Conv2dGeometry;
 
@@ -24,7 +24,7 @@ pub fn conv2d_forward(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     // Without padding and dilation along x, a whole kernel row is contiguous in the image.
     let rows_contiguous = g.groups == 1 && g.padding[2] == 0 && g.padding[3] == 0 && g.dilation[1] == 1;
     let row_segments = if rows_contiguous { 1 } else { g.kw };
-    let aligned = |channels: usize, all: usize| channels.is_multiple_of(4) && all.is_multiple_of(4);
+    let width = |channels: usize, all: usize| widest(|w| channels.is_multiple_of(w) && all.is_multiple_of(w));
     let problem = Problem {
         labels: [
             "conv2d_forward/subgroup",
@@ -40,13 +40,13 @@ pub fn conv2d_forward(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
         segments: g.kh * row_segments,
         batches: g.groups,
         a: ALayout::AlongK,
-        a_aligned: aligned(cin, g.cin),
+        a_width: width(cin, g.cin),
         b_along_k: false,
-        b_aligned: aligned(cout, g.cout),
+        b_width: width(cout, g.cout),
         masked: g.padding.iter().any(|p| *p > 0),
         b_strides: [g.cout, 1],
         out_m: g.cout,
-        out_aligned: aligned(cout, g.cout),
+        out_aligned: width(cout, g.cout) > 1,
         images: Some(g.n),
         digits: Some([cin, g.kw]),
         uniform: [
@@ -83,9 +83,9 @@ pub fn conv2d_input_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
         segments: g.kh * g.kw,
         batches: g.groups,
         a: ALayout::AlongK,
-        a_aligned: cout.is_multiple_of(4),
+        a_width: widest(|w| cout.is_multiple_of(w)),
         b_along_k: true,
-        b_aligned: cout.is_multiple_of(4),
+        b_width: widest(|w| cout.is_multiple_of(w)),
         masked: g.kh * g.kw > 1 || g.stride != [1, 1] || g.padding.iter().any(|p| *p > 0),
         b_strides: [1, g.cout],
         out_m: g.cin,
@@ -125,9 +125,9 @@ pub fn conv2d_weight_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
         segments: 1,
         batches: g.groups,
         a: ALayout::AlongM,
-        a_aligned: cin.is_multiple_of(4),
+        a_width: widest(|w| cin.is_multiple_of(w)),
         b_along_k: false,
-        b_aligned: cout.is_multiple_of(4),
+        b_width: widest(|w| cout.is_multiple_of(w)),
         masked: g.padding.iter().any(|p| *p > 0),
         b_strides: [g.cout, 1],
         out_m: g.cout,

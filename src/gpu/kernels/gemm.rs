@@ -54,11 +54,12 @@ pub(super) struct Problem {
     pub segments: usize,
     pub batches: usize,
     pub a: ALayout,
-    /// Quads of A (along its contiguous dimension) are aligned, and none straddles a segment or the end.
-    pub a_aligned: bool,
+    /// Elements of A (along its contiguous dimension) that can be loaded at once: 8, 4 or 1. So many are aligned, and
+    /// none of these groups straddles a segment or the end.
+    pub a_width: usize,
     pub b_along_k: bool,
-    /// Quads of B (along its contiguous dimension) are aligned, and none straddles the end.
-    pub b_aligned: bool,
+    /// The same for B.
+    pub b_width: usize,
     /// Some places of A lie outside of the image.
     pub masked: bool,
     /// Element strides of B along k and n (along k: within a segment).
@@ -101,22 +102,19 @@ pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
     // A dimension of length 1 may have any stride.
     let a_along_k = a_k == 1 || g.k == 1;
     let b_along_n = b_n == 1 || g.n == 1;
-    let batch_aligned = |strides: &[usize; 3]| {
-        strides.iter().zip(&g.batch).all(|(stride, len)| *len == 1 || stride.is_multiple_of(4))
+    let whole = |width: usize, strides: &[usize; 3], contiguous: bool, stride: usize, len: [usize; 2]| {
+        contiguous
+            && len[1].is_multiple_of(width)
+            && (stride.is_multiple_of(width) || len[0] == 1)
+            && strides.iter().zip(&g.batch).all(|(stride, len)| *len == 1 || stride.is_multiple_of(width))
     };
-    let quads = |stride: usize, len: usize| stride.is_multiple_of(4) || len == 1;
-    let a_aligned = batch_aligned(&g.a_batch)
-        && if a_along_k {
-            a_k == 1 && quads(a_m, g.m) && g.k.is_multiple_of(4)
-        } else {
-            quads(a_k, g.k) && g.m.is_multiple_of(4)
-        };
-    let b_aligned = batch_aligned(&g.b_batch)
-        && if b_along_n {
-            b_n == 1 && quads(b_k, g.k) && g.n.is_multiple_of(4)
-        } else {
-            quads(b_n, g.n) && g.k.is_multiple_of(4)
-        };
+    // Length and stride across the contiguous dimension, then those along it.
+    let (a_len, a_contiguous, a_stride) =
+        if a_along_k { ([g.m, g.k], a_k == 1, a_m) } else { ([g.k, g.m], a_m == 1, a_k) };
+    let (b_len, b_contiguous, b_stride) =
+        if b_along_n { ([g.k, g.n], b_n == 1, b_k) } else { ([g.n, g.k], b_k == 1, b_n) };
+    let a_width = widest(|w| whole(w, &g.a_batch, a_contiguous, a_stride, a_len));
+    let b_width = widest(|w| whole(w, &g.b_batch, b_contiguous, b_stride, b_len));
     let batches: usize = g.batch.iter().product();
     let mut uniform = vec![a_m, a_k, g.m * g.n, g.batch[1], g.batch[2]];
     uniform.extend(g.a_batch);
@@ -131,9 +129,9 @@ pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
         segments: 1,
         batches,
         a: if a_along_k { ALayout::AlongK } else { ALayout::AlongM },
-        a_aligned,
+        a_width,
         b_along_k: !b_along_n,
-        b_aligned,
+        b_width,
         masked: false,
         b_strides: g.b_strides,
         out_m: g.n,
@@ -144,6 +142,11 @@ pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
         out_len: batches * g.m * g.n,
     };
     problem.launches(t)
+}
+
+/// The largest width of a load, in elements, that is `possible`.
+pub(super) fn widest(possible: impl Fn(usize) -> bool) -> usize {
+    [8, 4].into_iter().find(|&width| possible(width)).unwrap_or(1)
 }
 
 /// What a variant computes per workgroup.
@@ -166,11 +169,11 @@ impl Problem {
     /// The dispatches that compute this problem on `t`.
     pub fn launches(&self, t: &KernelTarget) -> Launches {
         let kernel = match (t.cpu_adapter, t.subgroup) {
-            (true, Some(lanes @ (4 | 8 | 16))) => self.register_kernel(Some(lanes as usize)),
-            (true, _) => self.register_kernel(None),
+            (true, Some(lanes @ (4 | 8 | 16))) => self.register_kernel(Some(lanes as usize), t.int64),
+            (true, _) => self.register_kernel(None, t.int64),
             (false, _) => match self.block(t) {
                 Some(block) => self.tiled_kernel(block),
-                None => self.register_kernel(None),
+                None => self.register_kernel(None, false),
             },
         };
         let tiles_m = self.m.div_ceil(kernel.tile_m);
@@ -237,65 +240,75 @@ impl Problem {
         (chunk, total.div_ceil(chunk))
     }
 
-    /// A kernel without workgroup memory; `subgroup` is the size of a subgroup.
-    fn register_kernel(&self, subgroup: Option<usize>) -> Kernel {
+    /// A kernel without workgroup memory; `subgroup` is the size of a subgroup, `wide` whether it may load 64-bit integers.
+    fn register_kernel(&self, subgroup: Option<usize>, wide: bool) -> Kernel {
         let lanes = subgroup.unwrap_or(8);
         let along_k = self.a == ALayout::AlongK;
+        let widest = if wide { 8 } else { 4 };
         let short_k = (subgroup.is_some()
             && along_k
-            && !(self.a_aligned && (self.k / self.segments).is_multiple_of(4))
+            && !(self.a_width > 1 && (self.k / self.segments).is_multiple_of(4))
             && self.k <= SHORT_K
             && self.m > 8)
             .then_some(self.k);
-        let a_vec4 = self.a_aligned && short_k.is_none();
-        // Larger blocks load less for the same work, but Mesa takes most of a second to compile 32 rows x 8 columns: only
-        // where much is to be done. Neither m nor, for a weight gradient, k count: they change with the last batch of
-        // an epoch.
-        let large = self.n >= 256 && (if along_k { self.k } else { self.m }) >= 256;
         // Loading B along k, a lane touches a line of memory per column.
-        let costly_b = along_k && self.b_along_k;
+        let b_along_k = along_k && self.b_along_k && self.b_width > 1 && short_k.is_none();
         let cols = match self.n.div_ceil(lanes) {
             1 => 1,
             2 => 2,
             3 | 4 => 4,
-            _ if costly_b && !large => 4,
+            _ if along_k && self.b_along_k => 4,
             _ => 8,
+        };
+        let (b, b_width) = match self.b_along_k {
+            true if b_along_k => {
+                // Eight k at a time take eight of both.
+                let width = self.b_width.min(self.a_width).max(4).min(widest);
+                (BLoad::QuadsAlongK, width)
+            }
+            // Narrow blocks hold no quads of C, and narrower ones no octets.
+            false if self.b_width > 1 && cols >= 4 => {
+                (BLoad::QuadsAlongN, if cols == 8 { self.b_width.min(widest) } else { 4 })
+            }
+            _ => (BLoad::Scalar, 1),
+        };
+        let a_width = match short_k {
+            Some(_) => 1,
+            None if !along_k => self.a_width.min(widest),
+            None if b_width == 8 && b == BLoad::QuadsAlongK => 8,
+            None => self.a_width.min(4),
         };
         let rows = match self.m {
             _ if short_k.is_some() => 8 * lanes,
-            m if m <= 16 && !along_k && !a_vec4 => m,
+            m if m <= 16 && !along_k && a_width == 1 => m,
             m if m <= 4 => 4,
             m if m <= 8 => 8,
-            _ if large || cols == 4 => 32,
-            _ => 16,
-        };
-        // Narrow blocks hold no quads of C.
-        let b = match (self.b_aligned, self.b_along_k) {
-            (true, true) if along_k && short_k.is_none() => BLoad::QuadsAlongK,
-            (true, false) if cols >= 4 => BLoad::QuadsAlongN,
-            _ => BLoad::Scalar,
+            m if m <= 16 => 16,
+            _ => 32,
         };
         // Rows at the same place of different images have the same taps outside of the image: whole segments are
         // skipped, which with strides is most of the work of an input gradient.
         let images_first = short_k.is_none() && self.masked && along_k && self.images.is_some();
-        let kernel = Registers {
+        let mut kernel = Registers {
             lanes,
             subgroup: subgroup.is_some(),
             rows,
             cols,
             short_k,
-            whole_quads: (self.k / self.segments).is_multiple_of(4),
+            whole: false,
             a: self.a,
-            a_vec4,
+            a_width,
             b,
+            b_width,
             masked: self.masked,
             permuted: images_first,
             out_vec4: self.out_aligned && cols >= 4,
         };
         let segments = if along_k && short_k.is_none() { self.segments } else { 1 };
+        kernel.whole = (self.k / segments).is_multiple_of(kernel.step());
         let (chunk, splits) = match short_k {
             Some(k) => (k, 1),
-            None => self.split([rows, kernel.tile_n()], segments, 32, 512, kernel.step().max(4)),
+            None => self.split([rows, kernel.tile_n()], segments, 16, 512, kernel.step().max(4)),
         };
         Kernel {
             label: self.labels[if subgroup.is_some() { 0 } else { 1 }],
@@ -330,8 +343,8 @@ impl Problem {
     }
 
     fn tiled_kernel(&self, block: Block) -> Kernel {
-        let a_vec4 = self.a_aligned;
-        let b = match (self.b_aligned, self.b_along_k) {
+        let a_vec4 = self.a_width > 1;
+        let b = match (self.b_width > 1, self.b_along_k) {
             (true, true) => BLoad::QuadsAlongK,
             (true, false) => BLoad::QuadsAlongN,
             _ => BLoad::Scalar,
@@ -386,22 +399,23 @@ pub(super) fn reduce(
     }
 }
 
-/// Declares the storage bindings and the epilogues.
-fn bindings(a_vec4: bool, b_vec4: bool, out_vec4: bool) -> String {
-    let element = |vec4: bool| if vec4 { "vec4<f32>" } else { "f32" };
+/// Declares the storage bindings, whose elements are of these types, and the epilogues.
+fn bindings(a: &str, b: &str, out_vec4: bool) -> String {
     format!(
-        "@group(0) @binding(1) var<storage, read> a: array<{}>;
-@group(0) @binding(2) var<storage, read> b: array<{}>;
+        "@group(0) @binding(1) var<storage, read> a: array<{a}>;
+@group(0) @binding(2) var<storage, read> b: array<{b}>;
 @group(0) @binding(3) var<storage, read_write> out: array<{}>;
 
 fn epilogue(v: f32, i: u32) -> f32 {{ return v; }}
 fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> {{ return v; }}
 
 ",
-        element(a_vec4),
-        element(b_vec4),
         element(out_vec4)
     )
+}
+
+fn element(vec4: bool) -> &'static str {
+    if vec4 { "vec4<f32>" } else { "f32" }
 }
 
 /// First lines of `main`: which tile, matrix of the batch and part of k this workgroup has.

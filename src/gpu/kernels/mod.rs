@@ -22,6 +22,7 @@ pub mod gemm;
 pub mod index;
 pub mod pool2d;
 pub mod softmax;
+pub mod wide;
 
 /// Where a dispatch reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct KernelTarget {
     pub cpu_adapter: bool,
     /// Size of a subgroup where it is fixed and the SUBGROUP feature is enabled.
     pub subgroup: Option<u32>,
+    /// Shaders may have 64-bit integers (asked for on adapters that run on a CPU only).
+    pub int64: bool,
     /// Bytes of workgroup memory.
     pub workgroup_storage: u32,
     pub max_invocations: u32,

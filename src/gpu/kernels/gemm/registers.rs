@@ -4,6 +4,15 @@
 //! The lanes of a workgroup lie along n. Each lane accumulates `rows` x `cols` elements. With subgroups, every lane loads
 //! A for another row (or another k) and `subgroupBroadcast` hands it round; without, every lane loads all of A itself.
 //! The block is written out in full because drivers keep an indexed array in memory.
+//!
+//! What costs on lavapipe is loads and stores: each is a loop over the lanes, with a test of the bounds for every
+//! component, some 400 instructions for a `vec4<f32>`. Hence (see `docs/lavapipe.md`):
+//!
+//! * Where shaders have 64-bit integers, eight floats are loaded as four of them: half the tests.
+//! * An index that is loaded from is carried from turn to turn and used twice (for the load and for the next index).
+//!   The compiler otherwise moves its arithmetic into the loop over the lanes.
+//! * Stores are written out for a few rows and repeated, the other rows' accumulators moving up: with an epilogue that
+//!   reads a bias, stores take most of the time of compilation.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -22,12 +31,15 @@ pub(super) struct Registers {
     pub cols: usize,
     /// All of k at once, that many: a block of `lanes` rows after the other, B in registers.
     pub short_k: Option<usize>,
-    /// Every workgroup's part of a segment is a multiple of 4, where A is contiguous along k.
-    pub whole_quads: bool,
+    /// Every workgroup's part of a segment, or of k, is a multiple of the k per turn (always so where A or B is loaded by
+    /// quads along k).
+    pub whole: bool,
     pub a: ALayout,
-    /// A is bound as `vec4` and loaded so.
-    pub a_vec4: bool,
+    /// Elements of A that a lane loads at once: 1, 4, or, as 64-bit integers, 8.
+    pub a_width: usize,
     pub b: BLoad,
+    /// Elements of B that a lane loads at once: 1, 4, or, as 64-bit integers, 8.
+    pub b_width: usize,
     /// Places of A may be outside of the image.
     pub masked: bool,
     /// `row_init` gives rows another order than that of C.
@@ -50,9 +62,15 @@ impl Registers {
         self.lanes * self.cols
     }
 
-    /// k per step of the walk, where A is contiguous along m.
+    /// k per turn: of the walk where A is contiguous along m, else within a segment.
     pub fn step(&self) -> usize {
-        if self.subgroup { self.lanes } else { 1 }
+        match self.a {
+            ALayout::AlongK if self.b == BLoad::QuadsAlongK && self.b_width == 8 => 8,
+            ALayout::AlongK => 4,
+            _ if !self.subgroup => 1,
+            _ if self.a_width > 1 => 4,
+            _ => self.lanes,
+        }
     }
 
     /// Components of an accumulator, and accumulators per row.
@@ -69,9 +87,17 @@ impl Registers {
         }
     }
 
+    /// Two accumulators hold the even and the odd ones of eight neighbouring columns.
+    fn octets(&self) -> bool {
+        self.b == BLoad::QuadsAlongN && self.b_width == 8
+    }
+
     /// The kernel, to stand below the declarations of an operand file.
     pub fn source(&self) -> String {
-        let mut s = super::bindings(self.a_vec4, self.b != BLoad::Scalar, self.out_vec4);
+        let mut s = super::bindings(element(self.a_width), element(self.b_width), self.out_vec4);
+        if self.a_width.max(self.b_width) == 8 {
+            s += UNPACK;
+        }
         self.store_function(&mut s);
         let (lanes, rows) = (self.lanes, self.rows);
         let lane = if self.subgroup { "subgroup_invocation_id" } else { "local_invocation_index" };
@@ -98,20 +124,7 @@ impl Registers {
             ALayout::AlongK => self.segments(&mut s),
             ALayout::AlongM => self.walk(&mut s),
         }
-        line!(s, "    let base = batch.out + split * p.out_split;");
-        for i in 0..rows {
-            let out_row = match (self.permuted, self.subgroup) {
-                (false, _) => format!("m0 + {i}u"),
-                (true, false) => format!("row{i}.out"),
-                (true, true) => format!("subgroupBroadcast(row{}.out, {}u)", i / lanes, i % lanes),
-            };
-            line!(s, "    let out{i} = {out_row};");
-            line!(s, "    if m0 + {i}u < p.m {{");
-            for j in 0..vectors {
-                line!(s, "        store(c{i}_{j}, base + out{i} * p.out_m, column{j});");
-            }
-            line!(s, "    }}");
-        }
+        self.stores(&mut s);
         s += "}\n";
         s
     }
@@ -131,16 +144,93 @@ impl Registers {
         line!(s, "}}\n");
     }
 
-    /// First column of each accumulator, and where its elements of B are; columns past the end repeat the last one.
+    /// Stores a row of accumulators, `c{j}` each, whose first element is at `at`.
+    fn store_row(&self, s: &mut String, c: &str, at: &str, indent: &str) {
+        let (_, vectors) = self.vector();
+        if !self.octets() {
+            for j in 0..vectors {
+                line!(s, "{indent}store({c}{j}, {at}, column{j});");
+            }
+            return;
+        }
+        for j in (0..vectors).step_by(2) {
+            let (even, odd) = (format!("{c}{j}"), format!("{c}{}", j + 1));
+            line!(s, "{indent}store(vec4({even}.x, {odd}.x, {even}.y, {odd}.y), {at}, column{j});");
+            line!(s, "{indent}store(vec4({even}.z, {odd}.z, {even}.w, {odd}.w), {at}, column{j} + 4u);");
+        }
+    }
+
+    /// Stores the block, a few rows at a time.
+    fn stores(&self, s: &mut String) {
+        let (rows, (_, vectors)) = (self.rows, self.vector());
+        let shared = self.permuted && self.subgroup;
+        let group = match shared {
+            true => self.lanes,
+            false if rows.is_multiple_of(4) => 4,
+            false => rows,
+        };
+        line!(s, "    let base = batch.out + split * p.out_split;");
+        let outs = if !self.permuted { 0 } else { rows.div_ceil(if shared { self.lanes } else { 1 }) };
+        for g in 0..outs {
+            line!(s, "    var out{g} = row{g}.out;");
+        }
+        let repeated = group < rows;
+        let indent = if repeated { "        " } else { "    " };
+        line!(s, "    {} m = m0;", if repeated { "var" } else { "let" });
+        line!(s, "    let last = min(m0 + {rows}u, p.m);");
+        if repeated {
+            line!(s, "    for (; m < last; m += {group}u) {{");
+        }
+        for i in 0..group.min(rows) {
+            let row = match (self.permuted, shared) {
+                (false, _) => format!("(m + {i}u)"),
+                (true, false) => format!("out{i}"),
+                (true, true) => format!("subgroupBroadcast(out0, {i}u)"),
+            };
+            line!(s, "{indent}let at{i} = base + {row} * p.out_m;");
+            line!(s, "{indent}if m + {i}u < last {{");
+            self.store_row(s, &format!("c{i}_"), &format!("at{i}"), &format!("{indent}    "));
+            line!(s, "{indent}}}");
+        }
+        if !repeated {
+            return;
+        }
+        for i in group..rows {
+            for j in 0..vectors {
+                line!(s, "        c{}_{j} = c{i}_{j};", i - group);
+            }
+        }
+        let moved = if shared { 1 } else { group };
+        for g in moved..outs {
+            line!(s, "        out{} = out{g};", g - moved);
+        }
+        line!(s, "    }}");
+    }
+
+    /// First column of each accumulator (of each two, by octets), and where its elements of B are; columns past the end
+    /// repeat the last one.
     fn columns(&self, s: &mut String) {
         let (width, vectors) = self.vector();
+        if self.b == BLoad::QuadsAlongN && self.short_k.is_none() {
+            line!(s, "    let b_step = p.b_k / {}u;", self.b_width);
+        }
+        if self.octets() {
+            for j in (0..vectors).step_by(2) {
+                line!(s, "    let column{j} = n0 + {}u + lane * 8u;", j * self.lanes * 4);
+                line!(s, "    let col{j} = min(column{j}, p.n - 8u) / 8u;");
+            }
+            return;
+        }
         for j in 0..vectors {
             line!(s, "    let column{j} = n0 + {}u + lane * {width}u;", j * self.lanes * width);
             if self.b == BLoad::QuadsAlongN {
                 line!(s, "    let col{j} = min(column{j}, p.n - 4u) / 4u;");
                 continue;
             }
-            let quad = if self.b == BLoad::QuadsAlongK { " / 4u" } else { "" };
+            let quad = match self.b {
+                BLoad::QuadsAlongK => format!(" / {}u", self.b_width),
+                _ => String::new(),
+            };
             for e in 0..width {
                 line!(s, "    let col{j}_{e} = min(column{j} + {e}u, p.n - 1u) * p.b_n{quad};");
             }
@@ -157,42 +247,111 @@ impl Registers {
         format!("{}({})", self.vector_type(), parts.join(", "))
     }
 
+    /// Accumulators at which an index of B begins.
+    fn loads(&self) -> impl Iterator<Item = usize> + use<> {
+        let (_, vectors) = self.vector();
+        (0..vectors).step_by(if self.octets() { 2 } else { 1 })
+    }
+
+    /// Loads the row of B at the indices `{at}{j}` into `b{name}_{j}`; B in quads or octets along n.
+    fn load_b_at(&self, s: &mut String, name: usize, at: &str, indent: &str) {
+        for j in self.loads() {
+            if self.octets() {
+                line!(s, "{indent}let t{name}_{j} = b[{at}{j}];");
+                line!(s, "{indent}let b{name}_{j} = evens(t{name}_{j});");
+                line!(s, "{indent}let b{name}_{} = odds(t{name}_{j});", j + 1);
+            } else {
+                line!(s, "{indent}let b{name}_{j} = b[{at}{j}];");
+            }
+        }
+    }
+
     /// Loads one row of B into `b{name}_{j}`, from the element index `at` of its first column.
     fn load_b_row(&self, s: &mut String, name: usize, at: &str, indent: &str) {
-        let (_, vectors) = self.vector();
-        match self.b {
-            BLoad::QuadsAlongN => line!(s, "{indent}let bq{name} = ({at}) / 4u;"),
-            _ => line!(s, "{indent}let bi{name} = {at};"),
+        if self.b == BLoad::QuadsAlongN {
+            line!(s, "{indent}let bq{name} = ({at}) / {}u;", self.b_width);
+            for j in self.loads() {
+                line!(s, "{indent}let bi{name}_{j} = bq{name} + col{j};");
+            }
+            self.load_b_at(s, name, &format!("bi{name}_"), indent);
+            return;
         }
+        let (_, vectors) = self.vector();
+        line!(s, "{indent}let bi{name} = {at};");
         for j in 0..vectors {
-            let value = match self.b {
-                BLoad::QuadsAlongN => format!("b[bq{name} + col{j}]"),
-                BLoad::QuadsAlongK => {
-                    self.compose(|e| format!("b[bi{name} / 4u + col{j}_{e}][bi{name} % 4u]"))
-                }
-                BLoad::Scalar => self.compose(|e| format!("b[bi{name} + col{j}_{e}]")),
-            };
+            let value = self.compose(|e| format!("b[bi{name} + col{j}_{e}]"));
             line!(s, "{indent}let b{name}_{j} = {value};");
         }
     }
 
-    /// Loads four consecutive rows of B into `b0_{j}` to `b3_{j}`, from k on.
-    fn load_b_quad(&self, s: &mut String) {
+    /// Indices of B that are carried along, at `at`, an element index of its first column.
+    fn start_b(&self, s: &mut String, at: &str, indent: &str) {
+        match self.b {
+            BLoad::QuadsAlongN => {
+                for j in self.loads() {
+                    line!(s, "{indent}var bi{j} = ({at}) / {}u + col{j};", self.b_width);
+                }
+            }
+            BLoad::QuadsAlongK => {
+                let (width, vectors) = self.vector();
+                for j in 0..vectors {
+                    for e in 0..width {
+                        line!(s, "{indent}var bi{j}_{e} = ({at}) / {}u + col{j}_{e};", self.b_width);
+                    }
+                }
+            }
+            BLoad::Scalar => {}
+        }
+    }
+
+    /// Loads the rows `range` of B, which `start_b` has made indices for and which lie at `at` without them.
+    fn load_b_rows(&self, s: &mut String, range: Range<usize>, at: &str, indent: &str) {
+        for kk in range {
+            if self.b != BLoad::QuadsAlongN {
+                self.load_b_row(s, kk, &format!("{at} + (k + {kk}u) * p.b_k"), indent);
+                continue;
+            }
+            for j in self.loads() {
+                line!(s, "{indent}let bi{kk}_{j} = bi{j};");
+                line!(s, "{indent}bi{j} = bi{kk}_{j} + b_step;");
+            }
+            self.load_b_at(s, kk, &format!("bi{kk}_"), indent);
+        }
+    }
+
+    /// Loads as many consecutive rows of B as a turn through a segment takes, from k on.
+    fn load_b_segment(&self, s: &mut String) {
+        const INDENT: &str = "            ";
         let (width, vectors) = self.vector();
         if self.b != BLoad::QuadsAlongK {
-            for kk in 0..4 {
-                self.load_b_row(s, kk, &format!("segment.b + (k + {kk}u) * p.b_k"), "            ");
-            }
+            self.load_b_rows(s, 0..4, "segment.b", INDENT);
             return;
         }
         for j in 0..vectors {
             for e in 0..width {
-                line!(s, "            let t{j}_{e} = b[(segment.b + k) / 4u + col{j}_{e}];");
+                let load = format!("b[bi{j}_{e}]");
+                if self.b_width == 8 {
+                    line!(s, "{INDENT}let t{j}_{e} = {load};");
+                    line!(s, "{INDENT}let even{j}_{e} = evens(t{j}_{e});");
+                    line!(s, "{INDENT}let odd{j}_{e} = odds(t{j}_{e});");
+                } else {
+                    line!(s, "{INDENT}let t{j}_{e} = {load};")
+                }
+                line!(s, "{INDENT}bi{j}_{e} += 1u;");
             }
-            for (kk, component) in XYZW.iter().enumerate() {
-                let value = self.compose(|e| format!("t{j}_{e}.{component}"));
-                line!(s, "            let b{kk}_{j} = {value};");
+            for kk in 0..self.b_width {
+                let value = self.compose(|e| self.component(&["t", "even", "odd"], &format!("{j}_{e}"), kk));
+                line!(s, "{INDENT}let b{kk}_{j} = {value};");
             }
+        }
+    }
+
+    /// The `kk`th of the elements that were loaded at once into `{names[0]}{index}`, or, by octets, into the even and
+    /// the odd ones.
+    fn component(&self, names: &[&str; 3], index: &str, kk: usize) -> String {
+        match self.step() {
+            8 => format!("{}{index}.{}", names[1 + kk % 2], XYZW[kk / 2]),
+            _ => format!("{}{index}.{}", names[0], XYZW[kk]),
         }
     }
 
@@ -209,16 +368,16 @@ impl Registers {
         if self.subgroup { self.rows.div_ceil(self.lanes) } else { self.rows }
     }
 
-    /// The value of row `i`, given what the lanes loaded.
-    fn shared(&self, i: usize) -> String {
+    /// The value of row `i`, given what the lanes loaded into `{name}`.
+    fn shared(&self, name: &str, i: usize) -> String {
         if self.subgroup {
-            format!("subgroupBroadcast(a{}, {}u)", i / self.lanes, i % self.lanes)
+            format!("subgroupBroadcast({name}{}, {}u)", i / self.lanes, i % self.lanes)
         } else {
-            format!("a{i}")
+            format!("{name}{i}")
         }
     }
 
-    /// A contiguous along k: segments, and quads of k inside of them.
+    /// A contiguous along k: segments, and quads or octets of k inside of them.
     fn segments(&self, s: &mut String) {
         let loaded = self.loaded_rows();
         for g in 0..loaded {
@@ -233,7 +392,11 @@ impl Registers {
             let index = format!("place{g}.index");
             let index = if self.masked { format!("select(0u, {index}, place{g}.valid)") } else { index };
             line!(s, "        let at{g} = {index};");
+            if self.a_width > 1 {
+                line!(s, "        var ai{g} = (at{g} + k0) / {}u;", self.a_width);
+            }
         }
+        self.start_b(s, "segment.b + k0 * p.b_k", "        ");
         // A segment that lies outside of the image for all rows is skipped.
         let mut end = "k1";
         if self.masked {
@@ -243,11 +406,12 @@ impl Registers {
             line!(s, "        let end = select(k0, k1, {any});");
             end = "end";
         }
+        let step = self.step();
         line!(s, "        var k = k0;");
-        line!(s, "        for (; k + 4u <= {end}; k += 4u) {{");
-        self.segment_quad(s);
+        line!(s, "        for (; k + {step}u <= {end}; k += {step}u) {{");
+        self.segment_turn(s);
         line!(s, "        }}");
-        if !self.whole_quads {
+        if !self.whole {
             self.segment_rest(s, end);
         }
         line!(s, "    }}");
@@ -258,15 +422,10 @@ impl Registers {
         line!(s, "        for (; k < {end}; k++) {{");
         self.load_b_row(s, 0, "segment.b + k * p.b_k", "            ");
         for g in 0..self.loaded_rows() {
-            let value = if self.a_vec4 {
-                format!("a[(at{g} + k) / 4u][(at{g} + k) % 4u]")
-            } else {
-                format!("a[at{g} + k]")
-            };
-            line!(s, "            let a{g} = {};", self.mask(&value, g, "0.0"));
+            line!(s, "            let a{g} = {};", self.mask(&format!("a[at{g} + k]"), g, "0.0"));
         }
         for i in 0..self.rows {
-            line!(s, "            let r{i} = {};", self.shared(i));
+            line!(s, "            let r{i} = {};", self.shared("a", i));
             self.multiply(s, i, &format!("r{i}"), 0, "            ");
         }
         line!(s, "        }}");
@@ -276,64 +435,85 @@ impl Registers {
         if self.masked { format!("select({zero}, {value}, place{g}.valid)") } else { value.to_string() }
     }
 
-    /// Four k of a segment.
-    fn segment_quad(&self, s: &mut String) {
-        self.load_b_quad(s);
+    /// Four or eight k of a segment.
+    fn segment_turn(&self, s: &mut String) {
+        self.load_b_segment(s);
         let group = if self.subgroup { self.lanes } else { 1 };
+        let step = self.step();
         for g in 0..self.loaded_rows() {
-            let value = if self.a_vec4 {
-                format!("a[(at{g} + k) / 4u]")
-            } else {
-                let parts: Vec<String> = (0..4).map(|e| format!("a[at{g} + k + {e}u]")).collect();
-                format!("vec4<f32>({})", parts.join(", "))
-            };
-            line!(s, "            let a{g} = {};", self.mask(&value, g, "vec4<f32>()"));
+            let zero = "vec4<f32>()";
+            let mut names = vec![["a", "r"]];
+            match self.a_width {
+                1 => {
+                    let parts: Vec<String> = (0..4).map(|e| format!("a[at{g} + k + {e}u]")).collect();
+                    let value = format!("vec4<f32>({})", parts.join(", "));
+                    line!(s, "            let a{g} = {};", self.mask(&value, g, zero));
+                }
+                4 => {
+                    let value = format!("a[ai{g}]");
+                    line!(s, "            let a{g} = {};", self.mask(&value, g, zero));
+                    line!(s, "            ai{g} += 1u;");
+                }
+                _ => {
+                    names = vec![["ae", "re"], ["ao", "ro"]];
+                    line!(s, "            let w{g} = a[ai{g}];");
+                    line!(s, "            let ae{g} = {};", self.mask(&format!("evens(w{g})"), g, zero));
+                    line!(s, "            let ao{g} = {};", self.mask(&format!("odds(w{g})"), g, zero));
+                    line!(s, "            ai{g} += 1u;");
+                }
+            }
             for i in g * group..((g + 1) * group).min(self.rows) {
-                line!(s, "            let r{i} = {};", self.shared(i));
-                for (kk, component) in XYZW.iter().enumerate() {
-                    self.multiply(s, i, &format!("r{i}.{component}"), kk, "            ");
+                for [own, all] in &names {
+                    line!(s, "            let {all}{i} = {};", self.shared(own, i));
+                }
+                for kk in 0..step {
+                    let value = self.component(&["r", "re", "ro"], &i.to_string(), kk);
+                    self.multiply(s, i, &value, kk, "            ");
                 }
             }
         }
     }
 
-    /// A contiguous along m: each lane walks along k with a step of the number of lanes.
+    /// A contiguous along m: each lane loads A at another k; where a turn has fewer k than there are lanes, further lanes
+    /// load further rows.
     fn walk(&self, s: &mut String) {
-        let quads = if self.a_vec4 { self.rows / 4 } else { self.rows };
-        for q in 0..quads {
-            let m = if self.a_vec4 {
-                format!("min(m0 + {}u, p.m - 4u)", 4 * q)
-            } else {
-                format!("min(m0 + {q}u, p.m - 1u)")
-            };
+        let (step, width) = (self.step(), self.a_width);
+        // Lanes' loads side by side along m, and rows of a load of all lanes.
+        let beside = if self.subgroup { self.lanes / step } else { 1 };
+        let together = beside * width;
+        let loads = self.rows.div_ceil(together);
+        let (k, further) = match beside {
+            1 => ("lane".to_string(), String::new()),
+            _ => (format!("lane % {step}u"), format!(" + lane / {step}u * {width}u")),
+        };
+        for q in 0..loads {
+            let m = format!("min(m0 + {}u{further}, p.m - {width}u)", together * q);
             line!(s, "    let row{q} = row_init({m}, batch);");
         }
-        let step = self.step();
-        let first = if self.subgroup { "k0 + lane" } else { "k0" };
+        let first = if self.subgroup { format!("k0 + {k}") } else { "k0".to_string() };
+        self.start_b(s, "batch.b + k0 * p.b_k", "    ");
         line!(s, "    var k = k0;");
         line!(s, "    var w = walk_init({first});");
         line!(s, "    for (; k + {step}u <= k1; k += {step}u) {{");
-        for q in 0..quads {
+        for q in 0..loads {
             self.load_walk_a(s, q);
         }
         // Several k per accumulator at a time: there are more accumulators than registers.
         for first in (0..step).step_by(4) {
             let range = first..(first + 4).min(step);
-            for kk in range.clone() {
-                self.load_b_row(s, kk, &format!("batch.b + (k + {kk}u) * p.b_k"), "        ");
-            }
-            self.multiply_walk(s, quads, range, self.subgroup);
+            self.load_b_rows(s, range.clone(), "batch.b", "        ");
+            self.multiply_walk(s, loads, beside, range, self.subgroup);
         }
         line!(s, "        w = walk_step(w);");
         line!(s, "    }}");
-        if step > 1 {
+        if !self.whole {
             line!(s, "    w = walk_init(k);");
             line!(s, "    for (; k < k1; k++) {{");
-            for q in 0..quads {
+            for q in 0..loads {
                 self.load_walk_a(s, q);
             }
             self.load_b_row(s, 0, "batch.b + k * p.b_k", "        ");
-            self.multiply_walk(s, quads, 0..1, false);
+            self.multiply_walk(s, loads, beside, 0..1, beside > 1);
             line!(s, "        w = walk_next(w);");
             line!(s, "    }}");
         }
@@ -364,8 +544,8 @@ impl Registers {
             for j in 0..vectors {
                 let sum: Vec<String> = (0..k).map(|kk| format!("r{i}_{kk} * b{kk}_{j}")).collect();
                 line!(s, "            let c{j} = {};", sum.join(" + "));
-                line!(s, "            store(c{j}, batch.out + (m + {i}u) * p.out_m, column{j});");
             }
+            self.store_row(s, "c", &format!("batch.out + (m + {i}u) * p.out_m"), "            ");
             line!(s, "        }}");
         }
         line!(s, "    }}");
@@ -378,32 +558,71 @@ impl Registers {
         } else {
             format!("place{q}.index")
         };
-        let (value, zero) = if self.a_vec4 {
-            (format!("a[{index} / 4u]"), "vec4<f32>()")
-        } else {
-            (format!("a[{index}]"), "0.0")
-        };
-        line!(s, "        let a{q} = {};", self.mask(&value, q, zero));
+        match self.a_width {
+            1 => line!(s, "        let a{q} = {};", self.mask(&format!("a[{index}]"), q, "0.0")),
+            4 => {
+                let value = format!("a[{index} / 4u]");
+                line!(s, "        let a{q} = {};", self.mask(&value, q, "vec4<f32>()"));
+            }
+            _ => {
+                line!(s, "        let ao{q} = a[{index} / 8u];");
+                line!(s, "        let a{q}_0 = {};", self.mask(&format!("evens(ao{q})"), q, "vec4<f32>()"));
+                line!(s, "        let a{q}_1 = {};", self.mask(&format!("odds(ao{q})"), q, "vec4<f32>()"));
+            }
+        }
     }
 
-    fn multiply_walk(&self, s: &mut String, quads: usize, range: Range<usize>, broadcast: bool) {
-        for q in 0..quads {
-            for kk in range.clone() {
-                let value =
-                    if broadcast { format!("subgroupBroadcast(a{q}, {kk}u)") } else { format!("a{q}") };
-                line!(s, "        let r{kk}_{q} = {value};");
-            }
-            if !self.a_vec4 {
+    fn multiply_walk(
+        &self,
+        s: &mut String,
+        loads: usize,
+        beside: usize,
+        range: Range<usize>,
+        broadcast: bool,
+    ) {
+        let halves: &[&str] = if self.a_width == 8 { &["_0", "_1"] } else { &[""] };
+        for q in 0..loads {
+            for part in 0..beside {
                 for kk in range.clone() {
-                    self.multiply(s, q, &format!("r{kk}_{q}"), kk, "        ");
+                    for half in halves {
+                        let value = match broadcast {
+                            true => format!("subgroupBroadcast(a{q}{half}, {}u)", part * self.step() + kk),
+                            false => format!("a{q}{half}"),
+                        };
+                        line!(s, "        let r{kk}_{q}_{part}{half} = {value};");
+                    }
                 }
-                continue;
-            }
-            for (e, component) in XYZW.iter().enumerate() {
-                for kk in range.clone() {
-                    self.multiply(s, 4 * q + e, &format!("r{kk}_{q}.{component}"), kk, "        ");
+                for e in 0..self.a_width {
+                    let row = (q * beside + part) * self.a_width + e;
+                    for kk in range.clone().filter(|_| row < self.rows) {
+                        let half = halves[e % halves.len()];
+                        let component = match self.a_width {
+                            1 => String::new(),
+                            _ => format!(".{}", XYZW[e / halves.len()]),
+                        };
+                        self.multiply(s, row, &format!("r{kk}_{q}_{part}{half}{component}"), kk, "        ");
+                    }
                 }
             }
         }
     }
 }
+
+/// What loads of `width` elements are bound as.
+fn element(width: usize) -> &'static str {
+    match width {
+        1 => "f32",
+        4 => "vec4<f32>",
+        _ => "vec4<u64>",
+    }
+}
+
+/// The even and the odd ones of eight floats.
+const UNPACK: &str = "fn evens(v: vec4<u64>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(vec4<u32>(v));
+}
+fn odds(v: vec4<u64>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(vec4<u32>(v >> vec4<u32>(32u)));
+}
+
+";

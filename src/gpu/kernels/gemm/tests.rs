@@ -8,14 +8,24 @@ fn target(cpu_adapter: bool, subgroup: Option<u32>) -> KernelTarget {
     KernelTarget {
         cpu_adapter,
         subgroup,
+        int64: false,
         workgroup_storage: 16_384,
         max_invocations: 256,
         max_workgroups_per_dimension: 65_535,
     }
 }
 
-fn targets() -> [KernelTarget; 4] {
-    [target(true, Some(8)), target(true, Some(4)), target(true, None), target(false, None)]
+fn targets() -> [KernelTarget; 7] {
+    let wide = |subgroup| KernelTarget { int64: true, ..target(true, subgroup) };
+    [
+        target(true, Some(8)),
+        target(true, Some(4)),
+        target(true, None),
+        target(false, None),
+        wide(Some(8)),
+        wide(Some(16)),
+        wide(None),
+    ]
 }
 
 fn product(m: usize, n: usize, k: usize, a_transposed: bool, b_transposed: bool) -> MatmulGeometry {
@@ -153,10 +163,11 @@ fn subgroup_example_is_current() {
         rows: 8,
         cols: 4,
         short_k: None,
-        whole_quads: false,
+        whole: true,
         a: ALayout::AlongK,
-        a_vec4: true,
+        a_width: 4,
         b: BLoad::QuadsAlongN,
+        b_width: 4,
         masked: false,
         permuted: false,
         out_vec4: true,

@@ -84,7 +84,11 @@ impl Tiled {
             if self.a_along_k() { bm * (bk / 4 + 1) } else { bk * bm / 4 },
             if self.b_along_k { bn * (bk / 4 + 1) } else { bk * bn / 4 },
         );
-        let mut s = super::bindings(self.a_vec4, self.b != BLoad::Scalar, self.out_vec4);
+        let mut s = super::bindings(
+            super::element(self.a_vec4),
+            super::element(self.b != BLoad::Scalar),
+            self.out_vec4,
+        );
         line!(s, "var<workgroup> tile_a: array<vec4<f32>, {a_quads}>;");
         line!(s, "var<workgroup> tile_b: array<vec4<f32>, {b_quads}>;\n");
         self.load_functions(&mut s);

@@ -1,0 +1,728 @@
+//! Pointwise nodes that are computed together, block by block, while a block is in the cache.
+//!
+//! A group is a set of pointwise nodes of one shape. Each block of it goes through all of them, by the same loops that they
+//! have alone, so not a bit differs. If the group continues a kernel that writes its output in pieces (a convolution, the
+//! gradient of max-pooling), it is computed on each piece right after the kernel wrote it. Groups are found in f32 graphs
+//! only: f64, which gradients are checked in, runs node by node.
+
+use super::array::Array;
+use super::kernels::float::Float;
+use super::{memory, simd::vectorized};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::eval::{Entry, Graph};
+use crate::ops::pointwise::Pointwise;
+use crate::ops::table::{Binary, Compare, Unary};
+use crate::shape::Shape;
+use rayon::prelude::*;
+
+/// Elements of a block: with a handful of intermediate results it stays in a core's first-level cache.
+const BLOCK: usize = 1024;
+/// Elements of a task, and the size from which there are several.
+const TASK: usize = 1 << 15;
+/// Nodes after a group's first that are looked at.
+const WINDOW: usize = 64;
+/// Nodes of a group at most.
+const MAX_MEMBERS: usize = 24;
+
+/// How an entry of a graph is computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Alone,
+    /// With a group, later.
+    Deferred,
+    /// The last of this group, which is computed in its place.
+    Last(usize),
+}
+
+pub(super) struct Group {
+    /// Positions in the graph, ascending.
+    members: Vec<usize>,
+    /// What the group continues.
+    producer: Option<usize>,
+    shape: Shape,
+}
+
+/// Whether a node can be a member.
+fn pointwise(entry: &Entry, entries: &[Entry]) -> Option<Pointwise> {
+    if entry.ready {
+        return None;
+    }
+    let node = &entry.tensor.0;
+    let op = node.op.pointwise()?;
+    let shape = &node.spec.shape;
+    let float = |i: usize| entries[entry.inputs[i] as usize].tensor.0.spec.dtype == DType::F32;
+    let typed = match op {
+        Pointwise::Unary(_) => float(0),
+        Pointwise::Binary(_) | Pointwise::Compare(_) => float(0) && float(1),
+        Pointwise::Where => {
+            let condition = &entries[entry.inputs[0] as usize].tensor.0.spec;
+            condition.shape == *shape && float(1) && float(2)
+        }
+        _ => false,
+    };
+    let fits = |&i: &u32| repeats(&entries[i as usize].tensor.0.spec.shape, shape);
+    (typed && shape.numel() > 0 && entry.inputs.iter().all(fits)).then_some(op)
+}
+
+/// Whether a tensor that is broadcast to `shape` repeats as a whole: it has the last dimensions, or one element.
+fn repeats(small: &Shape, shape: &Shape) -> bool {
+    let first = small.iter().position(|&d| d != 1).unwrap_or(small.rank());
+    let tail = &small[first..];
+    tail == &shape[shape.rank() - tail.len()..]
+}
+
+/// Finds the groups of a graph; `uses` counts the users of each entry.
+///
+/// A group is computed in its last member's place, so everything it needs is there. It ends before the first node that uses
+/// a member without being one, so nothing is needed earlier.
+pub(super) fn groups(graph: &Graph, uses: &[u32]) -> (Vec<Role>, Vec<Group>) {
+    let entries = &graph.entries;
+    let ops: Vec<bool> = entries.iter().map(|e| pointwise(e, entries).is_some()).collect();
+    let mut roles = vec![Role::Alone; entries.len()];
+    let mut groups = Vec::new();
+    for first in 0..entries.len() {
+        if !ops[first] || roles[first] != Role::Alone {
+            continue;
+        }
+        let shape = entries[first].tensor.0.spec.shape;
+        let mut members = vec![first];
+        for (j, entry) in entries.iter().enumerate().skip(first + 1).take(WINDOW) {
+            let uses_member = entry.inputs.iter().any(|&i| members.contains(&(i as usize)));
+            let shares_input = || entry.inputs.iter().any(|i| entries[first].inputs.contains(i));
+            let fits = ops[j] && roles[j] == Role::Alone && entry.tensor.0.spec.shape == shape;
+            if fits && members.len() < MAX_MEMBERS && (uses_member || shares_input()) {
+                members.push(j);
+            } else if uses_member {
+                break;
+            }
+        }
+        let mut group = Group { members, producer: None, shape };
+        group.producer = group.find_producer(entries, uses, &roles);
+        if group.members.len() == 1 && group.producer.is_none() {
+            continue;
+        }
+        for &i in group.members.iter().chain(&group.producer) {
+            roles[i] = Role::Deferred;
+        }
+        roles[group.last()] = Role::Last(groups.len());
+        groups.push(group);
+    }
+    (roles, groups)
+}
+
+/// Floats that a step reads.
+#[derive(Clone, Copy)]
+enum Source {
+    /// The result of an earlier step.
+    Register(usize),
+    /// The block as the producer left it.
+    Piece,
+    /// An input of the group's shape.
+    Full(usize),
+    /// An input that repeats.
+    Cycle(usize),
+    One(f32),
+}
+
+/// Truth values that a step reads: the result of an earlier step, or an input.
+#[derive(Clone, Copy)]
+enum Truths {
+    Register(usize),
+    Full(usize),
+}
+
+#[derive(Clone, Copy)]
+enum Operand {
+    Floats(Source),
+    Truths(Truths),
+}
+
+/// A function, what it reads, and the register of its result, which is none that it reads.
+enum Step {
+    Unary(Unary, Source, usize),
+    Binary(Binary, [Source; 2], usize),
+    Compare(Compare, [Source; 2], usize),
+    Where(Truths, [Source; 2], usize),
+}
+
+impl Step {
+    fn new(op: Pointwise, operands: &[Operand], to: usize) -> Option<Step> {
+        use Operand::{Floats, Truths};
+        Some(match (op, operands) {
+            (Pointwise::Unary(f), &[Floats(a)]) => Step::Unary(f, a, to),
+            (Pointwise::Binary(f), &[Floats(a), Floats(b)]) => Step::Binary(f, [a, b], to),
+            (Pointwise::Compare(f), &[Floats(a), Floats(b)]) => Step::Compare(f, [a, b], to),
+            (Pointwise::Where, &[Truths(c), Floats(a), Floats(b)]) => Step::Where(c, [a, b], to),
+            _ => return None,
+        })
+    }
+
+    /// The register of floats that it writes.
+    fn to(&self) -> Option<usize> {
+        match *self {
+            Step::Unary(_, _, to) | Step::Binary(_, _, to) | Step::Where(_, _, to) => Some(to),
+            Step::Compare(..) => None,
+        }
+    }
+
+    fn reads_piece(&self) -> bool {
+        let piece = |source: &Source| matches!(source, Source::Piece);
+        match self {
+            Step::Unary(_, a, _) => piece(a),
+            Step::Binary(_, sources, _) | Step::Compare(_, sources, _) | Step::Where(_, sources, _) => {
+                sources.iter().any(piece)
+            }
+        }
+    }
+}
+
+/// What is computed for each block.
+#[derive(Default)]
+struct Program {
+    steps: Vec<Step>,
+    /// Numbers of registers.
+    floats: usize,
+    truths: usize,
+    full: Vec<Array>,
+    masks: Vec<Array>,
+    /// One period, and as much of the next ones as a block needs.
+    cycles: Vec<(Vec<f32>, usize)>,
+    /// Registers that become outputs.
+    outputs: Vec<Operand>,
+}
+
+/// The inputs of a program that have the group's shape.
+struct Views<'a> {
+    full: Vec<&'a [f32]>,
+    masks: Vec<&'a [u8]>,
+}
+
+/// The registers of a thread.
+struct Registers<'a> {
+    floats: Vec<&'a mut [f32]>,
+    truths: Vec<&'a mut [u8]>,
+}
+
+/// A piece of an output.
+enum Slot<'a> {
+    Floats(&'a mut [f32]),
+    Truths(&'a mut [u8]),
+}
+
+impl Group {
+    fn last(&self) -> usize {
+        self.members[self.members.len() - 1]
+    }
+
+    /// How many members use an entry.
+    fn uses_of(&self, entries: &[Entry], i: usize) -> u32 {
+        let inputs = self.members.iter().flat_map(|&m| &entries[m].inputs);
+        inputs.filter(|&&input| input as usize == i).count() as u32
+    }
+
+    /// Whether the value of a member is needed beyond the group.
+    fn is_output(&self, entries: &[Entry], uses: &[u32], member: usize) -> bool {
+        entries[member].keep || uses[member] > self.uses_of(entries, member)
+    }
+
+    /// An input that nothing else uses, by an operation that computes in pieces. There must be one output alone, which then
+    /// takes the place of the producer's.
+    fn find_producer(&self, entries: &[Entry], uses: &[u32], roles: &[Role]) -> Option<usize> {
+        let (last, rest) = self.members.split_last()?;
+        if entries[*last].tensor.0.spec.dtype != DType::F32
+            || rest.iter().any(|&m| self.is_output(entries, uses, m))
+        {
+            return None;
+        }
+        let inputs = self.members.iter().flat_map(|&m| &entries[m].inputs).map(|&i| i as usize);
+        inputs.rev().find(|&i| {
+            let (entry, spec) = (&entries[i], &entries[i].tensor.0.spec);
+            roles[i] == Role::Alone
+                && !self.members.contains(&i)
+                && !entry.ready
+                && !entry.keep
+                && spec.dtype == DType::F32
+                && spec.shape == self.shape
+                && uses[i] == self.uses_of(entries, i)
+                && entry.tensor.0.op.pieces().is_some()
+        })
+    }
+
+    /// All nodes that are computed with it, inputs before users.
+    pub fn nodes(&self) -> Vec<usize> {
+        self.producer.into_iter().chain(self.members.iter().copied()).collect()
+    }
+
+    /// Computes the group and gives the values that are needed beyond it. `take` gives the value of an input once for each use
+    /// of it.
+    pub fn run(
+        &self,
+        graph: &Graph,
+        uses: &[u32],
+        mut take: impl FnMut(usize) -> Option<Array>,
+    ) -> Result<Vec<(usize, Array)>> {
+        let entries = &graph.entries;
+        let needed = |m: usize| self.is_output(entries, uses, m);
+        let mut program = Program::default();
+        // Where each member's result is, as long as somebody reads it.
+        let mut results: Vec<Option<Operand>> = vec![None; self.members.len()];
+        let (mut free_floats, mut free_truths) = (Vec::new(), Vec::new());
+        for (at, &member) in self.members.iter().enumerate() {
+            let entry = &entries[member];
+            let Some(op) = entry.tensor.0.op.pointwise() else { continue };
+            let mut operands = Vec::with_capacity(entry.inputs.len());
+            for &input in &entry.inputs {
+                let input = input as usize;
+                if let Some(place) = self.members.iter().position(|&m| m == input) {
+                    operands.extend(results[place]);
+                } else if self.producer == Some(input) {
+                    operands.push(Operand::Floats(Source::Piece));
+                } else if let Some(array) = take(input) {
+                    operands.push(program.operand(&array, &self.shape)?);
+                }
+            }
+            let truth = entry.tensor.0.spec.dtype == DType::U8;
+            let (free, count) = match truth {
+                true => (&mut free_truths, &mut program.truths),
+                false => (&mut free_floats, &mut program.floats),
+            };
+            let to = free.pop().unwrap_or_else(|| {
+                *count += 1;
+                *count - 1
+            });
+            results[at] = Some(match truth {
+                true => Operand::Truths(Truths::Register(to)),
+                false => Operand::Floats(Source::Register(to)),
+            });
+            let Some(step) = Step::new(op, &operands, to) else {
+                return Err(Error::Gpu(format!("cpu: {} has other operands", entry.tensor.0.op.name())));
+            };
+            program.steps.push(step);
+            // Registers whose last reader this was are free for the next step.
+            for (place, &m) in self.members[..at].iter().enumerate() {
+                let read_later =
+                    self.members[at + 1..].iter().any(|&l| entries[l].inputs.contains(&(m as u32)));
+                if !read_later && !needed(m) {
+                    match results[place].take() {
+                        Some(Operand::Floats(Source::Register(register))) => free_floats.push(register),
+                        Some(Operand::Truths(Truths::Register(register))) => free_truths.push(register),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        let wanted: Vec<usize> = (0..self.members.len()).filter(|&i| needed(self.members[i])).collect();
+        program.outputs = wanted.iter().filter_map(|&i| results[i]).collect();
+        let arrays = match self.producer {
+            None => program.run(&self.shape)?,
+            Some(producer) => {
+                let entry = &entries[producer];
+                let inputs: Vec<Array> = entry.inputs.iter().filter_map(|&i| take(i as usize)).collect();
+                let node = &entry.tensor.0;
+                let Some(pieces) = node.op.pieces() else {
+                    return Err(Error::Gpu(format!("cpu: {} has no pieces", node.op.name())));
+                };
+                let views = program.views()?;
+                let finish = |first: usize, piece: &mut [f32]| program.finish(&views, first, piece);
+                vec![pieces.cpu_pieces(&inputs, &node.spec, &finish)?]
+            }
+        };
+        Ok(wanted.into_iter().map(|i| self.members[i]).zip(arrays).collect())
+    }
+}
+
+impl Program {
+    /// An input of the group, broadcast to its shape.
+    fn operand(&mut self, array: &Array, shape: &Shape) -> Result<Operand> {
+        if array.dtype() == DType::U8 {
+            self.masks.push(array.contiguous()?);
+            return Ok(Operand::Truths(Truths::Full(self.masks.len() - 1)));
+        }
+        let strides = array.broadcast_strides(shape);
+        let mut period = 1;
+        let mut first = shape.rank();
+        while first > 0 && (shape[first - 1] == 1 || strides[first - 1] == period as isize) {
+            first -= 1;
+            period *= shape[first];
+        }
+        if (0..first).any(|d| strides[d] != 0 && shape[d] != 1) {
+            // Some other layout: row-major once for all.
+            return self.operand(&array.contiguous()?, shape);
+        }
+        let data = array.raw::<f32>()?;
+        Ok(Operand::Floats(if period == 1 {
+            Source::One(data[array.offset])
+        } else if period == shape.numel() {
+            self.full.push(array.clone());
+            Source::Full(self.full.len() - 1)
+        } else {
+            let data = &data[array.offset..array.offset + period];
+            self.cycles.push((data.iter().copied().cycle().take(period + BLOCK).collect(), period));
+            Source::Cycle(self.cycles.len() - 1)
+        }))
+    }
+
+    fn views(&self) -> Result<Views<'_>> {
+        let full = self.full.iter().map(|a| Ok(&a.raw::<f32>()?[a.offset..]));
+        let masks = self.masks.iter().map(|a| Ok(&a.raw::<u8>()?[a.offset..]));
+        Ok(Views { full: full.collect::<Result<_>>()?, masks: masks.collect::<Result<_>>()? })
+    }
+
+    /// Lends `f` a thread's registers.
+    fn with_registers(&self, f: impl FnOnce(Registers)) {
+        let mut truths = vec![0; self.truths * BLOCK];
+        f32::with_scratch(self.floats * BLOCK, |floats| {
+            f(Registers {
+                floats: floats.chunks_mut(BLOCK).collect(),
+                truths: truths.chunks_mut(BLOCK).collect(),
+            })
+        });
+    }
+
+    /// Computes some steps for elements `first..first + len`; `piece` is what the producer wrote there.
+    fn block(
+        &self,
+        steps: &[Step],
+        views: &Views,
+        first: usize,
+        len: usize,
+        piece: &[f32],
+        registers: &mut Registers,
+    ) {
+        let Registers { floats, truths } = registers;
+        for step in steps {
+            match *step {
+                Step::Unary(f, a, to) => {
+                    let out = std::mem::take(&mut floats[to]);
+                    let (a, a_step) = self.read(&a, views, first, len, piece, floats);
+                    if a_step == 1 {
+                        f.map_f32(a, &mut out[..len]);
+                    } else {
+                        f.map_f32(a, &mut out[..1]);
+                        let value = out[0];
+                        out[..len].fill(value);
+                    }
+                    floats[to] = out;
+                }
+                Step::Binary(f, [a, b], to) => {
+                    let out = std::mem::take(&mut floats[to]);
+                    let (a, a_step) = self.read(&a, views, first, len, piece, floats);
+                    let (b, b_step) = self.read(&b, views, first, len, piece, floats);
+                    f.map_f32(a, a_step, b, b_step, &mut out[..len]);
+                    floats[to] = out;
+                }
+                Step::Compare(f, [a, b], to) => {
+                    let (a, a_step) = self.read(&a, views, first, len, piece, floats);
+                    let (b, b_step) = self.read(&b, views, first, len, piece, floats);
+                    f.map(a, a_step, b, b_step, &mut truths[to][..len]);
+                }
+                Step::Where(c, [a, b], to) => {
+                    let out = std::mem::take(&mut floats[to]);
+                    let c = match c {
+                        Truths::Register(register) => &truths[register][..len],
+                        Truths::Full(i) => &views.masks[i][first..first + len],
+                    };
+                    let (a, a_step) = self.read(&a, views, first, len, piece, floats);
+                    let (b, b_step) = self.read(&b, views, first, len, piece, floats);
+                    select(c, a, a_step, b, b_step, &mut out[..len]);
+                    floats[to] = out;
+                }
+            }
+        }
+    }
+
+    /// A block of a source, and the step from one element to the next: 0 or 1.
+    fn read<'a>(
+        &'a self,
+        source: &'a Source,
+        views: &Views<'a>,
+        first: usize,
+        len: usize,
+        piece: &'a [f32],
+        floats: &'a [&mut [f32]],
+    ) -> (&'a [f32], usize) {
+        match source {
+            Source::Register(register) => (&floats[*register][..len], 1),
+            Source::Piece => (piece, 1),
+            Source::Full(i) => (&views.full[*i][first..first + len], 1),
+            Source::Cycle(i) => {
+                let (data, period) = &self.cycles[*i];
+                (&data[first % period..][..len], 1)
+            }
+            Source::One(value) => (std::slice::from_ref(value), 0),
+        }
+    }
+
+    /// Computes the one output from what a producer wrote, in its place.
+    fn finish(&self, views: &Views, first: usize, piece: &mut [f32]) {
+        let Some(&Operand::Floats(Source::Register(output))) = self.outputs.first() else { return };
+        // Steps after the last that reads the piece may write their result right there.
+        let reads = self.steps.iter().rposition(Step::reads_piece).map_or(0, |last| last + 1);
+        let (before, after) = self.steps.split_at(reads);
+        let in_place = !after.is_empty() && before.iter().all(|step| step.to() != Some(output));
+        self.with_registers(|registers| {
+            let mut registers = registers;
+            for (i, piece) in piece.chunks_mut(BLOCK).enumerate() {
+                let (first, len) = (first + i * BLOCK, piece.len());
+                self.block(before, views, first, len, piece, &mut registers);
+                if in_place {
+                    let register = std::mem::replace(&mut registers.floats[output], piece);
+                    self.block(after, views, first, len, &[], &mut registers);
+                    registers.floats[output] = register;
+                } else {
+                    self.block(after, views, first, len, &[], &mut registers);
+                    piece.copy_from_slice(&registers.floats[output][..len]);
+                }
+            }
+        });
+    }
+
+    /// Copies registers into outputs, from their element `at` on.
+    fn store(&self, registers: &Registers, at: usize, slots: &mut [Slot]) {
+        for (output, slot) in self.outputs.iter().zip(slots) {
+            match (output, slot) {
+                (Operand::Floats(Source::Register(register)), Slot::Floats(slot)) => {
+                    let len = BLOCK.min(slot.len() - at);
+                    slot[at..at + len].copy_from_slice(&registers.floats[*register][..len]);
+                }
+                (Operand::Truths(Truths::Register(register)), Slot::Truths(slot)) => {
+                    let len = BLOCK.min(slot.len() - at);
+                    slot[at..at + len].copy_from_slice(&registers.truths[*register][..len]);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Computes all outputs.
+    fn run(&self, shape: &Shape) -> Result<Vec<Array>> {
+        enum Whole {
+            Floats(Vec<f32>),
+            Truths(Vec<u8>),
+        }
+        let n = shape.numel();
+        let mut wholes = Vec::with_capacity(self.outputs.len());
+        for output in &self.outputs {
+            wholes.push(match output {
+                Operand::Floats(_) => Whole::Floats(memory::take(n)?),
+                Operand::Truths(_) => Whole::Truths(memory::take(n)?),
+            });
+        }
+        let views = self.views()?;
+        let mut tasks: Vec<Vec<Slot>> = Vec::new();
+        tasks.resize_with(n.div_ceil(TASK), || Vec::with_capacity(self.outputs.len()));
+        for whole in &mut wholes {
+            match whole {
+                Whole::Floats(v) => {
+                    tasks.iter_mut().zip(v[..n].chunks_mut(TASK)).for_each(|(t, v)| t.push(Slot::Floats(v)))
+                }
+                Whole::Truths(v) => {
+                    tasks.iter_mut().zip(v[..n].chunks_mut(TASK)).for_each(|(t, v)| t.push(Slot::Truths(v)))
+                }
+            }
+        }
+        let task = |(t, slots): (usize, &mut Vec<Slot>)| {
+            self.with_registers(|mut registers| {
+                let end = n.min((t + 1) * TASK);
+                for first in (t * TASK..end).step_by(BLOCK) {
+                    let len = BLOCK.min(end - first);
+                    self.block(&self.steps, &views, first, len, &[], &mut registers);
+                    self.store(&registers, first - t * TASK, slots);
+                }
+            });
+        };
+        if tasks.len() > 1 {
+            tasks.par_iter_mut().enumerate().for_each(task);
+        } else {
+            tasks.iter_mut().enumerate().for_each(task);
+        }
+        Ok(wholes
+            .into_iter()
+            .map(|whole| match whole {
+                Whole::Floats(v) => Array::from_pooled(v, *shape),
+                Whole::Truths(v) => Array::from_pooled(v, *shape),
+            })
+            .collect())
+    }
+}
+
+vectorized! {
+/// `out = a` where the condition is not 0, else `b`; steps are 0 or 1.
+fn select[](c: &[u8], a: &[f32], a_step: usize, b: &[f32], b_step: usize, out: &mut [f32]) {
+    match (a_step, b_step) {
+        (1, 1) => {
+            for (out, ((&c, &a), &b)) in out.iter_mut().zip(c.iter().zip(a).zip(b)) {
+                *out = if c != 0 { a } else { b };
+            }
+        }
+        (1, _) => {
+            let b = b[0];
+            for (out, (&c, &a)) in out.iter_mut().zip(c.iter().zip(a)) {
+                *out = if c != 0 { a } else { b };
+            }
+        }
+        (_, 1) => {
+            let a = a[0];
+            for (out, (&c, &b)) in out.iter_mut().zip(c.iter().zip(b)) {
+                *out = if c != 0 { a } else { b };
+            }
+        }
+        _ => {
+            let (a, b) = (a[0], b[0]);
+            for (out, &c) in out.iter_mut().zip(c) {
+                *out = if c != 0 { a } else { b };
+            }
+        }
+    }
+}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::eval;
+    use crate::prelude::*;
+
+    /// What is done with each tensor that a test makes.
+    type Step<'a> = &'a dyn Fn(Result<Tensor>) -> Result<Tensor>;
+
+    /// Groups that a computation of these tensors has, and how many of them continue a kernel.
+    fn count(roots: &[Tensor]) -> [usize; 2] {
+        let graph = Graph::collect(&roots.iter().collect::<Vec<_>>());
+        let mut uses = vec![0; graph.entries.len()];
+        for &i in graph.entries.iter().flat_map(|e| &e.inputs) {
+            uses[i as usize] += 1;
+        }
+        let (_, groups) = groups(&graph, &uses);
+        [groups.len(), groups.iter().filter(|g| g.producer.is_some()).count()]
+    }
+
+    /// Computes as one graph, and node by node, and compares every bit.
+    fn check(groups: [usize; 2], build: impl Fn(Step) -> Result<Vec<Tensor>>) {
+        let together = build(&|t| t).unwrap();
+        assert_eq!(count(&together), groups, "groups, and those that continue a kernel");
+        eval(&together.iter().collect::<Vec<_>>()).unwrap();
+        let alone = build(&|t| {
+            let t = t?;
+            t.eval()?;
+            Ok(t)
+        })
+        .unwrap();
+        for (a, b) in together.iter().zip(&alone) {
+            assert_eq!(a.dtype(), b.dtype());
+            if a.dtype() == DType::U8 {
+                assert_eq!(a.to_vec::<u8>().unwrap(), b.to_vec::<u8>().unwrap());
+                continue;
+            }
+            let bits =
+                |t: &Tensor| t.to_vec::<f32>().unwrap().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(a), bits(b));
+        }
+    }
+
+    /// Numbers of both signs with a NaN, an infinity and a negative zero among them.
+    fn numbers<const N: usize>(shape: [usize; N], seed: u64) -> Tensor {
+        let t = Tensor::randn(shape, Device::Cpu, seed).unwrap();
+        let mut v = t.to_vec::<f32>().unwrap();
+        for (at, value) in [(1, f32::NAN), (2, f32::NEG_INFINITY), (3, -0.0)] {
+            if v.len() > 8 {
+                v[at] = value;
+            }
+        }
+        Tensor::from_vec(v, shape, Device::Cpu).unwrap()
+    }
+
+    fn ready<const N: usize>(shape: [usize; N], seed: u64) -> Tensor {
+        let t = Tensor::randn(shape, Device::Cpu, seed).unwrap();
+        t.eval().unwrap();
+        t
+    }
+
+    #[test]
+    fn convolution_bias_and_relu() {
+        // a shallow one, one in pieces, one alone in its task, one depthwise, a large weight
+        for (x, w, groups) in [
+            ([9, 20, 20, 1], [3, 3, 1, 32], 1),
+            ([9, 13, 13, 32], [3, 3, 32, 24], 1),
+            ([1, 5, 4, 3], [3, 3, 3, 7], 1),
+            ([3, 12, 12, 8], [3, 3, 1, 8], 8),
+            ([2, 6, 6, 170], [3, 3, 170, 180], 1),
+        ] {
+            let (x, w, b) = (ready(x, 1), ready(w, 2), ready([w[3]], 3));
+            let options = Conv2dOptions { groups, padding: Padding::Same, ..Default::default() };
+            check([1, 1], |step| {
+                let y = step(x.conv2d(&w, options))?;
+                let y = step(&y + &b)?;
+                Ok(vec![step(y.relu())?])
+            });
+            // what somebody holds is kept
+            check([1, 0], |step| {
+                let y = step(x.conv2d(&w, options))?;
+                let z = step(&y + &b)?;
+                Ok(vec![step(z.relu())?, y, z])
+            });
+        }
+    }
+
+    #[test]
+    fn gradients_and_masks() {
+        let (x, w) = (numbers([5, 12, 11, 32], 1), ready([3, 3, 32, 16], 2));
+        let dy = ready([5, 6, 5, 32], 3);
+        check([1, 1], |step| {
+            let y = Variable::new(x.clone());
+            let pooled = y.value().max_pool2d(Pool2dOptions::new([2, 2]))?;
+            let loss = (pooled * &dy)?.sum(&[], false)?;
+            let grads = loss.backward()?;
+            let g = step(grads.get(&y))?;
+            let mask = step(x.gt(0.0))?;
+            Ok(vec![step(mask.select(&g, &g.zeros_like()?))?])
+        });
+        let y = Variable::new(x.clone());
+        check([2, 1], |step| {
+            let out = y.value().conv2d(&w, Conv2dOptions::default())?;
+            let grads = (&out * &out)?.sum(&[], false)?.backward()?;
+            let g = step(grads.get(&y))?;
+            let mask = step(x.le(0.5))?;
+            Ok(vec![step(mask.select(0.0, &g))?, mask])
+        });
+    }
+
+    #[test]
+    fn pointwise_of_many_shapes() {
+        for n in [1, 7, 1024, 1025, 40_000, 70_001] {
+            let (p, g, m, v) = (ready([n], 1), numbers([n], 2), ready([n], 3), ready([n], 4));
+            check([1, 0], |step| {
+                let m2 = step(&m + step(step(&g - &m)? * 0.1)?)?;
+                let v2 = step(&v + step(step(step(g.square())? - &v)? * 0.001)?)?;
+                let slow = step(step(v2.abs())?.sqrt())?;
+                let p2 = step(&p - step(step(&m2 * 0.01)? / step(slow + 1e-7)?)?)?;
+                Ok(vec![p2, m2, v2])
+            });
+        }
+        // rows that repeat, columns that do, other layouts, one element
+        let (a, row, column) = (numbers([300, 130], 1), ready([130], 2), ready([300, 1], 3));
+        let (turned, one) = (ready([130, 300], 4).transpose().unwrap(), ready([1, 1], 5));
+        turned.eval().unwrap();
+        check([1, 0], |step| {
+            let t = step(&a + &row)?;
+            let t = step(&t * &turned)?;
+            let t = step(step(&t - &one)?.maximum(0.0))?;
+            let below = step(t.lt(&row))?;
+            let t = step(below.select(&t, &row))?;
+            Ok(vec![t, below])
+        });
+        check([0, 0], |step| Ok(vec![step(step(&a + &column)?.softmax(-1))?]));
+    }
+
+    #[test]
+    fn a_group_ends_where_its_values_are_used_elsewhere() {
+        let a = numbers([64, 64], 1);
+        check([2, 0], |step| {
+            let b = step(step(&a * 2.0)?.relu())?;
+            let c = step(b.matmul(&b))?;
+            let d = step(step(&b + &c)?.exp())?;
+            Ok(vec![d])
+        });
+    }
+}

@@ -1,0 +1,179 @@
+//! The time of every kernel of a plan.
+
+use super::plan::PlanStep;
+use super::{Gpu, context};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::profile::{Call, Recorder, Timing};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// Kernels timed with one set of queries: WebGPU allows 4096, and each takes two.
+const CHUNK: usize = 2048;
+
+pub(crate) fn timing(device: Device) -> Result<Timing> {
+    Ok(timing_of(&*context(device)?))
+}
+
+/// Software drivers take the timestamps of a whole command buffer at once.
+fn timing_of(gpu: &Gpu) -> Timing {
+    let timestamps = gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+    if timestamps && !gpu.target.cpu_adapter { Timing::Timestamps } else { Timing::OneByOne }
+}
+
+pub(crate) fn start_recording(device: Device) -> Result<()> {
+    let gpu = context(device)?;
+    let mut plans = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
+    if plans.recorder.is_some() {
+        return Err(Error::argument("Device::profile", format!("{device} is being profiled already")));
+    }
+    plans.recorder = Some(Recorder::default());
+    Ok(())
+}
+
+pub(crate) fn stop_recording(device: Device) -> Result<Recorder> {
+    let gpu = context(device)?;
+    let mut plans = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(plans.recorder.take().unwrap_or_default())
+}
+
+/// Runs the kernels, and notes how long each took.
+pub(super) fn run(
+    gpu: &Gpu,
+    steps: &[PlanStep],
+    groups: &[wgpu::BindGroup],
+    recorder: &mut Recorder,
+) -> Result<()> {
+    let times = match timing_of(gpu) {
+        Timing::Timestamps => by_timestamps(gpu, steps, groups)?,
+        _ => one_by_one(gpu, steps, groups)?,
+    };
+    gpu.counters.dispatches.fetch_add(steps.len() as u64, Relaxed);
+    for (step, time) in steps.iter().zip(times) {
+        let names: Vec<&str> = step.tasks.iter().map(|t| t.name.as_str()).collect();
+        let Some(first) = step.tasks.first() else { continue };
+        // A joined kernel's bytes are known where all of its parts' are.
+        let known = step.tasks.iter().all(|t| t.bytes > 0);
+        recorder.add(Call {
+            name: &names.join(" | "),
+            shape: first.shape,
+            grid: step.workgroups,
+            time,
+            flops: step.tasks.iter().map(|t| t.flops).sum(),
+            bytes: if known { step.tasks.iter().map(|t| t.bytes).sum() } else { 0 },
+        });
+    }
+    Ok(())
+}
+
+fn submit(gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<()> {
+    let submission = gpu.queue.submit([encoder.finish()]);
+    gpu.counters.submits.fetch_add(1, Relaxed);
+    gpu.wait(Some(submission))
+}
+
+fn dispatch(pass: &mut wgpu::ComputePass<'_>, step: &PlanStep, group: &wgpu::BindGroup) {
+    pass.set_pipeline(&step.pipeline.raw);
+    pass.set_bind_group(0, group, &[]);
+    let [x, y, z] = step.workgroups;
+    pass.dispatch_workgroups(x, y, z);
+}
+
+fn one_by_one(gpu: &Gpu, steps: &[PlanStep], groups: &[wgpu::BindGroup]) -> Result<Vec<Duration>> {
+    let time = |step: Option<(&PlanStep, &wgpu::BindGroup)>| -> Result<Duration> {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        if let Some((step, group)) = step {
+            dispatch(&mut pass, step, group);
+        }
+        drop(pass);
+        let start = Instant::now();
+        submit(gpu, encoder)?;
+        Ok(start.elapsed())
+    };
+    // What came before (uploads, and what this evaluation's arguments are written with) is not the first kernel's.
+    let mut empty = time(None)?;
+    for _ in 0..2 {
+        empty = empty.min(time(None)?);
+    }
+    steps.iter().zip(groups).map(|s| Ok(time(Some(s))?.saturating_sub(empty))).collect()
+}
+
+fn by_timestamps(gpu: &Gpu, steps: &[PlanStep], groups: &[wgpu::BindGroup]) -> Result<Vec<Duration>> {
+    let period = f64::from(gpu.queue.get_timestamp_period());
+    let mut times = Vec::with_capacity(steps.len());
+    for (steps, groups) in steps.chunks(CHUNK).zip(groups.chunks(CHUNK)) {
+        let count = 2 * steps.len() as u32;
+        let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("profile"),
+            ty: wgpu::QueryType::Timestamp,
+            count,
+        });
+        let buffer = |usage| {
+            gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("profile"),
+                size: 8 * u64::from(count),
+                usage,
+                mapped_at_creation: false,
+            })
+        };
+        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+        let staging = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        for (k, (step, group)) in steps.iter().zip(groups).enumerate() {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                    query_set: &queries,
+                    beginning_of_pass_write_index: Some(2 * k as u32),
+                    end_of_pass_write_index: Some(2 * k as u32 + 1),
+                }),
+            });
+            dispatch(&mut pass, step, group);
+        }
+        encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
+        encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, 8 * u64::from(count));
+        let submission = gpu.queue.submit([encoder.finish()]);
+        gpu.counters.submits.fetch_add(1, Relaxed);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |r| {
+            let _ = sender.send(r);
+        });
+        gpu.wait(Some(submission))?;
+        let failed = |e: String| Error::Gpu(format!("{}: reading timestamps back: {e}", gpu.name));
+        receiver.recv().map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+        let view = staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&view[..]);
+        for pair in ticks.chunks_exact(2) {
+            times.push(Duration::from_nanos((pair[1].saturating_sub(pair[0]) as f64 * period) as u64));
+        }
+    }
+    Ok(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::*;
+
+    /// The clock itself is the driver's; that the queries are used as they should be can be seen on any adapter that
+    /// has them.
+    #[test]
+    fn timestamps_are_taken_and_read() -> Result<()> {
+        let gpu = context(Device::Gpu)?;
+        if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Ok(());
+        }
+        let x = Tensor::ones([300, 300], Device::Gpu)?;
+        let y = x.matmul(&x)?.sum(&[], false)?;
+        assert_eq!(y.item::<f32>()?, 300.0 * 300.0 * 300.0);
+        let plans = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let (steps, groups) = plans.any_bound().expect("a plan has run");
+        let times = by_timestamps(&gpu, steps, groups)?;
+        assert_eq!(times.len(), steps.len());
+        gpu.check()?;
+        assert!(times.iter().all(|t| t.as_secs() < 10), "{times:?}");
+        Ok(())
+    }
+}
