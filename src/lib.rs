@@ -50,7 +50,7 @@ pub mod prelude {
         Activation, AvgPool2d, CategoricalCrossentropy, Conv2d, Dense, Dropout, Flatten, Loss, MaxPool2d,
         MeanSquaredError, Model, Module, Reshape, Sequential, SparseCategoricalCrossentropy,
     };
-    pub use crate::optim::{Adam, Optimizer, Sgd};
+    pub use crate::optim::{Adam, AdamW, Optimizer, RmsProp, Schedule, Sgd};
     pub use crate::train::{Accuracy, Evaluation, Fit, History, Trainer};
     pub use crate::{
         Conv2dOptions, DType, Device, Error, Gradients, INFER, Padding, Pool2dOptions, Result, Shape, Tensor,

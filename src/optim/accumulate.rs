@@ -148,7 +148,8 @@ impl GradientAccumulator {
         let by_name = state.iter().map(|(n, t)| (n.as_str(), t)).collect();
         let count = state_entry(OP, &by_name, COUNT, &[1])?.item::<u32>()? as usize;
         if count >= self.batches.max(1) {
-            let message = format!("the state is of {count} batches, this one gives its mean after {}", self.batches);
+            let message =
+                format!("the state is of {count} batches, this one gives its mean after {}", self.batches);
             return Err(Error::argument(OP, message));
         }
         let (mut sums, mut loss) = (BTreeMap::new(), None);

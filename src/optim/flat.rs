@@ -125,7 +125,8 @@ impl Flat {
         formula: &mut dyn FnMut(Arrays<'_>) -> Result<(Tensor, Vec<Tensor>)>,
     ) -> Result<Vec<Tensor>> {
         if self.exchanged.is_some() {
-            let message = "the variables hold their averages; exchange them back with swap_averages before training on";
+            let message =
+                "the variables hold their averages; exchange them back with swap_averages before training on";
             return Err(Error::argument(request.op, message));
         }
         no_grad(|| {
@@ -164,7 +165,8 @@ impl Flat {
     /// Packs these variables, so that the first step finds everything as later steps do.
     pub fn prepare(&mut self, op: &str, slots: &[Slot], variables: &[Variable]) -> Result<()> {
         no_grad(|| {
-            let mut variables: Vec<Variable> = variables.iter().filter(|v| v.is_trainable()).cloned().collect();
+            let mut variables: Vec<Variable> =
+                variables.iter().filter(|v| v.is_trainable()).cloned().collect();
             variables.sort_by_key(Variable::id); // as Gradients::variables gives them
             variables.dedup_by_key(|v| v.id());
             self.arrange(op, slots, &variables)
@@ -366,9 +368,7 @@ impl Arena {
         let mut old: Vec<Option<Vec<Tensor>>> =
             variables.iter().map(|v| parked.get(&v.id()).map(|p| p.state.clone())).collect();
         // Real numbers rather than a repeated scalar: every later step then finds the same kind of thing.
-        let constant = |c: f64, shape: &[usize]| {
-            dispatch!(dtype, T => Tensor::from_vec(vec![T::from_f64(c); shape.iter().product()], shape, device))
-        };
+        let constant = |c: f64, shape: &[usize]| dispatch!(dtype, T => Tensor::from_vec(vec![T::from_f64(c); shape.iter().product()], shape, device));
         let values = pack_rows(&variables.iter().map(Variable::value).collect::<Vec<_>>())?;
         let mut state = Vec::new();
         for (i, slot) in slots.iter().enumerate() {

@@ -144,7 +144,7 @@ struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Ema {
     momentum: f64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     overwrite_every: Option<u32>,
 }
 
@@ -252,10 +252,7 @@ impl<R: Rule> Fused<R> {
 
     /// No weight decay, of neither kind, for these variables, such as biases and scales of normalisations (Keras's
     /// `exclude_from_weight_decay`).
-    pub fn exclude_from_weight_decay(
-        self,
-        variables: impl IntoIterator<Item = impl Into<Variable>>,
-    ) -> Self {
+    pub fn exclude_from_weight_decay(self, variables: impl IntoIterator<Item = impl Into<Variable>>) -> Self {
         self.group(variables, |g| g.weight_decay(0.0).coupled_weight_decay(0.0))
     }
 
@@ -314,7 +311,8 @@ impl<R: Rule> Fused<R> {
         if let Some(ema) = self.settings.ema {
             check_setting(op, "the momentum of the averages", ema.momentum, 0.0..1.0)?;
             if ema.overwrite_every == Some(0) {
-                let message = "variables can't be overwritten by their averages every 0 updates; give at least 1";
+                let message =
+                    "variables can't be overwritten by their averages every 0 updates; give at least 1";
                 return Err(Error::argument(op, message));
             }
         }
@@ -366,8 +364,7 @@ impl<R: Rule> Optimizer for Fused<R> {
             let decay = group.weight_decay.unwrap_or(decay);
             [group.lr_scale, group.lr_scale * decay, group.coupled_weight_decay.unwrap_or(coupled)]
         };
-        let request =
-            Request { op: rule.name(), slots: &slots, clip: self.settings.clip, factors: &factors };
+        let request = Request { op: rule.name(), slots: &slots, clip: self.settings.clip, factors: &factors };
         let pending = self.flat.update(grads, &request, &mut |x: Arrays<'_>| {
             let [scale, decay, coupled] = &x.factors;
             let p = x.values;

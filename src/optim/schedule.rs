@@ -499,7 +499,8 @@ impl Sequence {
 
     fn from_config(config: &Value) -> Result<Sequence> {
         let wrong = || {
-            let message = format!("a Sequence has `first` and a list `rest` of `steps` and `schedule`; got {config}");
+            let message =
+                format!("a Sequence has `first` and a list `rest` of `steps` and `schedule`; got {config}");
             Error::argument("schedule::from_config", message)
         };
         let mut rest = Vec::new();
@@ -521,7 +522,8 @@ impl Schedule for Sequence {
     }
 
     fn config(&self) -> Option<Value> {
-        let part = |(steps, s): &(u64, Box<dyn Schedule>)| Some(json!({"steps": steps, "schedule": s.config()?}));
+        let part =
+            |(steps, s): &(u64, Box<dyn Schedule>)| Some(json!({"steps": steps, "schedule": s.config()?}));
         let rest = self.rest.iter().map(part).collect::<Option<Vec<_>>>()?;
         Some(json!({"kind": "Sequence", "first": self.first.config()?, "rest": rest}))
     }
