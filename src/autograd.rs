@@ -311,6 +311,12 @@ impl Gradients {
     }
 }
 
+impl std::fmt::Debug for Gradients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gradients({} variables, {} in all)", self.variables.len(), self.map.len())
+    }
+}
+
 impl Tensor {
     /// This tensor as one that gradients can be asked for (TensorFlow's `GradientTape.watch`).
     pub fn watch(&self) -> Result<Tensor> {

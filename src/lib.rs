@@ -57,7 +57,7 @@ pub mod prelude {
         Module, Regularizer, Reshape, Sequential, Softmax, SparseCategoricalCrossentropy, UpSample2d,
         ZeroPad2d,
     };
-    pub use crate::optim::{Adam, Optimizer, Sgd};
+    pub use crate::optim::{Adam, AdamW, Optimizer, RmsProp, Schedule, Sgd};
     pub use crate::train::{
         Accuracy, Average, BinaryAccuracy, Evaluation, F1Score, Fit, History, Precision, Recall,
         TopKAccuracy, Trainer,

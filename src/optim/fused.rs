@@ -144,7 +144,7 @@ struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Ema {
     momentum: f64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     overwrite_every: Option<u32>,
 }
 
