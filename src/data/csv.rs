@@ -67,7 +67,7 @@ pub fn csv(path: impl AsRef<Path>) -> Csv {
     }
 }
 
-/// How a CSV file is to be read: see [`csv`].
+/// How a CSV file is to be read: see [`csv()`].
 #[derive(Clone, Debug)]
 pub struct Csv {
     path: PathBuf,
