@@ -4,7 +4,7 @@ use super::Dataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
-use ::csv::{ReaderBuilder, StringRecord, Trim};
+use ::csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ pub fn csv(path: impl AsRef<Path>) -> Csv {
     }
 }
 
-/// How a CSV file is to be read: see [`csv`].
+/// How a CSV file is to be read: see [`csv()`].
 #[derive(Clone, Debug)]
 pub struct Csv {
     path: PathBuf,
@@ -161,29 +161,50 @@ impl Csv {
     }
 
     /// The columns' names and the rows.
-    fn read(&self) -> Result<(Vec<String>, Vec<StringRecord>)> {
+    fn read(&self) -> Result<(Vec<String>, Vec<Row>)> {
         let name = || self.path.display().to_string();
+        let bytes = std::fs::read(&self.path).map_err(|e| Error::io(&self.path, e))?;
+        // Empty lines are skipped, but a row's position is where they begin.
+        let line = |at: &Position| {
+            let rest = bytes.get(at.byte() as usize..).unwrap_or_default();
+            let empty = rest.iter().take_while(|b| matches!(b, b'\r' | b'\n')).filter(|b| **b == b'\n');
+            at.line() + empty.count() as u64
+        };
+        let failed = |e: ::csv::Error| {
+            let message = match e.kind() {
+                ErrorKind::UnequalLengths { pos: Some(at), expected_len, len } => {
+                    format!("line {} has {len} columns, the lines before it have {expected_len}", line(at))
+                }
+                _ => e.to_string(),
+            };
+            Error::data(name(), message)
+        };
         let mut builder = ReaderBuilder::new();
         builder.has_headers(self.header).delimiter(self.delimiter).trim(Trim::All);
-        let failed = |e: ::csv::Error| match e.is_io_error() {
-            true => Error::io(&self.path, std::io::Error::other(e)),
-            false => Error::data(name(), e.to_string()),
-        };
-        let file = std::fs::File::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
-        let mut reader = builder.from_reader(file);
+        let mut reader = builder.from_reader(bytes.as_slice());
         let mut names: Vec<String> = match self.header {
             true => reader.headers().map_err(failed)?.iter().map(String::from).collect(),
             false => Vec::new(),
         };
-        let rows = reader.records().collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            let values = record.map_err(failed)?;
+            rows.push(Row { line: values.position().map_or(0, line), values });
+        }
         let Some(first) = rows.first() else {
             return Err(Error::data(name(), "has no rows of data"));
         };
         if names.is_empty() {
-            names = (0..first.len()).map(|i| format!("column {i}")).collect();
+            names = (0..first.values.len()).map(|i| format!("column {i}")).collect();
         }
         Ok((names, rows))
     }
+}
+
+struct Row {
+    /// The number of its line in the file; 1 for the first.
+    line: u64,
+    values: StringRecord,
 }
 
 struct Table {
@@ -197,8 +218,8 @@ impl Table {
         Error::data(&self.name, message)
     }
 
-    fn at(&self, row: &StringRecord, column: usize, message: String) -> Error {
-        let line = row.position().map_or_else(|| "?".into(), |p| p.line().to_string());
+    fn at(&self, row: &Row, column: usize, message: String) -> Error {
+        let line = row.line;
         self.error(format!("line {line}, column {:?}: {message}", self.names[column]))
     }
 
@@ -217,7 +238,7 @@ impl Table {
         columns.iter().map(|c| self.find(c)).collect()
     }
 
-    fn numbers(&self, rows: &[StringRecord], columns: &[usize]) -> Result<Tensor> {
+    fn numbers(&self, rows: &[Row], columns: &[usize]) -> Result<Tensor> {
         let mut values = Vec::with_capacity(rows.len() * columns.len());
         for row in rows {
             for &column in columns {
@@ -227,7 +248,7 @@ impl Table {
         Tensor::from_vec(values, [rows.len(), columns.len()], Device::Cpu)
     }
 
-    fn number(&self, row: &StringRecord, column: usize) -> Result<f32> {
+    fn number(&self, row: &Row, column: usize) -> Result<f32> {
         let text = self.text(row, column);
         if MISSING.contains(&text.to_ascii_lowercase().as_str()) {
             return self.missing.ok_or_else(|| {
@@ -247,14 +268,14 @@ impl Table {
         }
     }
 
-    fn text<'r>(&self, row: &'r StringRecord, column: usize) -> &'r str {
-        row.get(column).unwrap_or_default()
+    fn text<'r>(&self, row: &'r Row, column: usize) -> &'r str {
+        row.values.get(column).unwrap_or_default()
     }
 
     /// The names of the classes, and each row's.
     fn classes(
         &self,
-        rows: &[StringRecord],
+        rows: &[Row],
         column: usize,
         given: Option<&[String]>,
     ) -> Result<(Vec<String>, Vec<u32>)> {
@@ -275,7 +296,7 @@ impl Table {
                 distinct.into_iter().map(String::from).collect()
             }
         };
-        let label = |row: &StringRecord| {
+        let label = |row: &Row| {
             let text = self.text(row, column);
             let found = classes.iter().position(|c| c == text);
             found.map(|i| i as u32).ok_or_else(|| {
@@ -340,7 +361,7 @@ mod tests {
         fails("x,y\n1,a\ntwo,b\n", label, &["line 3", "\"two\"", "not a finite number"]);
         fails("x,y\n1,a\n1e99,b\n", label, &["line 3", "not a finite number"]);
         fails("x,y\n1,\n", label, &["line 2", "label is missing"]);
-        fails("x,y\n1,a,3\n", label, &["line: 2", "3 fields"]);
+        fails("x,y\n1,a\n\n\n1,a,3\n", label, &["line 5 has 3 columns", "have 2"]);
         fails("x,z\n1,a\n", label, &["no column \"y\"", "x, z"]);
         fails("x,y\n", label, &["no rows"]);
         fails("", label, &["no rows"]);

@@ -221,8 +221,8 @@ impl ImageFolder {
         Err(failed.unwrap_or_else(|| Error::data(&self.name, "has no images")))
     }
 
-    /// Pixels `[height, width, channels]` with the class of each file.
-    fn bytes(&self) -> Result<(Pipeline<(Vec<u8>, u32)>, [usize; 3])> {
+    /// What is in each file, and the shape of all: `[height, width, channels]`.
+    fn bytes(&self) -> Result<(Pipeline<Pixels>, [usize; 3])> {
         let ([h, w], like) = self.target_size()?;
         let files = self.files.clone();
         let mut paths = Pipeline::indexed(&self.name, self.len(), move |i| {
@@ -247,7 +247,7 @@ impl ImageFolder {
                 image = image.resize_exact(w as u32, h as u32, FilterType::Triangle);
             }
             let bytes = if grey { image.into_luma8().into_raw() } else { image.into_rgb8().into_raw() };
-            Ok((bytes, class))
+            Ok(Pixels { bytes, class })
         });
         let images = if self.skip_bad { images.ignore_errors() } else { images };
         Ok((images, [h, w, self.channels()]))
@@ -261,7 +261,7 @@ impl ImageFolder {
     /// error names it), or it has another size.
     pub fn pipeline(&self) -> Result<Pipeline<Sample>> {
         let (images, shape) = self.bytes()?;
-        Ok(images.map(move |(bytes, class)| {
+        Ok(images.map(move |Pixels { bytes, class }| {
             let values = bytes.into_iter().map(|v| f32::from(v) * SCALE as f32).collect();
             Sample::new(Tensor::from_vec(values, shape, Device::Cpu)?, class)
         }))
@@ -276,7 +276,7 @@ impl ImageFolder {
         let (images, [h, w, c]) = self.bytes()?;
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
         for image in &images {
-            let (bytes, class) = image?;
+            let Pixels { bytes, class } = image?;
             pixels.extend(bytes);
             labels.push(class);
         }
@@ -288,6 +288,12 @@ impl ImageFolder {
         let labels = Tensor::from_vec(labels, [n], Device::Cpu)?;
         Ok(Dataset::from_tensors(&self.name, &pixels, &labels)?.scaled(SCALE).with_classes(&self.classes))
     }
+}
+
+/// An image, decoded.
+struct Pixels {
+    bytes: Vec<u8>,
+    class: u32,
 }
 
 const SCALE: f64 = 1.0 / 255.0;

@@ -47,7 +47,7 @@ pub(super) const MNIST: Family = Family {
 /// on Windows `%LOCALAPPDATA%`), into which the files that are missing or damaged are downloaded
 /// (11 MB in all, feature `app`) and verified by their SHA-256.
 ///
-/// What `WGRAD_DATA` names is loaded by [`load_dir`] and may be another data set; see
+/// What `WGRAD_DATA` names is loaded by [`load_dir`](super::mnist::load_dir) and may be another data set; see
 /// [`RawDataset::is_real_mnist`].
 ///
 /// # Errors
