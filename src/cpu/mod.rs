@@ -69,7 +69,7 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
         }
         let array = match &mut *recorder {
             None => node.op.cpu(&inputs, &node.spec)?,
-            Some(recorder) => timed(recorder, &**node, &inputs)?,
+            Some(recorder) => timed(recorder, node, &inputs)?,
         };
         drop(inputs);
         debug_assert_eq!(array.shape, node.spec.shape, "{}", node.op.name());
