@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// How the kernels of a [`Profile`] were timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timing {
-    /// By the GPU's own clock, before and after each kernel.
+    /// By the clock of the GPU (or of the driver, on a software adapter), before and after each kernel.
     Timestamps,
     /// By the host's clock: every kernel was submitted alone and waited for, less what an empty submission takes.
     OneByOne,
@@ -86,9 +86,9 @@ impl Profile {
 impl Device {
     /// Runs `f` and tells where the time went, kernel by kernel.
     ///
-    /// While `f` runs, every kernel that any thread starts on the device is timed: by timestamps where a GPU has them,
-    /// else (always on software adapters, which don't time single kernels) one by one. Either way each evaluation is
-    /// waited for, so that the whole is slower than without a profile. Without a profile nothing of this costs anything.
+    /// While `f` runs, every kernel that any thread starts on the device is timed: by timestamps where an adapter has
+    /// them, else one by one. Either way each evaluation is waited for, so that the whole is slower than without a
+    /// profile. Without a profile nothing of this costs anything.
     ///
     /// # Errors
     ///

@@ -16,10 +16,11 @@ pub(crate) fn timing(device: Device) -> Result<Timing> {
     Ok(timing_of(&*context(device)?))
 }
 
-/// Software drivers take the timestamps of a whole command buffer at once.
 fn timing_of(gpu: &Gpu) -> Timing {
-    let timestamps = gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
-    if timestamps && !gpu.target.cpu_adapter { Timing::Timestamps } else { Timing::OneByOne }
+    match gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        true => Timing::Timestamps,
+        false => Timing::OneByOne,
+    }
 }
 
 pub(crate) fn start_recording(device: Device) -> Result<()> {
@@ -157,23 +158,24 @@ mod tests {
     use super::*;
     use crate::prelude::*;
 
-    /// The clock itself is the driver's; that the queries are used as they should be can be seen on any adapter that
-    /// has them.
     #[test]
-    fn timestamps_are_taken_and_read() -> Result<()> {
+    fn two_clocks_agree_roughly() -> Result<()> {
         let gpu = context(Device::Gpu)?;
-        if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Ok(());
-        }
         let x = Tensor::ones([300, 300], Device::Gpu)?;
         let y = x.matmul(&x)?.sum(&[], false)?;
         assert_eq!(y.item::<f32>()?, 300.0 * 300.0 * 300.0);
         let plans = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let (steps, groups) = plans.any_bound().expect("a plan has run");
-        let times = by_timestamps(&gpu, steps, groups)?;
-        assert_eq!(times.len(), steps.len());
+        let alone = one_by_one(&gpu, steps, groups)?;
+        assert_eq!(alone.len(), steps.len());
+        if timing_of(&gpu) == Timing::Timestamps {
+            let stamped = by_timestamps(&gpu, steps, groups)?;
+            assert_eq!(stamped.len(), steps.len());
+            let sum = |times: &[Duration]| times.iter().sum::<Duration>().as_secs_f64().max(1e-6);
+            let ratio = sum(&stamped) / sum(&alone);
+            assert!((0.02..50.0).contains(&ratio), "{stamped:?} against {alone:?}");
+        }
         gpu.check()?;
-        assert!(times.iter().all(|t| t.as_secs() < 10), "{times:?}");
         Ok(())
     }
 }

@@ -121,13 +121,14 @@ class Workplace:
         if shutil.which("cargo") is None:
             return "cargo is not installed"
         print(f"building {peer.name} (Burn takes the better part of an hour)", flush=True)
-        if peer.package == "wgrad":
-            # The versions that the repository has locked.
-            shutil.copyfile(REPOSITORY / "Cargo.lock", FOLDER / peer.project / "Cargo.lock")
         return self.logged(f"build-{peer.name}", self.cargo(peer, "build", "--release"), limit, self.target)
 
     def cargo(self, peer, *arguments):
-        return ["cargo", *arguments, "--manifest-path", str(FOLDER / peer.project / "Cargo.toml")]
+        project = FOLDER / peer.project
+        if peer.package == "wgrad":
+            # The versions that the repository has locked.
+            shutil.copyfile(REPOSITORY / "Cargo.lock", project / "Cargo.lock")
+        return ["cargo", *arguments, "--manifest-path", str(project / "Cargo.toml")]
 
     def install(self, peer, limit):
         if not self.python().exists():

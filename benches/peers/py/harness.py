@@ -216,6 +216,8 @@ def mnist(library, batch, epochs, out):
             loss = trainer.step(images[chosen], labels[chosen])
         checked(trainer.read(loss))
         out.value(f"mnist_b{batch}_epoch{epoch}_s", time.perf_counter() - start)
+        if epoch == 1:
+            out.peak_memory(f"mnist_b{batch}_training")
         classify = trainer.classifier()
         right = 0
         for i in range(0, len(test), INFER_BATCH):

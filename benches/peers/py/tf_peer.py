@@ -130,6 +130,8 @@ class TensorFlow:
     def fit(self, batch, epochs, out):
         """MNIST the short way: the library's own training loop."""
         (images, labels), (test, answers) = harness.read_mnist()
+        data = sum(array.nbytes for array in (images, labels, test, answers))
+        out.value(f"fit_b{batch}_data_mb", data / (1 << 20))
         images, test = images[..., None], test[..., None]
         network = new_network()
         network.compile(optimizer=new_adam(), loss=new_loss(), jit_compile=XLA)

@@ -213,8 +213,16 @@ struct Module {
     names: HashSet<String>,
     /// The entry point's parameters in order, as [`BUILTINS`].
     parameters: Vec<usize>,
-    /// The uniform blocks, which become members of common ones: binding, name, type.
-    uniforms: Vec<(u32, String, String)>,
+    /// The uniform blocks, which become members of common ones.
+    uniforms: Vec<Uniform>,
+}
+
+/// A uniform block's declaration.
+#[derive(Debug, PartialEq)]
+struct Uniform {
+    binding: u32,
+    name: String,
+    ty: String,
 }
 
 /// What a joined entry point hands on.
@@ -231,10 +239,6 @@ impl Module {
         if x > MAX_WORKGROUPS || y != 1 || z != 1 || !source.constants.is_empty() {
             return None;
         }
-        let unfit = ["workgroup>", "subgroup", "Barrier", "/*", MARK];
-        if source.wgsl.len() > MAX_SOURCE || unfit.iter().any(|w| source.wgsl.contains(w)) {
-            return None;
-        }
         let text: String = source
             .wgsl
             .lines()
@@ -242,6 +246,10 @@ impl Module {
             .filter(|l| !l.is_empty())
             .flat_map(|l| [l, "\n"])
             .collect();
+        let unfit = ["workgroup>", "subgroup", "Barrier", "/*", MARK];
+        if text.len() > MAX_SOURCE || unfit.iter().any(|w| text.contains(w)) {
+            return None;
+        }
         let (before, after) = ENTRY.iter().find_map(|entry| text.split_once(entry))?;
         if text.contains("(GROUP)") && !text.contains("const GROUP = 64u;") {
             return None;
@@ -257,8 +265,7 @@ impl Module {
         }
         let text = format!("{before}fn main({}) {{{body}", plain.join(", "));
         let (text, uniforms) = take_uniforms(&text)?;
-        let known = |u: &(u32, String, String)| [0, ARGS_BINDING].contains(&u.0);
-        if !uniforms.iter().all(known) {
+        if !uniforms.iter().all(|u| [0, ARGS_BINDING].contains(&u.binding)) {
             return None;
         }
         let names = module_names(&text)?;
@@ -269,7 +276,7 @@ impl Module {
             })
         };
         let taken = |name: &String| names.contains(name) || member(name) || declares(&text, name);
-        let fits = !names.iter().any(member) && !uniforms.iter().any(|u| taken(&u.1));
+        let fits = !names.iter().any(member) && !uniforms.iter().any(|u| taken(&u.name));
         fits.then_some(Module { text, names, parameters, uniforms })
     }
 }
@@ -286,8 +293,8 @@ fn declares(text: &str, name: &str) -> bool {
     })
 }
 
-/// Takes the uniform blocks out of a module: what is left, and binding, name and type of each.
-fn take_uniforms(text: &str) -> Option<(String, Vec<(u32, String, String)>)> {
+/// Takes the uniform blocks out of a module: what is left, and the blocks.
+fn take_uniforms(text: &str) -> Option<(String, Vec<Uniform>)> {
     const MARKER: &str = "var<uniform>";
     let mut left = String::new();
     let mut found = Vec::new();
@@ -298,7 +305,8 @@ fn take_uniforms(text: &str) -> Option<(String, Vec<(u32, String, String)>)> {
         };
         let binding = attributes.trim().strip_prefix("@group(0) @binding(")?.strip_suffix(')')?;
         let (name, ty) = declaration.trim().strip_suffix(';')?.split_once(':')?;
-        found.push((binding.trim().parse().ok()?, name.trim().to_string(), ty.trim().to_string()));
+        let binding = binding.trim().parse().ok()?;
+        found.push(Uniform { binding, name: name.trim().to_string(), ty: ty.trim().to_string() });
     }
     Some((left, found))
 }
@@ -443,14 +451,14 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
         joined.tasks.extend(part.tasks);
         let rename = |text: &str| {
             rewrite(text, |word| {
-                if let Some((binding, name, _)) = module.uniforms.iter().find(|u| u.1 == word) {
-                    let block = if *binding == 0 { BLOCKS[0].0 } else { BLOCKS[1].0 };
-                    return Some(format!("{block}.{}", mine(name)));
+                if let Some(u) = module.uniforms.iter().find(|u| u.name == word) {
+                    let block = if u.binding == 0 { BLOCKS[0].0 } else { BLOCKS[1].0 };
+                    return Some(format!("{block}.{}", mine(word)));
                 }
                 module.names.contains(word).then(|| mine(word))
             })
         };
-        for (binding, name, ty) in &module.uniforms {
+        for Uniform { binding, name, ty } in &module.uniforms {
             match binding {
                 0 => sizes.add(&mine(name), &rename(ty), &part.uniform, 0),
                 _ => args.add(&mine(name), &rename(ty), &part.args, None),
@@ -501,7 +509,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
 
 #[cfg(test)]
 mod tests {
-    use super::{declares, module_names, renumber, take_uniforms};
+    use super::{Uniform, declares, module_names, renumber, take_uniforms};
 
     fn names(text: &str) -> Option<Vec<String>> {
         module_names(text).map(|set| {
@@ -535,7 +543,7 @@ mod tests {
         let text = "struct S {\n    n: u32,\n}\n@group(0) @binding(0) var<uniform> sizes: S;\nfn main() {}\n";
         let (left, found) = take_uniforms(text).unwrap();
         assert_eq!(left, "struct S {\n    n: u32,\n}\nfn main() {}\n");
-        assert_eq!(found, [(0, "sizes".to_string(), "S".to_string())]);
+        assert_eq!(found, [Uniform { binding: 0, name: "sizes".into(), ty: "S".into() }]);
         let text = "fn f(sizes: u32) -> u32 { let p = p0.sizes; return p; }";
         assert!(declares(text, "sizes") && declares(text, "p") && !declares(text, "p0"));
         assert_eq!(take_uniforms("@group(1) @binding(0) var<uniform> a: u32;\n"), None);

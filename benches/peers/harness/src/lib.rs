@@ -354,6 +354,9 @@ fn mnist<L: Library>(library: &L, batch: usize, epochs: usize, out: &Output) -> 
         }
         last.map_or(Ok(()), |loss| checked(L::Trainer::read(loss)?))?;
         out.value(&format!("mnist_b{batch}_epoch{epoch}_s"), start.elapsed().as_secs_f64());
+        if epoch == 1 {
+            out.peak_memory(&format!("mnist_b{batch}_training"));
+        }
         let mut classify = trainer.classifier()?;
         let mut right = 0;
         for i in 0..test.len() / INFER_BATCH {

@@ -140,6 +140,9 @@ impl Wgrad {
         let folder =
             std::env::var("MNIST_DIR").map_err(|_| "MNIST_DIR must name a folder with the raw IDX files")?;
         let (train, test) = data::mnist::load_from(folder)?;
+        // Pixels stay bytes.
+        let bytes = (train.len() + test.len()) * (PIXELS + 1);
+        out.value(&format!("fit_b{batch}_data_mb"), bytes as f64 / (1 << 20) as f64);
         let loss = SparseCategoricalCrossentropy::from_logits();
         let mut trainer = Trainer::new(network(self.device)?, adam(), loss).metric(Accuracy::new());
         let fit = Fit::epochs(epochs).batch_size(batch).validation(&test).verbose(false).callback(|event| {
