@@ -494,6 +494,11 @@ impl<S: Source> Source for Augmented<S> {
     fn unit(&self) -> &'static str {
         self.source.unit()
     }
+
+    fn split_for_validation(&self, fraction: f64) -> Result<(Box<dyn Source>, Box<dyn Source>)> {
+        let (train, validation) = self.source.split_for_validation(fraction)?;
+        Ok((Box::new(Augmented::new(train, self.augment.clone())), validation))
+    }
 }
 
 #[cfg(test)]

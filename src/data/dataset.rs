@@ -493,6 +493,11 @@ impl Source for Dataset {
     fn unit(&self) -> &'static str {
         if self.sample_shape().len() >= 2 { "images" } else { "samples" }
     }
+
+    fn split_for_validation(&self, fraction: f64) -> Result<(Box<dyn Source>, Box<dyn Source>)> {
+        let (train, validation) = self.validation_split(fraction)?;
+        Ok((Box::new(train), Box::new(validation)))
+    }
 }
 
 impl fmt::Debug for Dataset {

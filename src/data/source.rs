@@ -119,11 +119,44 @@ pub trait Source {
         "samples"
     }
 
+    /// What to train on, and the last `fraction` of the samples, unchanged by any augmentation, to validate with: what
+    /// [`Fit::validation_split`](crate::train::Fit::validation_split) asks for.
+    ///
+    /// # Errors
+    ///
+    /// The source can't be split, as is said of any source that doesn't implement this, or one side would be empty.
+    fn split_for_validation(&self, _fraction: f64) -> Result<(Box<dyn Source>, Box<dyn Source>)> {
+        let message = "can't be split; make a Dataset of it (Pipeline::to_dataset) and split that with \
+                       Dataset::validation_split, or give Fit::validation another source";
+        Err(Error::data(self.name(), message))
+    }
+
     /// The same data, whose images are changed at random each time they are read: see [`Augment`].
     fn augmented(self, augment: Augment) -> Augmented<Self>
     where
         Self: Sized,
     {
         Augmented::new(self, augment)
+    }
+}
+
+impl Source for Box<dyn Source> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+    fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
+        (**self).pass(pass)
+    }
+    fn samples(&self) -> Option<usize> {
+        (**self).samples()
+    }
+    fn steps(&self, batch_size: usize) -> Option<usize> {
+        (**self).steps(batch_size)
+    }
+    fn unit(&self) -> &'static str {
+        (**self).unit()
+    }
+    fn split_for_validation(&self, fraction: f64) -> Result<(Box<dyn Source>, Box<dyn Source>)> {
+        (**self).split_for_validation(fraction)
     }
 }

@@ -111,7 +111,7 @@ pub fn load_metadata(path: impl AsRef<Path>) -> Result<Metadata> {
 }
 
 /// Writes a file that appears whole or not at all: it is written under another name first.
-fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.part", std::process::id()));
     let temporary = PathBuf::from(temporary);
@@ -166,7 +166,20 @@ pub fn save_parameters(path: impl AsRef<Path>, parameters: &[Parameter]) -> Resu
 /// As [`load_tensors`]; or names, shapes or types of file and parameters differ: the error lists every difference.
 pub fn load_parameters(path: impl AsRef<Path>, parameters: &[Parameter]) -> Result<()> {
     let path = path.as_ref();
-    let mut tensors: BTreeMap<String, Tensor> = load_tensors(path, Device::Cpu)?.into_iter().collect();
+    let tensors = load_tensors(path, Device::Cpu)?;
+    for (parameter, tensor) in match_parameters(&path.display().to_string(), tensors, parameters)? {
+        parameter.variable.set(tensor)?;
+    }
+    Ok(())
+}
+
+/// Each parameter with its tensor of a file, on its device; or one error that lists every difference.
+pub(super) fn match_parameters<'a>(
+    file: &str,
+    tensors: Vec<(String, Tensor)>,
+    parameters: &'a [Parameter],
+) -> Result<Vec<(&'a Parameter, Tensor)>> {
+    let mut tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
     let mut problems = Vec::new();
     let mut found = Vec::new();
     for parameter in parameters {
@@ -202,12 +215,9 @@ pub fn load_parameters(path: impl AsRef<Path>, parameters: &[Parameter]) -> Resu
             if problems.len() == 1 { "" } else { "s" },
             problems.join("\n  ")
         );
-        return Err(Error::data(path.display().to_string(), message));
+        return Err(Error::data(file, message));
     }
-    for (parameter, tensor) in found {
-        parameter.variable.set(tensor)?;
-    }
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(test)]

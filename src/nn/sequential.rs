@@ -137,7 +137,7 @@ impl Error {
     }
 
     /// The same error with a place before its message; a device's or a file's error stays as it is.
-    pub(super) fn within(self, place: &str) -> Error {
+    pub(crate) fn within(self, place: &str) -> Error {
         match self {
             Error::Shape { op, message } => Error::Shape { op, message: format!("{place}: {message}") },
             Error::DType { op, message } => Error::DType { op, message: format!("{place}: {message}") },

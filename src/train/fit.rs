@@ -1,48 +1,9 @@
-//! How to fit, and what to be told meanwhile.
+//! How to fit.
 
-use super::history::Epoch;
+use super::callback::{Callback, Closure, Event, Flow};
 use crate::data::Source;
-use crate::error::Result;
-use crate::tensor::Tensor;
-use std::time::Duration;
-
-/// Whether training goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
-    /// It does.
-    Continue,
-    /// It ends after this epoch (after this step, where a step was told of).
-    Stop,
-}
-
-/// A training step that has been queued.
-#[derive(Debug)]
-pub struct Step<'a> {
-    /// Number of the epoch; 1 for the first.
-    pub epoch: usize,
-    /// Number of the step in its epoch; 1 for the first.
-    pub step: usize,
-    /// Steps in each epoch; `None` where that is not known before the end of the first.
-    pub steps: Option<usize>,
-    /// Samples in the batch.
-    pub samples: usize,
-    /// The batch's loss. Reading it waits for the device; keeping it to read it later does not.
-    pub loss: &'a Tensor,
-    /// What the step took on the host: building the graph, queueing it, waiting where the device is behind.
-    pub elapsed: Duration,
-}
-
-/// What a callback is told of.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// A step was queued.
-    Step(Step<'a>),
-    /// An epoch is over, and validated.
-    Epoch(&'a Epoch),
-}
-
-pub(super) type Callback<'a> = Box<dyn FnMut(Event<'_>) -> Result<Flow> + 'a>;
+use crate::error::{Error, Result};
+use std::sync::atomic::AtomicBool;
 
 /// How [`Trainer::fit`](super::Trainer::fit) trains.
 ///
@@ -62,12 +23,21 @@ pub(super) type Callback<'a> = Box<dyn FnMut(Event<'_>) -> Result<Flow> + 'a>;
 /// ```
 pub struct Fit<'a> {
     pub(super) epochs: usize,
+    pub(super) initial_epoch: Option<usize>,
     pub(super) batch_size: usize,
     pub(super) validation: Option<&'a dyn Source>,
+    pub(super) validation_split: Option<f64>,
+    pub(super) validation_steps: Option<usize>,
+    pub(super) steps_per_epoch: Option<usize>,
+    pub(super) accumulate: usize,
+    pub(super) class_weights: Vec<(Option<String>, Vec<(usize, f64)>)>,
     pub(super) seed: u64,
     pub(super) shuffle: bool,
     pub(super) verbose: bool,
-    pub(super) callbacks: Vec<Callback<'a>>,
+    pub(super) interrupts: Vec<&'a AtomicBool>,
+    #[cfg(feature = "app")]
+    pub(super) ctrl_c: bool,
+    pub(super) callbacks: Vec<Box<dyn Callback + 'a>>,
 }
 
 impl<'a> Fit<'a> {
@@ -75,13 +45,29 @@ impl<'a> Fit<'a> {
     pub fn epochs(epochs: usize) -> Fit<'a> {
         Fit {
             epochs,
+            initial_epoch: None,
             batch_size: 32,
             validation: None,
+            validation_split: None,
+            validation_steps: None,
+            steps_per_epoch: None,
+            accumulate: 1,
+            class_weights: Vec::new(),
             seed: 0,
             shuffle: true,
             verbose: true,
+            interrupts: Vec::new(),
+            #[cfg(feature = "app")]
+            ctrl_c: false,
             callbacks: Vec::new(),
         }
+    }
+
+    /// The number of epochs that were trained before: with `Fit::epochs(10).initial_epoch(4)` the epochs 5 to 10 are
+    /// trained. After [`Trainer::resume`](super::Trainer::resume) this is known.
+    pub fn initial_epoch(mut self, trained: usize) -> Self {
+        self.initial_epoch = Some(trained);
+        self
     }
 
     /// Samples in a step. The last batch of an epoch may be smaller.
@@ -93,6 +79,69 @@ impl<'a> Fit<'a> {
     /// Data to evaluate the model on after each epoch.
     pub fn validation(mut self, validation: &'a dyn Source) -> Self {
         self.validation = Some(validation);
+        self
+    }
+
+    /// Trains on all but the last `fraction` of the samples, in the order in which they are before they are shuffled, and
+    /// evaluates the model on these after each epoch. For sources that can be split, such as a
+    /// [`Dataset`](crate::data::Dataset).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let (digits, _) = data::synthetic::digits(100, 1, 1).into_datasets()?;
+    /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
+    /// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+    /// let history = trainer.fit(&digits, Fit::epochs(1).validation_split(0.2).verbose(false))?;
+    /// assert_eq!(history.epochs[0].train.samples, 80);
+    /// assert_eq!(history.epochs[0].validation.as_ref().map(|v| v.samples), Some(20));
+    /// # Ok(()) }
+    /// ```
+    pub fn validation_split(mut self, fraction: f64) -> Self {
+        self.validation_split = Some(fraction);
+        self
+    }
+
+    /// Validates on the first so many batches only.
+    pub fn validation_steps(mut self, steps: usize) -> Self {
+        self.validation_steps = Some(steps);
+        self
+    }
+
+    /// An epoch is so many steps, however many batches the data have: the next epoch goes on where one ended, and passes
+    /// over the data follow each other. Without this, an epoch is a pass.
+    pub fn steps_per_epoch(mut self, steps: usize) -> Self {
+        self.steps_per_epoch = Some(steps);
+        self
+    }
+
+    /// Updates the weights after every so many batches, by the mean of their gradients: what batches so many times as large
+    /// would give, in the memory of one. What is left at the end of an epoch is an update, too.
+    pub fn accumulate(mut self, batches: usize) -> Self {
+        self.accumulate = batches;
+        self
+    }
+
+    /// What the loss of each sample of a class is multiplied by in training, for classes that are rarer or matter more than
+    /// others: pairs of class and weight, 1 for classes that are not mentioned. Targets are labels or one-hot rows. If
+    /// samples have weights, too, both count.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// let fit = Fit::epochs(5).class_weights([(3, 2.0), (8, 0.5)]);
+    /// ```
+    pub fn class_weights(mut self, weights: impl IntoIterator<Item = (usize, f64)>) -> Self {
+        self.class_weights.push((None, weights.into_iter().collect()));
+        self
+    }
+
+    /// As [`class_weights`](Self::class_weights), for one of several outputs.
+    pub fn class_weights_of(
+        mut self,
+        output: &str,
+        weights: impl IntoIterator<Item = (usize, f64)>,
+    ) -> Self {
+        self.class_weights.push((Some(output.into()), weights.into_iter().collect()));
         self
     }
 
@@ -114,9 +163,106 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Something to be called after each step and each epoch. Several are called in the order given.
-    pub fn callback(mut self, callback: impl FnMut(Event<'_>) -> Result<Flow> + 'a) -> Self {
+    /// A closure to be called after each step and each epoch. It and all callbacks are called in the order given.
+    pub fn callback(self, callback: impl FnMut(Event<'_>) -> Result<Flow> + 'a) -> Self {
+        self.with(Closure(callback))
+    }
+
+    /// A callback, such as [`EarlyStopping`](super::EarlyStopping), or a type of your own. Give `&mut callback` to look at
+    /// it afterwards.
+    pub fn with(mut self, callback: impl Callback + 'a) -> Self {
         self.callbacks.push(Box::new(callback));
         self
     }
+
+    /// Ends the run after the step in which somebody (another thread, a signal handler, a window's button) set the flag,
+    /// which is then taken back. `fit` returns the whole epochs, and
+    /// [`Trainer::interrupted`](super::Trainer::interrupted) is true; a checkpoint saved then is one in the middle of the
+    /// epoch.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// # fn main() -> Result<()> {
+    /// # let (digits, _) = data::synthetic::digits(100, 1, 1).into_datasets()?;
+    /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
+    /// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+    /// # let folder = std::env::temp_dir().join(format!("wgrad-doc-interrupt-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder).ok();
+    /// # let path = folder.join("run.safetensors");
+    /// static STOP: AtomicBool = AtomicBool::new(false);
+    /// # STOP.store(true, Ordering::Relaxed);
+    /// trainer.fit(&digits, Fit::epochs(10).interrupt(&STOP).verbose(false))?;
+    /// if trainer.interrupted() {
+    ///     trainer.save_checkpoint(&path)?;
+    /// }
+    /// # assert!(trainer.interrupted() && path.exists());
+    /// # std::fs::remove_dir_all(&folder).ok();
+    /// # Ok(()) }
+    /// ```
+    pub fn interrupt(mut self, flag: &'a AtomicBool) -> Self {
+        self.interrupts.push(flag);
+        self
+    }
+
+    /// As [`interrupt`](Self::interrupt), by Ctrl-C. Pressed again before the step has ended, it ends the program. There can
+    /// be one handler of Ctrl-C in a program: if you have your own, let it set a flag for [`interrupt`](Self::interrupt).
+    #[cfg(feature = "app")]
+    pub fn stop_on_ctrl_c(mut self) -> Self {
+        self.ctrl_c = true;
+        self
+    }
+
+    /// That the numbers make sense.
+    pub(super) fn check(&self) -> Result<()> {
+        let counts = [
+            ("accumulate", Some(self.accumulate)),
+            ("steps_per_epoch", self.steps_per_epoch),
+            ("validation_steps", self.validation_steps),
+        ];
+        for (name, count) in counts {
+            if count == Some(0) {
+                return Err(Error::argument("Fit", format!("{name} is 0; it must be at least 1")));
+            }
+        }
+        if self.validation.is_some() && self.validation_split.is_some() {
+            let message = "validation and validation_split are both given; one of them says what to validate on";
+            return Err(Error::argument("Fit", message));
+        }
+        Ok(())
+    }
+
+    /// Whether somebody wants the run to end. Takes the wish back.
+    pub(super) fn take_interrupt(&self) -> bool {
+        let mut wanted = false;
+        for flag in &self.interrupts {
+            wanted |= flag.swap(false, std::sync::atomic::Ordering::SeqCst);
+        }
+        wanted
+    }
+}
+
+/// The flag that Ctrl-C sets; the first call installs the handler.
+#[cfg(feature = "app")]
+pub(super) fn ctrl_c_flag() -> Result<&'static AtomicBool> {
+    use std::sync::atomic::Ordering;
+    use std::sync::{Mutex, PoisonError};
+    static PRESSED: AtomicBool = AtomicBool::new(false);
+    static INSTALLED: Mutex<bool> = Mutex::new(false);
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*installed {
+        let handler = || {
+            if PRESSED.swap(true, Ordering::SeqCst) {
+                // 128 and the number of the signal, as shells have it.
+                std::process::exit(130);
+            }
+        };
+        ctrlc::try_set_handler(handler).map_err(|e| {
+            let message =
+                format!("the handler can't be installed ({e}); set a flag of your own and give it to Fit::interrupt");
+            Error::argument("Fit::stop_on_ctrl_c", message)
+        })?;
+        *installed = true;
+    }
+    Ok(&PRESSED)
 }

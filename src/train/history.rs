@@ -9,9 +9,10 @@ use std::path::Path;
 /// Displays as `accuracy 0.9891 (loss 0.0345)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// The mean loss over all samples.
+    /// The mean loss over all samples, with the penalties of regularised parameters.
     pub loss: f64,
-    /// Name and value of each metric.
+    /// Name and value of each metric. Of a model with several outputs: first the loss of each, `<output>_loss`, then the
+    /// metrics of each, `<output>_<metric>`.
     pub metrics: Vec<(String, f64)>,
     /// Number of samples.
     pub samples: usize,
@@ -23,6 +24,11 @@ impl Evaluation {
     /// A metric by name.
     pub fn metric(&self, name: &str) -> Option<f64> {
         self.metrics.iter().find(|(n, _)| n == name).map(|&(_, value)| value)
+    }
+
+    /// `loss`, or a metric by name.
+    pub fn value(&self, name: &str) -> Option<f64> {
+        if name == "loss" { Some(self.loss) } else { self.metric(name) }
     }
 }
 
@@ -40,7 +46,7 @@ impl fmt::Display for Evaluation {
 /// One epoch: one pass over the training set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Epoch {
-    /// 1 for the first of a call to `fit`.
+    /// 1 for the first of a run.
     pub number: usize,
     /// Means over the epoch's samples, each as it was when its batch was trained on.
     pub train: Evaluation,
@@ -52,7 +58,26 @@ pub struct Epoch {
     pub seconds: f64,
 }
 
-/// The epochs of a call to [`Trainer::fit`](super::Trainer::fit).
+impl Epoch {
+    /// A number by the name that Keras has for it: `loss`, a metric, `learning_rate`, or `val_` and what is to be known of
+    /// the validation.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn f(history: History) {
+    /// let accuracies: Vec<Option<f64>> = history.epochs.iter().map(|e| e.value("val_accuracy")).collect();
+    /// # }
+    /// ```
+    pub fn value(&self, name: &str) -> Option<f64> {
+        match (self.train.value(name), name.strip_prefix("val_")) {
+            (Some(value), _) => Some(value),
+            (None, Some(name)) => self.validation.as_ref()?.value(name),
+            (None, None) => (name == "learning_rate").then_some(self.learning_rate),
+        }
+    }
+}
+
+/// The epochs of a run: what [`Trainer::fit`](super::Trainer::fit) gives.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     /// In order.

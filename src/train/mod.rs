@@ -1,17 +1,78 @@
 //! Training without a loop of one's own: fit, evaluate, predict.
+//!
+//! | Keras | here |
+//! | --- | --- |
+//! | `model.compile(optimizer, loss, metrics)` | [`Trainer::new`], [`Trainer::metric`] |
+//! | `compile(loss={"a": .., "b": ..}, loss_weights=..)` | [`Trainer::multi`], [`Trainer::output`], [`Trainer::metric_for`] |
+//! | `model.fit(x, y, epochs=5, batch_size=128, validation_data=..)` | [`Trainer::fit`] with [`Fit`] |
+//! | `validation_split=0.2`, `validation_steps=` | [`Fit::validation_split`], [`Fit::validation_steps`] |
+//! | `class_weight={3: 2.0}` | [`Fit::class_weights`] |
+//! | `sample_weight=` | [`Dataset::with_weights`](crate::data::Dataset::with_weights), [`Batch::weights`](crate::data::Batch::weights) |
+//! | `shuffle=`, `steps_per_epoch=`, `initial_epoch=` | [`Fit::shuffle`], [`Fit::steps_per_epoch`], [`Fit::initial_epoch`] |
+//! | `gradient_accumulation_steps=` (of the optimizer) | [`Fit::accumulate`] |
+//! | `model.evaluate`, `model.predict` | [`Trainer::evaluate`], [`Trainer::predict`], [`Trainer::predict_on`] |
+//! | `train_on_batch`, `test_on_batch` | [`Trainer::train_on_batch`], [`Trainer::test_on_batch`] |
+//! | `model.losses` (regularisers) | added to the loss; [`Module::penalty`](crate::nn::Module::penalty) |
+//! | `history.history["val_accuracy"]` | [`History::epochs`], [`Epoch::value`] |
+//! | `callbacks=[..]` | [`Fit::with`], [`Callback`] |
+//! | `LambdaCallback` | [`Fit::callback`] |
+//! | `EarlyStopping`, `ModelCheckpoint` | [`EarlyStopping`], [`ModelCheckpoint`] |
+//! | `BackupAndRestore` | [`ModelCheckpoint`] and [`Trainer::resume`] |
+//! | `LearningRateScheduler`, `ReduceLROnPlateau` | [`LearningRateScheduler`], [`ReduceLrOnPlateau`] |
+//! | `CSVLogger`, `TerminateOnNaN` | [`CsvLogger`], [`TerminateOnNan`] |
+//! | `TensorBoard`, `tf.summary.scalar` | [`TensorBoard`], [`SummaryWriter`] |
+//! | `ProgbarLogger`, `verbose=` | [`Fit::verbose`] |
+//! | a `KeyboardInterrupt` | `Fit::stop_on_ctrl_c` (feature `app`), [`Fit::interrupt`] |
+//!
+//! A run with all of it:
+//!
+//! ```
+//! # use wgrad::prelude::*;
+//! use wgrad::train::{CsvLogger, EarlyStopping, ModelCheckpoint, ReduceLrOnPlateau};
+//! # fn main() -> Result<()> {
+//! # let folder = std::env::temp_dir().join(format!("wgrad-doc-train-{}", std::process::id()));
+//! # let (digits, _) = data::synthetic::digits(200, 1, 1).into_datasets()?;
+//! # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
+//! let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits())
+//!     .metric(Accuracy::new());
+//! let fit = Fit::epochs(20)
+//!     .batch_size(20)
+//!     .validation_split(0.2)
+//!     .with(EarlyStopping::new("val_accuracy").patience(4).restore_best_weights())
+//!     .with(ReduceLrOnPlateau::new("val_loss").patience(2).factor(0.3))
+//!     .with(ModelCheckpoint::new(folder.join("run.safetensors").display().to_string()))
+//!     .with(CsvLogger::new(folder.join("run.csv")))
+//!     .verbose(false);
+//! let history = trainer.fit(&digits, fit)?;
+//! println!("{:?}", history.epochs[0].value("val_accuracy"));
+//! # std::fs::remove_dir_all(&folder).ok();
+//! # Ok(()) }
+//! ```
 
+mod callback;
+mod callbacks;
+mod checkpoint;
+mod events;
 mod fit;
 mod history;
 mod metric;
+mod outputs;
 #[cfg(feature = "app")]
 mod plot;
 mod progress;
+mod run;
 #[cfg(test)]
 mod tests;
 mod totals;
 mod trainer;
 
-pub use fit::{Event, Fit, Flow, Step};
+pub use callback::{Callback, Event, Flow, Run, Step};
+pub use callbacks::{
+    CsvLogger, EarlyStopping, LearningRateScheduler, Mode, ModelCheckpoint, ReduceLrOnPlateau, TensorBoard,
+    TerminateOnNan,
+};
+pub use events::SummaryWriter;
+pub use fit::Fit;
 pub use history::{Epoch, Evaluation, History};
 pub use metric::{
     Accuracy, Auc, Average, BinaryAccuracy, Confusion, ConfusionMatrix, Curve, F1Score, Mean, Metric, Named,

@@ -70,11 +70,16 @@ impl Progress {
         let _ = (number, so_far);
     }
 
-    pub fn end_epoch(&mut self, epoch: &Epoch) {
+    /// The epoch ends before its end: nothing is said of it.
+    pub fn abandon(&mut self) {
         #[cfg(feature = "app")]
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+
+    pub fn end_epoch(&mut self, epoch: &Epoch) {
+        self.abandon();
         if self.verbose {
             println!("{}", self.line(epoch));
         }

@@ -1,21 +1,20 @@
-//! The loop that everybody writes.
+//! A model with what trains and measures it.
 
-use super::fit::{Event, Fit, Flow, Step};
-use super::history::{Epoch, Evaluation, History};
+use super::history::{Evaluation, History};
 use super::metric::Metric;
-use super::progress::Progress;
+use super::outputs::{ClassWeights, Output, compute};
 use super::totals::Totals;
-use crate::autograd::{Variable, no_grad};
+use crate::autograd::no_grad;
 use crate::data::{Batch, Pass, Source};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::eval::eval;
-use crate::nn::{Context, Loss, Module, Parameter};
+use crate::nn::{Context, Loss, Module};
 use crate::ops::random::iota;
-use crate::optim::Optimizer;
+use crate::optim::{GradientAccumulator, Optimizer, State};
 use crate::seed;
 use crate::tensor::Tensor;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Batch size of [`Trainer::evaluate`] and [`Trainer::predict`] before there was a `fit`.
 const DEFAULT_BATCH_SIZE: usize = 128;
@@ -37,38 +36,180 @@ const DEFAULT_BATCH_SIZE: usize = 128;
 /// println!("{}", trainer.evaluate(&test)?); // accuracy 0.9000 (loss 0.4321)
 /// # Ok(()) }
 /// ```
+///
+/// The loss is the weighted sum of the outputs' losses and the penalties of all regularised parameters, as Keras shows it.
 pub struct Trainer<M: Module> {
-    model: M,
-    optimizer: Box<dyn Optimizer>,
-    loss: Box<dyn Loss>,
-    metrics: Vec<Box<dyn Metric>>,
-    device: Device,
-    batch_size: usize,
-    /// Epochs and steps of all fits so far: a further fit goes on rather than repeats orders and dropout masks.
-    epochs: u64,
-    steps: u64,
+    pub(super) model: M,
+    pub(super) optimizer: Box<dyn Optimizer>,
+    /// As many as the model has.
+    pub(super) outputs: Vec<Output>,
+    /// What was wrong in what the trainer was made of; told by whatever is called first.
+    problem: Option<String>,
+    pub(super) device: Device,
+    pub(super) batch_size: usize,
+    /// Of the last fit.
+    pub(super) seed: u64,
+    pub(super) shuffle: bool,
+    pub(super) accumulator: Option<GradientAccumulator>,
+    pub(super) at: Position,
+}
+
+/// Where the training is.
+#[derive(Default)]
+pub(super) struct Position {
+    /// Passes over the data and steps of all fits so far: a further fit goes on rather than repeats orders and dropout
+    /// masks.
+    pub passes: u64,
+    pub steps: u64,
+    /// Batches that were taken of the current pass.
+    pub taken: usize,
+    /// Number of the last whole epoch of the run.
+    pub epoch: usize,
+    /// The epoch that is under way.
+    pub partial: Option<Partial>,
+    /// The whole epochs of the run.
+    pub history: History,
+    /// Whether the next fit goes on with the run.
+    pub resumed: bool,
+    pub interrupted: bool,
+    /// The state of the callbacks, when they were last asked.
+    pub callbacks: State,
+    /// Of a resumed run: gradients that were not yet used for an update.
+    pub accumulated: State,
+}
+
+/// An epoch that is under way.
+pub(super) struct Partial {
+    /// Steps so far.
+    pub step: usize,
+    pub totals: Totals,
 }
 
 impl<M: Module> Trainer<M> {
-    /// Trains `model`, whose parameters say on which device, by `optimizer` towards a small `loss`.
+    /// Trains `model`, which has one output and whose parameters say on which device, by `optimizer` towards a small
+    /// `loss`.
     pub fn new(model: M, optimizer: impl Optimizer + 'static, loss: impl Loss + 'static) -> Trainer<M> {
+        let mut trainer = Trainer::multi(model, optimizer);
+        match &mut *trainer.outputs {
+            [output] => output.loss = Some(Box::new(loss)),
+            _ => trainer.wrong("Trainer::new takes a model with one output; use Trainer::multi"),
+        }
+        trainer
+    }
+
+    /// Trains a model with several outputs, each with a loss of its own. An [`output`](Self::output) that is not mentioned
+    /// is not trained.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let mut net = Functional::new(Device::Cpu);
+    /// let image = net.input("image", [28, 28, 1])?;
+    /// let x = net.layer(Flatten::new(), image)?;
+    /// let x = net.layer(Dense::new(16).activation(Activation::Relu), x)?;
+    /// let (digit, odd) = (net.layer(Dense::new(10), x)?, net.layer(Dense::new(1), x)?);
+    /// let model = net.build(&[("digit", digit), ("odd", odd)])?;
+    ///
+    /// let (digits, _) = data::synthetic::digits(200, 1, 1).into_datasets()?;
+    /// let odd: Vec<f32> = digits.labels().to_vec::<u8>()?.iter().map(|d| f32::from(d % 2)).collect();
+    /// let set = digits.also_target(&Tensor::from_vec(odd, [200, 1], Device::Cpu)?)?;
+    ///
+    /// let mut trainer = Trainer::multi(model, Adam::new(1e-2))
+    ///     .output("digit", SparseCategoricalCrossentropy::from_logits(), 1.0)
+    ///     .output("odd", BinaryCrossentropy::from_logits(), 0.5)
+    ///     .metric_for("digit", Accuracy::new())
+    ///     .metric_for("odd", BinaryAccuracy::from_logits());
+    /// let history = trainer.fit(&set, Fit::epochs(2).verbose(false))?;
+    /// let train = &history.epochs[1].train;
+    /// let names: Vec<&str> = train.metrics.iter().map(|(name, _)| name.as_str()).collect();
+    /// assert_eq!(names, ["digit_loss", "odd_loss", "digit_accuracy", "odd_binary_accuracy"]);
+    /// # Ok(()) }
+    /// ```
+    pub fn multi(model: M, optimizer: impl Optimizer + 'static) -> Trainer<M> {
         let device = model.device();
+        let outputs = model.output_names().into_iter().map(Output::new).collect();
         Trainer {
             model,
             optimizer: Box::new(optimizer),
-            loss: Box::new(loss),
-            metrics: Vec::new(),
+            outputs,
+            problem: None,
             device,
             batch_size: DEFAULT_BATCH_SIZE,
-            epochs: 0,
-            steps: 0,
+            seed: 0,
+            shuffle: true,
+            accumulator: None,
+            at: Position::default(),
         }
     }
 
-    /// A metric to be computed beside the loss.
-    pub fn metric(mut self, metric: impl Metric + 'static) -> Self {
-        self.metrics.push(Box::new(metric));
+    fn wrong(&mut self, message: impl Into<String>) {
+        self.problem.get_or_insert(message.into());
+    }
+
+    /// The place of an output; a name that the model lacks is told by whatever is called first.
+    fn place(&mut self, name: &str) -> Option<usize> {
+        let place = self.outputs.iter().position(|o| o.name == name);
+        if place.is_none() {
+            let names: Vec<&str> = self.outputs.iter().map(|o| o.name.as_str()).collect();
+            let message = format!("no output is named {name}; the model has {}", names.join(", "));
+            self.wrong(message);
+        }
+        place
+    }
+
+    /// The loss of an output, and what it is multiplied by in the total loss. With a weight of 0 it is measured, but not
+    /// trained.
+    pub fn output(mut self, name: &str, loss: impl Loss + 'static, weight: f64) -> Self {
+        if let Some(place) = self.place(name) {
+            if self.outputs[place].loss.is_some() {
+                self.wrong(format!("output {name} is given two losses"));
+            }
+            if !weight.is_finite() {
+                self.wrong(format!("the loss of output {name} has the weight {weight}; expected a finite number"));
+            }
+            self.outputs[place].loss = Some(Box::new(loss));
+            self.outputs[place].weight = weight;
+        }
         self
+    }
+
+    /// A metric to be computed beside the loss, of a model with one output.
+    pub fn metric(mut self, metric: impl Metric + 'static) -> Self {
+        match &mut *self.outputs {
+            [output] => output.metrics.push(Box::new(metric)),
+            _ => self.wrong(format!(
+                "the model has several outputs; use metric_for to say which {} is for",
+                metric.name()
+            )),
+        }
+        self
+    }
+
+    /// A metric of one of several outputs, shown as `<output>_<metric>`.
+    pub fn metric_for(mut self, output: &str, metric: impl Metric + 'static) -> Self {
+        if let Some(place) = self.place(output) {
+            self.outputs[place].metrics.push(Box::new(metric));
+        }
+        self
+    }
+
+    /// Changes what an output's loss is multiplied by: to train one head, then another, say.
+    ///
+    /// # Errors
+    ///
+    /// No output with a loss has the name, or the weight is not finite.
+    pub fn set_loss_weight(&mut self, output: &str, weight: f64) -> Result<()> {
+        const OP: &str = "Trainer::set_loss_weight";
+        if !weight.is_finite() {
+            return Err(Error::argument(OP, format!("the weight is {weight}; expected a finite number")));
+        }
+        match self.outputs.iter_mut().find(|o| o.name == output && o.loss.is_some()) {
+            Some(found) => {
+                found.weight = weight;
+                Ok(())
+            }
+            None => Err(Error::argument(OP, format!("no output with a loss is named {output}"))),
+        }
     }
 
     /// The model.
@@ -86,116 +227,105 @@ impl<M: Module> Trainer<M> {
         self.model
     }
 
-    /// Trains on a data set.
-    ///
-    /// # Errors
-    ///
-    /// The data set is empty or doesn't fit the model, the device fails, a callback fails, or the loss is not a number
-    /// any more ([`Error::Diverged`], found at the end of the epoch).
-    pub fn fit(&mut self, train: &dyn Source, mut fit: Fit<'_>) -> Result<History> {
-        if train.samples() == Some(0) {
-            return Err(Error::data(train.name(), "has no samples to train on"));
-        }
-        self.batch_size = fit.batch_size;
-        let trainable: Vec<Variable> =
-            self.model.parameters().into_iter().filter(Parameter::trainable).map(|p| p.variable).collect();
-        self.optimizer.prepare(&trainable)?;
-        let mut progress = Progress::new(fit.verbose, fit.epochs, train.unit());
-        let mut history = History::default();
-        for number in 1..=fit.epochs {
-            let start = Instant::now();
-            let (evaluation, mut flow) = self.train_epoch(train, &mut fit, number, &mut progress)?;
-            let validation = match fit.validation {
-                Some(set) => Some(self.evaluate(set)?),
-                None => None,
-            };
-            let epoch = Epoch {
-                number,
-                train: evaluation,
-                validation,
-                learning_rate: self.optimizer.learning_rate(),
-                seconds: start.elapsed().as_secs_f64(),
-            };
-            progress.end_epoch(&epoch);
-            for callback in &mut fit.callbacks {
-                if callback(Event::Epoch(&epoch))? == Flow::Stop {
-                    flow = Flow::Stop;
-                }
-            }
-            history.epochs.push(epoch);
-            if flow == Flow::Stop {
-                break;
-            }
-        }
-        Ok(history)
+    /// Whether the last fit ended because it was [interrupted](super::Fit::interrupt).
+    pub fn interrupted(&self) -> bool {
+        self.at.interrupted
     }
 
-    fn train_epoch(
-        &mut self,
-        train: &dyn Source,
-        fit: &mut Fit<'_>,
-        epoch: usize,
-        progress: &mut Progress,
-    ) -> Result<(Evaluation, Flow)> {
-        let start = Instant::now();
-        let shuffle = fit.shuffle.then(|| seed::derive(fit.seed, 2 * self.epochs));
-        let batches = train.pass(&Pass { batch_size: fit.batch_size, shuffle, device: self.device })?;
-        self.epochs += 1;
-        let steps = train.steps(fit.batch_size);
-        let mut totals = Totals::new(&self.metrics, self.device)?;
-        let mut flow = Flow::Continue;
-        progress.begin_epoch(epoch, steps);
-        let mut began = Instant::now();
-        for (step, batch) in (1..).zip(batches) {
-            let batch = batch?;
-            let samples = batch.samples();
-            let loss = self.train_step(batch, seed::derive(fit.seed, 2 * self.steps + 1), &mut totals)?;
-            self.steps += 1;
-            let elapsed = began.elapsed();
-            for callback in &mut fit.callbacks {
-                let told = Step { epoch, step, steps, samples, loss: &loss, elapsed };
-                if callback(Event::Step(told))? == Flow::Stop {
-                    flow = Flow::Stop;
-                }
-            }
-            let so_far = match progress.wants_numbers() {
-                true => Some(totals.read(&self.metrics, start.elapsed())?),
-                false => None,
-            };
-            progress.step(step, so_far);
-            if flow == Flow::Stop {
-                break;
-            }
-            began = Instant::now();
+    pub(super) fn ready(&self) -> Result<()> {
+        match &self.problem {
+            Some(problem) => Err(Error::argument("Trainer", problem)),
+            None => Ok(()),
         }
-        let mut evaluation = totals.read(&self.metrics, Duration::ZERO)?;
-        // Reading waits for the device: only now the epoch is over.
-        evaluation.seconds = start.elapsed().as_secs_f64();
-        if !evaluation.loss.is_finite() {
-            return Err(Error::Diverged { epoch, loss: evaluation.loss });
-        }
-        Ok((evaluation, flow))
     }
 
     /// Queues one step; gives its loss.
-    fn train_step(&mut self, batch: Batch, seed: u64, totals: &mut Totals) -> Result<Tensor> {
+    pub(super) fn train_step(
+        &mut self,
+        batch: Batch,
+        weights: &mut ClassWeights,
+        totals: &mut Totals,
+    ) -> Result<Tensor> {
         let samples = batch.samples();
-        let (x, y) = pair(batch)?;
-        let cx = Context::train(seed);
-        let outputs = self.model.forward(&x, &cx)?;
-        let loss = self.loss.compute(&outputs, &y)?;
-        let grads = loss.backward()?;
-        let mut pending = self.optimizer.update(&grads)?;
-        let loss = loss.detach()?;
-        totals.add(&self.metrics, &loss, &outputs, &y, samples)?;
+        let cx = Context::train(seed::derive(self.seed, 2 * self.at.steps + 1));
+        let mut computed = compute(&self.model, &self.outputs, &batch, &cx, weights)?;
+        let grads = computed.loss.backward()?;
+        let mut pending = match &mut self.accumulator {
+            None => self.optimizer.update(&grads)?,
+            Some(accumulator) => match accumulator.add(&grads)? {
+                Some(mean) => self.optimizer.update(&mean)?,
+                None => accumulator.pending(),
+            },
+        };
+        computed.loss = computed.loss.detach()?;
+        totals.add(&self.outputs, &computed, samples)?;
         pending.extend(cx.take_also_compute());
         pending.extend(totals.tensors().cloned());
+        let loss = computed.loss.clone();
         // What nobody holds need not be kept when it is computed: let go before, not after.
-        drop((x, y, outputs, grads));
+        drop((batch, computed, grads));
         let mut all: Vec<&Tensor> = pending.iter().collect();
         all.push(&loss);
         eval(&all)?;
+        self.at.steps += 1;
         Ok(loss)
+    }
+
+    /// One training step on a batch, which is moved to the model's device. Gives the loss and the metrics of the batch,
+    /// and therefore waits for the device.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new().add(Dense::new(1)).build([1], Device::Cpu)?;
+    /// let mut trainer = Trainer::new(model, Sgd::new(0.1), MeanSquaredError::new());
+    /// let (x, y) = (Tensor::new([[1.0f32], [2.0]], Device::Cpu)?, Tensor::new([[2.0f32], [4.0]], Device::Cpu)?);
+    /// let batch = data::Batch::new(x, y);
+    /// let first = trainer.train_on_batch(&batch)?.loss;
+    /// for _ in 0..50 {
+    ///     trainer.train_on_batch(&batch)?;
+    /// }
+    /// assert!(trainer.test_on_batch(&batch)?.loss < 0.1 * first);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The batch doesn't fit the model, or the device fails. A loss that is not a number is no error.
+    pub fn train_on_batch(&mut self, batch: &Batch) -> Result<Evaluation> {
+        self.ready()?;
+        let start = Instant::now();
+        let mut totals = Totals::new(&self.outputs, self.device)?;
+        // Each of these steps is an update, whatever a fit that was interrupted has accumulated.
+        let accumulator = self.accumulator.take();
+        let step =
+            self.train_step(batch.to_device(self.device)?, &mut ClassWeights::default(), &mut totals);
+        self.accumulator = accumulator;
+        step?;
+        totals.read(&self.outputs, start.elapsed().as_secs_f64())
+    }
+
+    /// Loss and metrics of a batch, in evaluation mode.
+    ///
+    /// # Errors
+    ///
+    /// The batch doesn't fit the model, or the device fails.
+    pub fn test_on_batch(&self, batch: &Batch) -> Result<Evaluation> {
+        self.ready()?;
+        let start = Instant::now();
+        let mut totals = Totals::new(&self.outputs, self.device)?;
+        self.test_step(batch.to_device(self.device)?, &mut totals)?;
+        totals.read(&self.outputs, start.elapsed().as_secs_f64())
+    }
+
+    fn test_step(&self, batch: Batch, totals: &mut Totals) -> Result<()> {
+        no_grad(|| {
+            let mut weights = ClassWeights::default();
+            let computed = compute(&self.model, &self.outputs, &batch, &Context::eval(), &mut weights)?;
+            totals.add(&self.outputs, &computed, batch.samples())
+        })?;
+        drop(batch);
+        eval(&totals.tensors().collect::<Vec<_>>())
     }
 
     /// Loss and metrics over a data set, in evaluation mode. Batches are as large as in the last `fit`.
@@ -204,68 +334,133 @@ impl<M: Module> Trainer<M> {
     ///
     /// The data set is empty or doesn't fit the model, or the device fails. A loss that is not a number is no error.
     pub fn evaluate(&self, set: &dyn Source) -> Result<Evaluation> {
+        self.evaluate_steps(set, None)
+    }
+
+    /// [`evaluate`](Self::evaluate) on the first batches.
+    pub(super) fn evaluate_steps(&self, set: &dyn Source, steps: Option<usize>) -> Result<Evaluation> {
+        self.ready()?;
+        let empty = || Err(Error::data(set.name(), "has no samples to evaluate"));
         if set.samples() == Some(0) {
-            return Err(Error::data(set.name(), "has no samples to evaluate"));
+            return empty();
         }
         let start = Instant::now();
-        let mut totals = Totals::new(&self.metrics, self.device)?;
-        let pass = Pass { batch_size: self.batch_size, shuffle: None, device: self.device };
-        for batch in set.pass(&pass)? {
-            let (x, y) = pair(batch?)?;
-            no_grad(|| {
-                let cx = Context::eval();
-                let outputs = self.model.forward(&x, &cx)?;
-                let loss = self.loss.compute(&outputs, &y)?;
-                totals.add(&self.metrics, &loss, &outputs, &y, x.dims()[0])
-            })?;
-            drop((x, y));
-            eval(&totals.tensors().collect::<Vec<_>>())?;
+        let mut totals = Totals::new(&self.outputs, self.device)?;
+        for batch in set.pass(&self.pass())?.take(steps.unwrap_or(usize::MAX)) {
+            self.test_step(batch?, &mut totals)?;
         }
-        let mut evaluation = totals.read(&self.metrics, Duration::ZERO)?;
+        if totals.samples() == 0 {
+            return empty();
+        }
+        let mut evaluation = totals.read(&self.outputs, 0.0)?;
+        // Reading waits for the device: only now it is over.
         evaluation.seconds = start.elapsed().as_secs_f64();
         Ok(evaluation)
     }
 
-    /// The model's outputs for `x` `[samples, ..]`, in evaluation mode and in batches as large as in the last `fit`.
+    /// A pass in order.
+    fn pass(&self) -> Pass {
+        Pass { batch_size: self.batch_size, shuffle: None, device: self.device }
+    }
+
+    /// The model's output for `x` `[samples, ..]`, in evaluation mode and in batches as large as in the last `fit`.
+    ///
+    /// # Errors
+    ///
+    /// `x` doesn't fit the model, the model has several inputs or outputs, or the device fails.
     pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
-        let x = x.detach()?.to_device(self.device)?;
-        let Some(&samples) = x.dims().first() else {
-            return Err(Error::shape("Trainer::predict", "got a scalar; expected [samples, ..]"));
+        self.one_output(self.predict_all(std::slice::from_ref(x))?)
+    }
+
+    fn one_output(&self, mut outputs: Vec<Tensor>) -> Result<Tensor> {
+        match (outputs.pop(), outputs.is_empty()) {
+            (Some(output), true) => Ok(output),
+            _ => {
+                let names: Vec<&str> = self.outputs.iter().map(|o| o.name.as_str()).collect();
+                let message = format!("the model has the outputs {}; use predict_all", names.join(", "));
+                Err(Error::argument("Trainer::predict", message))
+            }
+        }
+    }
+
+    /// All outputs for all inputs, `[samples, ..]` each, in evaluation mode and in batches as large as in the last `fit`.
+    ///
+    /// # Errors
+    ///
+    /// The inputs don't fit the model or differ in their number of samples, or the device fails.
+    pub fn predict_all(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        const OP: &str = "Trainer::predict";
+        let inputs: Vec<Tensor> =
+            inputs.iter().map(|x| x.detach()?.to_device(self.device)).collect::<Result<_>>()?;
+        let shapes = || inputs.iter().map(|x| x.shape().to_string()).collect::<Vec<_>>().join(", ");
+        let Some(&samples) = inputs.first().and_then(|x| x.dims().first()) else {
+            return Err(Error::shape(OP, format!("got [{}]; expected [samples, ..]", shapes())));
         };
+        if inputs.iter().any(|x| x.dims().first() != Some(&samples)) {
+            return Err(Error::shape(OP, format!("got {}; expected as many samples of each", shapes())));
+        }
         if samples <= self.batch_size {
-            let outputs = self.model.infer(&x)?;
-            outputs.eval()?;
-            return Ok(outputs);
+            return self.predict_batch(&inputs);
         }
         let mut parts = Vec::new();
         for start in (0..samples).step_by(self.batch_size) {
             // By index, not by slice: where a slice begins is part of a plan, an index is an input of it.
             let rows = (iota(self.batch_size.min(samples - start), self.device)? + start)?;
-            let outputs = self.model.infer(&x.index_select(0, &rows)?)?;
-            outputs.eval()?;
-            parts.push(outputs);
+            let batch = inputs.iter().map(|x| x.index_select(0, &rows)).collect::<Result<Vec<_>>>()?;
+            parts.push(self.predict_batch(&batch)?);
         }
-        let whole = Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)?;
-        whole.eval()?;
-        Ok(whole)
+        join(parts)
+    }
+
+    /// All outputs for the inputs of a data set, in its order, in evaluation mode and in batches as large as in the last
+    /// `fit`. Targets are not looked at.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let (digits, _) = data::synthetic::digits(100, 1, 1).into_datasets()?;
+    /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
+    /// # let trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+    /// let outputs = trainer.predict_on(&digits)?;
+    /// assert_eq!(outputs[0].shape(), [100, 10]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The data set is empty or doesn't fit the model, or the device fails.
+    pub fn predict_on(&self, set: &dyn Source) -> Result<Vec<Tensor>> {
+        let mut parts = Vec::new();
+        for batch in set.pass(&self.pass())? {
+            parts.push(self.predict_batch(&batch?.inputs)?);
+        }
+        if parts.is_empty() {
+            return Err(Error::data(set.name(), "has no samples to predict"));
+        }
+        join(parts)
+    }
+
+    fn predict_batch(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let outputs = no_grad(|| self.model.forward_all(inputs, &Context::eval()))?;
+        eval(&outputs.iter().collect::<Vec<_>>())?;
+        Ok(outputs)
     }
 }
 
-/// The input and the target of a model that has one of each.
-fn pair(mut batch: Batch) -> Result<(Tensor, Tensor)> {
-    match (batch.inputs.pop(), batch.targets.pop()) {
-        (Some(x), Some(y)) if batch.inputs.is_empty() && batch.targets.is_empty() => Ok((x, y)),
-        (x, y) => {
-            let (inputs, targets) =
-                (batch.inputs.len() + x.iter().len(), batch.targets.len() + y.iter().len());
-            let message = format!("expects one input and one target, got {inputs} and {targets}");
-            Err(Error::argument("Trainer", message))
-        }
+/// The outputs of several batches as those of one.
+fn join(parts: Vec<Vec<Tensor>>) -> Result<Vec<Tensor>> {
+    let count = parts.first().map_or(0, Vec::len);
+    let mut whole = Vec::new();
+    for k in 0..count {
+        let column: Vec<&Tensor> = parts.iter().filter_map(|p| p.get(k)).collect();
+        whole.push(if column.len() == 1 { column[0].clone() } else { Tensor::concat(&column, 0)? });
     }
+    eval(&whole.iter().collect::<Vec<_>>())?;
+    Ok(whole)
 }
 
 impl<M: Module + std::fmt::Debug> std::fmt::Debug for Trainer<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Trainer({:?}, {} epochs, {} steps)", self.model, self.epochs, self.steps)
+        write!(f, "Trainer({:?}, {} passes, {} steps)", self.model, self.at.passes, self.at.steps)
     }
 }

@@ -1,0 +1,265 @@
+//! What is told of a training while it runs, and may change it.
+
+use super::history::{Epoch, History};
+use crate::error::{Error, Result};
+use crate::nn::Module;
+use crate::optim::{Optimizer, State};
+use crate::tensor::Tensor;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Whether training goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// It does.
+    Continue,
+    /// It ends after this epoch (after this step, where a step was told of).
+    Stop,
+}
+
+/// A training step that has been queued.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// Number of the epoch; 1 for the first.
+    pub epoch: usize,
+    /// Number of the step in its epoch; 1 for the first.
+    pub step: usize,
+    /// Steps in each epoch; `None` where that is not known before the end of the first.
+    pub steps: Option<usize>,
+    /// Samples in the batch.
+    pub samples: usize,
+    /// The batch's loss. Reading it waits for the device; keeping it to read it later does not.
+    pub loss: &'a Tensor,
+    /// What the step took on the host: building the graph, queueing it, waiting where the device is behind.
+    pub elapsed: Duration,
+}
+
+/// What a closure is told of: [`Fit::callback`](super::Fit::callback).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A step was queued.
+    Step(Step<'a>),
+    /// An epoch is over, and validated.
+    Epoch(&'a Epoch),
+}
+
+/// Something that is told of the progress of a training, and may change or end it: [`Fit::with`](super::Fit::with).
+///
+/// ```
+/// use wgrad::prelude::*;
+/// use wgrad::train::{Callback, Epoch, Flow, Run};
+///
+/// /// Halves the learning rate after each epoch.
+/// struct Halve;
+///
+/// impl Callback for Halve {
+///     fn on_epoch_end(&mut self, _epoch: &Epoch, run: &mut Run<'_>) -> Result<Flow> {
+///         let rate = run.optimizer().learning_rate();
+///         run.optimizer().set_learning_rate(rate / 2.0);
+///         Ok(Flow::Continue)
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// # let (digits, _) = data::synthetic::digits(100, 1, 1).into_datasets()?;
+/// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
+/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+/// let history = trainer.fit(&digits, Fit::epochs(3).with(Halve).verbose(false))?;
+/// assert_eq!(history.epochs[2].learning_rate, 0.0025);
+/// # Ok(()) }
+/// ```
+pub trait Callback {
+    /// What its state is saved under.
+    fn name(&self) -> &'static str {
+        "callback"
+    }
+
+    /// The run begins, or is resumed.
+    fn on_train_begin(&mut self, _run: &mut Run<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// An epoch begins; 1 is the first.
+    fn on_epoch_begin(&mut self, _epoch: usize, _run: &mut Run<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// A step was queued. What is read here waits for the device.
+    fn on_step(&mut self, _step: &Step<'_>, _run: &mut Run<'_>) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+
+    /// An epoch is over, and validated.
+    fn on_epoch_end(&mut self, _epoch: &Epoch, _run: &mut Run<'_>) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+
+    /// The mean loss of an epoch is infinite or not a number. The run then ends with [`Error::Diverged`], unless a callback
+    /// gives [`Flow::Stop`] here: then it ends without an error.
+    fn on_diverged(&mut self, _epoch: usize, _loss: f64, _run: &mut Run<'_>) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+
+    /// The run is over, or was [interrupted](Run::interrupted).
+    fn on_train_end(&mut self, _run: &mut Run<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// What has to be saved for a resumed run to go on as this one would.
+    fn export_state(&self) -> Result<State> {
+        Ok(State::new())
+    }
+
+    /// Takes over what [`export_state`](Self::export_state) gave; after [`on_train_begin`](Self::on_train_begin).
+    fn import_state(&mut self, _state: &State) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<C: Callback + ?Sized> Callback for &mut C {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+    fn on_train_begin(&mut self, run: &mut Run<'_>) -> Result<()> {
+        (**self).on_train_begin(run)
+    }
+    fn on_epoch_begin(&mut self, epoch: usize, run: &mut Run<'_>) -> Result<()> {
+        (**self).on_epoch_begin(epoch, run)
+    }
+    fn on_step(&mut self, step: &Step<'_>, run: &mut Run<'_>) -> Result<Flow> {
+        (**self).on_step(step, run)
+    }
+    fn on_epoch_end(&mut self, epoch: &Epoch, run: &mut Run<'_>) -> Result<Flow> {
+        (**self).on_epoch_end(epoch, run)
+    }
+    fn on_diverged(&mut self, epoch: usize, loss: f64, run: &mut Run<'_>) -> Result<Flow> {
+        (**self).on_diverged(epoch, loss, run)
+    }
+    fn on_train_end(&mut self, run: &mut Run<'_>) -> Result<()> {
+        (**self).on_train_end(run)
+    }
+    fn export_state(&self) -> Result<State> {
+        (**self).export_state()
+    }
+    fn import_state(&mut self, state: &State) -> Result<()> {
+        (**self).import_state(state)
+    }
+}
+
+/// A closure as a callback.
+pub(super) struct Closure<F>(pub F);
+
+impl<F: FnMut(Event<'_>) -> Result<Flow>> Callback for Closure<F> {
+    fn on_step(&mut self, step: &Step<'_>, _run: &mut Run<'_>) -> Result<Flow> {
+        (self.0)(Event::Step(*step))
+    }
+    fn on_epoch_end(&mut self, epoch: &Epoch, _run: &mut Run<'_>) -> Result<Flow> {
+        (self.0)(Event::Epoch(epoch))
+    }
+}
+
+/// The run that a [`Callback`] is told of.
+pub struct Run<'a> {
+    pub(super) model: &'a dyn Module,
+    pub(super) optimizer: &'a mut dyn Optimizer,
+    pub(super) history: &'a History,
+    pub(super) epochs: usize,
+    pub(super) names: &'a [String],
+    pub(super) interrupted: bool,
+    pub(super) checkpoints: Vec<PathBuf>,
+}
+
+impl Run<'_> {
+    /// The model.
+    pub fn model(&self) -> &dyn Module {
+        self.model
+    }
+
+    /// The optimizer, to read or set its learning rate, say.
+    pub fn optimizer(&mut self) -> &mut dyn Optimizer {
+        self.optimizer
+    }
+
+    /// The whole epochs so far, with those before the run was resumed.
+    pub fn history(&self) -> &History {
+        self.history
+    }
+
+    /// The number of the last epoch, if nothing ends the run earlier.
+    pub fn epochs(&self) -> usize {
+        self.epochs
+    }
+
+    /// The names that [`Epoch::value`] will know.
+    pub fn names(&self) -> &[String] {
+        self.names
+    }
+
+    /// Whether the run ends because somebody [interrupted](super::Fit::interrupt) it.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Has a checkpoint saved, from which the run can be [resumed](super::Trainer::resume), when all callbacks have been
+    /// told of what this one was told of: it holds their state, too. Folders of the path are made.
+    pub fn save_checkpoint(&mut self, path: impl Into<PathBuf>) {
+        self.checkpoints.push(path.into());
+    }
+
+    /// Writes the weights as [`Module::save`] does. Folders of the path are made.
+    pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
+        make_folders(path.as_ref())?;
+        crate::io::save_parameters(path, &self.model.parameters())
+    }
+}
+
+/// Makes the folders of a file.
+pub(super) fn make_folders(file: &Path) -> Result<()> {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => {
+            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The callbacks of a run.
+pub(super) struct Callbacks<'a> {
+    pub list: Vec<Box<dyn Callback + 'a>>,
+    pub epochs: usize,
+    pub names: Vec<String>,
+}
+
+impl Callbacks<'_> {
+    /// Each callback with what its state's names begin with.
+    fn prefixes(&self) -> Vec<String> {
+        let names: Vec<&str> = self.list.iter().map(|c| c.name()).collect();
+        let before = |i: usize| names[..i].iter().filter(|n| **n == names[i]).count();
+        (0..names.len()).map(|i| format!("{}.{}/", names[i], before(i))).collect()
+    }
+
+    /// The state of all.
+    pub fn export(&self) -> Result<State> {
+        let mut all = State::new();
+        for (prefix, callback) in self.prefixes().into_iter().zip(&self.list) {
+            let state = callback.export_state()?;
+            all.extend(state.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
+        }
+        Ok(all)
+    }
+
+    /// Gives each callback its part of what [`export`](Self::export) gave, if it has one.
+    pub fn import(&mut self, all: &State) -> Result<()> {
+        for (prefix, callback) in self.prefixes().into_iter().zip(&mut self.list) {
+            let part = |(name, tensor): &(String, Tensor)| {
+                name.strip_prefix(&prefix).map(|name| (name.to_string(), tensor.clone()))
+            };
+            let state: State = all.iter().filter_map(part).collect();
+            if !state.is_empty() {
+                callback.import_state(&state)?;
+            }
+        }
+        Ok(())
+    }
+}

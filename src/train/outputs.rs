@@ -1,0 +1,207 @@
+//! What a trainer wants of each output of its model: losses, their weights, metrics.
+
+use super::metric::Metric;
+use crate::autograd::no_grad;
+use crate::data::Batch;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::nn::{Context, Loss, Module};
+use crate::tensor::Tensor;
+use std::collections::BTreeMap;
+
+/// One output of the model.
+pub(super) struct Output {
+    pub name: String,
+    /// An output without a loss is not trained.
+    pub loss: Option<Box<dyn Loss>>,
+    /// What the loss is multiplied by.
+    pub weight: f64,
+    pub metrics: Vec<Box<dyn Metric>>,
+}
+
+impl Output {
+    pub fn new(name: String) -> Output {
+        Output { name, loss: None, weight: 1.0, metrics: Vec::new() }
+    }
+
+    /// Whether it is compared with a target.
+    fn compared(&self) -> bool {
+        self.loss.is_some() || !self.metrics.is_empty()
+    }
+}
+
+/// What came of a batch.
+pub(super) struct Computed {
+    pub outputs: Vec<Tensor>,
+    /// The target of each output, where there is one.
+    pub targets: Vec<Option<Tensor>>,
+    /// The loss of each output, not multiplied by its weight.
+    pub losses: Vec<Option<Tensor>>,
+    /// The weighted sum of the losses and the penalties of all regularised parameters.
+    pub loss: Tensor,
+}
+
+/// The targets of a batch, in the order of the outputs: one for each, or one for each that is compared with one.
+fn assign(outputs: &[Output], batch: &Batch) -> Result<Vec<Option<Tensor>>> {
+    let targets = &batch.targets;
+    let compared = outputs.iter().filter(|o| o.compared()).count();
+    if targets.len() == outputs.len() {
+        return Ok(targets.iter().cloned().map(Some).collect());
+    }
+    if targets.len() == compared {
+        let mut given = targets.iter().cloned();
+        return Ok(outputs.iter().map(|o| if o.compared() { given.next() } else { None }).collect());
+    }
+    let names: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
+    let message = format!(
+        "the data has {} target{}; the model has {} output{} ({}), of which {compared} {} a loss or metrics: expected a \
+         target for each of these, in this order",
+        targets.len(),
+        if targets.len() == 1 { "" } else { "s" },
+        names.len(),
+        if names.len() == 1 { "" } else { "s" },
+        names.join(", "),
+        if compared == 1 { "has" } else { "have" },
+    );
+    Err(Error::argument("Trainer", message))
+}
+
+/// Outputs and losses of a batch, lazily.
+pub(super) fn compute(
+    model: &impl Module,
+    outputs: &[Output],
+    batch: &Batch,
+    cx: &Context,
+    weights: &mut ClassWeights,
+) -> Result<Computed> {
+    let targets = assign(outputs, batch)?;
+    let values = model.forward_all(&batch.inputs, cx)?;
+    if values.len() != outputs.len() {
+        let message =
+            format!("gave {} outputs, but output_names() has {}; they must agree", values.len(), outputs.len());
+        return Err(Error::argument("Module::forward_all", message));
+    }
+    let mut losses = Vec::new();
+    let mut total: Option<Tensor> = None;
+    for (i, (output, y)) in outputs.iter().zip(&values).enumerate() {
+        let (Some(loss), Some(target)) = (&output.loss, &targets[i]) else {
+            losses.push(None);
+            continue;
+        };
+        let of_classes = weights.of_batch(i, y, target)?;
+        let weights = match (&batch.weights, of_classes) {
+            (Some(samples), Some(classes)) => Some((samples * classes)?),
+            (Some(samples), None) => Some(samples.clone()),
+            (None, classes) => classes,
+        };
+        let compute = || match &weights {
+            Some(weights) => loss.weighted(y, target, weights),
+            None => loss.compute(y, target),
+        };
+        // An output of weight 0 is measured, and not trained.
+        let value = if output.weight == 0.0 { no_grad(compute) } else { compute() };
+        let value = value.map_err(|e| if outputs.len() > 1 { e.within(&output.name) } else { e })?;
+        if output.weight != 0.0 {
+            let weighted = if output.weight == 1.0 { value.clone() } else { (&value * output.weight)? };
+            total = Some(match total {
+                Some(sum) => (sum + weighted)?,
+                None => weighted,
+            });
+        }
+        losses.push(Some(value.detach()?));
+    }
+    let Some(mut loss) = total else {
+        let message = "no output has a loss whose weight is not 0; give one with Trainer::output";
+        return Err(Error::argument("Trainer", message));
+    };
+    if let Some(penalty) = model.penalty()? {
+        loss = (loss + penalty)?;
+    }
+    Ok(Computed { outputs: values, targets, losses, loss })
+}
+
+/// What samples of each class count for: Keras's `class_weight`.
+#[derive(Default)]
+pub(super) struct ClassWeights {
+    /// By number of the output.
+    of_outputs: BTreeMap<usize, ByClass>,
+}
+
+struct ByClass {
+    weights: BTreeMap<usize, f64>,
+    /// The weights of all classes on the device, made when the first batch says how many there are.
+    table: Option<Tensor>,
+}
+
+impl ClassWeights {
+    /// Weights by class, for outputs by name; without a name for the only output that has a loss.
+    pub fn new(given: &[(Option<String>, Vec<(usize, f64)>)], outputs: &[Output]) -> Result<ClassWeights> {
+        const OP: &str = "Fit::class_weights";
+        let mut of_outputs = BTreeMap::new();
+        let with_loss: Vec<usize> = (0..outputs.len()).filter(|&i| outputs[i].loss.is_some()).collect();
+        for (name, weights) in given {
+            let found = match name {
+                Some(name) => with_loss.iter().find(|&&i| outputs[i].name == *name),
+                None if with_loss.len() == 1 => with_loss.first(),
+                None => None,
+            };
+            let Some(&output) = found else {
+                let names: Vec<&str> = with_loss.iter().map(|&i| outputs[i].name.as_str()).collect();
+                let message = match name {
+                    Some(name) => format!("no output with a loss is named {name}"),
+                    None => "say which output the weights are for, with Fit::class_weights_of".into(),
+                };
+                let message = format!("{message}; outputs with a loss: {}", names.join(", "));
+                return Err(Error::argument(OP, message));
+            };
+            if let Some((class, weight)) = weights.iter().find(|(_, w)| !(w.is_finite() && *w >= 0.0)) {
+                let message = format!("the weight of class {class} is {weight}; expected 0 or more");
+                return Err(Error::argument(OP, message));
+            }
+            // Classes are places in a table, which a number such as a Unix time would make absurdly long.
+            if let Some((class, _)) = weights.iter().find(|(class, _)| *class > u16::MAX as usize) {
+                let message = format!("there is a weight for class {class}; expected classes up to {}", u16::MAX);
+                return Err(Error::argument(OP, message));
+            }
+            let by_class = ByClass { weights: weights.iter().copied().collect(), table: None };
+            if of_outputs.insert(output, by_class).is_some() {
+                let message = format!("output {} is given weights twice", outputs[output].name);
+                return Err(Error::argument(OP, message));
+            }
+        }
+        Ok(ClassWeights { of_outputs })
+    }
+
+    /// The weight of each sample of a batch, `[samples]`, gathered on the device; 1 for a class without one.
+    fn of_batch(&mut self, output: usize, y: &Tensor, target: &Tensor) -> Result<Option<Tensor>> {
+        let Some(by_class) = self.of_outputs.get_mut(&output) else { return Ok(None) };
+        no_grad(|| {
+            let labels = match target.dims() {
+                [_] => target.clone(),
+                [n, 1] => target.reshape([*n])?,
+                [_, _] if target.dtype().is_float() => target.argmax(-1, false)?,
+                [_, _] => target.cast(DType::F32)?.argmax(-1, false)?,
+                _ => {
+                    let message = format!(
+                        "targets are {}; class weights need one class for each sample: labels [samples] or [samples, 1], \
+                         or one-hot rows [samples, classes]",
+                        target.shape()
+                    );
+                    return Err(Error::shape("Fit::class_weights", message));
+                }
+            };
+            let labels = if labels.dtype().is_float() { (labels + 0.5)?.floor()? } else { labels };
+            let table = match &by_class.table {
+                Some(table) => table.clone(),
+                None => {
+                    let known = by_class.weights.keys().last().map_or(0, |&class| class + 1);
+                    let classes = y.dims().last().copied().unwrap_or(1).max(known).max(2);
+                    let weight = |class: usize| by_class.weights.get(&class).copied().unwrap_or(1.0) as f32;
+                    let table = Tensor::from_vec((0..classes).map(weight).collect(), [classes], y.device())?;
+                    by_class.table.insert(table).clone()
+                }
+            };
+            table.index_select(0, &labels.cast(DType::I32)?).map(Some)
+        })
+    }
+}
