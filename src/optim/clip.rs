@@ -55,7 +55,7 @@ pub(super) fn scale(norm: &Tensor, limit: f64) -> Result<Tensor> {
 
 /// As [`scale`], and NaN where the norm is not finite: all variables then show what has happened to one of them.
 pub(super) fn global_scale(norm: &Tensor, limit: f64) -> Result<Tensor> {
-    scale(norm, limit)? + (norm - norm)?
+    scale(norm, limit)? + (norm * 0.0)?
 }
 
 fn map(mut grads: Gradients, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Gradients> {
@@ -88,7 +88,8 @@ pub fn by_norm(grads: Gradients, limit: f64) -> Result<Gradients> {
 }
 
 /// Scales all variables' gradients by one factor so that the L2 norm of them together is at most `limit`; gives also the
-/// norm before that, a scalar (`tf.clip_by_global_norm`). Where the norm is not finite, all gradients become NaN.
+/// norm before that, a scalar (`tf.clip_by_global_norm`). Where the norm is not finite, all gradients
+/// become NaN, on devices that keep to IEEE 754.
 ///
 /// # Errors
 ///

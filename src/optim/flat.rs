@@ -69,6 +69,9 @@ pub(super) struct Arrays<'a> {
     pub factors: [Factor; 3],
 }
 
+/// New values and new state of an arena.
+pub(super) type Formula<'a> = dyn FnMut(Arrays<'_>) -> Result<(Tensor, Vec<Tensor>)> + 'a;
+
 /// How an update is done, apart from the formula.
 pub(super) struct Request<'a> {
     pub op: &'a str,
@@ -122,7 +125,7 @@ impl Flat {
         &mut self,
         grads: &Gradients,
         request: &Request<'_>,
-        formula: &mut dyn FnMut(Arrays<'_>) -> Result<(Tensor, Vec<Tensor>)>,
+        formula: &mut Formula<'_>,
     ) -> Result<Vec<Tensor>> {
         if self.exchanged.is_some() {
             let message =
@@ -528,13 +531,12 @@ impl Arena {
             self.table = Some((each, table));
         }
         let table = self.table.as_ref().and_then(|(_, table)| table.as_ref());
-        let mut column = 0;
         let mut factors = first.map(Factor::Same);
-        for (factor, _) in factors.iter_mut().zip(differs).filter(|(_, differs)| *differs) {
+        let differing = factors.iter_mut().zip(differs).filter(|(_, differs)| *differs);
+        for (column, (factor, _)) in differing.enumerate() {
             if let Some(table) = table {
                 *factor = Factor::Rows(table.slice(0, column, 1)?.reshape([self.rows, 1])?);
             }
-            column += 1;
         }
         Ok(factors)
     }

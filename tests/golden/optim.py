@@ -154,11 +154,11 @@ if PART == "keras":
     in_keras(K.Lion(0.02, beta_1=0.8, beta_2=0.95, weight_decay=0.5),
              {"name": "Lion", "learning_rate": 0.02, "beta1": 0.8, "beta2": 0.95, "weight_decay": 0.5})
 
-    # clipping; np.float64, since Keras rounds minima and maxima with Python numbers to float32
+    # clipping by norm: Keras rounds minima and maxima with numbers to float32 on the way
     in_keras(K.SGD(0.05, clipvalue=0.75), {"name": "Sgd", "learning_rate": 0.05, "clip": {"value": 0.75}})
-    in_keras(K.SGD(0.05, clipnorm=np.float64(0.75)), {"name": "Sgd", "learning_rate": 0.05, "clip": {"norm": 0.75}})
-    in_keras(K.SGD(0.05, global_clipnorm=np.float64(2.5)), {"name": "Sgd", "learning_rate": 0.05, "clip": {"global_norm": 2.5}})
-    in_keras(K.AdamW(0.05, weight_decay=0.1, clipnorm=np.float64(0.75)),
+    in_keras(K.SGD(0.05, clipnorm=0.75), {"name": "Sgd", "learning_rate": 0.05, "clip": {"norm": 0.75}})
+    in_keras(K.SGD(0.05, global_clipnorm=2.5), {"name": "Sgd", "learning_rate": 0.05, "clip": {"global_norm": 2.5}})
+    in_keras(K.AdamW(0.05, weight_decay=0.1, clipnorm=0.75),
              {"name": "AdamW", "learning_rate": 0.05, "weight_decay": 0.1, "clip": {"norm": 0.75}})
 
     # averages
@@ -169,7 +169,7 @@ if PART == "keras":
 
     # gradient accumulation
     in_keras(K.Adam(0.1, gradient_accumulation_steps=3), {"name": "Adam", "learning_rate": 0.1}, accumulate=3)
-    in_keras(K.SGD(0.05, momentum=0.9, global_clipnorm=np.float64(2.5), gradient_accumulation_steps=2),
+    in_keras(K.SGD(0.05, momentum=0.9, global_clipnorm=2.5, gradient_accumulation_steps=2),
              {"name": "Sgd", "learning_rate": 0.05, "momentum": 0.9, "clip": {"global_norm": 2.5}}, accumulate=2)
 
     # schedules
