@@ -26,6 +26,7 @@ fn all() -> Vec<(Box<dyn Layer>, Vec<usize>)> {
     let image = vec![6, 5, 4];
     let constant = Initializer::Constant(0.5);
     let mut list: Vec<(Box<dyn Layer>, Vec<usize>)> = vec![
+        (Box::new(data::Augment::new().shift(0.1, 0.2).flip_horizontal()), image.clone()),
         (
             Box::new(
                 Dense::new(3)

@@ -576,8 +576,10 @@ fn many_variables_take_no_more_kernels() -> Result<()> {
             Ok(all.saturating_sub(plain))
         };
         let (few, many) = (more(&few)?, more(&many)?);
-        assert!(many <= few, "{few} more for 2 variables, {many} more for 24: {config}");
-        assert!(few <= if config["clip"].is_null() { 0 } else { 3 }, "{few} more dispatches: {config}");
+        // Small kernels share dispatches, so that one of them more or less may show or not.
+        let clipped = !config["clip"].is_null();
+        assert!(many <= few + u64::from(clipped), "{few} more for 2 variables, {many} more for 24: {config}");
+        assert!(few.max(many) <= if clipped { 3 } else { 0 }, "{few} and {many} more dispatches: {config}");
     }
     let grouped = |shapes: &[&[usize]]| -> Result<u64> {
         let problem = Problem::new(shapes, DType::F32, d)?;

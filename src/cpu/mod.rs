@@ -96,7 +96,9 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
             values[position] = Some(array);
         }
     }
-    memory::count_run(graph.entries.iter().filter(|e| !e.ready).count(), start.elapsed());
+    // Nodes that were computed together are one operation.
+    let computed = graph.entries.iter().zip(&roles).filter(|(e, role)| !e.ready && **role != Role::Deferred);
+    memory::count_run(computed.count(), start.elapsed());
     if let (Some(recorder), Some(begin)) = (&mut *recorder, begin) {
         recorder.evaluations += 1;
         recorder.inside += begin.elapsed();
