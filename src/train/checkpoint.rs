@@ -117,7 +117,8 @@ impl<M: Module> Trainer<M> {
         if facts["steps_of_epoch"].is_u64() {
             let samples = number("samples_of_epoch")? as usize;
             let Some(totals) = Totals::import(&self.outputs, self.device, &part(PARTIAL), samples)? else {
-                let message = "was saved in the middle of an epoch with other outputs or metrics; use the same";
+                let message =
+                    "was saved in the middle of an epoch with other outputs or metrics; use the same";
                 return Err(checkpoint.wrong(message));
             };
             partial = Some(Partial { step: number("steps_of_epoch")? as usize, totals });

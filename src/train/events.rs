@@ -193,9 +193,12 @@ mod tests {
     #[test]
     fn bytes_are_those_of_tensorboards_own_writer() {
         let mut ours = record(&version_event(1_700_000_000.25));
-        for (step, tag, value) in
-            [(0, "epoch_loss", 2.5f32), (1, "epoch_loss", 0.125), (300, "a/b c", -1e-7), (1 << 40, "x", f32::NAN)]
-        {
+        for (step, tag, value) in [
+            (0, "epoch_loss", 2.5f32),
+            (1, "epoch_loss", 0.125),
+            (300, "a/b c", -1e-7),
+            (1 << 40, "x", f32::NAN),
+        ] {
             ours.extend(record(&scalar_event(1_700_000_000.25 + step as f64, step, tag, value)));
         }
         let theirs = include_bytes!("../../tests/golden/events.bin");

@@ -136,11 +136,7 @@ impl<'a> Fit<'a> {
     }
 
     /// As [`class_weights`](Self::class_weights), for one of several outputs.
-    pub fn class_weights_of(
-        mut self,
-        output: &str,
-        weights: impl IntoIterator<Item = (usize, f64)>,
-    ) -> Self {
+    pub fn class_weights_of(mut self, output: &str, weights: impl IntoIterator<Item = (usize, f64)>) -> Self {
         self.class_weights.push((Some(output.into()), weights.into_iter().collect()));
         self
     }
@@ -226,7 +222,8 @@ impl<'a> Fit<'a> {
             }
         }
         if self.validation.is_some() && self.validation_split.is_some() {
-            let message = "validation and validation_split are both given; one of them says what to validate on";
+            let message =
+                "validation and validation_split are both given; one of them says what to validate on";
             return Err(Error::argument("Fit", message));
         }
         Ok(())
@@ -258,8 +255,9 @@ pub(super) fn ctrl_c_flag() -> Result<&'static AtomicBool> {
             }
         };
         ctrlc::try_set_handler(handler).map_err(|e| {
-            let message =
-                format!("the handler can't be installed ({e}); set a flag of your own and give it to Fit::interrupt");
+            let message = format!(
+                "the handler can't be installed ({e}); set a flag of your own and give it to Fit::interrupt"
+            );
             Error::argument("Fit::stop_on_ctrl_c", message)
         })?;
         *installed = true;

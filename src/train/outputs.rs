@@ -77,8 +77,11 @@ pub(super) fn compute(
     let targets = assign(outputs, batch)?;
     let values = model.forward_all(&batch.inputs, cx)?;
     if values.len() != outputs.len() {
-        let message =
-            format!("gave {} outputs, but output_names() has {}; they must agree", values.len(), outputs.len());
+        let message = format!(
+            "gave {} outputs, but output_names() has {}; they must agree",
+            values.len(),
+            outputs.len()
+        );
         return Err(Error::argument("Module::forward_all", message));
     }
     let mut losses = Vec::new();
@@ -160,7 +163,8 @@ impl ClassWeights {
             }
             // Classes are places in a table, which a number such as a Unix time would make absurdly long.
             if let Some((class, _)) = weights.iter().find(|(class, _)| *class > u16::MAX as usize) {
-                let message = format!("there is a weight for class {class}; expected classes up to {}", u16::MAX);
+                let message =
+                    format!("there is a weight for class {class}; expected classes up to {}", u16::MAX);
                 return Err(Error::argument(OP, message));
             }
             let by_class = ByClass { weights: weights.iter().copied().collect(), table: None };

@@ -145,7 +145,9 @@ impl<M: Module> Trainer<M> {
             progress.end_epoch(&epoch);
             self.at.history.epochs.push(epoch.clone());
             self.at.epoch = number;
-            if !diverged && self.tell(&mut callbacks, &mut |c, run| c.on_epoch_end(&epoch, run))? == Flow::Stop {
+            if !diverged
+                && self.tell(&mut callbacks, &mut |c, run| c.on_epoch_end(&epoch, run))? == Flow::Stop
+            {
                 flow = Flow::Stop;
             }
             if flow == Flow::Stop {

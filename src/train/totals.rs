@@ -117,9 +117,7 @@ impl Totals {
         for ((name, quantity), sum) in quantities(outputs).into_iter().zip(&self.sums) {
             let value = match quantity {
                 Quantity::Loss(_) => mean(sum)?,
-                Quantity::Metric(i, k) => {
-                    outputs[i].metrics[k].result(&sum.to_vec::<f32>()?, self.samples)
-                }
+                Quantity::Metric(i, k) => outputs[i].metrics[k].result(&sum.to_vec::<f32>()?, self.samples),
             };
             metrics.push((name, value));
         }
@@ -133,7 +131,12 @@ impl Totals {
     }
 
     /// The sums that [`export`](Self::export) gave; `None` where other numbers were shown then.
-    pub fn import(outputs: &[Output], device: Device, state: &State, samples: usize) -> Result<Option<Totals>> {
+    pub fn import(
+        outputs: &[Output],
+        device: Device,
+        state: &State,
+        samples: usize,
+    ) -> Result<Option<Totals>> {
         let mut totals = Totals::new(outputs, device)?;
         let slots = std::iter::once(&mut totals.loss).chain(&mut totals.sums);
         for (name, slot) in names(outputs).into_iter().zip(slots) {

@@ -165,7 +165,9 @@ impl<M: Module> Trainer<M> {
                 self.wrong(format!("output {name} is given two losses"));
             }
             if !weight.is_finite() {
-                self.wrong(format!("the loss of output {name} has the weight {weight}; expected a finite number"));
+                self.wrong(format!(
+                    "the loss of output {name} has the weight {weight}; expected a finite number"
+                ));
             }
             self.outputs[place].loss = Some(Box::new(loss));
             self.outputs[place].weight = weight;
@@ -298,8 +300,7 @@ impl<M: Module> Trainer<M> {
         let mut totals = Totals::new(&self.outputs, self.device)?;
         // Each of these steps is an update, whatever a fit that was interrupted has accumulated.
         let accumulator = self.accumulator.take();
-        let step =
-            self.train_step(batch.to_device(self.device)?, &mut ClassWeights::default(), &mut totals);
+        let step = self.train_step(batch.to_device(self.device)?, &mut ClassWeights::default(), &mut totals);
         self.accumulator = accumulator;
         step?;
         totals.read(&self.outputs, start.elapsed().as_secs_f64())

@@ -108,8 +108,7 @@ impl Callback for ModelCheckpoint {
             }
             self.best = Some(value);
         }
-        let value =
-            |name: &str| if name == "epoch" { Some(epoch.number as f64) } else { epoch.value(name) };
+        let value = |name: &str| if name == "epoch" { Some(epoch.number as f64) } else { epoch.value(name) };
         let path = fill(&self.path, &value)?;
         if self.weights_only {
             run.save_weights(path)?;
@@ -170,7 +169,10 @@ mod tests {
             _ => None,
         };
         assert_eq!(fill("a/b.safetensors", &value).unwrap(), "a/b.safetensors");
-        assert_eq!(fill("{epoch}-{epoch:03}-{val_loss}-{val_loss:.2}.x", &value).unwrap(), "7-007-0.1235-0.12.x");
+        assert_eq!(
+            fill("{epoch}-{epoch:03}-{val_loss}-{val_loss:.2}.x", &value).unwrap(),
+            "7-007-0.1235-0.12.x"
+        );
         for (pattern, expected) in [
             ("{epoch", "never closed"),
             ("{accuracy}", "the epoch has no accuracy"),

@@ -61,9 +61,9 @@ impl Monitor {
     }
 
     pub fn value(&self, epoch: &Epoch) -> Result<f64> {
-        epoch.value(&self.name).ok_or_else(|| {
-            Error::argument(self.op, format!("epoch {} has no {}", epoch.number, self.name))
-        })
+        epoch
+            .value(&self.name)
+            .ok_or_else(|| Error::argument(self.op, format!("epoch {} has no {}", epoch.number, self.name)))
     }
 
     /// Whether a value is better than another by more than `min_delta`. What is not a number is never better.
