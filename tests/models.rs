@@ -136,7 +136,7 @@ fn what_does_not_fit_is_told_where_it_is_added() {
 
     let model = branched(Device::Cpu, 1);
     let [x, _] = inputs(Device::Cpu);
-    let text = message(model.infer_all(&[x.clone()]));
+    let text = message(model.infer_all(std::slice::from_ref(&x)));
     assert_eq!(text, "Module::forward_all: the model has the inputs left, right; got 1 tensors");
     let text = message(model.infer_all(&[x.clone(), x.slice(1, 0, 2).unwrap()]));
     assert_eq!(text, "Model::forward: input right: expects [batch, 4], got [2, 2]");
