@@ -120,7 +120,7 @@ class Workplace:
             return self.install(peer, limit)
         if shutil.which("cargo") is None:
             return "cargo is not installed"
-        print(f"building {peer.name} (Burn takes the better part of an hour)", flush=True)
+        print(f"building {peer.name}", flush=True)
         return self.logged(f"build-{peer.name}", self.cargo(peer, "build", "--release"), limit, self.target)
 
     def cargo(self, peer, *arguments):

@@ -378,8 +378,8 @@ def main():
             sys.exit("run.sh: no peer is left to be measured")
         bench.measure()
     except KeyboardInterrupt:
-        if bench.results["runs"]:
-            print(f"\ninterrupted; what was measured is in {options.out}", file=sys.stderr)
+        kept = f"what was measured is in {options.out}" if bench.results["runs"] else "nothing was measured"
+        print(f"\ninterrupted; {kept}", file=sys.stderr)
         sys.exit(130)
     print(f"results are in {options.out}/results.md and results.json")
 
