@@ -287,7 +287,7 @@ fn event_files_have_every_number_of_the_history() -> Result<()> {
         losses.iter().enumerate().skip(1).step_by(2).map(|(i, &loss)| (i as u64 + 1, loss)).collect();
     assert_eq!(every_second.len(), 7);
     assert_eq!(points(&of_train, "batch_loss"), every_second);
-    // For tests/tensorboard.py, which reads the files with the package tensorboard.
+    // For tests/read_events.py, which reads the files with the package tensorboard.
     if let Some(target) = std::env::var_os("WGRAD_TEST_EVENTS") {
         for part in ["train", "validation"] {
             let to = Path::new(&target).join(part);

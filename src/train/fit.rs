@@ -30,7 +30,7 @@ pub struct Fit<'a> {
     pub(super) validation_steps: Option<usize>,
     pub(super) steps_per_epoch: Option<usize>,
     pub(super) accumulate: usize,
-    pub(super) class_weights: Vec<(Option<String>, Vec<(usize, f64)>)>,
+    pub(super) class_weights: Vec<super::outputs::Given>,
     pub(super) seed: u64,
     pub(super) shuffle: bool,
     pub(super) verbose: bool,

@@ -123,6 +123,9 @@ pub(super) fn compute(
     Ok(Computed { outputs: values, targets, losses, loss })
 }
 
+/// Weights by class, for an output by name or for the only one.
+pub(super) type Given = (Option<String>, Vec<(usize, f64)>);
+
 /// What samples of each class count for: Keras's `class_weight`.
 #[derive(Default)]
 pub(super) struct ClassWeights {
@@ -138,7 +141,7 @@ struct ByClass {
 
 impl ClassWeights {
     /// Weights by class, for outputs by name; without a name for the only output that has a loss.
-    pub fn new(given: &[(Option<String>, Vec<(usize, f64)>)], outputs: &[Output]) -> Result<ClassWeights> {
+    pub fn new(given: &[Given], outputs: &[Output]) -> Result<ClassWeights> {
         const OP: &str = "Fit::class_weights";
         let mut of_outputs = BTreeMap::new();
         let with_loss: Vec<usize> = (0..outputs.len()).filter(|&i| outputs[i].loss.is_some()).collect();

@@ -3,7 +3,7 @@
 
     pip install tensorboard
     WGRAD_TEST_EVENTS=/tmp/events cargo test --test train event_files
-    python tests/tensorboard.py /tmp/events
+    python tests/read_events.py /tmp/events
 """
 
 import json
