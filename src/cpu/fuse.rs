@@ -99,6 +99,11 @@ pub(super) fn groups(graph: &Graph, uses: &[u32]) -> (Vec<Role>, Vec<Group>) {
         }
         let mut group = Group { members, producer: None, shape };
         group.producer = group.find_producer(entries, uses, &roles);
+        if group.producer.is_none()
+            && let Some(shorter) = group.before_masks(entries, uses, &roles)
+        {
+            group = shorter;
+        }
         if group.members.len() == 1 && group.producer.is_none() {
             continue;
         }
@@ -247,6 +252,17 @@ impl Group {
                 && uses[i] == self.uses_of(entries, i)
                 && entry.tensor.0.op.pieces().is_some()
         })
+    }
+
+    /// The group up to its first mask that only others use, if that much continues a kernel. The mask of a ReLU then goes to
+    /// the group that uses it: to compare again costs less than to write the mask and read it, and far less than to write
+    /// and read the kernel's output once more.
+    fn before_masks(&self, entries: &[Entry], uses: &[u32], roles: &[Role]) -> Option<Group> {
+        let mask = |&m: &usize| entries[m].tensor.0.spec.dtype == DType::U8 && self.uses_of(entries, m) == 0;
+        let end = self.members.iter().position(mask).filter(|&end| end > 0)?;
+        let mut shorter = Group { members: self.members[..end].to_vec(), producer: None, shape: self.shape };
+        shorter.producer = shorter.find_producer(entries, uses, roles);
+        shorter.producer.is_some().then_some(shorter)
     }
 
     /// All nodes that are computed with it, inputs before users.
@@ -685,6 +701,20 @@ mod tests {
             let g = step(grads.get(&y))?;
             let mask = step(x.le(0.5))?;
             Ok(vec![step(mask.select(0.0, &g))?, mask])
+        });
+    }
+
+    #[test]
+    fn the_mask_of_a_relu_goes_to_its_user() {
+        let (x, w, b) = (ready([5, 14, 13, 8], 1), ready([3, 3, 8, 16], 2), ready([16], 3));
+        let dy = ready([5, 6, 5, 16], 4);
+        check([2, 2], |step| {
+            let (w, b) = (Variable::new(w.clone()), Variable::new(b.clone()));
+            let y = step(x.conv2d(&w, Conv2dOptions::default()))?;
+            let y = step(step(&y + &b)?.relu())?;
+            let pooled = step(y.max_pool2d(Pool2dOptions::new([2, 2])))?;
+            let grads = (pooled * &dy)?.sum(&[], false)?.backward()?;
+            Ok(vec![grads.get(&w)?, grads.get(&b)?])
         });
     }
 
