@@ -18,8 +18,8 @@ use rayon::prelude::*;
 
 /// Elements of a block: with a handful of intermediate results it stays in a core's first-level cache.
 const BLOCK: usize = 1024;
-/// Elements of a task, and the size from which there are several.
-const TASK: usize = 1 << 15;
+/// Elements of a task: few enough that threads share the parameters of a small network evenly.
+const TASK: usize = 1 << 13;
 /// Nodes after a group's first that are looked at.
 const WINDOW: usize = 64;
 /// Nodes of a group at most.

@@ -22,6 +22,11 @@ const PIECE_BYTES: usize = 256 << 10;
 const LARGE_WEIGHT: usize = 256 << 10;
 /// Pieces that a problem is cut into where it is large enough: plenty for threads to share evenly.
 const MIN_PIECES: usize = 16;
+/// Pieces have a multiple of so many rows, which is one of the GEMM's tiles too (6 rows with AVX-512, 4 or 8 else).
+const ROW_TILE: usize = 24;
+/// The weight's gradient is summed in parts over at least so many positions, or to make and add up the parts costs more than
+/// the products.
+const MIN_SPLIT: usize = 128;
 
 /// `y = conv(x, w)`: x `[n, h, w, cin]`, w `[kh, kw, cin / groups, cout]`, y `[n, oh, ow, cout]`. `finish` is called on each
 /// piece of `y`.
@@ -65,7 +70,9 @@ pub fn conv2d_weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &
     }
     let plan = Plan::new::<T>(g);
     let positions = plan.positions;
-    let splits = if plan.parallel_pieces { MIN_PIECES.min(positions.div_ceil(plan.rows)) } else { 1 };
+    // A power of two: threads mostly are.
+    let splits = (positions / MIN_SPLIT).clamp(1, MIN_PIECES);
+    let splits = if plan.parallel_pieces { 1 << splits.ilog2() } else { 1 };
     let per_split = positions.div_ceil(splits);
     let splits = positions.div_ceil(per_split);
     let sum_split = |split: usize, dw: &mut [T]| {
@@ -253,11 +260,11 @@ impl<'a> Plan<'a> {
         let is_product = (g.kh, g.kw, g.stride, g.padding) == (1, 1, [1, 1], [0; 4]);
         let large = taps * group_out > LARGE_WEIGHT;
         let bytes = if large { 16 * PIECE_BYTES } else { PIECE_BYTES };
-        let fitting = (bytes / size_of::<T>() / taps).clamp(64, 2048).next_multiple_of(8);
+        let fitting = (bytes / size_of::<T>() / taps).clamp(64, 2048).next_multiple_of(ROW_TILE);
         let rows = if large {
             fitting
         } else {
-            fitting.min(positions.div_ceil(MIN_PIECES).next_multiple_of(8)).max(32)
+            fitting.min(positions.div_ceil(MIN_PIECES).next_multiple_of(ROW_TILE)).max(2 * ROW_TILE)
         };
         let plan = Plan { g, group_in, group_out, taps, positions, rows, parallel_pieces: false, is_product };
         Plan { parallel_pieces: !large && plan.work() >= PARALLEL_FLOPS && positions > rows, ..plan }
