@@ -357,44 +357,138 @@ impl Tensor {
                 format!("the upstream gradient is {}, the tensor {}", upstream.shape(), self.shape());
             return Err(Error::shape("backward", message));
         }
-        let (order, position) = tracked_order(self);
-        // by position in `order`
-        let mut pending: Vec<Option<Tensor>> = vec![None; order.len()];
-        let mut found: IdMap<Tensor> = IdMap::default();
-        let mut variables: Vec<Variable> = Vec::new();
-        let mut needs: Vec<bool> = Vec::new();
-        if let Some(last) = pending.last_mut() {
-            *last = Some(upstream.clone());
-        }
-        for (at, tensor) in order.iter().enumerate().rev() {
-            let Some(grad) = pending[at].take() else { continue };
-            if let Some(root) = &tensor.0.root {
-                if let Some(slot) = root.slot.as_ref().and_then(std::sync::Weak::upgrade)
-                    && !found.contains_key(&root.id)
-                {
-                    variables.push(Variable { id: root.id, slot });
-                }
-                let sum = sum(found.remove(&root.id), grad)?;
-                found.insert(root.id, sum);
-                continue;
-            }
-            let inputs = tensor.0.inputs();
-            needs.clear();
-            needs.extend(inputs.iter().map(|t| t.0.tracked));
-            let cx = Vjp { inputs: &inputs, output: tensor, grad: &grad, needs: &needs };
-            let grads = tensor.0.op.vjp(&cx)?;
-            for ((input, &needed), grad) in inputs.iter().zip(&needs).zip(grads) {
-                if let (true, Some(grad)) = (needed, grad) {
-                    debug_assert_eq!(grad.shape(), input.shape(), "gradient of {}", tensor.0.op.name());
-                    if let Some(&at) = position.get(&input.0.id) {
-                        pending[at] = Some(sum(pending[at].take(), grad)?);
-                    }
-                }
-            }
-        }
+        let Walk { map, mut variables, .. } = walk(self, upstream, &[])?;
         variables.sort_by_key(|v| v.id);
-        Ok(Gradients { map: found, variables, loss: self.clone() })
+        Ok(Gradients { map, variables, loss: self.clone() })
     }
+}
+
+/// What a walk from a tensor to what it was computed from has found.
+struct Walk {
+    map: IdMap<Tensor>,
+    variables: Vec<Variable>,
+    /// Gradients of the places where it was told to stop.
+    at_stops: Vec<Option<Tensor>>,
+}
+
+/// The backward pass. It goes no further than `stops`, which are tracked but need not be watched.
+fn walk(from: &Tensor, upstream: &Tensor, stops: &[Tensor]) -> Result<Walk> {
+    let (order, position) = tracked_order(from, stops);
+    // by position in `order`
+    let mut pending: Vec<Option<Tensor>> = vec![None; order.len()];
+    let mut found = Walk { map: IdMap::default(), variables: Vec::new(), at_stops: vec![None; stops.len()] };
+    let mut needs: Vec<bool> = Vec::new();
+    if let Some(last) = pending.last_mut() {
+        *last = Some(upstream.clone());
+    }
+    for (at, tensor) in order.iter().enumerate().rev() {
+        let Some(grad) = pending[at].take() else { continue };
+        if let Some(stop) = stops.iter().position(|s| s.0.id == tensor.0.id) {
+            found.at_stops[stop] = Some(grad);
+            continue;
+        }
+        if let Some(root) = &tensor.0.root {
+            if let Some(slot) = root.slot.as_ref().and_then(std::sync::Weak::upgrade)
+                && !found.map.contains_key(&root.id)
+            {
+                found.variables.push(Variable { id: root.id, slot });
+            }
+            let sum = sum(found.map.remove(&root.id), grad)?;
+            found.map.insert(root.id, sum);
+            continue;
+        }
+        let inputs = tensor.0.inputs();
+        needs.clear();
+        needs.extend(inputs.iter().map(|t| t.0.tracked));
+        let cx = Vjp { inputs: &inputs, output: tensor, grad: &grad, needs: &needs };
+        let grads = tensor.0.op.vjp(&cx)?;
+        for ((input, &needed), grad) in inputs.iter().zip(&needs).zip(grads) {
+            if let (true, Some(grad)) = (needed, grad) {
+                debug_assert_eq!(grad.shape(), input.shape(), "gradient of {}", tensor.0.op.name());
+                if let Some(&at) = position.get(&input.0.id) {
+                    pending[at] = Some(sum(pending[at].take(), grad)?);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The value of `f`, a scalar, at some tensors, and its gradient with respect to each of them: what a `GradientTape` that
+/// watches them gives, or JAX's `value_and_grad`.
+///
+/// Variables in `f` are constants here. A gradient can be differentiated again: calls may be nested.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new([1.0f32, 2.0, 3.0], Device::Cpu)?;
+/// let (value, gradients) = wgrad::value_and_grad(|x| x[0].square()?.sum(&[], false), &[&x])?;
+/// assert_eq!(value.item::<f32>()?, 14.0);
+/// assert_eq!(gradients[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// Those of `f`, a value that has more than one element, and calls within [`no_grad`]. Tensors that the value does not depend on have a gradient of
+/// zeros.
+pub fn value_and_grad(
+    f: impl FnOnce(&[Tensor]) -> Result<Tensor>,
+    at: &[&Tensor],
+) -> Result<(Tensor, Vec<Tensor>)> {
+    if !recording() {
+        return Err(Error::argument(
+            "value_and_grad",
+            "nothing has a gradient within no_grad; call it outside",
+        ));
+    }
+    // Nodes of their own, through which gradients of the result still flow to what the tensors were computed from.
+    let own = |&x: &&Tensor| {
+        if !x.is_tracked() {
+            return x.watch();
+        }
+        let alias = crate::ops::view::Alias;
+        Tensor::from_op(alias, vec![x.clone()], x.shape(), x.dtype(), x.device())
+    };
+    let own: Vec<Tensor> = at.iter().map(own).collect::<Result<_>>()?;
+    let value = f(&own)?;
+    if value.numel() != 1 {
+        let message =
+            format!("the function must give one element, got shape {}; reduce it (sum, mean)", value.shape());
+        return Err(Error::shape("value_and_grad", message));
+    }
+    let upstream = no_grad(|| value.ones_like())?;
+    let walk =
+        if value.is_tracked() { walk(&value, &upstream, &own)?.at_stops } else { vec![None; own.len()] };
+    let gradient = |(gradient, x): (Option<Tensor>, &&Tensor)| match gradient {
+        Some(gradient) => Ok(gradient),
+        None => x.detach()?.zeros_like(),
+    };
+    let gradients = walk.into_iter().zip(at).map(gradient).collect::<Result<_>>()?;
+    Ok((value, gradients))
+}
+
+/// The gradient of `f`, a scalar, with respect to each of some tensors.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// use wgrad::grad;
+/// let x = Tensor::new([1.0f32, -2.0], Device::Cpu)?;
+/// let cubes = |x: &[Tensor]| x[0].powf(3.0)?.sum(&[], false);
+/// assert_eq!(grad(cubes, &[&x])?[0].to_vec::<f32>()?, [3.0, 12.0]);
+/// // the second derivative: the gradient of the gradient's sum
+/// let second = grad(|x| grad(cubes, &[&x[0]])?[0].sum(&[], false), &[&x])?;
+/// assert_eq!(second[0].to_vec::<f32>()?, [6.0, -12.0]);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// As [`value_and_grad`].
+pub fn grad(f: impl FnOnce(&[Tensor]) -> Result<Tensor>, at: &[&Tensor]) -> Result<Vec<Tensor>> {
+    Ok(value_and_grad(f, at)?.1)
 }
 
 fn sum(so_far: Option<Tensor>, grad: Tensor) -> Result<Tensor> {
@@ -404,9 +498,9 @@ fn sum(so_far: Option<Tensor>, grad: Tensor) -> Result<Tensor> {
     }
 }
 
-/// The tracked nodes that `tensor` was computed from, inputs before users, and where each of them stands; without
-/// recursion.
-fn tracked_order(tensor: &Tensor) -> (Vec<Tensor>, IdMap<usize>) {
+/// The tracked nodes that `tensor` was computed from, no further than `stops`, inputs before users, and where each of them
+/// stands; without recursion.
+fn tracked_order(tensor: &Tensor, stops: &[Tensor]) -> (Vec<Tensor>, IdMap<usize>) {
     let mut seen: IdMap<usize> = IdMap::with_capacity_and_hasher(128, Default::default());
     let mut order = Vec::with_capacity(128);
     let mut stack = vec![(tensor.clone(), false)];
@@ -422,7 +516,7 @@ fn tracked_order(tensor: &Tensor) -> (Vec<Tensor>, IdMap<usize>) {
             Entry::Vacant(place) => place.insert(usize::MAX),
         };
         stack.push((tensor.clone(), true));
-        if tensor.0.root.is_none() {
+        if tensor.0.root.is_none() && stops.iter().all(|s| s.0.id != tensor.0.id) {
             tensor.0.with_inputs(|inputs| {
                 let tracked = inputs.iter().filter(|t| t.0.tracked && !seen.contains_key(&t.0.id));
                 stack.extend(tracked.map(|t| (t.clone(), false)));

@@ -20,7 +20,7 @@ mod shape;
 mod tensor;
 pub mod train;
 
-pub use autograd::{Gradients, IntoResult, Variable, Watched, no_grad};
+pub use autograd::{Gradients, IntoResult, Variable, Watched, grad, no_grad, value_and_grad};
 pub use cpu::CpuElement;
 pub use device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};
 pub use dtype::{DType, Element};
@@ -64,6 +64,6 @@ pub mod prelude {
     };
     pub use crate::{
         Conv2dOptions, DType, Device, Error, Gradients, INFER, Padding, Pool2dOptions, Result, Shape, Tensor,
-        Variable, data, no_grad,
+        Variable, data, grad, no_grad, value_and_grad,
     };
 }

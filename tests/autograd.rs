@@ -20,6 +20,9 @@ on_both_devices! {
     an_upstream_gradient_is_a_weight;
     backward_twice_gives_the_same;
     gradients_of_gradients;
+    gradients_of_functions;
+    gradients_of_functions_in_functions;
+    a_gradient_penalty;
     gradients_can_be_replaced;
     variables_come_with_their_gradients;
     integers_and_comparisons_carry_no_gradient;
@@ -263,6 +266,66 @@ mod checks {
         assert_eq!(first.to_vec::<f32>()?, [12.0, 3.0]);
         assert_eq!(second.to_vec::<f32>()?, [12.0, -6.0]);
         assert_eq!(third.to_vec::<f32>()?, [6.0, 6.0]);
+        Ok(())
+    }
+
+    pub fn gradients_of_functions(d: Device) -> Result<()> {
+        let (x, y, unused) = (vector(&[1.0, 2.0], d)?, vector(&[3.0, -1.0], d)?, vector(&[5.0], d)?);
+        let w = Variable::new(vector(&[10.0, 100.0], d)?);
+        let (value, gradients) = value_and_grad(|x| sum(&((&x[0] * &x[1])? * &w)?), &[&x, &y, &unused])?;
+        assert_eq!(value.item::<f32>()?, -170.0);
+        assert_eq!(gradients[0].to_vec::<f32>()?, [30.0, -100.0]);
+        assert_eq!(gradients[1].to_vec::<f32>()?, [10.0, 200.0]);
+        assert_eq!(gradients[2].to_vec::<f32>()?, [0.0], "the value does not depend on it");
+        assert_eq!(grad(|x| sum(&x[0]), &[&x])?[0].to_vec::<f32>()?, [1.0, 1.0]);
+        // the same tensor twice: each place has its own gradient
+        let twice = grad(|x| sum(&(&x[0] * x[1].square()?)?), &[&x, &x])?;
+        assert_eq!(twice[0].to_vec::<f32>()?, [1.0, 4.0]);
+        assert_eq!(twice[1].to_vec::<f32>()?, [2.0, 8.0]);
+        // a value that depends on nothing
+        let constant = grad(|_| vector(&[1.0], d), &[&x])?;
+        assert_eq!(constant[0].to_vec::<f32>()?, [0.0, 0.0]);
+        let e = grad(|x| x[0].square(), &[&x]).unwrap_err().to_string();
+        assert!(e.contains("[2]") && e.contains("reduce"), "{e}");
+        let e = no_grad(|| grad(|x| sum(&x[0]), &[&x])).unwrap_err().to_string();
+        assert!(e.contains("no_grad"), "{e}");
+        assert!(grad(|x| x[0].reshape([3]), &[&x]).is_err(), "the function's error");
+        Ok(())
+    }
+
+    pub fn gradients_of_functions_in_functions(d: Device) -> Result<()> {
+        let x = vector(&[2.0, -1.0], d)?;
+        let fourth = |x: &[Tensor]| sum(&x[0].square()?.square()?);
+        let second = grad(|x| sum(&grad(fourth, &[&x[0]])?[0]), &[&x])?;
+        assert_eq!(second[0].to_vec::<f32>()?, [48.0, 12.0]);
+        let third = grad(|x| sum(&grad(|x| sum(&grad(fourth, &[&x[0]])?[0]), &[&x[0]])?[0]), &[&x])?;
+        assert_eq!(third[0].to_vec::<f32>()?, [48.0, -24.0]);
+        // Hessian times vector: the gradient of the gradient's product with v
+        let v = vector(&[1.0, 10.0], d)?;
+        let product = grad(
+            |x| {
+                let mixed = |x: &[Tensor]| sum(&(x[0].slice(0, 0, 1)?.square()? * x[0].slice(0, 1, 1)?)?);
+                sum(&(&grad(mixed, &[&x[0]])?[0] * &v)?)
+            },
+            &[&x],
+        )?;
+        // f = a^2 b: H = [[2b, 2a], [2a, 0]]
+        assert_eq!(product[0].to_vec::<f32>()?, [38.0, 4.0]);
+        Ok(())
+    }
+
+    pub fn a_gradient_penalty(d: Device) -> Result<()> {
+        let w = Variable::new(vector(&[3.0, -2.0], d)?);
+        let x = vector(&[1.0, 2.0], d)?;
+        // the gradient with respect to x is 2 w x; its square is differentiated with respect to w
+        let gradient = grad(|x| sum(&(x[0].square()? * &w)?), &[&x])?;
+        let penalty = sum(&gradient[0].square()?)?;
+        assert_eq!(penalty.item::<f32>()?, 36.0 + 64.0);
+        assert_eq!(penalty.backward()?.get(&w)?.to_vec::<f32>()?, [24.0, -64.0]);
+        // and with respect to a variable that x comes from
+        let y = Variable::new(vector(&[1.0, 2.0], d)?);
+        let gradient = grad(|x| sum(&(x[0].square()? * 3.0)?), &[&(y.value() * 2.0)?])?;
+        assert_eq!(sum(&gradient[0])?.backward()?.get(&y)?.to_vec::<f32>()?, [12.0, 12.0]);
         Ok(())
     }
 
