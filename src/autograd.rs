@@ -476,7 +476,7 @@ pub fn value_and_grad(
 /// # fn main() -> Result<()> {
 /// use wgrad::grad;
 /// let x = Tensor::new([1.0f32, -2.0], Device::Cpu)?;
-/// let cubes = |x: &[Tensor]| x[0].powf(3.0)?.sum(&[], false);
+/// let cubes = |x: &[Tensor]| (x[0].square()? * &x[0])?.sum(&[], false);
 /// assert_eq!(grad(cubes, &[&x])?[0].to_vec::<f32>()?, [3.0, 12.0]);
 /// // the second derivative: the gradient of the gradient's sum
 /// let second = grad(|x| grad(cubes, &[&x[0]])?[0].sum(&[], false), &[&x])?;
