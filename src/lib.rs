@@ -67,3 +67,8 @@ pub mod prelude {
         Variable, data, grad, no_grad, value_and_grad,
     };
 }
+
+/// Has the code of the guides run.
+#[cfg(all(doctest, feature = "app"))]
+#[doc = include_str!("../docs/tensorflow.md")]
+struct Guide;
