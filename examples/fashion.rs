@@ -87,10 +87,12 @@ fn load_data(arguments: &Arguments) -> Result<(Dataset, Dataset)> {
     }
 }
 
-/// A convolution, normalised before its activation. The normalisation adds a constant, so the convolution needs none.
+/// A convolution, normalised before its activation. The normalisation adds a constant, so the convolution needs none. Its
+/// running averages, which prediction goes by, are of the last few dozen steps: with the usual 0.99 they would still be half
+/// of what they began with after a hundred.
 fn block(net: Sequential, filters: usize) -> Sequential {
     net.add(Conv2d::new(filters, [3, 3]).padding(Padding::Same).bias(false))
-        .add(BatchNorm::new())
+        .add(BatchNorm::new().momentum(0.9))
         .add(Activation::Relu)
 }
 
@@ -173,6 +175,6 @@ fn main() -> Result<()> {
     if !history.epochs.is_empty() {
         save(plot::history(&history)?, "history.png")?;
     }
-    println!("test {}", trainer.evaluate(&test)?);
+    println!("test accuracy {:.4}", matrix.accuracy());
     Ok(())
 }

@@ -10,6 +10,9 @@ use crate::train::ConfusionMatrix;
 const MOST_LETTERS: usize = 24;
 /// Up to so many classes there is room for zeros, recall and precision.
 const FEW: usize = 30;
+/// Of what explains.
+const SMALL: f64 = 10.0;
+const PRECISION: &str = "precision %";
 
 /// What is left below and beside the cells for recall and precision.
 struct Layout {
@@ -48,7 +51,8 @@ impl Layout {
         let name_size = f64::min(size, TEXT_SIZE);
         let names: Vec<String> = matrix.classes.iter().map(|c| text::shortened(c, MOST_LETTERS)).collect();
         let longest = names.iter().map(|name| text::width(name, name_size)).fold(0.0, f64::max).ceil();
-        let corner = [MARGIN + 24.0 + longest + 10.0, MARGIN];
+        let beside = if ratios { longest.max(text::width(PRECISION, SMALL).ceil()) } else { longest };
+        let corner = [MARGIN + 24.0 + beside + 10.0, MARGIN];
         Layout { cell, size, name_size, names, longest, corner, side: cell * n as f64, ratios }
     }
 
@@ -97,7 +101,7 @@ pub fn confusion_matrix(matrix: &ConfusionMatrix) -> Result<Picture> {
     let names_at = y0 + side + if ratios { 8.0 + 1.6 * size } else { 0.0 } + 10.0;
     let names_height = if upwards { longest } else { name_size };
     let scale_at = right + 24.0;
-    let height = names_at + names_height + 34.0 + MARGIN;
+    let height = names_at + names_height + 26.0 + MARGIN;
     let mut picture = Picture::new(scale_at + 118.0 + MARGIN, height.max(y0 + 190.0 + MARGIN));
 
     for (target, row) in matrix.counts.iter().enumerate() {
@@ -159,19 +163,19 @@ fn add_ratios(picture: &mut Picture, matrix: &ConfusionMatrix, layout: &Layout) 
         let precision = percent(matrix.precision(class), matrix.answers(class));
         picture.text(precision, [x0 + layout.middle(class), row], size - 2.0, GREY, Anchor::Middle);
     }
-    picture.text("recall %", [column, y0 - 9.0], 10.0, GREY, Anchor::Middle);
-    picture.text("precision %", [x0 - 8.0, row], 10.0, GREY, Anchor::End);
+    picture.text("recall %", [column, y0 - 9.0], SMALL, GREY, Anchor::Middle);
+    picture.text(PRECISION, [x0 - 8.0, row], SMALL, GREY, Anchor::End);
 }
 
 /// What the colours mean.
 fn add_scale(picture: &mut Picture, [x, y]: [f64; 2]) {
     const HEIGHT: usize = 140;
     const WIDTH: f64 = 18.0;
-    picture.text("share of the true class", [x, y], 10.0, GREY, Anchor::Start);
+    picture.text("share of the true class", [x, y], SMALL, GREY, Anchor::Start);
     let top = y + 32.0;
     for (k, (right, name)) in [(true, "right"), (false, "wrong")].into_iter().enumerate() {
         let left = x + (WIDTH + 16.0) * k as f64;
-        picture.text(name, [left + WIDTH / 2.0, top - 11.0], 10.0, GREY, Anchor::Middle);
+        picture.text(name, [left + WIDTH / 2.0, top - 11.0], SMALL, GREY, Anchor::Middle);
         for row in 0..HEIGHT {
             // The colour goes by the square root of the share: the scale is even in the root.
             let root = 1.0 - (row as f64 + 0.5) / HEIGHT as f64;
@@ -184,7 +188,7 @@ fn add_scale(picture: &mut Picture, [x, y]: [f64; 2]) {
     for share in [0.0, 0.01, 0.1, 0.25, 0.5, 1.0] {
         let at = top + (1.0 - f64::sqrt(share)) * HEIGHT as f64;
         picture.rectangle([labels, at - 0.5], [4.0, 1.0], GREY);
-        picture.text(format!("{:.0} %", 100.0 * share), [labels + 8.0, at], 10.0, GREY, Anchor::Start);
+        picture.text(format!("{:.0} %", 100.0 * share), [labels + 8.0, at], SMALL, GREY, Anchor::Start);
     }
 }
 

@@ -121,7 +121,7 @@ fn panels(epochs: &[Epoch]) -> Vec<Panel> {
 }
 
 fn legend(picture: &mut Picture) {
-    let (mut x, y) = (MARGIN + 48.0, MARGIN + 4.0);
+    let (mut x, y) = (MARGIN / 2.0 + 44.0, MARGIN + 4.0);
     for (color, label) in [(BLUE, "training"), (ORANGE, "validation")] {
         picture.path(vec![[x, y], [x + 24.0, y]], 2.5, color);
         picture.text(label, [x + 32.0, y], TEXT_SIZE, INK, Anchor::Start);

@@ -111,7 +111,7 @@ fn check(model: &(impl Module + ?Sized), batch: Batch, classes: &[String], first
         return Err(Error::argument(NAME, message));
     };
     let outputs = model.infer(x)?;
-    let &[n, count @ 1..] = outputs.dims() else {
+    let &[n, count @ 1..=usize::MAX] = outputs.dims() else {
         let message = format!("the model's output is {}; expected [n, classes]", outputs.shape());
         return Err(Error::shape(NAME, message));
     };
