@@ -153,7 +153,8 @@ fn main() -> Result<()> {
     };
     let first = (train.features().slice(0, 0, train.len().min(12))?.cast(DType::F32)? / 255.0)?;
     let changed = (1..=3).map(|seed| augment.apply(&first, seed)).collect::<Result<Vec<_>>>()?;
-    let rows = [("as they are", &first), ("changed", &changed[0]), ("again", &changed[1]), ("again", &changed[2])];
+    let rows =
+        [("as they are", &first), ("changed", &changed[0]), ("again", &changed[1]), ("again", &changed[2])];
     save(plot::image_rows(&rows)?.titled("What is trained on"), "augmented.png")?;
 
     let model = build_model(arguments.seed, device)?.with_classes(train.classes());

@@ -90,7 +90,8 @@ pub fn confusion_matrix(matrix: &ConfusionMatrix) -> Result<Picture> {
         return Err(Error::argument(NAME, "there are no classes to draw"));
     }
     if matrix.classes.len() != n || matrix.counts.iter().any(|row| row.len() != n) {
-        let message = format!("expected {n} names and a square of {n} rows, as ConfusionMatrix::new makes it");
+        let message =
+            format!("expected {n} names and a square of {n} rows, as ConfusionMatrix::new makes it");
         return Err(Error::argument(NAME, message));
     }
     let layout = Layout::new(matrix);
@@ -155,7 +156,8 @@ pub fn confusion_matrix(matrix: &ConfusionMatrix) -> Result<Picture> {
 /// Recall beside each row, precision below each column; nothing where a class has no samples or no answers.
 fn add_ratios(picture: &mut Picture, matrix: &ConfusionMatrix, layout: &Layout) {
     let Layout { cell, size, side, corner: [x0, y0], .. } = *layout;
-    let percent = |part: f64, of: u64| if of == 0 { "–".to_string() } else { format!("{:.1}", 100.0 * part) };
+    let percent =
+        |part: f64, of: u64| if of == 0 { "–".to_string() } else { format!("{:.1}", 100.0 * part) };
     let (column, row) = (x0 + side + 12.0 + cell / 2.0, y0 + side + 8.0 + 0.8 * size);
     for class in 0..matrix.counts.len() {
         let recall = percent(matrix.recall(class), matrix.support(class));

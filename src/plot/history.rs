@@ -14,7 +14,7 @@ use plotters::prelude::{
 };
 use std::ops::Range;
 
-const PANEL: [f64; 2] = [480.0, 340.0];
+const PANEL: [f64; 2] = [480.0, 354.0];
 /// Panels beside each other.
 const COLUMNS: usize = 3;
 /// Of the words along the axes.
@@ -85,7 +85,8 @@ pub fn history(history: &History) -> Result<Picture> {
     let ends = (first.number as f64, last.number as f64);
     for (k, panel) in panels.iter().enumerate() {
         let corner = [MARGIN / 2.0 + PANEL[0] * (k % columns) as f64, top + PANEL[1] * (k / columns) as f64];
-        draw(&mut picture, corner, panel, &numbers, ends).map_err(|message| Error::argument(NAME, message))?;
+        draw(&mut picture, corner, panel, &numbers, ends)
+            .map_err(|message| Error::argument(NAME, message))?;
     }
     Ok(picture)
 }
@@ -136,7 +137,8 @@ fn draw(
     numbers: &[f64],
     ends: (f64, f64),
 ) -> Result<(), String> {
-    let (low, high) = panel.finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    let (low, high) =
+        panel.finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
     let nothing = low > high;
     let (low, high) = if nothing { (0.0, 1.0) } else { range(low, high) };
     let (ticks, labels) = ticks(low, high, 6);
@@ -148,7 +150,8 @@ fn draw(
     picture.text(text::shortened(&panel.name, 34), title, 15.0, INK, Anchor::Start);
     let lost = panel.lost();
     if lost > 0 {
-        let values = if lost == 1 { "1 value is not finite".into() } else { format!("{lost} values are not finite") };
+        let values =
+            if lost == 1 { "1 value is not finite".into() } else { format!("{lost} values are not finite") };
         let at = [corner[0] + PANEL[0] - MARGIN, corner[1] + 14.0];
         picture.text(values, at, LABEL_SIZE, ORANGE, Anchor::End);
     }
@@ -225,6 +228,7 @@ fn chart(
     let mut chart = ChartBuilder::on(area)
         .margin_top(32)
         .margin_right(MARGIN as u32)
+        .margin_bottom(14)
         .x_label_area_size(44)
         .y_label_area_size(left)
         .build_cartesian_2d(x, y)?;

@@ -103,7 +103,14 @@ impl Picture {
         self.items.push(Item::Image { corner, size, pixels });
     }
 
-    pub(super) fn text(&mut self, text: impl Into<String>, at: [f64; 2], size: f64, color: Color, anchor: Anchor) {
+    pub(super) fn text(
+        &mut self,
+        text: impl Into<String>,
+        at: [f64; 2],
+        size: f64,
+        color: Color,
+        anchor: Anchor,
+    ) {
         self.items.push(Item::Text(Text { text: text.into(), at, size, color, anchor, upwards: false }));
     }
 

@@ -54,7 +54,10 @@ impl Values {
             return Err(Error::shape(op, message));
         };
         if count == 0 || height == 0 || width == 0 {
-            return Err(Error::argument(op, format!("the images are {}: there is nothing to draw", images.shape())));
+            return Err(Error::argument(
+                op,
+                format!("the images are {}: there is nothing to draw", images.shape()),
+            ));
         }
         if count > MOST_IMAGES {
             let message = format!(
@@ -160,7 +163,8 @@ fn usual_columns(count: usize) -> usize {
 /// ```
 pub fn images(images: &Tensor) -> Result<Picture> {
     let values = Values::read("plot::images", images)?;
-    let tiles = values.pixels(levels(&[&values])).into_iter().map(|pixels| Tile { pixels, caption: Vec::new() });
+    let tiles =
+        values.pixels(levels(&[&values])).into_iter().map(|pixels| Tile { pixels, caption: Vec::new() });
     Ok(grid(tiles.collect(), usual_columns(values.count)))
 }
 

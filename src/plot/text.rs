@@ -15,7 +15,8 @@ pub(super) const MIDDLE: f64 = 0.365;
 const USUAL_WIDTH: f64 = 0.6;
 
 fn font() -> Result<FontRef<'static>> {
-    FontRef::try_from_slice(FONT).map_err(|e| Error::argument("Picture", format!("the font can't be read: {e}")))
+    FontRef::try_from_slice(FONT)
+        .map_err(|e| Error::argument("Picture", format!("the font can't be read: {e}")))
 }
 
 /// How wide a line of text is. Viewers of SVG have other fonts, most of them narrower.

@@ -87,7 +87,8 @@ pub fn misclassified(
         return Ok(nothing_wrong(counted, set.name()));
     }
     let share = 100.0 * wrong as f64 / counted as f64;
-    let title = format!("{} of {} misclassified ({share:.2} %)", grouped(wrong as u64), samples(counted as u64));
+    let title =
+        format!("{} of {} misclassified ({share:.2} %)", grouped(wrong as u64), samples(counted as u64));
     let more = match wrong > mistakes.len() {
         true => format!("the {} that the model is surest of: true class → guess", mistakes.len()),
         false => "true class → guess, the surest first".to_string(),
@@ -138,7 +139,8 @@ fn check(model: &(impl Module + ?Sized), batch: Batch, classes: &[String], first
     })?;
     eval(&[&pixels, &targets, &rows, &scores])?;
     if x.dims().first() != Some(&n) {
-        let message = format!("the model makes {} of {}; expected an output per image", outputs.shape(), x.shape());
+        let message =
+            format!("the model makes {} of {}; expected an output per image", outputs.shape(), x.shape());
         return Err(Error::shape(NAME, message));
     }
     let targets = targets.to_vec::<i32>()?;
@@ -156,13 +158,7 @@ fn check(model: &(impl Module + ?Sized), batch: Batch, classes: &[String], first
         let sum: f64 = row.iter().map(|&v| f64::from(v)).sum();
         let probabilities = row.iter().all(|&v| v >= 0.0) && (sum - 1.0).abs() < SUM_TOLERANCE;
         let probability = f64::from(if probabilities { row[guess] } else { softmax[guess] });
-        found.mistakes.push(Mistake {
-            index: first + k,
-            image: Vec::new(),
-            target,
-            guess,
-            probability,
-        });
+        found.mistakes.push(Mistake { index: first + k, image: Vec::new(), target, guess, probability });
     }
     if !found.mistakes.is_empty() {
         let pixels = pixels.to_vec::<f32>()?;
