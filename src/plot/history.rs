@@ -47,7 +47,7 @@ impl Panel {
 }
 
 /// Loss and metrics over the epochs: a panel for each, with training and validation, and one for the learning rate where it
-/// changed. Values that are not finite leave a gap and are counted.
+/// changed. Values that are not finite (or beyond 10^300, which can't be drawn) leave a gap and are counted.
 ///
 /// # Errors
 ///
