@@ -20,7 +20,7 @@ pub(super) struct Canvas {
 
 pub(super) fn png(picture: &Picture) -> Result<Vec<u8>> {
     let (width, height) = (picture.width * SCALE, picture.height * SCALE);
-    if !(width * height <= MOST_PIXELS) {
+    if width * height > MOST_PIXELS {
         let message = format!(
             "{width}x{height} pixels are too many for a PNG (at most 2^28); save it as SVG, or draw fewer things"
         );
