@@ -128,7 +128,7 @@ fn main() -> Result<()> {
         }
         fit = fit.with(ModelCheckpoint::new(file.display().to_string()));
     }
-    trainer.fit(&train, fit)?;
+    let history = trainer.fit(&train, fit)?;
     if trainer.interrupted() {
         if let Some(file) = &arguments.checkpoint {
             trainer.save_checkpoint(file)?;
@@ -136,7 +136,11 @@ fn main() -> Result<()> {
         }
         return Ok(());
     }
-    let result = trainer.evaluate(&test)?;
+    // The last epoch has been validated on the test set; without an epoch, it is measured here.
+    let result = match history.epochs.last().and_then(|e| e.validation.clone()) {
+        Some(result) => result,
+        None => trainer.evaluate(&test)?,
+    };
     println!("test loss {:.4}", result.loss);
     for output in ["digit", "parity"] {
         let of_output = result.metrics.iter().filter(|(name, _)| name.starts_with(output));

@@ -14,6 +14,8 @@ pub mod io;
 pub mod nn;
 mod ops;
 pub mod optim;
+#[cfg(feature = "app")]
+pub mod plot;
 mod profile;
 mod seed;
 mod shape;

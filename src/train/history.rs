@@ -146,10 +146,15 @@ impl History {
         std::fs::write(path, self.to_json()).map_err(|e| Error::io(path, e))
     }
 
-    /// Draws loss and metrics over the epochs into an SVG file (feature `app`).
+    /// Draws loss and metrics over the epochs into a file, SVG or PNG by what its name ends in: see
+    /// [`plot::history`](crate::plot::history) (feature `app`).
+    ///
+    /// # Errors
+    ///
+    /// There are no epochs, the name ends otherwise, or the file can't be written.
     #[cfg(feature = "app")]
     pub fn plot(&self, path: impl AsRef<Path>) -> Result<()> {
-        super::plot::plot(self, path.as_ref())
+        crate::plot::history(self)?.save(path)
     }
 }
 

@@ -57,8 +57,6 @@ mod fit;
 mod history;
 mod metric;
 mod outputs;
-#[cfg(feature = "app")]
-mod plot;
 mod progress;
 mod run;
 #[cfg(test)]

@@ -1,0 +1,341 @@
+//! Curves of a training.
+
+use super::color::{BLUE, Color, FAINT, GREY, INK, ORANGE};
+use super::picture::{Anchor, MARGIN, Picture, TEXT_SIZE};
+use super::recorder::Recorder;
+use super::text;
+use crate::error::{Error, Result};
+use crate::train::{Epoch, History};
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
+use plotters::prelude::{
+    ChartBuilder, Circle, Color as _, DrawingArea, IntoDrawingArea, IntoFont, LineSeries, RGBColor, Ranged,
+    TRANSPARENT,
+};
+use std::ops::Range;
+
+const PANEL: [f64; 2] = [480.0, 354.0];
+/// Panels beside each other.
+const COLUMNS: usize = 3;
+/// Of the words along the axes.
+const LABEL_SIZE: f64 = 12.0;
+/// From here on, dots would hide the line.
+const MOST_DOTS: usize = 60;
+/// Beyond this a range can't be computed with.
+const LARGEST: f64 = 1e300;
+
+/// A value per epoch of one quantity.
+struct Curve {
+    color: Color,
+    values: Vec<Option<f64>>,
+}
+
+struct Panel {
+    name: String,
+    curves: Vec<Curve>,
+}
+
+impl Panel {
+    fn finite(&self) -> impl Iterator<Item = f64> {
+        self.curves.iter().flat_map(|c| c.values.iter().flatten().copied().filter(|v| v.abs() < LARGEST))
+    }
+
+    /// How many values there are that can't be drawn.
+    fn lost(&self) -> usize {
+        self.curves.iter().flat_map(|c| c.values.iter().flatten()).count() - self.finite().count()
+    }
+}
+
+/// Loss and metrics over the epochs: a panel for each, with training and validation, and one for the learning rate where it
+/// changed. Values that are not finite (or beyond 10^300, which can't be drawn) leave a gap and are counted.
+///
+/// # Errors
+///
+/// There are no epochs.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let (train, test) = data::synthetic::digits(100, 20, 1).into_datasets()?;
+/// let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
+/// let loss = SparseCategoricalCrossentropy::from_logits();
+/// let mut trainer = Trainer::new(model, Adam::new(1e-2), loss).metric(Accuracy::new());
+/// let history = trainer.fit(&train, Fit::epochs(3).validation(&test).verbose(false))?;
+/// let picture = wgrad::plot::history(&history)?.titled("Digits");
+/// assert!(picture.to_svg().contains("accuracy"));
+/// # Ok(()) }
+/// ```
+pub fn history(history: &History) -> Result<Picture> {
+    const NAME: &str = "plot::history";
+    let epochs = &history.epochs;
+    let (Some(first), Some(last)) = (epochs.first(), epochs.last()) else {
+        return Err(Error::argument(NAME, "there are no epochs to draw; fit first"));
+    };
+    let panels = panels(epochs);
+    let validation = epochs.iter().any(|e| e.validation.is_some());
+    let columns = panels.len().min(if panels.len() == 4 { 2 } else { COLUMNS });
+    let rows = panels.len().div_ceil(columns);
+    let top = if validation { MARGIN + 22.0 } else { MARGIN - 6.0 };
+    let mut picture =
+        Picture::new(PANEL[0] * columns as f64 + MARGIN, top + PANEL[1] * rows as f64 + MARGIN / 2.0);
+    if validation {
+        legend(&mut picture);
+    }
+    let numbers: Vec<f64> = epochs.iter().map(|e| e.number as f64).collect();
+    let ends = (first.number as f64, last.number as f64);
+    for (k, panel) in panels.iter().enumerate() {
+        let corner = [MARGIN / 2.0 + PANEL[0] * (k % columns) as f64, top + PANEL[1] * (k / columns) as f64];
+        draw(&mut picture, corner, panel, &numbers, ends)
+            .map_err(|message| Error::argument(NAME, message))?;
+    }
+    Ok(picture)
+}
+
+fn panels(epochs: &[Epoch]) -> Vec<Panel> {
+    let mut names: Vec<&str> = vec!["loss"];
+    for evaluation in epochs.iter().flat_map(|e| [Some(&e.train), e.validation.as_ref()]).flatten() {
+        for (name, _) in &evaluation.metrics {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+    }
+    let curve = |color, value: &dyn Fn(&Epoch) -> Option<f64>| Curve {
+        color,
+        values: epochs.iter().map(value).collect(),
+    };
+    let mut panels: Vec<Panel> = names
+        .into_iter()
+        .map(|name| Panel {
+            name: name.to_string(),
+            curves: vec![
+                curve(BLUE, &|e| e.train.value(name)),
+                curve(ORANGE, &|e| e.validation.as_ref().and_then(|v| v.value(name))),
+            ],
+        })
+        .collect();
+    if epochs.windows(2).any(|e| e[0].learning_rate != e[1].learning_rate) {
+        let rate = curve(INK, &|e| Some(e.learning_rate));
+        panels.push(Panel { name: "learning rate".into(), curves: vec![rate] });
+    }
+    panels
+}
+
+fn legend(picture: &mut Picture) {
+    let (mut x, y) = (MARGIN / 2.0 + 44.0, MARGIN + 4.0);
+    for (color, label) in [(BLUE, "training"), (ORANGE, "validation")] {
+        picture.path(vec![[x, y], [x + 24.0, y]], 2.5, color);
+        picture.text(label, [x + 32.0, y], TEXT_SIZE, INK, Anchor::Start);
+        x += 32.0 + text::width(label, TEXT_SIZE) + 26.0;
+    }
+}
+
+fn draw(
+    picture: &mut Picture,
+    corner: [f64; 2],
+    panel: &Panel,
+    numbers: &[f64],
+    ends: (f64, f64),
+) -> Result<(), String> {
+    let (low, high) =
+        panel.finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    let nothing = low > high;
+    let (low, high) = if nothing { (0.0, 1.0) } else { range(low, high) };
+    let (ticks, labels) = ticks(low, high, 6);
+    let y = Axis { low, high, ticks, labels };
+    let widest = y.labels.iter().map(|l| text::width(l, LABEL_SIZE)).fold(0.0, f64::max);
+    let left = (widest + 16.0).max(44.0);
+
+    let title = [corner[0] + left, corner[1] + 14.0];
+    picture.text(text::shortened(&panel.name, 34), title, 15.0, INK, Anchor::Start);
+    let lost = panel.lost();
+    if lost > 0 {
+        let values =
+            if lost == 1 { "1 value is not finite".into() } else { format!("{lost} values are not finite") };
+        let at = [corner[0] + PANEL[0] - MARGIN, corner[1] + 14.0];
+        picture.text(values, at, LABEL_SIZE, ORANGE, Anchor::End);
+    }
+    if nothing {
+        let at = [corner[0] + (left + PANEL[0] - MARGIN) / 2.0, corner[1] + PANEL[1] / 2.0];
+        picture.text("nothing to draw", at, TEXT_SIZE, GREY, Anchor::Middle);
+    }
+
+    // A single epoch stands in the middle of its axis; else the first and the last get some room.
+    let room = if ends.1 > ends.0 { (ends.1 - ends.0) * 0.03 } else { 0.5 };
+    let ticks = epoch_ticks(ends.0, ends.1);
+    let labels = ticks.iter().map(|epoch| format!("{epoch:.0}")).collect();
+    let x = Axis { low: ends.0 - room, high: ends.1 + room, ticks, labels };
+    let root = Recorder(picture).into_drawing_area();
+    let area = root.shrink((corner[0] as i32, corner[1] as i32), (PANEL[0] as u32, PANEL[1] as u32));
+    chart(&area, &panel.curves, numbers, (x, y), left as u32).map_err(|e| e.to_string())
+}
+
+/// An axis with the ticks that are chosen here.
+struct Axis {
+    low: f64,
+    high: f64,
+    ticks: Vec<f64>,
+    labels: Vec<String>,
+}
+
+impl Ranged for Axis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (start, end): (i32, i32)) -> i32 {
+        start + (f64::from(end - start) * (value - self.low) / (self.high - self.low)).round() as i32
+    }
+
+    fn key_points<H: KeyPointHint>(&self, _: H) -> Vec<f64> {
+        self.ticks.clone()
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.low..self.high
+    }
+}
+
+impl ValueFormatter<f64> for Axis {
+    fn format_ext(&self, value: &f64) -> String {
+        let tick = self.ticks.iter().position(|t| t == value);
+        tick.and_then(|k| self.labels.get(k)).cloned().unwrap_or_default()
+    }
+}
+
+/// What the axis shows: a little more than the values take, and not below 0 where none are.
+fn range(low: f64, high: f64) -> (f64, f64) {
+    let margin = if high > low {
+        (high - low) * 0.06
+    } else if high == 0.0 {
+        1.0
+    } else {
+        high.abs() * 0.1
+    };
+    let bottom = low - margin;
+    (if low >= 0.0 { bottom.max(0.0) } else { bottom }, high + margin)
+}
+
+type Drawing = Result<(), Box<dyn std::error::Error>>;
+
+fn chart(
+    area: &DrawingArea<Recorder<'_>, Shift>,
+    curves: &[Curve],
+    numbers: &[f64],
+    (x, y): (Axis, Axis),
+    left: u32,
+) -> Drawing {
+    let plotters = |[r, g, b]: Color| RGBColor(r, g, b);
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(32)
+        .margin_right(MARGIN as u32)
+        .margin_bottom(14)
+        .x_label_area_size(44)
+        .y_label_area_size(left)
+        .build_cartesian_2d(x, y)?;
+    let font = ("sans-serif", LABEL_SIZE).into_font().color(&plotters(GREY));
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(plotters(FAINT))
+        .axis_style(plotters(GREY).mix(0.7))
+        .label_style(font)
+        .x_desc("epoch")
+        .draw()?;
+    for curve in curves {
+        let color = plotters(curve.color);
+        let points: Vec<Option<(f64, f64)>> = numbers
+            .iter()
+            .zip(&curve.values)
+            .map(|(&x, value)| value.filter(|v| v.abs() < LARGEST).map(|v| (x, v)))
+            .collect();
+        for run in points.split(Option::is_none).filter(|run| run.len() > 1) {
+            chart.draw_series(LineSeries::new(run.iter().flatten().copied(), color.stroke_width(2)))?;
+        }
+        // A point without neighbours would not be seen as a line.
+        let alone = |k: usize| {
+            let missing = |k: Option<usize>| k.and_then(|k| points.get(k).copied().flatten()).is_none();
+            missing(k.checked_sub(1)) && missing(k.checked_add(1))
+        };
+        let dots = points.iter().enumerate().filter(|(k, _)| points.len() <= MOST_DOTS || alone(*k));
+        chart.draw_series(dots.filter_map(|(_, p)| *p).map(|p| Circle::new(p, 3, color.filled())))?;
+    }
+    Ok(())
+}
+
+/// Whole epochs, ten at most.
+fn epoch_ticks(first: f64, last: f64) -> Vec<f64> {
+    let step = [1.0, 2.0, 5.0]
+        .into_iter()
+        .cycle()
+        .zip((0..).flat_map(|k| [k; 3]))
+        .map(|(digit, power): (f64, i32)| digit * 10f64.powi(power))
+        .find(|step| (last - first) / step < 10.0)
+        .unwrap_or(last - first);
+    let start = (first / step).ceil();
+    (0..10).map(|k| (start + f64::from(k)) * step).filter(|&t| t <= last).collect()
+}
+
+/// Round numbers between two others, and how they are written.
+fn ticks(low: f64, high: f64, most: usize) -> (Vec<f64>, Vec<String>) {
+    let rough = (high - low) / most as f64;
+    let power = rough.log10().floor();
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .map(|digit| digit * 10f64.powf(power))
+        .into_iter()
+        .find(|&step| step >= rough)
+        .unwrap_or(rough);
+    // A bound that is a tick but for rounding is one.
+    let (start, end) = ((low / step - 1e-6).ceil(), (high / step + 1e-6).floor());
+    let count = (end - start).clamp(0.0, 2.0 * most as f64) as usize;
+    let ticks: Vec<f64> = (0..=count).map(|k| (start + k as f64) * step).collect();
+    let largest = low.abs().max(high.abs());
+    // As many decimals as tell the ticks apart.
+    let decimals = (0..=5).find(|&d| {
+        let shifted = step * 10f64.powi(d);
+        (shifted - shifted.round()).abs() < 1e-6 * shifted
+    });
+    let labels = ticks
+        .iter()
+        .map(|&tick| match decimals {
+            // 0.0 rather than -0.0
+            Some(d) if largest < 1e6 => format!("{:.*}", d as usize, tick + 0.0),
+            _ if tick.abs() < step / 2.0 => "0".to_string(),
+            _ => {
+                // A step of 2.5 takes one digit more than its power of ten.
+                let half = f64::from((step / 10f64.powf(power)).fract() > 0.1);
+                let digits = (largest.log10().floor() - power + half).clamp(0.0, 5.0) as usize;
+                format!("{tick:.digits$e}")
+            }
+        })
+        .collect();
+    (ticks, labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round() {
+        let labels = |low, high| ticks(low, high, 6).1;
+        assert_eq!(labels(0.0, 1.0), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(labels(0.97, 0.993), ["0.970", "0.975", "0.980", "0.985", "0.990"]);
+        assert_eq!(labels(-3.0, 11.0), ["-2.5", "0.0", "2.5", "5.0", "7.5", "10.0"]);
+        assert_eq!(labels(0.0, 1.3e-7), ["0", "2.50e-8", "5.00e-8", "7.50e-8", "1.00e-7", "1.25e-7"]);
+        assert_eq!(labels(0.0, 4e30).len(), 5);
+        for (low, high) in [(1.0, 1.0 + 1e-15), (-1e299, 1e299), (1e-300, 3e-300)] {
+            let (ticks, labels) = ticks(low, high, 6);
+            assert!(ticks.len() == labels.len() && ticks.len() <= 13, "{low} {high} {ticks:?}");
+        }
+    }
+
+    #[test]
+    fn epochs_are_whole() {
+        assert_eq!(epoch_ticks(1.0, 1.0), [1.0]);
+        assert_eq!(epoch_ticks(1.0, 5.0), [1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(epoch_ticks(3.0, 23.0), [5.0, 10.0, 15.0, 20.0]);
+        assert_eq!(epoch_ticks(1.0, 12.0), [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+        assert_eq!(epoch_ticks(1.0, 1000.0).len(), 10);
+    }
+}
