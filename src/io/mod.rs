@@ -1,8 +1,15 @@
 //! Files: weights as safetensors, whole models, checkpoints of a training.
 
 mod checkpoint;
+mod elements;
+pub mod import;
 mod model;
+mod npy;
+#[cfg(feature = "app")]
+pub mod npz;
 mod safetensors;
+#[cfg(feature = "app")]
+mod zip;
 
 pub use self::checkpoint::Checkpoint;
 pub(crate) use self::safetensors::write_whole;

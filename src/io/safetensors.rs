@@ -34,7 +34,7 @@ fn own_dtype(dtype: Dtype) -> Option<DType> {
 }
 
 /// The elements of a tensor, little-endian as the format has them.
-fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
+pub(super) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
     let array = tensor.detach()?.to_host()?.contiguous()?;
     Ok(match tensor.dtype() {
         DType::F32 => array.slice::<f32>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),

@@ -57,6 +57,7 @@ mod embedding;
 mod functional;
 mod initializer;
 mod layer;
+mod leaves;
 mod loss;
 mod merge;
 mod model;
@@ -80,6 +81,7 @@ pub use embedding::Embedding;
 pub use functional::{Functional, Symbol};
 pub use initializer::{Distribution, Fan, Initializer};
 pub use layer::{Build, Built, Layer, layer_config};
+pub(crate) use leaves::Leaf;
 pub use loss::{
     BinaryCrossentropy, CategoricalCrossentropy, CategoricalHinge, CosineSimilarity, Hinge, Huber,
     KLDivergence, LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError,

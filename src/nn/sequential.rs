@@ -69,7 +69,7 @@ impl Sequential {
         Ok(Model::new(network, device))
     }
 
-    fn network(&self, input: Shape, cx: &mut Build) -> Result<Network> {
+    pub(super) fn network(&self, input: Shape, cx: &mut Build) -> Result<Network> {
         let mut network = Network::default();
         let mut x = network.input(None, input)?;
         for (i, (name, layer)) in self.layers.iter().enumerate() {

@@ -1,0 +1,159 @@
+//! Where PyTorch has the elements of each layer's output: it keeps images as channels, height, width, and so its vectors of
+//! flattened images are in another order than those of channels-last frameworks.
+
+use crate::nn::Leaf;
+use crate::shape::Shape;
+use std::sync::Arc;
+
+/// A vector's order: element i here is PyTorch's element `order[i]`; `None` where both have one order.
+pub(super) type Order = Option<Arc<[usize]>>;
+
+/// How PyTorch holds a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Layout {
+    /// `[height, width, channels]` here, `[channels, height, width]` there.
+    Image,
+    /// The same on both sides.
+    Plain,
+    /// A vector.
+    Vector(Order),
+    /// Nothing is known any more since this layer.
+    Unknown(String),
+}
+
+/// The order of a flattened image.
+fn flattened(image: Shape) -> Order {
+    let [h, w, c] = *image else { return None };
+    if c == 1 || h * w == 1 {
+        return None;
+    }
+    Some((0..h * w * c).map(|i| (i % c) * h * w + i / c).collect())
+}
+
+/// Whether a layer leaves every element in its place.
+fn elementwise(leaf: &Leaf) -> bool {
+    matches!(
+        leaf.kind.as_str(),
+        "Activation"
+            | "Augment"
+            | "BatchNorm"
+            | "Dropout"
+            | "GaussianNoise"
+            | "GroupNorm"
+            | "LayerNorm"
+            | "PRelu"
+            | "Softmax"
+            | "SpatialDropout2d"
+    )
+}
+
+/// The layout of every leaf's output.
+pub(super) fn layouts(leaves: &[Leaf]) -> Vec<Layout> {
+    // A dense layer whose vector becomes an image gives it in the order in which PyTorch's `view(-1, c, h, w)` reads it:
+    // from the last leaf to the first, who wants which order.
+    let mut wanted: Vec<Order> = vec![None; leaves.len()];
+    for (i, leaf) in leaves.iter().enumerate().rev() {
+        let Some(&from) = leaf.inputs.first() else { continue };
+        if leaf.kind == "Reshape" && leaf.input.rank() == 1 && leaf.output.rank() == 3 {
+            wanted[from] = flattened(leaf.output);
+        } else if elementwise(leaf) && wanted[i].is_some() {
+            wanted[from] = wanted[i].clone();
+        }
+    }
+    let mut out: Vec<Layout> = Vec::with_capacity(leaves.len());
+    for (i, leaf) in leaves.iter().enumerate() {
+        let inputs: Vec<&Layout> = leaf.inputs.iter().map(|&x| &out[x]).collect();
+        let layout = output(leaf, &inputs, &wanted[i], leaves);
+        out.push(layout);
+    }
+    out
+}
+
+fn output(leaf: &Leaf, inputs: &[&Layout], wanted: &Order, leaves: &[Leaf]) -> Layout {
+    let unknown = || Layout::Unknown(leaf.path.clone());
+    let plain = |shape: Shape| if shape.rank() == 1 { Layout::Vector(None) } else { Layout::Plain };
+    let Some(&input) = inputs.first() else {
+        return match leaf.input.rank() {
+            3 => Layout::Image,
+            1 => Layout::Vector(wanted.clone()),
+            _ => Layout::Plain,
+        };
+    };
+    if let Some(unknown) = inputs.iter().find(|l| matches!(l, Layout::Unknown(_))) {
+        return (*unknown).clone();
+    }
+    // An image of one channel or one pixel has one order on both sides.
+    let single = |image: Shape| matches!(*image, [h, w, c] if c == 1 || h * w == 1);
+    match leaf.kind.as_str() {
+        _ if elementwise(leaf) => input.clone(),
+        "Dense" => Layout::Vector(wanted.clone()),
+        "Conv2d" | "DepthwiseConv2d" | "SeparableConv2d" | "ConvTranspose2d" | "MaxPool2d" | "AvgPool2d"
+        | "ZeroPad2d" | "Cropping2d" | "UpSample2d" => Layout::Image,
+        "GlobalAvgPool2d" | "GlobalMaxPool2d" if leaf.output.rank() == 3 => Layout::Image,
+        "GlobalAvgPool2d" | "GlobalMaxPool2d" => Layout::Vector(None),
+        "Embedding" => plain(leaf.output),
+        "Flatten" | "Reshape" if leaf.output.rank() == 1 => match input {
+            Layout::Image => Layout::Vector(flattened(leaf.input)),
+            Layout::Vector(order) => Layout::Vector(order.clone()),
+            _ => Layout::Vector(None),
+        },
+        "Reshape" => {
+            let image = leaf.output.rank() == 3;
+            match input {
+                Layout::Image if leaf.output == leaf.input => Layout::Image,
+                Layout::Vector(order) if image && *order == flattened(leaf.output) => Layout::Image,
+                Layout::Vector(None) if !image => Layout::Plain,
+                Layout::Plain if image && single(leaf.output) => Layout::Image,
+                Layout::Plain if !image => Layout::Plain,
+                Layout::Image if single(leaf.input) && (!image || single(leaf.output)) => {
+                    if image {
+                        Layout::Image
+                    } else {
+                        Layout::Plain
+                    }
+                }
+                _ => unknown(),
+            }
+        }
+        "Permute" => {
+            let axes: Option<Vec<u64>> = leaf
+                .config
+                .get("axes")
+                .and_then(|a| a.as_array().map(|a| a.iter().filter_map(|v| v.as_u64()).collect()));
+            match (input, axes.as_deref()) {
+                // From channels first to channels last, or back: what PyTorch's layers see all the time.
+                (_, Some([1, 2, 0])) => Layout::Image,
+                (Layout::Image, Some([2, 0, 1])) => Layout::Plain,
+                _ => unknown(),
+            }
+        }
+        "Merge" => {
+            let concat = leaf.config.get("concat").is_some();
+            if concat && leaf.output.rank() == 1 {
+                return joined(leaf, inputs, leaves);
+            }
+            if inputs.iter().all(|&l| l == input) { input.clone() } else { unknown() }
+        }
+        // A layer of one's own: nobody knows what it does with places.
+        _ => match input {
+            Layout::Vector(None) if leaf.output.rank() == 1 => Layout::Vector(None),
+            Layout::Image if leaf.output.rank() == 3 => Layout::Image,
+            _ => unknown(),
+        },
+    }
+}
+
+/// Vectors one after the other.
+fn joined(leaf: &Leaf, inputs: &[&Layout], leaves: &[Leaf]) -> Layout {
+    let mut order: Vec<usize> = Vec::new();
+    for (layout, &from) in inputs.iter().zip(&leaf.inputs) {
+        let start = order.len();
+        match layout {
+            Layout::Vector(Some(part)) => order.extend(part.iter().map(|p| start + p)),
+            Layout::Vector(None) => order.extend(start..start + leaves[from].output.numel()),
+            _ => return Layout::Unknown(leaf.path.clone()),
+        }
+    }
+    let same = order.iter().enumerate().all(|(i, &p)| i == p);
+    Layout::Vector((!same).then(|| order.into()))
+}

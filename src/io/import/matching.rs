@@ -1,0 +1,347 @@
+//! Which layer of a file is which layer of a model.
+
+use super::Weights;
+use super::layout::{Layout, layouts};
+use super::slots::{Format, Slot, fits, kind_of, slots};
+use crate::cpu::Array;
+use crate::error::{Error, Result};
+use crate::nn::{Leaf, Model, Parameter};
+use crate::tensor::Tensor;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A layer of a model with parameters.
+pub(super) struct Target<'a> {
+    pub leaf: &'a Leaf,
+    at: usize,
+    pub slots: Vec<Slot>,
+}
+
+/// A layer of a file.
+struct Source<'a> {
+    /// What all its arrays' names begin with.
+    path: String,
+    /// What the layer is called by its users.
+    label: String,
+    /// What kind of layer it is, where the file says so.
+    kind: Option<&'static str>,
+    /// What each array is, its whole name, and itself.
+    arrays: Vec<(String, &'a str, &'a Tensor)>,
+}
+
+/// The layers of a model with parameters as another framework has them.
+///
+/// # Errors
+///
+/// One error that lists all layers that have no counterpart.
+pub(super) fn targets<'a>(format: Format, leaves: &'a [Leaf]) -> Result<Vec<Target<'a>>, Vec<String>> {
+    let layouts = layouts(leaves);
+    let mut problems = Vec::new();
+    let mut targets: Vec<Target> = Vec::new();
+    let input = |leaf: &Leaf| leaf.inputs.first().map_or(&Layout::Plain, |&i| &layouts[i]);
+    for (at, leaf) in leaves.iter().enumerate() {
+        let first = leaf.again.unwrap_or(at);
+        let parameters: &[Parameter] = &leaves[first].parameters;
+        if parameters.is_empty() {
+            continue;
+        }
+        match slots(format, leaf, parameters, input(leaf), &layouts[at]) {
+            Err(problem) => problems.push(problem),
+            Ok(slots) if leaf.again.is_none() => targets.push(Target { leaf, at, slots }),
+            Ok(slots) => {
+                let before = targets.iter().find(|t| t.at == first).map(|t| &t.slots);
+                let same = before.is_some_and(|b| b.iter().zip(&slots).all(|(a, b)| a.change == b.change));
+                if before.is_some() && !same {
+                    problems.push(format!(
+                        "{}: it is used twice, on elements that PyTorch has in different orders",
+                        leaf.path
+                    ));
+                }
+            }
+        }
+    }
+    if problems.is_empty() { Ok(targets) } else { Err(problems) }
+}
+
+/// The layers of a file, in its order or in that of the numbers in their names.
+fn sources(format: Format, weights: &Weights) -> Vec<Source<'_>> {
+    let mut list: Vec<Source> = Vec::new();
+    for (name, tensor) in &weights.tensors {
+        let (path, role) = match format {
+            Format::PyTorch => name.rsplit_once('.').unwrap_or(("", name)),
+            Format::Keras => {
+                let (path, role) = name.rsplit_once(['/', '.']).unwrap_or(("", name));
+                let path = path.strip_suffix("/vars").unwrap_or(path);
+                (path, role.strip_suffix(":0").unwrap_or(role))
+            }
+        };
+        let ignored = match format {
+            // A counter that nothing is computed with.
+            Format::PyTorch => role == "num_batches_tracked",
+            // The state of training, and that of random layers.
+            Format::Keras => {
+                let mut parts = path.split(['/', '.']);
+                let training = parts.next().is_some_and(|p| p == "optimizer" || p == "optimizer_weights");
+                training
+                    || parts.any(|p| p.starts_with("seed_generator"))
+                    || role.starts_with("seed_generator")
+            }
+        };
+        if ignored {
+            continue;
+        }
+        let entry = (role.to_string(), name.as_str(), tensor);
+        if let Some(source) = list.iter_mut().find(|s| s.path == path) {
+            source.arrays.push(entry);
+            continue;
+        }
+        let last = path.rsplit(['/', '.']).next().unwrap_or(path);
+        let (label, kind) = match format {
+            Format::PyTorch => (path.to_string(), None),
+            Format::Keras => (weights.label(path).unwrap_or_else(|| last.to_string()), kind_of(last)),
+        };
+        list.push(Source { path: path.to_string(), label, kind, arrays: vec![entry] });
+    }
+    if !weights.ordered {
+        list.sort_by_cached_key(|s| parts(&s.path));
+    }
+    list
+}
+
+/// A name's parts as words and numbers: `features.10` comes after `features.9`, `conv2d_1` after `conv2d`.
+fn parts(path: &str) -> Vec<(String, Option<u64>)> {
+    let part = |part: &str| {
+        let word = part.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = part[word.len()..].parse().ok();
+        let word = if number.is_some() { word.strip_suffix('_').unwrap_or(word) } else { part };
+        (word.to_string(), number)
+    };
+    path.split(['.', '/']).map(part).collect()
+}
+
+/// Whether numbers alone say that `a` comes before `b`.
+fn numbered(a: &str, b: &str) -> bool {
+    let (a, b) = (parts(a), parts(b));
+    let differ = a.iter().zip(&b).find(|(a, b)| a != b);
+    differ.is_some_and(|(a, b)| a.0 == b.0)
+}
+
+/// What a layer is recognised by: what its arrays are, and their shapes.
+fn signature<'a>(kind: Option<&str>, arrays: impl Iterator<Item = (&'a str, crate::shape::Shape)>) -> String {
+    let mut list: Vec<String> = arrays.map(|(role, shape)| format!("{role}{shape}")).collect();
+    list.sort();
+    format!("{} {}", kind.unwrap_or_default(), list.join(" "))
+}
+
+impl Target<'_> {
+    /// What a file calls the array of a slot; in a file with numbers for names its place.
+    fn role(&self, slot: usize, numbers: bool) -> String {
+        if numbers { slot.to_string() } else { self.slots[slot].names[0].to_string() }
+    }
+
+    /// What only layers that could be meant have in common.
+    fn family(&self, by_kind: bool) -> String {
+        let largest = self.slots.iter().map(|s| s.shape.rank()).max().unwrap_or(0);
+        if by_kind { self.leaf.kind.clone() } else { format!("{largest} {}", self.slots.len() > 2) }
+    }
+}
+
+impl Source<'_> {
+    fn numbers(&self) -> bool {
+        self.arrays.iter().all(|(role, ..)| role.bytes().all(|b| b.is_ascii_digit()))
+    }
+
+    fn family(&self, by_kind: bool) -> String {
+        let largest = self.arrays.iter().map(|(_, _, t)| t.rank()).max().unwrap_or(0);
+        match self.kind {
+            Some(kind) if by_kind => kind.to_string(),
+            _ => format!("{largest} {}", self.arrays.len() > 2),
+        }
+    }
+
+    fn signature(&self, by_kind: bool) -> String {
+        let kind = self.kind.filter(|_| by_kind);
+        let arrays = self.arrays.iter().map(|(role, _, t)| {
+            // Keras 2 had another name for it.
+            let old = role == "depthwise_kernel" && self.kind == Some("DepthwiseConv2d");
+            (if old { "kernel" } else { role.as_str() }, t.shape())
+        });
+        signature(kind, arrays)
+    }
+}
+
+type Pairs = Vec<(usize, usize)>;
+
+/// Pairs of targets and sources, and what can't be paired. Layers of one kind and shape follow each other in the order of the
+/// model; where that isn't certain it is an error.
+fn by_order(
+    leaves: &[Leaf],
+    targets: &[Target],
+    sources: &[Source],
+    ordered: bool,
+) -> Result<(Pairs, Pairs), Vec<String>> {
+    let by_kind = sources.iter().all(|s| s.kind.is_some());
+    let numbers = sources.iter().all(Source::numbers);
+    let mut groups: BTreeMap<String, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+    for (i, target) in targets.iter().enumerate() {
+        let roles: Vec<String> = (0..target.slots.len()).map(|s| target.role(s, numbers)).collect();
+        let arrays = roles.iter().zip(&target.slots).map(|(role, s)| (role.as_str(), s.shape));
+        let kind = by_kind.then_some(target.leaf.kind.as_str());
+        groups.entry(signature(kind, arrays)).or_default().0.push(i);
+    }
+    for (i, source) in sources.iter().enumerate() {
+        groups.entry(source.signature(by_kind)).or_default().1.push(i);
+    }
+    let mut pairs = Vec::new();
+    let mut unsure = Vec::new();
+    let mut left: (Vec<usize>, Vec<usize>) = Default::default();
+    for (ours, theirs) in groups.values() {
+        pairs.extend(ours.iter().copied().zip(theirs.iter().copied()));
+        left.0.extend(ours.iter().skip(theirs.len()));
+        left.1.extend(theirs.iter().skip(ours.len()));
+        let chain = ours.windows(2).all(|w| reaches(leaves, targets[w[1]].at, targets[w[0]].at));
+        let told = ordered || theirs.windows(2).all(|w| numbered(&sources[w[0]].path, &sources[w[1]].path));
+        if !chain || !told {
+            let names = |list: Vec<&str>| list.join(", ");
+            unsure.push(format!(
+                "{} could be any of the file's {}: their shapes are equal and {}",
+                names(ours.iter().map(|&i| targets[i].leaf.path.as_str()).collect()),
+                names(theirs.iter().map(|&i| sources[i].path.as_str()).collect()),
+                if chain {
+                    "the file's names don't say which comes first"
+                } else {
+                    "they stand side by side"
+                }
+            ));
+        }
+    }
+    // What doesn't fit exactly is compared with the next of its family, so that the error says how it differs.
+    left.0.sort_unstable();
+    left.1.sort_unstable();
+    let mut differing = Vec::new();
+    for &i in &left.0 {
+        let family = targets[i].family(by_kind);
+        if let Some(at) = left.1.iter().position(|&j| sources[j].family(by_kind) == family) {
+            differing.push((i, left.1.remove(at)));
+        }
+    }
+    if left.0.is_empty() && differing.is_empty() && left.1.is_empty() && !unsure.is_empty() {
+        unsure.push(
+            "say which is which with Mapping::rename, or give the model's layers the file's names".into(),
+        );
+        return Err(unsure);
+    }
+    Ok((pairs, differing))
+}
+
+/// Whether `to` is computed from `from`.
+fn reaches(leaves: &[Leaf], to: usize, from: usize) -> bool {
+    let mut found = vec![false; leaves.len()];
+    found[to] = true;
+    for i in (from..=to).rev() {
+        if found[i] {
+            leaves[i].inputs.iter().for_each(|&x| found[x] = true);
+        }
+    }
+    found[from]
+}
+
+/// The value of every parameter of a model, of its own shape and type, on the CPU.
+pub(super) fn values(
+    model: &Model,
+    weights: &Weights,
+    format: Format,
+    rename: Option<&dyn Fn(&str) -> String>,
+) -> Result<Vec<(Parameter, Array)>> {
+    let fail = |problems: Vec<String>| {
+        let n = problems.len();
+        let s = if n == 1 { "" } else { "s" };
+        let message = format!("does not fit the model; {n} difference{s}:\n  {}", problems.join("\n  "));
+        Error::data(&weights.source, message)
+    };
+    let leaves = model.leaves()?;
+    let targets = targets(format, &leaves).map_err(fail)?;
+    let sources = sources(format, weights);
+    let mut problems = Vec::new();
+    let labels: BTreeSet<&str> = sources.iter().map(|s| s.label.as_str()).collect();
+    let paths: BTreeSet<&str> = targets.iter().map(|t| t.leaf.path.as_str()).collect();
+    let pairs: Pairs = if let Some(rename) = rename {
+        let mut pairs = Vec::new();
+        for (i, target) in targets.iter().enumerate() {
+            let wanted = rename(&target.leaf.path);
+            match sources.iter().position(|s| s.path == wanted || s.label == wanted) {
+                Some(j) => pairs.push((i, j)),
+                None => problems.push(format!("{}: the file has no layer {wanted:?}", target.leaf.path)),
+            }
+        }
+        pairs
+    } else if labels == paths && labels.len() == sources.len() {
+        let find = |path: &str| sources.iter().position(|s| s.label == path);
+        targets.iter().enumerate().filter_map(|(i, t)| Some((i, find(&t.leaf.path)?))).collect()
+    } else {
+        let (mut pairs, differing) = by_order(&leaves, &targets, &sources, weights.ordered).map_err(fail)?;
+        pairs.extend(differing);
+        pairs.sort_unstable();
+        pairs
+    };
+    let mut values = Vec::new();
+    let mut used = BTreeSet::new();
+    for (i, target) in targets.iter().enumerate() {
+        let source = pairs.iter().find(|(t, _)| *t == i).map(|&(_, s)| &sources[s]);
+        for (place, slot) in target.slots.iter().enumerate() {
+            let name = format!("{}.{}", target.leaf.path, slot.parameter.name);
+            let value = slot.parameter.variable.value();
+            let Some(source) = source else {
+                // A name that was asked for and isn't there has been listed already.
+                if rename.is_none() {
+                    problems.push(format!("{name} {} is not in the file", value.shape()));
+                }
+                continue;
+            };
+            let numbers = source.numbers();
+            let found = source.arrays.iter().find(|(role, ..)| {
+                if numbers { *role == place.to_string() } else { slot.names.contains(&role.as_str()) }
+            });
+            let Some((_, stored, tensor)) = found else {
+                problems.push(format!(
+                    "{name} {} is not in the file, whose layer {} has {}",
+                    value.shape(),
+                    source.path,
+                    source
+                        .arrays
+                        .iter()
+                        .map(|(r, _, t)| format!("{r} {}", t.shape()))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ));
+                continue;
+            };
+            used.insert(*stored);
+            if tensor.shape() != slot.shape {
+                let other = if slot.shape == value.shape() {
+                    String::new()
+                } else {
+                    format!(", which is {} there", slot.shape)
+                };
+                problems.push(format!(
+                    "{name} is {}{other}; the file's {stored} is {}",
+                    value.shape(),
+                    tensor.shape()
+                ));
+            } else if !fits(tensor.dtype(), value.dtype()) {
+                problems.push(format!(
+                    "{name} is {}; the file's {stored} is {}",
+                    value.dtype(),
+                    tensor.dtype()
+                ));
+            } else if problems.is_empty() {
+                values.push((slot.parameter.clone(), slot.change.import(tensor, &value)?));
+            }
+        }
+    }
+    for source in &sources {
+        for (_, stored, tensor) in source.arrays.iter().filter(|a| !used.contains(a.1)) {
+            problems.push(format!("the file's {stored} {} is not in the model", tensor.shape()));
+        }
+    }
+    if problems.is_empty() { Ok(values) } else { Err(fail(problems)) }
+}

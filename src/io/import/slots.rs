@@ -1,0 +1,269 @@
+//! For each layer, what another framework calls its parameters and how it lays them out.
+
+use super::layout::{Layout, Order};
+use crate::cpu::Array;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::nn::{Leaf, Parameter};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+/// Whose weights they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    PyTorch,
+    Keras,
+}
+
+/// The way from another framework's array to a parameter's value and back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Change {
+    /// Axis d here is axis `axes[d]` there; empty where all are the same.
+    axes: Vec<isize>,
+    /// For axes here whose elements stand in another order there.
+    orders: Vec<(isize, Arc<[usize]>)>,
+    /// The shape there where it is neither the same nor `axes` says it.
+    shape: Option<Shape>,
+}
+
+/// One parameter of a layer.
+pub(super) struct Slot {
+    pub parameter: Parameter,
+    /// What it is called there.
+    pub names: &'static [&'static str],
+    pub change: Change,
+    /// Its shape there.
+    pub shape: Shape,
+}
+
+impl Change {
+    fn axes(axes: &[isize]) -> Change {
+        Change { axes: axes.to_vec(), ..Change::default() }
+    }
+
+    fn reorder(mut self, axis: isize, order: &Order) -> Change {
+        self.orders.extend(order.iter().map(|o| (axis, o.clone())));
+        self
+    }
+
+    fn reshape(shape: Shape) -> Change {
+        Change { shape: Some(shape), ..Change::default() }
+    }
+
+    /// The shape there of what is `ours` here.
+    fn theirs(&self, ours: Shape) -> Shape {
+        let mut dims = ours.to_vec();
+        for (d, &axis) in self.axes.iter().enumerate() {
+            dims[axis as usize] = ours[d];
+        }
+        self.shape.unwrap_or_else(|| Shape::from_dims(&dims))
+    }
+
+    /// The parameter's value, of shape and type `like`.
+    pub fn import(&self, theirs: &Tensor, like: &Tensor) -> Result<Array> {
+        let mut t = theirs.clone();
+        if !self.axes.is_empty() {
+            t = t.permute(&self.axes)?;
+        }
+        for (axis, order) in &self.orders {
+            t = t.index_select(*axis, &places(order.iter().copied())?)?;
+        }
+        t.reshape(like.shape())?.cast(like.dtype())?.to_host()?.contiguous()
+    }
+
+    /// The array that the other framework has for a parameter's value.
+    pub fn export(&self, ours: &Tensor) -> Result<Tensor> {
+        let mut t = ours.clone();
+        for (axis, order) in &self.orders {
+            let mut back = vec![0; order.len()];
+            for (i, &p) in order.iter().enumerate() {
+                back[p] = i;
+            }
+            t = t.index_select(*axis, &places(back.into_iter())?)?;
+        }
+        if !self.axes.is_empty() {
+            let mut back = vec![0; self.axes.len()];
+            for (d, &axis) in self.axes.iter().enumerate() {
+                back[axis as usize] = d as isize;
+            }
+            t = t.permute(&back)?;
+        }
+        match self.shape {
+            Some(shape) => t.reshape(shape),
+            None => Ok(t),
+        }
+    }
+}
+
+fn places(order: impl Iterator<Item = usize>) -> Result<Tensor> {
+    let places: Vec<u32> = order.map(|p| p as u32).collect();
+    let n = places.len();
+    Tensor::from_vec(places, [n], crate::device::Device::Cpu)
+}
+
+/// `[out, in, kh, kw]` to `[kh, kw, in, out]`; for transposed convolutions the same, with in and out changed on both sides.
+const KERNEL: &[isize] = &[2, 3, 1, 0];
+
+/// A layer's parameters as the other framework has them; `input` and `output` say where PyTorch has their elements.
+///
+/// # Errors
+///
+/// In words: the layer has no counterpart there.
+pub(super) fn slots(
+    format: Format,
+    leaf: &Leaf,
+    parameters: &[Parameter],
+    input: &Layout,
+    output: &Layout,
+) -> Result<Vec<Slot>, String> {
+    if let (Format::PyTorch, Layout::Unknown(since)) = (format, input) {
+        return Err(format!(
+            "{}: after {since} it is not known in which order PyTorch has the elements",
+            leaf.path
+        ));
+    }
+    let order = |layout: &Layout| match layout {
+        Layout::Vector(order) => order.clone(),
+        _ => None,
+    };
+    let mut list = Vec::new();
+    for parameter in parameters {
+        let shape = parameter.variable.shape();
+        let (names, change) = match format {
+            Format::PyTorch => {
+                let (name, change) =
+                    pytorch(leaf, &parameter.name, shape, input, &order(input), &order(output))
+                        .map_err(|e| format!("{}: {e}", leaf.path))?;
+                (name, change)
+            }
+            Format::Keras => {
+                keras(leaf, &parameter.name, shape).map_err(|e| format!("{}: {e}", leaf.path))?
+            }
+        };
+        let theirs = change.theirs(shape);
+        list.push(Slot { parameter: parameter.clone(), names, change, shape: theirs });
+    }
+    Ok(list)
+}
+
+type Found = Result<(&'static [&'static str], Change), String>;
+
+fn pytorch(leaf: &Leaf, name: &str, shape: Shape, layout: &Layout, input: &Order, output: &Order) -> Found {
+    let same = Change::default;
+    Ok(match (leaf.kind.as_str(), name) {
+        ("Dense", "weight") => (&["weight"], Change::axes(&[1, 0]).reorder(0, input).reorder(1, output)),
+        ("Dense", "bias") => (&["bias"], same().reorder(0, output)),
+        ("Conv2d" | "DepthwiseConv2d" | "ConvTranspose2d", "weight") => (&["weight"], Change::axes(KERNEL)),
+        ("Conv2d" | "DepthwiseConv2d" | "ConvTranspose2d", "bias") => (&["bias"], same()),
+        ("SeparableConv2d", _) => {
+            return Err(
+                "PyTorch has no SeparableConv2d; use DepthwiseConv2d and Conv2d one after the other".into()
+            );
+        }
+        ("BatchNorm", "gamma") => (&["weight"], same().reorder(0, input)),
+        ("BatchNorm", "beta") => (&["bias"], same().reorder(0, input)),
+        ("BatchNorm", "moving_mean") => (&["running_mean"], same().reorder(0, input)),
+        ("BatchNorm", "moving_variance") => (&["running_var"], same().reorder(0, input)),
+        ("GroupNorm", _) if input.is_some() => {
+            return Err("PyTorch groups the elements of a flattened image otherwise".into());
+        }
+        ("GroupNorm", "gamma") => (&["weight"], same()),
+        ("GroupNorm", "beta") => (&["bias"], same()),
+        ("LayerNorm", "gamma" | "beta") => {
+            let names: &[&str] = if name == "gamma" { &["weight"] } else { &["bias"] };
+            let rank = leaf.input.rank() as i64;
+            let axes: Vec<i64> = leaf.config["axes"].as_array().map_or_else(Vec::new, |list| {
+                let axis = |v: &serde_json::Value| v.as_i64().map(|a| if a < 0 { a + rank } else { a });
+                list.iter().filter_map(axis).collect()
+            });
+            let all = axes.len() as i64 == rank;
+            let change = match layout {
+                Layout::Vector(order) => same().reorder(0, order),
+                // [channels, height, width] there
+                Layout::Image if all => Change::axes(&[1, 2, 0]),
+                // Over channels only, on an image with its channels last for once; or over height and width.
+                Layout::Image if shape.rank() == 1 && axes == [2] => same(),
+                Layout::Image if shape.rank() == 2 && axes.iter().all(|&a| a < 2) => same(),
+                Layout::Plain if axes.iter().all(|&a| a >= rank - axes.len() as i64) => same(),
+                _ => return Err(format!("PyTorch's LayerNorm has no axes {axes:?} of {}", leaf.input)),
+            };
+            (names, change)
+        }
+        ("Embedding", "weight") => (&["weight"], same()),
+        ("PRelu", "alpha") => {
+            let features = shape.last().copied().unwrap_or(1);
+            if shape.numel() != features {
+                return Err(format!(
+                    "PyTorch's PReLU has one slope or one for each channel, this has {shape}"
+                ));
+            }
+            let change = if shape.rank() == 1 && features > 1 {
+                same().reorder(0, input)
+            } else {
+                Change::reshape(Shape::from_dims(&[features]))
+            };
+            (&["weight"], change)
+        }
+        (kind, _) => {
+            return Err(format!("it is not known how PyTorch lays out the parameter {name} of a {kind}"));
+        }
+    })
+}
+
+fn keras(leaf: &Leaf, name: &str, shape: Shape) -> Found {
+    let same = Change::default;
+    // [kh, kw, channels, multiplier] there, with the same elements in the same order
+    let depthwise = || {
+        let channels = leaf.input.last().copied().unwrap_or(1);
+        let dims: Vec<usize> = shape.to_vec();
+        match dims.as_slice() {
+            [kh, kw, 1, all] => {
+                Change::reshape(Shape::from_dims(&[*kh, *kw, channels, all / channels.max(1)]))
+            }
+            _ => same(),
+        }
+    };
+    Ok(match (leaf.kind.as_str(), name) {
+        ("Dense" | "Conv2d" | "ConvTranspose2d", "weight") => (&["kernel"], same()),
+        ("DepthwiseConv2d", "weight") => (&["kernel", "depthwise_kernel"], depthwise()),
+        ("SeparableConv2d", "depthwise_weight") => (&["depthwise_kernel"], depthwise()),
+        ("SeparableConv2d", "pointwise_weight") => (&["pointwise_kernel"], same()),
+        ("Dense" | "Conv2d" | "ConvTranspose2d" | "DepthwiseConv2d" | "SeparableConv2d", "bias") => {
+            (&["bias"], same())
+        }
+        ("BatchNorm" | "LayerNorm" | "GroupNorm", "gamma") => (&["gamma"], same()),
+        ("BatchNorm" | "LayerNorm" | "GroupNorm", "beta") => (&["beta"], same()),
+        ("BatchNorm", "moving_mean") => (&["moving_mean"], same()),
+        ("BatchNorm", "moving_variance") => (&["moving_variance"], same()),
+        ("Embedding", "weight") => (&["embeddings"], same()),
+        ("PRelu", "alpha") => (&["alpha"], same()),
+        (kind, _) => {
+            return Err(format!("it is not known what Keras calls the parameter {name} of a {kind}"));
+        }
+    })
+}
+
+/// The kind of layer of a Keras class in snake case, which its files name layers by: `conv2d_1` is the second Conv2D.
+pub(super) fn kind_of(name: &str) -> Option<&'static str> {
+    let class = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let class = if class.len() < name.len() { class.strip_suffix('_').unwrap_or(name) } else { name };
+    Some(match class {
+        "dense" => "Dense",
+        "conv2d" => "Conv2d",
+        "conv2d_transpose" => "ConvTranspose2d",
+        "depthwise_conv2d" => "DepthwiseConv2d",
+        "separable_conv2d" => "SeparableConv2d",
+        "batch_normalization" => "BatchNorm",
+        "layer_normalization" => "LayerNorm",
+        "group_normalization" => "GroupNorm",
+        "embedding" => "Embedding",
+        "p_re_lu" => "PRelu",
+        _ => return None,
+    })
+}
+
+/// Whether an array can become a parameter: numbers with a fraction don't become integers, nor the other way round.
+pub(super) fn fits(from: DType, to: DType) -> bool {
+    from == to || (from.is_float() && to.is_float())
+}

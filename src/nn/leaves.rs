@@ -1,0 +1,140 @@
+//! The layers of a model with models inside it taken apart: what importing weights goes by.
+
+use super::layer::Build;
+use super::network::{Network, Work};
+use super::{Layers, Model, Module, Parameter, Sequential};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use serde_json::Value;
+
+/// A layer, an input or a merge of a model.
+pub(crate) struct Leaf {
+    /// Its name; with dots where it is in a model inside the model.
+    pub path: String,
+    /// The kind of layer, or `Input` or `Merge`.
+    pub kind: String,
+    /// Settings; null where there are none.
+    pub config: Value,
+    /// The shape of the (first) input for one sample.
+    pub input: Shape,
+    pub output: Shape,
+    /// The leaves that it reads, which come before it.
+    pub inputs: Vec<usize>,
+    /// Its parameters, under names such as `weight`; none where the layer was used before.
+    pub parameters: Vec<Parameter>,
+    /// The leaf that used the same layer first.
+    pub again: Option<usize>,
+}
+
+impl Model {
+    /// All layers, each after those it reads.
+    ///
+    /// # Errors
+    ///
+    /// A model inside the model has layers of one's own.
+    pub(crate) fn leaves(&self) -> Result<Vec<Leaf>> {
+        let mut out = Vec::new();
+        expand(&self.network, "", &self.parameters(), None, &mut out)?;
+        Ok(out)
+    }
+}
+
+/// Appends a network's leaves; gives the places of its nodes' outputs. `fed` is the leaf that a network inside another one
+/// reads.
+fn expand(
+    network: &Network,
+    path: &str,
+    parameters: &[Parameter],
+    fed: Option<usize>,
+    out: &mut Vec<Leaf>,
+) -> Result<Vec<usize>> {
+    let mut places: Vec<usize> = Vec::new();
+    for node in &network.nodes {
+        let inputs: Vec<usize> = node.inputs.iter().map(|&i| places[i]).collect();
+        let input = inputs.first().map_or(node.output, |&i| out[i].output);
+        let path = if path.is_empty() { node.name.clone() } else { format!("{path}.{}", node.name) };
+        let mut leaf = Leaf {
+            path: path.clone(),
+            kind: String::new(),
+            config: Value::Null,
+            input,
+            output: node.output,
+            inputs,
+            parameters: Vec::new(),
+            again: None,
+        };
+        match &node.work {
+            Work::Input => {
+                if let Some(fed) = fed {
+                    places.push(fed);
+                    continue;
+                }
+                leaf.kind = "Input".into();
+            }
+            Work::Merge(merge) => {
+                leaf.kind = "Merge".into();
+                leaf.config = serde_json::to_value(merge).unwrap_or_default();
+            }
+            Work::Again(of) => {
+                // The layer's leaves once more, without parameters of their own.
+                let first = places[*of];
+                let Work::Layer { kind, config, .. } = &network.nodes[*of].work else {
+                    return Err(Error::argument("Model", "a node without a layer is used again"));
+                };
+                leaf.path.clone_from(&out[first].path);
+                if *kind == "Sequential" {
+                    let start = out.len();
+                    let place = inside(config, &path, &[], input, &leaf.inputs, out)?;
+                    // Both uses have equally many leaves, in one order; the last is the output.
+                    let count = out.len() - start;
+                    for i in 0..count {
+                        out[start + i].again = Some(first + 1 + i - count);
+                    }
+                    places.push(place);
+                    continue;
+                }
+                leaf.kind = (*kind).into();
+                leaf.config = config.clone().unwrap_or_default();
+                leaf.again = Some(first);
+            }
+            Work::Layer { kind, config, .. } => {
+                let prefix = format!("{}.", node.name);
+                let own: Vec<Parameter> = parameters
+                    .iter()
+                    .filter_map(|p| {
+                        let name = p.name.strip_prefix(&prefix)?.to_string();
+                        Some(Parameter { name, ..p.clone() })
+                    })
+                    .collect();
+                if *kind == "Sequential" {
+                    places.push(inside(config, &path, &own, input, &leaf.inputs, out)?);
+                    continue;
+                }
+                leaf.kind = (*kind).into();
+                leaf.config = config.clone().unwrap_or_default();
+                leaf.parameters = own;
+            }
+        }
+        out.push(leaf);
+        places.push(out.len() - 1);
+    }
+    Ok(places)
+}
+
+/// Appends the leaves of a stack inside a model; gives the place of its output.
+fn inside(
+    config: &Result<Value, String>,
+    path: &str,
+    parameters: &[Parameter],
+    input: Shape,
+    inputs: &[usize],
+    out: &mut Vec<Leaf>,
+) -> Result<usize> {
+    let config = config.as_ref().map_err(|e| Error::argument(path, e.clone()))?;
+    let stack = Sequential::from_config(config, |kind, config| Layers::default().make(kind, config))?;
+    // Only names and shapes of this copy are used.
+    let network = stack.network(input, &mut Build::new(Device::Cpu, 0))?;
+    let places = expand(&network, path, parameters, inputs.first().copied(), out)?;
+    places.last().copied().ok_or_else(|| Error::argument(path, "the model inside has no layers"))
+}
