@@ -52,7 +52,7 @@ struct Arguments {
     /// Write figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw the curves of loss and accuracy into this file (SVG).
+    /// Draw the curves of loss and accuracy into this file (SVG or PNG, by its ending).
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 }
