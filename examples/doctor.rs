@@ -82,22 +82,19 @@ fn advice(info: &DeviceInfo) -> Vec<String> {
     list
 }
 
-/// Text in lines of at most 96 letters, all but the first indented by two.
-fn wrapped(text: &str) -> String {
-    let mut out = String::new();
-    let mut length = 0;
-    for word in text.split(' ') {
-        if length > 0 && length + 1 + word.chars().count() > 96 {
-            out.push_str("\n    ");
-            length = 4;
-        } else if length > 0 {
-            out.push(' ');
-            length += 1;
+/// Text in lines of at most 96 letters, the first begun with `first`, the others as far indented.
+fn wrapped(first: &str, text: &str) -> String {
+    let mut lines = vec![first.to_string()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        if lines[last].chars().count() + 1 + word.chars().count() > 96 {
+            lines.push(format!("{}{word}", " ".repeat(first.len())));
+        } else {
+            let gap = if lines[last].len() == first.len() { "" } else { " " };
+            lines[last].push_str(&format!("{gap}{word}"));
         }
-        out.push_str(word);
-        length += word.chars().count();
     }
-    out
+    lines.join("\n")
 }
 
 fn show(info: &DeviceInfo, number: usize, default: bool) {
@@ -147,7 +144,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let mut well = true;
     let mut found: Vec<Value> = Vec::new();
     if let Err(e) = Device::Gpu.info() {
-        println!("\n{}", wrapped(&e.to_string()));
+        println!("\n{}", wrapped("", &e.to_string()));
         well = false;
     }
     let chosen = |info: &DeviceInfo| wanted.is_none_or(|w| w == info.device);
@@ -156,7 +153,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         show(info, number, info.device == Device::Gpu);
         let advice = advice(info);
         for line in &advice {
-            println!("{}", wrapped(&format!("  * {line}")));
+            println!("{}", wrapped("  * ", line));
         }
         let mut entry = json!({
             "number": number,
@@ -177,13 +174,13 @@ fn run(arguments: &Arguments) -> Result<bool> {
                         well = false;
                         let text = "Don't train on this adapter: update its driver, choose another one with WGRAD_ADAPTER, \
                                     or use Device::Cpu. Please report the table above.";
-                        println!("{}", wrapped(text));
+                        println!("{}", wrapped("", text));
                     }
                     entry["self_check"] = report.to_json();
                 }
                 Err(e) => {
                     well = false;
-                    println!("{}", wrapped(&e.to_string()));
+                    println!("{}", wrapped("", &e.to_string()));
                     entry["error"] = json!(e.to_string());
                 }
             }
@@ -194,6 +191,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         println!(
             "\n{}",
             wrapped(
+                "",
                 "No GPU was found, only software drivers. If this machine has one, install its driver: on Linux \
                  mesa-vulkan-drivers (AMD, Intel) or the vendor's (NVIDIA), and make sure that you may open /dev/dri \
                  (groups render and video); elsewhere update the graphics driver."

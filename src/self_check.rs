@@ -458,7 +458,7 @@ fn moving(c: &mut Cases) -> Result<()> {
 
 fn products(c: &mut Cases) -> Result<()> {
     // Rows, inner length, columns: each kernel's favourite, odd ones, and sums long enough to be split.
-    for (m, k, n) in [(5, 7, 3), (33, 65, 31), (64, 64, 128), (1, 300, 10), (16, 4000, 16), (130, 70, 129)] {
+    for (m, k, n) in [(5, 7, 3), (33, 65, 31), (64, 64, 128), (16, 4000, 16)] {
         let (a, b) = (c.float(&[m, k])?, c.float(&[k, n])?);
         let case = c.add("matmul", vec![a, b], |x| x[0].matmul(&x[1]));
         case.floor = 1.0;
@@ -466,9 +466,7 @@ fn products(c: &mut Cases) -> Result<()> {
             case.second();
         }
     }
-    let (a, b) = (c.float(&[3, 2, 9, 17])?, c.float(&[2, 17, 8])?);
-    c.add("matmul", vec![a, b], |x| x[0].matmul(&x[1])).floor = 1.0;
-    let (a, b) = (c.float(&[2, 17, 40])?, c.float(&[2, 24, 17])?);
+    let (a, b) = (c.float(&[3, 2, 17, 9])?, c.float(&[2, 8, 17])?);
     c.add("matmul", vec![a, b], |x| x[0].transpose()?.matmul(x[1].transpose()?)).floor = 1.0;
     Ok(())
 }
@@ -478,7 +476,6 @@ fn images(c: &mut Cases) -> Result<()> {
     // kernel, stride, padding, dilation, groups, input and output channels of a group
     let list = [
         ([3, 3], [1, 1], Valid, [1, 1], 1, 1, 8),
-        ([3, 3], [1, 1], Same, [1, 1], 1, 3, 4),
         ([3, 3], [1, 1], Valid, [1, 1], 1, 16, 32),
         ([3, 2], [2, 3], Explicit([0, 2, 1, 3]), [1, 1], 1, 2, 5),
         ([2, 2], [1, 1], Valid, [2, 3], 1, 2, 2),
@@ -492,7 +489,7 @@ fn images(c: &mut Cases) -> Result<()> {
         let options = Conv2dOptions { stride, padding, dilation, groups };
         let case = c.add("conv2d", vec![x, w], move |x| x[0].conv2d(&x[1], options));
         case.floor = 1.0;
-        if i == 3 {
+        if i == 2 {
             case.second();
         }
     }
@@ -508,7 +505,7 @@ fn images(c: &mut Cases) -> Result<()> {
     {
         let options = Pool2dOptions { stride, padding, ..Pool2dOptions::new(kernel) };
         let x = c.distinct(&[2, 8, 9, 5])?;
-        c.add("max_pool2d", vec![x.clone()], move |x| x[0].max_pool2d(options)).second();
+        c.add("max_pool2d", vec![x.clone()], move |x| x[0].max_pool2d(options)?.square()).second();
         c.add("avg_pool2d", vec![x], move |x| x[0].avg_pool2d(options));
     }
     Ok(())
@@ -724,7 +721,7 @@ mod tests {
         report.operations.push(operation("conv2d", Some("element 0 is 0")));
         let text = report.to_string();
         assert!(
-            !report.passed() && text.contains("matmul         2     1.5e-7     2.0e-5      12.0  ok\n"),
+            !report.passed() && text.contains("matmul         2      1.5e-7     2.0e-5      12.0  ok\n"),
             "{text}"
         );
         assert!(text.contains("FAILED\nconv2d: element 0 is 0\n1 of 2 operations FAILED"), "{text}");

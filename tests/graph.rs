@@ -66,7 +66,7 @@ fn check_xml(text: &str) {
         }
         let end = rest[at..].find('>').expect("a tag ends") + at;
         let tag = &rest[at + 1..end];
-        assert!(!tag.contains('<') && tag.matches('"').count() % 2 == 0, "tag {tag:?}");
+        assert!(!tag.contains('<') && tag.matches('"').count().is_multiple_of(2), "tag {tag:?}");
         let name = tag.trim_matches('/').split_whitespace().next().expect("a name").to_string();
         match (tag.starts_with('/'), tag.ends_with('/')) {
             (true, _) => assert_eq!(open.pop(), Some(name)),

@@ -1,6 +1,8 @@
 //! A layered layout (Sugiyama, Tagawa and Toda, 1981): ranks by depth, order within a rank by barycentres, positions by
 //! least squares.
 
+use std::collections::HashMap;
+
 /// Where a box has to stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pin {
@@ -17,6 +19,15 @@ pub(super) struct Item {
     pub width: f64,
     pub height: f64,
     pub pin: Pin,
+}
+
+/// A line from one box down to another.
+#[derive(Clone, Copy)]
+pub(super) struct Edge {
+    pub from: usize,
+    pub to: usize,
+    /// What it carries: lines that carry the same share their way over several ranks.
+    pub value: usize,
 }
 
 /// Distances between neighbours of a rank and between ranks.
@@ -49,16 +60,18 @@ struct Cell {
 const SWEEPS: usize = 12;
 /// How much more a line wants to be straight than a box wants to stand in the middle of its neighbours.
 const STRAIGHT: f64 = 8.0;
+/// How much a box without inputs draws its users to itself.
+const LEAF: f64 = 0.05;
 
 /// Longest path from the sources; sources stand just above their first user.
-fn ranks(items: &[Item], edges: &[(usize, usize)]) -> Vec<usize> {
+fn ranks(items: &[Item], edges: &[Edge]) -> Vec<usize> {
     let n = items.len();
     let pinned = items.iter().any(|i| i.pin == Pin::Top);
     let mut waits = vec![0usize; n];
     let mut users = vec![Vec::new(); n];
-    for &(u, v) in edges {
-        waits[v] += 1;
-        users[u].push(v);
+    for e in edges {
+        waits[e.to] += 1;
+        users[e.from].push(e.to);
     }
     let source: Vec<bool> = waits.iter().map(|&w| w == 0).collect();
     let mut rank: Vec<usize> = items.iter().map(|i| (pinned && i.pin != Pin::Top) as usize).collect();
@@ -163,29 +176,30 @@ fn place_rank(cells: &mut [Cell], rank: &[usize], wanted: &[f64], across: f64) {
 }
 
 /// Places boxes so that every edge leads down.
-pub(super) fn layout(items: &[Item], edges: &[(usize, usize)], gaps: Gaps) -> Layout {
+pub(super) fn layout(items: &[Item], edges: &[Edge], gaps: Gaps) -> Layout {
     let rank = ranks(items, edges);
     let count = rank.iter().max().map_or(0, |r| r + 1);
     let cell =
         |width: f64, rank: usize| Cell { width, rank, above: Vec::new(), below: Vec::new(), center: 0.0 };
     let mut cells: Vec<Cell> = items.iter().zip(&rank).map(|(i, &r)| cell(i.width, r)).collect();
-    // Lines over several ranks that begin at the same box share their way.
-    let mut ways: Vec<Vec<usize>> = vec![Vec::new(); items.len()];
+    // For each value the places where its lines pass through ranks.
+    let mut ways: HashMap<usize, Vec<usize>> = HashMap::new();
     let link = |cells: &mut Vec<Cell>, a: usize, b: usize| {
         if !cells[a].below.contains(&b) {
             cells[a].below.push(b);
             cells[b].above.push(a);
         }
     };
-    for &(u, v) in edges {
+    for &Edge { from: u, to: v, value } in edges {
+        let way = ways.entry(value).or_default();
         let mut last = u;
         for (k, r) in (rank[u] + 1..rank[v]).enumerate() {
-            if ways[u].len() <= k {
+            if way.len() <= k {
                 cells.push(cell(0.0, r));
-                ways[u].push(cells.len() - 1);
+                way.push(cells.len() - 1);
             }
-            link(&mut cells, last, ways[u][k]);
-            last = ways[u][k];
+            link(&mut cells, last, way[k]);
+            last = way[k];
         }
         if rank[v] > rank[u] {
             link(&mut cells, last, v);
@@ -220,7 +234,10 @@ pub(super) fn layout(items: &[Item], edges: &[(usize, usize)], gaps: Gaps) -> La
                     if near.is_empty() {
                         return cells[c].center;
                     }
-                    near.iter().map(|&x| cells[x].center).sum::<f64>() / near.len() as f64
+                    // Leaves stand where their users are, and not the other way round.
+                    let weight = |x: usize| if cells[x].above.is_empty() { LEAF } else { 1.0 };
+                    let sum: f64 = near.iter().map(|&x| weight(x) * cells[x].center).sum();
+                    sum / near.iter().map(|&x| weight(x)).sum::<f64>()
                 })
                 .collect();
             place_rank(&mut cells, &best[r], &wanted, gaps.across);
@@ -253,10 +270,10 @@ pub(super) fn layout(items: &[Item], edges: &[(usize, usize)], gaps: Gaps) -> La
         .collect();
     // Where lines enter a box: side by side, in the order in which they come.
     let mut entering: Vec<Vec<(f64, usize)>> = vec![Vec::new(); items.len()];
-    for (e, &(u, v)) in edges.iter().enumerate() {
+    for (e, &Edge { from: u, to: v, value }) in edges.iter().enumerate() {
         let before = match rank[v].saturating_sub(rank[u]) {
             0 | 1 => u,
-            k => ways[u][k - 2],
+            k => ways[&value][k - 2],
         };
         entering[v].push((cells[before].center, e));
     }
@@ -271,10 +288,10 @@ pub(super) fn layout(items: &[Item], edges: &[(usize, usize)], gaps: Gaps) -> La
     let lines = edges
         .iter()
         .zip(ends)
-        .map(|(&(u, v), end)| {
+        .map(|(&Edge { from: u, to: v, value }, end)| {
             let mut line =
                 vec![(cells[u].center, corners[u].1 + items[u].height), (cells[u].center, bottoms[rank[u]])];
-            for &way in ways[u].iter().take(rank[v].saturating_sub(rank[u] + 1)) {
+            for &way in ways[&value].iter().take(rank[v].saturating_sub(rank[u] + 1)) {
                 let c = &cells[way];
                 line.extend([(c.center, tops[c.rank]), (c.center, bottoms[c.rank])]);
             }
@@ -305,8 +322,10 @@ mod tests {
                     pin: Pin::Free,
                 })
                 .collect();
-            let edges: Vec<(usize, usize)> =
-                (0..2 * n).map(|_| (next(n), next(n))).filter(|(u, v)| u < v).collect();
+            let pairs = (0..2 * n).map(|_| (next(n), next(n))).filter(|(u, v)| u < v);
+            // each box has up to two values
+            let edges: Vec<Edge> =
+                pairs.map(|(from, to)| Edge { from, to, value: 2 * from + to % 2 }).collect();
             let l = layout(&items, &edges, Gaps { across: 10.0, down: 20.0 });
             let area = |i: usize| {
                 let (x, y) = l.corners[i];
@@ -321,8 +340,8 @@ mod tests {
                     assert!(apart, "case {case}: boxes {i} {a:?} and {j} {b:?}");
                 }
             }
-            for (&(u, v), line) in edges.iter().zip(&l.lines) {
-                assert!(area(u).3 < area(v).1, "case {case}");
+            for (e, line) in edges.iter().zip(&l.lines) {
+                assert!(area(e.from).3 < area(e.to).1, "case {case}");
                 assert!(line.windows(2).all(|w| w[0].1 <= w[1].1), "case {case}: {line:?}");
             }
         }
@@ -333,7 +352,8 @@ mod tests {
         let gaps = Gaps { across: 1.0, down: 1.0 };
         assert_eq!(layout(&[], &[], gaps).width, 0.0);
         let item = Item { width: 1.0, height: 1.0, pin: Pin::Free };
-        let l = layout(&[item; 3], &[(0, 1), (1, 2), (2, 1)], gaps);
+        let edges = [(0, 1), (1, 2), (2, 1)].map(|(from, to)| Edge { from, to, value: from });
+        let l = layout(&[item; 3], &edges, gaps);
         assert_eq!((l.corners.len(), l.lines.len()), (3, 3));
     }
 }

@@ -117,9 +117,11 @@ type Function<'f> = Box<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync +
 ///
 /// Calling a graph makes its nodes anew and leaves them lazy, so that calls compose and are fused with what surrounds them;
 /// like any other nodes they are found in the plan cache when they are evaluated. What a call saves is the closure itself:
-/// shape checks and the building of gradients. On the seed's CNN (loss and all gradients) a call takes less host time than
-/// the closure, the look-up of the plan takes as long as ever, and the device as long as ever. Nothing has to be traced for
-/// speed; [`benches/RESULTS.md`](https://docs.rs/wgrad) has the figures of the plan cache.
+/// shape checks and the building of gradients. For the loss and all gradients of the seed's CNN (68 operations), a call took 8
+/// to 12 microseconds of the host where the closure took 37 to 46; for four operations on 64 columns both took about one. The
+/// look-up of the plan, the submission and the kernels take as long as without a graph, so that a training step, which takes
+/// milliseconds, hardly notices: the plan cache has done the work that graphs are traced for elsewhere. Trace a function for
+/// its picture, for one that must not plan anew ([`fixed`](Self::fixed)), or where the closure itself is slow.
 pub struct Graph<'f> {
     f: Function<'f>,
     first: Vec<TensorSpec>,

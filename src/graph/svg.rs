@@ -1,8 +1,7 @@
 //! The picture of a diagram.
 
 use super::diagram::{COLORS, Diagram, GraphKernel, NodeKind, grid};
-use super::layout::{Gaps, Item, Layout, Pin, layout};
-use std::collections::HashMap;
+use super::layout::{Edge, Gaps, Item, Layout, Pin, layout};
 use std::fmt::Write;
 
 /// Size of all text, and the width of one of its (monospaced) letters: 0.602 of it, and a little for other fonts.
@@ -29,8 +28,9 @@ struct Frame {
     /// Nodes inside that others read, in the order of their places at the lower side.
     to: Vec<usize>,
     inside: Layout,
-    edges: Vec<(usize, usize)>,
-    sizes: Vec<Item>,
+    /// Lines between nodes (in the order of `nodes`), then places where lines enter, then such where they leave.
+    edges: Vec<Edge>,
+    first_exit: usize,
     title: String,
     width: f64,
     height: f64,
@@ -92,115 +92,237 @@ fn visible(diagram: &Diagram) -> Vec<bool> {
     shown
 }
 
-pub(super) fn draw(diagram: &Diagram) -> String {
-    let nodes = diagram.nodes();
-    let shown = visible(diagram);
-    let labels: Vec<Vec<String>> = (0..nodes.len()).map(|n| label(diagram, n)).collect();
-    let size = |n: usize| -> (f64, f64) {
-        let width = labels[n].iter().map(|l| width_of(l)).fold(0.0, f64::max);
-        (width + 2.0 * PADDING, LINE * labels[n].len() as f64 + PADDING)
-    };
-    // Frames: kernels in order, then single nodes.
-    let mut members: Vec<(Option<usize>, Vec<usize>)> = Vec::new();
-    for (k, kernel) in diagram.kernels().iter().enumerate() {
-        let mine = kernel.nodes.iter().copied().filter(|&n| shown[n] && nodes[n].kernels.first() == Some(&k));
-        members.push((Some(k), mine.collect()));
-    }
-    members.retain(|m| !m.1.is_empty());
-    members.extend(
-        (0..nodes.len()).filter(|&n| shown[n] && nodes[n].kernels.is_empty()).map(|n| (None, vec![n])),
-    );
-    let mut frame_of = vec![None; nodes.len()];
-    for (f, (_, list)) in members.iter().enumerate() {
-        for &n in list {
-            frame_of[n] = Some(f);
+/// All that is drawn, in its place.
+struct Picture<'d> {
+    diagram: &'d Diagram,
+    /// Nodes that have a box of their own.
+    shown: Vec<bool>,
+    labels: Vec<Vec<String>>,
+    frames: Vec<Frame>,
+    /// Lines from frame to frame; their values are nodes.
+    edges: Vec<Edge>,
+    outside: Layout,
+}
+
+impl<'d> Picture<'d> {
+    fn of(diagram: &'d Diagram) -> Picture<'d> {
+        let nodes = diagram.nodes();
+        let empty = layout(&[], &[], OUTER);
+        let labels = (0..nodes.len()).map(|n| label(diagram, n)).collect();
+        let shown = visible(diagram);
+        let mut picture =
+            Picture { diagram, shown, labels, frames: Vec::new(), edges: Vec::new(), outside: empty };
+        // Kernels in order, then single nodes.
+        let mut members: Vec<(Option<usize>, Vec<usize>)> = Vec::new();
+        for (k, kernel) in diagram.kernels().iter().enumerate() {
+            let mine = |n: &usize| picture.shown[*n] && nodes[*n].kernels.first() == Some(&k);
+            members.push((Some(k), kernel.nodes.iter().copied().filter(mine).collect()));
         }
+        members.retain(|m| !m.1.is_empty());
+        let alone = |n: &usize| picture.shown[*n] && nodes[*n].kernels.is_empty();
+        members.extend((0..nodes.len()).filter(alone).map(|n| (None, vec![n])));
+        let mut frame_of = vec![usize::MAX; nodes.len()];
+        for (f, (_, list)) in members.iter().enumerate() {
+            list.iter().for_each(|&n| frame_of[n] = f);
+        }
+        let mut leaves_frame = vec![false; nodes.len()];
+        for n in (0..nodes.len()).filter(|&n| picture.shown[n]) {
+            for input in picture.reads(n) {
+                leaves_frame[input] |= frame_of[input] != frame_of[n];
+            }
+        }
+        picture.frames = members.into_iter().map(|(k, list)| picture.frame(k, list, &leaves_frame)).collect();
+        for (f, frame) in picture.frames.iter().enumerate() {
+            let edge = |&node: &usize| Edge { from: frame_of[node], to: f, value: node };
+            picture.edges.extend(frame.from.iter().map(edge));
+        }
+        let boxes: Vec<Item> = picture
+            .frames
+            .iter()
+            .map(|f| Item { width: f.width, height: f.height, pin: Pin::Free })
+            .collect();
+        picture.outside = layout(&boxes, &picture.edges, OUTER);
+        picture
     }
-    let reads = |n: usize| {
-        let mut inputs: Vec<usize> = nodes[n].inputs.iter().copied().filter(|&i| shown[i]).collect();
+
+    /// Nodes with a box that a node reads, each once.
+    fn reads(&self, n: usize) -> Vec<usize> {
+        let mut inputs: Vec<usize> =
+            self.diagram.nodes()[n].inputs.iter().copied().filter(|&i| self.shown[i]).collect();
         inputs.sort_unstable();
         inputs.dedup();
         inputs
-    };
-    let mut read_outside = vec![false; nodes.len()];
-    for n in (0..nodes.len()).filter(|&n| shown[n]) {
-        for i in reads(n) {
-            read_outside[i] |= frame_of[i] != frame_of[n];
-        }
     }
-    let mut frames: Vec<Frame> = Vec::new();
-    for (kernel, list) in members {
-        let at: HashMap<usize, usize> = list.iter().enumerate().map(|(i, &n)| (n, i)).collect();
-        let mut sizes: Vec<Item> =
-            list.iter().map(|&n| Item { width: size(n).0, height: size(n).1, pin: Pin::Free }).collect();
-        let mut edges = Vec::new();
+
+    /// Width and height of a node's box.
+    fn size(&self, n: usize) -> (f64, f64) {
+        let width = self.labels[n].iter().map(|l| width_of(l)).fold(0.0, f64::max);
+        (width + 2.0 * PADDING, LINE * self.labels[n].len() as f64 + PADDING)
+    }
+
+    /// Lays out the nodes of a frame. Lines enter and leave it through places without extent.
+    fn frame(&self, kernel: Option<usize>, nodes: Vec<usize>, leaves_frame: &[bool]) -> Frame {
+        let place = |n: usize| nodes.iter().position(|&m| m == n);
         let mut from: Vec<usize> = Vec::new();
-        let port = |pin| Item { width: 0.0, height: 0.0, pin };
-        for (i, &n) in list.iter().enumerate() {
-            for input in reads(n) {
-                if let Some(&inner) = at.get(&input) {
-                    edges.push((inner, i));
-                    continue;
-                }
-                let place = from.iter().position(|&f| f == input).unwrap_or_else(|| {
-                    from.push(input);
-                    from.len() - 1
-                });
-                edges.push((usize::MAX - place, i));
+        for input in nodes.iter().flat_map(|&n| self.reads(n)) {
+            if place(input).is_none() && !from.contains(&input) {
+                from.push(input);
             }
         }
-        sizes.extend(from.iter().map(|_| port(Pin::Top)));
-        for edge in &mut edges {
-            if edge.0 > usize::MAX / 2 {
-                edge.0 = list.len() + (usize::MAX - edge.0);
+        let to: Vec<usize> = nodes.iter().copied().filter(|&n| leaves_frame[n]).collect();
+        let mut items: Vec<Item> = Vec::new();
+        for (width, height) in nodes.iter().map(|&n| self.size(n)) {
+            items.push(Item { width, height, pin: Pin::Free });
+        }
+        items.extend(from.iter().map(|_| Item { width: 0.0, height: 0.0, pin: Pin::Top }));
+        items.extend(to.iter().map(|_| Item { width: 0.0, height: 0.0, pin: Pin::Bottom }));
+        let mut edges: Vec<Edge> = Vec::new();
+        for (at, &n) in nodes.iter().enumerate() {
+            for input in self.reads(n) {
+                let entry = || from.iter().position(|&f| f == input).map(|i| nodes.len() + i);
+                edges.extend(place(input).or_else(entry).map(|from| Edge { from, to: at, value: from }));
             }
         }
-        let to: Vec<usize> = list.iter().copied().filter(|&n| read_outside[n]).collect();
-        for n in &to {
-            edges.push((at[n], sizes.len()));
-            sizes.push(port(Pin::Bottom));
-        }
-        let inside = layout(&sizes, &edges, INNER);
-        let name = kernel.map(|k| format!("{k}: {}", diagram.kernels()[k].name)).unwrap_or_default();
-        let letters = ((inside.width / LETTER) as usize).max(TITLE.min(name.chars().count()));
-        let title = shortened(&name, letters);
-        let (width, height) = match kernel {
-            Some(_) => {
-                (inside.width.max(width_of(&title)) + 2.0 * PADDING, inside.height + LINE + 2.0 * PADDING)
-            }
-            None => size(list[0]),
+        let first_exit = nodes.len() + from.len();
+        let exit = |(i, &n)| place(n).map(|from| Edge { from, to: first_exit + i, value: from });
+        edges.extend(to.iter().enumerate().filter_map(exit));
+        let inside = layout(&items, &edges, INNER);
+        let name = kernel.map(|k| format!("{k}: {}", self.diagram.kernels()[k].name)).unwrap_or_default();
+        let room = ((inside.width / LETTER) as usize).max(TITLE.min(name.chars().count()));
+        let title = shortened(&name, room);
+        let (width, height) = match (kernel, nodes.first()) {
+            (None, Some(&n)) => self.size(n),
+            _ => (inside.width.max(width_of(&title)) + 2.0 * PADDING, inside.height + LINE + 2.0 * PADDING),
         };
-        frames.push(Frame { kernel, nodes: list, from, to, inside, edges, sizes, title, width, height });
+        Frame { kernel, nodes, from, to, inside, edges, first_exit, title, width, height }
     }
-    let mut outer_edges: Vec<(usize, usize)> = Vec::new();
-    // (node, frame that reads it) of each outer edge
-    let mut carried: Vec<(usize, usize)> = Vec::new();
-    for (f, frame) in frames.iter().enumerate() {
-        for &input in &frame.from {
-            if let Some(source) = frame_of[input] {
-                outer_edges.push((source, f));
-                carried.push((input, f));
+
+    /// Upper left corner of what is laid out inside of a frame.
+    fn origin(&self, f: usize) -> (f64, f64) {
+        let (x, y) = self.outside.corners[f];
+        let frame = &self.frames[f];
+        (x + (frame.width - frame.inside.width) / 2.0, y + LINE + PADDING)
+    }
+
+    fn draw_frames(&self, out: &mut String) {
+        for (frame, (x, y)) in self.frames.iter().zip(&self.outside.corners) {
+            if let Some(k) = frame.kernel {
+                let (w, h, color) = (frame.width, frame.height, COLORS[k % COLORS.len()]);
+                let _ = writeln!(
+                    out,
+                    "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\" rx=\"6\" fill=\"{color}\"/>"
+                );
             }
         }
     }
-    let boxes: Vec<Item> =
-        frames.iter().map(|f| Item { width: f.width, height: f.height, pin: Pin::Free }).collect();
-    let outside = layout(&boxes, &outer_edges, OUTER);
-    // Upper left corner of what is laid out inside of a frame.
-    let origin = |f: usize| {
-        let (x, y) = outside.corners[f];
-        let frame = &frames[f];
-        match frame.kernel {
-            Some(_) => (x + (frame.width - frame.inside.width) / 2.0, y + LINE + PADDING),
-            None => (x, y + (frame.height - frame.inside.height) / 2.0),
+
+    /// Titles of frames: above the lines, which go on behind them.
+    fn draw_titles(&self, out: &mut String) {
+        for (frame, (x, y)) in self.frames.iter().zip(&self.outside.corners) {
+            if let Some(k) = frame.kernel {
+                let color = COLORS[k % COLORS.len()];
+                let (left, top, width) = (x + PADDING / 2.0, y + 3.0, width_of(&frame.title) + PADDING);
+                let _ = writeln!(
+                    out,
+                    "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{LINE}\" fill=\"{color}\"/>\n\
+                     <text x=\"{:.1}\" y=\"{:.1}\" font-weight=\"bold\">{}</text>",
+                    x + PADDING,
+                    y + LINE,
+                    escape(&frame.title)
+                );
+            }
         }
-    };
-    let table = table(diagram, outside.width.max(MIN_WIDTH));
-    let key_height = LINE + PADDING;
-    let width = outside.width.max(MIN_WIDTH) + 2.0 * MARGIN;
-    let table_top = MARGIN + key_height + outside.height + 2.0 * MARGIN;
-    let table_lines: usize = table.iter().map(|t| t.1.len()).sum();
-    let height = table_top + LINE * (table_lines as f64 + 1.0) + MARGIN;
+    }
+
+    fn draw_lines(&self, out: &mut String) {
+        let _ = writeln!(out, "<g fill=\"none\" stroke=\"#555555\">");
+        for (edge, between) in self.edges.iter().zip(&self.outside.lines) {
+            let Edge { from: source, to: reader, value: node } = *edge;
+            let mut line: Vec<(f64, f64)> = Vec::new();
+            let frame = &self.frames[source];
+            let exit = frame.to.iter().position(|&n| n == node).map(|i| frame.first_exit + i);
+            let inner = frame.edges.iter().position(|e| Some(e.to) == exit);
+            match inner.filter(|_| frame.kernel.is_some()) {
+                // From the node to the lower side of its frame, and from there on.
+                Some(inner) => {
+                    let (ox, oy) = self.origin(source);
+                    line.extend(frame.inside.lines[inner].iter().map(|&(x, y)| (x + ox, y + oy)));
+                    let x = line.last().map_or(ox, |p| p.0);
+                    let side = self.outside.corners[source].1 + frame.height;
+                    line.extend([(x, side), (x, between[1].1)]);
+                    line.extend(&between[2..]);
+                }
+                None => line.extend(between),
+            }
+            let frame = &self.frames[reader];
+            let entry = frame.from.iter().position(|&n| n == node);
+            if let Some(i) = entry.filter(|_| frame.kernel.is_some()) {
+                // It enters where its place at the upper side is.
+                let x = self.origin(reader).0 + frame.inside.corners[frame.nodes.len() + i].0;
+                let count = line.len();
+                for point in &mut line[count - 2..] {
+                    point.0 = x;
+                }
+            }
+            path(out, &line, frame.kernel.is_none());
+        }
+        for (f, frame) in self.frames.iter().enumerate().filter(|(_, f)| f.kernel.is_some()) {
+            let (ox, oy) = self.origin(f);
+            // Those that leave are drawn already.
+            let inner = frame.edges.iter().zip(&frame.inside.lines).filter(|(e, _)| e.to < frame.first_exit);
+            for (edge, points) in inner {
+                let mut line: Vec<(f64, f64)> = points.iter().map(|&(x, y)| (x + ox, y + oy)).collect();
+                if edge.from >= frame.nodes.len() {
+                    line.insert(0, (line[0].0, self.outside.corners[f].1));
+                }
+                path(out, &line, true);
+            }
+        }
+        out.push_str("</g>\n");
+    }
+
+    fn draw_boxes(&self, out: &mut String) {
+        for (f, frame) in self.frames.iter().enumerate() {
+            let (ox, oy) = self.origin(f);
+            for (&n, &(ix, iy)) in frame.nodes.iter().zip(&frame.inside.corners) {
+                let node = &self.diagram.nodes()[n];
+                let (x, y) = match frame.kernel {
+                    Some(_) => (ox + ix, oy + iy),
+                    None => self.outside.corners[f],
+                };
+                let (w, h) = self.size(n);
+                let view = frame.kernel.is_none() && node.kind == NodeKind::Operation;
+                let dash = if view { VIEW } else { "" };
+                let thick = if node.results.is_empty() { "" } else { RESULT };
+                let fill = color_of(node.kind);
+                let _ = writeln!(
+                    out,
+                    "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\" rx=\"4\" fill=\"{fill}\" \
+                     stroke=\"#333333\"{thick}{dash}/>"
+                );
+                for (l, text) in self.labels[n].iter().enumerate() {
+                    let weight = if l == 0 { " font-weight=\"bold\"" } else { "" };
+                    let _ = writeln!(
+                        out,
+                        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\"{weight}>{}</text>",
+                        x + w / 2.0,
+                        y + LINE * (l as f64 + 1.0),
+                        escape(text)
+                    );
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn draw(diagram: &Diagram) -> String {
+    let picture = Picture::of(diagram);
+    let inner = picture.outside.width.max(MIN_WIDTH);
+    let table = table(diagram, inner);
+    let top = MARGIN + LINE + PADDING;
+    let mut y = top + picture.outside.height + 2.0 * MARGIN;
+    let lines: usize = table.iter().map(|t| t.1.len()).sum();
+    let (width, height) = (inner + 2.0 * MARGIN, y + LINE * lines as f64 + MARGIN);
     let mut out = String::new();
     let _ = writeln!(
         out,
@@ -209,132 +331,35 @@ pub(super) fn draw(diagram: &Diagram) -> String {
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>"
     );
     key(&mut out);
-    let _ = writeln!(out, "<g transform=\"translate({MARGIN} {:.1})\">", MARGIN + key_height);
-    for (f, frame) in frames.iter().enumerate() {
-        let (x, y) = outside.corners[f];
-        if let Some(k) = frame.kernel {
-            let color = COLORS[k % COLORS.len()];
-            let _ = writeln!(
-                out,
-                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"6\" fill=\"{color}\"/>\n\
-                 <text x=\"{:.1}\" y=\"{:.1}\" font-weight=\"bold\">{}</text>",
-                frame.width,
-                frame.height,
-                x + PADDING,
-                y + LINE,
-                escape(&frame.title)
-            );
-        }
-    }
-    // Lines below boxes: where one passes a box closely, the text stays readable.
-    let _ = writeln!(out, "<g fill=\"none\" stroke=\"#555555\">");
-    for (e, &(node, reader)) in carried.iter().enumerate() {
-        let source = outer_edges[e].0;
-        let mut line = Vec::new();
-        // From the node to the lower side of its frame, ...
-        let frame = &frames[source];
-        let (ox, oy) = origin(source);
-        if frame.kernel.is_some()
-            && let Some(place) = frame.to.iter().position(|&n| n == node)
-        {
-            let port = frame.sizes.len() - frame.to.len() + place;
-            let inner = frame.edges.iter().position(|&(_, v)| v == port);
-            line.extend(inner.iter().flat_map(|&i| &frame.inside.lines[i]).map(|&(x, y)| (x + ox, y + oy)));
-            // ... and from there on.
-            let side = outside.corners[source].1 + frame.height;
-            let x = line.last().map_or(ox, |p| p.0);
-            let below = outside.lines[e][1].1;
-            line.extend([(x, side), (x, below)]);
-            line.extend(outside.lines[e][2..].iter());
-        } else {
-            line.extend(outside.lines[e].iter());
-        }
-        let frame = &frames[reader];
-        if frame.kernel.is_some() {
-            // It enters where its place at the upper side is.
-            let place = frame.from.iter().position(|&n| n == node).unwrap_or(0);
-            let (ox, _) = origin(reader);
-            let x = ox + frame.inside.corners[frame.nodes.len() + place].0;
-            let count = line.len();
-            for point in &mut line[count - 2..] {
-                point.0 = x;
-            }
-        }
-        path(&mut out, &line, frame.kernel.is_none());
-    }
-    for (f, frame) in frames.iter().enumerate().filter(|(_, f)| f.kernel.is_some()) {
-        let (ox, oy) = origin(f);
-        let top = outside.corners[f].1;
-        for (e, &(u, v)) in frame.edges.iter().enumerate() {
-            if v >= frame.sizes.len() - frame.to.len() && !frame.to.is_empty() {
-                continue; // drawn already, as a part of the line that leaves
-            }
-            let mut line: Vec<(f64, f64)> =
-                frame.inside.lines[e].iter().map(|&(x, y)| (x + ox, y + oy)).collect();
-            if u >= frame.nodes.len() {
-                line.insert(0, (line[0].0, top));
-            }
-            path(&mut out, &line, true);
-        }
-    }
+    let left = MARGIN + (inner - picture.outside.width) / 2.0;
+    let _ = writeln!(out, "<g transform=\"translate({left:.1} {top:.1})\">");
+    picture.draw_frames(&mut out);
+    picture.draw_lines(&mut out);
+    picture.draw_titles(&mut out);
+    picture.draw_boxes(&mut out);
     out.push_str("</g>\n");
-    for (f, frame) in frames.iter().enumerate() {
-        let (ox, oy) = origin(f);
-        for (i, &n) in frame.nodes.iter().enumerate() {
-            let (x, y) = match frame.kernel {
-                Some(_) => (ox + frame.inside.corners[i].0, oy + frame.inside.corners[i].1),
-                None => outside.corners[f],
-            };
-            let fill = match nodes[n].kind {
-                NodeKind::Operation => "white",
-                kind => color_of(kind),
-            };
-            let (w, h) = size(n);
-            let dash = if frame.kernel.is_none() && nodes[n].kind == NodeKind::Operation {
-                " stroke-dasharray=\"4 3\""
-            } else {
-                ""
-            };
-            let stroke = if nodes[n].results.is_empty() { "1" } else { "2.5" };
-            let _ = writeln!(
-                out,
-                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\" rx=\"4\" fill=\"{fill}\" \
-                 stroke=\"#333333\" stroke-width=\"{stroke}\"{dash}/>"
-            );
-            for (l, text) in labels[n].iter().enumerate() {
-                let weight = if l == 0 { " font-weight=\"bold\"" } else { "" };
-                let _ = writeln!(
-                    out,
-                    "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\"{weight}>{}</text>",
-                    x + w / 2.0,
-                    y + LINE * (l as f64 + 1.0),
-                    escape(text)
-                );
-            }
-        }
-    }
-    out.push_str("</g>\n");
-    let mut y = table_top + LINE;
     for (k, lines) in table {
         let color = COLORS[k % COLORS.len()];
         let _ = writeln!(
             out,
-            "<rect x=\"{MARGIN}\" y=\"{:.1}\" width=\"12\" height=\"12\" fill=\"{color}\" stroke=\"#333333\" stroke-width=\"0.5\"/>",
+            "<rect x=\"{MARGIN}\" y=\"{:.1}\" width=\"12\" height=\"12\" fill=\"{color}\" stroke=\"#333333\" \
+             stroke-width=\"0.5\"/>",
             y - 10.0
         );
         for text in lines {
-            let _ = writeln!(
-                out,
-                "<text x=\"{:.1}\" y=\"{y:.1}\" xml:space=\"preserve\">{}</text>",
-                MARGIN + 20.0,
-                escape(&text)
-            );
+            let x = MARGIN + 20.0;
+            let text = escape(&text);
+            let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" xml:space=\"preserve\">{text}</text>");
             y += LINE;
         }
     }
     out.push_str("</svg>\n");
     out
 }
+
+/// How the boxes of views that are read in place look, and of results.
+const VIEW: &str = " stroke-dasharray=\"4 3\"";
+const RESULT: &str = " stroke-width=\"2.5\"";
 
 fn color_of(kind: NodeKind) -> &'static str {
     match kind {
@@ -352,8 +377,8 @@ fn key(out: &mut String) {
         (color_of(NodeKind::Variable(0)), "", "variable"),
         (color_of(NodeKind::Constant), "", "constant"),
         (COLORS[0], "", "kernel"),
-        ("white", " stroke-dasharray=\"4 3\"", "view, read in place"),
-        ("white", " stroke-width=\"2.5\"", "result"),
+        ("white", VIEW, "view, read in place"),
+        ("white", RESULT, "result"),
     ];
     let mut x = MARGIN;
     for (fill, style, text) in entries {
