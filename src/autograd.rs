@@ -87,10 +87,10 @@ impl Variable {
 
     /// A variable that gradients don't reach, such as a running mean.
     pub fn not_trainable(initial: Tensor) -> Variable {
-        let variable = Variable::new(initial);
         // As in `new`: only a chain that can't be computed fails, and fails again when it is read.
-        let _ = variable.set_trainable(false);
-        variable
+        let held = initial.detach().unwrap_or(initial);
+        let slot = Slot { tensor: Mutex::new(held), trainable: AtomicBool::new(false) };
+        Variable { id: next_id(), slot: Arc::new(slot) }
     }
 
     /// Whether gradients flow to this variable, and optimizers change it. True at first.
@@ -104,6 +104,7 @@ impl Variable {
         if trainable == self.is_trainable() {
             return Ok(());
         }
+        crate::graph::forbid("Variable::set_trainable", "freeze or release variables before the call")?;
         let value = self.value().detach()?;
         let value = if trainable { Tensor::rooted(&value, self.root())? } else { value };
         self.slot.trainable.store(trainable, Relaxed);
@@ -111,7 +112,7 @@ impl Variable {
         Ok(())
     }
 
-    fn root(&self) -> Root {
+    pub(crate) fn root(&self) -> Root {
         Root { id: self.id, slot: Some(Arc::downgrade(&self.slot)) }
     }
 
@@ -127,12 +128,19 @@ impl Variable {
         self.id
     }
 
-    /// The current tensor; gradients flow to this variable from all that is computed from it.
+    /// The current tensor; gradients flow to this variable from all that is computed from it. Within a function that
+    /// [`Graph::trace`](crate::Graph::trace) records: the tensor that the variable will hold when the graph is called.
     pub fn value(&self) -> Tensor {
+        if crate::graph::is_tracing() { crate::graph::read(self) } else { self.stored() }
+    }
+
+    /// What is in the slot, also while a function is being traced.
+    pub(crate) fn stored(&self) -> Tensor {
         self.slot.tensor.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts another tensor (or the result of an operation) into the slot; shape, type and device must stay.
+    /// Puts another tensor (or the result of an operation) into the slot; shape, type and device must stay. Within a
+    /// function that [`Graph::trace`](crate::Graph::trace) records, each call of the graph will do it.
     pub fn set(&self, value: impl IntoResult) -> Result<()> {
         let value = value.into_result()?;
         let old = self.value();
@@ -149,8 +157,10 @@ impl Variable {
             return Err(Error::shape("Variable::set", message));
         }
         let value = value.detach()?;
-        let value = if self.is_trainable() { Tensor::rooted(&value, self.root())? } else { value };
-        self.replace(value);
+        let new = if self.is_trainable() { Tensor::rooted(&value, self.root())? } else { value.clone() };
+        if !crate::graph::is_tracing() || !crate::graph::assign(self, &value, &new) {
+            self.replace(new);
+        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! From a lazy graph to values: collects what has to be computed and hands it to the backend.
 
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -48,6 +48,14 @@ impl Inputs {
             self.many.extend_from_slice(&self.few);
         }
         self.many.push(input);
+    }
+}
+
+impl FromIterator<u32> for Inputs {
+    fn from_iter<I: IntoIterator<Item = u32>>(positions: I) -> Inputs {
+        let mut inputs = Inputs::default();
+        positions.into_iter().for_each(|p| inputs.push(p));
+        inputs
     }
 }
 
@@ -155,6 +163,23 @@ impl Graph {
     }
 }
 
+/// What reading a value gives in a function that is being traced.
+pub(crate) fn not_known() -> Error {
+    let message = "this value is known only when the graph is called: it depends on an argument of a function that is being \
+                   traced, or on a variable that it reads. Return it, and read it after Graph::call";
+    Error::argument("Graph::trace", message)
+}
+
+/// One kernel of a graph, or one operation on the CPU.
+pub(crate) struct Dispatch {
+    /// What it computes, and ` | ` between small kernels that share a dispatch.
+    pub name: String,
+    /// Workgroups per dimension; zeros on the CPU.
+    pub grid: [u32; 3],
+    /// Positions of the nodes whose values or parts of expressions it computes; none for the first pass of two.
+    pub nodes: Vec<u32>,
+}
+
 /// Computes the values of `tensors` (and of every pending tensor among what they need that somebody still holds).
 ///
 /// On a GPU this queues the work and returns at once; only reading a value waits. Tensors of one device that are
@@ -162,6 +187,9 @@ impl Graph {
 pub(crate) fn eval(tensors: &[&Tensor]) -> Result<()> {
     let mut devices: Vec<Device> = Vec::new();
     for t in tensors {
+        if t.is_symbolic() {
+            return Err(not_known());
+        }
         if !t.0.has_value() && !devices.contains(&t.0.device) {
             devices.push(t.0.device);
         }

@@ -10,6 +10,7 @@ mod error;
 mod eval;
 mod geometry;
 mod gpu;
+pub mod graph;
 pub mod io;
 pub mod nn;
 mod ops;
@@ -18,6 +19,7 @@ pub mod optim;
 pub mod plot;
 mod profile;
 mod seed;
+mod self_check;
 mod shape;
 mod tensor;
 pub mod train;
@@ -27,12 +29,14 @@ pub use cpu::CpuElement;
 pub use device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
+pub use graph::{Diagram, Graph, TensorSpec};
 pub use ops::conv2d::{Conv2dOptions, Padding};
 pub use ops::conv2d_transpose::ConvTranspose2dOptions;
 pub use ops::custom::{CustomKernel, CustomOp, apply as apply_custom};
 pub use ops::pool2d::Pool2dOptions;
 pub use ops::resize::Interpolation;
 pub use profile::{KernelProfile, Profile, Timing};
+pub use self_check::{CheckedOperation, SelfCheck};
 pub use shape::{INFER, MAX_RANK, Shape};
 pub use tensor::{IntoOperand, Spec, Tensor};
 
@@ -65,8 +69,8 @@ pub mod prelude {
         TopKAccuracy, Trainer,
     };
     pub use crate::{
-        Conv2dOptions, DType, Device, Error, Gradients, INFER, Padding, Pool2dOptions, Result, Shape, Tensor,
-        Variable, data, grad, no_grad, value_and_grad,
+        Conv2dOptions, DType, Device, Error, Gradients, Graph, INFER, Padding, Pool2dOptions, Result, Shape,
+        Tensor, TensorSpec, Variable, data, grad, no_grad, value_and_grad,
     };
 }
 

@@ -597,6 +597,7 @@ fn select[](c: &[u8], a: &[f32], a_step: usize, b: &[f32], b_step: usize, out: &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::Graph;
     use crate::eval::eval;
     use crate::prelude::*;
 

@@ -13,7 +13,7 @@ pub(crate) use array::{Array, dispatch, dispatch_float};
 pub(crate) use memory::stats;
 
 use crate::error::{Error, Result};
-use crate::eval::{Entry, Graph};
+use crate::eval::{Dispatch, Entry, Graph};
 use crate::profile::{Call, Recorder};
 use crate::tensor::{Spec, Tensor, Value};
 use fuse::Role;
@@ -46,12 +46,7 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
     if let (Some(recorder), Some(begin)) = (&mut *recorder, begin) {
         recorder.planning += start - begin;
     }
-    let mut uses = vec![0u32; graph.entries.len()];
-    for entry in &graph.entries {
-        for &i in &entry.inputs {
-            uses[i as usize] += 1;
-        }
-    }
+    let mut uses = count_uses(&graph);
     let (roles, groups) = fuse::groups(&graph, &uses);
     let total_uses = uses.clone();
     let mut values: Vec<Option<Array>> = vec![None; graph.entries.len()];
@@ -104,6 +99,38 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
         recorder.inside += begin.elapsed();
     }
     Ok(())
+}
+
+fn count_uses(graph: &Graph) -> Vec<u32> {
+    let mut uses = vec![0u32; graph.entries.len()];
+    for &i in graph.entries.iter().flat_map(|e| &e.inputs) {
+        uses[i as usize] += 1;
+    }
+    uses
+}
+
+/// What `roots` need, as [`run`] would compute it now.
+pub(crate) fn collect(roots: &[&Tensor]) -> Graph {
+    let _alone = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    Graph::collect(roots)
+}
+
+/// The operations that computing a graph takes, those that are computed together as one.
+pub(crate) fn dissect(graph: &Graph) -> Vec<Dispatch> {
+    let (roles, groups) = fuse::groups(graph, &count_uses(graph));
+    let mut dispatches = Vec::new();
+    for (position, entry) in graph.entries.iter().enumerate() {
+        let nodes = match roles[position] {
+            _ if entry.ready => continue,
+            Role::Deferred => continue,
+            Role::Alone => vec![position],
+            Role::Last(group) => groups[group].nodes(),
+        };
+        let names: Vec<&str> = nodes.iter().map(|&i| graph.entries[i].tensor.0.op.name()).collect();
+        let nodes = nodes.iter().map(|&i| i as u32).collect();
+        dispatches.push(Dispatch { name: names.join(" + "), grid: [0; 3], nodes });
+    }
+    dispatches
 }
 
 /// Notes how long nodes that were computed together took.

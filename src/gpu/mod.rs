@@ -25,7 +25,7 @@ pub(crate) use transfer::{download, download_async, upload};
 use crate::device::{Device, Stats};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::eval::Graph;
+use crate::eval::{Dispatch, Graph};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 use std::sync::{Arc, PoisonError};
@@ -62,6 +62,18 @@ pub(crate) fn run(device: Device, roots: &[&Tensor]) -> Result<()> {
         recorder.inside += start.elapsed();
     }
     result
+}
+
+/// What `roots` need, as [`run`] would compute it now.
+pub(crate) fn collect(device: Device, roots: &[&Tensor]) -> Result<Graph> {
+    let gpu = context(device)?;
+    let _alone = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(Graph::collect(roots))
+}
+
+/// The dispatches that computing a graph takes.
+pub(crate) fn dissect(device: Device, graph: &Graph) -> Result<Vec<Dispatch>> {
+    compile::dissect(&*context(device)?, graph)
 }
 
 /// Counters of a GPU.

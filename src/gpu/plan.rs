@@ -47,6 +47,8 @@ pub(super) struct Task {
     pub flops: u64,
     /// Bytes that have to be read and written at least; 0 where that is not known.
     pub bytes: u64,
+    /// Graph positions of the values that are computed, and of the expressions inside; none for all passes but the last.
+    pub nodes: Vec<u32>,
 }
 
 pub(super) struct PlanStep {

@@ -7,6 +7,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
+use std::sync::Arc;
 
 /// A tensor that has its value from the beginning.
 #[derive(Debug)]
@@ -24,6 +25,31 @@ impl Operation for Constant {
     }
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
         Lowering::Unsupported("a constant without a value".into())
+    }
+}
+
+/// What stands for a value in a function that is being traced: that of an argument, or of a variable that it reads.
+#[derive(Debug)]
+pub(crate) enum Placeholder {
+    Input,
+    Variable,
+}
+
+impl Operation for Placeholder {
+    fn name(&self) -> &'static str {
+        match self {
+            Placeholder::Input => "input",
+            Placeholder::Variable => "variable",
+        }
+    }
+    fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
+        Ok(Vec::new())
+    }
+    fn cpu(&self, _inputs: &[Array], _out: &Spec) -> Result<Array> {
+        Err(crate::eval::not_known())
+    }
+    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
+        Lowering::Unsupported("this value is known only when the graph is called".into())
     }
 }
 
@@ -61,6 +87,9 @@ pub(crate) struct RandomKey(pub u64);
 impl Operation for RandomKey {
     fn name(&self) -> &'static str {
         "random_key"
+    }
+    fn reseeded(&self, seed: u64) -> Option<Arc<dyn Operation>> {
+        Some(Arc::new(RandomKey(crate::seed::derive(self.0, seed))))
     }
     fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
         Ok(Vec::new())

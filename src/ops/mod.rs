@@ -25,6 +25,7 @@ use crate::shape::MAX_RANK;
 use crate::tensor::{Spec, Tensor};
 use pointwise::Pointwise;
 use reduce::ReduceKind;
+use std::sync::Arc;
 
 /// Collects what makes two operations the same for the plan cache: everything but the values that may change from
 /// step to step.
@@ -110,6 +111,13 @@ pub(crate) trait Operation: Send + Sync + std::fmt::Debug + 'static {
 
     /// Static parameters: two nodes of equal name, key, input and output specs compute the same function.
     fn key(&self, _key: &mut Key) {}
+
+    /// The operation with another stream of random numbers, where it begins one: see [`Graph::call_seeded`].
+    ///
+    /// [`Graph::call_seeded`]: crate::graph::Graph::call_seeded
+    fn reseeded(&self, _seed: u64) -> Option<Arc<dyn Operation>> {
+        None
+    }
 
     /// Floating-point operations that it takes, for profiles: 0 for all that memory bounds rather than arithmetic.
     fn flops(&self, _inputs: &[Spec], _out: &Spec) -> u64 {

@@ -176,6 +176,8 @@ macro_rules! unary_table {
         pub(crate) enum Unary { $($(#[$doc])* $variant),* }
 
         impl Unary {
+            /// All of the table.
+            pub const ALL: &[Unary] = &[$(Unary::$variant),*];
             pub fn name(self) -> &'static str {
                 match self { $(Unary::$variant => $name),* }
             }
@@ -243,6 +245,8 @@ macro_rules! binary_table {
         pub(crate) enum Binary { $($variant),* }
 
         impl Binary {
+            /// All of the table.
+            pub const ALL: &[Binary] = &[$(Binary::$variant),*];
             pub fn name(self) -> &'static str {
                 match self { $(Binary::$variant => $name),* }
             }
@@ -318,6 +322,8 @@ macro_rules! compare_table {
         pub(crate) enum Compare { $($variant),* }
 
         impl Compare {
+            /// All of the table.
+            pub const ALL: &[Compare] = &[$(Compare::$variant),*];
             pub fn name(self) -> &'static str {
                 match self { $(Compare::$variant => $name),* }
             }

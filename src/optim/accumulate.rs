@@ -62,6 +62,10 @@ impl GradientAccumulator {
         if self.batches == 0 {
             return Err(Error::argument("GradientAccumulator", "needs at least one batch, got 0"));
         }
+        crate::graph::forbid(
+            "GradientAccumulator::add",
+            "return the loss and the gradients, and add after the call",
+        )?;
         no_grad(|| {
             let loss = match &self.loss {
                 Some(sum) => (sum + grads.loss())?,

@@ -354,6 +354,10 @@ impl<R: Rule> Fused<R> {
 
 impl<R: Rule> Optimizer for Fused<R> {
     fn update(&mut self, grads: &Gradients) -> Result<Vec<Tensor>> {
+        crate::graph::forbid(
+            "Optimizer::update",
+            "return the loss and the gradients, and step after the call",
+        )?;
         self.check()?;
         let (slots, learning_rate, own) = (self.slots(), self.learning_rate(), self.rule.slots().len());
         let (decay, coupled, ema) =

@@ -50,14 +50,15 @@ pub struct Tensor(pub(crate) Arc<Node>);
 
 pub(crate) struct Node {
     pub id: u64,
-    pub op: Box<dyn Operation>,
+    pub op: Arc<dyn Operation>,
     pub spec: Spec,
     pub device: Device,
     /// Whether gradients may flow through this node.
     pub tracked: bool,
     /// What gradients are taken with respect to, where this node is such a place: backward stops here.
     pub root: Option<Root>,
-    /// Length of the longest chain of values not computed yet that ends here, when it was made.
+    /// Length of the longest chain of values not computed yet that ends here, when it was made; [`SYMBOLIC`] for what
+    /// depends on an input of a function that is being traced.
     pub depth: u32,
     /// Where the node is in the graph that was collected last with it: see [`Graph::collect`](crate::eval::Graph).
     pub mark: AtomicU64,
@@ -79,6 +80,9 @@ struct State {
 /// A pending chain longer than this is computed when it is extended, so that a loop that never looks at its result
 /// can't grow for ever. Far above the depth of a training step of a deep network.
 const MAX_PENDING_DEPTH: u32 = 2000;
+
+/// The depth of nodes that can't be computed, because they stand for what a traced function will be called with.
+const SYMBOLIC: u32 = u32::MAX;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -159,17 +163,37 @@ impl Tensor {
         device: Device,
     ) -> Result<Tensor> {
         let tracked = dtype.is_float() && inputs.iter().any(|t| t.0.tracked) && crate::autograd::recording();
-        Self::build(Box::new(op), inputs, Spec { shape, dtype }, device, tracked, None)
+        Self::build(Arc::new(op), inputs, Spec { shape, dtype }, device, tracked, None)
     }
 
     /// A node that carries a gradient root: backward stops here and reports the gradient under `root`.
     pub(crate) fn rooted(inner: &Tensor, root: Root) -> Result<Tensor> {
-        let op = Box::new(crate::ops::view::Alias);
+        let op = Arc::new(crate::ops::view::Alias);
         Self::build(op, vec![inner.clone()], inner.0.spec, inner.0.device, true, Some(root))
     }
 
-    fn build(
-        op: Box<dyn Operation>,
+    /// A leaf that has no value and never will: it stands for one in a function that is being traced.
+    pub(crate) fn symbolic(
+        op: impl Operation,
+        spec: Spec,
+        device: Device,
+        tracked: bool,
+        root: Option<Root>,
+    ) -> Tensor {
+        let state = Mutex::new(State { inputs: Vec::new(), value: None });
+        let (id, mark) = (next_id(), AtomicU64::new(0));
+        let node = Node { id, op: Arc::new(op), spec, device, tracked, root, depth: SYMBOLIC, mark, state };
+        Tensor(Arc::new(node))
+    }
+
+    /// Whether the value depends on an input of a function that is being traced, and so is not to be had.
+    pub(crate) fn is_symbolic(&self) -> bool {
+        self.0.depth == SYMBOLIC
+    }
+
+    /// A node of an operation that another node has as well.
+    pub(crate) fn build(
+        op: Arc<dyn Operation>,
         inputs: Vec<Tensor>,
         spec: Spec,
         device: Device,
@@ -177,12 +201,12 @@ impl Tensor {
         root: Option<Root>,
     ) -> Result<Tensor> {
         let pending = |t: &Tensor| if t.0.depth == 0 || t.0.has_value() { 0 } else { t.0.depth };
-        let depth = 1 + inputs.iter().map(pending).max().unwrap_or(0);
+        let depth = inputs.iter().map(pending).max().unwrap_or(0).saturating_add(1);
         let state = Mutex::new(State { inputs, value: None });
         let node =
             Node { id: next_id(), op, spec, device, tracked, root, depth, mark: AtomicU64::new(0), state };
         let tensor = Tensor(Arc::new(node));
-        if depth > MAX_PENDING_DEPTH {
+        if depth > MAX_PENDING_DEPTH && depth != SYMBOLIC {
             crate::eval::eval(&[&tensor])?;
         }
         Ok(tensor)
@@ -191,7 +215,7 @@ impl Tensor {
     /// A tensor that already has its value.
     pub(crate) fn from_value(value: Value, spec: Spec, device: Device) -> Tensor {
         let state = Mutex::new(State { inputs: Vec::new(), value: Some(value) });
-        let op = Box::new(crate::ops::constant::Constant);
+        let op = Arc::new(crate::ops::constant::Constant);
         let mark = AtomicU64::new(0);
         let node =
             Node { id: next_id(), op, spec, device, tracked: false, root: None, depth: 0, mark, state };

@@ -1,9 +1,9 @@
 //! Buffers by lifetime, and the finished plan.
 
-use super::schedule::{Place, Schedule, locate, schedule};
+use super::schedule::{Place, Schedule, Step, locate, schedule};
 use super::values::{Constraints, Stored, Values};
 use crate::error::{Error, Result};
-use crate::eval::Graph;
+use crate::eval::{Dispatch, Graph};
 use crate::gpu::plan::{Bind, Output, Plan, PlanStep, Where};
 use crate::gpu::{ALIGNMENT, Gpu, storage_bytes};
 use crate::tensor::Spec;
@@ -11,11 +11,35 @@ use std::collections::HashMap;
 
 /// Compiles a graph.
 pub(in crate::gpu) fn compile(gpu: &Gpu, graph: &Graph) -> Result<Plan> {
+    scheduled(gpu, graph, |values, schedule| assign(gpu, values, schedule))
+}
+
+/// The dispatches that the graph's plan would have, without making it.
+pub(in crate::gpu) fn dissect(gpu: &Gpu, graph: &Graph) -> Result<Vec<Dispatch>> {
+    scheduled(gpu, graph, |_, schedule| {
+        let dispatch = |step: Step| {
+            let names: Vec<&str> = step.tasks.iter().map(|t| t.name.as_str()).collect();
+            let name = names.join(" | ");
+            Dispatch {
+                name,
+                grid: step.workgroups,
+                nodes: step.tasks.into_iter().flat_map(|t| t.nodes).collect(),
+            }
+        };
+        Ok(schedule.steps.into_iter().map(dispatch).collect())
+    })
+}
+
+fn scheduled<R>(
+    gpu: &Gpu,
+    graph: &Graph,
+    finish: impl FnOnce(&Values<'_>, Schedule) -> Result<R>,
+) -> Result<R> {
     let mut constraints = Constraints::default();
     loop {
         let mut values = Values::new(graph, &gpu.target, &constraints)?;
         if let Some(schedule) = schedule(gpu, &mut values, &mut constraints)? {
-            return assign(gpu, &values, schedule);
+            return finish(&values, schedule);
         }
     }
 }

@@ -18,5 +18,5 @@ mod reduction;
 mod schedule;
 mod values;
 
-pub(super) use assign::compile;
+pub(super) use assign::{compile, dissect};
 use values::Values;

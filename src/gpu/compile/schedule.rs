@@ -315,7 +315,9 @@ impl Item {
             Item::Copy { from, to, code } => {
                 let g = code.generate(values, &gpu.target);
                 let bytes = 2 * values.spec(*from).bytes() as u64;
-                let task = Task { name: "copy".into(), shape: values.spec(*from).shape, flops: 0, bytes };
+                let nodes = vec![to.value as u32];
+                let task =
+                    Task { name: "copy".into(), shape: values.spec(*from).shape, flops: 0, bytes, nodes };
                 out.push_generated("copy", task, g, &code.bindings, &[Place::Value(*to)]);
             }
             Item::Reduction { output, code } => {
@@ -328,7 +330,7 @@ impl Item {
                     Some((bytes, second)) => {
                         out.temps.push(bytes as u64);
                         let temp = Place::Temp(out.temps.len() - 1);
-                        let first = task(", in pieces");
+                        let first = Task { nodes: Vec::new(), ..task(", in pieces") };
                         out.push_generated("reduce pieces", first, kernels.first, &code.bindings, &[temp]);
                         let mut reads = vec![(1, temp)];
                         for b in code.combine_loads() {
@@ -370,6 +372,9 @@ impl Item {
                     }
                     if i > 0 {
                         task.flops = 0;
+                    }
+                    if i + 1 < count {
+                        task.nodes.clear();
                     }
                     if count > 1 {
                         task.bytes = 0;
@@ -413,6 +418,7 @@ fn task(values: &Values<'_>, outputs: &[usize], pass: &str, read: &[usize]) -> T
         let specs: Vec<Spec> = values.inputs(v).iter().map(|&i| *values.spec(i as usize)).collect();
         flops += entry.tensor.0.op.flops(&specs, values.spec(v));
     }
+    let nodes = inside.iter().map(|&v| v as u32).collect();
     // Inputs before users, neighbours of one name counted.
     let mut names: Vec<(&str, usize)> = Vec::new();
     for v in inside {
@@ -435,7 +441,7 @@ fn task(values: &Values<'_>, outputs: &[usize], pass: &str, read: &[usize]) -> T
         name.push_str(&format!(" + {more} more"));
     }
     name.push_str(pass);
-    Task { name, shape: values.spec(outputs[0]).shape, flops, bytes: bytes as u64 }
+    Task { name, shape: values.spec(outputs[0]).shape, flops, bytes: bytes as u64, nodes }
 }
 
 fn source(

@@ -1,0 +1,353 @@
+//! Recording a function once, and running the recording.
+//!
+//! While a function is traced, its arguments are leaves without a value, and so is every variable that it reads
+//! ([`read`]); what it sets a variable to is noted ([`assign`]) and done at each call. [`Trace::of`] writes down what the
+//! results depend on as a list, inputs before users; [`Trace::replay`] makes the same nodes anew over other leaves.
+
+use super::TensorSpec;
+use crate::autograd::Variable;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::eval::{self, Entry, Graph, IdMap};
+use crate::ops::Operation;
+use crate::ops::constant::Placeholder;
+use crate::tensor::{Root, Spec, Tensor, next_id};
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+thread_local! {
+    /// Whether this thread is tracing a function: all that costs code outside of it a look at a flag.
+    static TRACING: Cell<bool> = const { Cell::new(false) };
+    /// What the functions being traced read and set, the innermost last.
+    static RECORDINGS: RefCell<Vec<Recording>> = const { RefCell::new(Vec::new()) };
+}
+
+#[derive(Default)]
+struct Recording {
+    variables: Vec<Used>,
+}
+
+/// A variable that a traced function reads or sets.
+#[derive(Clone)]
+struct Used {
+    variable: Variable,
+    /// Stands for its value at the beginning of a call.
+    leaf: Tensor,
+    /// What reading it gives now.
+    current: Tensor,
+    /// What it was set to last, without a root.
+    assigned: Option<Tensor>,
+}
+
+pub(crate) fn is_tracing() -> bool {
+    TRACING.with(Cell::get)
+}
+
+/// An error where a function is being traced.
+pub(crate) fn forbid(op: &str, instead: &str) -> Result<()> {
+    if !is_tracing() {
+        return Ok(());
+    }
+    let message = format!("is not possible in a function that is being traced (Graph::trace); {instead}");
+    Err(Error::argument(op, message))
+}
+
+fn with_recording<R>(f: impl FnOnce(&mut Recording) -> R) -> Option<R> {
+    RECORDINGS.with(|r| r.borrow_mut().last_mut().map(f))
+}
+
+impl Recording {
+    fn of(&mut self, variable: &Variable) -> &mut Used {
+        let known = self.variables.iter().position(|u| u.variable.id() == variable.id());
+        let at = known.unwrap_or_else(|| {
+            let stored = variable.stored();
+            let trainable = variable.is_trainable();
+            let root = trainable.then(|| variable.root());
+            let leaf =
+                Tensor::symbolic(Placeholder::Variable, stored.0.spec, stored.device(), trainable, root);
+            let used = Used { variable: variable.clone(), current: leaf.clone(), leaf, assigned: None };
+            self.variables.push(used);
+            self.variables.len() - 1
+        });
+        &mut self.variables[at]
+    }
+}
+
+/// The value of a variable within the function that is being traced.
+pub(crate) fn read(variable: &Variable) -> Tensor {
+    let stored = variable.stored();
+    // A variable made of what is not known yet lives within the function.
+    if stored.is_symbolic() {
+        return stored;
+    }
+    with_recording(|r| r.of(variable).current.clone()).unwrap_or(stored)
+}
+
+/// Sets a variable within the function that is being traced: `value`, and the same with the variable's root. `false` for
+/// a variable that lives within the function.
+pub(crate) fn assign(variable: &Variable, value: &Tensor, rooted: &Tensor) -> bool {
+    if variable.stored().is_symbolic() {
+        return false;
+    }
+    let noted = with_recording(|r| {
+        let used = r.of(variable);
+        used.current = rooted.clone();
+        used.assigned = Some(value.clone());
+    });
+    noted.is_some()
+}
+
+/// Where a node of a trace comes from.
+#[derive(Clone)]
+pub(super) enum Source {
+    /// The argument of this number.
+    Input(usize),
+    /// The value of the variable of this number.
+    Variable(usize),
+    /// A tensor that the function holds: the same in each call.
+    Held(Tensor),
+    Op {
+        op: Arc<dyn Operation>,
+        inputs: Vec<u32>,
+        tracked: bool,
+        root: Option<Root>,
+    },
+}
+
+pub(super) struct TraceNode {
+    pub source: Source,
+    pub spec: Spec,
+    pub device: Device,
+}
+
+/// What a function does to arguments of one signature.
+pub(super) struct Trace {
+    pub signature: Vec<TensorSpec>,
+    /// For each argument, whether gradients flow to it.
+    tracked: Vec<bool>,
+    /// Whether it was traced outside of `no_grad`.
+    recording: bool,
+    pub nodes: Vec<TraceNode>,
+    pub outputs: Vec<u32>,
+    /// Variables that are read, and whether they were trainable.
+    variables: Vec<(Variable, bool)>,
+    /// Variables that are set: numbers of variables, and the nodes of their new values.
+    assigned: Vec<(usize, u32)>,
+}
+
+/// Takes the recording of a function away when it ends, whether it returns or panics.
+struct Guard {
+    outer: bool,
+}
+
+impl Guard {
+    fn begin() -> Guard {
+        RECORDINGS.with(|r| r.borrow_mut().push(Recording::default()));
+        Guard { outer: TRACING.with(|t| t.replace(true)) }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        TRACING.with(|t| t.set(self.outer));
+        let recording = RECORDINGS.with(|r| r.borrow_mut().pop());
+        drop(recording);
+    }
+}
+
+fn foreign() -> Error {
+    let message = "the function uses a tensor that belongs to another function that is being traced, or was; hand it over \
+                   as an argument";
+    Error::argument("Graph::trace", message)
+}
+
+impl Trace {
+    /// Traces a function. `tracked`: to which arguments gradients flow.
+    pub fn of(
+        signature: &[TensorSpec],
+        tracked: Vec<bool>,
+        f: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>,
+    ) -> Result<Trace> {
+        let recording = crate::autograd::recording();
+        let first = next_id();
+        let leaves: Vec<Tensor> = signature
+            .iter()
+            .zip(&tracked)
+            .map(|(s, &tracked)| Tensor::symbolic(Placeholder::Input, s.spec, s.device, tracked, None))
+            .collect();
+        let guard = Guard::begin();
+        let results = f(&leaves);
+        let used = with_recording(|r| r.variables.clone()).unwrap_or_default();
+        drop(guard);
+        let results = results?;
+        let assigned: Vec<(usize, Tensor)> =
+            used.iter().enumerate().filter_map(|(k, u)| Some((k, u.assigned.clone()?))).collect();
+        let mut places: IdMap<Source> = IdMap::default();
+        for (i, leaf) in leaves.iter().enumerate() {
+            places.insert(leaf.0.id, Source::Input(i));
+        }
+        for (k, u) in used.iter().enumerate() {
+            places.insert(u.leaf.0.id, Source::Variable(k));
+        }
+        let roots: Vec<&Tensor> = results.iter().chain(assigned.iter().map(|a| &a.1)).collect();
+        let (nodes, positions) = list(&roots, first, &places)?;
+        let held: Vec<&Tensor> = nodes
+            .iter()
+            .filter_map(|n| match &n.source {
+                Source::Held(t) => Some(t),
+                _ => None,
+            })
+            .collect();
+        // They are the same in every call: computed once, now.
+        eval::eval(&held)?;
+        let at = |t: &Tensor| positions.get(&t.0.id).copied().unwrap_or_default();
+        Ok(Trace {
+            signature: signature.to_vec(),
+            tracked,
+            recording,
+            outputs: results.iter().map(at).collect(),
+            assigned: assigned.iter().map(|(k, t)| (*k, at(t))).collect(),
+            variables: used.iter().map(|u| (u.variable.clone(), u.variable.is_trainable())).collect(),
+            nodes,
+        })
+    }
+
+    /// Whether it is what the function would do to these arguments.
+    pub fn fits(&self, signature: &[TensorSpec], tracked: &[bool]) -> bool {
+        self.signature == signature
+            && self.tracked == tracked
+            && self.recording == crate::autograd::recording()
+            && self.variables.iter().all(|(v, trainable)| v.is_trainable() == *trainable)
+    }
+
+    /// Whether it is of the same arguments: then it is out of date where it doesn't fit.
+    pub fn is_of(&self, other: &Trace) -> bool {
+        (&self.signature, &self.tracked, self.recording)
+            == (&other.signature, &other.tracked, other.recording)
+    }
+
+    /// Makes the nodes over these arguments and the variables' present values, sets the variables that the function
+    /// sets, and gives the results. `seed` makes other random numbers.
+    pub fn replay(&self, inputs: &[&Tensor], seed: Option<u64>) -> Result<Vec<Tensor>> {
+        // All are read before any is set.
+        let variables: Vec<Tensor> = self.variables.iter().map(|(v, _)| v.value()).collect();
+        let built = self.build(|i| inputs[i].clone(), |k| variables[k].clone(), seed)?;
+        for &(k, node) in &self.assigned {
+            self.variables[k].0.set(&built[node as usize])?;
+        }
+        Ok(self.outputs.iter().map(|&o| built[o as usize].clone()).collect())
+    }
+
+    fn build(
+        &self,
+        input: impl Fn(usize) -> Tensor,
+        variable: impl Fn(usize) -> Tensor,
+        seed: Option<u64>,
+    ) -> Result<Vec<Tensor>> {
+        let mut built: Vec<Tensor> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let tensor = match &node.source {
+                Source::Input(i) => input(*i),
+                Source::Variable(k) => variable(*k),
+                Source::Held(t) => t.clone(),
+                Source::Op { op, inputs, tracked, root } => {
+                    let op = seed.and_then(|s| op.reseeded(s)).unwrap_or_else(|| op.clone());
+                    let inputs = inputs.iter().map(|&i| built[i as usize].clone()).collect();
+                    // A watched tensor is another one in each call.
+                    let root = root.as_ref().map(|r| match r.slot {
+                        None => Root { id: next_id(), slot: None },
+                        Some(_) => r.clone(),
+                    });
+                    Tensor::build(op, inputs, node.spec, node.device, *tracked, root)?
+                }
+            };
+            built.push(tensor);
+        }
+        Ok(built)
+    }
+
+    /// What a backend would be given to compute on each device, and the nodes' numbers there.
+    pub fn graphs(&self) -> Result<Vec<(Device, Graph, Vec<usize>)>> {
+        let leaf = |op, spec: &TensorSpec| Tensor::symbolic(op, spec.spec, spec.device, false, None);
+        let variable = |k: usize| TensorSpec::from(&self.variables[k].0.stored());
+        let built = self.build(
+            |i| leaf(Placeholder::Input, &self.signature[i]),
+            |k| leaf(Placeholder::Variable, &variable(k)),
+            None,
+        )?;
+        let kept: Vec<u32> = self.outputs.iter().copied().chain(self.assigned.iter().map(|a| a.1)).collect();
+        let mut devices: Vec<Device> = Vec::new();
+        for node in &self.nodes {
+            if !devices.contains(&node.device) {
+                devices.push(node.device);
+            }
+        }
+        let graph = |device: Device| {
+            let mut local: Vec<Option<u32>> = vec![None; self.nodes.len()];
+            let mut numbers = Vec::new();
+            let mut entries = Vec::new();
+            for (i, node) in self.nodes.iter().enumerate().filter(|(_, n)| n.device == device) {
+                let inputs = match &node.source {
+                    Source::Op { inputs, .. } => &inputs[..],
+                    _ => &[],
+                };
+                let ready = !matches!(node.source, Source::Op { .. });
+                local[i] = Some(numbers.len() as u32);
+                numbers.push(i);
+                entries.push(Entry {
+                    tensor: built[i].clone(),
+                    inputs: inputs.iter().filter_map(|&x| local[x as usize]).collect(),
+                    ready,
+                    keep: !ready && kept.contains(&(i as u32)),
+                });
+            }
+            (device, Graph { entries }, numbers)
+        };
+        Ok(devices.into_iter().map(graph).collect())
+    }
+
+    /// The variables that are set, as numbers of nodes.
+    pub fn assignments(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        self.assigned.iter().copied()
+    }
+}
+
+/// What the roots depend on, in the order in which [`Graph::collect`] would give it, and where each node stands.
+fn list(roots: &[&Tensor], first: u64, places: &IdMap<Source>) -> Result<(Vec<TraceNode>, IdMap<u32>)> {
+    let mut nodes: Vec<TraceNode> = Vec::new();
+    let mut positions: IdMap<u32> = IdMap::default();
+    let mut stack: Vec<(Tensor, bool)> = roots.iter().rev().map(|&t| (t.clone(), false)).collect();
+    while let Some((tensor, expanded)) = stack.pop() {
+        let node = &tensor.0;
+        if positions.contains_key(&node.id) {
+            continue;
+        }
+        let source = match places.get(&node.id) {
+            Some(leaf) => leaf.clone(),
+            None if node.has_value() => Source::Held(tensor.clone()),
+            None if node.id < first || node.with_inputs(<[_]>::is_empty) && tensor.is_symbolic() => {
+                if tensor.is_symbolic() {
+                    return Err(foreign());
+                }
+                Source::Held(tensor.clone())
+            }
+            None if expanded => {
+                let inputs = node.with_inputs(|list| {
+                    list.iter().filter_map(|t| positions.get(&t.0.id).copied()).collect()
+                });
+                Source::Op { op: node.op.clone(), inputs, tracked: node.tracked, root: node.root.clone() }
+            }
+            None => {
+                stack.push((tensor.clone(), true));
+                node.with_inputs(|list| {
+                    let new = list.iter().rev().filter(|t| !positions.contains_key(&t.0.id));
+                    stack.extend(new.map(|t| (t.clone(), false)));
+                });
+                continue;
+            }
+        };
+        positions.insert(node.id, nodes.len() as u32);
+        nodes.push(TraceNode { source, spec: node.spec, device: node.device });
+    }
+    Ok((nodes, positions))
+}
