@@ -28,6 +28,7 @@ on_both_devices! {
     integers_and_comparisons_carry_no_gradient;
     clamp_at_its_bounds;
     ties_of_maxima;
+    a_relu_before_max_pooling;
     a_custom_operation_with_its_own_gradient;
     a_custom_operation_between_fused_ones;
     a_gradient_that_is_not_needed_is_not_built;
@@ -387,6 +388,48 @@ mod checks {
             [1.0, 0.0, 0.0, 0.0],
             "max-pooling gives all to the first"
         );
+        Ok(())
+    }
+
+    /// The mask of a ReLU is taken from the pooled values there: the same gradient as in two separate steps.
+    pub fn a_relu_before_max_pooling(d: Device) -> Result<()> {
+        let strided =
+            |kernel, stride, padding| Pool2dOptions { kernel, stride, padding, ..Pool2dOptions::new(kernel) };
+        for options in [
+            Pool2dOptions::new([2, 2]),
+            strided([3, 3], [2, 2], Padding::Valid),
+            strided([3, 2], [1, 2], Padding::Same),
+            strided([1, 1], [1, 1], Padding::Valid),
+        ] {
+            let mut values = Tensor::randn([2, 7, 8, 4], d, 1)?.to_vec::<f32>()?;
+            // whole windows below zero, zeros among the maxima, ties, an infinity
+            values[..120].iter_mut().for_each(|v| *v = -v.abs());
+            values[120..160].iter_mut().for_each(|v| *v = v.round().max(0.0));
+            values[200] = f32::INFINITY;
+            let x = Tensor::from_vec(values, [2, 7, 8, 4], d)?;
+            let pooled = |relu: &Tensor| relu.max_pool2d(options);
+            let weight = Tensor::randn(pooled(&x)?.shape(), d, 2)?;
+            let loss = |relu: &Tensor| sum(&(pooled(relu)? * &weight)?);
+
+            let input = x.watch()?;
+            let relu = input.relu()?;
+            let at_once = loss(&relu)?.backward()?.get(&input)?;
+            let watched = x.relu()?.watch()?;
+            let mask = x.gt(0.0)?;
+            let spread = loss(&watched)?.backward()?.get(&watched)?;
+            let apart = mask.select(&spread, &spread.zeros_like()?)?;
+            assert_eq!(at_once.to_vec::<f32>()?, apart.to_vec::<f32>()?, "{options:?}");
+            // what else uses the ReLU adds its own gradient, masked as ever
+            let both = (loss(&relu)? + sum(&relu)?)?.backward()?.get(&input)?;
+            let more = (apart + mask.cast(DType::F32)?)?;
+            assert_eq!(both.to_vec::<f32>()?, more.to_vec::<f32>()?, "{options:?}");
+            // and the gradient can be differentiated: with respect to the weight it is the pooled values' mask
+            let scale = Tensor::ones([1], d)?.watch()?;
+            let first = (loss(&relu)? * &scale)?.sum(&[], false)?.backward()?.get(&input)?;
+            let second = sum(&first)?.backward()?.get(&scale)?;
+            let expected = sum(&at_once)?.item::<f32>()?;
+            assert!((second.item::<f32>()? - expected).abs() <= 1e-4 * expected.abs().max(1.0));
+        }
         Ok(())
     }
 

@@ -709,7 +709,8 @@ mod tests {
     fn the_mask_of_a_relu_goes_to_its_user() {
         let (x, w, b) = (ready([5, 14, 13, 8], 1), ready([3, 3, 8, 16], 2), ready([16], 3));
         let dy = ready([5, 6, 5, 16], 4);
-        check([2, 2], |step| {
+        // the other group masks the pooling's gradient before it is spread
+        check([2, 1], |step| {
             let (w, b) = (Variable::new(w.clone()), Variable::new(b.clone()));
             let y = step(x.conv2d(&w, Conv2dOptions::default()))?;
             let y = step(step(&y + &b)?.relu())?;

@@ -127,6 +127,11 @@ pub(crate) trait Operation: Send + Sync + std::fmt::Debug + 'static {
     /// The vector-Jacobian product, written with tensor operations.
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads>;
 
+    /// Whether the value is zero wherever the first input is not positive, by what the operation is given.
+    fn vanishes_with_input(&self) -> bool {
+        false
+    }
+
     /// Computes the value on the CPU.
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array>;
 

@@ -56,6 +56,12 @@ fn broadcast(op: &str, inputs: &[&Tensor]) -> Result<Shape> {
     Shape::new(&shape)
 }
 
+/// Whether a gradient is zero already wherever `y`, a ReLU's output, is.
+fn is_masked_by(gradient: &Tensor, y: &Tensor) -> bool {
+    let of_y = |inputs: &[Tensor]| inputs.first().is_some_and(|x| x.0.id == y.0.id);
+    gradient.0.op.vanishes_with_input() && gradient.0.with_inputs(of_y)
+}
+
 pub(crate) fn unary(f: Unary, x: &Tensor) -> Result<Tensor> {
     let integer_ok = matches!(f, Unary::Neg | Unary::Abs | Unary::Square | Unary::Sign | Unary::Relu);
     if !x.dtype().is_float() && !integer_ok {
@@ -143,6 +149,7 @@ impl Unary {
             Unary::Cos => (g * x.sin()?.neg()?)?,
             Unary::Sign | Unary::Floor => return Ok(None),
             // 0 at 0, and the mask from the output: the input need not stay alive
+            Unary::Relu if is_masked_by(g, y) => g.clone(),
             Unary::Relu => y.gt(0.0)?.select(g, &g.zeros_like()?)?,
             Unary::Elu => x.gt(0.0)?.select(g, (g * (y + 1.0)?)?)?,
             Unary::Sigmoid => (g * (y * (1.0 - y)?)?)?,

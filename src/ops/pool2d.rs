@@ -2,6 +2,8 @@
 //! gradient; padding never wins.
 
 use super::conv2d::Padding;
+use super::pointwise::Pointwise;
+use super::table::Unary;
 use super::{Grads, Key, Lowering, Operation, Pieces, Vjp, require_float};
 use crate::cpu::{Array, CpuElement, dispatch_float, kernels};
 use crate::error::{Error, Result};
@@ -51,6 +53,9 @@ enum Kind {
 struct Pool2d {
     kind: Kind,
     g: Pool2dGeometry,
+    /// Of a `MaxGrad`: the gradient of the output is zero wherever the output is not positive, so the result is zero
+    /// wherever the image is not.
+    masked: bool,
 }
 
 fn pool(kind: Kind, op: &str, x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
@@ -73,7 +78,7 @@ fn pool(kind: Kind, op: &str, x: &Tensor, options: Pool2dOptions) -> Result<Tens
     if n * c == 0 {
         return crate::ops::constant::nothing(Shape::new(&[n, oh, ow, c])?, &[x]);
     }
-    build(kind, g, &[x])
+    build(kind, g, &[x], false)
 }
 
 pub(crate) fn max_pool2d(x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
@@ -84,14 +89,14 @@ pub(crate) fn avg_pool2d(x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
     pool(Kind::Avg, "avg_pool2d", x, options)
 }
 
-fn build(kind: Kind, g: Pool2dGeometry, inputs: &[&Tensor]) -> Result<Tensor> {
+fn build(kind: Kind, g: Pool2dGeometry, inputs: &[&Tensor], masked: bool) -> Result<Tensor> {
     let dims = match kind {
         Kind::Max | Kind::MaxGather | Kind::Avg => [g.n, g.oh, g.ow, g.c],
         Kind::MaxGrad | Kind::AvgGrad => [g.n, g.h, g.w, g.c],
     };
     let x = inputs[0];
     let list = inputs.iter().map(|&t| t.clone()).collect();
-    Tensor::from_op(Pool2d { kind, g }, list, Shape::new(&dims)?, x.dtype(), x.device())
+    Tensor::from_op(Pool2d { kind, g, masked }, list, Shape::new(&dims)?, x.dtype(), x.device())
 }
 
 impl Operation for Pool2d {
@@ -117,13 +122,23 @@ impl Operation for Pool2d {
         let g = self.g.clone();
         let x = &cx.inputs[0];
         Ok(match self.kind {
-            Kind::Max => vec![Some(build(Kind::MaxGrad, g, &[x, cx.grad])?)],
+            // A gradient goes to a place that has the output's value, so where the image is a ReLU's output, the ReLU's
+            // mask can be taken from the output of the pooling: the same gradient, masked before it is spread.
+            Kind::Max if matches!(x.0.op.pointwise(), Some(Pointwise::Unary(Unary::Relu))) => {
+                let masked = cx.output.gt(0.0)?.select(cx.grad, &cx.grad.zeros_like()?)?;
+                vec![Some(build(Kind::MaxGrad, g, &[x, &masked], true)?)]
+            }
+            Kind::Max => vec![Some(build(Kind::MaxGrad, g, &[x, cx.grad], false)?)],
             // which element is the maximum does not change under a small step: no gradient flows to the image
-            Kind::MaxGrad => vec![None, Some(build(Kind::MaxGather, g, &[x, cx.grad])?)],
-            Kind::MaxGather => vec![None, Some(build(Kind::MaxGrad, g, &[x, cx.grad])?)],
-            Kind::Avg => vec![Some(build(Kind::AvgGrad, g, &[cx.grad])?)],
-            Kind::AvgGrad => vec![Some(build(Kind::Avg, g, &[cx.grad])?)],
+            Kind::MaxGrad => vec![None, Some(build(Kind::MaxGather, g, &[x, cx.grad], false)?)],
+            Kind::MaxGather => vec![None, Some(build(Kind::MaxGrad, g, &[x, cx.grad], false)?)],
+            Kind::Avg => vec![Some(build(Kind::AvgGrad, g, &[cx.grad], false)?)],
+            Kind::AvgGrad => vec![Some(build(Kind::Avg, g, &[cx.grad], false)?)],
         })
+    }
+
+    fn vanishes_with_input(&self) -> bool {
+        self.masked
     }
 
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
