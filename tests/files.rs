@@ -139,7 +139,7 @@ fn damaged_npy_files_are_errors() {
         (of("(4000000000,)"), "32000000000 bytes, and 0 follow"),
         (of("(99999999999999999999,)"), "no number of a size"),
         (of("(1000000, 1000000)"), "more than 2^32 - 1"),
-        (of("(3"), "expected"),
+        (of("(3"), "a dimension is no number"),
         (header("{'descr': '<f8'}"), "descr, fortran_order and shape are needed"),
         (header("{'descr': '<f8', 'fortran_order': 1, 'shape': ()}"), "expected \"False\""),
     ];
@@ -162,16 +162,12 @@ fn npz_files_of_numpy_are_read_in_order() {
     let archives = &json("numpy.json")["archives"];
     for kind in ["savez", "savez_compressed"] {
         std::fs::write(&path, bytes(&archives[kind])).unwrap();
-        for device in DEVICES.into_iter().take(1) {
-            let arrays = npz::load(&path, device);
-            // The last array is of f64, which a GPU lacks.
-            let arrays = arrays.unwrap();
-            let names: Vec<&str> = arrays.iter().map(|(n, _)| n.as_str()).collect();
-            assert_eq!(names, ["b", "a", "x/y"], "{kind}");
-            assert_eq!(arrays[0].1.dims(), [3, 100]);
-            assert_eq!(values(&arrays[0].1), (0..300).map(f64::from).collect::<Vec<_>>());
-            assert_eq!((values(&arrays[1].1), values(&arrays[2].1)), (vec![1.0, 2.0], vec![1.5]));
-        }
+        let arrays = npz::load(&path, Device::Cpu).unwrap();
+        let names: Vec<&str> = arrays.iter().map(|(n, _)| n.as_str()).collect();
+        assert_eq!(names, ["b", "a", "x/y"], "{kind}");
+        assert_eq!(arrays[0].1.dims(), [3, 100]);
+        assert_eq!(values(&arrays[0].1), (0..300).map(f64::from).collect::<Vec<_>>());
+        assert_eq!((values(&arrays[1].1), values(&arrays[2].1)), (vec![1.0, 2.0], vec![1.5]));
     }
     let named = |names: &[&str]| -> Vec<(String, Tensor)> {
         names.iter().map(|n| (n.to_string(), inputs(&[2, 2], Device::Gpu))).collect()
@@ -602,8 +598,48 @@ fn read(name: &str, content: &[u8], folder: &Path) {
     let _ = npz::load(&path, Device::Cpu);
 }
 
+fn find(content: &[u8], part: &[u8], from: usize) -> usize {
+    from + content[from..].windows(part.len()).position(|w| w == part).unwrap()
+}
+
+/// Zip's check sum.
+fn crc32(content: &[u8]) -> [u8; 4] {
+    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+    let crc = content.iter().fold(!0, |crc: u32, &b| (0..8).fold(crc ^ u32::from(b), step));
+    (!crc).to_le_bytes()
+}
+
+/// A file of torch.save with another pickle of the same length, and its check sum set right: else nobody would look at it.
+fn with_pickle(whole: &[u8], change: impl Fn(&mut [u8])) -> Vec<u8> {
+    let start = find(whole, b"\x80\x02", find(whole, b"data.pkl", 0));
+    let end = find(whole, b"PK\x07\x08", start);
+    let before = crc32(&whole[start..end]);
+    let mut content = whole.to_vec();
+    change(&mut content[start..end]);
+    let after = crc32(&content[start..end]);
+    let mut from = end;
+    while let Some(at) = content[from..].windows(4).position(|w| w == before) {
+        content[from + at..from + at + 4].copy_from_slice(&after);
+        from += at + 4;
+    }
+    content
+}
+
+#[test]
+fn a_pickle_that_was_changed_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.pt");
+    let whole = std::fs::read(weights_file("words.pt")).unwrap();
+    let renamed = with_pickle(&whole, |pickle| {
+        let at = find(pickle, b"words", 0);
+        pickle[at] = b'W';
+    });
+    std::fs::write(&path, renamed).unwrap();
+    assert!(import::pytorch(&path).unwrap().get("Words.weight").is_some());
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
     fn no_damage_makes_a_reader_panic(
@@ -631,6 +667,23 @@ proptest! {
             read(name, &content, folder.path());
             read(name, &whole[..cut.index(whole.len())], folder.path());
         }
+        for name in ["words.pt", "kinds.pt"] {
+            let whole = std::fs::read(weights_file(name)).unwrap();
+            let changed = with_pickle(&whole, |pickle| {
+                for (at, byte) in &changes {
+                    let at = at.index(pickle.len());
+                    pickle[at] = *byte;
+                }
+            });
+            read(name, &changed, folder.path());
+        }
+        let mut array = b"\x93NUMPY\x01\x00\x46\x00{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }".to_vec();
+        array.resize(80 + 12, b' ');
+        for (at, byte) in &changes {
+            let at = at.index(array.len());
+            array[at] = *byte;
+        }
+        read("x.npy", &array, folder.path());
         for start in [&b"\x93NUMPY\x01\x00"[..], b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b""] {
             read("noise", &[start, &noise].concat(), folder.path());
         }

@@ -160,9 +160,10 @@ impl Source<'_> {
 
     fn signature(&self, by_kind: bool) -> String {
         let kind = self.kind.filter(|_| by_kind);
+        // A depthwise kernel alone has another name in Keras 2.
+        let alone = !self.arrays.iter().any(|(role, ..)| role == "pointwise_kernel");
         let arrays = self.arrays.iter().map(|(role, _, t)| {
-            // Keras 2 had another name for it.
-            let old = role == "depthwise_kernel" && self.kind == Some("DepthwiseConv2d");
+            let old = alone && role == "depthwise_kernel";
             (if old { "kernel" } else { role.as_str() }, t.shape())
         });
         signature(kind, arrays)
@@ -171,14 +172,9 @@ impl Source<'_> {
 
 type Pairs = Vec<(usize, usize)>;
 
-/// Pairs of targets and sources, and what can't be paired. Layers of one kind and shape follow each other in the order of the
-/// model; where that isn't certain it is an error.
-fn by_order(
-    leaves: &[Leaf],
-    targets: &[Target],
-    sources: &[Source],
-    ordered: bool,
-) -> Result<(Pairs, Pairs), Vec<String>> {
+/// Pairs of targets and sources, and for which pairs that isn't certain. Layers of one kind and shape follow each other in the
+/// order of the model.
+fn by_order(leaves: &[Leaf], targets: &[Target], sources: &[Source], ordered: bool) -> (Pairs, Vec<String>) {
     let by_kind = sources.iter().all(|s| s.kind.is_some());
     let numbers = sources.iter().all(Source::numbers);
     let mut groups: BTreeMap<String, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
@@ -224,13 +220,11 @@ fn by_order(
             differing.push((i, left.1.remove(at)));
         }
     }
-    if left.0.is_empty() && differing.is_empty() && left.1.is_empty() && !unsure.is_empty() {
-        unsure.push(
-            "say which is which with Mapping::rename, or give the model's layers the file's names".into(),
-        );
-        return Err(unsure);
+    for &(i, j) in &differing {
+        unsure.push(format!("{} may be the file's {}", targets[i].leaf.path, sources[j].path));
     }
-    Ok((pairs, differing))
+    pairs.extend(differing);
+    (pairs, unsure)
 }
 
 /// Whether `to` is computed from `from`.
@@ -261,7 +255,7 @@ pub(super) fn values(
     let leaves = model.leaves()?;
     let targets = targets(format, &leaves).map_err(fail)?;
     let sources = sources(format, weights);
-    let mut problems = Vec::new();
+    let (mut problems, mut unsure) = (Vec::new(), Vec::new());
     let labels: BTreeSet<&str> = sources.iter().map(|s| s.label.as_str()).collect();
     let paths: BTreeSet<&str> = targets.iter().map(|t| t.leaf.path.as_str()).collect();
     let pairs: Pairs = if let Some(rename) = rename {
@@ -278,9 +272,8 @@ pub(super) fn values(
         let find = |path: &str| sources.iter().position(|s| s.label == path);
         targets.iter().enumerate().filter_map(|(i, t)| Some((i, find(&t.leaf.path)?))).collect()
     } else {
-        let (mut pairs, differing) = by_order(&leaves, &targets, &sources, weights.ordered).map_err(fail)?;
-        pairs.extend(differing);
-        pairs.sort_unstable();
+        let (pairs, doubts) = by_order(&leaves, &targets, &sources, weights.ordered);
+        unsure = doubts;
         pairs
     };
     let mut values = Vec::new();
@@ -343,5 +336,15 @@ pub(super) fn values(
             problems.push(format!("the file's {stored} {} is not in the model", tensor.shape()));
         }
     }
-    if problems.is_empty() { Ok(values) } else { Err(fail(problems)) }
+    if !problems.is_empty() {
+        return Err(fail(problems));
+    }
+    if !unsure.is_empty() {
+        let message = format!(
+            "doesn't say which layer is which; say it with Mapping::rename, or give the model's layers the file's names:\n  {}",
+            unsure.join("\n  ")
+        );
+        return Err(Error::data(&weights.source, message));
+    }
+    Ok(values)
 }

@@ -116,10 +116,13 @@ impl Weights {
     }
 }
 
+/// From the name of a model's layer to that of the file's.
+type Rename<'a> = Box<dyn Fn(&str) -> String + 'a>;
+
 /// How another framework's weights become a model's: what it calls parameters, how it lays them out, which layer is which.
 pub struct Mapping<'a> {
     format: Format,
-    rename: Option<Box<dyn Fn(&str) -> String + 'a>>,
+    rename: Option<Rename<'a>>,
 }
 
 impl<'a> Mapping<'a> {
