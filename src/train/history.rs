@@ -1,6 +1,7 @@
 //! What came of a training.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::io::write_whole;
 use std::fmt::{self, Write};
 use std::path::Path;
 
@@ -134,16 +135,14 @@ impl History {
         serde_json::Value::from(epochs).to_string()
     }
 
-    /// Writes [`to_csv`](Self::to_csv) into a file.
+    /// Writes [`to_csv`](Self::to_csv) into a file, which appears whole or not at all.
     pub fn save_csv(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        std::fs::write(path, self.to_csv()).map_err(|e| Error::io(path, e))
+        write_whole(path.as_ref(), self.to_csv().as_bytes())
     }
 
-    /// Writes [`to_json`](Self::to_json) into a file.
+    /// Writes [`to_json`](Self::to_json) into a file, which appears whole or not at all.
     pub fn save_json(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        std::fs::write(path, self.to_json()).map_err(|e| Error::io(path, e))
+        write_whole(path.as_ref(), self.to_json().as_bytes())
     }
 
     /// Draws loss and metrics over the epochs into a file, SVG or PNG by what its name ends in: see
