@@ -1,0 +1,162 @@
+//! Groups against node by node, bit by bit.
+
+use super::*;
+use crate::eval::Graph;
+use crate::eval::eval;
+use crate::prelude::*;
+
+/// What is done with each tensor that a test makes.
+type Step<'a> = &'a dyn Fn(Result<Tensor>) -> Result<Tensor>;
+
+/// Groups that a computation of these tensors has, and how many of them continue a kernel.
+fn count(roots: &[Tensor]) -> [usize; 2] {
+    let graph = Graph::collect(&roots.iter().collect::<Vec<_>>());
+    let mut uses = vec![0; graph.entries.len()];
+    for &i in graph.entries.iter().flat_map(|e| &e.inputs) {
+        uses[i as usize] += 1;
+    }
+    let (_, groups) = groups(&graph, &uses);
+    [groups.len(), groups.iter().filter(|g| g.producer.is_some()).count()]
+}
+
+/// Computes as one graph, and node by node, and compares every bit.
+fn check(groups: [usize; 2], build: impl Fn(Step) -> Result<Vec<Tensor>>) {
+    let together = build(&|t| t).unwrap();
+    assert_eq!(count(&together), groups, "groups, and those that continue a kernel");
+    eval(&together.iter().collect::<Vec<_>>()).unwrap();
+    let alone = build(&|t| {
+        let t = t?;
+        t.eval()?;
+        Ok(t)
+    })
+    .unwrap();
+    for (a, b) in together.iter().zip(&alone) {
+        assert_eq!(a.dtype(), b.dtype());
+        if a.dtype() == DType::U8 {
+            assert_eq!(a.to_vec::<u8>().unwrap(), b.to_vec::<u8>().unwrap());
+            continue;
+        }
+        let bits = |t: &Tensor| t.to_vec::<f32>().unwrap().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(a), bits(b));
+    }
+}
+
+/// Numbers of both signs with a NaN, an infinity and a negative zero among them.
+fn numbers<const N: usize>(shape: [usize; N], seed: u64) -> Tensor {
+    let t = Tensor::randn(shape, Device::Cpu, seed).unwrap();
+    let mut v = t.to_vec::<f32>().unwrap();
+    for (at, value) in [(1, f32::NAN), (2, f32::NEG_INFINITY), (3, -0.0)] {
+        if v.len() > 8 {
+            v[at] = value;
+        }
+    }
+    Tensor::from_vec(v, shape, Device::Cpu).unwrap()
+}
+
+fn ready<const N: usize>(shape: [usize; N], seed: u64) -> Tensor {
+    let t = Tensor::randn(shape, Device::Cpu, seed).unwrap();
+    t.eval().unwrap();
+    t
+}
+
+#[test]
+fn convolution_bias_and_relu() {
+    // a shallow one, one in pieces, one alone in its task, one depthwise, a large weight
+    for (x, w, groups) in [
+        ([9, 20, 20, 1], [3, 3, 1, 32], 1),
+        ([9, 13, 13, 32], [3, 3, 32, 24], 1),
+        ([1, 5, 4, 3], [3, 3, 3, 7], 1),
+        ([3, 12, 12, 8], [3, 3, 1, 8], 8),
+        ([2, 6, 6, 170], [3, 3, 170, 180], 1),
+    ] {
+        let (x, w, b) = (ready(x, 1), ready(w, 2), ready([w[3]], 3));
+        let options = Conv2dOptions { groups, padding: Padding::Same, ..Default::default() };
+        check([1, 1], |step| {
+            let y = step(x.conv2d(&w, options))?;
+            let y = step(&y + &b)?;
+            Ok(vec![step(y.relu())?])
+        });
+        // what somebody holds is kept
+        check([1, 0], |step| {
+            let y = step(x.conv2d(&w, options))?;
+            let z = step(&y + &b)?;
+            Ok(vec![step(z.relu())?, y, z])
+        });
+    }
+}
+
+#[test]
+fn gradients_and_masks() {
+    let (x, w) = (numbers([5, 12, 11, 32], 1), ready([3, 3, 32, 16], 2));
+    let dy = ready([5, 6, 5, 32], 3);
+    check([1, 1], |step| {
+        let y = Variable::new(x.clone());
+        let pooled = y.value().max_pool2d(Pool2dOptions::new([2, 2]))?;
+        let loss = (pooled * &dy)?.sum(&[], false)?;
+        let grads = loss.backward()?;
+        let g = step(grads.get(&y))?;
+        let mask = step(x.gt(0.0))?;
+        Ok(vec![step(mask.select(&g, &g.zeros_like()?))?])
+    });
+    let y = Variable::new(x.clone());
+    check([2, 1], |step| {
+        let out = y.value().conv2d(&w, Conv2dOptions::default())?;
+        let grads = (&out * &out)?.sum(&[], false)?.backward()?;
+        let g = step(grads.get(&y))?;
+        let mask = step(x.le(0.5))?;
+        Ok(vec![step(mask.select(0.0, &g))?, mask])
+    });
+}
+
+#[test]
+fn the_mask_of_a_relu_goes_to_its_user() {
+    let (x, w, b) = (ready([5, 14, 13, 8], 1), ready([3, 3, 8, 16], 2), ready([16], 3));
+    let dy = ready([5, 6, 5, 16], 4);
+    // the other group masks the pooling's gradient before it is spread
+    check([2, 1], |step| {
+        let (w, b) = (Variable::new(w.clone()), Variable::new(b.clone()));
+        let y = step(x.conv2d(&w, Conv2dOptions::default()))?;
+        let y = step(step(&y + &b)?.relu())?;
+        let pooled = step(y.max_pool2d(Pool2dOptions::new([2, 2])))?;
+        let grads = (pooled * &dy)?.sum(&[], false)?.backward()?;
+        Ok(vec![grads.get(&w)?, grads.get(&b)?])
+    });
+}
+
+#[test]
+fn pointwise_of_many_shapes() {
+    for n in [1, 7, 1024, 1025, 40_000, 70_001] {
+        let (p, g, m, v) = (ready([n], 1), numbers([n], 2), ready([n], 3), ready([n], 4));
+        check([1, 0], |step| {
+            let m2 = step(&m + step(step(&g - &m)? * 0.1)?)?;
+            let v2 = step(&v + step(step(step(g.square())? - &v)? * 0.001)?)?;
+            let slow = step(step(v2.abs())?.sqrt())?;
+            let p2 = step(&p - step(step(&m2 * 0.01)? / step(slow + 1e-7)?)?)?;
+            Ok(vec![p2, m2, v2])
+        });
+    }
+    // rows that repeat, columns that do, other layouts, one element
+    let (a, row, column) = (numbers([300, 130], 1), ready([130], 2), ready([300, 1], 3));
+    let (turned, one) = (ready([130, 300], 4).transpose().unwrap(), ready([1, 1], 5));
+    turned.eval().unwrap();
+    check([1, 0], |step| {
+        let t = step(&a + &row)?;
+        let t = step(&t * &turned)?;
+        let t = step(step(&t - &one)?.maximum(0.0))?;
+        let below = step(t.lt(&row))?;
+        let t = step(below.select(&t, &row))?;
+        Ok(vec![t, below])
+    });
+    check([0, 0], |step| Ok(vec![step(step(&a + &column)?.softmax(-1))?]));
+}
+
+#[test]
+fn a_group_ends_where_its_values_are_used_elsewhere() {
+    let a = numbers([64, 64], 1);
+    check([2, 0], |step| {
+        let b = step(step(&a * 2.0)?.relu())?;
+        let c = step(b.matmul(&b))?;
+        let d = step(step(&b + &c)?.exp())?;
+        Ok(vec![d])
+    });
+}
