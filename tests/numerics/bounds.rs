@@ -1,0 +1,1 @@
+//! Indices outside their axis, values larger than a binding, memory.

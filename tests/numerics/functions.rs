@@ -1,0 +1,1 @@
+//! Pointwise functions: NaN, infinities, zeros, denormals, exact results.

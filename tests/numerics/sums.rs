@@ -1,0 +1,1 @@
+//! Reductions: long loops, long sums, integers.

@@ -1,0 +1,1 @@
+//! Values and gradients of other operations, losses and random numbers.
