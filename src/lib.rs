@@ -8,6 +8,7 @@ mod device;
 mod dtype;
 mod error;
 mod eval;
+mod files;
 mod geometry;
 mod gpu;
 pub mod graph;

@@ -8,7 +8,7 @@ use super::Dataset;
 #[cfg(feature = "app")]
 use super::digest::sha256_hex;
 #[cfg(feature = "app")]
-use super::download::{Downloader, save};
+use super::download::Downloader;
 use super::mnist_cache::{Place, place};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -148,7 +148,7 @@ fn load_cached_or_download(
     // Before the download, so that a folder that can't be written is found out before the wait.
     std::fs::create_dir_all(cache).map_err(|e| Error::io(cache, e))?;
     match downloader.download(ARCHIVE, accept) {
-        Ok((bytes, sets)) => save(cache, ARCHIVE, &bytes).map(|()| sets),
+        Ok((bytes, sets)) => crate::files::write_whole(&path, &bytes).map(|()| sets),
         Err(failures) => {
             reasons.extend(failures);
             let message = format!(

@@ -1,12 +1,8 @@
 //! Files from the first mirror that delivers them whole.
 
-use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::{Error, Result};
+use crate::Result;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For one file from one mirror, unless it is so large that it needs longer.
@@ -77,38 +73,15 @@ impl Downloader {
     }
 }
 
-/// Writes `folder/file` so that other processes see either the whole file or none: under a temporary
-/// name first, then renamed.
-pub(super) fn save(folder: &Path, file: &str, bytes: &[u8]) -> Result<()> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    // Unique among the threads of this process and among processes that download at the same time.
-    let unique = format!(".{file}.{}.{}.part", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-    let temporary = RemoveOnDrop(folder.join(unique));
-    let mut out = fs::File::create(&temporary.0).map_err(|e| Error::io(&temporary.0, e))?;
-    out.write_all(bytes).and_then(|()| out.sync_all()).map_err(|e| Error::io(&temporary.0, e))?;
-    drop(out);
-    let target = folder.join(file);
-    fs::rename(&temporary.0, &target).map_err(|e| Error::io(target, e))
-}
-
-/// After a successful rename there is nothing left to remove, which is no error.
-struct RemoveOnDrop(PathBuf);
-
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 /// An HTTP server on the loopback interface that serves canned answers.
 #[cfg(test)]
 pub(super) mod testing {
     use super::*;
     use std::collections::HashMap;
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[derive(Clone)]
     pub enum Answer {
@@ -188,6 +161,8 @@ pub(super) mod testing {
 mod tests {
     use super::testing::{Answer, Server, dead_mirror, downloader, downloader_with_timeout};
     use super::*;
+    use crate::Error;
+    use std::sync::atomic::Ordering;
 
     fn accept_all(_: &str, _: &[u8]) -> Result<()> {
         Ok(())
@@ -250,21 +225,5 @@ mod tests {
         let both = downloader_with_timeout(&[&stalled.url, &good.url], Duration::from_secs(1));
         assert!(both.download("file", accept_all).is_ok());
         assert!(started.elapsed() < Duration::from_secs(15));
-    }
-
-    #[test]
-    fn saving_replaces_the_file_and_leaves_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        save(folder.path(), "file", b"old").unwrap();
-        save(folder.path(), "file", b"new").unwrap();
-        assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"new");
-        // A folder stands where the file should go: the rename fails.
-        fs::create_dir_all(folder.path().join("taken/inside")).unwrap();
-        assert!(save(folder.path(), "taken", b"new").is_err());
-        let mut names: Vec<_> =
-            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        names.sort();
-        assert_eq!(names, ["file", "taken"]);
-        assert!(save(&folder.path().join("missing"), "file", b"new").is_err());
     }
 }

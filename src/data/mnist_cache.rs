@@ -1,13 +1,15 @@
 //! Where data sets in MNIST's format come from when nobody says: the user's cache, and the mirrors that fill it.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "app")]
-use super::download::{Downloader, save};
+use super::download::Downloader;
 use super::mnist::{CLASSES, Digests, MNIST_SHA256, RawDataset, load_dir_checked};
 #[cfg(feature = "app")]
 use super::mnist::{FILES, FileKind, Part, assemble};
+#[cfg(feature = "app")]
+use crate::files::write_whole;
+use crate::files::{cache_folder, variable};
 use crate::{Error, Result};
 
 /// The environment variable that names a folder to load instead of the user's cache.
@@ -58,11 +60,6 @@ pub fn load_or_download() -> Result<RawDataset> {
     MNIST.load()
 }
 
-/// A variable of the environment that is set to something.
-fn variable(name: &str) -> Option<OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
-}
-
 /// The folder that the environment variable names, or else the user's cache.
 pub(super) enum Place {
     Named(PathBuf),
@@ -74,7 +71,7 @@ pub(super) fn place(name: &str, folder: &str, folder_variable: &str) -> Result<P
     if let Some(dir) = variable(folder_variable) {
         return Ok(Place::Named(dir.into()));
     }
-    cache_folder(std::env::consts::OS, folder, variable).map(Place::Cache).ok_or_else(|| {
+    cache_folder(folder).map(Place::Cache).ok_or_else(|| {
         let message = format!(
             "the environment names neither a cache nor a home folder to keep the files in; \
              set {folder_variable} to a folder with the files"
@@ -138,7 +135,7 @@ impl Family {
         let accept =
             |url: &str, bytes: &[u8]| Part::parse(url.to_string(), bytes, digests)?.verified(digests, i);
         match downloader.download(&name, accept) {
-            Ok((bytes, part)) => save(cache, &name, &bytes).map(|()| part),
+            Ok((bytes, part)) => write_whole(&cache.join(&name), &bytes).map(|()| part),
             Err(failures) => {
                 reasons.extend(failures);
                 let (how, instead) = match self.name == MNIST.name {
@@ -156,50 +153,6 @@ impl Family {
                 Err(Error::data(name, message))
             }
         }
-    }
-}
-
-/// The folder under the user's cache that pipelines are kept in, if the environment names one.
-pub(crate) fn pipeline_folder() -> Option<PathBuf> {
-    cache_folder(std::env::consts::OS, "pipelines", variable)
-}
-
-/// Where this user's programs on `os` keep what they can fetch again.
-fn cache_folder(os: &str, name: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    // The XDG specification has relative paths ignored; elsewhere they make as little sense.
-    let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let caches = match os {
-        "windows" => folder("LOCALAPPDATA")?,
-        "macos" => folder("HOME")?.join("Library/Caches"),
-        _ => folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?,
-    };
-    Some(caches.join("wgrad").join(name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cache_folders_follow_each_system() {
-        let with = |os, variables: &[(&str, &str)]| {
-            let root = if cfg!(windows) { "C:" } else { "" };
-            let find = |name: &str| variables.iter().find(|(n, _)| *n == name);
-            let folder = cache_folder(os, "mnist", |name| {
-                find(name).map(|(_, value)| {
-                    let absolute = value.starts_with('/');
-                    if absolute { format!("{root}{value}") } else { value.to_string() }.into()
-                })
-            });
-            folder.map(|path| path.display().to_string().replace('\\', "/").replace("C:", ""))
-        };
-        let home = ("HOME", "/home/x");
-        assert_eq!(with("linux", &[home]).unwrap(), "/home/x/.cache/wgrad/mnist");
-        assert_eq!(with("linux", &[home, ("XDG_CACHE_HOME", "/c")]).unwrap(), "/c/wgrad/mnist");
-        assert_eq!(with("linux", &[home, ("XDG_CACHE_HOME", "c")]).unwrap(), "/home/x/.cache/wgrad/mnist");
-        assert_eq!(with("macos", &[home]).unwrap(), "/home/x/Library/Caches/wgrad/mnist");
-        assert_eq!(with("windows", &[("LOCALAPPDATA", "/local")]).unwrap(), "/local/wgrad/mnist");
-        assert_eq!(with("linux", &[]), None);
     }
 }
 

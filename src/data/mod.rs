@@ -78,7 +78,6 @@ pub use batches::Batches;
 pub use dataset::Dataset;
 #[cfg(feature = "app")]
 pub use images::{ImageFolder, image_folder};
-pub(crate) use mnist_cache::pipeline_folder;
 pub use pipeline::{Cardinality, Items, Pipeline};
 pub use sample::{HostValue, IntoSample, Sample};
 pub use source::{Batch, BatchIter, Pass, Source};

@@ -13,6 +13,7 @@ mod context;
 pub mod kernels;
 mod memory;
 mod pipeline;
+mod pipeline_cache;
 mod plan;
 mod profile;
 mod transfer;

@@ -2,11 +2,11 @@
 
 use super::Gpu;
 use super::kernels::wide::widen;
+use super::pipeline_cache::PipelineCache;
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a binding is to the kernel.
@@ -37,20 +37,12 @@ type Layouts = HashMap<Vec<(u32, BindingKind)>, (wgpu::BindGroupLayout, wgpu::Pi
 pub(crate) struct Pipelines {
     ready: Mutex<HashMap<KernelSource, Arc<Pipeline>>>,
     layouts: Mutex<Layouts>,
-    disk: Option<DiskCache>,
-}
-
-/// The driver's compiled pipelines, kept between runs where the backend can (Vulkan).
-struct DiskCache {
-    raw: wgpu::PipelineCache,
-    path: PathBuf,
-    /// Bytes written or read last.
-    saved: AtomicUsize,
+    disk: Option<PipelineCache>,
 }
 
 impl Pipelines {
     pub fn new(device: &wgpu::Device, info: &wgpu::AdapterInfo, cached: bool) -> Pipelines {
-        let disk = cached.then(|| DiskCache::open(device, info)).flatten();
+        let disk = cached.then(|| PipelineCache::open(device, info)).flatten();
         Pipelines { ready: Mutex::default(), layouts: Mutex::default(), disk }
     }
 
@@ -108,7 +100,7 @@ impl Pipelines {
                 constants: &constants,
                 zero_initialize_workgroup_memory: false,
             },
-            cache: self.disk.as_ref().map(|d| &d.raw),
+            cache: self.disk.as_ref().and_then(|d| d.raw.as_ref()),
         });
         let internal = pollster::block_on(internal.pop());
         match pollster::block_on(validation.pop()).or(internal) {
@@ -163,41 +155,4 @@ fn compile_all(
 ) -> Result<Vec<Pipeline>> {
     use rayon::prelude::*;
     sources.par_iter().map(|s| compile(s)).collect()
-}
-
-impl DiskCache {
-    fn open(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<DiskCache> {
-        let name = wgpu::util::pipeline_cache_key(info)?;
-        let path = crate::data::pipeline_folder()?.join(name);
-        let data = std::fs::read(&path).ok();
-        // SAFETY: the data was written by this function's counterpart for an adapter and driver of the same key;
-        // `fallback` makes the driver start empty where it does not recognise it.
-        let raw = unsafe {
-            device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
-                label: None,
-                data: data.as_deref(),
-                fallback: true,
-            })
-        };
-        Some(DiskCache { raw, path, saved: AtomicUsize::new(data.map_or(0, |d| d.len())) })
-    }
-
-    /// Writes what the driver has compiled, where that is more than before. Losing it costs a compilation, nothing else:
-    /// what goes wrong is not reported.
-    fn save(&self) {
-        let Some(data) = self.raw.get_data() else { return };
-        if self.saved.swap(data.len(), Relaxed) == data.len() {
-            return;
-        }
-        let temporary = self.path.with_extension(format!("{}.tmp", std::process::id()));
-        let written = self
-            .path
-            .parent()
-            .map_or(Ok(()), std::fs::create_dir_all)
-            .and_then(|()| std::fs::write(&temporary, data))
-            .and_then(|()| std::fs::rename(&temporary, &self.path));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&temporary);
-        }
-    }
 }

@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::eval::{self, Dispatch};
-use crate::io::write_whole;
+use crate::files::write_whole;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::fmt::{self, Write};

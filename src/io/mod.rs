@@ -43,7 +43,6 @@ mod safetensors;
 mod zip;
 
 pub use self::checkpoint::Checkpoint;
-pub(crate) use self::safetensors::write_whole;
 pub use self::safetensors::{
     Metadata, load_metadata, load_parameters, load_tensors, save_parameters, save_tensors, save_tensors_with,
 };

@@ -1,11 +1,11 @@
 //! NumPy's files: `.npy`, one array, by the format's own description (NumPy Enhancement Proposal 1, versions 1.0 to 3.0).
 
 use super::elements::Stored;
-use super::write_whole;
 use crate::cpu::Array;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::files::write_whole;
 use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Tensor;
 use std::path::Path;

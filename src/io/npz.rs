@@ -15,9 +15,10 @@
 //! # Ok(()) }
 //! ```
 
-use super::{npy, write_whole, zip};
+use super::{npy, zip};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::files::write_whole;
 use crate::tensor::Tensor;
 use std::path::Path;
 

@@ -4,13 +4,13 @@ use crate::cpu::Array;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::files::write_whole;
 use crate::nn::Parameter;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn format_dtype(dtype: DType) -> Dtype {
     match dtype {
@@ -108,25 +108,6 @@ pub fn load_metadata(path: impl AsRef<Path>) -> Result<Metadata> {
         Error::data(path.display().to_string(), message)
     })?;
     Ok(header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect())
-}
-
-/// Writes a file that appears whole or not at all: it is written under another name first.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.part", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let write = || {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(content)?;
-        // Else a crash could leave the new name with nothing behind it.
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|e| {
-        // What is half written is of no use; that it can't be removed either is no news.
-        let _ = std::fs::remove_file(&temporary);
-        Error::io(path, e)
-    })
 }
 
 /// All tensors of a file with their names, sorted by name, on a device.

@@ -3,7 +3,7 @@
 use super::color::{Color, GREY, INK, WHITE};
 use super::{raster, svg, text};
 use crate::error::{Error, Result};
-use crate::io::write_whole;
+use crate::files::write_whole;
 use std::fmt;
 use std::path::Path;
 

@@ -1,7 +1,8 @@
 //! What is told of a training while it runs, and may change it.
 
 use super::history::{Epoch, History};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::files::make_folders;
 use crate::nn::Module;
 use crate::optim::{Optimizer, State};
 use crate::tensor::Tensor;
@@ -95,7 +96,7 @@ pub trait Callback {
         Ok(Flow::Continue)
     }
 
-    /// The mean loss of an epoch is infinite or not a number. The run then ends with [`Error::Diverged`], unless a callback
+    /// The mean loss of an epoch is infinite or not a number. The run then ends with [`Error::Diverged`](crate::Error::Diverged), unless a callback
     /// gives [`Flow::Stop`] here: then it ends without an error.
     fn on_diverged(&mut self, _epoch: usize, _loss: f64, _run: &mut Run<'_>) -> Result<Flow> {
         Ok(Flow::Continue)
@@ -211,16 +212,6 @@ impl Run<'_> {
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         make_folders(path.as_ref())?;
         crate::io::save_parameters(path, &self.model.parameters())
-    }
-}
-
-/// Makes the folders of a file.
-pub(super) fn make_folders(file: &Path) -> Result<()> {
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))
-        }
-        _ => Ok(()),
     }
 }
 

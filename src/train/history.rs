@@ -1,7 +1,7 @@
 //! What came of a training.
 
 use crate::error::Result;
-use crate::io::write_whole;
+use crate::files::write_whole;
 use std::fmt::{self, Write};
 use std::path::Path;
 

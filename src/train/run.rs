@@ -236,7 +236,7 @@ impl<M: Module> Trainer<M> {
         if !paths.is_empty() {
             self.at.callbacks = callbacks.export()?;
             for path in paths {
-                super::callback::make_folders(&path)?;
+                crate::files::make_folders(&path)?;
                 self.save_checkpoint(path)?;
             }
         }

@@ -1,8 +1,7 @@
 //! A table that grows with the training.
 
 use crate::error::{Error, Result};
-use crate::io::write_whole;
-use crate::train::callback::make_folders;
+use crate::files::{make_folders, write_whole};
 use crate::train::{Callback, Epoch, Flow, Run};
 use std::path::{Path, PathBuf};
 
