@@ -122,6 +122,19 @@ impl Error {
         Error::Data { name: name.into(), message: message.into() }
     }
 
+    /// The same error with the name of the file that is being read, where it has none.
+    pub(crate) fn of_file(self, name: &str) -> Error {
+        match self {
+            Error::Shape { op, message } | Error::DType { op, message } | Error::Argument { op, message } => {
+                Error::data(name, format!("{op}: {message}"))
+            }
+            Error::OutOfMemory { device, message } => {
+                Error::OutOfMemory { device, message: format!("{message} for {name}") }
+            }
+            other => other,
+        }
+    }
+
     /// A file that can't be read or written.
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Error::Io { path: path.into(), source }

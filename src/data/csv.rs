@@ -1,11 +1,14 @@
 //! Tables in CSV files.
 
+mod quotes;
+
 use super::Dataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
-use ::csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
-use std::collections::BTreeSet;
+use ::csv::{ErrorKind, Position, Reader, ReaderBuilder, StringRecord, Trim};
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -84,8 +87,9 @@ pub struct Csv {
 const MISSING: [&str; 6] = ["", "na", "n/a", "nan", "null", "?"];
 
 impl Csv {
-    /// The column with each row's class. Whole numbers are classes as they are; any other values are sorted and counted,
-    /// and become the data set's [`classes`](Dataset::classes).
+    /// The column with each row's class. Whole numbers are classes as they are; any other values are sorted and counted, as
+    /// numbers where all are numbers (1.0, 2.5, 10.0), else as text, and become the data set's
+    /// [`classes`](Dataset::classes).
     pub fn label(mut self, column: impl Into<Column>) -> Csv {
         self.label = Some(column.into());
         self
@@ -131,181 +135,304 @@ impl Csv {
     ///
     /// # Errors
     ///
-    /// The file can't be read or has no rows; a column doesn't exist; there is neither a label nor a target; a row has
-    /// another number of columns; a value is missing, is not a number, or is none of the classes. Errors of a row name its
-    /// line.
+    /// The file can't be read or has no rows; two columns have one name, or a column doesn't exist; there is neither a label
+    /// nor a target; a row has another number of columns; a quote is never closed, or text follows a quoted value; a value is
+    /// missing, is not a number, or is none of the classes. Errors of a row name its line.
     pub fn load(&self) -> Result<Dataset> {
-        let (names, rows) = self.read()?;
-        let table = Table { name: self.path.display().to_string(), names, missing: self.missing };
-        let label = self.label.as_ref().map(|c| table.find(c)).transpose()?;
-        let targets = table.find_all(&self.targets)?;
-        if label.is_none() == targets.is_empty() {
-            let what =
-                if label.is_none() { "neither a label nor a target" } else { "a label and targets, too," };
-            return Err(table.error(format!("{what} was named; call label(column) or targets([columns])")));
-        }
-        let mut features = table.find_all(&self.features)?;
-        if features.is_empty() {
-            features = (0..table.names.len()).filter(|i| label != Some(*i) && !targets.contains(i)).collect();
-        }
-        if features.is_empty() {
-            return Err(table.error("has no columns of features beside the label".into()));
-        }
-        let x = table.numbers(&rows, &features)?;
-        let Some(label) = label else {
-            return Dataset::from_tensors(&table.name, &x, &table.numbers(&rows, &targets)?);
-        };
-        let (classes, labels) = table.classes(&rows, label, self.classes.as_deref())?;
-        let labels = Tensor::from_vec(labels, [rows.len()], Device::Cpu)?;
-        Ok(Dataset::from_tensors(&table.name, &x, &labels)?.with_classes(&classes))
+        let content = std::fs::read(&self.path).map_err(|e| Error::io(&self.path, e))?;
+        let table = Table { csv: self, name: self.path.display().to_string(), content };
+        table.load().map_err(|e| e.of_file(&table.name))
     }
 
-    /// The columns' names and the rows.
-    fn read(&self) -> Result<(Vec<String>, Vec<Row>)> {
-        let name = || self.path.display().to_string();
-        let bytes = std::fs::read(&self.path).map_err(|e| Error::io(&self.path, e))?;
-        // Empty lines are skipped, but a row's position is where they begin.
-        let line = |at: &Position| {
-            let rest = bytes.get(at.byte() as usize..).unwrap_or_default();
-            let empty = rest.iter().take_while(|b| matches!(b, b'\r' | b'\n')).filter(|b| **b == b'\n');
-            at.line() + empty.count() as u64
-        };
-        let failed = |e: ::csv::Error| {
-            let message = match e.kind() {
-                ErrorKind::UnequalLengths { pos: Some(at), expected_len, len } => {
-                    format!("line {} has {len} columns, the lines before it have {expected_len}", line(at))
-                }
-                _ => e.to_string(),
-            };
-            Error::data(name(), message)
-        };
-        let mut builder = ReaderBuilder::new();
-        builder.has_headers(self.header).delimiter(self.delimiter).trim(Trim::All);
-        let mut reader = builder.from_reader(bytes.as_slice());
-        let mut names: Vec<String> = match self.header {
-            true => reader.headers().map_err(failed)?.iter().map(String::from).collect(),
-            false => Vec::new(),
-        };
-        let mut rows = Vec::new();
-        for record in reader.records() {
-            let values = record.map_err(failed)?;
-            rows.push(Row { line: values.position().map_or(0, line), values });
+    fn check(&self) -> Result<()> {
+        if matches!(self.delimiter, b'"' | b'\n' | b'\r') {
+            let message = format!("{:?} can't stand between columns", char::from(self.delimiter));
+            return Err(Error::argument("Csv::delimiter", message));
         }
-        let Some(first) = rows.first() else {
-            return Err(Error::data(name(), "has no rows of data"));
-        };
-        if names.is_empty() {
-            names = (0..first.values.len()).map(|i| format!("column {i}")).collect();
+        let classes = self.classes.as_deref().unwrap_or_default();
+        match doubled(classes) {
+            Some(class) => Err(Error::argument("Csv::classes", format!("{class:?} is named twice"))),
+            None => Ok(()),
         }
-        Ok((names, rows))
     }
 }
 
-struct Row {
-    /// The number of its line in the file; 1 for the first.
-    line: u64,
-    values: StringRecord,
+/// The first of some names that stands among them a second time.
+fn doubled(names: &[String]) -> Option<&String> {
+    let mut seen = HashSet::new();
+    names.iter().find(|&name| !seen.insert(name))
 }
 
-struct Table {
+/// A file while it is read.
+struct Table<'a> {
+    csv: &'a Csv,
     name: String,
-    names: Vec<String>,
-    missing: Option<f32>,
+    content: Vec<u8>,
 }
 
-impl Table {
+/// The columns that are asked for, by number.
+struct Columns {
+    names: Vec<String>,
+    label: Option<usize>,
+    targets: Vec<usize>,
+    features: Vec<usize>,
+}
+
+impl Table<'_> {
     fn error(&self, message: String) -> Error {
         Error::data(&self.name, message)
     }
 
-    fn at(&self, row: &Row, column: usize, message: String) -> Error {
-        let line = row.line;
-        self.error(format!("line {line}, column {:?}: {message}", self.names[column]))
+    fn load(&self) -> Result<Dataset> {
+        self.csv.check()?;
+        if let Err((line, message)) = quotes::check(&self.content, self.csv.delimiter) {
+            return Err(self.error(format!("line {line}: {message}")));
+        }
+        let columns = self.columns()?;
+        let (mut features, mut targets, mut rows) = (Vec::new(), Vec::new(), 0);
+        // As they are, as long as all are whole numbers.
+        let mut whole = columns.label.filter(|_| self.csv.classes.is_none()).map(|_| Vec::new());
+        self.rows(|row| {
+            rows += 1;
+            self.numbers(row, &columns, &columns.features, &mut features)?;
+            self.numbers(row, &columns, &columns.targets, &mut targets)?;
+            if let Some(label) = columns.label {
+                let number = self.label(row, &columns, label)?.parse::<u32>().ok();
+                whole = match (whole.take(), number) {
+                    (Some(mut labels), Some(number)) => {
+                        push(&mut labels, number)?;
+                        Some(labels)
+                    }
+                    _ => None,
+                };
+            }
+            Ok(())
+        })?;
+        if rows == 0 {
+            return Err(self.error("has no rows of data".into()));
+        }
+        let table = |values, columns: &[usize]| Tensor::from_vec(values, [rows, columns.len()], Device::Cpu);
+        let x = table(features, &columns.features)?;
+        let Some(label) = columns.label else {
+            return Dataset::from_tensors(&self.name, &x, &table(targets, &columns.targets)?);
+        };
+        let (classes, labels) = match whole {
+            Some(labels) => (Vec::new(), labels),
+            None => self.classes(&columns, label, rows)?,
+        };
+        let labels = Tensor::from_vec(labels, [rows], Device::Cpu)?;
+        Ok(Dataset::from_tensors(&self.name, &x, &labels)?.with_classes(&classes))
     }
 
-    fn find(&self, column: &Column) -> Result<usize> {
+    fn reader(&self) -> Reader<&[u8]> {
+        let mut builder = ReaderBuilder::new();
+        builder.has_headers(self.csv.header).delimiter(self.csv.delimiter).trim(Trim::All);
+        builder.from_reader(self.content.as_slice())
+    }
+
+    /// Calls `f` with each row.
+    fn rows(&self, mut f: impl FnMut(&StringRecord) -> Result<()>) -> Result<()> {
+        let (mut reader, mut row) = (self.reader(), StringRecord::new());
+        while reader.read_record(&mut row).map_err(|e| self.failed(e))? {
+            f(&row)?;
+        }
+        Ok(())
+    }
+
+    fn columns(&self) -> Result<Columns> {
+        let names = match self.csv.header {
+            true => {
+                let header = self.reader().headers().map_err(|e| self.failed(e))?.clone();
+                let names: Vec<String> = header.iter().map(String::from).collect();
+                if let Some(name) = doubled(&names) {
+                    let numbers: Vec<String> =
+                        (0..names.len()).filter(|&i| names[i] == *name).map(|i| i.to_string()).collect();
+                    let message = format!(
+                        "columns {} are all named {name:?}; give each a name of its own",
+                        numbers.join(" and ")
+                    );
+                    return Err(self.error(message));
+                }
+                names
+            }
+            false => {
+                let mut first = StringRecord::new();
+                self.reader().read_record(&mut first).map_err(|e| self.failed(e))?;
+                (0..first.len()).map(|i| format!("column {i}")).collect()
+            }
+        };
+        let mut columns = Columns { names, label: None, targets: Vec::new(), features: Vec::new() };
+        if columns.names.is_empty() {
+            return Err(self.error("has no rows of data".into()));
+        }
+        columns.label = self.csv.label.as_ref().map(|c| self.find(&columns.names, c)).transpose()?;
+        columns.targets = self.find_all(&columns.names, &self.csv.targets)?;
+        if columns.label.is_none() == columns.targets.is_empty() {
+            let what = match columns.label {
+                None => "neither a label nor a target",
+                Some(_) => "a label and targets, too,",
+            };
+            return Err(self.error(format!("{what} was named; call label(column) or targets([columns])")));
+        }
+        columns.features = self.find_all(&columns.names, &self.csv.features)?;
+        if columns.features.is_empty() {
+            let given: HashSet<usize> = columns.targets.iter().copied().chain(columns.label).collect();
+            columns.features = (0..columns.names.len()).filter(|i| !given.contains(i)).collect();
+        }
+        if columns.features.is_empty() {
+            return Err(self.error("has no columns of features beside the label".into()));
+        }
+        Ok(columns)
+    }
+
+    fn find(&self, names: &[String], column: &Column) -> Result<usize> {
         let found = match column {
-            Column::Name(name) => self.names.iter().position(|n| n == name),
-            Column::Number(number) => Some(*number).filter(|&n| n < self.names.len()),
+            Column::Name(name) => names.iter().position(|n| n == name),
+            Column::Number(number) => Some(*number).filter(|&n| n < names.len()),
         };
         found.ok_or_else(|| {
-            let names = self.names.join(", ");
-            self.error(format!("has no column {column}; its {} columns are {names}", self.names.len()))
+            self.error(format!("has no column {column}; its {} columns are {}", names.len(), listed(names)))
         })
     }
 
-    fn find_all(&self, columns: &[Column]) -> Result<Vec<usize>> {
-        columns.iter().map(|c| self.find(c)).collect()
+    fn find_all(&self, names: &[String], columns: &[Column]) -> Result<Vec<usize>> {
+        columns.iter().map(|c| self.find(names, c)).collect()
     }
 
-    fn numbers(&self, rows: &[Row], columns: &[usize]) -> Result<Tensor> {
-        let mut values = Vec::with_capacity(rows.len() * columns.len());
-        for row in rows {
-            for &column in columns {
-                values.push(self.number(row, column)?);
-            }
-        }
-        Tensor::from_vec(values, [rows.len(), columns.len()], Device::Cpu)
+    fn numbers(&self, row: &StringRecord, of: &Columns, columns: &[usize], out: &mut Vec<f32>) -> Result<()> {
+        columns.iter().try_for_each(|&column| push(out, self.number(row, of, column)?))
     }
 
-    fn number(&self, row: &Row, column: usize) -> Result<f32> {
-        let text = self.text(row, column);
-        if MISSING.contains(&text.to_ascii_lowercase().as_str()) {
-            return self.missing.ok_or_else(|| {
-                let message =
-                    format!("the value is missing ({text:?}); say what takes its place with fill_missing");
-                self.at(row, column, message)
-            });
-        }
+    fn number(&self, row: &StringRecord, of: &Columns, column: usize) -> Result<f32> {
+        let text = row.get(column).unwrap_or_default();
         match text.parse::<f32>() {
             Ok(value) if value.is_finite() => Ok(value),
+            _ if MISSING.iter().any(|missing| missing.eq_ignore_ascii_case(text)) => {
+                self.csv.missing.ok_or_else(|| {
+                    let message = format!(
+                        "the value is missing ({text:?}); say what takes its place with fill_missing"
+                    );
+                    self.at(row, of, column, message)
+                })
+            }
             _ => {
                 let message = format!(
                     "{text:?} is not a finite number; name the columns that are numbers with features"
                 );
-                Err(self.at(row, column, message))
+                Err(self.at(row, of, column, message))
             }
         }
     }
 
-    fn text<'r>(&self, row: &'r Row, column: usize) -> &'r str {
-        row.values.get(column).unwrap_or_default()
+    fn label<'r>(&self, row: &'r StringRecord, of: &Columns, column: usize) -> Result<&'r str> {
+        match row.get(column).unwrap_or_default() {
+            "" => Err(self.at(row, of, column, "the label is missing".into())),
+            text => Ok(text),
+        }
     }
 
     /// The names of the classes, and each row's.
-    fn classes(
-        &self,
-        rows: &[Row],
-        column: usize,
-        given: Option<&[String]>,
-    ) -> Result<(Vec<String>, Vec<u32>)> {
-        for row in rows {
-            if self.text(row, column).is_empty() {
-                return Err(self.at(row, column, "the label is missing".into()));
-            }
+    fn classes(&self, of: &Columns, column: usize, rows: usize) -> Result<(Vec<String>, Vec<u32>)> {
+        let mut labels = Vec::new();
+        labels.try_reserve_exact(rows).map_err(|_| no_room(rows))?;
+        if let Some(classes) = &self.csv.classes {
+            let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
+            self.rows(|row| {
+                let text = self.label(row, of, column)?;
+                let place = places.get(text).ok_or_else(|| {
+                    self.at(row, of, column, format!("{text:?} is none of the classes {}", listed(classes)))
+                })?;
+                labels.push(*place);
+                Ok(())
+            })?;
+            return Ok((classes.clone(), labels));
         }
-        let classes = match given {
-            Some(classes) => classes.to_vec(),
-            None => {
-                let numbers: Option<Vec<u32>> =
-                    rows.iter().map(|row| self.text(row, column).parse().ok()).collect();
-                if let Some(labels) = numbers {
-                    return Ok((Vec::new(), labels));
-                }
-                let distinct: BTreeSet<&str> = rows.iter().map(|row| self.text(row, column)).collect();
-                distinct.into_iter().map(String::from).collect()
-            }
+        // In the order in which they appear, which is made that of their names, or of the numbers that they are.
+        let mut places: HashMap<String, u32> = HashMap::new();
+        self.rows(|row| {
+            let text = self.label(row, of, column)?;
+            let next = places.len() as u32;
+            let place = match places.get(text) {
+                Some(place) => *place,
+                None => *places.entry(text.to_string()).or_insert(next),
+            };
+            labels.push(place);
+            Ok(())
+        })?;
+        let mut found: Vec<(String, u32)> = places.into_iter().collect();
+        found.sort_unstable_by_key(|(_, place)| *place);
+        let texts: Vec<String> = found.into_iter().map(|(text, _)| text).collect();
+        let whole: Option<Vec<i128>> = texts.iter().map(|text| text.parse().ok()).collect();
+        let number = |text: &String| text.parse::<f64>().ok().filter(|n| n.is_finite());
+        let (classes, sorted) = match (whole, texts.iter().map(number).collect::<Option<Vec<f64>>>()) {
+            (Some(numbers), _) => in_order(&texts, &numbers),
+            (None, Some(numbers)) => in_order(&texts, &numbers),
+            (None, None) => in_order(&texts, &texts),
         };
-        let label = |row: &Row| {
-            let text = self.text(row, column);
-            let found = classes.iter().position(|c| c == text);
-            found.map(|i| i as u32).ok_or_else(|| {
-                self.at(row, column, format!("{text:?} is none of the classes {}", classes.join(", ")))
-            })
-        };
-        let labels = rows.iter().map(label).collect::<Result<_>>()?;
+        labels.iter_mut().for_each(|label| *label = sorted[*label as usize]);
         Ok((classes, labels))
     }
+
+    fn at(&self, row: &StringRecord, of: &Columns, column: usize, message: String) -> Error {
+        let line = row.position().map_or(0, |at| self.line(at));
+        self.error(format!("line {line}, column {:?}: {message}", of.names[column]))
+    }
+
+    /// Empty lines are skipped, but a row's position is where they begin.
+    fn line(&self, at: &Position) -> u64 {
+        let rest = self.content.get(at.byte() as usize..).unwrap_or_default();
+        let empty = rest.iter().take_while(|b| matches!(b, b'\r' | b'\n')).filter(|b| **b == b'\n');
+        at.line() + empty.count() as u64
+    }
+
+    fn failed(&self, e: ::csv::Error) -> Error {
+        let message = match e.kind() {
+            ErrorKind::UnequalLengths { pos: Some(at), expected_len, len } => {
+                format!("line {} has {len} columns, the lines before it have {expected_len}", self.line(at))
+            }
+            ErrorKind::Utf8 { pos: Some(at), err } => {
+                format!("line {}, column {}: is no UTF-8; save it as UTF-8", self.line(at), err.field())
+            }
+            _ => e.to_string(),
+        };
+        self.error(message)
+    }
+}
+
+/// Names in the order of their keys, each key's first name only; and which of them each name became.
+fn in_order<K: PartialOrd>(names: &[String], keys: &[K]) -> (Vec<String>, Vec<u32>) {
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    // Numbers are finite here: all can be compared. The sort is stable, so that of equal ones the first comes first.
+    order.sort_by(|&a, &b| keys[a].partial_cmp(&keys[b]).unwrap_or(Ordering::Equal));
+    let (mut classes, mut places, mut last) = (Vec::new(), vec![0; names.len()], None);
+    for i in order {
+        // One number is one class, however it is written.
+        if last.is_none_or(|last: usize| keys[last] != keys[i]) {
+            classes.push(names[i].clone());
+            last = Some(i);
+        }
+        places[i] = classes.len() as u32 - 1;
+    }
+    (classes, places)
+}
+
+/// Names with commas between, of which a reader wants to see so many.
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 40;
+    let shown = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
+}
+
+fn no_room(rows: usize) -> Error {
+    Error::OutOfMemory { device: "cpu".into(), message: format!("no room for the values of {rows} rows") }
+}
+
+fn push<T>(values: &mut Vec<T>, value: T) -> Result<()> {
+    if values.len() == values.capacity() {
+        values.try_reserve(1).map_err(|_| no_room(values.len()))?;
+    }
+    values.push(value);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -373,5 +500,68 @@ mod tests {
         let (_folder, path) = file("x,y\n,a\n2,b\n");
         let set = csv(path).label("y").fill_missing(-1.0).load().unwrap();
         assert_eq!(set.features().to_vec::<f32>().unwrap(), [-1.0, 2.0]);
+    }
+
+    #[test]
+    fn labels_that_are_numbers_were_sorted_as_text() {
+        let labels = |lines: &[&str]| {
+            let rows: Vec<String> = lines.iter().map(|label| format!("1,{label}\n")).collect();
+            let (_folder, path) = file(&format!("x,y\n{}", rows.concat()));
+            let set = csv(path).label("y").load().unwrap();
+            (set.classes().to_vec(), set.labels().to_vec::<u32>().unwrap())
+        };
+        let of = |classes: &[&str], labels: &[u32]| {
+            (classes.iter().map(|c| c.to_string()).collect::<Vec<_>>(), labels.to_vec())
+        };
+        assert_eq!(labels(&["10.0", "1.0", "2.0", "10.0"]), of(&["1.0", "2.0", "10.0"], &[2, 0, 1, 2]));
+        assert_eq!(labels(&["1", "-1", "-10", "-2"]), of(&["-10", "-2", "-1", "1"], &[3, 2, 0, 1]));
+        // One number is one class, and its first spelling the name.
+        assert_eq!(
+            labels(&["2.50", "1e1", "10", "2.5", "-0.0", "0"]),
+            of(&["-0.0", "2.50", "1e1"], &[1, 2, 2, 1, 0, 0])
+        );
+        // Beyond what floats tell apart.
+        let (large, next) = ("9007199254740992000", "9007199254740992001");
+        assert_eq!(labels(&[next, large]), of(&[large, next], &[1, 0]));
+        // One word, and all are text; whole numbers are classes as they are.
+        assert_eq!(labels(&["10", "9", "none"]), of(&["10", "9", "none"], &[0, 1, 2]));
+        assert_eq!(labels(&["10", "9", "nan"]), of(&["10", "9", "nan"], &[0, 1, 2]));
+        assert_eq!(labels(&["10", "9", "007"]), of(&[], &[10, 9, 7]));
+    }
+
+    #[test]
+    fn doubled_columns_and_open_quotes_were_read_without_a_word() {
+        let fails = |text: &str, make: fn(Csv) -> Csv, expected: &[&str]| {
+            let (_folder, path) = file(text);
+            let message = make(csv(&path)).load().unwrap_err().to_string();
+            for word in [&["table.csv"], expected].concat() {
+                assert!(message.contains(word), "no {word:?} in: {message}");
+            }
+        };
+        let label = |c: Csv| c.label("y");
+        fails("x,y,x,z,x\n1,a,2,3,4\n", label, &["columns 0 and 2 and 4", "\"x\""]);
+        fails("x,y,y\n1,a,b\n", label, &["columns 1 and 2", "\"y\""]);
+        fails("x,y\n1,a\n2,\"b\n3,c\n", label, &["line 3", "never closed"]);
+        fails("x,y\n1,\"a\n2,\"b\"\n3,c\n", label, &["line 3", "text follows"]);
+        fails("x,y\n1,a\n", |c| c.label("y").classes(&["a", "b", "a"]), &["\"a\" is named twice"]);
+        fails("x,y\n1,a\n", |c| c.label("y").delimiter(b'"'), &["can't stand between columns"]);
+        // Without a header there are no names to be doubled.
+        let (_folder, path) = file("1,1,0\n2,2,1\n");
+        assert_eq!(csv(path).header(false).label(2).load().unwrap().sample_shape(), [2]);
+    }
+
+    #[test]
+    fn a_table_of_many_classes_took_half_a_minute() {
+        let rows: Vec<String> = (0..80_000).map(|i| format!("{i},name {}\n", i * 7919 % 80_000)).collect();
+        let (_folder, path) = file(&format!("x,y\n{}", rows.concat()));
+        let began = std::time::Instant::now();
+        let set = csv(path).label("y").load().unwrap();
+        assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+        assert_eq!((set.len(), set.classes().len()), (80_000, 80_000));
+        let labels = set.labels().to_vec::<u32>().unwrap();
+        for (row, text) in [(0, "name 0"), (1, "name 7919"), (79_999, "name 72081")] {
+            assert_eq!(set.classes()[labels[row] as usize], text);
+        }
+        assert!(set.classes().is_sorted());
     }
 }
