@@ -31,6 +31,7 @@
 //! # Ok(()) }
 //! ```
 
+pub(crate) mod budget;
 mod checkpoint;
 mod elements;
 pub mod import;

@@ -1,5 +1,6 @@
 //! NumPy's files: `.npy`, one array, by the format's own description (NumPy Enhancement Proposal 1, versions 1.0 to 3.0).
 
+use super::budget::{self, Budget};
 use super::elements::Stored;
 use crate::cpu::Array;
 use crate::device::Device;
@@ -53,8 +54,8 @@ impl Tensor {
     /// else: 64-bit integers that don't fit, complex numbers, text, records, pickled objects.
     pub fn load_npy(path: impl AsRef<Path>, device: Device) -> Result<Tensor> {
         let path = path.as_ref();
-        let content = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let array = decode(&content).map_err(|e| Error::data(path.display().to_string(), e))?;
+        let (content, budget) = budget::read_file(path)?;
+        let array = decode(&content, &budget).map_err(|e| Error::data(budget.name(), e))?;
         Tensor::place(array, Device::Cpu)?.to_device(device)
     }
 }
@@ -102,7 +103,7 @@ struct Header {
 }
 
 /// The array of a file's content, or what is wrong with it.
-pub(super) fn decode(content: &[u8]) -> Result<Array, String> {
+pub(super) fn decode(content: &[u8], budget: &Budget) -> Result<Array, String> {
     let (header, data) = split(content)?;
     let header = parse(header)?;
     let dims = header.shape;
@@ -116,10 +117,11 @@ pub(super) fn decode(content: &[u8]) -> Result<Array, String> {
             data.len()
         ));
     }
-    let array = header.stored.decode(data, header.big_endian, dims)?;
+    let array = header.stored.decode(data, header.big_endian, dims, budget)?;
     if !header.fortran || dims.rank() < 2 {
         return Ok(array);
     }
+    budget.try_charge_elements(dims.numel(), array.dtype().size())?;
     let mut strides = [0; MAX_RANK];
     let mut step = 1;
     for d in 0..dims.rank() {

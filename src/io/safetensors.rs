@@ -1,5 +1,7 @@
 //! Tensors by name in a safetensors file, the format that Hugging Face's tools, PyTorch and MLX read.
 
+use super::budget::{self, Budget};
+use super::elements::Stored;
 use crate::cpu::Array;
 use crate::device::Device;
 use crate::dtype::DType;
@@ -9,8 +11,12 @@ use crate::nn::Parameter;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::BTreeMap;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+
+/// Bytes before the header, which say how long it is.
+const LENGTH: usize = 8;
 
 fn format_dtype(dtype: DType) -> Dtype {
     match dtype {
@@ -22,15 +28,25 @@ fn format_dtype(dtype: DType) -> Dtype {
     }
 }
 
-fn own_dtype(dtype: Dtype) -> Option<DType> {
-    match dtype {
-        Dtype::F32 => Some(DType::F32),
-        Dtype::F64 => Some(DType::F64),
-        Dtype::I32 => Some(DType::I32),
-        Dtype::U32 => Some(DType::U32),
-        Dtype::U8 => Some(DType::U8),
-        _ => None,
-    }
+fn stored(dtype: Dtype) -> Option<Stored> {
+    Some(match dtype {
+        Dtype::F8_E4M3 => Stored::F8E4M3,
+        Dtype::F8_E5M2 => Stored::F8E5M2,
+        Dtype::F16 => Stored::F16,
+        Dtype::BF16 => Stored::BF16,
+        Dtype::F32 => Stored::F32,
+        Dtype::F64 => Stored::F64,
+        Dtype::I8 => Stored::I8,
+        Dtype::I16 => Stored::I16,
+        Dtype::I32 => Stored::I32,
+        Dtype::I64 => Stored::I64,
+        Dtype::U8 => Stored::U8,
+        Dtype::U16 => Stored::U16,
+        Dtype::U32 => Stored::U32,
+        Dtype::U64 => Stored::U64,
+        Dtype::BOOL => Stored::Bool,
+        _ => return None,
+    })
 }
 
 /// The elements of a tensor, little-endian as the format has them.
@@ -43,20 +59,6 @@ pub(super) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
         DType::U32 => array.slice::<u32>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
         DType::U8 => array.slice::<u8>()?.to_vec(),
     })
-}
-
-fn array_of(bytes: &[u8], shape: Shape, dtype: DType) -> Array {
-    // The format's lengths were checked when it was parsed: whole elements, as many as the shape needs.
-    fn words<const N: usize, T>(bytes: &[u8], f: impl Fn([u8; N]) -> T) -> Vec<T> {
-        bytes.as_chunks::<N>().0.iter().map(|&w| f(w)).collect()
-    }
-    match dtype {
-        DType::F32 => Array::from_vec(words(bytes, f32::from_le_bytes), shape),
-        DType::F64 => Array::from_vec(words(bytes, f64::from_le_bytes), shape),
-        DType::I32 => Array::from_vec(words(bytes, i32::from_le_bytes), shape),
-        DType::U32 => Array::from_vec(words(bytes, u32::from_le_bytes), shape),
-        DType::U8 => Array::from_vec(bytes.to_vec(), shape),
-    }
 }
 
 /// Writes named tensors into a file, which appears whole or not at all: it is written under another name first.
@@ -101,37 +103,121 @@ pub fn save_tensors_with(
 ///
 /// The file can't be read, or is not a safetensors file.
 pub fn load_metadata(path: impl AsRef<Path>) -> Result<Metadata> {
-    let path = path.as_ref();
-    let content = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let (_, header) = SafeTensors::read_metadata(&content).map_err(|e| {
-        let message = format!("is not a safetensors file, or is damaged: {e}");
-        Error::data(path.display().to_string(), message)
-    })?;
+    let (content, budget) = budget::read_file(path.as_ref())?;
+    metadata_of(&content).map_err(|e| Error::data(budget.name(), e))
+}
+
+pub(super) fn metadata_of(content: &[u8]) -> Result<Metadata, String> {
+    let (length, header) = SafeTensors::read_metadata(content).map_err(damaged)?;
+    unique(content, length)?;
     Ok(header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect())
 }
 
-/// All tensors of a file with their names, sorted by name, on a device.
+fn damaged(e: impl std::fmt::Display) -> String {
+    format!("is not a safetensors file, or is damaged: {e}")
+}
+
+/// That no name stands twice in the header, whose length is known: of two tensors of one name, which is meant?
+fn unique(content: &[u8], length: usize) -> Result<(), String> {
+    let header = content.get(LENGTH..).and_then(|rest| rest.get(..length)).unwrap_or_default();
+    serde_json::from_slice::<Unique>(header).map(drop).map_err(damaged)
+}
+
+/// Any JSON in which no object has one name twice.
+struct Unique;
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unique, D::Error> {
+        struct Walk;
+        impl<'de> Visitor<'de> for Walk {
+            type Value = Unique;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
+                let mut names = HashSet::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    map.next_value::<Unique>()?;
+                    if names.contains(&name) {
+                        return Err(A::Error::custom(format!(
+                            "the name {name:?} stands twice in its header"
+                        )));
+                    }
+                    names.insert(name);
+                }
+                Ok(Unique)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Unique, A::Error> {
+                while list.next_element::<Unique>()?.is_some() {}
+                Ok(Unique)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Unique, E> {
+                Ok(Unique)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Unique, E> {
+                Ok(Unique)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
+                Ok(Unique)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Unique, E> {
+                Ok(Unique)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
+                Ok(Unique)
+            }
+
+            fn visit_unit<E>(self) -> Result<Unique, E> {
+                Ok(Unique)
+            }
+        }
+        deserializer.deserialize_any(Walk)
+    }
+}
+
+/// All tensors of a file with their names, sorted by name, on a device. f32, f64, i32, u32 and u8 keep their type; what fits
+/// one of them exactly becomes it: floats of 8 and 16 bits f32; i8, i16 and u16 i32; bool u8; i64 and u64 i32, or u32 where
+/// all values fit that.
 ///
 /// # Errors
 ///
-/// The file can't be read, is not a safetensors file or is damaged, or holds an element type that wgrad lacks.
+/// The file can't be read, is not a safetensors file or is damaged, has a name twice, or holds an element type that wgrad
+/// lacks or a 64-bit integer that doesn't fit.
 pub fn load_tensors(path: impl AsRef<Path>, device: Device) -> Result<Vec<(String, Tensor)>> {
-    let path = path.as_ref();
-    let content = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let name = || path.display().to_string();
-    let file = SafeTensors::deserialize(&content)
-        .map_err(|e| Error::data(name(), format!("is not a safetensors file, or is damaged: {e}")))?;
-    let mut tensors = Vec::new();
-    for (key, view) in file.tensors() {
-        let Some(dtype) = own_dtype(view.dtype()) else {
-            let message = format!("{key} holds {:?}; f32, f64, i32, u32 and u8 are supported", view.dtype());
-            return Err(Error::data(name(), message));
+    let (content, budget) = budget::read_file(path.as_ref())?;
+    let wrong = |message: String| Error::data(budget.name(), message);
+    let arrays = arrays_of(&content, &budget).map_err(wrong)?;
+    let place = |(name, array)| Ok((name, Tensor::place(array, Device::Cpu)?.to_device(device)?));
+    arrays.into_iter().map(place).collect()
+}
+
+/// The arrays of a safetensors file's content, sorted by name.
+pub(super) fn arrays_of(content: &[u8], budget: &Budget) -> Result<Vec<(String, Array)>, String> {
+    let (length, _) = SafeTensors::read_metadata(content).map_err(damaged)?;
+    unique(content, length)?;
+    let file = SafeTensors::deserialize(content).map_err(damaged)?;
+    let mut arrays = Vec::new();
+    for (name, view) in file.tensors() {
+        let Some(stored) = stored(view.dtype()) else {
+            return Err(format!(
+                "{name} holds {:?}; floats of 8 to 64 bits, integers and bool are supported",
+                view.dtype()
+            ));
         };
-        let array = array_of(view.data(), Shape::new(view.shape())?, dtype);
-        tensors.push((key, Tensor::place(array, Device::Cpu)?.to_device(device)?));
+        let shape = Shape::new(view.shape()).map_err(|e| format!("{name}: {e}"))?;
+        let array = stored.decode(view.data(), false, shape, budget).map_err(|e| format!("{name} {e}"))?;
+        arrays.push((name, array));
     }
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(tensors)
+    arrays.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(arrays)
 }
 
 /// Writes parameters by name; see [`save_tensors`].

@@ -4,6 +4,7 @@
 //! Everything is read through bounds checks, and every group and tree node at most once, so that a damaged file can neither
 //! panic nor loop.
 
+use super::super::budget::{Budget, DEEPEST};
 use super::super::elements::Stored;
 use crate::cpu::Array;
 use crate::shape::Shape;
@@ -12,8 +13,6 @@ use std::collections::HashSet;
 const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
 /// The address of what isn't there.
 const UNDEFINED: u64 = u64::MAX;
-/// Groups in groups; a model in a model in a model has ten.
-const DEEPEST: usize = 32;
 
 /// What a file holds, with paths as in `layers/conv2d/vars/0`.
 #[derive(Default)]
@@ -24,8 +23,8 @@ pub(super) struct Content {
 }
 
 /// All arrays of numbers in a file; within a group they are in alphabetical order.
-pub(super) fn read(content: &[u8]) -> Result<Content, String> {
-    let mut file = File { bytes: content, seen: HashSet::new(), left: content.len() };
+pub(super) fn read<'a>(content: &'a [u8], budget: &'a Budget) -> Result<Content, String> {
+    let mut file = File { bytes: content, budget, seen: HashSet::new(), left: content.len() };
     let at = file.superblock()?;
     let mut out = Content::default();
     file.object(at, "", 0, &mut out)?;
@@ -33,6 +32,7 @@ pub(super) fn read(content: &[u8]) -> Result<Content, String> {
 }
 
 struct File<'a> {
+    budget: &'a Budget,
     bytes: &'a [u8],
     /// Addresses of objects and nodes that have been read.
     seen: HashSet<u64>,
@@ -293,7 +293,7 @@ impl<'a> File<'a> {
         };
         let bytes = bytes.get(..length).ok_or_else(cut)?;
         self.left = self.left.checked_sub(length).ok_or("is damaged: its arrays overlap")?;
-        stored.decode(bytes, big_endian, shape).map(Some)
+        stored.decode(bytes, big_endian, shape, self.budget).map(Some)
     }
 
     /// The text of an attribute called `name`.

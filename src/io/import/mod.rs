@@ -54,13 +54,12 @@ mod matching;
 mod pickle;
 mod slots;
 
-use super::elements::Stored;
+use super::budget::{self, Budget};
+use crate::cpu::Array;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::Model;
-use crate::shape::Shape;
 use crate::tensor::Tensor;
-use safetensors::tensor::{Dtype, SafeTensors};
 use slots::Format;
 use std::path::Path;
 
@@ -242,10 +241,6 @@ impl Model {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| Error::io(path, e))
-}
-
 /// The weights of a file that PyTorch users write: a `.safetensors` file, or what `torch.save(model.state_dict(), path)`
 /// writes (with the feature `app`). Nothing in the file is ever run. Dictionaries in dictionaries, as in checkpoints, give
 /// names joined by dots; see [`Weights::under`].
@@ -254,57 +249,32 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 ///
 /// The file can't be read, is neither or is damaged, or holds an element type that wgrad lacks.
 pub fn pytorch(path: impl AsRef<Path>) -> Result<Weights> {
-    let path = path.as_ref();
-    let content = read(path)?;
-    let source = path.display().to_string();
-    let wrong = |message: String| Error::data(&source, message);
+    let (content, budget) = budget::read_file(path.as_ref())?;
+    pytorch_of(&content, &budget)
+}
+
+pub(super) fn pytorch_of(content: &[u8], budget: &Budget) -> Result<Weights> {
+    let source = budget.name();
+    let wrong = |message: String| Error::data(source, message);
     if content.starts_with(b"PK") {
         #[cfg(not(feature = "app"))]
         return Err(wrong(
             "is a file of torch.save, which the feature \"app\" reads; save it as .safetensors".into(),
         ));
         #[cfg(feature = "app")]
-        return Ok(Weights::new(source.clone(), placed(pickle::read(&content).map_err(wrong)?)?));
+        return Ok(Weights::new(source, placed(pickle::read(content, budget).map_err(wrong)?)?));
     }
     if content.starts_with(b"\x80\x02\x8a\x0a") {
         return Err(wrong(
             "has the form that torch.save had before PyTorch 1.6; load and save it with a newer one".into(),
         ));
     }
-    Ok(Weights { ordered: false, ..Weights::new(source.clone(), tensors_of(&content).map_err(wrong)?) })
+    let arrays = super::safetensors::arrays_of(content, budget)
+        .map_err(|e| wrong(format!("{e} (nor is it one of torch.save)")))?;
+    Ok(Weights { ordered: false, ..Weights::new(source, placed(arrays)?) })
 }
 
-/// The tensors of a safetensors file, of every type that fits one of wgrad's.
-fn tensors_of(content: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
-    let file = SafeTensors::deserialize(content)
-        .map_err(|e| format!("is neither a safetensors file nor one of torch.save, or is damaged: {e}"))?;
-    let mut tensors = Vec::new();
-    for (name, view) in file.tensors() {
-        let stored = match view.dtype() {
-            Dtype::F16 => Stored::F16,
-            Dtype::BF16 => Stored::BF16,
-            Dtype::F32 => Stored::F32,
-            Dtype::F64 => Stored::F64,
-            Dtype::I8 => Stored::I8,
-            Dtype::I16 => Stored::I16,
-            Dtype::I32 => Stored::I32,
-            Dtype::I64 => Stored::I64,
-            Dtype::U8 => Stored::U8,
-            Dtype::U16 => Stored::U16,
-            Dtype::U32 => Stored::U32,
-            Dtype::U64 => Stored::U64,
-            Dtype::BOOL => Stored::Bool,
-            other => return Err(format!("{name} holds {other:?}, an element type that wgrad lacks")),
-        };
-        let shape = Shape::new(view.shape()).map_err(|e| format!("{name}: {e}"))?;
-        let array = stored.decode(view.data(), false, shape).map_err(|e| format!("{name} {e}"))?;
-        tensors.push((name, Tensor::place(array, Device::Cpu).map_err(|e| e.to_string())?));
-    }
-    Ok(tensors)
-}
-
-#[cfg(feature = "app")]
-fn placed(arrays: Vec<(String, crate::cpu::Array)>) -> Result<Vec<(String, Tensor)>> {
+fn placed(arrays: Vec<(String, Array)>) -> Result<Vec<(String, Tensor)>> {
     arrays.into_iter().map(|(name, array)| Ok((name, Tensor::place(array, Device::Cpu)?))).collect()
 }
 
@@ -313,30 +283,36 @@ fn placed(arrays: Vec<(String, crate::cpu::Array)>) -> Result<Vec<(String, Tenso
 ///
 /// # Errors
 ///
-/// The file can't be read, is none of these or is damaged, or uses a part of HDF5 that Keras doesn't.
+/// The file can't be read, is none of these or is damaged, or uses a part of HDF5 that neither Keras nor h5py do by
+/// themselves.
 #[cfg(feature = "app")]
 pub fn keras(path: impl AsRef<Path>) -> Result<Weights> {
+    let (content, budget) = budget::read_file(path.as_ref())?;
+    keras_of(&content, &budget)
+}
+
+#[cfg(feature = "app")]
+pub(super) fn keras_of(content: &[u8], budget: &Budget) -> Result<Weights> {
     const WEIGHTS: &str = "model.weights.h5";
-    let path = path.as_ref();
-    let content = read(path)?;
-    let source = path.display().to_string();
-    let wrong = |message: String| Error::data(&source, message);
+    let source = budget.name();
+    let wrong = |message: String| Error::data(source, message);
     let inner;
     let hdf5 = if content.starts_with(b"PK") {
-        let mut archive = super::zip::Archive::open(&content).map_err(wrong)?;
+        let mut archive = super::zip::Archive::open(content, budget).map_err(wrong)?;
         let names = archive.names().map_err(wrong)?;
         if !names.iter().any(|n| n == WEIGHTS) {
             if names.iter().any(|n| n.ends_with(".npy")) {
-                return Ok(Weights::new(source.clone(), super::npz::load(path, Device::Cpu)?));
+                drop(archive);
+                return Ok(Weights::new(source, super::npz::usable(content, Device::Cpu, budget)?));
             }
             return Err(wrong(format!("is a zip archive without {WEIGHTS} and without .npy files")));
         }
         inner = archive.read(WEIGHTS).map_err(wrong)?;
         &inner
     } else {
-        &content
+        content
     };
-    let found = hdf5::read(hdf5).map_err(wrong)?;
+    let found = hdf5::read(hdf5, budget).map_err(wrong)?;
     // A whole model in the older form has the layer's name before the full name of the weight, which begins with the model's.
     let older = |name: String| match name.strip_prefix("model_weights/") {
         Some(rest) => match (rest.split_once('/'), rest.rsplit_once('/')) {
@@ -348,5 +324,5 @@ pub fn keras(path: impl AsRef<Path>) -> Result<Weights> {
     let arrays = found.arrays.into_iter().map(|(name, array)| (older(name), array)).collect();
     let label = |(path, name): (String, String)| Some((path.strip_suffix("/vars")?.to_string(), name));
     let labels = found.names.into_iter().filter_map(label).collect();
-    Ok(Weights { ordered: false, labels, ..Weights::new(source.clone(), placed(arrays)?) })
+    Ok(Weights { ordered: false, labels, ..Weights::new(source, placed(arrays)?) })
 }

@@ -5,15 +5,14 @@
 //! functions only those are understood that put tensors and ordered dictionaries together, and whatever else the pickle
 //! would make is an unknown thing that is left out.
 
+use super::super::budget::{Budget, DEEPEST};
 use super::super::elements::Stored;
-use super::super::zip::Archive;
+use super::super::zip::{Archive, Entry};
 use crate::cpu::Array;
 use crate::shape::{MAX_RANK, Shape};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Dictionaries in dictionaries; a state dictionary in a checkpoint has two.
-const DEEPEST: usize = 16;
 /// Tensors of a file may take so many times its size in memory: tied weights, half precision that becomes single.
 const MOST_SHARED: usize = 64;
 
@@ -423,15 +422,15 @@ impl<'a> Machine<'a> {
 const ADVICE: &str = "save the state dictionary alone, torch.save(model.state_dict(), path)";
 
 /// All tensors of a file that `torch.save` wrote, in its order.
-pub(super) fn read(content: &[u8]) -> Result<Vec<(String, Array)>, String> {
-    let mut archive = Archive::open(content)?;
+pub(super) fn read(content: &[u8], budget: &Budget) -> Result<Vec<(String, Array)>, String> {
+    let mut archive = Archive::open(content, budget)?;
     let names = archive.names()?;
     let Some(folder) = names.iter().find_map(|n| n.strip_suffix("data.pkl")) else {
         return Err("is a zip archive without data.pkl: torch.save wrote no such file".into());
     };
     let pickle = archive.read(&format!("{folder}data.pkl"))?;
     let order = format!("{folder}byteorder");
-    let big_endian = names.contains(&order) && archive.read(&order)? == b"big";
+    let big_endian = names.contains(&order) && *archive.read(&order)? == *b"big";
     let mut machine = Machine { code: &pickle, stack: Vec::new(), memo: HashMap::new(), objects: Vec::new() };
     let root = machine.run()?;
     let mut found = Vec::new();
@@ -439,7 +438,7 @@ pub(super) fn read(content: &[u8]) -> Result<Vec<(String, Array)>, String> {
     if found.is_empty() {
         return Err(format!("holds no tensors by name (a whole model, saved with its class?); {ADVICE}"));
     }
-    let mut storages: HashMap<String, Vec<u8>> = HashMap::new();
+    let mut storages: HashMap<String, Entry> = HashMap::new();
     let mut tensors = Vec::new();
     // Tensors may share a storage, but a small file must not make memory run out.
     let mut left = content.len().saturating_mul(MOST_SHARED);
@@ -448,8 +447,8 @@ pub(super) fn read(content: &[u8]) -> Result<Vec<(String, Array)>, String> {
         if !storages.contains_key(key) {
             storages.insert(key.clone(), archive.read(&format!("{folder}data/{key}"))?);
         }
-        let bytes = storages.get(key).map_or(&[][..], Vec::as_slice);
-        let array = parts.array(bytes, big_endian).map_err(|e| format!("{name} {e}"))?;
+        let bytes = storages.get(key).map_or(&[][..], |entry| entry);
+        let array = parts.array(bytes, big_endian, budget).map_err(|e| format!("{name} {e}"))?;
         left = left
             .checked_sub(array.shape.numel() * array.dtype().size())
             .ok_or("holds tensors of far more elements than the file has; save them contiguous")?;
@@ -460,14 +459,14 @@ pub(super) fn read(content: &[u8]) -> Result<Vec<(String, Array)>, String> {
 
 impl TensorParts {
     /// The tensor's elements out of its storage's bytes.
-    fn array(&self, bytes: &[u8], big_endian: bool) -> Result<Array, String> {
+    fn array(&self, bytes: &[u8], big_endian: bool, budget: &Budget) -> Result<Array, String> {
         let stored = self.storage.stored;
         let shape = Shape::new(&self.dims).map_err(|e| e.to_string())?;
         if self.strides.len() != self.dims.len() {
             return Err(format!("has {} strides for {shape}", self.strides.len()));
         }
         if shape.numel() == 0 {
-            return stored.decode(&[], big_endian, shape);
+            return stored.decode(&[], big_endian, shape, budget);
         }
         let outside = || format!("of {shape} reaches beyond its storage of {} bytes", bytes.len());
         // The last element counts from the first; then all elements that a small file can't mean.
@@ -482,7 +481,8 @@ impl TensorParts {
         if shape.numel() > bytes.len() {
             return Err(format!("of {shape} repeats its {} bytes; save it contiguous", bytes.len()));
         }
-        let flat = stored.decode(used, big_endian, Shape::new(&[span]).map_err(|e| e.to_string())?)?;
+        let flat =
+            stored.decode(used, big_endian, Shape::new(&[span]).map_err(|e| e.to_string())?, budget)?;
         let mut strides = [0; MAX_RANK];
         for (to, &from) in strides.iter_mut().zip(&self.strides) {
             *to = from as isize;
