@@ -4,7 +4,7 @@ use super::{Grads, Key, Lowering, Operation, Vjp};
 use crate::cpu::Array;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::gpu::kernels::{Launch, Launches, Operand, fold};
+use crate::gpu::kernels::{Launch, Launches, Operand, Turns, fold};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 use std::collections::HashMap;
@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// (`var<storage, read_write>`), all contiguous.
 #[derive(Clone, Debug)]
 pub struct CustomKernel {
-    /// The WGSL module.
+    /// The WGSL module. The loops of one invocation must stay below 65,535 turns, all of them together: some drivers end
+    /// them there without a word.
     pub source: String,
     /// Contents of the uniform block: sizes and such.
     pub uniform: Vec<u32>,
@@ -159,6 +160,8 @@ impl Operation for Custom {
                     kernel.invocations.div_ceil(kernel.workgroup_size.max(1)),
                     t.max_workgroups_per_dimension,
                 ),
+                // Only its author can know: `CustomKernel::source` says so.
+                turns: Turns::NONE,
                 epilogue: false,
             }],
         }))

@@ -132,6 +132,10 @@ fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
     let mut steps = Vec::new();
     let sources: Vec<_> = schedule.steps.iter().map(|s| s.source.clone()).collect();
     let pipelines = gpu.pipelines.get(gpu, &sources)?;
+    for step in &schedule.steps {
+        let named = || step.tasks.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(" | ");
+        step.turns.check(step.source.label, named)?;
+    }
     for (step, pipeline) in schedule.steps.into_iter().zip(pipelines) {
         let bind = |place: Place| {
             let (owner, offset) = resolve(place);

@@ -5,6 +5,7 @@ use super::index::{Atom, Lin, Place};
 use crate::dtype::DType;
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{IndexFn, Lowering, View};
+use std::ops::Range;
 use std::rc::Rc;
 
 pub(super) type ExprId = usize;
@@ -282,6 +283,20 @@ impl Exprs {
         list.sort_unstable();
         list.dedup();
         list
+    }
+
+    /// How far apart in memory the neighbours along each of these variables are, by the first load that depends on any; `None`
+    /// where one of them is hidden in a quotient or a remainder. A variable that it does not depend on counts as the farthest.
+    pub fn strides(&self, variables: Range<usize>) -> Option<Vec<u64>> {
+        let index = self.list.iter().find_map(|(e, _)| match e {
+            Expr::Load { index, .. } if variables.clone().any(|v| index.uses(v)) => Some(index),
+            _ => None,
+        })?;
+        let stride = |v| match index.coefficient(v).unsigned_abs() {
+            0 => u64::MAX,
+            far => far,
+        };
+        (!variables.clone().any(|v| index.hides(v))).then(|| variables.map(stride).collect())
     }
 
     /// Calls `f` on every index form.

@@ -5,7 +5,7 @@ use super::emit::{BITS, Emitter, Width, split_index, storage, typed};
 use super::expr::{Bindings, Builder, ExprId, Exprs};
 use super::library::helpers;
 use crate::dtype::DType;
-use crate::gpu::kernels::{KernelTarget, fold};
+use crate::gpu::kernels::{KernelTarget, Turns, fold};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -21,6 +21,8 @@ pub(super) struct Generated {
     /// Contents of the uniform at binding 0.
     pub sizes: [u32; 4],
     pub workgroups: [u32; 3],
+    /// The most turns that the loops of one invocation take together.
+    pub turns: Turns,
 }
 
 /// Expressions of stored values, element by element.
@@ -134,6 +136,7 @@ impl Pointwise {
             wgsl: text,
             sizes: [invocations as u32, elements as u32, 0, 0],
             workgroups: fold(invocations.div_ceil(GROUP), target.max_workgroups_per_dimension),
+            turns: if packs { Turns::of(4) } else { Turns::NONE },
         }
     }
 }

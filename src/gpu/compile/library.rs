@@ -1,4 +1,5 @@
-//! WGSL functions that generated expressions call.
+//! WGSL functions that generated expressions call. None has a loop: an expression is computed in loops of others, whose turns
+//! are counted without it.
 
 use super::emit::{rewrite, typed};
 use crate::dtype::DType;
@@ -10,10 +11,16 @@ pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
     let mut text = String::new();
     for &(name, lanes) in used {
         let source = match name {
-            "philox" => PHILOX.to_string(),
+            "philox" => PHILOX.replace(ROUNDS, &PHILOX_ROUND.repeat(9)),
             "normal" => NORMAL.to_string(),
-            "ipow_i32" => IPOW.replace("NAME", "ipow_i32_w").replace("INT", &typed(DType::I32, lanes)),
-            "ipow_u32" => IPOW.replace("NAME", "ipow_u32_w").replace("INT", &typed(DType::U32, lanes)),
+            "ipow_i32" => IPOW
+                .replace(BITS, &IPOW_BIT.repeat(31))
+                .replace("NAME", "ipow_i32_w")
+                .replace("INT", &typed(DType::I32, lanes)),
+            "ipow_u32" => IPOW
+                .replace(BITS, &IPOW_BIT.repeat(31))
+                .replace("NAME", "ipow_u32_w")
+                .replace("INT", &typed(DType::U32, lanes)),
             _ => PRELUDE.iter().find(|p| p.0 == name).map_or(String::new(), |p| p.1.to_string()),
         };
         let (float, int) = (typed(DType::F32, lanes), typed(DType::U32, lanes));
@@ -32,13 +39,14 @@ const IPOW: &str = "fn NAME(x: INT, y: INT) -> INT {
     var base = x;
     var rest = y;
     var result = INT(1);
-    for (var bit = 0u; bit < 32u; bit++) {
-        result = select(result, result * base, (rest & INT(1)) != INT(0));
-        base = base * base;
-        rest = rest >> I(1u);
-    }
-    return result;
+    // bits
+    return select(result, result * base, (rest & INT(1)) != INT(0));
 }
+";
+const BITS: &str = "    // bits\n";
+const IPOW_BIT: &str = "    result = select(result, result * base, (rest & INT(1)) != INT(0));
+    base = base * base;
+    rest = rest >> I(1u);
 ";
 
 /// Philox 4x32-10 of a counter and a key; see `ops/random.rs`.
@@ -52,17 +60,21 @@ const PHILOX: &str = "fn mul_hi(a: u32, b: u32) -> u32 {
     let mid2 = al * bh + (mid & 0xffffu);
     return ah * bh + (mid >> 16u) + (mid2 >> 16u);
 }
+fn philox_round(c: vec4<u32>, k: vec2<u32>) -> vec4<u32> {
+    let p = vec2<u32>(mul_hi(0xD2511F53u, c.x), 0xD2511F53u * c.x);
+    let q = vec2<u32>(mul_hi(0xCD9E8D57u, c.z), 0xCD9E8D57u * c.z);
+    return vec4<u32>(q.x ^ c.y ^ k.x, q.y, p.x ^ c.w ^ k.y, p.y);
+}
 fn philox_4(counter: u32, key0: u32, key1: u32) -> vec4<u32> {
     var c = vec4<u32>(counter, 0u, 0u, 0u);
     var k = vec2<u32>(key0, key1);
-    for (var round = 0u; round < 10u; round++) {
-        if (round > 0u) { k = k + vec2<u32>(0x9E3779B9u, 0xBB67AE85u); }
-        let p = vec2<u32>(mul_hi(0xD2511F53u, c.x), 0xD2511F53u * c.x);
-        let q = vec2<u32>(mul_hi(0xCD9E8D57u, c.z), 0xCD9E8D57u * c.z);
-        c = vec4<u32>(q.x ^ c.y ^ k.x, q.y, p.x ^ c.w ^ k.y, p.y);
-    }
-    return c;
+    // rounds
+    return philox_round(c, k);
 }
+";
+const ROUNDS: &str = "    // rounds\n";
+const PHILOX_ROUND: &str = "    c = philox_round(c, k);
+    k = k + vec2<u32>(0x9E3779B9u, 0xBB67AE85u);
 ";
 
 /// Random bits to a standard normal; see `ops/pointwise.rs`.
@@ -92,3 +104,25 @@ const NORMAL: &str = "fn normal_w(bits: I) -> T {
     return T(1.4142135) * select(q, p, w < T(5.0)) * x;
 }
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_function_has_a_loop() {
+        let own = ["philox", "normal", "ipow_i32", "ipow_u32"];
+        for name in own.into_iter().chain(PRELUDE.iter().map(|p| p.0)) {
+            let text = helpers(&BTreeSet::from([(name, 1), (name, 4)]));
+            assert!(text.contains("fn "), "{name}");
+            for word in ["for", "while", "loop"] {
+                let mut found = false;
+                rewrite(&text, |w| {
+                    found |= w == word;
+                    None
+                });
+                assert!(!found, "{name} has a loop: {text}");
+            }
+        }
+    }
+}

@@ -10,7 +10,7 @@ use super::emit::rewrite;
 use super::kernel::ARGS_BINDING;
 use super::schedule::{Place, Schedule, Step, locate};
 use super::values::Values;
-use crate::gpu::kernels::fold;
+use crate::gpu::kernels::{Turns, fold};
 use crate::gpu::pipeline::{BindingKind, KernelSource};
 use crate::gpu::{Gpu, storage_bytes};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -433,6 +433,8 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
         reads: Vec::new(),
         writes: Vec::new(),
         workgroups: fold(total as usize, gpu.target.max_workgroups_per_dimension),
+        // A workgroup goes through one part; the loops of the others end at once, see `Turns::LIMIT`.
+        turns: parts.iter().map(|p| p.turns).max().unwrap_or(Turns::NONE),
     };
     let mut binding = 1;
     let mut start = "0u".to_string();

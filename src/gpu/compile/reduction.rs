@@ -10,7 +10,7 @@ use super::kernel::{
 };
 use super::library::helpers;
 use crate::dtype::DType;
-use crate::gpu::kernels::{KernelTarget, fold};
+use crate::gpu::kernels::{KernelTarget, Turns, fold};
 use crate::ops::reduce::ReduceKind;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -26,21 +26,26 @@ pub(super) struct Reduction {
     outer: usize,
     width: Width,
     epilogue: Option<Epilogue>,
-    /// The reduced variable that is cut into pieces: the longest.
-    split: usize,
-    /// Length of the pieces, and their number.
+    /// Turns that a loop over all that is reduced takes. What is reduced is one line of so many, whatever its axes: it can be
+    /// cut anywhere.
+    line: usize,
+    /// Turns of a piece, and number of pieces.
     pieces: (usize, usize),
 }
 
-/// The kernels of a reduction: one, or one for pieces and one for their results.
+/// The kernels of a reduction: one, or one for pieces and further ones that combine their results.
 pub(super) struct ReductionKernels {
     pub first: Generated,
-    /// Bytes of the pieces' results, and the kernel that combines them.
-    pub second: Option<(usize, Generated)>,
+    /// Bytes of the results before, and the kernel that combines them.
+    pub further: Vec<(usize, Generated)>,
 }
 
-/// Iterations of one invocation at most: lavapipe cuts loops at 65,535, and real GPUs like short ones.
-const LONGEST_LOOP: usize = 16_384;
+/// Turns of a piece at most: [`BLOCK`] blocks of blocks, so that no plain sum is longer than a block.
+const LONGEST_PIECE: usize = BLOCK * BLOCK * BLOCK;
+
+/// Terms of a plain sum. Rounding the sum of equal terms errs in one direction: 128 at a time and then all of those, sixteen
+/// million of them were 4e-4 off; by sums of 16 sums of 16 they are 6e-7 off at most.
+const BLOCK: usize = 16;
 
 impl Reduction {
     pub fn new(
@@ -54,24 +59,33 @@ impl Reduction {
         let input = values.input(value, 0);
         let shape = values.spec(input).shape;
         // variables: the output's dimensions, then the reduced ones
-        let order: Vec<usize> =
-            (0..shape.rank()).filter(|&d| !axes[d]).chain((0..shape.rank()).filter(|&d| axes[d])).collect();
-        let outer = order.iter().filter(|&&d| !axes[d]).count();
-        let dims: Vec<usize> = order.iter().map(|&d| shape[d]).collect();
-        let mut bindings = Bindings::default();
-        let mut builder = Builder::new(values, &mut bindings, &dims);
-        let mut place = vec![super::index::Lin::default(); shape.rank()];
-        for (v, &d) in order.iter().enumerate() {
-            if shape[d] != 1 {
+        let kept: Vec<usize> = (0..shape.rank()).filter(|&d| !axes[d]).collect();
+        let mut reduced: Vec<usize> = (0..shape.rank()).filter(|&d| axes[d]).collect();
+        let outer = kept.len();
+        let build = |reduced: &[usize]| {
+            let order = || kept.iter().chain(reduced).copied().enumerate();
+            let dims: Vec<usize> = order().map(|(_, d)| shape[d]).collect();
+            let mut bindings = Bindings::default();
+            let mut builder = Builder::new(values, &mut bindings, &dims);
+            let mut place = vec![super::index::Lin::default(); shape.rank()];
+            for (v, d) in order().filter(|&(_, d)| shape[d] != 1) {
                 place[d] = super::index::Lin::var(v);
             }
+            let id = builder.eval(input, super::index::Place::Axes(place));
+            let exprs = (!builder.conflict).then_some(builder.exprs);
+            exprs.map(|exprs| (bindings, exprs, id))
+        };
+        let (mut bindings, mut exprs, mut id) = build(&reduced)?;
+        // Any order gives the sum: the order of memory reads it in one go, whatever views have done to the axes.
+        if let Some(strides) = exprs.strides(outer..outer + reduced.len()) {
+            let natural = reduced.clone();
+            let stride = |d: &usize| strides[natural.iter().position(|n| n == d).unwrap_or(0)];
+            reduced.sort_by_key(|d| std::cmp::Reverse(stride(d)));
+            if reduced != natural {
+                (bindings, exprs, id) = build(&reduced)?;
+            }
         }
-        let id = builder.eval(input, super::index::Place::Axes(place));
-        if builder.conflict {
-            return None;
-        }
-        let mut exprs = builder.exprs;
-        let groups = exprs.merge(&[outer, shape.rank() - outer]);
+        let groups = exprs.merge(&[outer, reduced.len()]);
         let outer = groups[0];
         let reduced = groups[1];
         let (last_out, last_red) = (outer - 1, outer + reduced - 1);
@@ -89,28 +103,29 @@ impl Reduction {
             Width::One
         };
         let outputs: usize = exprs.extents[..outer].iter().product();
-        let split = (outer..outer + reduced).max_by_key(|&v| exprs.extents[v]).unwrap_or(outer);
-        let length = exprs.extents[split];
-        let inner: usize = exprs.extents[outer..].iter().product::<usize>() / length.max(1);
-        let per_thread = if width == (Width::Four { along: last_out }) { 4 } else { 1 };
+        let elements: usize = exprs.extents[outer..].iter().product();
+        let (per_thread, per_turn) = match width {
+            Width::Four { along } if along == last_out => (4, 1),
+            Width::Four { .. } => (1, 4),
+            Width::One => (1, 1),
+        };
+        let line = elements / per_turn;
         let threads = (outputs / per_thread).max(1);
         let (wanted, shortest) = if target.cpu_adapter { (256, 256) } else { (16_384, 32) };
-        let by_threads = (wanted / threads).min(length * inner / shortest).max(1);
-        let by_length = (length * inner).div_ceil(LONGEST_LOOP);
-        let count = by_threads.max(by_length).min(length.max(1));
-        let step = match width {
-            Width::Four { along } if along == split => 4,
-            _ => 1,
+        let by_threads = (wanted / threads).min(elements / shortest);
+        let count = by_threads.max(line.div_ceil(LONGEST_PIECE)).clamp(1, line.max(1));
+        let piece = match count {
+            1 => line,
+            _ => line.div_ceil(count).next_multiple_of(BLOCK),
         };
-        let piece = length.div_ceil(count).next_multiple_of(step).max(1);
-        let pieces = (piece, length.div_ceil(piece).max(1));
+        let pieces = (piece, line.div_ceil(piece.max(1)).max(1));
         let epilogue = match root {
             Some(root) => Some(Epilogue::new(values, value, root, &bindings)?),
             None => None,
         };
         let bindings = epilogue.as_ref().map_or(bindings, |e| e.bindings.clone());
         let dtype = values.spec(value).dtype;
-        Some(Reduction { bindings, kind, exprs, root: id, dtype, outer, width, epilogue, split, pieces })
+        Some(Reduction { bindings, kind, exprs, root: id, dtype, outer, width, epilogue, line, pieces })
     }
 
     /// Number of expressions in the prologue.
@@ -139,23 +154,116 @@ impl Reduction {
         }
     }
 
+    /// Whether NaN has to be looked for beside the result: `max` and `min` drop it on some drivers, and any comparison of it
+    /// may be folded on others.
+    fn seeks_nan(&self) -> bool {
+        self.dtype.is_float() && matches!(self.kind, ReduceKind::Max | ReduceKind::Min)
+    }
+
+    /// Levels of loops that a line of so many turns is summed in; the order matters to the last bits of floats alone.
+    fn levels(&self, longest: usize) -> usize {
+        let rounds = self.dtype.is_float() && matches!(self.kind, ReduceKind::Sum | ReduceKind::Prod);
+        match longest {
+            _ if !rounds => 1,
+            0..=BLOCK => 1,
+            n if n <= BLOCK * BLOCK => 2,
+            _ => 3,
+        }
+    }
+
+    fn turns(&self, longest: usize) -> Turns {
+        match self.levels(longest) {
+            1 => Turns::of(longest),
+            2 => Turns::around(longest.div_ceil(BLOCK), Turns::of(BLOCK)),
+            _ => Turns::around(longest.div_ceil(BLOCK * BLOCK), Turns::around(BLOCK, Turns::of(BLOCK))),
+        }
+    }
+
+    /// Loops of `q` from `from_r` to `to_r` that leave what `body` computes as `value`, combined, in `result`: block by block,
+    /// `lanes` of them side by side, which end up in one where `join`.
+    fn loops(&self, text: &mut String, longest: usize, lanes: usize, join: bool, turn: [&str; 3]) {
+        let [body, value, advance] = turn;
+        let (ty, uint) = (typed(self.dtype, lanes), typed(DType::U32, lanes));
+        let init = self.initial();
+        let levels = self.levels(longest);
+        text.push_str("    var q = from_r;\n");
+        for level in 0..levels {
+            let _ = writeln!(text, "    var sum{level} = {ty}({init});");
+        }
+        if self.seeks_nan() {
+            let _ = writeln!(text, "    var magnitude = {uint}(0u);");
+        }
+        for level in (1..levels).rev() {
+            let outer = if level + 1 == levels { "to_r".to_string() } else { format!("end{}", level + 1) };
+            let block = BLOCK.pow(level as u32);
+            let _ = writeln!(
+                text,
+                "    while (q < {outer}) {{\n    let end{level} = min(q + {block}u, {outer});\n    sum{} = {ty}({init});",
+                level - 1
+            );
+        }
+        let end = if levels == 1 { "to_r" } else { "end1" };
+        let _ = writeln!(text, "    while (q < {end}) {{\n{body}    let value = {value};");
+        let _ = writeln!(text, "    sum0 = {};", self.combine("sum0", "value"));
+        if self.seeks_nan() {
+            let bits = format!("bitcast<{uint}>(value) & {uint}(0x7fffffffu)");
+            let _ = writeln!(text, "    magnitude = max(magnitude, {bits});");
+        }
+        let _ = writeln!(text, "{advance}    q += 1u;\n    }}");
+        for level in 1..levels {
+            let (all, part) = (format!("sum{level}"), format!("sum{}", level - 1));
+            let _ = writeln!(text, "    {all} = {};\n    }}", self.combine(&all, &part));
+        }
+        let sum = format!("sum{}", levels - 1);
+        let quad = |of: &str, combine: &dyn Fn(&str, &str) -> String| {
+            let (low, high) = (
+                combine(&format!("{of}.x"), &format!("{of}.y")),
+                combine(&format!("{of}.z"), &format!("{of}.w")),
+            );
+            combine(&format!("({low})"), &format!("({high})"))
+        };
+        let joins = join && lanes == 4;
+        let result = if joins { quad(&sum, &|a, b| self.combine(a, b)) } else { sum };
+        if !self.seeks_nan() {
+            let _ = writeln!(text, "    let result = {result};");
+            return;
+        }
+        let magnitude =
+            if joins { quad("magnitude", &|a, b| format!("max({a}, {b})")) } else { "magnitude".into() };
+        let lanes = if joins { 1 } else { lanes };
+        let (ty, uint) = (typed(self.dtype, lanes), typed(DType::U32, lanes));
+        let nan = literal(f64::NAN, self.dtype);
+        let _ = writeln!(
+            text,
+            "    let result = select({result}, {ty}({nan}), {magnitude} > {uint}(0x7f800000u));"
+        );
+    }
+
     pub fn generate(&self, values: &Values<'_>, target: &KernelTarget) -> ReductionKernels {
         let outputs: usize = self.exprs.extents[..self.outer].iter().product();
-        let (_, count) = self.pieces;
-        let split = count > 1;
+        let (_, mut count) = self.pieces;
         let lanes_out = match self.width {
             Width::Four { along } if along < self.outer => 4,
             _ => 1,
         };
-        let first = self.pieces_kernel(values, target, outputs, lanes_out, !split);
-        let second = split.then(|| {
-            let wide = outputs.is_multiple_of(4);
-            (
-                4 * outputs * count,
-                self.combine_kernel(values, target, outputs, count, if wide { 4 } else { 1 }),
-            )
-        });
-        ReductionKernels { first, second }
+        let first = self.pieces_kernel(values, target, outputs, lanes_out, count == 1);
+        let lanes = if outputs.is_multiple_of(4) { 4 } else { 1 };
+        // An invocation of a real GPU that went through thousands of results alone would keep all others waiting.
+        let most = if target.cpu_adapter { LONGEST_PIECE } else { BLOCK * BLOCK };
+        let mut further = Vec::new();
+        while count > 1 {
+            let bytes = 4 * outputs * count;
+            let piece = if count <= most {
+                count
+            } else {
+                count.div_ceil(count.div_ceil(most)).next_multiple_of(BLOCK)
+            };
+            let left = count.div_ceil(piece);
+            let kernel = self.combine_kernel(values, target, outputs, [count, piece], lanes);
+            further.push((bytes, kernel));
+            count = left;
+        }
+        ReductionKernels { first, further }
     }
 
     /// The epilogue functions for a kernel that stores so many lanes, and the buffers that are bound element by element,
@@ -192,7 +300,7 @@ impl Reduction {
         }
     }
 
-    /// Reduces pieces of the outermost reduced variable; the whole of it where there is one piece.
+    /// Reduces pieces of the line of what is reduced; the whole of it where there is one piece.
     fn pieces_kernel(
         &self,
         values: &Values<'_>,
@@ -224,7 +332,7 @@ impl Reduction {
         text.push_str(&helpers(&used_helpers));
         text.push_str(&functions);
         text.push_str(&main_head());
-        // sizes: invocations, outputs / lanes, length of the outermost reduced variable, length of a piece
+        // sizes: invocations, outputs / lanes, turns of the line, turns of a piece
         if count > 1 {
             text.push_str("    let part = t / sizes.y;\n    let i = (t % sizes.y)");
         } else {
@@ -232,74 +340,95 @@ impl Reduction {
         }
         let _ = writeln!(text, " * {lanes_out}u;");
         text.push_str(&split_index("wg_", "i", 0, &self.exprs.extents[..self.outer], &used));
-        let ty = typed(self.dtype, lanes);
-        let init = self.initial();
-        let _ = writeln!(text, "    let zero = {ty}({init});\n    var sum = zero;");
         text.push_str("    let from_r = part * sizes.w;\n    let to_r = min(from_r + sizes.w, sizes.z);\n");
-        let step = |v: usize| match self.width {
-            Width::Four { along } if along == v => 4,
-            _ => 1,
-        };
-        // Blocks keep rounding errors small: a sum of sums of 128 rather than one long sum.
-        let (v, by) = (self.split, step(self.split));
-        let _ = writeln!(
-            text,
-            "    for (var block = from_r; block < to_r; block += {block}u) {{\n    var part_sum = zero;\n    \
-             let end = min(block + {block}u, to_r);\n    for (var wg_v{v} = block; wg_v{v} < end; wg_v{v} += {by}u) {{",
-            block = 128 * by
-        );
-        let inner: Vec<usize> = (self.outer..self.exprs.extents.len()).filter(|&v| v != self.split).collect();
-        for &v in &inner {
-            let (n, by) = (self.exprs.extents[v], step(v));
-            let _ = writeln!(text, "    for (var wg_v{v} = 0u; wg_v{v} < {n}u; wg_v{v} += {by}u) {{");
-        }
-        text.push_str(&e.body);
-        let _ = writeln!(text, "    part_sum = {};", self.combine("part_sum", &value));
-        text.push_str(&"    }\n".repeat(inner.len() + 1));
-        let _ = writeln!(text, "    sum = {};\n    }}", self.combine("sum", "part_sum"));
-        let result = if lanes == 4 && lanes_out == 1 {
-            let halves = self.combine("sum.x", "sum.y");
-            let _ =
-                writeln!(text, "    let low = {halves};\n    let high = {};", self.combine("sum.z", "sum.w"));
-            self.combine("low", "high")
-        } else {
-            "sum".to_string()
-        };
-        let _ = writeln!(text, "    let result = {result};");
-        if last {
-            let call = if lanes_out == 4 { "epilogue4" } else { "epilogue" };
-            let _ = writeln!(text, "    let stored = {call}(result, i);");
-            text.push_str(&Emitter::store(out, lanes_out, "o0", "i", "stored"));
-        } else {
-            let at = format!("part * (sizes.y * {lanes_out}u) + i");
-            let _ = writeln!(text, "    let at = {at};");
-            text.push_str(&Emitter::store(out, lanes_out, "o0", "at", "result"));
-        }
-        text.push_str("}\n");
+        let (begin, place, advance) = self.odometer();
+        text.push_str(&begin);
+        let body = format!("{place}{}", e.body);
+        self.loops(&mut text, piece, lanes, lanes_out == 1, [&body, &value, &advance]);
+        self.finish(&mut text, last.then_some(out), lanes_out);
         let rows = outputs / lanes_out;
         let invocations = rows * count;
         Generated {
             wgsl: text,
-            sizes: [invocations as u32, rows as u32, self.exprs.extents[self.split] as u32, piece as u32],
+            sizes: [invocations as u32, rows as u32, self.line as u32, piece as u32],
             workgroups: fold(invocations.div_ceil(GROUP), target.max_workgroups_per_dimension),
+            turns: self.turns(piece),
         }
     }
 
-    /// Combines the pieces' results, in their order.
+    /// Stores `result`: through the epilogue as a type, or beside those of the other pieces.
+    fn finish(&self, text: &mut String, out: Option<DType>, lanes: usize) {
+        match out {
+            Some(out) => {
+                let call = if lanes == 4 { "epilogue4" } else { "epilogue" };
+                let _ = writeln!(text, "    let stored = {call}(result, i);");
+                text.push_str(&Emitter::store(out, lanes, "o0", "i", "stored"));
+            }
+            None => {
+                let _ = writeln!(text, "    let at = part * (sizes.y * {lanes}u) + i;");
+                text.push_str(&Emitter::store(self.dtype, lanes, "o0", "at", "result"));
+            }
+        }
+        text.push_str("}\n");
+    }
+
+    /// The reduced variables of turn `q`: what is to be written before the loop, at the beginning of a turn, and at its end.
+    /// One variable is `q` itself; several are carried along, since a division per turn would cost more than the turn.
+    fn odometer(&self) -> (String, String, String) {
+        let (first, end) = (self.outer, self.exprs.extents.len());
+        let step = |v: usize| match self.width {
+            Width::Four { along } if along == v => 4,
+            _ => 1,
+        };
+        if end - first == 1 {
+            return (String::new(), format!("    let wg_v{first} = q * {}u;\n", step(first)), String::new());
+        }
+        let (mut begin, mut advance) = (String::new(), String::new());
+        let mut rest = "from_r".to_string();
+        for v in (first..end).rev() {
+            let by = step(v);
+            let n = self.exprs.extents[v] / by;
+            // The outermost needs no remainder, so its length (the batch, mostly) stays out of the code.
+            if v == first {
+                let _ = writeln!(begin, "    var wg_v{v} = {rest} * {by}u;");
+                break;
+            }
+            let _ =
+                writeln!(begin, "    var wg_v{v} = {rest} % {n}u * {by}u;\n    let wg_q{v} = {rest} / {n}u;");
+            rest = format!("wg_q{v}");
+            let _ = writeln!(
+                advance,
+                "    {}let wg_c{v} = wg_v{v} >= {}u;\n    wg_v{v} = select(wg_v{v}, 0u, wg_c{v});\n    \
+                 wg_v{} += select(0u, {}u, wg_c{v});",
+                if v + 1 == end { format!("wg_v{v} += {by}u;\n    ") } else { String::new() },
+                n * by,
+                v - 1,
+                step(v - 1),
+            );
+        }
+        (begin, String::new(), advance)
+    }
+
+    /// Combines the results of `count` pieces, so many at a time, in their order.
     fn combine_kernel(
         &self,
         values: &Values<'_>,
         target: &KernelTarget,
         outputs: usize,
-        count: usize,
+        [count, piece]: [usize; 2],
         lanes: usize,
     ) -> Generated {
-        let (functions, scalar, used_helpers) = self.epilogue_text(lanes, None);
-        let loads: Vec<usize> = self.epilogue.iter().flat_map(|e| e.loads()).collect();
+        let left = count.div_ceil(piece);
+        let last = left == 1;
+        let (functions, scalar, used_helpers) = match last {
+            true => self.epilogue_text(lanes, None),
+            false => Default::default(),
+        };
+        let loads = if last { self.combine_loads() } else { Vec::new() };
         let mut text = "@group(0) @binding(0) var<uniform> sizes: vec4<u32>;\n".to_string();
         let ty = storage(self.dtype, lanes);
         let _ = writeln!(text, "@group(0) @binding(1) var<storage, read> parts: array<{ty}>;");
-        let out = self.output_type(true);
+        let out = self.output_type(last);
         let _ = writeln!(
             text,
             "@group(0) @binding(2) var<storage, read_write> o0: array<{}>;",
@@ -313,7 +442,7 @@ impl Reduction {
                 EXTRA_BINDING + b as u32
             );
         }
-        if !self.bindings.args.is_empty() {
+        if last && !self.bindings.args.is_empty() {
             let n = self.bindings.args.len().div_ceil(4);
             let _ = writeln!(
                 text,
@@ -324,25 +453,25 @@ impl Reduction {
         text.push_str(&helpers(&used_helpers));
         text.push_str(&functions);
         text.push_str(&main_head());
+        // sizes: invocations, outputs / lanes, pieces, pieces at a time
         let _ = writeln!(
             text,
-            "    let i = t * {lanes}u;\n    var sum = parts[t];\n    for (var k = 1u; k < sizes.z; k++) {{\n    \
-             sum = {};\n    }}",
-            self.combine("sum", "parts[k * sizes.x + t]")
+            "    let part = t / sizes.y;\n    let column = t % sizes.y;\n    let i = column * {lanes}u;\n    \
+             let from_r = part * sizes.w;\n    let to_r = min(from_r + sizes.w, sizes.z);"
         );
-        let call = if lanes == 4 { "epilogue4" } else { "epilogue" };
-        let _ = writeln!(text, "    let stored = {call}(sum, i);");
-        text.push_str(&Emitter::store(out, lanes, "o0", "i", "stored"));
-        text.push_str("}\n");
-        let invocations = outputs / lanes;
+        self.loops(&mut text, piece, lanes, false, ["", "parts[q * sizes.y + column]", ""]);
+        self.finish(&mut text, last.then_some(out), lanes);
+        let rows = outputs / lanes;
+        let invocations = rows * left;
         Generated {
             wgsl: text,
-            sizes: [invocations as u32, outputs as u32, count as u32, 0],
+            sizes: [invocations as u32, rows as u32, count as u32, piece as u32],
             workgroups: fold(invocations.div_ceil(GROUP), target.max_workgroups_per_dimension),
+            turns: self.turns(piece),
         }
     }
 
-    /// Buffers (positions among the bindings) that the combining kernel reads.
+    /// Buffers (positions among the bindings) that the last combining kernel reads.
     pub fn combine_loads(&self) -> Vec<usize> {
         self.epilogue.iter().flat_map(|e| e.loads()).collect()
     }

@@ -8,7 +8,7 @@ use super::values::{Constraints, Stored, Users, Values};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::gpu::kernels::Operand;
+use crate::gpu::kernels::{Operand, Turns};
 use crate::gpu::pipeline::{BindingKind, KernelSource};
 use crate::gpu::plan::Task;
 use crate::ops::Lowering;
@@ -34,6 +34,7 @@ pub(super) struct Step {
     pub reads: Vec<(u32, Place)>,
     pub writes: Vec<(u32, Place)>,
     pub workgroups: [u32; 3],
+    pub turns: Turns,
 }
 
 /// All dispatches of a plan.
@@ -323,22 +324,46 @@ impl Item {
             Item::Reduction { output, code } => {
                 let kernels = code.generate(values, &gpu.target);
                 let task = |pass| task(values, &[*output], pass, &code.bindings.buffers);
-                match kernels.second {
-                    None => {
-                        out.push_generated("reduce", task(""), kernels.first, &code.bindings, &[at(*output)])
-                    }
-                    Some((bytes, second)) => {
-                        out.temps.push(bytes as u64);
-                        let temp = Place::Temp(out.temps.len() - 1);
-                        let first = Task { nodes: Vec::new(), ..task(", in pieces") };
-                        out.push_generated("reduce pieces", first, kernels.first, &code.bindings, &[temp]);
-                        let mut reads = vec![(1, temp)];
-                        for b in code.combine_loads() {
-                            reads.push((EXTRA_BINDING + b as u32, at(code.bindings.buffers[b])));
+                let mut further = kernels.further.into_iter().peekable();
+                let mut temp = |bytes: usize| {
+                    out.temps.push(bytes as u64);
+                    Place::Temp(out.temps.len() - 1)
+                };
+                let Some(&(bytes, _)) = further.peek() else {
+                    return out.push_generated(
+                        "reduce",
+                        task(""),
+                        kernels.first,
+                        &code.bindings,
+                        &[at(*output)],
+                    );
+                };
+                let mut results = temp(bytes);
+                let mut steps = Vec::new();
+                let first = results;
+                while let Some((bytes, kernel)) = further.next() {
+                    let mut reads = vec![(1, results)];
+                    let mut part = Task { flops: 0, bytes: bytes as u64, ..task(", of the pieces") };
+                    let (write, args): (_, &[_]) = match further.peek() {
+                        Some(&(next, _)) => {
+                            part.nodes.clear();
+                            results = temp(next);
+                            (results, &[])
                         }
-                        let last = Task { flops: 0, bytes: bytes as u64, ..task(", of the pieces") };
-                        out.push("reduce", last, second, reads, &[(2, at(*output))], &code.bindings.args);
-                    }
+                        None => {
+                            let extra = code.combine_loads().into_iter();
+                            reads.extend(
+                                extra.map(|b| (EXTRA_BINDING + b as u32, at(code.bindings.buffers[b]))),
+                            );
+                            (at(*output), &code.bindings.args)
+                        }
+                    };
+                    steps.push((part, kernel, reads, write, args));
+                }
+                let pieces = Task { nodes: Vec::new(), ..task(", in pieces") };
+                out.push_generated("reduce pieces", pieces, kernels.first, &code.bindings, &[first]);
+                for (part, kernel, reads, write, args) in steps {
+                    out.push("reduce", part, kernel, reads, &[(2, write)], args);
                 }
             }
             Item::Hand { kernel, output, epilogue } => {
@@ -387,6 +412,7 @@ impl Item {
                         reads,
                         writes: vec![write],
                         workgroups: launch.workgroups,
+                        turns: launch.turns,
                     });
                 }
             }
@@ -500,6 +526,7 @@ impl Schedule {
             reads,
             writes: writes.to_vec(),
             workgroups: g.workgroups,
+            turns: g.turns,
         });
     }
 }

@@ -13,7 +13,7 @@
 mod registers;
 mod tiled;
 
-use super::{KernelTarget, Launch, Launches, Operand, fold};
+use super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
 use crate::geometry::MatmulGeometry;
 use registers::Registers;
 use tiled::{Block, Tiled};
@@ -163,6 +163,7 @@ struct Kernel {
     segments: usize,
     chunk: usize,
     splits: usize,
+    turns: Turns,
 }
 
 impl Problem {
@@ -207,6 +208,7 @@ impl Problem {
             inputs: vec![Operand::Input(0), Operand::Input(1)],
             output: if split { Operand::Temp(0) } else { Operand::Output },
             workgroups: fold(tiles, t.max_workgroups_per_dimension),
+            turns: kernel.turns,
             epilogue: !split,
         });
         if split {
@@ -310,6 +312,7 @@ impl Problem {
             Some(k) => (k, 1),
             None => self.split([rows, kernel.tile_n()], segments, 16, 512, kernel.step().max(4)),
         };
+        let turns = kernel.turns(if segments > 1 { [chunk, self.k / segments] } else { [1, chunk] });
         Kernel {
             label: self.labels[if subgroup.is_some() { 0 } else { 1 }],
             source: self.complete(&kernel.source()),
@@ -320,6 +323,7 @@ impl Problem {
             segments,
             chunk,
             splits,
+            turns,
         }
     }
 
@@ -362,6 +366,7 @@ impl Problem {
             segments: 1,
             chunk,
             splits,
+            turns: kernel.turns(chunk),
         }
     }
 
@@ -395,6 +400,7 @@ pub(super) fn reduce(
         inputs: vec![Operand::Temp(0)],
         output: Operand::Output,
         workgroups: fold(count.div_ceil(64), t.max_workgroups_per_dimension),
+        turns: Turns::of(splits),
         epilogue: true,
     }
 }

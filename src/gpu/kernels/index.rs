@@ -3,10 +3,13 @@
 use std::borrow::Cow;
 
 use super::pool2d::{GROUP, widen};
-use super::{KernelTarget, Launch, Launches, Operand, fold};
+use super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
 
 /// Length of the blocks that the first pass of the sort orders (as in `index_sort_block.wgsl`).
 const SORT_BLOCK: usize = 64;
+
+/// Finding a place among up to 2^32 of them by halves.
+const BISECTION: Turns = Turns::of(33);
 
 /// Sorted indices per partial sum of [`index_add`] (as in `index_add.wgsl`).
 const ADD_CHUNK: usize = 256;
@@ -34,6 +37,7 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
             sizes: &[],
             inputs: vec![Operand::Input(1)],
             output: pairs[0],
+            turns: Turns::of(SORT_BLOCK),
             epilogue: false,
         },
     );
@@ -49,6 +53,7 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
                 sizes: &[run],
                 inputs: vec![pairs[sorted]],
                 output: pairs[1 - sorted],
+                turns: BISECTION,
                 epilogue: false,
             },
         );
@@ -65,6 +70,7 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
             sizes: &[count],
             inputs: vec![pairs[sorted]],
             output: starts,
+            turns: BISECTION,
             epilogue: false,
         },
     );
@@ -81,6 +87,7 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
             sizes: &sizes,
             inputs: vec![Operand::Input(0), pairs[sorted]],
             output: sums,
+            turns: Turns::of(ADD_CHUNK),
             epilogue: false,
         },
     );
@@ -94,6 +101,8 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
             sizes: &sizes,
             inputs: vec![Operand::Input(0), pairs[sorted], starts, sums],
             output: Operand::Output,
+            // whole chunks, and what is left of two
+            turns: Turns::of(chunks + 2 * ADD_CHUNK),
             epilogue: true,
         },
     );
@@ -127,6 +136,7 @@ pub fn argmax(t: &KernelTarget, outer: usize, axis: usize, inner: usize, min: bo
                 sizes: &sizes,
                 inputs: vec![Operand::Input(0)],
                 output: Operand::Output,
+                turns: Turns::of(axis),
                 epilogue: false,
             },
         );
@@ -141,6 +151,7 @@ pub fn argmax(t: &KernelTarget, outer: usize, axis: usize, inner: usize, min: bo
                 sizes: &sizes,
                 inputs: vec![Operand::Input(0)],
                 output: found,
+                turns: Turns::of(chunk),
                 epilogue: false,
             },
         );
@@ -153,6 +164,7 @@ pub fn argmax(t: &KernelTarget, outer: usize, axis: usize, inner: usize, min: bo
                 sizes: &sizes,
                 inputs: vec![found],
                 output: Operand::Output,
+                turns: Turns::of(chunks),
                 epilogue: false,
             },
         );
@@ -169,6 +181,7 @@ struct Step<'a> {
     sizes: &'a [usize],
     inputs: Vec<Operand>,
     output: Operand,
+    turns: Turns,
     epilogue: bool,
 }
 
@@ -198,6 +211,7 @@ impl Build for Launches {
             inputs: step.inputs,
             output: step.output,
             workgroups: fold(step.total.div_ceil(GROUP), t.max_workgroups_per_dimension),
+            turns: step.turns,
             epilogue: step.epilogue,
         });
     }

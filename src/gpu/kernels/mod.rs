@@ -22,7 +22,10 @@ pub mod gemm;
 pub mod index;
 pub mod pool2d;
 pub mod softmax;
+mod turns;
 pub mod wide;
+
+pub use turns::Turns;
 
 /// Where a dispatch reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct Launch {
     /// The binding after the inputs, the only one that is written.
     pub output: Operand,
     pub workgroups: [u32; 3],
+    /// The most turns that the loops of one of its invocations take together.
+    pub turns: Turns,
     /// True where every stored value goes through `epilogue`/`epilogue4` (only ever the last dispatch).
     pub epilogue: bool,
 }

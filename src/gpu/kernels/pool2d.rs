@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::{KernelTarget, Launch, Launches, Operand, fold};
+use super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
 use crate::geometry::Pool2dGeometry;
 
 /// Invocations per workgroup of every kernel that has no reason for another number.
@@ -106,10 +106,10 @@ fn push_max(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, x: Op
         push_max(t, launches, &columns, maxima, y);
     } else if plain_2x2(g) {
         let source = include_str!("../../../shaders/pool2d_max_2x2.wgsl");
-        push(t, launches, g, "pool2d_max/2x2", source, outputs(g), vec![x], y);
+        push(t, launches, g, "pool2d_max/2x2", source, outputs(g), vec![x], y, Turns::NONE);
     } else {
         let source = include_str!("../../../shaders/pool2d_max.wgsl");
-        push(t, launches, g, "pool2d_max", source, outputs(g), vec![x], y);
+        push(t, launches, g, "pool2d_max", source, outputs(g), vec![x], y, window(g));
     }
 }
 
@@ -131,13 +131,13 @@ fn push_max_grad(
     } else if plain_2x2(g) {
         let source = include_str!("../../../shaders/pool2d_max_grad_2x2.wgsl");
         let cells = g.n * g.h.div_ceil(2) * g.w.div_ceil(2) * g.c;
-        push(t, launches, g, "pool2d_max_grad/2x2", source, cells, vec![x, dy], dx);
+        push(t, launches, g, "pool2d_max_grad/2x2", source, cells, vec![x, dy], dx, Turns::NONE);
     } else {
         let at = temp(launches, outputs(g));
         let source = include_str!("../../../shaders/pool2d_max_argmax.wgsl");
-        push(t, launches, g, "pool2d_max_argmax", source, outputs(g), vec![x], at);
+        push(t, launches, g, "pool2d_max_argmax", source, outputs(g), vec![x], at, window(g));
         let source = include_str!("../../../shaders/pool2d_max_grad.wgsl");
-        push(t, launches, g, "pool2d_max_grad", source, inputs(g), vec![at, dy], dx);
+        push(t, launches, g, "pool2d_max_grad", source, inputs(g), vec![at, dy], dx, windows(g));
     }
 }
 
@@ -157,22 +157,22 @@ fn push_max_gather(
         push_max_gather(t, launches, &columns, maxima, picked, out);
     } else {
         let source = include_str!("../../../shaders/pool2d_max_gather.wgsl");
-        push(t, launches, g, "pool2d_max_gather", source, outputs(g), vec![x, v], out);
+        push(t, launches, g, "pool2d_max_gather", source, outputs(g), vec![x, v], out, window(g));
     }
 }
 
 fn push_avg(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, x: Operand, y: Operand) {
     let source = include_str!("../../../shaders/pool2d_avg.wgsl");
-    push(t, launches, g, "pool2d_avg", source, outputs(g), vec![x], y);
+    push(t, launches, g, "pool2d_avg", source, outputs(g), vec![x], y, window(g));
 }
 
 fn push_avg_grad(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, dy: Operand, dx: Operand) {
     if g.stride[0] >= g.kernel[0] && g.stride[1] >= g.kernel[1] {
         let source = include_str!("../../../shaders/pool2d_avg_grad_apart.wgsl");
-        push(t, launches, g, "pool2d_avg_grad/apart", source, inputs(g), vec![dy], dx);
+        push(t, launches, g, "pool2d_avg_grad/apart", source, inputs(g), vec![dy], dx, Turns::NONE);
     } else {
         let source = include_str!("../../../shaders/pool2d_avg_grad.wgsl");
-        push(t, launches, g, "pool2d_avg_grad", source, inputs(g), vec![dy], dx);
+        push(t, launches, g, "pool2d_avg_grad", source, inputs(g), vec![dy], dx, windows(g));
     }
 }
 
@@ -187,6 +187,7 @@ fn push(
     elements: usize,
     inputs: Vec<Operand>,
     output: Operand,
+    turns: Turns,
 ) {
     if elements == 0 {
         return;
@@ -219,8 +220,20 @@ fn push(
         inputs,
         output,
         workgroups: fold(total.div_ceil(GROUP), t.max_workgroups_per_dimension),
+        turns,
         epilogue: output == Operand::Output,
     });
+}
+
+/// Loops over the places of a window.
+fn window(g: &Pool2dGeometry) -> Turns {
+    Turns::around(g.kernel[0].min(g.h), Turns::of(g.kernel[1].min(g.w)))
+}
+
+/// Loops over the windows that a place is in.
+fn windows(g: &Pool2dGeometry) -> Turns {
+    let along = |axis: usize, count: usize| g.kernel[axis].div_ceil(g.stride[axis]).min(count);
+    Turns::around(along(0, g.oh), Turns::of(along(1, g.ow)))
 }
 
 /// 2x2 windows side by side, all of them inside the image, with at most one row and one column left over.

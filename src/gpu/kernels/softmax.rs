@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::pool2d::{GROUP, widen};
-use super::{KernelTarget, Launch, Launches, Operand, fold};
+use super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
 
 /// Rows up to this many loads long belong to one invocation.
 const SHORT: usize = 32;
@@ -104,6 +104,13 @@ impl Team {
         }
     }
 
+    fn size(self) -> usize {
+        match self {
+            Team::Invocation => 1,
+            Team::Subgroup(lanes) | Team::Workgroup(lanes) => lanes as usize,
+        }
+    }
+
     /// Puts the team's block into a kernel.
     fn install(self, source: Cow<'static, str>) -> Cow<'static, str> {
         let block = match self {
@@ -129,6 +136,10 @@ fn launch(t: &KernelTarget, kernel: Kernel, rows: usize, cols: usize) -> Launche
         Team::Invocation => (Vec::new(), GROUP),
         Team::Subgroup(lanes) | Team::Workgroup(lanes) => (vec![("GROUP", f64::from(lanes))], 1),
     };
+    // The maximum, the sum, what is written; and as often the team comes together by halves.
+    let own = Turns::of(loads.div_ceil(team.size()));
+    let together = Turns::of(team.size().ilog2() as usize);
+    let turns = own.then(own).then(own).then(together).then(together).then(together);
     let mut uniform = vec![rows as u32, loads as u32];
     uniform.extend(kernel.sizes.iter().map(|&v| v as u32));
     Launches {
@@ -141,6 +152,7 @@ fn launch(t: &KernelTarget, kernel: Kernel, rows: usize, cols: usize) -> Launche
             inputs: (0..kernel.inputs).map(Operand::Input).collect(),
             output: Operand::Output,
             workgroups: fold(rows.div_ceil(rows_per_group), t.max_workgroups_per_dimension),
+            turns,
             epilogue: true,
         }],
     }

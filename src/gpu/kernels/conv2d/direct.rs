@@ -2,7 +2,7 @@
 //! most of its columns or its depth unused.
 
 use super::super::gemm::reduce;
-use super::super::{KernelTarget, Launch, Launches, Operand, fold};
+use super::super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
 use super::group_channels;
 use crate::geometry::Conv2dGeometry;
 
@@ -12,13 +12,12 @@ const WEIGHT_GRAD: &str = include_str!("../../../../shaders/conv2d_direct_weight
 
 /// Invocations per workgroup of the three shaders.
 const WORKGROUP: usize = 64;
-/// Turns that the loops of one invocation may take together (lavapipe silently stops at 65,535).
-const MAX_TURNS: usize = 32_768;
 
 /// True where these kernels beat a GEMM.
 pub(super) fn applies(g: &Conv2dGeometry) -> bool {
     let (cin, cout) = group_channels(g);
-    g.groups > 1 && cin.min(cout) < 8 && g.kh * g.kw * (cin.max(cout) + 2) < MAX_TURNS && g.ow + 1 < MAX_TURNS
+    let short = |turns: Turns| turns.count() <= Turns::LIMIT as u64;
+    g.groups > 1 && cin.min(cout) < 8 && short(taps(g, cin.max(cout))) && Turns::longest(Turns::of(g.ow)) > 0
 }
 
 /// Four channels at a time, each independent of the others.
@@ -54,6 +53,7 @@ fn launch(
     text: &'static str,
     g: &Conv2dGeometry,
     uniform: Vec<u32>,
+    turns: Turns,
     t: &KernelTarget,
 ) -> Launch {
     let invocations = uniform[0] as usize;
@@ -65,19 +65,26 @@ fn launch(
         inputs: vec![Operand::Input(0), Operand::Input(1)],
         output: Operand::Output,
         workgroups: fold(invocations.div_ceil(WORKGROUP), t.max_workgroups_per_dimension),
+        turns,
         epilogue: true,
     }
 }
 
+/// Loops over the taps of the kernel, and over so many channels at each.
+fn taps(g: &Conv2dGeometry, channels: usize) -> Turns {
+    Turns::around(g.kh, Turns::around(g.kw, Turns::of(channels)))
+}
+
 pub(super) fn forward(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     let values = uniform(g, g.n * g.oh * g.ow * g.cout, true);
-    let launch = launch("conv2d_forward/direct", FORWARD, g, values, t);
+    let launch = launch("conv2d_forward/direct", FORWARD, g, values, taps(g, group_channels(g).0), t);
     Launches { temps: Vec::new(), list: vec![launch] }
 }
 
 pub(super) fn input_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     let values = uniform(g, g.n * g.h * g.w * g.cin, false);
-    let mut launch = launch("conv2d_input_grad/direct", INPUT_GRAD, g, values, t);
+    let mut launch =
+        launch("conv2d_input_grad/direct", INPUT_GRAD, g, values, taps(g, group_channels(g).1), t);
     launch.constants = vec![("stride_y", g.stride[0] as f64), ("stride_x", g.stride[1] as f64)];
     Launches { temps: Vec::new(), list: vec![launch] }
 }
@@ -90,11 +97,12 @@ pub(super) fn weight_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     // Enough invocations to fill an adapter, few enough lines to stay below the limit of turns.
     let wanted = if t.cpu_adapter { 2_048 } else { 32_768 };
     let for_work = (wanted / count).clamp(1, lines.div_ceil(8));
-    let parts = for_work.max(lines.div_ceil(MAX_TURNS / (g.ow + 1)));
+    let parts = for_work.max(lines.div_ceil(Turns::longest(Turns::of(g.ow)).max(1)));
     let chunk = lines.div_ceil(parts);
     let parts = lines.div_ceil(chunk);
     values.extend([lines as u32, chunk as u32, parts as u32]);
-    let mut first = launch("conv2d_weight_grad/direct", WEIGHT_GRAD, g, values, t);
+    let turns = Turns::around(chunk, Turns::of(g.ow));
+    let mut first = launch("conv2d_weight_grad/direct", WEIGHT_GRAD, g, values, turns, t);
     if parts == 1 {
         return Launches { temps: Vec::new(), list: vec![first] };
     }

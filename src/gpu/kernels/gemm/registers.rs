@@ -17,7 +17,7 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-use super::{ALayout, BLoad};
+use super::{ALayout, BLoad, Turns};
 
 /// Shape of a generated kernel: everything that the source text depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,19 @@ impl Registers {
             _ if self.a_width > 1 => 4,
             _ => self.lanes,
         }
+    }
+
+    /// The turns of an invocation that goes through so many segments of so many k.
+    pub fn turns(&self, [segments, k]: [usize; 2]) -> Turns {
+        // A block stores few rows at a time, at least one; a block with short k goes through its rows by lanes.
+        let stores = Turns::of(self.rows);
+        if self.short_k.is_some() {
+            return stores;
+        }
+        let rest = if self.whole { Turns::NONE } else { Turns::of(self.step() - 1) };
+        let walk = Turns::of(k / self.step()).then(rest);
+        let all = if self.a == ALayout::AlongK { Turns::around(segments, walk) } else { walk };
+        all.then(stores)
     }
 
     /// Components of an accumulator, and accumulators per row.

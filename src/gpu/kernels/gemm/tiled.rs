@@ -7,7 +7,7 @@
 //! workgroup loads are all of 16 bytes, and a transposed operand costs nothing: the multiplication picks components.
 
 use super::registers::line;
-use super::{ALayout, BLoad};
+use super::{ALayout, BLoad, Turns};
 use std::fmt::Write;
 
 /// Shape of a generated kernel: everything that the source text depends on.
@@ -57,6 +57,11 @@ struct Staging {
 }
 
 impl Tiled {
+    /// The turns of an invocation that goes through so much of k.
+    pub fn turns(&self, k: usize) -> Turns {
+        Turns::around(k.div_ceil(self.block.bk), Turns::of(self.block.bk / 4))
+    }
+
     fn staging(&self, extent: usize, along_k: bool) -> Staging {
         let quads = if along_k { self.block.bk / 4 } else { extent / 4 };
         let threads = self.block.invocations();
