@@ -164,6 +164,14 @@ impl Variable {
         Ok(())
     }
 
+    /// Puts a tensor of any type on any device into the slot, as a move to another device needs.
+    pub(crate) fn exchange(&self, value: &Tensor) -> Result<()> {
+        let value = value.detach()?;
+        let rooted = if self.is_trainable() { Tensor::rooted(&value, self.root())? } else { value };
+        self.replace(rooted);
+        Ok(())
+    }
+
     /// Adds to the value in the slot.
     pub fn add_assign(&self, delta: &Tensor) -> Result<()> {
         self.set(no_grad(|| self.value() + delta))

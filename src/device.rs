@@ -10,6 +10,9 @@ pub enum Device {
     Cpu,
     /// The best GPU adapter, or the one that the environment variable `WGRAD_ADAPTER` names (a part of its name, or
     /// its number in [`Device::list`]).
+    ///
+    /// For tests, `WGRAD_KERNELS` chooses the kernels of all adapters, whatever they are: `tiled` (those of real GPUs),
+    /// `register` or `subgroup` (those of software adapters). It is read when an adapter is opened.
     Gpu,
     /// A further adapter, of [`Device::adapter`] or [`Device::named`].
     Adapter(AdapterId),

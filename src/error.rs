@@ -76,6 +76,14 @@ pub enum Error {
         /// The loss: infinite or NaN.
         loss: f64,
     },
+    /// A check of [`testing`](crate::testing) has found a difference.
+    #[error("{check}: {message}")]
+    Mismatch {
+        /// The check.
+        check: String,
+        /// What differs, where, by how much, and what was allowed.
+        message: String,
+    },
     /// A data file or data set that isn't what it should be.
     #[error("{name}: {message}")]
     Data {
@@ -115,6 +123,11 @@ impl Error {
     /// An argument outside its range.
     pub fn argument(op: impl Into<String>, message: impl Into<String>) -> Self {
         Error::Argument { op: op.into(), message: message.into() }
+    }
+
+    /// A check that found a difference.
+    pub fn mismatch(check: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Mismatch { check: check.into(), message: message.into() }
     }
 
     /// A data file or data set that isn't what it should be.

@@ -23,6 +23,7 @@ mod seed;
 mod self_check;
 mod shape;
 mod tensor;
+pub mod testing;
 pub mod train;
 
 pub use autograd::{Gradients, IntoResult, Variable, Watched, grad, no_grad, value_and_grad};

@@ -1,6 +1,7 @@
 //! Adapters and devices.
 
 use super::kernels::KernelTarget;
+use super::kernels::kind::KERNELS_VARIABLE;
 use super::memory::Pool;
 use super::pipeline::Pipelines;
 use super::plan::PlanCache;
@@ -317,6 +318,8 @@ fn open_adapter(adapter: &Adapter) -> Result<Gpu> {
         max_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
     };
+    let wanted = std::env::var_os(KERNELS_VARIABLE).map(|v| v.to_string_lossy().into_owned());
+    let target = target.with_kernels(wanted.as_deref(), &info.name)?;
     Ok(Gpu {
         name: info.name.clone(),
         pipelines: Pipelines::new(&device, &info, features.contains(Features::PIPELINE_CACHE)),

@@ -12,6 +12,8 @@ mod compile;
 mod context;
 pub mod kernels;
 mod memory;
+#[cfg(debug_assertions)]
+mod mutant;
 mod pipeline;
 mod pipeline_cache;
 mod plan;

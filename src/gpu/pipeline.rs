@@ -73,10 +73,12 @@ impl Pipelines {
         let validation = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let (layout, pipeline_layout) = self.layout(gpu, &source.bindings);
-        let wgsl = match gpu.target.int64 {
+        let wgsl: Cow<'_, str> = match gpu.target.int64 {
             true => widen(&source.wgsl).into_owned().into(),
             false => source.wgsl.clone(),
         };
+        #[cfg(debug_assertions)]
+        let wgsl = super::mutant::plant(source.label, wgsl);
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(source.label),
             source: wgpu::ShaderSource::Wgsl(wgsl),

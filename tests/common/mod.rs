@@ -218,29 +218,7 @@ pub fn assert_close(got: &[f64], want: &[f64], tol: f64, what: &str) {
 
 /// As [`assert_close`], the difference as an error; magnitudes under `floor` count as `floor`.
 pub fn compare(got: &[f64], want: &[f64], tol: f64, floor: f64) -> Result<(), String> {
-    if got.len() != want.len() {
-        return Err(format!("{} elements, expected {}", got.len(), want.len()));
-    }
     let scale = want.iter().filter(|v| v.is_finite()).fold(floor, |m, v| m.max(v.abs()));
-    let bound = tol * scale;
-    let mut worst: Option<(usize, f64)> = None;
-    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
-        let off = match (g.is_finite(), w.is_finite()) {
-            (true, true) => (g - w).abs(),
-            _ if g == w || (g.is_nan() && w.is_nan()) => 0.0,
-            _ => f64::INFINITY,
-        };
-        if off > bound && worst.is_none_or(|(_, most)| off > most) {
-            worst = Some((i, off));
-        }
-    }
-    match worst {
-        None => Ok(()),
-        Some((i, off)) => Err(format!(
-            "element {i} of {} is {:e}, expected {:e}: off by {off:.3e}, allowed {bound:.3e} ({tol:.1e} of {scale:.3e})",
-            got.len(),
-            got[i],
-            want[i]
-        )),
-    }
+    wgrad::testing::assert_close(got, want, 0.0, tol * scale)
+        .map_err(|e| format!("{e}; that is {tol:.1e} of {scale:.3e}"))
 }

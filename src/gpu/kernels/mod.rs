@@ -20,6 +20,7 @@
 pub mod conv2d;
 pub mod gemm;
 pub mod index;
+pub mod kind;
 pub mod pool2d;
 pub mod softmax;
 mod turns;
