@@ -3,6 +3,13 @@
 
 mod common;
 
+#[path = "parity/exact.rs"]
+mod exact;
+#[path = "parity/kinds.rs"]
+mod kinds;
+#[path = "parity/rows.rs"]
+mod rows;
+
 use common::ops::{Size, ops};
 use common::parity::{check_cases, difference, outcome};
 use common::views::{VIEWS, View, hide};

@@ -1,0 +1,150 @@
+//! Softmax and cross-entropy: rows of every length that another team works on, sound and broken, against float64.
+
+use super::common::{Domain, Input, Rng, values};
+use wgrad::prelude::*;
+use wgrad::testing::assert_close;
+
+/// From one invocation per row to a workgroup's turns, in single elements and in quads.
+const LENGTHS: [usize; 13] = [1, 2, 4, 31, 32, 33, 128, 132, 255, 260, 1028, 3001, 9000];
+
+/// Softmax of a row in f64; NaN where a row has none: with a NaN, with +inf, with nothing but -inf.
+fn softmax(row: &[f64]) -> Vec<f64> {
+    let most = row.iter().fold(f64::NEG_INFINITY, |m, &v| if v.is_nan() { f64::NAN } else { m.max(v) });
+    if row.iter().any(|v| v.is_nan()) || !most.is_finite() {
+        return vec![f64::NAN; row.len()];
+    }
+    let exps: Vec<f64> = row.iter().map(|v| (v - most).exp()).collect();
+    let sum: f64 = exps.iter().sum();
+    exps.iter().map(|e| e / sum).collect()
+}
+
+fn log_softmax(row: &[f64]) -> Vec<f64> {
+    if softmax(row)[0].is_nan() {
+        return vec![f64::NAN; row.len()];
+    }
+    let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = row.iter().map(|v| (v - most).exp()).sum();
+    row.iter().map(|v| v - most - sum.ln()).collect()
+}
+
+fn near(what: &str, got: &Tensor, want: &[f64]) -> Result<()> {
+    assert_close(got, want, 3e-6, 1e-6).map_err(|e| Error::mismatch(what, e.to_string()))
+}
+
+/// Everything over the rows of `x`, against f64: softmax, its logarithm, both cross-entropies and their gradients.
+fn check(what: &str, device: Device, x: &Input, labels: &[usize]) -> Result<()> {
+    let (rows, cols) = (x.dims[0], x.dims[1]);
+    let t = x.tensor(device, DType::F32)?.watch()?;
+    let list: Vec<&[f64]> = x.values.chunks(cols).collect();
+    let soft: Vec<f64> = list.iter().flat_map(|r| softmax(r)).collect();
+    let logs: Vec<f64> = list.iter().flat_map(|r| log_softmax(r)).collect();
+    near(&format!("softmax {what}"), &t.softmax(-1)?, &soft)?;
+    near(&format!("log_softmax {what}"), &t.log_softmax(-1)?, &logs)?;
+    let at = Tensor::from_vec(labels.iter().map(|&l| l as u32).collect(), [rows], device)?;
+    let losses = t.cross_entropy_rows(&at)?;
+    let up: Vec<f64> = (0..rows).map(|r| 0.5 + r as f64).collect();
+    let upstream = Input::given(&[rows], up.clone()).tensor(device, DType::F32)?;
+    let grad = losses.backward_with(&upstream)?.get(&t)?;
+    let want: Vec<f64> = (0..rows).map(|r| -logs[r * cols + labels[r]]).collect();
+    near(&format!("cross_entropy {what}"), &losses, &want)?;
+    let slope = |r: usize, c: usize| up[r] * (soft[r * cols + c] - f64::from(u8::from(labels[r] == c)));
+    let want: Vec<f64> = (0..rows * cols).map(|i| slope(i / cols, i % cols)).collect();
+    near(&format!("gradient of cross_entropy {what}"), &grad, &want)?;
+    // labels as probabilities; a row's mass on two classes
+    let mut p = vec![0.0; rows * cols];
+    for (r, &l) in labels.iter().enumerate() {
+        p[r * cols + l] += 0.75;
+        p[r * cols + (l + 1) % cols] += 0.25;
+    }
+    let dense = Input::given(&[rows, cols], p.clone()).tensor(device, DType::F32)?;
+    let losses = t.cross_entropy_rows(&dense)?;
+    let grad = losses.backward_with(&upstream)?.get(&t)?;
+    let term = |r: usize, c: usize| match p[r * cols + c] {
+        0.0 if !soft[r * cols].is_nan() => 0.0,
+        q => -q * logs[r * cols + c],
+    };
+    let want: Vec<f64> = (0..rows).map(|r| (0..cols).map(|c| term(r, c)).sum()).collect();
+    near(&format!("dense cross_entropy {what}"), &losses, &want)?;
+    let want: Vec<f64> = (0..rows * cols).map(|i| up[i / cols] * (soft[i] - p[i])).collect();
+    near(&format!("gradient of dense cross_entropy {what}"), &grad, &want)
+}
+
+#[test]
+fn rows_of_every_length() -> Result<()> {
+    for device in [Device::Cpu, Device::Gpu] {
+        for cols in LENGTHS {
+            let rows = if cols > 1000 { 3 } else { 5 };
+            let mut x = Input::float(&mut Rng(cols as u64), &[rows, cols], Domain::Range(-6.0, 6.0));
+            // the maximum first, last, and far above the rest
+            x.values[0] = 9.0;
+            x.values[2 * cols - 1] = 9.5;
+            x.values[2 * cols + cols / 2] = 200.0;
+            let labels: Vec<usize> = (0..rows).map(|r| [0, cols - 1, cols / 2][r % 3]).collect();
+            check(&format!("of {rows} rows of {cols} on {device}"), device, &x, &labels)?;
+        }
+    }
+    Ok(())
+}
+
+/// A row with a NaN or +inf, or with nothing but -inf, is NaN, and its neighbours are what they are.
+#[test]
+fn broken_rows_are_nan_and_leave_others_alone() -> Result<()> {
+    for device in [Device::Cpu, Device::Gpu] {
+        for cols in [2usize, 5, 33, 132, 300, 1028, 3001] {
+            let rows = 8;
+            let mut x = Input::float(&mut Rng(cols as u64), &[rows, cols], Domain::Range(-3.0, 3.0));
+            x.values[cols] = f64::NAN;
+            x.values[4 * cols - 1] = f64::NAN;
+            x.values[4 * cols + cols / 2] = f64::INFINITY;
+            x.values[5 * cols..6 * cols].fill(f64::NEG_INFINITY);
+            // sound: some of the terms are 0
+            x.values[6 * cols] = f64::NEG_INFINITY;
+            x.values[8 * cols - 1] = f64::NEG_INFINITY;
+            let labels = [0, 0, cols - 1, 0, 0, 0, 1, 0].map(|l: usize| l.min(cols - 1));
+            check_broken(&format!("of broken rows of {cols} on {device}"), device, &x, &labels)?;
+        }
+    }
+    Ok(())
+}
+
+/// As [`check`], without probabilities for labels.
+fn check_broken(what: &str, device: Device, x: &Input, labels: &[usize]) -> Result<()> {
+    let (rows, cols) = (x.dims[0], x.dims[1]);
+    let t = x.tensor(device, DType::F32)?.watch()?;
+    let list: Vec<&[f64]> = x.values.chunks(cols).collect();
+    let soft: Vec<f64> = list.iter().flat_map(|r| softmax(r)).collect();
+    let logs: Vec<f64> = list.iter().flat_map(|r| log_softmax(r)).collect();
+    near(&format!("softmax {what}"), &t.softmax(-1)?, &soft)?;
+    near(&format!("log_softmax {what}"), &t.log_softmax(-1)?, &logs)?;
+    let at = Tensor::from_vec(labels.iter().map(|&l| l as u32).collect(), [rows], device)?;
+    let losses = t.cross_entropy_rows(&at)?;
+    let grad = losses.sum(&[], false)?.backward()?.get(&t)?;
+    let want: Vec<f64> = (0..rows).map(|r| -logs[r * cols + labels[r]]).collect();
+    near(&format!("cross_entropy {what}"), &losses, &want)?;
+    let slope = |r: usize, c: usize| soft[r * cols + c] - f64::from(u8::from(labels[r] == c));
+    let want: Vec<f64> = (0..rows * cols).map(|i| slope(i / cols, i % cols)).collect();
+    near(&format!("gradient of cross_entropy {what}"), &grad, &want)
+}
+
+/// A label equal to the number of classes is outside: never a finite loss for its row.
+#[test]
+fn a_label_equal_to_the_class_count_is_no_class() -> Result<()> {
+    for device in [Device::Cpu, Device::Gpu] {
+        for cols in [3usize, 40, 300, 2000] {
+            let x = Input::float(&mut Rng(5), &[3, cols], Domain::Any).tensor(device, DType::F32)?;
+            for dtype in [DType::U32, DType::I32] {
+                let labels = Tensor::new([0u32, cols as u32, 1], device)?.cast(dtype)?;
+                match x.cross_entropy_rows(&labels).and_then(|y| values(&y)) {
+                    Ok(losses) => {
+                        assert!(losses[1].is_nan() && losses[0].is_finite() && losses[2].is_finite());
+                    }
+                    Err(Error::Argument { message, .. }) => {
+                        assert!(message.contains(&cols.to_string()), "{message}")
+                    }
+                    Err(other) => return Err(other),
+                }
+            }
+        }
+    }
+    Ok(())
+}
