@@ -13,7 +13,7 @@ use wgrad::nn::{
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow};
 
-/// The device's counters are those of the whole process: one test at a time.
+/// The device's counters are those of the whole process: every test here takes its turn, whether it reads them or not.
 fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
@@ -172,6 +172,7 @@ fn state(model: &Model) -> Result<Vec<String>> {
 
 #[test]
 fn every_layer_is_made_again_from_its_settings() -> Result<()> {
+    let _alone = alone();
     let mut kinds = Vec::new();
     for (layer, sample) in all() {
         let (kind, config, details) = (layer.kind(), layer.config()?, layer.details());
@@ -254,6 +255,7 @@ fn every_layer_is_the_same_on_both_devices() -> Result<()> {
 
 #[test]
 fn penalties_follow_the_formulas() -> Result<()> {
+    let _alone = alone();
     let layer = Conv2d::new(2, [2, 2])
         .kernel_initializer(Initializer::Constant(-0.5))
         .bias_initializer(Initializer::Constant(2.0))
@@ -269,6 +271,7 @@ fn penalties_follow_the_formulas() -> Result<()> {
 
 #[test]
 fn errors_say_what_to_do() {
+    let _alone = alone();
     let error = |layer: Box<dyn Layer>, sample: &[usize]| {
         build(layer, sample, Device::Cpu).err().map(|e| e.to_string()).unwrap_or_default()
     };
@@ -341,6 +344,7 @@ fn errors_say_what_to_do() {
 
 #[test]
 fn an_embedding_takes_integers_of_its_vocabulary() -> Result<()> {
+    let _alone = alone();
     let model = Sequential::new().add(Embedding::new(3, 2)).build([2], Device::Cpu)?;
     let message = model.infer(&Tensor::zeros([1, 2], Device::Cpu)?).err().map(|e| e.to_string());
     assert_eq!(
@@ -354,6 +358,7 @@ fn an_embedding_takes_integers_of_its_vocabulary() -> Result<()> {
 
 #[test]
 fn operations_refuse_what_they_cannot_do() -> Result<()> {
+    let _alone = alone();
     let zeros = |shape: &[usize]| Tensor::zeros(shape, Device::Cpu);
     let options = wgrad::ConvTranspose2dOptions::default;
     let message = |r: Result<Tensor>| r.err().map(|e| e.to_string()).unwrap_or_default();
@@ -484,6 +489,7 @@ fn five_hundred_steps_with_batch_norm_keep_memory_flat() -> Result<()> {
 
 #[test]
 fn a_frozen_batch_norm_predicts_while_others_train() -> Result<()> {
+    let _alone = alone();
     for device in common::DEVICES {
         let model = Sequential::new().add(BatchNorm::new().momentum(0.0)).build([2], device)?;
         let x = tensor(&[1.0, 5.0, 3.0, 9.0], &[2, 2], DType::F32, device)?;

@@ -118,6 +118,7 @@ fn a_resumed_run_is_bit_by_bit_the_one_that_was_not_interrupted() -> Result<()> 
 
 #[test]
 fn a_checkpoint_of_something_else_changes_nothing() -> Result<()> {
+    let _alone = alone();
     let (train, _) = data::synthetic::digits(20, 1, 5).into_datasets()?;
     let folder = tempfile::tempdir().map_err(|e| Error::io("temporary folder", e))?;
     let path = folder.path().join("run.safetensors");
