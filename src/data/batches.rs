@@ -5,6 +5,7 @@ use crate::autograd::no_grad;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::ops::index::select_within;
 use crate::ops::random::iota;
 use crate::seed::permutation;
 use crate::tensor::Tensor;
@@ -45,11 +46,11 @@ impl Reader {
         // The position is a number that the plan is given, not part of it: every batch but the last is one plan.
         let mut rows = (iota(len, self.data.device)? + start)?;
         if let Some(order) = &self.order {
-            rows = order.index_select(0, &rows)?;
+            rows = select_within(order, 0, &rows)?;
         }
         let mut batch = Batch { inputs: Vec::new(), targets: Vec::new(), weights: None };
         for (input, scale) in &self.data.inputs {
-            let mut input = input.index_select(0, &rows)?;
+            let mut input = select_within(input, 0, &rows)?;
             // Bytes are decoded; other integers are words or categories, which an embedding looks up.
             if input.dtype() == DType::U8 || (*scale != 1.0 && !input.dtype().is_float()) {
                 input = input.cast(DType::F32)?;
@@ -60,10 +61,10 @@ impl Reader {
             batch.inputs.push(input);
         }
         for target in &self.data.targets {
-            batch.targets.push(target.index_select(0, &rows)?);
+            batch.targets.push(select_within(target, 0, &rows)?);
         }
         if let Some(weights) = &self.data.weights {
-            batch.weights = Some(weights.index_select(0, &rows)?);
+            batch.weights = Some(select_within(weights, 0, &rows)?);
         }
         Ok(batch)
     }

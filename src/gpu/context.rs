@@ -1,5 +1,6 @@
 //! Adapters and devices.
 
+use super::faults::Faults;
 use super::kernels::KernelTarget;
 use super::kernels::kind::KERNELS_VARIABLE;
 use super::memory::Pool;
@@ -36,6 +37,7 @@ pub(crate) struct Gpu {
     /// Also the lock that makes evaluations of one device follow each other.
     pub plans: Mutex<PlanCache>,
     pub counters: Counters,
+    pub faults: Faults,
     failure: Arc<Failure>,
 }
 
@@ -326,6 +328,7 @@ fn open_adapter(adapter: &Adapter) -> Result<Gpu> {
         pool: Arc::new(Pool::new(info.name)),
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage.min(16) as usize,
         max_binding: limits.max_storage_buffer_binding_size,
+        faults: Faults::new(&device),
         device,
         queue,
         target,

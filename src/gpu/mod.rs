@@ -6,10 +6,12 @@
 //! - [`plan`]: plan -> one command buffer, one pass, one submission
 //! - [`profile`]: the same, kernel by kernel
 //! - [`transfer`]: host -> device and back
+//! - [`faults`]: what kernels record about the values they meet
 //! - [`kernels`]: hand-written kernels
 
 mod compile;
 mod context;
+mod faults;
 pub mod kernels;
 mod memory;
 #[cfg(debug_assertions)]
@@ -21,6 +23,7 @@ mod profile;
 mod transfer;
 
 pub(crate) use context::{ADAPTER_VARIABLE, Gpu, by_index, by_name, context, default_info, info, list};
+pub(crate) use faults::Lineage;
 pub(crate) use memory::GpuBuffer;
 pub(crate) use profile::{start_recording, stop_recording, timing};
 pub(crate) use transfer::{download, download_async, upload};
@@ -42,6 +45,10 @@ pub(crate) struct GpuArray {
     pub offset: u64,
     pub shape: Shape,
     pub dtype: DType,
+    /// An upper bound of the elements (u32), where the host knows one.
+    pub largest: Option<u32>,
+    /// What kernels may have recorded about what it was computed from.
+    pub lineage: Lineage,
 }
 
 /// Every value begins at a multiple of this many bytes: WebGPU's default alignment of bindings.
@@ -90,6 +97,5 @@ pub(crate) fn stats(device: Device) -> Result<Stats> {
 /// Waits until all queued work is done.
 pub(crate) fn synchronize(device: Device) -> Result<()> {
     let gpu = context(device)?;
-    gpu.wait(None)?;
-    gpu.check()
+    transfer::synchronize(&gpu)
 }

@@ -1,6 +1,7 @@
 //! Compute pipelines: compiled once per source and constants, whatever plan asks for them.
 
 use super::Gpu;
+use super::compile::FAULTS_BINDING;
 use super::kernels::wide::widen;
 use super::pipeline_cache::PipelineCache;
 use crate::error::{Error, Result};
@@ -131,7 +132,8 @@ impl Pipelines {
                         BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
                         BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
                     },
-                    has_dynamic_offset: false,
+                    // where the evaluation records faults
+                    has_dynamic_offset: binding == FAULTS_BINDING,
                     min_binding_size: None,
                 },
                 count: None,

@@ -5,6 +5,7 @@
 //! that change from step to step), and records one pass that is submitted at once.
 
 use super::compile::compile;
+use super::faults;
 use super::memory::GpuBuffer;
 use super::pipeline::Pipeline;
 use super::profile;
@@ -31,9 +32,21 @@ pub(super) enum Where {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Bind {
-    Uniform { offset: u64, bytes: u64 },
-    Args { offset: u64, bytes: u64 },
-    Data { source: Where, offset: u64, bytes: u64 },
+    Uniform {
+        offset: u64,
+        bytes: u64,
+    },
+    Args {
+        offset: u64,
+        bytes: u64,
+    },
+    /// The device's record of faults.
+    Faults,
+    Data {
+        source: Where,
+        offset: u64,
+        bytes: u64,
+    },
 }
 
 /// What a kernel computes, for people who read profiles.
@@ -57,6 +70,15 @@ pub(super) struct PlanStep {
     pub workgroups: [u32; 3],
     /// What it computes; several where small kernels were joined.
     pub tasks: Vec<Task>,
+    /// Whether it may record a fault.
+    pub records: bool,
+}
+
+impl PlanStep {
+    /// The dynamic offsets of its bind group: where the evaluation records faults.
+    pub fn offsets<'a>(&self, record: &'a u32) -> &'a [u32] {
+        if self.records { std::slice::from_ref(record) } else { &[] }
+    }
 }
 
 /// A value that somebody holds: where it is after the plan has run.
@@ -80,6 +102,8 @@ pub(crate) struct Plan {
     arg_words: Vec<(u32, u32, u8)>,
     /// The arguments of the run under way.
     arg_values: Vec<u32>,
+    /// Graph positions of the operations that may record a fault, ascending.
+    recording: Vec<u32>,
     /// Bind groups by the buffers that they were made for, latest last.
     bound: VecDeque<(Vec<u64>, Arc<Vec<wgpu::BindGroup>>)>,
     /// The buffers of the run under way.
@@ -203,6 +227,7 @@ impl Plan {
         steps: Vec<PlanStep>,
         buffers: Vec<u64>,
         outputs: Vec<Output>,
+        recording: Vec<u32>,
         uniforms: &[u8],
         arg_words: Vec<(u32, u32, u8)>,
         arg_bytes: u64,
@@ -231,6 +256,7 @@ impl Plan {
             }
         }
         Ok(Plan {
+            recording,
             steps,
             buffers,
             outputs,
@@ -257,6 +283,8 @@ impl Plan {
             buffers.push(gpu.pool.take(&gpu.device, bytes)?);
         }
         let mut submission = None;
+        let evaluation = gpu.faults.begin(gpu, graph, &self.recording)?;
+        let record = evaluation.place;
         if !self.steps.is_empty() {
             let groups = self.bind(gpu, graph, &buffers)?;
             self.write_args(gpu, graph);
@@ -265,7 +293,7 @@ impl Plan {
                 let mut pass = encoder.begin_compute_pass(&Default::default());
                 for (step, group) in self.steps.iter().zip(groups.iter()) {
                     pass.set_pipeline(&step.pipeline.raw);
-                    pass.set_bind_group(0, group, &[]);
+                    pass.set_bind_group(0, group, step.offsets(&record));
                     let [x, y, z] = step.workgroups;
                     pass.dispatch_workgroups(x, y, z);
                 }
@@ -275,7 +303,7 @@ impl Plan {
                 // Recorded as always, to see how long that takes; what runs is recorded kernel by kernel.
                 recorder.encoding += begin.elapsed();
                 drop(commands);
-                profile::run(gpu, &self.steps, &groups, recorder)?;
+                profile::run(gpu, &self.steps, &groups, record, recorder)?;
             } else {
                 let start = Instant::now();
                 submission = Some(gpu.queue.submit([commands]));
@@ -289,15 +317,16 @@ impl Plan {
         }
         for output in &self.outputs {
             let node = &graph.entries[output.entry as usize].tensor.0;
-            let (buffer, start) = match output.source {
-                Where::Buffer(b) => (buffers[b as usize].clone(), 0),
+            let (buffer, start, largest) = match output.source {
+                Where::Buffer(b) => (buffers[b as usize].clone(), 0, None),
                 Where::Leaf(v) => {
                     let leaf = leaf(graph, v)?;
-                    (leaf.buffer, leaf.offset)
+                    (leaf.buffer, leaf.offset, leaf.largest.filter(|_| leaf.dtype == node.spec.dtype))
                 }
             };
             let (shape, dtype) = (node.spec.shape, node.spec.dtype);
-            node.set_value(Value::Gpu(GpuArray { buffer, offset: start + output.offset, shape, dtype }));
+            let (offset, lineage) = (start + output.offset, evaluation.of(output.entry));
+            node.set_value(Value::Gpu(GpuArray { buffer, offset, shape, dtype, largest, lineage }));
         }
         Ok(submission)
     }
@@ -336,6 +365,7 @@ impl Plan {
                 let (buffer, offset, bytes) = match bind {
                     Bind::Uniform { offset, bytes } => (self.uniforms.as_ref(), offset, bytes),
                     Bind::Args { offset, bytes } => (self.args.as_ref(), offset, bytes),
+                    Bind::Faults => (Some(&gpu.faults.buffer), 0, faults::BYTES),
                     Bind::Data { source: Where::Buffer(b), offset, bytes } => {
                         (Some(&buffers[b as usize].raw), offset, bytes)
                     }

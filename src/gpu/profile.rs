@@ -44,11 +44,12 @@ pub(super) fn run(
     gpu: &Gpu,
     steps: &[PlanStep],
     groups: &[wgpu::BindGroup],
+    record: u32,
     recorder: &mut Recorder,
 ) -> Result<()> {
     let times = match timing_of(gpu) {
-        Timing::Timestamps => by_timestamps(gpu, steps, groups)?,
-        _ => one_by_one(gpu, steps, groups)?,
+        Timing::Timestamps => by_timestamps(gpu, steps, groups, record)?,
+        _ => one_by_one(gpu, steps, groups, record)?,
     };
     gpu.counters.dispatches.fetch_add(steps.len() as u64, Relaxed);
     for (step, time) in steps.iter().zip(times) {
@@ -74,19 +75,24 @@ fn submit(gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<()> {
     gpu.wait(Some(submission))
 }
 
-fn dispatch(pass: &mut wgpu::ComputePass<'_>, step: &PlanStep, group: &wgpu::BindGroup) {
+fn dispatch(pass: &mut wgpu::ComputePass<'_>, step: &PlanStep, group: &wgpu::BindGroup, record: u32) {
     pass.set_pipeline(&step.pipeline.raw);
-    pass.set_bind_group(0, group, &[]);
+    pass.set_bind_group(0, group, step.offsets(&record));
     let [x, y, z] = step.workgroups;
     pass.dispatch_workgroups(x, y, z);
 }
 
-fn one_by_one(gpu: &Gpu, steps: &[PlanStep], groups: &[wgpu::BindGroup]) -> Result<Vec<Duration>> {
+fn one_by_one(
+    gpu: &Gpu,
+    steps: &[PlanStep],
+    groups: &[wgpu::BindGroup],
+    record: u32,
+) -> Result<Vec<Duration>> {
     let time = |step: Option<(&PlanStep, &wgpu::BindGroup)>| -> Result<Duration> {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
         if let Some((step, group)) = step {
-            dispatch(&mut pass, step, group);
+            dispatch(&mut pass, step, group, record);
         }
         drop(pass);
         let start = Instant::now();
@@ -101,7 +107,12 @@ fn one_by_one(gpu: &Gpu, steps: &[PlanStep], groups: &[wgpu::BindGroup]) -> Resu
     steps.iter().zip(groups).map(|s| Ok(time(Some(s))?.saturating_sub(empty))).collect()
 }
 
-fn by_timestamps(gpu: &Gpu, steps: &[PlanStep], groups: &[wgpu::BindGroup]) -> Result<Vec<Duration>> {
+fn by_timestamps(
+    gpu: &Gpu,
+    steps: &[PlanStep],
+    groups: &[wgpu::BindGroup],
+    record: u32,
+) -> Result<Vec<Duration>> {
     let period = f64::from(gpu.queue.get_timestamp_period());
     let mut times = Vec::with_capacity(steps.len());
     for (steps, groups) in steps.chunks(CHUNK).zip(groups.chunks(CHUNK)) {
@@ -131,7 +142,7 @@ fn by_timestamps(gpu: &Gpu, steps: &[PlanStep], groups: &[wgpu::BindGroup]) -> R
                     end_of_pass_write_index: Some(2 * k as u32 + 1),
                 }),
             });
-            dispatch(&mut pass, step, group);
+            dispatch(&mut pass, step, group, record);
         }
         encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
         encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, 8 * u64::from(count));
@@ -166,10 +177,10 @@ mod tests {
         assert_eq!(y.item::<f32>()?, 300.0 * 300.0 * 300.0);
         let plans = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let (steps, groups) = plans.any_bound().expect("a plan has run");
-        let alone = one_by_one(&gpu, steps, groups)?;
+        let alone = one_by_one(&gpu, steps, groups, 0)?;
         assert_eq!(alone.len(), steps.len());
         if timing_of(&gpu) == Timing::Timestamps {
-            let stamped = by_timestamps(&gpu, steps, groups)?;
+            let stamped = by_timestamps(&gpu, steps, groups, 0)?;
             assert_eq!(stamped.len(), steps.len());
             let sum = |times: &[Duration]| times.iter().sum::<Duration>().as_secs_f64().max(1e-6);
             let ratio = sum(&stamped) / sum(&alone);

@@ -1,11 +1,12 @@
 //! Values from the host to the device and back.
 
+use super::faults::{self, Faults, Look};
 use super::{Gpu, GpuArray, context, storage_bytes};
-use crate::cpu::{Array, CpuElement, dispatch};
+use crate::cpu::{Array, dispatch};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::tensor::{Spec, Tensor, Value};
+use crate::tensor::{Spec, Tensor, Value as Computed};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,7 +27,12 @@ pub(crate) fn upload(device: Device, array: &Array) -> Result<GpuArray> {
     let array = array.contiguous()?;
     let buffer = gpu.pool.take(&gpu.device, storage_bytes(&spec))?;
     dispatch!(spec.dtype, T => write(&gpu, &buffer.raw, bytemuck::cast_slice(array.slice::<T>()?)));
-    Ok(GpuArray { buffer, offset: 0, shape: spec.shape, dtype: spec.dtype })
+    // Labels and indices that are known to be within their axis need no check in the kernels that use them.
+    let largest = match spec.dtype {
+        DType::U32 => array.slice::<u32>()?.iter().copied().max(),
+        _ => None,
+    };
+    Ok(GpuArray { buffer, offset: 0, shape: spec.shape, dtype: spec.dtype, largest, lineage: None })
 }
 
 fn write(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &[u8]) {
@@ -49,10 +55,11 @@ fn write(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &[u8]) {
 
 /// A copy under way to memory that the host can read.
 struct Reading {
-    gpu: Arc<Gpu>,
     staging: wgpu::Buffer,
     submission: wgpu::SubmissionIndex,
-    spec: Spec,
+    /// Bytes of the value; the records of faults follow where they are looked at.
+    bytes: u64,
+    look: Option<Look>,
     done: Arc<Done>,
 }
 
@@ -72,81 +79,140 @@ impl Done {
 }
 
 impl Reading {
-    fn begin(tensor: &Tensor) -> Result<Option<Reading>> {
-        crate::eval::eval(&[tensor])?;
-        let gpu = context(tensor.device())?;
-        let Some(Value::Gpu(array)) = tensor.0.value() else {
-            return Err(Error::Gpu("a GPU tensor has no GPU value".into()));
-        };
-        let spec = Spec::new(array.shape, array.dtype);
-        if spec.shape.numel() == 0 {
-            return Ok(None);
-        }
-        let bytes = (spec.bytes() as u64).next_multiple_of(4);
+    /// Queues the copy of a value, and of the records of faults: then the caller holds the lock of the device's evaluations.
+    fn queue(gpu: &Gpu, array: Option<&GpuArray>, look: bool) -> Reading {
+        let bytes = array.map_or(0, |a| (Spec::new(a.shape, a.dtype).bytes() as u64).next_multiple_of(4));
         let staging = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read back"),
-            size: bytes,
+            size: bytes + if look { faults::LOOK_BYTES } else { 0 },
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&array.buffer.raw, array.offset, &staging, 0, bytes);
+        if let Some(array) = array {
+            encoder.copy_buffer_to_buffer(&array.buffer.raw, array.offset, &staging, 0, bytes);
+        }
+        let look = look.then(|| gpu.faults.look(&mut encoder, &staging, bytes));
         let submission = gpu.queue.submit([encoder.finish()]);
         gpu.counters.submits.fetch_add(1, Relaxed);
         let done = Arc::new(Done::default());
         let signal = done.clone();
         staging.map_async(wgpu::MapMode::Read, .., move |r| signal.set(r.map_err(|e| e.to_string())));
-        Ok(Some(Reading { gpu, staging, submission, spec, done }))
+        Reading { staging, submission, bytes, look, done }
     }
 
-    fn finish(self) -> Result<Array> {
-        self.gpu.check()?;
+    /// Blocks until the copy is there.
+    fn wait(&self, gpu: &Gpu) -> Result<()> {
+        gpu.wait(Some(self.submission.clone()))?;
+        // Another thread's wait may have taken the callback over, and be about to call it.
+        pollster::block_on(Mapped(self.done.clone()));
+        Ok(())
+    }
+
+    /// Notes what the records say, and hands the bytes of the value over.
+    fn finish<R>(self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+        gpu.check()?;
+        let failed = |e: String| Error::Gpu(format!("{}: reading a value back: {e}", gpu.name));
         let result = self.done.result.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match result {
-            Some(Ok(())) => {}
-            Some(Err(e)) => return Err(Error::Gpu(format!("{}: reading a value back: {e}", self.gpu.name))),
-            None => return Err(Error::Gpu(format!("{}: reading a value back never ended", self.gpu.name))),
+        result.ok_or_else(|| failed("it never ended".into()))?.map_err(failed)?;
+        let view = self.staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
+        let (value, records) = view.split_at(self.bytes as usize);
+        if let Some(look) = self.look {
+            look.settle(records)?;
         }
-        let view = self
-            .staging
-            .get_mapped_range(..)
-            .map_err(|e| Error::Gpu(format!("{}: reading a value back: {e}", self.gpu.name)))?;
-        fn read<T: CpuElement>(bytes: &[u8], spec: &Spec) -> Result<Array> {
-            Array::build::<T>(spec.shape, |dst| {
+        read(value)
+    }
+}
+
+/// The value of a tensor that is being read.
+struct Value {
+    gpu: Arc<Gpu>,
+    array: GpuArray,
+    /// The value of a variable: it is to be had again once somebody was told of what went wrong with it.
+    state: bool,
+    reading: Reading,
+}
+
+impl Value {
+    /// Evaluates a tensor and queues the copy of its value; `None` where there is nothing to copy.
+    fn begin(tensor: &Tensor) -> Result<Option<Value>> {
+        crate::eval::eval(&[tensor])?;
+        let gpu = context(tensor.device())?;
+        let Some(Computed::Gpu(array)) = tensor.0.value() else {
+            return Err(Error::Gpu("a GPU tensor has no GPU value".into()));
+        };
+        if array.shape.numel() == 0 {
+            return Ok(None);
+        }
+        let state = tensor.0.root.as_ref().is_some_and(|root| root.slot.is_some());
+        Faults::check(&array.lineage, state)?;
+        let look = Faults::open(&array.lineage);
+        let alone = look.then(|| gpu.plans.lock().unwrap_or_else(PoisonError::into_inner));
+        let reading = Reading::queue(&gpu, Some(&array), look);
+        drop(alone);
+        Ok(Some(Value { gpu, array, state, reading }))
+    }
+
+    /// The value, once it is there, unless what it was computed from is wrong.
+    fn finish(self) -> Result<Array> {
+        let Value { gpu, array, state, reading } = self;
+        reading.finish(&gpu, |bytes| {
+            Faults::check(&array.lineage, state)?;
+            let spec = Spec::new(array.shape, array.dtype);
+            dispatch!(spec.dtype, T => Array::build::<T>(spec.shape, |dst| {
                 bytemuck::cast_slice_mut::<T, u8>(dst).copy_from_slice(&bytes[..spec.bytes()]);
                 Ok(())
-            })
-        }
-        dispatch!(self.spec.dtype, T => read::<T>(&view, &self.spec))
+            }))
+        })
     }
+}
+
+/// Waits until all queued work is done, and returns what went wrong with it.
+pub(super) fn synchronize(gpu: &Gpu) -> Result<()> {
+    if gpu.faults.unsettled() {
+        let alone = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = Reading::queue(gpu, None, true);
+        drop(alone);
+        reading.wait(gpu)?;
+        reading.finish(gpu, |_| Ok(()))?;
+    }
+    gpu.wait(None)?;
+    gpu.check()?;
+    gpu.faults.check_all()
+}
+
+/// Waits for all records of faults. The caller holds the lock of the device's evaluations.
+pub(super) fn settle(gpu: &Gpu) -> Result<()> {
+    let reading = Reading::queue(gpu, None, true);
+    reading.wait(gpu)?;
+    reading.finish(gpu, |_| Ok(()))
 }
 
 /// The value of a tensor, waited for.
 pub(crate) fn download(tensor: &Tensor) -> Result<Array> {
-    match Reading::begin(tensor)? {
+    match Value::begin(tensor)? {
         None => Ok(crate::tensor::empty(&tensor.0.spec)),
-        Some(reading) => {
-            reading.gpu.wait(Some(reading.submission.clone()))?;
-            // Another thread's wait may have taken the callback over, and be about to call it.
-            pollster::block_on(Mapped(reading.done.clone()));
-            reading.finish()
+        Some(value) => {
+            value.reading.wait(&value.gpu)?;
+            value.finish()
         }
     }
 }
 
 /// The value of a tensor; a thread of its own waits for the device.
 pub(crate) async fn download_async(tensor: &Tensor) -> Result<Array> {
-    let Some(reading) = Reading::begin(tensor)? else {
+    let Some(value) = Value::begin(tensor)? else {
         return Ok(crate::tensor::empty(&tensor.0.spec));
     };
-    let (gpu, submission, done) = (reading.gpu.clone(), reading.submission.clone(), reading.done.clone());
+    let (gpu, submission, done) =
+        (value.gpu.clone(), value.reading.submission.clone(), value.reading.done.clone());
     std::thread::spawn(move || {
         if let Err(e) = gpu.wait(Some(submission)) {
             done.set(Err(e.to_string()));
         }
     });
-    Mapped(reading.done.clone()).await;
-    reading.finish()
+    Mapped(value.reading.done.clone()).await;
+    value.finish()
 }
 
 /// Ready when the buffer is mapped (or never will be).

@@ -3,14 +3,16 @@
 use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config};
 use crate::autograd::Variable;
 use crate::error::{Error, Result};
+use crate::ops::fault::FaultKind;
+use crate::ops::index::select_for;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// Integers below a vocabulary's size to vectors: `[..]` to `[.., dim]`. Weight `[vocabulary, dim]`, uniform in +-0.05.
 ///
-/// The input's element type is an integer; an index outside the vocabulary is an error on the CPU and gives zeros on a GPU,
-/// which can't report it.
+/// The input's element type is an integer. One outside the vocabulary is an error: on the CPU of the call that computes, on a
+/// GPU of the next one that waits for the device.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -99,7 +101,7 @@ impl Module for EmbeddingModule {
         }
         let weight = self.weight.value();
         let shape = [x.dims(), &weight.dims()[1..]].concat();
-        weight.index_select(0, &x.reshape([x.numel()])?)?.reshape(shape)
+        select_for(FaultKind::Embedding, &weight, 0, &x.reshape([x.numel()])?)?.reshape(shape)
     }
 
     fn parameters(&self) -> Vec<Parameter> {

@@ -1,9 +1,9 @@
 //! Softmax cross-entropy, fused: the loss of each row from its logits, exact for logits of any magnitude
 //! (log-sum-exp with the maximum taken out), and its gradient in one kernel each.
 
+use super::fault::{FaultKind, check_index};
 use super::{Grads, Key, Lowering, Operation, Vjp, require_float, same_device, same_dtype};
 use crate::cpu::{Array, dispatch_float, kernels};
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::kernels as gpu;
 use crate::shape::Shape;
@@ -57,7 +57,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> 
             same_dtype(OP, logits, labels)?;
             (Kind::Dense, labels.clone())
         }
-        false => (Kind::Sparse, labels.cast(DType::U32)?),
+        false => (Kind::Sparse, check_index(labels, FaultKind::Label, sx.rank() - 1, cols)?),
     };
     let node = CrossEntropy { kind, rows, cols };
     Tensor::from_op(node, vec![logits.clone(), labels], rows_shape, logits.dtype(), logits.device())

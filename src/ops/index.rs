@@ -1,6 +1,7 @@
 //! Picking by index: whole slices along an axis (an embedding, a shuffled batch), and the deterministic scatter-add that is
 //! its gradient.
 
+use super::fault::{FaultKind, check_index};
 use super::{Grads, Key, Lowering, Operation, Vjp, same_device};
 use crate::cpu::{Array, dispatch, dispatch_float, kernels};
 use crate::dtype::DType;
@@ -31,6 +32,11 @@ fn dims(shape: &Shape, axis: usize) -> (usize, usize, usize) {
 
 /// Slices of `x` along an axis, in the order of `indices` (one dimension, integers within the axis).
 pub(crate) fn index_select(x: &Tensor, axis: isize, indices: &Tensor) -> Result<Tensor> {
+    select_for(FaultKind::IndexSelect, x, axis, indices)
+}
+
+/// As [`index_select`], for `kind`, which an index outside the axis is an error of.
+pub(crate) fn select_for(kind: FaultKind, x: &Tensor, axis: isize, indices: &Tensor) -> Result<Tensor> {
     const OP: &str = "index_select";
     same_device(OP, &[x, indices])?;
     let axis = x.shape().axis(OP, axis)?;
@@ -42,14 +48,20 @@ pub(crate) fn index_select(x: &Tensor, axis: isize, indices: &Tensor) -> Result<
         );
         return Err(Error::argument(OP, message));
     }
+    let len = x.shape()[axis];
+    if len == 0 && indices.numel() > 0 {
+        return Err(Error::argument(OP, format!("axis {axis} of {} is empty: no index fits", x.shape())));
+    }
+    select_within(x, axis, &check_index(indices, kind, axis, len)?)
+}
+
+/// Slices of `x` along an axis by indices (one dimension, u32) that are sure to be places of it.
+pub(crate) fn select_within(x: &Tensor, axis: usize, indices: &Tensor) -> Result<Tensor> {
     let mut out = x.shape().to_vec();
     out[axis] = indices.numel();
     let shape = Shape::new(&out)?;
-    if x.shape()[axis] == 0 && shape.numel() > 0 {
-        return Err(Error::argument(OP, format!("axis {axis} of {} is empty: no index fits", x.shape())));
-    }
-    let indices = indices.cast(DType::U32)?;
-    Tensor::from_op(IndexSelect { axis }, vec![x.clone(), indices], shape, x.dtype(), x.device())
+    let inputs = vec![x.clone(), indices.clone()];
+    Tensor::from_op(IndexSelect { axis }, inputs, shape, x.dtype(), x.device())
 }
 
 /// The adjoint of [`index_select`]: a tensor of `len` places along `axis`.
@@ -104,7 +116,7 @@ impl Operation for IndexAdd {
         key.push_all(&[self.outer, self.axis, self.inner, self.count, self.at]);
     }
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
-        Ok(vec![Some(index_select(cx.grad, self.at as isize, &cx.inputs[1])?), None])
+        Ok(vec![Some(select_within(cx.grad, self.at, &cx.inputs[1])?), None])
     }
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
         let (dy, indices) = (inputs[0].contiguous()?, inputs[1].contiguous()?);
@@ -140,20 +152,13 @@ pub(crate) fn gather(x: &Tensor, axis: isize, indices: &Tensor) -> Result<Tensor
     }
     // The linear index into x, so that forward and gradient are those of index_select on the flat tensor.
     let strides = sx.strides();
-    let mut linear = (indices.cast(DType::U32)? * strides[a] as f64)?;
+    let mut linear = (check_index(indices, FaultKind::Gather, a, sx[a])? * strides[a] as f64)?;
     for d in (0..sx.rank()).filter(|&d| d != a && si[d] > 1) {
         let mut along = vec![1; sx.rank()];
         along[d] = si[d];
         let place = Tensor::arange(0, si[d] as i64, x.device())?.cast(DType::U32)?.reshape(along)?;
         linear = (linear + (place * strides[d] as f64)?)?;
     }
-    if x.device() == crate::Device::Cpu {
-        // index_select would only notice an index that leaves the whole tensor
-        let mask = indices.cast(DType::U32)?.ge(sx[a] as f64)?;
-        if mask.cast(DType::U32)?.max(&[], false)?.item::<u32>()? != 0 {
-            return Err(Error::argument(OP, format!("an index is outside axis {a} of {sx}")));
-        }
-    }
-    let flat = index_select(&x.reshape([x.numel()])?, 0, &linear.reshape([si.numel()])?)?;
+    let flat = select_within(&x.reshape([x.numel()])?, 0, &linear.reshape([si.numel()])?)?;
     flat.reshape(si)
 }

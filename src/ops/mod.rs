@@ -6,6 +6,7 @@ pub(crate) mod conv2d;
 pub(crate) mod conv2d_transpose;
 pub(crate) mod cross_entropy;
 pub(crate) mod custom;
+pub(crate) mod fault;
 pub(crate) mod index;
 pub(crate) mod join;
 pub(crate) mod matmul;
@@ -19,6 +20,7 @@ pub(crate) mod table;
 pub(crate) mod view;
 
 use crate::cpu::{Array, kernels::Finish};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::kernels::{KernelTarget, Launches};
 use crate::shape::MAX_RANK;
@@ -67,7 +69,9 @@ pub(crate) enum Lowering<'a> {
     View(View<'a>),
     /// A reduction of the masked axes.
     Reduce { kind: ReduceKind, axes: [bool; MAX_RANK] },
-    /// `out[.., i, ..] = x[.., indices[i], ..]` along an axis; inputs are x and the indices.
+    /// Integers that must be places of an axis, as u32; one that is not is recorded, and 0 stands for it.
+    Check(fault::Check),
+    /// `out[.., i, ..] = x[.., indices[i], ..]` along an axis; inputs are x and the indices, which are within the axis.
     Gather { axis: usize },
     /// Inputs one after the other along an axis.
     Concat { axis: usize },
@@ -81,6 +85,17 @@ pub(crate) enum Lowering<'a> {
     Matmul,
     /// There is no such thing on a GPU.
     Unsupported(String),
+}
+
+impl Lowering<'_> {
+    /// Whether its kernel may meet a value that has to be recorded, where its output is of this type.
+    pub fn records(&self, dtype: DType) -> bool {
+        match self {
+            Lowering::Check(_) => true,
+            Lowering::Pointwise(op) => op.records(dtype),
+            _ => false,
+        }
+    }
 }
 
 /// Functions of the linear index.

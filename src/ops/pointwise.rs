@@ -29,6 +29,12 @@ pub(crate) enum Pointwise {
 }
 
 impl Pointwise {
+    /// Whether a kernel may meet a value that the function has no result for, which it has to record: integers have no
+    /// negative powers.
+    pub fn records(self, dtype: DType) -> bool {
+        self == Pointwise::Binary(Binary::Pow) && dtype == DType::I32
+    }
+
     fn code(self) -> u64 {
         match self {
             Pointwise::Unary(u) => u as u64,

@@ -10,6 +10,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::eval::eval;
 use crate::nn::{Context, Loss, Module};
+use crate::ops::index::select_within;
 use crate::ops::random::iota;
 use crate::optim::{GradientAccumulator, Optimizer, State};
 use crate::seed;
@@ -407,7 +408,7 @@ impl<M: Module> Trainer<M> {
         for start in (0..samples).step_by(self.batch_size) {
             // By index, not by slice: where a slice begins is part of a plan, an index is an input of it.
             let rows = (iota(self.batch_size.min(samples - start), self.device)? + start)?;
-            let batch = inputs.iter().map(|x| x.index_select(0, &rows)).collect::<Result<Vec<_>>>()?;
+            let batch = inputs.iter().map(|x| select_within(x, 0, &rows)).collect::<Result<Vec<_>>>()?;
             parts.push(self.predict_batch(&batch)?);
         }
         join(parts)

@@ -48,7 +48,7 @@ impl std::fmt::Display for OutOfRange {
 impl std::error::Error for OutOfRange {}
 
 /// The first of `indices` that is not within `0..size`, as an error.
-fn check_range<I: float::Index>(indices: &[I], size: usize) -> Result<(), OutOfRange> {
+pub fn check_range<I: float::Index>(indices: &[I], size: usize) -> Result<(), OutOfRange> {
     match indices.iter().position(|i| i.place(size).is_none()) {
         None => Ok(()),
         Some(position) => Err(OutOfRange { position, value: indices[position].value(), size }),

@@ -149,6 +149,9 @@ fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
         let at = push_uniform(&mut uniforms, &step.uniform);
         bindings.push((0, Bind::Uniform { offset: at, bytes: uniforms.len() as u64 - at }));
         bindings.extend(step.reads.iter().chain(&step.writes).map(|&(b, place)| (b, bind(place))));
+        if step.records() {
+            bindings.push((super::library::FAULTS_BINDING, Bind::Faults));
+        }
         if !step.args.is_empty() {
             let start = args_bytes.next_multiple_of(ALIGNMENT);
             push_args(&mut args, start, &step.args);
@@ -156,9 +159,12 @@ fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
             args_bytes = start + bytes;
             bindings.push((super::kernel::ARGS_BINDING, Bind::Args { offset: start, bytes }));
         }
-        steps.push(PlanStep { pipeline, bindings, workgroups: step.workgroups, tasks: step.tasks });
+        let (workgroups, records) = (step.workgroups, step.records());
+        steps.push(PlanStep { pipeline, bindings, workgroups, tasks: step.tasks, records });
     }
-    Plan::new(gpu, steps, buffers, outputs, &uniforms, args, args_bytes)
+    let records = |&v: &u32| values.lower[v as usize].records(values.spec(v as usize).dtype);
+    let recording = (0..values.len() as u32).filter(records).collect();
+    Plan::new(gpu, steps, buffers, outputs, recording, &uniforms, args, args_bytes)
 }
 
 /// Bytes that a binding of a stored value covers.

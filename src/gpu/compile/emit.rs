@@ -3,6 +3,7 @@
 use super::expr::{Expr, ExprId, Exprs};
 use super::index::{Atom, Lin};
 use crate::dtype::DType;
+use crate::ops::fault::Fault;
 use crate::ops::pointwise::Pointwise;
 use crate::ops::table::{PRELUDE, Unary};
 use std::collections::BTreeSet;
@@ -121,6 +122,7 @@ impl<'a> Emitter<'a> {
                 Expr::Host => true,
                 Expr::Arg(_) | Expr::Constant(_) => false,
                 Expr::Point { args, .. } => args.iter().any(|&a| self.wide[a]),
+                Expr::Check { index, .. } => self.wide[*index],
                 Expr::Guard { inside, outside, .. } => self.wide[*inside] || self.wide[*outside],
             };
             self.wide.push(wide);
@@ -280,6 +282,17 @@ impl<'a> Emitter<'a> {
                 if lanes == 4 { call } else { format!("{call}[({i}) & 3u]") }
             }
             Expr::Point { op, args } => self.point(op, &args, dtype, lanes),
+            Expr::Check { index, check } => {
+                let (i, from) = (self.operand(index, lanes), self.exprs.list[index].1);
+                self.helpers.extend([("fault", 1), ("check_index", lanes)]);
+                // A negative index is a huge one.
+                let i = match from {
+                    DType::I32 => format!("bitcast<{}>({i})", typed(DType::U32, lanes)),
+                    _ => i,
+                };
+                let tag = Fault::tag(check.kind, check.axis, from);
+                format!("check_index_{lanes}({i}, {}u, {tag}u)", check.len)
+            }
             Expr::Guard { lin, low, len, inside, outside } => {
                 let (a, b) = (self.operand(inside, lanes), self.operand(outside, lanes));
                 let i = self.index(&lin);

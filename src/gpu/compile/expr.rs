@@ -3,6 +3,7 @@
 use super::Values;
 use super::index::{Atom, Lin, Place};
 use crate::dtype::DType;
+use crate::ops::fault::Check;
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{IndexFn, Lowering, View};
 use std::ops::Range;
@@ -31,6 +32,11 @@ pub(super) enum Expr {
     Point {
         op: Pointwise,
         args: Vec<ExprId>,
+    },
+    /// An index that must be within an axis: recorded, and 0, where it is not.
+    Check {
+        index: ExprId,
+        check: Check,
     },
     /// `inside` where `low <= lin < low + len`, else `outside`.
     Guard {
@@ -162,6 +168,10 @@ impl<'a, 'v> Builder<'a, 'v> {
                     .collect();
                 self.push(Expr::Point { op: *op, args }, spec.dtype)
             }
+            Lowering::Check(check) => {
+                let index = self.eval(values.input(value, 0), place.clone());
+                self.push(Expr::Check { index, check: *check }, spec.dtype)
+            }
             Lowering::View(view) => {
                 let input = values.input(value, 0);
                 let from = values.spec(input).shape;
@@ -190,12 +200,10 @@ impl<'a, 'v> Builder<'a, 'v> {
                 let n = values.spec(table).shape[*axis] as i64;
                 let mut axes = place.axes(&shape, &self.exprs.extents);
                 let index = self.eval(indices, Place::Axes(vec![axes[*axis].clone()]));
-                let raw = Lin::atom(Atom::Value(index, n));
-                // an index outside the axis reads zero
-                axes[*axis] = Lin::atom(Atom::Clamp(Rc::new(raw.clone()), 0, n));
-                let inside = self.eval(table, Place::Axes(axes));
-                let outside = self.push(Expr::Constant(0.0), spec.dtype);
-                self.push(Expr::Guard { lin: raw, low: 0, len: n, inside, outside }, spec.dtype)
+                // The index is within the axis; that nothing outside the table is read does not rest on it.
+                let within = Atom::Clamp(Rc::new(Lin::atom(Atom::Value(index, n))), 0, n);
+                axes[*axis] = Lin::atom(within);
+                self.eval(table, Place::Axes(axes))
             }
             Lowering::Concat { axis } => {
                 let axes = place.axes(&shape, &self.exprs.extents);
@@ -307,9 +315,18 @@ impl Exprs {
                     index.visit(&mut f)
                 }
                 Expr::Guard { lin, .. } => lin.visit(&mut f),
-                Expr::Host | Expr::Arg(_) | Expr::Constant(_) | Expr::Point { .. } => {}
+                Expr::Host | Expr::Arg(_) | Expr::Constant(_) | Expr::Point { .. } | Expr::Check { .. } => {}
             }
         }
+    }
+
+    /// Whether some value may be one that has to be recorded: such a kernel binds the words for it.
+    pub fn records(&self) -> bool {
+        self.list.iter().any(|(e, dtype)| match e {
+            Expr::Check { .. } => true,
+            Expr::Point { op, .. } => op.records(*dtype),
+            _ => false,
+        })
     }
 
     /// Merges neighbouring variables that every index walks as one, within each of the groups of variables given
@@ -357,7 +374,7 @@ impl Exprs {
                     *index = index.renamed(&map);
                 }
                 Expr::Guard { lin, .. } => *lin = lin.renamed(&map),
-                Expr::Host | Expr::Arg(_) | Expr::Constant(_) | Expr::Point { .. } => {}
+                Expr::Host | Expr::Arg(_) | Expr::Constant(_) | Expr::Point { .. } | Expr::Check { .. } => {}
             }
         }
         self.extents = extents;

@@ -84,6 +84,11 @@ impl Pointwise {
         Pointwise { bindings, exprs, roots, width }
     }
 
+    /// Storage buffers that it binds besides its outputs.
+    pub fn storage(&self) -> usize {
+        self.bindings.buffers.len() + self.exprs.records() as usize
+    }
+
     pub fn is_wide(&self) -> bool {
         self.width != Width::One
     }
@@ -256,6 +261,11 @@ impl Epilogue {
         text.push_str(&helpers(&used));
         text.push_str(&functions);
         source.replacen(ONE, &text, 1).replacen(FOUR, "", 1)
+    }
+
+    /// Storage buffers that it adds to those of the kernel (of a reduction: all that are read).
+    pub fn storage(&self) -> usize {
+        self.bindings.buffers.len() + self.exprs.records() as usize
     }
 
     /// Positions of the buffers that the epilogue reads.

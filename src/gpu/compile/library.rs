@@ -13,6 +13,8 @@ pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
         let source = match name {
             "philox" => PHILOX.replace(ROUNDS, &PHILOX_ROUND.repeat(9)),
             "normal" => NORMAL.to_string(),
+            "fault" => FAULT.to_string(),
+            "check_index" => CHECK_INDEX.replace("LARGEST", if lanes == 4 { LARGEST_OF_4 } else { "i" }),
             "ipow_i32" => IPOW
                 .replace(BITS, &IPOW_BIT.repeat(31))
                 .replace("NAME", "ipow_i32_w")
@@ -33,6 +35,32 @@ pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
     }
     text
 }
+
+/// Binding of the words that a kernel records faults in, and the name that tells that it does.
+pub(in crate::gpu) const FAULTS_BINDING: u32 = 33;
+pub(super) const FAULTS: &str = "wg_faults";
+
+/// Records a value that can't be taken, with what it is and the bound that it should be below. The first one stays; what the
+/// words are is decoded in `gpu/faults.rs`.
+pub(super) const FAULT: &str =
+    "@group(0) @binding(33) var<storage, read_write> wg_faults: array<atomic<u32>, 4>;
+fn wg_fault(tag: u32, value: u32, bound: u32) {
+    if (atomicAdd(&wg_faults[0], 1u) == 0u) {
+        atomicStore(&wg_faults[1], tag);
+        atomicStore(&wg_faults[2], value);
+        atomicStore(&wg_faults[3], bound);
+    }
+}
+";
+
+/// The index, or 0 in place of one that is not below the length.
+const CHECK_INDEX: &str = "fn check_index_w(i: I, len: u32, tag: u32) -> I {
+    let outside = i >= I(len);
+    if (any(outside)) { wg_fault(tag, LARGEST, len); }
+    return select(i, I(0u), outside);
+}
+";
+const LARGEST_OF_4: &str = "max(max(i.x, i.y), max(i.z, i.w))";
 
 /// Integer power by squaring; a negative exponent counts as its bits.
 const IPOW: &str = "fn NAME(x: INT, y: INT) -> INT {

@@ -8,6 +8,7 @@
 
 use super::emit::rewrite;
 use super::kernel::ARGS_BINDING;
+use super::library::{FAULT, FAULTS_BINDING};
 use super::schedule::{Place, Schedule, Step, locate};
 use super::values::Values;
 use crate::gpu::kernels::{Turns, fold};
@@ -86,7 +87,7 @@ struct Room {
 impl Room {
     /// Takes the step in, where there is room.
     fn take(&mut self, step: &Step) -> bool {
-        let storage = step.reads.len() + step.writes.len();
+        let storage = step.reads.len() + step.writes.len() + step.records() as usize;
         if self.parts == 0 || storage > self.storage {
             return false;
         }
@@ -246,6 +247,8 @@ impl Module {
             .filter(|l| !l.is_empty())
             .flat_map(|l| [l, "\n"])
             .collect();
+        // The parts of a joined kernel have one record of faults.
+        let text = text.replacen(FAULT, "", 1);
         let unfit = ["workgroup>", "subgroup", "Barrier", "/*", MARK];
         if text.len() > MAX_SOURCE || unfit.iter().any(|w| text.contains(w)) {
             return None;
@@ -436,11 +439,14 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
         // A workgroup goes through one part; the loops of the others end at once, see `Turns::LIMIT`.
         turns: parts.iter().map(|p| p.turns).max().unwrap_or(Turns::NONE),
     };
+    let mut records = false;
     let mut binding = 1;
     let mut start = "0u".to_string();
     for (k, (part, module)) in parts.into_iter().zip(modules).enumerate() {
         let mut numbers: HashMap<u32, u32> = HashMap::new();
-        for &(old, kind) in part.source.bindings.iter().filter(|b| b.1 != BindingKind::Uniform) {
+        records |= part.records();
+        let own = |b: &&(u32, BindingKind)| b.1 != BindingKind::Uniform && b.0 != FAULTS_BINDING;
+        for &(old, kind) in part.source.bindings.iter().filter(own) {
             numbers.insert(old, binding);
             joined.source.bindings.push((binding, kind));
             binding += 1;
@@ -486,6 +492,10 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
         start = end;
     }
     joined.source.bindings.insert(0, (0, BindingKind::Uniform));
+    if records {
+        joined.source.bindings.push((FAULTS_BINDING, BindingKind::ReadWrite));
+        wgsl.insert_str(0, FAULT);
+    }
     if !args.words.is_empty() {
         joined.source.bindings.push((ARGS_BINDING, BindingKind::Uniform));
     }

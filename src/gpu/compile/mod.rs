@@ -19,4 +19,5 @@ mod schedule;
 mod values;
 
 pub(super) use assign::{compile, dissect};
+pub(super) use library::FAULTS_BINDING;
 use values::Values;

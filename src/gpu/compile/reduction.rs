@@ -128,6 +128,12 @@ impl Reduction {
         Some(Reduction { bindings, kind, exprs, root: id, dtype, outer, width, epilogue, line, pieces })
     }
 
+    /// Storage buffers that it binds besides its output.
+    pub fn storage(&self) -> usize {
+        let records = self.exprs.records() || self.epilogue.as_ref().is_some_and(|e| e.exprs.records());
+        self.bindings.buffers.len() + records as usize
+    }
+
     /// Number of expressions in the prologue.
     pub fn size(&self) -> usize {
         self.exprs.list.len()

@@ -2,6 +2,7 @@
 
 use super::expr::Bindings;
 use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, Pointwise};
+use super::library::{FAULTS, FAULTS_BINDING};
 use super::merge::merge;
 use super::reduction::Reduction;
 use super::values::{Constraints, Stored, Users, Values};
@@ -35,6 +36,13 @@ pub(super) struct Step {
     pub writes: Vec<(u32, Place)>,
     pub workgroups: [u32; 3],
     pub turns: Turns,
+}
+
+impl Step {
+    /// Whether it may record a fault.
+    pub fn records(&self) -> bool {
+        self.source.bindings.iter().any(|b| b.0 == FAULTS_BINDING)
+    }
 }
 
 /// All dispatches of a plan.
@@ -96,7 +104,7 @@ pub(super) fn schedule(
                 (Some(hand), DType::F32) if hand.launches.list.last().is_some_and(|l| l.epilogue) => {
                     let inputs = hand.launches.list.last().map_or(0, |l| l.inputs.len());
                     match Epilogue::new(values, k, root, &Bindings::default()) {
-                        Some(e) if inputs + 1 + e.bindings.buffers.len() <= limit => {
+                        Some(e) if inputs + 1 + e.storage() <= limit => {
                             host_of[root] = Some((k, Box::new(e)));
                             true
                         }
@@ -104,7 +112,7 @@ pub(super) fn schedule(
                     }
                 }
                 (None, _) => match reduction(gpu, values, k, Some(root)) {
-                    Some(r) if r.bindings.buffers.len() < limit => {
+                    Some(r) if r.storage() < limit => {
                         reduction_of[root] = Some(k);
                         true
                     }
@@ -147,7 +155,7 @@ pub(super) fn schedule(
                     let Some(code) = reduction(gpu, values, v, None) else {
                         return Err(Error::Gpu("a reduction could not be compiled".into()));
                     };
-                    if code.bindings.buffers.len() >= limit || code.size() > MAX_EXPRESSIONS {
+                    if code.storage() >= limit || code.size() > MAX_EXPRESSIONS {
                         return cut(values, constraints, v, limit, code.size());
                     }
                     items.push(Item::Reduction { output: v, code: Box::new(code) });
@@ -166,7 +174,7 @@ pub(super) fn schedule(
                 let Some(code) = Pointwise::new(values, &[v]) else {
                     return Err(Error::Gpu("an expression could not be compiled".into()));
                 };
-                if code.bindings.buffers.len() >= limit || code.size() > MAX_EXPRESSIONS {
+                if code.storage() >= limit || code.size() > MAX_EXPRESSIONS {
                     return cut(values, constraints, v, limit, code.size());
                 }
                 if let Some(at) = join(values, &mut items, &producer, v, &code, limit) {
@@ -269,7 +277,7 @@ fn join(
         let mut all = outputs.clone();
         all.push(v);
         let Some(joined) = Pointwise::new(values, &all) else { continue };
-        let buffers = joined.bindings.buffers.len() + all.len();
+        let buffers = joined.storage() + all.len();
         let narrower = (code.is_wide() || alone.is_wide()) && !joined.is_wide();
         let conflict = all.iter().any(|&o| {
             let mine = owner(values, o);
@@ -483,6 +491,9 @@ fn source(
     bindings.extend(writes.iter().map(|&(b, _)| (b, BindingKind::ReadWrite)));
     if args {
         bindings.push((ARGS_BINDING, BindingKind::Uniform));
+    }
+    if wgsl.contains(FAULTS) {
+        bindings.push((FAULTS_BINDING, BindingKind::ReadWrite));
     }
     KernelSource { label, wgsl, constants, bindings }
 }

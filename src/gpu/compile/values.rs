@@ -192,6 +192,7 @@ impl<'v> Values<'v> {
                 Lowering::Pointwise(_)
                     | Lowering::Concat { .. }
                     | Lowering::Gather { .. }
+                    | Lowering::Check(_)
                     | Lowering::Index(_)
             );
             if !computes || self.stored[v] {
@@ -401,7 +402,7 @@ impl<'v> Values<'v> {
                 Lowering::Pointwise(
                     Pointwise::Unary(_) | Pointwise::Normal | Pointwise::Binary(Binary::Pow),
                 ) => 4,
-                Lowering::Pointwise(_) => 1,
+                Lowering::Pointwise(_) | Lowering::Check(_) => 1,
                 Lowering::Gather { .. } | Lowering::Concat { .. } => 4,
                 Lowering::Index(crate::ops::IndexFn::RandomBits) => 20,
                 _ => 0,

@@ -10,8 +10,8 @@ use crate::tensor::Tensor;
 /// `-log(softmax(outputs)[label])`, for logits one fused kernel that is exact at any magnitude. Probabilities are kept
 /// within 1e-7 of 0 and 1 and divided by their row's sum, as Keras 3 does (`keras.losses.SparseCategoricalCrossentropy`).
 ///
-/// A label that is none of the classes is an error on the CPU, and makes the loss NaN on a GPU, which can't report it
-/// from a kernel.
+/// A label that is none of the classes is an error: on the CPU of the call that computes the loss, on a GPU of the next one
+/// that waits for the device.
 ///
 /// ```
 /// # use wgrad::prelude::*;
