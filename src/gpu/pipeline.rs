@@ -26,6 +26,8 @@ pub(crate) struct KernelSource {
     /// Override constants; the values as bits, so that sources can be compared.
     pub constants: Vec<(&'static str, u64)>,
     pub bindings: Vec<(u32, BindingKind)>,
+    /// Whether every access and loop is checked, whatever the build: kernels from outside the crate.
+    pub checked: bool,
 }
 
 pub(crate) struct Pipeline {
@@ -84,12 +86,12 @@ impl Pipelines {
             label: Some(source.label),
             source: wgpu::ShaderSource::Wgsl(wgsl),
         };
-        // Kernels guard their own edges: the driver's checks are for development only.
-        let checks = match cfg!(debug_assertions) {
+        // Our kernels guard their own edges: the driver's checks are for development, and for kernels of others.
+        let checks = match source.checked || cfg!(debug_assertions) {
             true => wgpu::ShaderRuntimeChecks::checked(),
             false => wgpu::ShaderRuntimeChecks::unchecked(),
         };
-        // SAFETY: every index in the kernels is bounded by the sizes in their uniforms, which the compiler derives from
+        // SAFETY: kernels from outside are checked. Every index in ours is bounded by the sizes in their uniforms, which the compiler derives from
         // the buffers that it binds; every loop ends. Debug builds and the test suite run the same kernels checked.
         let module = unsafe { gpu.device.create_shader_module_trusted(descriptor, checks) };
         let constants: Vec<(&str, f64)> =
@@ -159,4 +161,59 @@ fn compile_all(
 ) -> Result<Vec<Pipeline>> {
     use rayon::prelude::*;
     sources.par_iter().map(|s| compile(s)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::*;
+    use crate::{CustomKernel, CustomOp};
+
+    /// Writes far beyond its output.
+    #[derive(Debug)]
+    struct Wild;
+
+    impl CustomOp for Wild {
+        fn name(&self) -> &'static str {
+            "a_wild_kernel"
+        }
+        fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+            Ok(inputs[0])
+        }
+        fn cpu(&self, inputs: &[&[f32]], _shapes: &[Shape], output: &mut [f32]) -> Result<()> {
+            output.copy_from_slice(inputs[0]);
+            Ok(())
+        }
+        fn gpu(&self, shapes: &[Shape]) -> Option<CustomKernel> {
+            let source = "
+                @group(0) @binding(0) var<uniform> sizes: vec4<u32>;
+                @group(0) @binding(1) var<storage, read> x: array<f32>;
+                @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+                @compute @workgroup_size(64)
+                fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+                    if id.x < sizes.x { y[id.x] = x[id.x]; }
+                    if id.x == 63u { y[id.x * 16777216u] = 1.0; }
+                }";
+            let n = shapes[0].numel();
+            let uniform = vec![n as u32, 0, 0, 0];
+            Some(CustomKernel { source: source.into(), uniform, invocations: n.max(64), workgroup_size: 64 })
+        }
+        fn vjp(&self, _: &[Tensor], _: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+            Ok(vec![Some(grad.clone())])
+        }
+    }
+
+    #[test]
+    fn kernels_from_outside_run_unchecked() -> Result<()> {
+        let x = Tensor::new([1.0f32, 2.0, 3.0], Device::Gpu)?;
+        let y = crate::apply_custom(Arc::new(Wild), &[&x])?;
+        y.to_vec::<f32>()?;
+        let gpu = crate::gpu::context(Device::Gpu)?;
+        let ready = gpu.pipelines.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |source: &&KernelSource| source.wgsl.contains("16777216u");
+        let found: Vec<&KernelSource> = ready.keys().filter(of).collect();
+        assert!(!found.is_empty() && found.iter().all(|source| source.checked));
+        assert!(ready.keys().any(|source| !source.checked) || ready.len() == found.len());
+        Ok(())
+    }
 }

@@ -15,6 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The source is a complete WGSL module with the entry point `main`. Its bindings are all in group 0: binding 0 is a
 /// uniform block of `u32`s (the contents of `uniform`), then the inputs (`var<storage, read>`), then the output
 /// (`var<storage, read_write>`), all contiguous.
+///
+/// It is compiled with bounds checks and a limit on loops, in release builds as well: an access outside a buffer reads or
+/// writes elsewhere in that buffer or nothing, never memory of others.
 #[derive(Clone, Debug)]
 pub struct CustomKernel {
     /// The WGSL module. The loops of one invocation must stay below 65,535 turns, all of them together: some drivers end
@@ -118,6 +121,10 @@ impl Operation for Custom {
             key.push(self.source);
             key.0.extend(kernel.uniform.iter().map(|&w| w as u64));
         }
+    }
+
+    fn foreign(&self) -> bool {
+        true
     }
 
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {

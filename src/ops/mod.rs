@@ -142,6 +142,11 @@ pub(crate) trait Operation: Send + Sync + std::fmt::Debug + 'static {
     /// The vector-Jacobian product, written with tensor operations.
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads>;
 
+    /// Whether its GPU kernel comes from outside the crate: then every access and loop of it is checked, in release builds too.
+    fn foreign(&self) -> bool {
+        false
+    }
+
     /// Whether the value is zero wherever the first input is not positive, by what the operation is given.
     fn vanishes_with_input(&self) -> bool {
         false

@@ -140,12 +140,9 @@ pub(crate) fn arg_extreme(x: &Tensor, axis: isize, keepdims: bool, min: bool) ->
     if x.shape()[a] == 0 {
         return Err(Error::argument(op, format!("axis {axis} of {} has no elements", x.shape())));
     }
-    if x.device() != crate::Device::Cpu && x.dtype() != DType::F32 {
-        // every 8-bit value is exact in f32; wider integers need not be
-        if x.dtype() == DType::U8 {
-            return arg_extreme(&x.cast(DType::F32)?, axis, keepdims, min);
-        }
-        return Err(Error::dtype(op, format!("takes f32 and u8 on a GPU, got {}; cast it", x.dtype())));
+    if x.device() != crate::Device::Cpu && x.dtype() == DType::U8 {
+        // bytes are stored four to a word, which the kernel does not take apart
+        return arg_extreme(&x.cast(DType::U32)?, axis, keepdims, min);
     }
     let mut mask = [false; MAX_RANK];
     mask[a] = true;
@@ -181,7 +178,9 @@ impl Operation for ArgExtreme {
             Ok(())
         }))
     }
-    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
-        Lowering::Kernel(Box::new(|t| gpu::index::argmax(t, self.outer, self.axis, self.inner, self.min)))
+    fn gpu(&self, inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
+        let dtype = inputs.first().map_or(DType::F32, |x| x.dtype);
+        let dims = [self.outer, self.axis, self.inner];
+        Lowering::Kernel(Box::new(move |t| gpu::index::argmax(t, dims, dtype, self.min)))
     }
 }

@@ -278,3 +278,56 @@ fn training_on_a_label_outside_ends_in_nan() -> Result<()> {
     }
     Ok(())
 }
+
+/// The first position of the largest (smallest) of every line along an axis of `[outer, axis, inner]`.
+fn first_extremes<T: PartialOrd + Copy>(x: &[T], [outer, axis, inner]: [usize; 3], min: bool) -> Vec<i32> {
+    let mut places = Vec::new();
+    for o in 0..outer {
+        for i in 0..inner {
+            let at = |a: usize| x[(o * axis + a) * inner + i];
+            let better = |a: usize, b: usize| if min { at(a) < at(b) } else { at(a) > at(b) };
+            places.push((1..axis).fold(0, |best, a| if better(a, best) { a } else { best }) as i32);
+        }
+    }
+    places
+}
+
+#[test]
+fn argmax_of_integers_is_refused_on_gpus() -> Result<()> {
+    fn check<T: wgrad::CpuElement + PartialOrd>(
+        values: impl Fn(usize) -> T,
+        dims: [usize; 3],
+        device: Device,
+    ) -> Result<()> {
+        let data: Vec<T> = (0..dims.iter().product()).map(values).collect();
+        let x = Tensor::from_slice(&data, dims, device)?;
+        let what = format!("{:?} {dims:?} on {device}", x.dtype());
+        assert_eq!(
+            x.argmax(1, false)?.to_vec::<i32>()?,
+            first_extremes(&data, dims, false),
+            "argmax of {what}"
+        );
+        assert_eq!(
+            x.argmin(1, false)?.to_vec::<i32>()?,
+            first_extremes(&data, dims, true),
+            "argmin of {what}"
+        );
+        Ok(())
+    }
+    // Neighbours that are one f32, both ends of the range, and many ties.
+    let hash = |i: usize| (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+    let signed = [i32::MIN, i32::MIN + 1, -1, 0, 1, 16_777_216, 16_777_217, i32::MAX - 1, i32::MAX];
+    let unsigned = [0, 1, 16_777_216, 16_777_217, 1 << 31, (1 << 31) + 1, u32::MAX - 1, u32::MAX];
+    for device in DEVICES {
+        for dims in
+            [[1, 1, 1], [2, 5, 3], [3, 7, 8], [40, 9, 1], [2, 3000, 4], [1, 40_000, 1], [1, 70_001, 3]]
+        {
+            check(|i| signed[hash(i) as usize % signed.len()], dims, device)?;
+            check(|i| -(hash(i) as i32 % 1000), dims, device)?;
+            check(|i| unsigned[hash(i) as usize % unsigned.len()], dims, device)?;
+            check(|i| (hash(i) % 256) as u8, dims, device)?;
+            check(|_| 7u8, dims, device)?;
+        }
+    }
+    Ok(())
+}

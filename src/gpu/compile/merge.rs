@@ -429,6 +429,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
             wgsl: "".into(),
             constants: Vec::new(),
             bindings: Vec::new(),
+            checked: parts.iter().any(|p| p.source.checked),
         },
         tasks: Vec::new(),
         uniform: Vec::new(),

@@ -412,8 +412,11 @@ impl Item {
                     if count > 1 {
                         task.bytes = 0;
                     }
+                    let mut source =
+                        source(launch.label, wgsl, constants, &reads, &[write], !args.is_empty());
+                    source.checked = values.graph.entries[*kernel].tensor.0.op.foreign();
                     out.steps.push(Step {
-                        source: source(launch.label, wgsl, constants, &reads, &[write], !args.is_empty()),
+                        source,
                         tasks: vec![task],
                         uniform: launch.uniform.clone(),
                         args: args.into_iter().map(Some).collect(),
@@ -495,7 +498,7 @@ fn source(
     if wgsl.contains(FAULTS) {
         bindings.push((FAULTS_BINDING, BindingKind::ReadWrite));
     }
-    KernelSource { label, wgsl, constants, bindings }
+    KernelSource { label, wgsl, constants, bindings, checked: false }
 }
 
 impl Schedule {

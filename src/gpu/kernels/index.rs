@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::pool2d::{GROUP, widen};
 use super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
+use crate::dtype::DType;
 
 /// Length of the blocks that the first pass of the sort orders (as in `index_sort_block.wgsl`).
 const SORT_BLOCK: usize = 64;
@@ -110,66 +111,64 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
 }
 
 /// `out[outer, inner]` (i32) = the place of the first maximum (or minimum) of `x[outer, axis, inner]` along the axis, a NaN being
-/// the extreme.
+/// the extreme. `x` is f32, i32 or u32.
 ///
 /// Inputs: `x`.
-pub fn argmax(t: &KernelTarget, outer: usize, axis: usize, inner: usize, min: bool) -> Launches {
+pub fn argmax(t: &KernelTarget, [outer, axis, inner]: [usize; 3], dtype: DType, min: bool) -> Launches {
     let mut launches = Launches::default();
     if axis == 0 {
         return launches;
     }
     let (width, _) = widen("", inner);
     let lines = outer * (inner / width);
-    let flip = if min { 1 << 31 } else { 0 };
+    // Bits to be flipped so that the maximum of what comes out, as floats or as unsigned integers, is what is looked for.
+    let flip: u32 = match (dtype, min) {
+        (DType::U32 | DType::U8, false) => 0,
+        (DType::U32 | DType::U8, true) => u32::MAX,
+        (DType::I32, false) => 1 << 31,
+        (DType::I32, true) => !(1 << 31),
+        (DType::F32 | DType::F64, false) => 0,
+        (DType::F32 | DType::F64, true) => 1 << 31,
+    };
+    let source = |text: &'static str| match dtype.is_float() {
+        true => widen(text, inner).1,
+        false => of_integers(&widen(text, inner).1).into(),
+    };
     // Two passes where the axis is too long for one loop, or long with few others to work beside.
     let chunk =
         if axis > 32_768 || (axis > 1024 && lines < 1024) { (axis.isqrt() + 1).max(256) } else { axis };
     let chunks = axis.div_ceil(chunk);
-    let sizes = [axis, inner / width, chunk, chunks, flip];
+    let sizes = [axis, inner / width, chunk, chunks, flip as usize];
+    let step = |label, text, total, input, output, turns| Step {
+        label,
+        source: source(text),
+        total,
+        sizes: &sizes,
+        inputs: vec![input],
+        output,
+        turns: Turns::of(turns),
+        epilogue: false,
+    };
     if chunks == 1 {
-        launches.push(
-            t,
-            Step {
-                label: "argmax",
-                source: widen(include_str!("../../../shaders/index_argmax.wgsl"), inner).1,
-                total: lines,
-                sizes: &sizes,
-                inputs: vec![Operand::Input(0)],
-                output: Operand::Output,
-                turns: Turns::of(axis),
-                epilogue: false,
-            },
-        );
+        let text = include_str!("../../../shaders/index_argmax.wgsl");
+        launches.push(t, step("argmax", text, lines, Operand::Input(0), Operand::Output, axis));
     } else {
         let found = launches.temp(2 * outer * chunks * inner);
-        launches.push(
-            t,
-            Step {
-                label: "argmax/chunks",
-                source: widen(include_str!("../../../shaders/index_argmax_chunks.wgsl"), inner).1,
-                total: lines * chunks,
-                sizes: &sizes,
-                inputs: vec![Operand::Input(0)],
-                output: found,
-                turns: Turns::of(chunk),
-                epilogue: false,
-            },
-        );
-        launches.push(
-            t,
-            Step {
-                label: "argmax/merge",
-                source: widen(include_str!("../../../shaders/index_argmax_merge.wgsl"), inner).1,
-                total: lines,
-                sizes: &sizes,
-                inputs: vec![found],
-                output: Operand::Output,
-                turns: Turns::of(chunks),
-                epilogue: false,
-            },
-        );
+        let text = include_str!("../../../shaders/index_argmax_chunks.wgsl");
+        launches.push(t, step("argmax/chunks", text, lines * chunks, Operand::Input(0), found, chunk));
+        let text = include_str!("../../../shaders/index_argmax_merge.wgsl");
+        launches.push(t, step("argmax/merge", text, lines, found, Operand::Output, chunks));
     }
     launches
+}
+
+/// An argmax kernel for values that are compared as unsigned integers.
+fn of_integers(source: &str) -> String {
+    let nan = "(bitcast<U>(v) & U(0x7fffffffu)) > U(0x7f800000u)";
+    let compared = source.replace(nan, "v != v"); // no integer is
+    compared
+        .replace("alias F = vec4<f32>;", "alias F = vec4<u32>;")
+        .replace("alias F = f32;", "alias F = u32;")
 }
 
 /// One dispatch with an invocation per item.
