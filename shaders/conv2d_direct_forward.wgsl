@@ -63,16 +63,20 @@ fn main(
     var sum = Value();
     for (var ky = 0u; ky < p.kernel_h; ky++) {
         let iy = y0 + ky * p.dilation_y;
+        var row_sum = Value();
         for (var kx = 0u; kx < p.kernel_w; kx++) {
             let ix = x0 + kx * p.dilation_x;
             if iy < p.h && ix < p.w {
                 let at = ((image * p.h + iy) * p.w + ix) * p.cin + first_ci;
                 let weight = (ky * p.kernel_w + kx) * p.group_cin * p.cout + co;
+                var tap_sum = Value();
                 for (var ci = 0u; ci < p.group_cin; ci++) {
-                    sum += x[at + ci] * w[weight + ci * p.cout];
+                    tap_sum += x[at + ci] * w[weight + ci * p.cout];
                 }
+                row_sum += tap_sum;
             }
         }
+        sum += row_sum;
     }
     out[i] = epilogue(sum, i);
 }

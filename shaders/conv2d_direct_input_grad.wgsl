@@ -67,17 +67,21 @@ fn main(
         // Differences below zero wrap: they are then too large for an output coordinate.
         let ty = y - ky * p.dilation_y;
         let oy = ty / stride_y;
+        var row_sum = Value();
         for (var kx = 0u; kx < p.kernel_w; kx++) {
             let tx = x - kx * p.dilation_x;
             let ox = tx / stride_x;
             if oy < p.oh && ox < p.ow && oy * stride_y == ty && ox * stride_x == tx {
                 let at = ((image * p.oh + oy) * p.ow + ox) * p.cout + first_co;
                 let weight = ((ky * p.kernel_w + kx) * p.group_cin + group_ci) * p.cout + first_co;
+                var tap_sum = Value();
                 for (var co = 0u; co < p.group_cout; co++) {
-                    sum += dy[at + co] * w[weight + co];
+                    tap_sum += dy[at + co] * w[weight + co];
                 }
+                row_sum += tap_sum;
             }
         }
+        sum += row_sum;
     }
     out[i] = epilogue(sum, i);
 }

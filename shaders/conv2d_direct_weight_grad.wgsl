@@ -47,6 +47,9 @@ fn divide(a: u32, b: u32) -> u32 {
     return u32(q - select(0, 1, rest < 0) + select(0, 1, rest >= i32(b)));
 }
 
+// Terms that are added one after the other.
+const BLOCK = 32u;
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -67,20 +70,31 @@ fn main(
     // Coordinates above or left of the image wrap below zero; an unsigned comparison tells.
     let y0 = ky * p.dilation_y - p.padding_y;
     let x0 = (tap - ky * p.kernel_w) * p.dilation_x - p.padding_x;
+    // Sums of short sums: rounding errors then don't grow with the number of pixels.
     var sum = Value();
     let last = min((part + 1u) * p.chunk, p.lines);
-    for (var line = part * p.chunk; line < last; line++) {
-        let image = divide(line, p.oh);
-        let iy = y0 + (line - image * p.oh) * p.stride_y;
-        if iy < p.h {
-            let at = (image * p.h + iy) * p.w;
-            for (var ox = 0u; ox < p.ow; ox++) {
-                let ix = x0 + ox * p.stride_x;
-                if ix < p.w {
-                    sum += x[(at + ix) * p.cin + ci] * dy[(line * p.ow + ox) * p.cout + co];
+    for (var block = part * p.chunk; block < last; block += BLOCK) {
+        var block_sum = Value();
+        for (var line = block; line < min(block + BLOCK, last); line++) {
+            let image = divide(line, p.oh);
+            let iy = y0 + (line - image * p.oh) * p.stride_y;
+            if iy < p.h {
+                let at = (image * p.h + iy) * p.w;
+                var line_sum = Value();
+                for (var piece = 0u; piece < p.ow; piece += BLOCK) {
+                    var piece_sum = Value();
+                    for (var ox = piece; ox < min(piece + BLOCK, p.ow); ox++) {
+                        let ix = x0 + ox * p.stride_x;
+                        if ix < p.w {
+                            piece_sum += x[(at + ix) * p.cin + ci] * dy[(line * p.ow + ox) * p.cout + co];
+                        }
+                    }
+                    line_sum += piece_sum;
                 }
+                block_sum += line_sum;
             }
         }
+        sum += block_sum;
     }
     out[i] = epilogue(sum, i);
 }

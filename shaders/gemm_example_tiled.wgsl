@@ -174,12 +174,17 @@ fn main(
     var c1_0 = vec4<f32>();
     var c2_0 = vec4<f32>();
     var c3_0 = vec4<f32>();
+    var d0_0 = vec4<f32>();
+    var d1_0 = vec4<f32>();
+    var d2_0 = vec4<f32>();
+    var d3_0 = vec4<f32>();
     qa0 = load_a(row0, wa, ka, k1);
     qa1 = load_a(row1, wa, ka, k1);
     qb0 = vec4<f32>();
     if kb0 < k1 { qb0 = load_b(b_index(wb0, batch), n0 + b_fast * 4u); }
     qb1 = vec4<f32>();
     if kb1 < k1 { qb1 = load_b(b_index(wb1, batch), n0 + b_fast * 4u); }
+    var pending = 0u;
     for (var k = k0; k < k1; k += 16u) {
         tile_a[(a_slow + 0u) * 5u + a_fast] = qa0;
         tile_a[(a_slow + 16u) * 5u + a_fast] = qa1;
@@ -227,7 +232,23 @@ fn main(
             c3_0 = fma(vec4<f32>(a3.w), b3_0, c3_0);
         }
         workgroupBarrier();
+        pending += 16u;
+        if pending >= 64u {
+            pending = 0u;
+            d0_0 += c0_0;
+            c0_0 = vec4<f32>();
+            d1_0 += c1_0;
+            c1_0 = vec4<f32>();
+            d2_0 += c2_0;
+            c2_0 = vec4<f32>();
+            d3_0 += c3_0;
+            c3_0 = vec4<f32>();
+        }
     }
+    c0_0 += d0_0;
+    c1_0 += d1_0;
+    c2_0 += d2_0;
+    c3_0 += d3_0;
     let base = batch.out + split * p.out_split;
     let m = m0 + local.y * 4u;
     let column0 = n0 + (local.x + 0u) * 4u;

@@ -13,6 +13,9 @@ struct Params {
 fn epilogue(v: f32, i: u32) -> f32 { return v; }
 fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }
 
+// Terms that are added one after the other: sums of sums round less than one long sum.
+const BLOCK = 32u;
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -23,9 +26,17 @@ fn main(
     if i >= p.count {
         return;
     }
-    var sum = partial[i];
-    for (var s = 1u; s < p.splits; s++) {
-        sum += partial[s * p.count + i];
+    var sum = vec4<f32>();
+    for (var band = 0u; band < p.splits; band += BLOCK * BLOCK) {
+        var band_sum = vec4<f32>();
+        for (var block = band; block < min(band + BLOCK * BLOCK, p.splits); block += BLOCK) {
+            var block_sum = vec4<f32>();
+            for (var s = block; s < min(block + BLOCK, p.splits); s++) {
+                block_sum += partial[s * p.count + i];
+            }
+            band_sum += block_sum;
+        }
+        sum += band_sum;
     }
     out[i] = epilogue4(sum, i * 4u);
 }

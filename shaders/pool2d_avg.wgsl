@@ -44,6 +44,9 @@ fn extent(o: u32, stride: u32, pad: u32, kernel: u32, size: u32, padded_end: u32
     return u32(max(end - begin, 1)); // 1: a window without elements has the sum 0
 }
 
+// Elements that are added one after the other.
+const BLOCK = 32u;
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -63,12 +66,23 @@ fn main(
     let ys = clip(oy, sizes.sh, sizes.pt, sizes.kh, sizes.h);
     let xs = clip(ox, sizes.sw, sizes.pl, sizes.kw, sizes.w);
     let image = n * sizes.h * sizes.w;
+    // Sums of short sums: rounding errors then don't grow with the size of the window.
     var sum = F(0.0);
-    for (var iy = ys.x; iy < ys.y; iy++) {
-        let base = (image + iy * sizes.w) * sizes.c + ch;
-        for (var ix = xs.x; ix < xs.y; ix++) {
-            sum += x[base + ix * sizes.c];
+    for (var block = ys.x; block < ys.y; block += BLOCK) {
+        var block_sum = F(0.0);
+        for (var iy = block; iy < min(block + BLOCK, ys.y); iy++) {
+            let base = (image + iy * sizes.w) * sizes.c + ch;
+            var row_sum = F(0.0);
+            for (var part = xs.x; part < xs.y; part += BLOCK) {
+                var part_sum = F(0.0);
+                for (var ix = part; ix < min(part + BLOCK, xs.y); ix++) {
+                    part_sum += x[base + ix * sizes.c];
+                }
+                row_sum += part_sum;
+            }
+            block_sum += row_sum;
         }
+        sum += block_sum;
     }
     let rows = extent(oy, sizes.sh, sizes.pt, sizes.kh, sizes.h, sizes.h_end);
     let cols = extent(ox, sizes.sw, sizes.pl, sizes.kw, sizes.w, sizes.w_end);

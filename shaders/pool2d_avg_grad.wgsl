@@ -45,6 +45,9 @@ fn extent(o: u32, stride: u32, pad: u32, kernel: u32, size: u32, padded_end: u32
     return u32(max(end - begin, 1)); // 1: a window without elements has the sum 0
 }
 
+// Elements that are added one after the other.
+const BLOCK = 32u;
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -63,14 +66,25 @@ fn main(
     let iy = row - n * sizes.h;
     let ys = windows(iy, sizes.sh, sizes.pt, sizes.kh, sizes.oh);
     let xs = windows(ix, sizes.sw, sizes.pl, sizes.kw, sizes.ow);
+    // Sums of short sums: rounding errors then don't grow with the number of windows.
     var sum = F(0.0);
-    for (var oy = ys.x; oy < ys.y; oy++) {
-        let rows = f32(extent(oy, sizes.sh, sizes.pt, sizes.kh, sizes.h, sizes.h_end));
-        let base = (n * sizes.oh + oy) * sizes.ow * sizes.c + ch;
-        for (var ox = xs.x; ox < xs.y; ox++) {
-            let cols = f32(extent(ox, sizes.sw, sizes.pl, sizes.kw, sizes.w, sizes.w_end));
-            sum += dy[base + ox * sizes.c] / F(rows * cols);
+    for (var block = ys.x; block < ys.y; block += BLOCK) {
+        var block_sum = F(0.0);
+        for (var oy = block; oy < min(block + BLOCK, ys.y); oy++) {
+            let rows = f32(extent(oy, sizes.sh, sizes.pt, sizes.kh, sizes.h, sizes.h_end));
+            let base = (n * sizes.oh + oy) * sizes.ow * sizes.c + ch;
+            var row_sum = F(0.0);
+            for (var part = xs.x; part < xs.y; part += BLOCK) {
+                var part_sum = F(0.0);
+                for (var ox = part; ox < min(part + BLOCK, xs.y); ox++) {
+                    let cols = f32(extent(ox, sizes.sw, sizes.pl, sizes.kw, sizes.w, sizes.w_end));
+                    part_sum += dy[base + ox * sizes.c] / F(rows * cols);
+                }
+                row_sum += part_sum;
+            }
+            block_sum += row_sum;
         }
+        sum += block_sum;
     }
     dx[i] = finish(sum, i);
 }

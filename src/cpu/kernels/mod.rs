@@ -13,6 +13,7 @@ pub mod pool2d;
 pub mod reduce;
 mod shallow;
 pub mod softmax;
+mod window_sums;
 
 /// Rough work, in elementary operations that run at about one per nanosecond, under which a kernel stays on the calling
 /// thread: waking rayon's workers costs 5 to 20 us.

@@ -5,13 +5,16 @@ use std::ops::Range;
 use super::super::simd::vectorized;
 use super::Finish;
 use super::float::Float;
-use super::{PARALLEL_WORK, for_each_chunk, units_per_task};
+use super::{PARALLEL_WORK, for_each_chunk, units_per_task, window_sums};
 use crate::geometry::Pool2dGeometry;
 
 /// Channels that a window's maxima are followed for at a time.
 const LANES: usize = 32;
 /// Tasks that the gradient is cut into at least, where images are few.
 const MIN_TASKS: usize = 16;
+/// Places of a window that are averaged one after the other; larger windows go along rows, then along columns, with
+/// [`window_sums`], which is faster and rounds less.
+const PLAIN_WINDOW: usize = 32;
 
 /// `y[n, oy, ox, c] = max over the window of x[n, oy*sh + ky - top, ox*sw + kx - left, c]`. Padding is never picked; NaN is
 /// larger than everything. A window that lies in the padding altogether gives negative infinity.
@@ -181,6 +184,9 @@ fn window_grad<T: Float>(
 /// `y = sum over the window of x / count`, where count is the number of places in the window: those of the input, and with
 /// `count_include_pad` those of the padding, too (but never places beyond the padding, as in PyTorch).
 pub fn avg_pool2d_forward<T: Float>(g: &Pool2dGeometry, x: &[T], y: &mut [T]) {
+    if g.kernel[0].saturating_mul(g.kernel[1]) > PLAIN_WINDOW && !is_empty(g) {
+        return separate_avg(g, x, y);
+    }
     for_each_output_row(g, y, |image, oy, y| {
         y.fill(T::ZERO);
         for (ox, y) in y.chunks_exact_mut(g.c).enumerate() {
@@ -203,6 +209,9 @@ pub fn avg_pool2d_input_grad<T: Float>(g: &Pool2dGeometry, dy: &[T], dx: &mut [T
         dx.fill(T::ZERO);
         return;
     }
+    if g.kernel[0].saturating_mul(g.kernel[1]) > PLAIN_WINDOW {
+        return separate_avg_grad(g, dy, dx);
+    }
     for_each_band(g, dx, &|_, _| {}, |image, rows, dx| {
         dx.fill(T::ZERO);
         let dx_start = (image * g.h + rows.start) * g.w * g.c;
@@ -221,6 +230,41 @@ pub fn avg_pool2d_input_grad<T: Float>(g: &Pool2dGeometry, dy: &[T], dx: &mut [T
                 });
             }
         }
+    });
+}
+
+/// [`avg_pool2d_forward`] for large windows: sums along columns of what the sums along rows give.
+fn separate_avg<T: Float>(g: &Pool2dGeometry, x: &[T], y: &mut [T]) {
+    let parallel = x.len() >= PARALLEL_WORK / 8;
+    let rows: Vec<_> = (0..g.oh).map(|o| window(g, o, 0, g.h)).collect();
+    let columns: Vec<_> = (0..g.ow).map(|o| window(g, o, 1, g.w)).collect();
+    T::with_scratch(g.n * g.h * g.ow * g.c, |sums| {
+        window_sums::sum(x, [g.w, g.c], &columns, parallel, sums);
+        window_sums::sum(sums, [g.h, g.ow * g.c], &rows, parallel, y);
+    });
+    for (i, y) in y.chunks_exact_mut(g.c).enumerate() {
+        let count = T::from_f64(window_count(g, i / g.ow % g.oh, i % g.ow) as f64);
+        y.iter_mut().for_each(|y| *y = *y / count);
+    }
+}
+
+/// [`avg_pool2d_input_grad`] for large windows: a place's gradient is a sum over the windows that it lies in, which follow
+/// each other along both axes.
+fn separate_avg_grad<T: Float>(g: &Pool2dGeometry, dy: &[T], dx: &mut [T]) {
+    let parallel = dx.len() >= PARALLEL_WORK / 8;
+    let rows: Vec<_> = (0..g.oh).map(|o| window(g, o, 0, g.h)).collect();
+    let columns: Vec<_> = (0..g.ow).map(|o| window(g, o, 1, g.w)).collect();
+    T::with_scratch(dy.len(), |shares| {
+        for (i, (shares, dy)) in shares.chunks_exact_mut(g.c).zip(dy.chunks_exact(g.c)).enumerate() {
+            let count = T::from_f64(window_count(g, i / g.ow % g.oh, i % g.ow) as f64);
+            shares.iter_mut().zip(dy).for_each(|(share, dy)| *share = *dy / count);
+        }
+        T::with_scratch(g.n * g.h * g.ow * g.c, |sums| {
+            let windows = window_sums::containing(&rows, g.h);
+            window_sums::sum(shares, [g.oh, g.ow * g.c], &windows, parallel, sums);
+            let windows = window_sums::containing(&columns, g.w);
+            window_sums::sum(sums, [g.ow, g.c], &windows, parallel, dx);
+        });
     });
 }
 
@@ -423,6 +467,10 @@ mod tests {
             geometry([20, 12, 12, 32], [2, 2], [2, 2], [0; 4], true),
             geometry([2, 6, 6, 3], [6, 6], [1, 1], [0; 4], true),
             geometry([1, 3, 3, 2], [2, 2], [1, 1], [3; 4], true),
+            geometry([2, 20, 18, 3], [9, 10], [1, 2], [0; 4], true),
+            geometry([1, 30, 21, 1], [13, 7], [3, 1], [6, 2, 3, 3], false),
+            geometry([1, 12, 40, 5], [1, 37], [1, 1], [0, 0, 20, 36], true),
+            geometry([2, 5, 6, 3], [8, 8], [1, 1], [7; 4], false),
         ];
         // ceil_mode: the last window reaches over the edge, and over the padding.
         let g = geometry([2, 7, 7, 3], [2, 2], [2, 2], [0; 4], true);

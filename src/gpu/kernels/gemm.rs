@@ -10,17 +10,22 @@
 //!
 //! Few tiles and a long k: k is split over workgroups, whose partial sums a second dispatch adds in a fixed order.
 
+mod accumulators;
 mod registers;
 mod tiled;
 
 use super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
 use crate::geometry::MatmulGeometry;
+use accumulators::{CHAIN, add_up_levels, declare_accumulators, flush, levels};
 use registers::Registers;
-use tiled::{Block, Tiled};
+use tiled::{Block, TILED_CHAIN, Tiled};
 
 const MATRIX: &str = include_str!("../../../shaders/gemm_matrix.wgsl");
 const REDUCE: &str = include_str!("../../../shaders/gemm_reduce.wgsl");
 const REDUCE4: &str = include_str!("../../../shaders/gemm_reduce4.wgsl");
+
+/// Partial sums that are added one after the other (as in the two shaders).
+const REDUCE_BLOCK: usize = 32;
 
 /// Everything above this line of an operand file is kept; the plain kernel below it is replaced.
 const PLAIN_KERNEL: &str = "// ---- plain kernel ----";
@@ -227,12 +232,13 @@ impl Problem {
         wanted: usize,
         least: usize,
         multiple: usize,
+        longest_k: usize,
     ) -> (usize, usize) {
         let per_segment = self.k / segments;
         let (total, longest) = if segments > 1 {
-            (segments, MAX_ITERATIONS / (per_segment / 4 + 5))
+            (segments, MAX_ITERATIONS / (per_segment / 4 + per_segment / 64 + 7))
         } else {
-            (self.k, MAX_CHUNK)
+            (self.k, longest_k)
         };
         let tiles = round(self.m).div_ceil(tile[0]) * self.n.div_ceil(tile[1]) * self.batches;
         let for_work = (wanted / tiles).min(round(self.k) / least);
@@ -305,13 +311,22 @@ impl Problem {
             masked: self.masked,
             permuted: images_first,
             out_vec4: self.out_aligned && cols >= 4,
+            levels: 1,
         };
         let segments = if along_k && short_k.is_none() { self.segments } else { 1 };
         kernel.whole = (self.k / segments).is_multiple_of(kernel.step());
         let (chunk, splits) = match short_k {
             Some(k) => (k, 1),
-            None => self.split([rows, kernel.tile_n()], segments, 16, 512, kernel.step().max(4)),
+            None => {
+                let multiple = kernel.step().max(4);
+                self.split([rows, kernel.tile_n()], segments, 16, 512, multiple, MAX_CHUNK)
+            }
         };
+        if short_k.is_none() {
+            // By the rounded size: the last, smaller batch of an epoch shall need no other kernel.
+            let together = round(self.k).div_ceil(splits);
+            kernel.levels = levels(together / kernel.tree(), CHAIN);
+        }
         let turns = kernel.turns(if segments > 1 { [chunk, self.k / segments] } else { [1, chunk] });
         Kernel {
             label: self.labels[if subgroup.is_some() { 0 } else { 1 }],
@@ -353,9 +368,18 @@ impl Problem {
             (true, false) => BLoad::QuadsAlongN,
             _ => BLoad::Scalar,
         };
-        let kernel =
-            Tiled { block, a: self.a, a_vec4, b, b_along_k: self.b_along_k, out_vec4: self.out_aligned };
-        let (chunk, splits) = self.split([block.bm, block.bn], 1, 128, 256, block.bk);
+        // Two levels at most: a third would cost registers that real GPUs don't have.
+        let longest = TILED_CHAIN * TILED_CHAIN;
+        let (chunk, splits) = self.split([block.bm, block.bn], 1, 128, 256, block.bk, longest);
+        let kernel = Tiled {
+            block,
+            a: self.a,
+            a_vec4,
+            b,
+            b_along_k: self.b_along_k,
+            out_vec4: self.out_aligned,
+            levels: levels(round(self.k).div_ceil(splits), TILED_CHAIN).min(2),
+        };
         Kernel {
             label: self.labels[2],
             source: self.complete(&kernel.source()),
@@ -400,7 +424,7 @@ pub(super) fn reduce(
         inputs: vec![Operand::Temp(0)],
         output: Operand::Output,
         workgroups: fold(count.div_ceil(64), t.max_workgroups_per_dimension),
-        turns: Turns::of(splits),
+        turns: Turns::in_blocks(splits.div_ceil(REDUCE_BLOCK), REDUCE_BLOCK, Turns::of(REDUCE_BLOCK)),
         epilogue: true,
     }
 }

@@ -15,6 +15,8 @@ pub(super) const GROUP: usize = 64;
 /// work, and loops that stay short (lavapipe cuts an invocation's loops after 65,535 iterations, and a dispatch that takes
 /// seconds is killed by Windows).
 const LARGEST_WINDOW: usize = 4096;
+/// Elements that an average adds one after the other (as in the shaders).
+const BLOCK: usize = 32;
 
 /// Rewrites a kernel for four neighbours (`vec4`) into the same kernel for single words.
 pub(super) fn scalar_variant(source: &'static str) -> Cow<'static, str> {
@@ -227,13 +229,14 @@ fn push(
 
 /// Loops over the places of a window.
 fn window(g: &Pool2dGeometry) -> Turns {
-    Turns::around(g.kernel[0].min(g.h), Turns::of(g.kernel[1].min(g.w)))
+    let row = Turns::in_blocks(g.kernel[1].min(g.w), BLOCK, Turns::NONE);
+    Turns::in_blocks(g.kernel[0].min(g.h), BLOCK, row)
 }
 
 /// Loops over the windows that a place is in.
 fn windows(g: &Pool2dGeometry) -> Turns {
     let along = |axis: usize, count: usize| g.kernel[axis].div_ceil(g.stride[axis]).min(count);
-    Turns::around(along(0, g.oh), Turns::of(along(1, g.ow)))
+    Turns::in_blocks(along(0, g.oh), BLOCK, Turns::in_blocks(along(1, g.ow), BLOCK, Turns::NONE))
 }
 
 /// 2x2 windows side by side, all of them inside the image, with at most one row and one column left over.

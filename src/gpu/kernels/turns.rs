@@ -32,6 +32,13 @@ impl Turns {
         Turns((count as u64).saturating_add(1).saturating_mul(body.0.saturating_add(1)))
     }
 
+    /// As [`around`](Self::around), the loop going in blocks of so many turns, each block a loop of its own.
+    pub const fn in_blocks(count: usize, block: usize, body: Turns) -> Turns {
+        let (count, blocks) = (count as u64, count.div_ceil(block) as u64);
+        // The turns that find an end run no body.
+        Turns(count.saturating_mul(body.0.saturating_add(1)).saturating_add(2 * blocks + 1))
+    }
+
     /// These loops, then those.
     pub const fn then(self, next: Turns) -> Turns {
         Turns(self.0.saturating_add(next.0))
@@ -72,6 +79,8 @@ mod tests {
         assert_eq!(Turns::around(10, Turns::NONE), Turns::of(10));
         assert_eq!(Turns::around(9, Turns::of(0)).count(), 20);
         assert_eq!(Turns::around(9, Turns::of(4)).then(Turns::of(2)).count(), 63);
+        assert_eq!(Turns::in_blocks(64, 32, Turns::NONE).count(), 64 + 2 + 2 + 1);
+        assert_eq!(Turns::in_blocks(3, 32, Turns::of(1)).count(), 3 * 3 + 3);
         assert_eq!(Turns::around(usize::MAX, Turns::around(usize::MAX, Turns::of(1))).count(), u64::MAX);
     }
 

@@ -12,12 +12,14 @@ const WEIGHT_GRAD: &str = include_str!("../../../../shaders/conv2d_direct_weight
 
 /// Invocations per workgroup of the three shaders.
 const WORKGROUP: usize = 64;
+/// Terms that are added one after the other (as in `conv2d_direct_weight_grad.wgsl`).
+const BLOCK: usize = 32;
 
 /// True where these kernels beat a GEMM.
 pub(super) fn applies(g: &Conv2dGeometry) -> bool {
     let (cin, cout) = group_channels(g);
     let short = |turns: Turns| turns.count() <= Turns::LIMIT as u64;
-    g.groups > 1 && cin.min(cout) < 8 && short(taps(g, cin.max(cout))) && Turns::longest(Turns::of(g.ow)) > 0
+    g.groups > 1 && cin.min(cout) < 8 && short(taps(g, cin.max(cout))) && longest_part(g) > 0
 }
 
 /// Four channels at a time, each independent of the others.
@@ -70,6 +72,16 @@ fn launch(
     }
 }
 
+/// A line of the output's gradient, for one weight.
+fn line(g: &Conv2dGeometry) -> Turns {
+    Turns::in_blocks(g.ow, BLOCK, Turns::NONE)
+}
+
+/// Lines that an invocation of the weight's gradient takes: no more than its loops may turn, or than two levels of sums hold.
+fn longest_part(g: &Conv2dGeometry) -> usize {
+    (Turns::longest(line(g)) / 10 * 9).saturating_sub(2).min(BLOCK * BLOCK)
+}
+
 /// Loops over the taps of the kernel, and over so many channels at each.
 fn taps(g: &Conv2dGeometry, channels: usize) -> Turns {
     Turns::around(g.kh, Turns::around(g.kw, Turns::of(channels)))
@@ -97,11 +109,11 @@ pub(super) fn weight_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     // Enough invocations to fill an adapter, few enough lines to stay below the limit of turns.
     let wanted = if t.cpu_adapter { 2_048 } else { 32_768 };
     let for_work = (wanted / count).clamp(1, lines.div_ceil(8));
-    let parts = for_work.max(lines.div_ceil(Turns::longest(Turns::of(g.ow)).max(1)));
+    let parts = for_work.max(lines.div_ceil(longest_part(g).max(1)));
     let chunk = lines.div_ceil(parts);
     let parts = lines.div_ceil(chunk);
     values.extend([lines as u32, chunk as u32, parts as u32]);
-    let turns = Turns::around(chunk, Turns::of(g.ow));
+    let turns = Turns::in_blocks(chunk, BLOCK, line(g));
     let mut first = launch("conv2d_weight_grad/direct", WEIGHT_GRAD, g, values, turns, t);
     if parts == 1 {
         return Launches { temps: Vec::new(), list: vec![first] };

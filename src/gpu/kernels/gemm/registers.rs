@@ -46,6 +46,8 @@ pub(super) struct Registers {
     pub permuted: bool,
     /// C is bound as `vec4` and stored so.
     pub out_vec4: bool,
+    /// Levels of accumulators (see [`super::levels`]).
+    pub levels: usize,
 }
 
 const XYZW: [char; 4] = ['x', 'y', 'z', 'w'];
@@ -81,9 +83,24 @@ impl Registers {
             return stores;
         }
         let rest = if self.whole { Turns::NONE } else { Turns::of(self.step() - 1) };
-        let walk = Turns::of(k / self.step()).then(rest);
+        // With several levels, the loop stops at each block, and where a block ends inside of a segment.
+        let stops = Turns::of(2 * (k / self.block() + 2));
+        let walk = Turns::of(k / self.step()).then(stops).then(rest);
         let all = if self.a == ALayout::AlongK { Turns::around(segments, walk) } else { walk };
         all.then(stores)
+    }
+
+    /// k whose products are added up before an accumulator takes them.
+    pub fn tree(&self) -> usize {
+        match self.a {
+            ALayout::AlongK => self.step(),
+            ALayout::AlongM => self.step().min(4),
+        }
+    }
+
+    /// k that the first accumulators take before they are added to the second ones.
+    fn block(&self) -> usize {
+        super::CHAIN * self.tree()
     }
 
     /// Components of an accumulator, and accumulators per row.
@@ -128,18 +145,44 @@ impl Registers {
             return s;
         }
         let (_, vectors) = self.vector();
-        for i in 0..rows {
-            for j in 0..vectors {
-                line!(s, "    var c{i}_{j} = {}();", self.vector_type());
-            }
-        }
+        super::declare_accumulators(&mut s, self.levels, rows, vectors, self.vector_type());
         match self.a {
             ALayout::AlongK => self.segments(&mut s),
             ALayout::AlongM => self.walk(&mut s),
         }
+        super::add_up_levels(&mut s, self.levels, rows, vectors);
         self.stores(&mut s);
         s += "}\n";
         s
+    }
+
+    /// Adds the first accumulators to the second ones when they have taken a block of k.
+    fn flush(&self, s: &mut String, indent: &str) {
+        line!(s, "{indent}if pending >= {}u {{", self.block());
+        line!(s, "{indent}    pending = 0u;");
+        let (_, vectors) = self.vector();
+        super::flush(s, self.levels, self.rows, vectors, self.vector_type(), &format!("{indent}    "));
+        line!(s, "{indent}}}");
+    }
+
+    /// A loop over k in steps from `k` on, of which `turn` is one step. With second accumulators it stops at each block.
+    fn loop_over_k(&self, s: &mut String, end: &str, indent: &str, turn: impl Fn(&mut String)) {
+        let step = self.step();
+        if self.levels == 1 {
+            line!(s, "{indent}for (; k + {step}u <= {end}; k += {step}u) {{");
+            turn(s);
+            line!(s, "{indent}}}");
+            return;
+        }
+        line!(s, "{indent}while k + {step}u <= {end} {{");
+        line!(s, "{indent}let from_k = k;");
+        line!(s, "{indent}let stop = min({end}, k + {}u - pending);", self.block());
+        line!(s, "{indent}for (; k + {step}u <= stop; k += {step}u) {{");
+        turn(s);
+        line!(s, "{indent}}}");
+        line!(s, "{indent}pending += k - from_k;");
+        self.flush(s, indent);
+        line!(s, "{indent}}}");
     }
 
     fn store_function(&self, s: &mut String) {
@@ -368,11 +411,25 @@ impl Registers {
         }
     }
 
-    /// Adds `a * B[kk, :]` to row `i`.
-    fn multiply(&self, s: &mut String, i: usize, a: &str, kk: usize, indent: &str) {
+    /// Adds the products of row `i`'s `values` with the rows of B from `first` on; halves are added to halves, which
+    /// takes as many additions as one after the other and rounds less.
+    fn multiply(&self, s: &mut String, i: usize, values: &[String], first: usize, indent: &str) {
+        fn sum(terms: &[String]) -> String {
+            match terms {
+                [] => "0.0".into(),
+                [one] => one.clone(),
+                [one, two] => format!("({one} + {two})"),
+                _ => {
+                    let (left, right) = terms.split_at(terms.len() / 2);
+                    format!("({} + {})", sum(left), sum(right))
+                }
+            }
+        }
         let (_, vectors) = self.vector();
         for j in 0..vectors {
-            line!(s, "{indent}c{i}_{j} += {a} * b{kk}_{j};");
+            let products: Vec<String> =
+                values.iter().enumerate().map(|(kk, a)| format!("{a} * b{}_{j}", first + kk)).collect();
+            line!(s, "{indent}c{i}_{j} += {};", sum(&products));
         }
     }
 
@@ -398,6 +455,9 @@ impl Registers {
                 if self.subgroup { format!("m0 + {}u + lane", g * self.lanes) } else { format!("m0 + {g}u") };
             line!(s, "    let row{g} = row_init(min({m}, p.m - 1u), batch);");
         }
+        if self.levels > 1 {
+            line!(s, "    var pending = 0u;");
+        }
         line!(s, "    for (var i = s0; i < s1; i++) {{");
         line!(s, "        let segment = segment_init(i, batch);");
         for g in 0..loaded {
@@ -419,11 +479,8 @@ impl Registers {
             line!(s, "        let end = select(k0, k1, {any});");
             end = "end";
         }
-        let step = self.step();
         line!(s, "        var k = k0;");
-        line!(s, "        for (; k + {step}u <= {end}; k += {step}u) {{");
-        self.segment_turn(s);
-        line!(s, "        }}");
+        self.loop_over_k(s, end, "        ", |s| self.segment_turn(s));
         if !self.whole {
             self.segment_rest(s, end);
         }
@@ -432,6 +489,10 @@ impl Registers {
 
     /// The last one to three k of a segment.
     fn segment_rest(&self, s: &mut String, end: &str) {
+        if self.levels > 1 {
+            // Each of these is an addition of its own.
+            line!(s, "        pending += (max(k, {end}) - k) * {}u;", self.tree());
+        }
         line!(s, "        for (; k < {end}; k++) {{");
         self.load_b_row(s, 0, "segment.b + k * p.b_k", "            ");
         for g in 0..self.loaded_rows() {
@@ -439,9 +500,12 @@ impl Registers {
         }
         for i in 0..self.rows {
             line!(s, "            let r{i} = {};", self.shared("a", i));
-            self.multiply(s, i, &format!("r{i}"), 0, "            ");
+            self.multiply(s, i, &[format!("r{i}")], 0, "            ");
         }
         line!(s, "        }}");
+        if self.levels > 1 {
+            self.flush(s, "        ");
+        }
     }
 
     fn mask(&self, value: &str, g: usize, zero: &str) -> String {
@@ -479,10 +543,9 @@ impl Registers {
                 for [own, all] in &names {
                     line!(s, "            let {all}{i} = {};", self.shared(own, i));
                 }
-                for kk in 0..step {
-                    let value = self.component(&["r", "re", "ro"], &i.to_string(), kk);
-                    self.multiply(s, i, &value, kk, "            ");
-                }
+                let values: Vec<String> =
+                    (0..step).map(|kk| self.component(&["r", "re", "ro"], &i.to_string(), kk)).collect();
+                self.multiply(s, i, &values, 0, "            ");
             }
         }
     }
@@ -507,18 +570,21 @@ impl Registers {
         self.start_b(s, "batch.b + k0 * p.b_k", "    ");
         line!(s, "    var k = k0;");
         line!(s, "    var w = walk_init({first});");
-        line!(s, "    for (; k + {step}u <= k1; k += {step}u) {{");
-        for q in 0..loads {
-            self.load_walk_a(s, q);
+        if self.levels > 1 {
+            line!(s, "    var pending = 0u;");
         }
-        // Several k per accumulator at a time: there are more accumulators than registers.
-        for first in (0..step).step_by(4) {
-            let range = first..(first + 4).min(step);
-            self.load_b_rows(s, range.clone(), "batch.b", "        ");
-            self.multiply_walk(s, loads, beside, range, self.subgroup);
-        }
-        line!(s, "        w = walk_step(w);");
-        line!(s, "    }}");
+        self.loop_over_k(s, "k1", "    ", |s| {
+            for q in 0..loads {
+                self.load_walk_a(s, q);
+            }
+            // Several k per accumulator at a time: there are more accumulators than registers.
+            for first in (0..step).step_by(4) {
+                let range = first..(first + 4).min(step);
+                self.load_b_rows(s, range.clone(), "batch.b", "        ");
+                self.multiply_walk(s, loads, beside, range, self.subgroup);
+            }
+            line!(s, "        w = walk_step(w);");
+        });
         if !self.whole {
             line!(s, "    w = walk_init(k);");
             line!(s, "    for (; k < k1; k++) {{");
@@ -607,14 +673,17 @@ impl Registers {
                 }
                 for e in 0..self.a_width {
                     let row = (q * beside + part) * self.a_width + e;
-                    for kk in range.clone().filter(|_| row < self.rows) {
-                        let half = halves[e % halves.len()];
-                        let component = match self.a_width {
-                            1 => String::new(),
-                            _ => format!(".{}", XYZW[e / halves.len()]),
-                        };
-                        self.multiply(s, row, &format!("r{kk}_{q}_{part}{half}{component}"), kk, "        ");
+                    if row >= self.rows {
+                        continue;
                     }
+                    let half = halves[e % halves.len()];
+                    let component = match self.a_width {
+                        1 => String::new(),
+                        _ => format!(".{}", XYZW[e / halves.len()]),
+                    };
+                    let value = |kk| format!("r{kk}_{q}_{part}{half}{component}");
+                    let values: Vec<String> = range.clone().map(value).collect();
+                    self.multiply(s, row, &values, range.start, "        ");
                 }
             }
         }

@@ -171,6 +171,7 @@ fn subgroup_example_is_current() {
         masked: false,
         permuted: false,
         out_vec4: true,
+        levels: 2,
     };
     let expected = include_str!("../../../../shaders/gemm_example_subgroup.wgsl");
     check_example("gemm_example_subgroup.wgsl", expected, kernel.source());
@@ -185,6 +186,7 @@ fn tiled_example_is_current() {
         b: BLoad::QuadsAlongN,
         b_along_k: false,
         out_vec4: true,
+        levels: 2,
     };
     let expected = include_str!("../../../../shaders/gemm_example_tiled.wgsl");
     check_example("gemm_example_tiled.wgsl", expected, kernel.source());

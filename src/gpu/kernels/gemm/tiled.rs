@@ -22,6 +22,8 @@ pub(super) struct Tiled {
     pub b_along_k: bool,
     /// C is bound as `vec4` and stored so.
     pub out_vec4: bool,
+    /// Levels of accumulators (see [`super::levels`]).
+    pub levels: usize,
 }
 
 /// Tile of a workgroup and share of an invocation; `tn` and `bk` are multiples of 4.
@@ -46,6 +48,9 @@ impl Block {
 }
 
 const XYZW: [char; 4] = ['x', 'y', 'z', 'w'];
+
+/// k that the first accumulators take before they are added to the second ones.
+pub(super) const TILED_CHAIN: usize = 64;
 
 /// How the quads of one operand's tile are spread over the invocations.
 struct Staging {
@@ -107,12 +112,11 @@ impl Tiled {
         line!(s, ") {{");
         s += &super::tile_prologue(bm, bn);
         self.stage_init(&mut s);
-        for i in 0..tm {
-            for j in 0..tn / 4 {
-                line!(s, "    var c{i}_{j} = vec4<f32>();");
-            }
-        }
+        super::declare_accumulators(&mut s, self.levels, tm, tn / 4, "vec4<f32>");
         self.stage_load(&mut s, "    ");
+        if self.levels > 1 {
+            line!(s, "    var pending = 0u;");
+        }
         line!(s, "    for (var k = k0; k < k1; k += {bk}u) {{");
         self.stage_store(&mut s);
         line!(s, "        workgroupBarrier();");
@@ -120,7 +124,15 @@ impl Tiled {
         self.stage_load_next(&mut s);
         self.multiply(&mut s);
         line!(s, "        workgroupBarrier();");
+        if self.levels > 1 {
+            line!(s, "        pending += {bk}u;");
+            line!(s, "        if pending >= {}u {{", TILED_CHAIN);
+            line!(s, "            pending = 0u;");
+            super::flush(&mut s, self.levels, tm, tn / 4, "vec4<f32>", "            ");
+            line!(s, "        }}");
+        }
         line!(s, "    }}");
+        super::add_up_levels(&mut s, self.levels, tm, tn / 4);
         line!(s, "    let base = batch.out + split * p.out_split;");
         line!(s, "    let m = m0 + local.y * {tm}u;");
         for j in 0..tn / 4 {
