@@ -9,8 +9,8 @@
 use std::ops::Range;
 
 use super::float::Float;
-use super::gemm::{Matrix, flops, gemm, sum_partials};
-use super::{Finish, PARALLEL_FLOPS, finish_all, for_each_chunk};
+use super::gemm::{Matrix, flops, gemm, gemm_by_stretches, sum_partials};
+use super::{CHAIN, CHAIN_OF_SUMS, Finish, PARALLEL_FLOPS, finish_all, for_each_chunk, pairwise};
 use super::{depthwise, shallow};
 use crate::cpu::simd::vectorized;
 use crate::geometry::Conv2dGeometry;
@@ -49,7 +49,8 @@ pub fn conv2d_forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T
             with_col(&plan, group, x, piece * plan.rows, rows, |col| {
                 let w = Matrix { data: &w[group * plan.group_out..], strides: [g.cout, 1] };
                 let y = &mut y[group * plan.group_out..];
-                gemm([rows, plan.group_out, plan.taps], col, w, y, g.cout, false, !plan.parallel_pieces);
+                let size = [rows, plan.group_out, plan.taps];
+                gemm_by_stretches(size, col, w, y, g.cout, !plan.parallel_pieces);
             });
         }
         finish_all(y, piece * plan.rows * g.cout, !plan.parallel_pieces, finish);
@@ -75,29 +76,28 @@ pub fn conv2d_weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &
     let splits = if plan.parallel_pieces { 1 << splits.ilog2() } else { 1 };
     let per_split = positions.div_ceil(splits);
     let splits = positions.div_ceil(per_split);
+    let rows = plan.rows.min(CHAIN);
+    let group_rows = rows * CHAIN_OF_SUMS;
     let sum_split = |split: usize, dw: &mut [T]| {
-        let end = positions.min((split + 1) * per_split);
-        for first in (split * per_split..end).step_by(plan.rows) {
-            let rows = plan.rows.min(end - first);
-            for group in 0..g.groups {
-                with_col(&plan, group, x, first, rows, |col| {
-                    let col = Matrix { data: col.data, strides: [col.strides[1], col.strides[0]] };
-                    let dy =
-                        Matrix { data: &dy[first * g.cout + group * plan.group_out..], strides: [g.cout, 1] };
-                    let dw = &mut dw[group * plan.group_out..];
-                    let accumulate = first != split * per_split;
-                    gemm(
-                        [plan.taps, plan.group_out, rows],
-                        col,
-                        dy,
-                        dw,
-                        g.cout,
-                        accumulate,
-                        !plan.parallel_pieces,
-                    );
-                });
+        let start = split * per_split;
+        let end = positions.min(start + per_split);
+        pairwise(0..(end - start).div_ceil(group_rows), dw, &mut |i, dw| {
+            let start = start + i * group_rows;
+            let end = end.min(start + group_rows);
+            for first in (start..end).step_by(rows) {
+                let rows = rows.min(end - first);
+                for group in 0..g.groups {
+                    with_col(&plan, group, x, first, rows, |col| {
+                        let col = Matrix { data: col.data, strides: [col.strides[1], col.strides[0]] };
+                        let at = first * g.cout + group * plan.group_out;
+                        let dy = Matrix { data: &dy[at..], strides: [g.cout, 1] };
+                        let dw = &mut dw[group * plan.group_out..];
+                        let size = [plan.taps, plan.group_out, rows];
+                        gemm(size, col, dy, dw, g.cout, first != start, !plan.parallel_pieces);
+                    });
+                }
             }
-        }
+        });
     };
     if splits == 1 {
         sum_split(0, dw);
@@ -204,7 +204,7 @@ fn input_grad_product<T: Float>(
     let g = plan.g;
     let dy = Matrix { data: &dy[first * g.cout + group * plan.group_out..], strides: [g.cout, 1] };
     let w = Matrix { data: &transposed[group * plan.group_out * plan.taps..], strides: [plan.taps, 1] };
-    gemm([rows, plan.taps, plan.group_out], dy, w, out, stride, false, !plan.parallel_pieces);
+    gemm_by_stretches([rows, plan.taps, plan.group_out], dy, w, out, stride, !plan.parallel_pieces);
 }
 
 /// The weight as `[cout, taps]`: the product with it then reads rows, which the GEMM need not repack for each piece.

@@ -2,7 +2,7 @@
 
 use super::float::Float;
 use super::gemm::sum_partials;
-use super::{PARALLEL_WORK, for_each_chunk, units_per_task};
+use super::{CHAIN, PARALLEL_WORK, for_each_chunk, pairwise, units_per_task};
 use crate::geometry::Conv2dGeometry;
 
 /// Parts that the positions are cut into for the weight gradient, whatever the number of threads.
@@ -113,10 +113,14 @@ pub(super) fn weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &
     let splits = rows.div_ceil(per_split);
     T::with_scratch(splits * dw.len(), |partial| {
         for_each_chunk(partial, dw.len(), parallel, |split, partial| {
-            partial.fill(T::ZERO);
-            for row in split * per_split..rows.min((split + 1) * per_split) {
-                for ox in 0..g.ow {
-                    let dy = &dy[(row * g.ow + ox) * g.cout..][..g.cout];
+            let first = split * per_split * g.ow;
+            let last = rows.min((split + 1) * per_split) * g.ow;
+            pairwise(0..(last - first).div_ceil(CHAIN), partial, &mut |i, partial| {
+                partial.fill(T::ZERO);
+                let start = first + i * CHAIN;
+                for position in start..last.min(start + CHAIN) {
+                    let (row, ox) = (position / g.ow, position % g.ow);
+                    let dy = &dy[position * g.cout..][..g.cout];
                     for_each_tap(g, row / g.oh, row % g.oh, ox, |place, tap| {
                         multiply_add(
                             &mut partial[tap * g.cout..(tap + 1) * g.cout],
@@ -125,7 +129,7 @@ pub(super) fn weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &
                         );
                     });
                 }
-            }
+            });
         });
         sum_partials(partial, dw);
     });

@@ -1,7 +1,7 @@
 //! Matrix products, by the `gemm` crate's kernels.
 
 use super::float::Float;
-use super::{PARALLEL_FLOPS, for_each_chunk};
+use super::{CHAIN, CHAIN_OF_SUMS, PARALLEL_FLOPS, for_each_chunk, pairwise};
 use crate::geometry::MatmulGeometry;
 
 /// A product with at most this many output elements may be cut along k, so that threads share one long sum.
@@ -87,6 +87,8 @@ pub fn matmul<T: Float>(g: &MatmulGeometry, a: &[T], b: &[T], c: &mut [T]) {
         let b = Matrix { data: &b[offset(g.b_batch)..], strides: g.b_strides };
         if parallel && k_pieces(size) > 1 {
             gemm_split_k(size, a, b, c);
+        } else if is_long(size) {
+            sum_groups(size, a, b, c, false);
         } else {
             gemm(size, a, b, c, g.n, false, parallel);
         }
@@ -132,16 +134,71 @@ fn k_pieces([m, n, k]: [usize; 3]) -> usize {
     (k / SPLIT_K_PIECE).clamp(1, SPLIT_K_MAX)
 }
 
+/// Whether a product's sums are so long, for the little that they fill, that they are added up block by block.
+fn is_long([m, n, k]: [usize; 3]) -> bool {
+    k > 8 * CHAIN && m * n <= SPLIT_K_OUTPUT && k >= 2 * m.max(n)
+}
+
+/// As [`gemm`], for a C that stays in a core's cache: a long k goes in short stretches, each added to C.
+pub fn gemm_by_stretches<T: Float>(
+    [m, n, k]: [usize; 3],
+    a: Matrix<T>,
+    b: Matrix<T>,
+    c: &mut [T],
+    c_stride: usize,
+    parallel: bool,
+) {
+    // Up to here the calls would cost more than the digits are worth.
+    if k <= 10 * CHAIN {
+        return gemm([m, n, k], a, b, c, c_stride, false, parallel);
+    }
+    if k <= CHAIN * CHAIN_OF_SUMS {
+        return sum_stretches([m, n], 0..k, a, b, c, c_stride, parallel);
+    }
+    T::with_scratch(m * n, |sum| {
+        sum_groups([m, n, k], a, b, sum, parallel);
+        for (c, sum) in c.chunks_mut(c_stride).zip(sum.chunks_exact(n)) {
+            c[..n].copy_from_slice(sum);
+        }
+    });
+}
+
+/// `C[m, n] = sum over a range of k`, a short stretch after the other: the GEMM adds each up in its registers.
+fn sum_stretches<T: Float>(
+    [m, n]: [usize; 2],
+    range: std::ops::Range<usize>,
+    a: Matrix<T>,
+    b: Matrix<T>,
+    c: &mut [T],
+    c_stride: usize,
+    parallel: bool,
+) {
+    for first in range.clone().step_by(CHAIN) {
+        let a = Matrix { data: &a.data[first * a.strides[1]..], ..a };
+        let b = Matrix { data: &b.data[first * b.strides[0]..], ..b };
+        let k = CHAIN.min(range.end - first);
+        gemm([m, n, k], a, b, c, c_stride, first > range.start, parallel);
+    }
+}
+
+/// [`sum_stretches`] of groups of stretches, these added up [`pairwise`]. `c` is contiguous.
+fn sum_groups<T: Float>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>, c: &mut [T], parallel: bool) {
+    let group = CHAIN * CHAIN_OF_SUMS;
+    pairwise(0..k.div_ceil(group), c, &mut |i, c| {
+        sum_stretches([m, n], i * group..k.min((i + 1) * group), a, b, c, n, parallel);
+    });
+}
+
 /// A product whose k is cut into pieces of fixed size, summed in order.
 fn gemm_split_k<T: Float>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>, c: &mut [T]) {
-    let piece = k.div_ceil(k_pieces([m, n, k]));
+    let piece = k.div_ceil(k_pieces([m, n, k])).next_multiple_of(CHAIN);
     let pieces = k.div_ceil(piece);
     T::with_scratch(pieces * m * n, |partial| {
         for_each_chunk(partial, m * n, true, |i, partial| {
             let first = i * piece;
             let a = Matrix { data: &a.data[first * a.strides[1]..], ..a };
             let b = Matrix { data: &b.data[first * b.strides[0]..], ..b };
-            gemm([m, n, piece.min(k - first)], a, b, partial, n, false, false);
+            sum_groups([m, n, piece.min(k - first)], a, b, partial, false);
         });
         sum_partials(partial, c);
     });

@@ -83,6 +83,35 @@ fn share<T: Send>(data: &mut [T], chunk_len: usize, first: usize, f: &(dyn Fn(us
     rayon::join(|| share(a, chunk_len, first, f), || share(b, chunk_len, first + half, f));
 }
 
+/// Terms that an accumulator of a product takes one after the other, at most: the sum of n like terms may be off by n / 4
+/// roundings, all in one direction.
+const CHAIN: usize = 64;
+/// Sums of so many terms that are added one after the other; more go by [`pairwise`].
+const CHAIN_OF_SUMS: usize = 32;
+
+/// `out = term 0 + term 1 + ...`: `term(i, sum)` overwrites `sum` with term i of `terms`. Halves are added to halves, so that
+/// rounding errors grow with the logarithm of the number of terms.
+fn pairwise<T: float::Float>(
+    terms: std::ops::Range<usize>,
+    out: &mut [T],
+    term: &mut dyn FnMut(usize, &mut [T]),
+) {
+    match terms.len() {
+        0 => out.fill(T::ZERO),
+        1 => term(terms.start, out),
+        n => {
+            let middle = terms.start + n / 2;
+            pairwise(terms.start..middle, out, term);
+            T::with_scratch(out.len(), |right| {
+                pairwise(middle..terms.end, right, term);
+                for (o, r) in out.iter_mut().zip(right) {
+                    *o += *r;
+                }
+            });
+        }
+    }
+}
+
 /// How many units of `unit_work` make a task worth handing to another thread.
 fn units_per_task(unit_work: usize) -> usize {
     (PARALLEL_WORK / 4 / unit_work.max(1)).max(1)

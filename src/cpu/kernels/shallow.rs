@@ -3,7 +3,7 @@
 
 use super::float::Float;
 use super::gemm::sum_partials;
-use super::{Finish, PARALLEL_FLOPS, for_each_chunk};
+use super::{CHAIN, Finish, PARALLEL_FLOPS, for_each_chunk, pairwise};
 use crate::cpu::simd::vectorized;
 use crate::geometry::Conv2dGeometry;
 
@@ -156,9 +156,15 @@ pub fn weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &mut [T]
     with_padded(g, x, |x| {
         T::with_scratch(splits * dw.len(), |partial| {
             for_each_chunk(partial, dw.len(), walk.parallel, |split, dw| {
-                dw.fill(T::ZERO);
-                let end = rows.min((split + 1) * per_split);
-                weight_grad_rows(&walk, x, dy, split * per_split, end, dw);
+                let start = split * per_split;
+                let end = rows.min(start + per_split);
+                // A row of outputs counts for a quarter of its length: four products are added at a time.
+                let together = (4 * CHAIN / walk.ow.max(1)).max(1);
+                pairwise(0..(end - start).div_ceil(together), dw, &mut |i, dw| {
+                    dw.fill(T::ZERO);
+                    let start = start + i * together;
+                    weight_grad_rows(&walk, x, dy, start, end.min(start + together), dw);
+                });
             });
             sum_partials(partial, dw);
         });
