@@ -1,5 +1,7 @@
 //! Convolution with one input channel per group: too little for a matrix product, so loops along the channels.
 
+use std::ops::Range;
+
 use super::float::Float;
 use super::gemm::sum_partials;
 use super::{CHAIN, PARALLEL_WORK, for_each_chunk, pairwise, units_per_task};
@@ -35,10 +37,34 @@ fn row_work(g: &Conv2dGeometry) -> usize {
     (g.ow * g.kh * g.kw * g.cout).div_ceil(4)
 }
 
-/// Calls `f(x place, tap)` for each tap of the window at `(image, oy, ox)` that is not padding.
+/// `out = sum over the kernel's rows`, of which `term` adds some to what it is given: all at once, or a few where they have
+/// many taps.
 #[inline(always)]
-fn for_each_tap(g: &Conv2dGeometry, image: usize, oy: usize, ox: usize, mut f: impl FnMut(usize, usize)) {
-    for ky in 0..g.kh {
+fn over_kernel_rows<T: Float>(
+    g: &Conv2dGeometry,
+    out: &mut [T],
+    mut term: impl FnMut(Range<usize>, &mut [T]),
+) {
+    let together = (CHAIN / g.kw).max(1);
+    if g.kh <= together {
+        out.fill(T::ZERO);
+        return term(0..g.kh, out);
+    }
+    pairwise(0..g.kh.div_ceil(together), out, &mut |i, out| {
+        out.fill(T::ZERO);
+        term(i * together..g.kh.min((i + 1) * together), out);
+    });
+}
+
+/// Calls `f(x place, tap)` for each tap in these rows of the kernel at `(image, oy, ox)` that is not padding.
+#[inline(always)]
+fn for_each_tap(
+    g: &Conv2dGeometry,
+    [image, oy, ox]: [usize; 3],
+    kernel_rows: Range<usize>,
+    mut f: impl FnMut(usize, usize),
+) {
+    for ky in kernel_rows {
         let iy = (oy * g.stride[0] + ky * g.dilation[0]).wrapping_sub(g.padding[0]);
         if iy >= g.h {
             continue;
@@ -59,9 +85,10 @@ pub(super) fn forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T
     for_each_chunk(y, rows * g.ow * g.cout, parallel, |task, y| {
         for (i, y) in y.chunks_exact_mut(g.cout).enumerate() {
             let (row, ox) = (task * rows + i / g.ow, i % g.ow);
-            y.fill(T::ZERO);
-            for_each_tap(g, row / g.oh, row % g.oh, ox, |place, tap| {
-                multiply_add(y, &x[place..place + g.cin], &w[tap * g.cout..(tap + 1) * g.cout]);
+            over_kernel_rows(g, y, |kernel_rows, y| {
+                for_each_tap(g, [row / g.oh, row % g.oh, ox], kernel_rows, |place, tap| {
+                    multiply_add(y, &x[place..place + g.cin], &w[tap * g.cout..(tap + 1) * g.cout]);
+                });
             });
         }
     });
@@ -69,7 +96,6 @@ pub(super) fn forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T
 
 /// See [`super::conv2d::conv2d_input_grad`].
 pub(super) fn input_grad<T: Float>(g: &Conv2dGeometry, dy: &[T], w: &[T], dx: &mut [T]) {
-    let multiplier = g.cout / g.cin;
     let parallel = row_work(g) * g.n * g.oh >= PARALLEL_WORK;
     let rows = units_per_task(g.w * g.kh * g.kw * g.cout / 4);
     // The output whose tap `k` lies on input `i`, if there is one.
@@ -81,28 +107,33 @@ pub(super) fn input_grad<T: Float>(g: &Conv2dGeometry, dy: &[T], w: &[T], dx: &m
         for (i, dx) in dx.chunks_exact_mut(g.cin).enumerate() {
             let (row, ix) = (task * rows + i / g.w, i % g.w);
             let (image, iy) = (row / g.h, row % g.h);
-            dx.fill(T::ZERO);
-            for ky in 0..g.kh {
-                let Some(oy) = source(iy, ky, 0, g.oh) else { continue };
-                for kx in 0..g.kw {
-                    let Some(ox) = source(ix, kx, 1, g.ow) else { continue };
-                    let dy = &dy[((image * g.oh + oy) * g.ow + ox) * g.cout..][..g.cout];
-                    let w = &w[(ky * g.kw + kx) * g.cout..][..g.cout];
-                    if multiplier == 1 {
-                        multiply_add(dx, dy, w);
-                    } else {
-                        for ((dx, dy), w) in
-                            dx.iter_mut().zip(dy.chunks_exact(multiplier)).zip(w.chunks_exact(multiplier))
-                        {
-                            for (dy, w) in dy.iter().zip(w) {
-                                *dx += *dy * *w;
-                            }
-                        }
+            over_kernel_rows(g, dx, |kernel_rows, dx| {
+                for ky in kernel_rows {
+                    let Some(oy) = source(iy, ky, 0, g.oh) else { continue };
+                    for kx in 0..g.kw {
+                        let Some(ox) = source(ix, kx, 1, g.ow) else { continue };
+                        let dy = &dy[((image * g.oh + oy) * g.ow + ox) * g.cout..][..g.cout];
+                        let w = &w[(ky * g.kw + kx) * g.cout..][..g.cout];
+                        add_products(dx, dy, w);
                     }
                 }
-            }
+            });
         }
     });
+}
+
+/// `dx[c] += sum over j of dy[c * m + j] w[c * m + j]` over channels c and the multiplier's j.
+#[inline(always)]
+fn add_products<T: Float>(dx: &mut [T], dy: &[T], w: &[T]) {
+    let multiplier = dy.len() / dx.len();
+    if multiplier == 1 {
+        return multiply_add(dx, dy, w);
+    }
+    for ((dx, dy), w) in dx.iter_mut().zip(dy.chunks_exact(multiplier)).zip(w.chunks_exact(multiplier)) {
+        for (dy, w) in dy.iter().zip(w) {
+            *dx += *dy * *w;
+        }
+    }
 }
 
 /// See [`super::conv2d::conv2d_weight_grad`].
@@ -121,7 +152,7 @@ pub(super) fn weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &
                 for position in start..last.min(start + CHAIN) {
                     let (row, ox) = (position / g.ow, position % g.ow);
                     let dy = &dy[position * g.cout..][..g.cout];
-                    for_each_tap(g, row / g.oh, row % g.oh, ox, |place, tap| {
+                    for_each_tap(g, [row / g.oh, row % g.oh, ox], 0..g.kh, |place, tap| {
                         multiply_add(
                             &mut partial[tap * g.cout..(tap + 1) * g.cout],
                             &x[place..place + g.cin],
