@@ -203,13 +203,13 @@ impl Array {
     }
 
     fn copied(&self) -> Result<Array> {
-        dispatch!(self.dtype(), T => {
-            let src = self.raw::<T>()?;
-            Array::build::<T>(self.shape, |dst| {
-                super::pointwise::copy_strided(src, &self.shape, &self.strides, self.offset, dst);
-                Ok(())
-            })
-        })
+        dispatch!(self.dtype(), T => Array::build::<T>(self.shape, |dst| self.copy_to(dst)))
+    }
+
+    /// Writes the elements in row-major order.
+    pub fn copy_to<T: CpuElement>(&self, out: &mut [T]) -> Result<()> {
+        super::pointwise::copy_strided(self.raw::<T>()?, &self.shape, &self.strides, self.offset, out);
+        Ok(())
     }
 
     /// The elements as an ndarray view. Strides that run backwards are not representable: callers pass forward views.

@@ -47,15 +47,36 @@ pub(crate) fn take<T: Copy + Default + Send + 'static>(len: usize) -> Result<Vec
         }
         ALLOCATIONS.fetch_add(1, Relaxed);
     }
-    let mut v = Vec::new();
-    if v.try_reserve_exact(class).is_err() {
-        LIVE.fetch_sub(bytes, Relaxed);
-        return Err(Error::OutOfMemory {
-            device: "cpu".into(),
-            message: format!("no room for {bytes} bytes"),
-        });
+    match reserve(class) {
+        Ok(mut v) => {
+            v.resize(class, T::default());
+            Ok(v)
+        }
+        Err(e) => {
+            LIVE.fetch_sub(bytes, Relaxed);
+            Err(e)
+        }
     }
-    v.resize(class, T::default());
+}
+
+/// An empty vector with room for so many elements. Where sizes are a caller's or a file's, memory is asked for here: Rust's
+/// own vectors end the process where there is none.
+pub(crate) fn reserve<T>(len: usize) -> Result<Vec<T>> {
+    let mut v = Vec::new();
+    match v.try_reserve_exact(len) {
+        Ok(()) => Ok(v),
+        Err(_) => {
+            let bytes = len.saturating_mul(size_of::<T>());
+            let message = format!("no room for {bytes} bytes; use a smaller batch, or drop tensors");
+            Err(Error::OutOfMemory { device: "cpu".into(), message })
+        }
+    }
+}
+
+/// A vector of the same elements.
+pub(crate) fn copy<T: Copy>(elements: &[T]) -> Result<Vec<T>> {
+    let mut v = reserve(elements.len())?;
+    v.extend_from_slice(elements);
     Ok(v)
 }
 

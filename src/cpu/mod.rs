@@ -4,7 +4,7 @@
 mod array;
 mod fuse;
 pub(crate) mod kernels;
-mod memory;
+pub(crate) mod memory;
 pub(crate) mod pointwise;
 pub(crate) mod simd;
 

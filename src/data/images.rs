@@ -1,17 +1,21 @@
 //! Folders of image files.
 
+mod decode;
+
+use self::decode::open;
 use super::{Dataset, Pipeline, Sample};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::seed::permutation;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
-use image::{DynamicImage, ImageReader, imageops::FilterType};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A folder with one folder for each class, and in these (at any depth) image files: PNG or JPEG, by the ending of their
-/// names, in whatever case. Classes are counted in the order of their names. Keras's `image_dataset_from_directory`.
+/// A folder with one folder for each class, and in these (at any depth) image files: PNG, JPEG, BMP or GIF (of which the first
+/// image counts), by the ending of their names, in whatever case. Classes are counted in the order of their names. Photographs
+/// are turned as their EXIF data says. Keras's `image_dataset_from_directory`.
 ///
 /// ```no_run
 /// use wgrad::data::{self, Source};
@@ -51,7 +55,7 @@ pub fn image_folder(path: impl AsRef<Path>) -> Result<ImageFolder> {
     if files.is_empty() {
         let message = match classes.len() {
             0 => "has no folders in it; expected one for each class, with its images".to_string(),
-            n => format!("has {n} folders in it, but no file that ends in .png, .jpg or .jpeg"),
+            n => format!("has {n} folders in it, but no file that ends in .png, .jpg, .jpeg, .bmp or .gif"),
         };
         return Err(Error::data(name, message));
     }
@@ -96,7 +100,7 @@ fn find(folder: &Path, class: u32, files: &mut Vec<(PathBuf, u32)>) -> Result<()
             continue;
         }
         let ending = entry.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-        if matches!(ending.as_deref(), Some("png" | "jpg" | "jpeg")) {
+        if matches!(ending.as_deref(), Some("png" | "jpg" | "jpeg" | "bmp" | "gif")) {
             files.push((entry, class));
         }
     }
@@ -194,6 +198,11 @@ impl ImageFolder {
         Ok((part(first), part(second)))
     }
 
+    fn no_room(&self, bytes: usize) -> Error {
+        let message = format!("no room for {bytes} bytes of {}; use pipeline(), or a smaller size", self.name);
+        Error::OutOfMemory { device: "cpu".into(), message }
+    }
+
     fn channels(&self) -> usize {
         if self.grey { 1 } else { 3 }
     }
@@ -205,15 +214,13 @@ impl ImageFolder {
                 [0, _] | [_, 0] => {
                     Err(Error::argument("image_folder", format!("the size is {size:?}; expected pixels")))
                 }
-                _ => Ok((size, None)),
+                [h, w] => Shape::new(&[h, w, self.channels()]).map(|_| (size, None)),
             };
         }
         let mut failed = None;
         for (path, _) in self.files.iter() {
             match open(path) {
-                Ok(image) => {
-                    return Ok(([image.height() as usize, image.width() as usize], Some(path.clone())));
-                }
+                Ok(image) => return Ok((image.size(), Some(path.clone()))),
                 Err(error) if self.skip_bad => failed = Some(error),
                 Err(error) => return Err(error),
             }
@@ -234,20 +241,18 @@ impl ImageFolder {
         let (grey, resize) = (self.grey, self.size.is_some());
         let images = paths.par_map(self.threads, move |(path, class)| {
             let mut image = open(&path)?;
-            if [image.height() as usize, image.width() as usize] != [h, w] {
+            let [height, width] = image.size();
+            if [height, width] != [h, w] {
                 if !resize {
                     let message = format!(
-                        "is {}x{} (height x width), but {} is {h}x{w}; name a size for all: .size([{h}, {w}])",
-                        image.height(),
-                        image.width(),
+                        "is {height}x{width} (height x width), but {} is {h}x{w}; name a size for all: .size([{h}, {w}])",
                         like.as_deref().unwrap_or(Path::new("the first file")).display()
                     );
                     return Err(Error::data(path.display().to_string(), message));
                 }
-                image = image.resize_exact(w as u32, h as u32, FilterType::Triangle);
+                image = image.resized([h, w])?;
             }
-            let bytes = if grey { image.into_luma8().into_raw() } else { image.into_rgb8().into_raw() };
-            Ok(Pixels { bytes, class })
+            Ok(Pixels { bytes: image.bytes(grey), class })
         });
         let images = if self.skip_bad { images.ignore_errors() } else { images };
         Ok((images, [h, w, self.channels()]))
@@ -277,6 +282,7 @@ impl ImageFolder {
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
         for image in &images {
             let Pixels { bytes, class } = image?;
+            pixels.try_reserve(bytes.len()).map_err(|_| self.no_room(pixels.len() + bytes.len()))?;
             pixels.extend(bytes);
             labels.push(class);
         }
@@ -284,7 +290,7 @@ impl ImageFolder {
             return Err(Error::data(&self.name, "has no image that can be decoded"));
         }
         let n = labels.len();
-        let pixels = Tensor::from_vec(pixels, [n, h, w, c], Device::Cpu)?;
+        let pixels = Tensor::from_vec(pixels, [n, h, w, c], Device::Cpu).map_err(|e| e.of_file(&self.name))?;
         let labels = Tensor::from_vec(labels, [n], Device::Cpu)?;
         Ok(Dataset::from_tensors(&self.name, &pixels, &labels)?.scaled(SCALE).with_classes(&self.classes))
     }
@@ -298,147 +304,5 @@ struct Pixels {
 
 const SCALE: f64 = 1.0 / 255.0;
 
-fn open(path: &Path) -> Result<DynamicImage> {
-    let reader = ImageReader::open(path).map_err(|e| Error::io(path, e))?;
-    // By what is in the file: a JPEG that is called .png is still a picture.
-    let reader = reader.with_guessed_format().map_err(|e| Error::io(path, e))?;
-    reader.decode().map_err(|e| {
-        let message = format!(
-            "can't be decoded as PNG or JPEG: {e}; remove the file, or leave such files out with skip_bad"
-        );
-        Error::data(path.display().to_string(), message)
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::{Pass, Source};
-    use image::{GrayImage, Luma, Rgb, RgbImage};
-
-    /// Two classes: `b` has red images, `a` has blue ones, 4x6.
-    fn folder() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (class, colour, names) in [
-            ("b", [255, 0, 0], &["1.png", "2.PNG"][..]),
-            ("a", [0, 0, 255], &["x.png", "deep/y.png", "z.jpg"]),
-        ] {
-            for name in names {
-                let path = folder.path().join(class).join(name);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                RgbImage::from_pixel(6, 4, Rgb(colour)).save(&path).unwrap();
-            }
-        }
-        fs::write(folder.path().join("a/notes.txt"), "no image").unwrap();
-        fs::create_dir(folder.path().join(".hidden")).unwrap();
-        fs::write(folder.path().join(".hidden/x.png"), "no image").unwrap();
-        folder
-    }
-
-    #[test]
-    fn classes_are_folders_and_files_are_sorted() {
-        let folder = folder();
-        let images = image_folder(folder.path()).unwrap();
-        assert_eq!(images.classes(), ["a", "b"]);
-        let names: Vec<_> = images
-            .files()
-            .iter()
-            .map(|(p, class)| (p.strip_prefix(folder.path()).unwrap().display().to_string(), *class))
-            .collect();
-        let expected = [("a/deep/y.png", 0), ("a/x.png", 0), ("a/z.jpg", 0), ("b/1.png", 1), ("b/2.PNG", 1)];
-        assert_eq!(names, expected.map(|(n, c)| (n.replace('/', std::path::MAIN_SEPARATOR_STR), c)));
-    }
-
-    #[test]
-    fn memory_and_pipeline_have_the_same_samples() {
-        let folder = folder();
-        for images in [
-            image_folder(folder.path()).unwrap(),
-            image_folder(folder.path()).unwrap().size([2, 3]),
-            image_folder(folder.path()).unwrap().size([5, 5]).grey().threads(3),
-        ] {
-            let set = images.load().unwrap();
-            assert_eq!((set.len(), set.classes().len()), (5, 2));
-            let pass = Pass { batch_size: 3, shuffle: None, device: Device::Cpu };
-            let all = |source: &dyn Source| {
-                let mut found = (Vec::new(), Vec::new());
-                for batch in source.pass(&pass).unwrap() {
-                    let batch = batch.unwrap();
-                    found.0.extend(batch.inputs[0].to_vec::<f32>().unwrap());
-                    found.1.extend(batch.targets[0].to_vec::<u32>().unwrap());
-                }
-                found
-            };
-            let pipeline = images.pipeline().unwrap();
-            let (pixels, labels) = all(&pipeline);
-            assert_eq!((&pixels, &labels), (&all(&set).0, &all(&set).1));
-            assert_eq!(labels, [0, 0, 0, 1, 1]);
-            // in other orders the same images
-            let shuffled = images.clone().shuffled(1).pipeline().unwrap();
-            let mut sorted = all(&shuffled).1;
-            sorted.sort_unstable();
-            assert_eq!(sorted, labels);
-        }
-        let rgb = image_folder(folder.path()).unwrap().load().unwrap();
-        assert_eq!(rgb.sample_shape(), [4, 6, 3]);
-        let bytes = rgb.features().to_vec::<u8>().unwrap();
-        assert_eq!((&bytes[..3], &bytes[bytes.len() - 3..]), (&[0, 0, 255][..], &[255, 0, 0][..]));
-    }
-
-    #[test]
-    fn the_file_that_is_bad_is_named_or_left_out() {
-        let folder = folder();
-        let bad = folder.path().join("a/w.png");
-        fs::write(&bad, "this is no image").unwrap();
-        let images = image_folder(folder.path()).unwrap();
-        for error in [
-            images.load().unwrap_err(),
-            images.clone().size([4, 4]).pipeline().unwrap().iter().collect::<Result<Vec<_>>>().unwrap_err(),
-        ] {
-            let message = error.to_string();
-            assert!(message.contains("w.png") && message.contains("skip_bad"), "{message}");
-        }
-        assert_eq!(images.clone().skip_bad().load().unwrap().len(), 5);
-        // the first file of all is bad, and no size was given
-        fs::write(folder.path().join("a/0.png"), "").unwrap();
-        let images = image_folder(folder.path()).unwrap();
-        assert!(images.pipeline().unwrap_err().to_string().contains("0.png"));
-        assert_eq!(images.skip_bad().load().unwrap().len(), 5);
-    }
-
-    #[test]
-    fn sizes_that_differ_need_a_size() {
-        let folder = folder();
-        let other = folder.path().join("b/3.png");
-        GrayImage::from_pixel(5, 7, Luma([9])).save(&other).unwrap();
-        let images = image_folder(folder.path()).unwrap();
-        let message = images.load().unwrap_err().to_string();
-        assert!(
-            message.contains("3.png") && message.contains("7x5") && message.contains(".size([4, 6])"),
-            "{message}"
-        );
-        assert_eq!(images.size([4, 6]).load().unwrap().len(), 6);
-    }
-
-    #[test]
-    fn files_are_split_without_overlap() {
-        let folder = folder();
-        let images = image_folder(folder.path()).unwrap();
-        let (train, validation) = images.split(0.4, 3).unwrap();
-        assert_eq!((train.len(), validation.len()), (3, 2));
-        let mut all = [train.files(), validation.files()].concat();
-        all.sort();
-        assert_eq!(all, images.files());
-        assert!(images.split(1.0, 3).is_err() && images.split(0.0, 3).is_err());
-    }
-
-    #[test]
-    fn folders_without_images_say_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let message = |path: &Path| image_folder(path).unwrap_err().to_string();
-        assert!(message(folder.path()).contains("one for each class"));
-        fs::create_dir(folder.path().join("cats")).unwrap();
-        assert!(message(folder.path()).contains("no file that ends in .png"));
-        assert!(message(&folder.path().join("nowhere")).contains("nowhere"));
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! Samples on the host, and batches made of them.
 
 use super::Batch;
-use crate::cpu::{CpuElement, dispatch};
+use crate::cpu::{CpuElement, dispatch, memory};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -193,7 +193,7 @@ fn stack(what: &str, tensors: Vec<&Tensor>) -> Result<Tensor> {
     let mut dims = vec![tensors.len()];
     dims.extend_from_slice(&shape);
     dispatch!(dtype, T => {
-        let mut data = Vec::with_capacity(tensors.len() * shape.numel());
+        let mut data = memory::reserve(tensors.len().saturating_mul(shape.numel()))?;
         for tensor in &tensors {
             data.extend_from_slice(tensor.to_host()?.contiguous()?.slice::<T>()?);
         }

@@ -65,7 +65,7 @@ impl Model {
         };
         let config =
             serde_json::from_str(text).map_err(|e| wrong(format!("its architecture is damaged: {e}")))?;
-        let model = Model::from_config(&config, layers, 0, device)?;
+        let model = Model::from_config_unset(&config, layers, device)?;
         load_parameters(path, &model.parameters())?;
         let Some(text) = metadata.get(CLASSES) else { return Ok(model) };
         let classes: Vec<String> =

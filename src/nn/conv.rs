@@ -105,9 +105,9 @@ impl Layer for Conv2d {
             return Err(Error::argument("build", message));
         }
         let (_, [oh, ow]) = o.padding.resolve("conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
-        let taps = kh * kw;
+        let taps = kh.saturating_mul(kw);
         // As Keras counts: what one output reads, and what one input reaches.
-        let fans = [taps * c / o.groups, taps * self.filters];
+        let fans = [taps.saturating_mul(c) / o.groups, taps.saturating_mul(self.filters)];
         let weight = self.weights.kernel(cx, &[kh, kw, c / o.groups, self.filters], fans)?;
         let bias = self.weights.bias(cx, self.filters)?;
         let settings = Finish { weights: self.weights.clone(), activation: self.activation };
@@ -186,8 +186,9 @@ fn depthwise(
 ) -> Result<Stage> {
     positive("window for each channel", multiplier)?;
     // Keras counts the fans of [kh, kw, channels, multiplier] as of any other kernel.
-    let fans = [kh * kw * c, kh * kw * multiplier];
-    let weight = weights.kernel(cx, &[kh, kw, 1, c * multiplier], fans)?;
+    let taps = kh.saturating_mul(kw);
+    let fans = [taps.saturating_mul(c), taps.saturating_mul(multiplier)];
+    let weight = weights.kernel(cx, &[kh, kw, 1, c.saturating_mul(multiplier)], fans)?;
     Ok(Stage { name, weight, options: Conv2dOptions { groups: c, ..options } })
 }
 
@@ -212,10 +213,11 @@ impl Layer for DepthwiseConv2d {
         let (_, [oh, ow]) =
             o.padding.resolve("depthwise conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
         let stage = depthwise("weight", cx, &self.weights, self.kernel, [c, self.multiplier], o)?;
-        let bias = self.weights.bias(cx, c * self.multiplier)?;
+        let filters = c.saturating_mul(self.multiplier);
+        let bias = self.weights.bias(cx, filters)?;
         let settings = Finish { weights: self.weights.clone(), activation: self.activation };
         let module = Convolution { stages: vec![stage], bias, settings };
-        Ok(Built::new(module, Shape::new(&[oh, ow, c * self.multiplier])?))
+        Ok(Built::new(module, Shape::new(&[oh, ow, filters])?))
     }
 }
 
@@ -293,7 +295,7 @@ impl Layer for SeparableConv2d {
         let (_, [oh, ow]) =
             o.padding.resolve("separable conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
         let first = depthwise("depthwise_weight", cx, &self.weights, self.kernel, [c, self.multiplier], o)?;
-        let mixed = c * self.multiplier;
+        let mixed = c.saturating_mul(self.multiplier);
         let weight = self.weights.kernel(cx, &[1, 1, mixed, self.filters], [mixed, self.filters])?;
         let second = Stage { name: "pointwise_weight", weight, options: Conv2dOptions::default() };
         let bias = self.weights.bias(cx, self.filters)?;
@@ -421,7 +423,8 @@ impl Layer for ConvTranspose2d {
         // Keras's fans are those of the weight's shape as it stands: for He's and LeCun's initialisers "in" counts the
         // filters.
         let per_group = self.filters / o.groups;
-        let fans = [kh * kw * per_group, kh * kw * c];
+        let taps = kh.saturating_mul(kw);
+        let fans = [taps.saturating_mul(per_group), taps.saturating_mul(c)];
         let weight = self.weights.kernel(cx, &[kh, kw, per_group, c], fans)?;
         let bias = self.weights.bias(cx, self.filters)?;
         let settings = Finish { weights: self.weights.clone(), activation: self.activation };

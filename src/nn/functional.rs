@@ -123,7 +123,7 @@ impl Functional {
     /// `of` is no layer's output, or `x` has another shape than the layer was built for.
     pub fn again(&mut self, of: Symbol, x: Symbol) -> Result<Symbol> {
         let (of, x) = (self.node(of)?, self.node(x)?);
-        let node = self.network.again(of, x);
+        let node = self.network.again(None, of, x);
         self.symbol(node, "Functional::again")
     }
 

@@ -1,5 +1,6 @@
 //! First values of weights.
 
+use crate::cpu::memory;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::seed;
@@ -120,15 +121,15 @@ impl Initializer {
     /// A setting is no finite number or a range is upside down; an orthogonal weight has fewer than two dimensions.
     pub fn values(&self, shape: impl AsRef<[usize]>, fans: [usize; 2], seed: u64) -> Result<Tensor> {
         let shape = Shape::new(shape.as_ref())?;
-        let host = |values: Vec<f32>| Tensor::from_vec(values, shape, Device::Cpu);
+        let filled = |value: f32| Tensor::filled(shape, value, Device::Cpu);
         let scaled = |scale: f64, fan: Fan, distribution: Distribution| {
             variance_scaling(scale, fan, distribution, fans, shape, seed)
         };
         self.check()?;
         match *self {
-            Initializer::Zeros => host(vec![0.0; shape.numel()]),
-            Initializer::Ones => host(vec![1.0; shape.numel()]),
-            Initializer::Constant(value) => host(vec![value as f32; shape.numel()]),
+            Initializer::Zeros => filled(0.0),
+            Initializer::Ones => filled(1.0),
+            Initializer::Constant(value) => filled(value as f32),
             Initializer::RandomUniform { min, max } => {
                 let unit = Tensor::rand(shape, Device::Cpu, seed)?;
                 (unit * (max - min))? + min
@@ -144,11 +145,11 @@ impl Initializer {
             Initializer::HeNormal => scaled(2.0, Fan::In, Distribution::TruncatedNormal),
             Initializer::LecunUniform => scaled(1.0, Fan::In, Distribution::Uniform),
             Initializer::LecunNormal => scaled(1.0, Fan::In, Distribution::TruncatedNormal),
-            Initializer::Orthogonal { gain } => host(orthogonal(shape, gain, seed)?),
+            Initializer::Orthogonal { gain } => Tensor::from_vec(orthogonal(shape, gain, seed)?, shape, Device::Cpu),
         }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let (numbers, sensible): (&[f64], bool) = match self {
             Initializer::Constant(value) => (&[*value], true),
             Initializer::RandomUniform { min, max } => (&[*min, *max], min <= max),
@@ -198,7 +199,7 @@ fn variance_scaling(
 /// Standard normal numbers of at most 2 in magnitude: others are passed over.
 fn truncated_normal(shape: Shape, seed: u64) -> Result<Tensor> {
     let n = shape.numel();
-    let mut values: Vec<f32> = Vec::with_capacity(n);
+    let mut values: Vec<f32> = memory::reserve(n)?;
     let mut round = 0;
     while values.len() < n {
         // 4.6% are passed over: one round is enough for all but the smallest.
@@ -223,8 +224,9 @@ fn orthogonal(shape: Shape, gain: f64, seed: u64) -> Result<Vec<f32>> {
     let (long, short) = (rows.max(*last), rows.min(*last));
     let drawn = Tensor::randn([short * long], Device::Cpu, seed)?.to_vec::<f32>()?;
     // `short` vectors of `long` elements, made orthonormal one after the other (Gram and Schmidt).
-    let mut vectors: Vec<Vec<f64>> =
-        drawn.chunks(long.max(1)).map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
+    let mut elements: Vec<f64> = memory::reserve(drawn.len())?;
+    elements.extend(drawn.iter().map(|&x| f64::from(x)));
+    let mut vectors: Vec<&mut [f64]> = elements.chunks_mut(long.max(1)).collect();
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
     for i in 0..vectors.len() {
         let (done, rest) = vectors.split_at_mut(i);
@@ -233,13 +235,14 @@ fn orthogonal(shape: Shape, gain: f64, seed: u64) -> Result<Vec<f32>> {
         for _ in 0..2 {
             for q in done.iter() {
                 let along = dot(q, v);
-                v.iter_mut().zip(q).for_each(|(v, q)| *v -= along * q);
+                v.iter_mut().zip(q.iter()).for_each(|(v, q)| *v -= along * q);
             }
         }
         let norm = dot(v, v).sqrt().max(f64::MIN_POSITIVE);
         v.iter_mut().for_each(|v| *v /= norm);
     }
-    let mut out = vec![0.0; rows * last];
+    let mut out = memory::reserve(rows * last)?;
+    out.resize(rows * last, 0.0);
     for (i, v) in vectors.iter().enumerate() {
         for (j, x) in v.iter().enumerate() {
             // The vectors are columns of a tall matrix and rows of a wide one.

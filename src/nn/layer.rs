@@ -111,11 +111,19 @@ pub struct Build {
     device: Device,
     seed: u64,
     drawn: u64,
+    /// Whether the weights are about to be set, so that their first values are never read.
+    unset: bool,
 }
 
 impl Build {
     pub(crate) fn new(device: Device, seed: u64) -> Build {
-        Build { device, seed, drawn: 0 }
+        Build { device, seed, drawn: 0, unset: false }
+    }
+
+    /// For a model whose weights are read from a file: they are zeros that take no memory. What the file says about sizes
+    /// costs nothing before it is known that the file has so many numbers.
+    pub(crate) fn unset(device: Device) -> Build {
+        Build { unset: true, ..Build::new(device, 0) }
     }
 
     /// The device of the parameters.
@@ -141,6 +149,10 @@ impl Build {
         let constant =
             matches!(initializer, Initializer::Zeros | Initializer::Ones | Initializer::Constant(_));
         let seed = if constant { 0 } else { self.next_seed() };
+        if self.unset {
+            initializer.check()?;
+            return Ok(Variable::new(Tensor::zeros(shape, self.device)?));
+        }
         let values = initializer.values(shape, fans, seed)?;
         values.eval()?;
         Ok(Variable::new(values.to_device(self.device)?))
@@ -148,8 +160,10 @@ impl Build {
 
     /// One value everywhere.
     pub fn full(&mut self, shape: impl AsRef<[usize]>, value: f32) -> Result<Variable> {
-        let n = shape.as_ref().iter().product();
-        Ok(Variable::new(Tensor::from_vec(vec![value; n], shape, self.device)?))
+        if self.unset {
+            return Ok(Variable::new(Tensor::zeros(shape, self.device)?));
+        }
+        Ok(Variable::new(Tensor::filled(Shape::new(shape.as_ref())?, value, self.device)?))
     }
 
     /// The one dimension of a sample that is a vector, or the error that says what to do.

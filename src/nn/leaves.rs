@@ -7,6 +7,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// A layer, an input or a merge of a model.
 pub(crate) struct Leaf {
@@ -50,6 +51,13 @@ fn expand(
     out: &mut Vec<Leaf>,
 ) -> Result<Vec<usize>> {
     let mut places: Vec<usize> = Vec::new();
+    // Names of layers have no dot.
+    let mut by_layer: HashMap<&str, Vec<Parameter>> = HashMap::new();
+    for parameter in parameters {
+        if let Some((layer, name)) = parameter.name.split_once('.') {
+            by_layer.entry(layer).or_default().push(Parameter { name: name.into(), ..parameter.clone() });
+        }
+    }
     for node in &network.nodes {
         let inputs: Vec<usize> = node.inputs.iter().map(|&i| places[i]).collect();
         let input = inputs.first().map_or(node.output, |&i| out[i].output);
@@ -99,14 +107,7 @@ fn expand(
                 leaf.again = Some(first);
             }
             Work::Layer { kind, config, .. } => {
-                let prefix = format!("{}.", node.name);
-                let own: Vec<Parameter> = parameters
-                    .iter()
-                    .filter_map(|p| {
-                        let name = p.name.strip_prefix(&prefix)?.to_string();
-                        Some(Parameter { name, ..p.clone() })
-                    })
-                    .collect();
+                let own = by_layer.remove(node.name.as_str()).unwrap_or_default();
                 if *kind == "Sequential" {
                     places.push(inside(config, &path, &own, input, &leaf.inputs, out)?);
                     continue;
@@ -134,7 +135,7 @@ fn inside(
     let config = config.as_ref().map_err(|e| Error::argument(path, e.clone()))?;
     let stack = Sequential::from_config(config, |kind, config| Layers::default().make(kind, config))?;
     // Only names and shapes of this copy are used.
-    let network = stack.network(input, &mut Build::new(Device::Cpu, 0))?;
+    let network = stack.network(input, &mut Build::unset(Device::Cpu))?;
     let places = expand(&network, path, parameters, inputs.first().copied(), out)?;
     places.last().copied().ok_or_else(|| Error::argument(path, "the model inside has no layers"))
 }

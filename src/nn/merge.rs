@@ -81,16 +81,17 @@ impl Merge {
                     let message = format!("expects shapes that differ only in axis {axis}, got {}", shapes());
                     return Err(Error::shape(op, message));
                 }
-                dims[axis] += shape[axis];
+                dims[axis] = dims[axis].saturating_add(shape[axis]);
             }
             return Shape::new(&dims);
         }
-        rest.iter().try_fold(*first, |all, shape| {
+        let shape = rest.iter().try_fold(*first, |all, shape| {
             all.broadcast(shape).ok_or_else(|| {
                 let message = format!("expects equal shapes (or dimensions of 1), got {}", shapes());
                 Error::shape(op, message)
             })
-        })
+        })?;
+        Shape::new(&shape)
     }
 
     /// The merged batch.

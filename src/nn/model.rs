@@ -131,11 +131,20 @@ impl Model {
     ///
     /// The JSON is none of a model, or names a kind of layer that `layers` doesn't know.
     pub fn from_config(config: &Value, layers: &Layers, seed: u64, device: Device) -> Result<Model> {
+        Self::of_config(config, layers, Build::new(device, seed))
+    }
+
+    /// As [`from_config`](Self::from_config), with weights that take no memory until they are set.
+    pub(crate) fn from_config_unset(config: &Value, layers: &Layers, device: Device) -> Result<Model> {
+        Self::of_config(config, layers, Build::unset(device))
+    }
+
+    fn of_config(config: &Value, layers: &Layers, mut cx: Build) -> Result<Model> {
         const OP: &str = "Model::from_config";
+        let device = cx.device();
         device.check()?;
         let wrong = |what: &str| Error::argument(OP, format!("the architecture has no valid {what}"));
         let mut network = Network::default();
-        let mut cx = Build::new(device, seed);
         for (i, entry) in config["nodes"].as_array().ok_or_else(|| wrong("nodes"))?.iter().enumerate() {
             let name = entry["name"].as_str().ok_or_else(|| wrong("name of a node"))?;
             let of = |v: &Value| v.as_u64().map(|x| x as usize).filter(|&x| x < i);
@@ -149,8 +158,7 @@ impl Model {
                 let layer = layers.make(kind, &entry["layer"]["config"])?;
                 network.layer(Some(name), &layer, *x, &mut cx).map_err(|e| e.within(name).named(OP))?;
             } else if let (Some(of), [x]) = (of(&entry["again"]), &*inputs) {
-                let at = network.again(of, *x).map_err(|e| e.within(name).named(OP))?;
-                network.nodes[at].name = name.to_string();
+                network.again(Some(name), of, *x).map_err(|e| e.within(name).named(OP))?;
             } else {
                 let merge: Merge =
                     serde_json::from_value(entry["merge"].clone()).map_err(|_| wrong("kind of a node"))?;

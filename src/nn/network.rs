@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What a node does with its inputs.
 pub(super) enum Work {
@@ -42,6 +42,8 @@ pub(super) struct Network {
     /// Names and nodes.
     pub outputs: Vec<(String, usize)>,
     counts: HashMap<String, usize>,
+    /// Of all nodes.
+    names: HashSet<String>,
 }
 
 impl Network {
@@ -52,7 +54,7 @@ impl Network {
                 let message = format!("{name:?} can't be a name: names are not empty and have no dot");
                 return Err(Error::argument("build", message));
             }
-            if self.nodes.iter().any(|n| n.name == name) {
+            if !self.names.insert(name.to_string()) {
                 return Err(Error::argument(
                     "build",
                     format!("two layers are named {name}; names must be unique"),
@@ -65,7 +67,7 @@ impl Network {
             let count = self.counts.entry(base.clone()).or_insert(0);
             let name = if *count == 0 { base.clone() } else { format!("{base}_{count}") };
             *count += 1;
-            if self.nodes.iter().all(|n| n.name != name) {
+            if self.names.insert(name.clone()) {
                 return Ok(name);
             }
         }
@@ -102,7 +104,7 @@ impl Network {
         Ok(self.push(Node { name, work, inputs: vec![x], output: built.output }))
     }
 
-    pub fn again(&mut self, of: usize, x: usize) -> Result<usize> {
+    pub fn again(&mut self, name: Option<&str>, of: usize, x: usize) -> Result<usize> {
         let of = match self.nodes[of].work {
             Work::Layer { .. } => of,
             Work::Again(of) => of,
@@ -119,7 +121,7 @@ impl Network {
             let message = format!("the layer {} was built for {expected}, got {got}", self.nodes[of].name);
             return Err(Error::shape("build", message));
         }
-        let name = self.name(None, &format!("{}_again", self.nodes[of].name))?;
+        let name = self.name(name, &format!("{}_again", self.nodes[of].name))?;
         let output = self.nodes[of].output;
         Ok(self.push(Node { name, work: Work::Again(of), inputs: vec![x], output }))
     }

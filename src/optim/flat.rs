@@ -371,7 +371,7 @@ impl Arena {
         let mut old: Vec<Option<Vec<Tensor>>> =
             variables.iter().map(|v| parked.get(&v.id()).map(|p| p.state.clone())).collect();
         // Real numbers rather than a repeated scalar: every later step then finds the same kind of thing.
-        let constant = |c: f64, shape: &[usize]| dispatch!(dtype, T => Tensor::from_vec(vec![T::from_f64(c); shape.iter().product()], shape, device));
+        let constant = |c: f64, shape: &[usize]| dispatch!(dtype, T => Tensor::filled(Shape::new(shape)?, T::from_f64(c), device));
         let values = pack_rows(&variables.iter().map(Variable::value).collect::<Vec<_>>())?;
         let mut state = Vec::new();
         for (i, slot) in slots.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use super::Tensor;
 use super::node::{Spec, Value};
-use crate::cpu::{Array, CpuElement, dispatch};
+use crate::cpu::{Array, CpuElement, dispatch, memory};
 use crate::device::Device;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
@@ -73,7 +73,8 @@ impl Tensor {
         A::Elem: CpuElement,
     {
         let shape = values.nested_shape()?;
-        let mut data = Vec::new();
+        let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
+        let mut data = memory::reserve(n)?;
         values.flatten_into(&mut data);
         Self::from_vec(data, shape, device)
     }
@@ -84,7 +85,7 @@ impl Tensor {
         shape: impl AsRef<[usize]>,
         device: Device,
     ) -> Result<Tensor> {
-        Self::from_vec(data.to_vec(), shape, device)
+        Self::from_vec(memory::copy(data)?, shape, device)
     }
 
     /// As [`from_slice`](Self::from_slice), taking the vector over.
@@ -116,7 +117,8 @@ impl Tensor {
         array: &ndarray::ArrayRef<T, D>,
         device: Device,
     ) -> Result<Tensor> {
-        let data: Vec<T> = array.iter().copied().collect();
+        let mut data = memory::reserve(array.len())?;
+        data.extend(array.iter().copied());
         Self::from_vec(data, array.shape(), device)
     }
 
@@ -135,6 +137,15 @@ impl Tensor {
         device.check()?;
         check_dtype("full", T::DTYPE, device)?;
         constant::full(value.to_f64(), Shape::new(shape.as_ref())?, T::DTYPE, device)
+    }
+
+    /// One value everywhere, each element in memory: what a repeated scalar is not, and variables should be.
+    pub(crate) fn filled<T: CpuElement>(shape: Shape, value: T, device: Device) -> Result<Tensor> {
+        let array = Array::build::<T>(shape, |elements| {
+            elements.fill(value);
+            Ok(())
+        })?;
+        Self::place(array, device)
     }
 
     /// One value everywhere, in a type that is known only at run time.

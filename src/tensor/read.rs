@@ -1,7 +1,7 @@
 //! Reading values: the only calls that wait for a device.
 
 use super::Tensor;
-use crate::cpu::{Array, CpuElement};
+use crate::cpu::{Array, CpuElement, memory};
 use crate::device::Device;
 use crate::error::{Error, Result};
 
@@ -11,7 +11,13 @@ fn elements<T: CpuElement>(array: &Array) -> Result<Vec<T>> {
             format!("the tensor holds {}, {} was asked for; cast it first", array.dtype(), T::DTYPE);
         return Err(Error::dtype("to_vec", message));
     }
-    Ok(array.contiguous()?.slice::<T>()?.to_vec())
+    if array.is_contiguous() {
+        return memory::copy(array.slice::<T>()?);
+    }
+    let mut v = memory::reserve(array.shape.numel())?;
+    v.resize(array.shape.numel(), T::default());
+    array.copy_to(&mut v)?;
+    Ok(v)
 }
 
 impl Tensor {

@@ -11,6 +11,7 @@ use crate::nn::Module;
 use crate::optim::State;
 use crate::tensor::Tensor;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::path::Path;
 
 const PARTIAL: &str = "epoch/";
@@ -174,8 +175,9 @@ fn pack_history(history: &History) -> Result<(State, Value)> {
 fn unpack_history(rows: &State, names: &Value) -> Result<Option<History>> {
     let mut history = History::default();
     let Some(names) = names.as_array() else { return Ok(None) };
+    let rows: HashMap<&str, &Tensor> = rows.iter().map(|(name, row)| (name.as_str(), row)).collect();
     for (i, of_epoch) in names.iter().enumerate() {
-        let Some((_, row)) = rows.iter().find(|(name, _)| *name == i.to_string()) else { return Ok(None) };
+        let Some(row) = rows.get(i.to_string().as_str()) else { return Ok(None) };
         let row: Vec<f64> = row.to_vec()?;
         let Some(epoch) = unpack_epoch(&mut row.into_iter(), of_epoch) else { return Ok(None) };
         history.epochs.push(epoch);
