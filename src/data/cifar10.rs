@@ -12,6 +12,7 @@ use super::download::Downloader;
 use super::mnist_cache::{Place, place};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::io::budget::read_file;
 use crate::tensor::Tensor;
 use std::path::Path;
 
@@ -84,8 +85,7 @@ pub fn load_from(dir: impl AsRef<Path>) -> Result<(Dataset, Dataset)> {
         if folder.join(TEST[0]).is_file() || folder.join(TRAIN[0]).is_file() {
             return datasets(|name| {
                 let path = folder.join(name);
-                let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-                Ok((path.display().to_string(), bytes))
+                Ok((path.display().to_string(), read_file(&path)?.0))
             });
         }
     }
@@ -93,7 +93,7 @@ pub fn load_from(dir: impl AsRef<Path>) -> Result<(Dataset, Dataset)> {
     {
         let path = dir.join(ARCHIVE);
         if path.is_file() {
-            let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+            let (bytes, _) = read_file(&path)?;
             return unpack(&path.display().to_string(), &bytes);
         }
     }
@@ -139,7 +139,7 @@ fn load_cached_or_download(
     let mut reasons = Vec::new();
     let path = cache.join(ARCHIVE);
     if path.is_file() {
-        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        let (bytes, _) = read_file(&path)?;
         match accept(&path.display().to_string(), &bytes) {
             Ok(sets) => return Ok(sets),
             Err(error) => reasons.push(error.to_string()),
@@ -164,10 +164,14 @@ fn load_cached_or_download(
 /// The data sets in the bytes of the archive.
 #[cfg(feature = "app")]
 fn unpack(source: &str, bytes: &[u8]) -> Result<(Dataset, Dataset)> {
+    use crate::io::budget::Budget;
     use std::collections::HashMap;
     use std::io::Read;
     let damaged = |e: std::io::Error| Error::data(source, format!("is a damaged archive: {e}"));
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes));
+    let budget = Budget::of(source, bytes.len());
+    let most = Budget::limit(bytes.len() as u64);
+    let unpacked = Bounded { reader: flate2::read::GzDecoder::new(bytes), left: most, most };
+    let mut archive = tar::Archive::new(unpacked);
     let mut files: HashMap<String, Vec<u8>> = HashMap::new();
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
@@ -175,14 +179,40 @@ fn unpack(source: &str, bytes: &[u8]) -> Result<(Dataset, Dataset)> {
         let Some(name) = name.filter(|name| TRAIN.iter().chain(&TEST).any(|known| name == known)) else {
             continue;
         };
+        // A sparse file is as large as it says, with hardly anything behind it.
+        budget.charge(usize::try_from(entry.size()).unwrap_or(usize::MAX))?;
         let mut content = Vec::new();
         entry.read_to_end(&mut content).map_err(damaged)?;
         files.insert(name, content);
     }
+    // To the end, where the check sum stands.
+    std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).map_err(damaged)?;
     datasets(|name| {
         let content = files.remove(name).ok_or_else(|| Error::data(source, format!("has no file {name}")))?;
         Ok((format!("{name} in {source}"), content))
     })
+}
+
+/// A reader of so many bytes at most: what an archive unpacks to and is passed over takes no memory, but time.
+#[cfg(feature = "app")]
+struct Bounded<R> {
+    reader: R,
+    left: u64,
+    most: u64,
+}
+
+#[cfg(feature = "app")]
+impl<R: std::io::Read> std::io::Read for Bounded<R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.reader.read(out)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            std::io::Error::other(format!(
+                "it unpacks to more than {} bytes, which its size doesn't explain; download it again",
+                self.most
+            ))
+        })?;
+        Ok(read)
+    }
 }
 
 /// The data sets in files of records, which `read` gives with what to call them in errors.

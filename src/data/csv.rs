@@ -5,6 +5,7 @@ mod quotes;
 use super::Dataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::io::budget::read_file;
 use crate::tensor::Tensor;
 use ::csv::{ErrorKind, Position, Reader, ReaderBuilder, StringRecord, Trim};
 use std::cmp::Ordering;
@@ -139,7 +140,7 @@ impl Csv {
     /// nor a target; a row has another number of columns; a quote is never closed, or text follows a quoted value; a value is
     /// missing, is not a number, or is none of the classes. Errors of a row name its line.
     pub fn load(&self) -> Result<Dataset> {
-        let content = std::fs::read(&self.path).map_err(|e| Error::io(&self.path, e))?;
+        let (content, _) = read_file(&self.path)?;
         let table = Table { csv: self, name: self.path.display().to_string(), content };
         table.load().map_err(|e| e.of_file(&table.name))
     }

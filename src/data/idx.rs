@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use crate::io::budget::Budget;
 use crate::{Error, Result};
 
 const UNSIGNED_BYTE: u8 = 0x08;
@@ -46,7 +47,8 @@ impl IdxArray {
     pub fn read(path: impl AsRef<Path>) -> Result<IdxArray> {
         let path = path.as_ref();
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        Parser::new(&path.display().to_string()).parse(BufReader::new(file))
+        let size = file.metadata().map_or(0, |m| m.len());
+        Parser::new(&path.display().to_string(), size).parse(BufReader::new(file))
     }
 
     /// Reads an array from the bytes of an IDX file, gzipped or not. `name` is used in errors only.
@@ -55,7 +57,7 @@ impl IdxArray {
     ///
     /// As [`IdxArray::read`].
     pub fn parse(name: &str, bytes: &[u8]) -> Result<IdxArray> {
-        Parser::new(name).parse(bytes)
+        Parser::new(name, bytes.len() as u64).parse(bytes)
     }
 
     /// The header that a file of this array starts with. With `data` it is the file's whole uncompressed
@@ -69,12 +71,14 @@ impl IdxArray {
 
 struct Parser<'a> {
     name: &'a str,
+    /// Bytes of the file.
+    size: u64,
     gzipped: bool,
 }
 
 impl<'a> Parser<'a> {
-    fn new(name: &'a str) -> Self {
-        Parser { name, gzipped: false }
+    fn new(name: &'a str, size: u64) -> Self {
+        Parser { name, size, gzipped: false }
     }
 
     fn parse(mut self, mut reader: impl Read) -> Result<IdxArray> {
@@ -123,7 +127,17 @@ impl<'a> Parser<'a> {
             })?;
         let dims: Vec<usize> = dims.into_iter().map(|d| d as usize).collect();
 
-        let data = self.read_up_to(&mut reader, len)?;
+        // What is not packed is all there, or it isn't read.
+        let most = if self.gzipped { Budget::limit(self.size) } else { u64::MAX };
+        let data = self.read_up_to(&mut reader, len.min(usize::try_from(most).unwrap_or(usize::MAX)))?;
+        if data.len() < len && data.len() as u64 == most {
+            let message = format!(
+                "unpacks to more than {most} bytes, which {} bytes of gzip don't explain; {}",
+                self.size,
+                self.advice()
+            );
+            return Err(self.error(message));
+        }
         if data.len() < len {
             return Err(self.error(format!(
                 "is truncated: its header promises {dims:?}, {len} bytes of data, and {} were found; {}",

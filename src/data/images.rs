@@ -199,7 +199,8 @@ impl ImageFolder {
     }
 
     fn no_room(&self, bytes: usize) -> Error {
-        let message = format!("no room for {bytes} bytes of {}; use pipeline(), or a smaller size", self.name);
+        let message =
+            format!("no room for {bytes} bytes of {}; use pipeline(), or a smaller size", self.name);
         Error::OutOfMemory { device: "cpu".into(), message }
     }
 
@@ -290,7 +291,8 @@ impl ImageFolder {
             return Err(Error::data(&self.name, "has no image that can be decoded"));
         }
         let n = labels.len();
-        let pixels = Tensor::from_vec(pixels, [n, h, w, c], Device::Cpu).map_err(|e| e.of_file(&self.name))?;
+        let pixels =
+            Tensor::from_vec(pixels, [n, h, w, c], Device::Cpu).map_err(|e| e.of_file(&self.name))?;
         let labels = Tensor::from_vec(labels, [n], Device::Cpu)?;
         Ok(Dataset::from_tensors(&self.name, &pixels, &labels)?.scaled(SCALE).with_classes(&self.classes))
     }

@@ -9,6 +9,7 @@ pub use super::digits::{load, load_from, load_or_synthetic};
 use super::idx::IdxArray;
 use super::mnist_cache::MNIST;
 pub use super::mnist_cache::{DATA_FOLDER_VARIABLE, load_or_download};
+use crate::io::budget::read_file;
 use crate::{Error, Result};
 
 /// Classes in MNIST and most of its relatives.
@@ -153,7 +154,7 @@ impl Part {
         match digests {
             Digests::Content(_) => Ok(Part::of_content(path.display().to_string(), IdxArray::read(path)?)),
             Digests::Gzipped(_) => {
-                let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+                let (bytes, _) = read_file(path)?;
                 Part::parse(path.display().to_string(), &bytes, digests)
             }
         }

@@ -1,8 +1,7 @@
 //! Where a training is, in one file.
 
-use super::safetensors::match_parameters;
-use super::{Metadata, load_metadata, load_tensors, save_tensors_with};
-use crate::device::Device;
+use super::safetensors::{match_parameters, metadata_of, tensors_of};
+use super::{Metadata, budget, save_tensors_with};
 use crate::error::{Error, Result};
 use crate::nn::Parameter;
 use crate::optim::State;
@@ -80,9 +79,10 @@ impl Checkpoint {
     ///
     /// The file can't be read, is damaged, or is no checkpoint.
     pub fn load(path: impl AsRef<Path>) -> Result<Checkpoint> {
-        let path = path.as_ref();
-        let name = path.display().to_string();
-        let metadata = load_metadata(path)?;
+        // Read once: what is saved under the name meanwhile is another state.
+        let (content, budget) = budget::read_file(path.as_ref())?;
+        let name = budget.name().to_string();
+        let metadata = metadata_of(&content).map_err(|e| Error::data(&name, e))?;
         let Some(facts) = metadata.get(FACTS) else {
             let message = "is no checkpoint, which Trainer::save_checkpoint writes; weights alone are read by Module::load";
             return Err(Error::data(name, message));
@@ -90,7 +90,7 @@ impl Checkpoint {
         let facts = serde_json::from_str(facts)
             .map_err(|e| Error::data(&name, format!("its metadata is damaged: {e}")))?;
         let mut checkpoint = Checkpoint { name, ..Checkpoint::new(vec![], vec![], vec![], facts) };
-        for (name, tensor) in load_tensors(path, Device::Cpu)? {
+        for (name, tensor) in tensors_of(&content, &budget)? {
             if let Some(name) = name.strip_prefix(OPTIMIZER) {
                 checkpoint.optimizer.push((name.into(), tensor));
             } else if let Some(name) = name.strip_prefix(TRAINING) {

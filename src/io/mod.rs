@@ -32,6 +32,7 @@
 //! ```
 
 pub(crate) mod budget;
+mod bytes;
 mod checkpoint;
 mod elements;
 pub mod import;

@@ -1,6 +1,7 @@
 //! A whole model in one file: a safetensors file of its weights, with the architecture in the metadata.
 
-use super::{Metadata, load_metadata, load_parameters, save_tensors_with};
+use super::safetensors::{metadata_of, set_parameters, tensors_of};
+use super::{Metadata, budget, save_tensors_with};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::{Layers, Model, Module};
@@ -56,17 +57,23 @@ impl Model {
     /// As [`load_model`](Self::load_model), for models with layers of one's own.
     pub fn load_model_with(path: impl AsRef<Path>, device: Device, layers: &Layers) -> Result<Model> {
         let path = path.as_ref();
-        let metadata = load_metadata(path)?;
-        let wrong = |message: String| Error::data(path.display().to_string(), message);
+        // Read once: what is saved under the name meanwhile is another model.
+        let (content, budget) = budget::read_file(path)?;
+        let wrong = |message: String| Error::data(budget.name(), message);
+        let metadata = metadata_of(&content).map_err(wrong)?;
         let Some(text) = metadata.get(ARCHITECTURE) else {
             return Err(wrong(
                 "holds no architecture, only weights; build the model and load them with Module::load".into(),
             ));
         };
+        // What parsing takes: a map, however small, has room for eleven entries.
+        let maps = text.bytes().filter(|b| *b == b'{').count();
+        budget.charge(maps.saturating_mul(700).saturating_add(16 * text.len()))?;
         let config =
             serde_json::from_str(text).map_err(|e| wrong(format!("its architecture is damaged: {e}")))?;
-        let model = Model::from_config_unset(&config, layers, device)?;
-        load_parameters(path, &model.parameters())?;
+        let unset = Model::from_config_unset(&config, layers, device);
+        let model = unset.map_err(|e| e.of_file(budget.name()))?;
+        set_parameters(budget.name(), tensors_of(&content, &budget)?, &model.parameters())?;
         let Some(text) = metadata.get(CLASSES) else { return Ok(model) };
         let classes: Vec<String> =
             serde_json::from_str(text).map_err(|e| wrong(format!("its class names are damaged: {e}")))?;

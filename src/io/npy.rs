@@ -1,14 +1,16 @@
 //! NumPy's files: `.npy`, one array, by the format's own description (NumPy Enhancement Proposal 1, versions 1.0 to 3.0).
 
 use super::budget::{self, Budget};
+use super::bytes::Elements;
 use super::elements::Stored;
 use crate::cpu::Array;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::files::write_whole;
+use crate::files::write_whole_with;
 use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Tensor;
+use std::io::{self, Write};
 use std::path::Path;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -39,7 +41,8 @@ impl Tensor {
     ///
     /// The tensor can't be computed, or the file can't be written.
     pub fn save_npy(&self, path: impl AsRef<Path>) -> Result<()> {
-        write_whole(path.as_ref(), &encode(self)?)
+        let array = Encoded::of(self)?;
+        write_whole_with(path.as_ref(), |file| array.write(file))
     }
 
     /// The array of a `.npy` file that `np.save` wrote, on a device.
@@ -60,8 +63,31 @@ impl Tensor {
     }
 }
 
-/// The content of the file for a tensor.
-pub(super) fn encode(tensor: &Tensor) -> Result<Vec<u8>> {
+/// The file of a tensor, to be written.
+pub(super) struct Encoded {
+    header: Vec<u8>,
+    elements: Elements,
+}
+
+impl Encoded {
+    pub fn of(tensor: &Tensor) -> Result<Encoded> {
+        Ok(Encoded { header: header(tensor), elements: Elements::of(tensor)? })
+    }
+
+    /// Number of bytes.
+    #[cfg(feature = "app")]
+    pub fn len(&self) -> usize {
+        self.header.len() + self.elements.len()
+    }
+
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(&self.header)?;
+        self.elements.write(out)
+    }
+}
+
+/// What precedes the elements.
+fn header(tensor: &Tensor) -> Vec<u8> {
     let descr = match tensor.dtype() {
         DType::F32 => "<f4",
         DType::F64 => "<f8",
@@ -90,8 +116,7 @@ pub(super) fn encode(tensor: &Tensor) -> Result<Vec<u8>> {
     // At most MAX_RANK numbers: far below the 65,535 of version 1.0.
     out.extend_from_slice(&(header.len() as u16).to_le_bytes());
     out.extend_from_slice(header.as_bytes());
-    out.extend(super::safetensors::bytes_of(tensor)?);
-    Ok(out)
+    out
 }
 
 /// What a header says.

@@ -19,8 +19,9 @@ use super::budget::{self, Budget};
 use super::{npy, zip};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::files::write_whole;
+use crate::files::write_whole_with;
 use crate::tensor::Tensor;
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Writes named tensors as `np.savez` does, in their order. The file appears whole or not at all.
@@ -31,15 +32,15 @@ use std::path::Path;
 pub fn save(path: impl AsRef<Path>, tensors: &[(String, Tensor)]) -> Result<()> {
     let path = path.as_ref();
     let wrong = |message: String| Error::data(path.display().to_string(), message);
-    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut names = HashSet::new();
+    let mut files = Vec::new();
     for (name, tensor) in tensors {
-        let file = format!("{name}.npy");
-        if name.is_empty() || files.iter().any(|(other, _)| *other == file) {
+        if name.is_empty() || !names.insert(name) {
             return Err(wrong(format!("{name:?} can't be a name here: names must be unique and not empty")));
         }
-        files.push((file, npy::encode(tensor)?));
+        files.push((format!("{name}.npy"), npy::Encoded::of(tensor)?));
     }
-    write_whole(path, &zip::pack(&files).map_err(|e| wrong(e.to_string()))?)
+    write_whole_with(path, |file| zip::pack(&files, file))
 }
 
 /// All arrays of a file that `np.savez` or `np.savez_compressed` wrote, by name and in its order, on a device. For element

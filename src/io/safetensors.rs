@@ -1,22 +1,26 @@
 //! Tensors by name in a safetensors file, the format that Hugging Face's tools, PyTorch and MLX read.
 
 use super::budget::{self, Budget};
+use super::bytes::Elements;
 use super::elements::Stored;
 use crate::cpu::Array;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::files::write_whole;
+use crate::files::write_whole_with;
 use crate::nn::Parameter;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::collections::{BTreeMap, HashSet};
+use std::io::Write;
 use std::path::Path;
 
 /// Bytes before the header, which say how long it is.
 const LENGTH: usize = 8;
+/// As the format's own readers have it.
+const LONGEST_HEADER: usize = 100_000_000;
 
 fn format_dtype(dtype: DType) -> Dtype {
     match dtype {
@@ -49,18 +53,6 @@ fn stored(dtype: Dtype) -> Option<Stored> {
     })
 }
 
-/// The elements of a tensor, little-endian as the format has them.
-pub(super) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
-    let array = tensor.detach()?.to_host()?.contiguous()?;
-    Ok(match tensor.dtype() {
-        DType::F32 => array.slice::<f32>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        DType::F64 => array.slice::<f64>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        DType::I32 => array.slice::<i32>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        DType::U32 => array.slice::<u32>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        DType::U8 => array.slice::<u8>()?.to_vec(),
-    })
-}
-
 /// Writes named tensors into a file, which appears whole or not at all: it is written under another name first.
 ///
 /// # Errors
@@ -80,21 +72,38 @@ pub fn save_tensors_with(
     metadata: &Metadata,
 ) -> Result<()> {
     let path = path.as_ref();
-    let name = || path.display().to_string();
+    let wrong = |message: String| Error::data(path.display().to_string(), message);
     let mut parts = BTreeMap::new();
-    for (key, tensor) in tensors {
-        if parts.insert(key.as_str(), (bytes_of(tensor)?, tensor)).is_some() {
-            return Err(Error::data(name(), format!("two tensors are named {key}; names must be unique")));
+    for (name, tensor) in tensors {
+        if parts.insert(name.as_str(), (tensor, Elements::of(tensor)?)).is_some() {
+            return Err(wrong(format!("two tensors are named {name}; names must be unique")));
         }
     }
-    let mut views = Vec::new();
-    for (&key, (bytes, tensor)) in &parts {
-        let view = TensorView::new(format_dtype(tensor.dtype()), tensor.dims().to_vec(), bytes);
-        views.push((key, view.map_err(|e| Error::data(name(), format!("{key}: {e}")))?));
+    // Wide types first, so that each begins at a multiple of its size.
+    let mut parts: Vec<_> = parts.into_iter().collect();
+    parts.sort_by_key(|(_, (tensor, _))| std::cmp::Reverse(format_dtype(tensor.dtype())));
+    let mut end = 0;
+    let mut info = Vec::with_capacity(parts.len());
+    for (name, (tensor, elements)) in &parts {
+        let (dtype, shape) = (format_dtype(tensor.dtype()), tensor.dims().to_vec());
+        info.push((name.to_string(), TensorInfo { dtype, shape, data_offsets: (end, end + elements.len()) }));
+        end += elements.len();
     }
     let metadata = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
-    let content = safetensors::serialize(views, metadata).map_err(|e| Error::data(name(), e.to_string()))?;
-    write_whole(path, &content)
+    let header = safetensors::tensor::Metadata::new(metadata, info).map_err(|e| wrong(e.to_string()))?;
+    let mut header = serde_json::to_vec(&header).map_err(|e| wrong(e.to_string()))?;
+    header.resize(header.len().next_multiple_of(LENGTH), b' ');
+    if header.len() > LONGEST_HEADER {
+        return Err(wrong(format!(
+            "names and metadata take {} bytes, at most {LONGEST_HEADER} can be read",
+            header.len()
+        )));
+    }
+    write_whole_with(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        parts.iter().try_for_each(|(_, (_, elements))| elements.write(file))
+    })
 }
 
 /// The metadata of a file; empty where it has none.
@@ -193,10 +202,14 @@ impl<'de> Deserialize<'de> for Unique {
 /// lacks or a 64-bit integer that doesn't fit.
 pub fn load_tensors(path: impl AsRef<Path>, device: Device) -> Result<Vec<(String, Tensor)>> {
     let (content, budget) = budget::read_file(path.as_ref())?;
-    let wrong = |message: String| Error::data(budget.name(), message);
-    let arrays = arrays_of(&content, &budget).map_err(wrong)?;
-    let place = |(name, array)| Ok((name, Tensor::place(array, Device::Cpu)?.to_device(device)?));
-    arrays.into_iter().map(place).collect()
+    let to_device = |(name, tensor): (String, Tensor)| Ok((name, tensor.to_device(device)?));
+    tensors_of(&content, &budget)?.into_iter().map(to_device).collect()
+}
+
+/// As [`arrays_of`], as tensors on the CPU.
+pub(super) fn tensors_of(content: &[u8], budget: &Budget) -> Result<Vec<(String, Tensor)>> {
+    let arrays = arrays_of(content, budget).map_err(|e| Error::data(budget.name(), e))?;
+    arrays.into_iter().map(|(name, array)| Ok((name, Tensor::place(array, Device::Cpu)?))).collect()
 }
 
 /// The arrays of a safetensors file's content, sorted by name.
@@ -233,11 +246,18 @@ pub fn save_parameters(path: impl AsRef<Path>, parameters: &[Parameter]) -> Resu
 /// As [`load_tensors`]; or names, shapes or types of file and parameters differ: the error lists every difference.
 pub fn load_parameters(path: impl AsRef<Path>, parameters: &[Parameter]) -> Result<()> {
     let path = path.as_ref();
-    let tensors = load_tensors(path, Device::Cpu)?;
-    for (parameter, tensor) in match_parameters(&path.display().to_string(), tensors, parameters)? {
-        parameter.variable.set(tensor)?;
-    }
-    Ok(())
+    set_parameters(&path.display().to_string(), load_tensors(path, Device::Cpu)?, parameters)
+}
+
+/// Sets parameters by name from the tensors of a file. Nothing is changed unless everything agrees.
+pub(super) fn set_parameters(
+    file: &str,
+    tensors: Vec<(String, Tensor)>,
+    parameters: &[Parameter],
+) -> Result<()> {
+    match_parameters(file, tensors, parameters)?
+        .into_iter()
+        .try_for_each(|(p, tensor)| p.variable.set(tensor))
 }
 
 /// Each parameter with its tensor of a file, on its device; or one error that lists every difference.
@@ -336,10 +356,15 @@ mod tests {
         ];
         crate::io::save_tensors(&path, &tensors).unwrap();
         let loaded = crate::io::load_tensors(&path, d).unwrap();
+        let bytes = |tensor: &Tensor| {
+            let mut bytes = Vec::new();
+            super::Elements::of(tensor).unwrap().write(&mut bytes).unwrap();
+            bytes
+        };
         assert_eq!(loaded.len(), tensors.len());
         for ((name, before), (other, after)) in tensors.iter().zip(&loaded) {
             assert_eq!((name, before.shape(), before.dtype()), (other, after.shape(), after.dtype()));
-            assert_eq!(super::bytes_of(before).unwrap(), super::bytes_of(after).unwrap());
+            assert_eq!(bytes(before), bytes(after));
         }
         let twice = [tensors[0].clone(), tensors[0].clone()];
         assert!(

@@ -1,7 +1,9 @@
 //! Zip archives, which `.npz`, `.keras` and PyTorch's files are.
 
 use super::budget::{Budget, Loan};
-use std::io::{Cursor, Read, Write};
+use super::npy::Encoded;
+use std::fs::File;
+use std::io::{self, Cursor, Read};
 use std::ops::Deref;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -76,15 +78,16 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// An archive of uncompressed files.
-pub(super) fn pack(files: &[(String, Vec<u8>)]) -> zip::result::ZipResult<Vec<u8>> {
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, content) in files {
+/// Writes an archive of arrays that are not compressed.
+pub(super) fn pack(files: &[(String, Encoded)], out: &mut File) -> io::Result<()> {
+    let mut writer = ZipWriter::new(out);
+    for (name, array) in files {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
-            .large_file(content.len() as u64 > u64::from(u32::MAX) / 2);
+            .large_file(array.len() as u64 > u64::from(u32::MAX) / 2);
         writer.start_file(name.as_str(), options)?;
-        writer.write_all(content)?;
+        array.write(&mut writer)?;
     }
-    Ok(writer.finish()?.into_inner())
+    writer.finish()?;
+    Ok(())
 }

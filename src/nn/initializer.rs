@@ -145,7 +145,9 @@ impl Initializer {
             Initializer::HeNormal => scaled(2.0, Fan::In, Distribution::TruncatedNormal),
             Initializer::LecunUniform => scaled(1.0, Fan::In, Distribution::Uniform),
             Initializer::LecunNormal => scaled(1.0, Fan::In, Distribution::TruncatedNormal),
-            Initializer::Orthogonal { gain } => Tensor::from_vec(orthogonal(shape, gain, seed)?, shape, Device::Cpu),
+            Initializer::Orthogonal { gain } => {
+                Tensor::from_vec(orthogonal(shape, gain, seed)?, shape, Device::Cpu)
+            }
         }
     }
 

@@ -100,3 +100,131 @@ impl Default for Layers {
             .with::<ZeroPad2d>("ZeroPad2d")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Interpolation;
+    use crate::nn::{Build, Context};
+    use crate::prelude::*;
+    use serde_json::json;
+
+    /// The places of the numbers in settings.
+    fn places(value: &Value, path: &str, out: &mut Vec<String>) {
+        match value {
+            Value::Number(_) => out.push(path.to_string()),
+            Value::Array(list) => {
+                list.iter().enumerate().for_each(|(i, v)| places(v, &format!("{path}/{i}"), out));
+            }
+            Value::Object(map) => map.iter().for_each(|(k, v)| places(v, &format!("{path}/{k}"), out)),
+            _ => {}
+        }
+    }
+
+    /// One of each kind, with settings in which every number stands.
+    fn all() -> Vec<(&'static str, Value)> {
+        use crate::nn::{
+            Cropping2d, DepthwiseConv2d, GaussianNoise, GlobalMaxPool2d, GroupNorm, PRelu, Permute,
+            SeparableConv2d, SpatialDropout2d,
+        };
+        let explicit = Padding::Explicit([1, 0, 2, 1]);
+        let layers: Vec<Box<dyn Layer>> = vec![
+            Box::new(Activation::Relu),
+            Box::new(Augment::new().crop([2, 2]).shift(0.1, 0.1).zoom(0.1).rotate(5.0)),
+            Box::new(AvgPool2d::new([2, 2]).padding(explicit)),
+            Box::new(BatchNorm::new()),
+            Box::new(Conv2d::new(4, [2, 2]).groups(2).padding(explicit)),
+            Box::new(Conv2d::new(4, [2, 2]).padding(Padding::Same)),
+            Box::new(ConvTranspose2d::new(4, [2, 2]).groups(2).padding(explicit).output_padding([0, 0])),
+            Box::new(ConvTranspose2d::new(4, [2, 2]).padding(Padding::Same)),
+            Box::new(Cropping2d::new([1, 0, 1, 0])),
+            Box::new(Dense::new(3)),
+            Box::new(DepthwiseConv2d::new([2, 2]).depth_multiplier(2)),
+            Box::new(Dropout::new(0.5)),
+            Box::new(Embedding::new(10, 4)),
+            Box::new(Flatten::new()),
+            Box::new(GaussianNoise::new(0.1)),
+            Box::new(GlobalAvgPool2d::new()),
+            Box::new(GlobalMaxPool2d::new().keep_dims(true)),
+            Box::new(GroupNorm::new(2)),
+            Box::new(LayerNorm::new().axes([0, -1])),
+            Box::new(MaxPool2d::new([2, 2]).stride([1, 1])),
+            Box::new(PRelu::new().shared_axes([0, 1])),
+            Box::new(Permute::new([1, 0, 2])),
+            Box::new(Reshape::new([2, 4, 8])),
+            Box::new(SeparableConv2d::new(4, [2, 2]).depth_multiplier(2)),
+            Box::new(Softmax::new()),
+            Box::new(SpatialDropout2d::new(0.5)),
+            Box::new(UpSample2d::new([2, 3])),
+            Box::new(UpSample2d::new([2, 3]).interpolation(Interpolation::Bilinear)),
+            Box::new(ZeroPad2d::new([1, 2, 3, 4])),
+        ];
+        layers.iter().map(|l| (l.kind(), l.config().unwrap())).collect()
+    }
+
+    /// Sizes in a file overflowed multiplications, which debug builds notice and release builds don't.
+    #[test]
+    fn no_number_in_a_layers_settings_makes_building_or_calling_it_panic() {
+        let layers = Layers::default();
+        let known: Vec<&str> = all().iter().map(|(kind, _)| *kind).collect();
+        assert!(layers.kinds().iter().all(|kind| known.contains(kind)), "{:?}", layers.kinds());
+        let half = usize::MAX / 2 + 1;
+        let numbers = [
+            json!(0),
+            json!(1),
+            json!(3),
+            json!(-1),
+            json!(i64::MIN),
+            json!(i32::MAX),
+            json!(1u64 << 31),
+            json!(u32::MAX),
+            json!(1u64 << 32),
+            json!(half),
+            json!(usize::MAX - 1),
+            json!(usize::MAX),
+            json!(1e300),
+            json!(-0.5),
+        ];
+        let samples: [&[usize]; 7] =
+            [&[4, 4, 4], &[64], &[], &[1, 1, 1 << 31], &[1 << 15, 1 << 15, 2], &[u32::MAX as usize], &[2; 7]];
+        let (mut built, mut called) = (0, 0);
+        for (kind, settings) in all() {
+            let mut at = Vec::new();
+            places(&settings, "", &mut at);
+            let mut variants = vec![settings.clone()];
+            for (i, path) in at.iter().enumerate() {
+                for number in &numbers {
+                    let mut changed = settings.clone();
+                    *changed.pointer_mut(path).unwrap() = number.clone();
+                    variants.push(changed.clone());
+                    // The next number, too: what multiplies is rarely alone.
+                    if let Some(next) = at.get(i + 1) {
+                        *changed.pointer_mut(next).unwrap() = number.clone();
+                        variants.push(changed);
+                    }
+                }
+            }
+            for settings in variants {
+                let Ok(layer) = layers.make(kind, &settings) else { continue };
+                for sample in samples {
+                    let shape = Shape::new(sample).unwrap();
+                    let Ok(built_layer) = layer.build(shape, &mut Build::unset(Device::Cpu)) else {
+                        continue;
+                    };
+                    built += 1;
+                    for batch in [2, 1 << 20] {
+                        let Ok(shape) = Shape::new(&[&[batch], sample].concat()) else { continue };
+                        let x = Tensor::zeros(shape, Device::Cpu).unwrap();
+                        let x = if kind == "Embedding" { x.cast(DType::U32).unwrap() } else { x };
+                        for cx in [Context::eval(), Context::train(1)] {
+                            let Ok(y) = built_layer.module.forward(&x, &cx) else { continue };
+                            called += 1;
+                            assert_eq!(y.dims()[1..], *built_layer.output, "{kind} {settings}");
+                        }
+                    }
+                }
+            }
+        }
+        assert!(built > 500 && called > 500, "{built} {called}");
+    }
+}

@@ -31,8 +31,10 @@ impl Opened {
         let after = 16 * (h as u64).saturating_mul(w as u64);
         self.budget.charge(usize::try_from(between).unwrap_or(usize::MAX))?;
         // It is the caller who says how large this is: no more than whether it can be had is asked.
-        crate::cpu::memory::reserve::<u8>(usize::try_from(between.saturating_add(after)).unwrap_or(usize::MAX))
-            .map_err(|e| e.of_file(self.budget.name()))?;
+        crate::cpu::memory::reserve::<u8>(
+            usize::try_from(between.saturating_add(after)).unwrap_or(usize::MAX),
+        )
+        .map_err(|e| e.of_file(self.budget.name()))?;
         self.image = self.image.resize_exact(w as u32, h as u32, FilterType::Triangle);
         Ok(self)
     }

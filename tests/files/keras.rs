@@ -1,0 +1,85 @@
+//! Keras's weights.
+
+use super::*;
+use wgrad::io::import::{self, Mapping};
+use wgrad::nn::{DepthwiseConv2d, GroupNorm, PRelu, SeparableConv2d};
+
+fn keras_stack(device: Device) -> Model {
+    Sequential::new()
+        .add(Conv2d::new(4, [3, 3]).padding(Padding::Same))
+        .add(BatchNorm::new())
+        .add(Activation::Relu)
+        .add(MaxPool2d::new([2, 2]))
+        .add(Conv2d::new(4, [3, 3]).groups(2).bias(false))
+        .add(DepthwiseConv2d::new([3, 3]).depth_multiplier(2).padding(Padding::Same))
+        .add(GroupNorm::new(2))
+        .add(SeparableConv2d::new(6, [2, 2]).padding(Padding::Same))
+        .add(ConvTranspose2d::new(4, [3, 3]).stride([2, 2]))
+        .add(PRelu::new().shared_axes([0, 1]))
+        .add(LayerNorm::new().axes([0, 1, 2]))
+        .add(Dropout::new(0.5))
+        .add(Flatten::new())
+        .add(Dense::new(6).activation(Activation::Relu))
+        .add(BatchNorm::new().scale(false))
+        .add(Dense::new(6).activation(Activation::Tanh))
+        .add(Dense::new(3))
+        .build([8, 8, 2], device)
+        .unwrap()
+}
+
+#[test]
+fn a_stack_of_keras_predicts_the_same() {
+    for file in ["stack.keras", "stack.npz"] {
+        let weights = import::keras(weights_file(file)).unwrap();
+        for device in DEVICES {
+            let model = keras_stack(device);
+            model.import_weights(&weights, &Mapping::keras()).unwrap();
+            check(&model, &inputs(&[2, 8, 8, 2], device), "keras stack");
+        }
+    }
+    let weights = import::keras(weights_file("older.h5")).unwrap();
+    for device in DEVICES {
+        let dense = |n| Dense::new(n);
+        let stack = Sequential::new().add(dense(3).activation(Activation::Tanh)).add(BatchNorm::new());
+        let model = stack.add(dense(3)).add(dense(2)).build([4], device).unwrap();
+        model.import_weights(&weights, &Mapping::keras()).unwrap();
+        check(&model, &inputs(&[2, 4], device), "keras older");
+    }
+}
+
+#[test]
+fn branches_of_keras_predict_the_same() {
+    let weights = import::keras(weights_file("branched.weights.h5")).unwrap();
+    let build = |names: [&str; 4], device| {
+        let mut net = Functional::new(device);
+        let image = net.input("image", [8, 8, 2]).unwrap();
+        let conv = || Conv2d::new(3, [3, 3]).padding(Padding::Same);
+        let left = net.named(names[0], conv().activation(Activation::Relu), image).unwrap();
+        let right = net.named(names[1], conv().activation(Activation::Tanh), image).unwrap();
+        let both = net.merge(Merge::Concat { axis: -1 }, &[left, right]).unwrap();
+        let small = net.layer(MaxPool2d::new([2, 2]), both).unwrap();
+        let flat = net.layer(Flatten::new(), small).unwrap();
+        let tail = Sequential::new().add_named(names[2], Dense::new(5)).add_named(names[3], Dense::new(4));
+        let y = net.named("tail", tail, flat).unwrap();
+        let mean = net.layer(GlobalAvgPool2d::new(), both).unwrap();
+        net.build(&[("y", y), ("mean", mean)]).unwrap()
+    };
+    for device in DEVICES {
+        let x = inputs(&[2, 8, 8, 2], device);
+        let model = build(["left", "right", "inner", "outer"], device);
+        model.import_weights(&weights, &Mapping::keras()).unwrap();
+        check(&model, &x, "keras branched");
+        let model = build(["a", "b", "c", "d"], device);
+        let rename = |layer: &str| match layer {
+            "a" => "left".into(),
+            "b" => "right".into(),
+            "tail.c" => "tail.inner".into(),
+            // The path in the file is a name, too.
+            _ => "layers/sequential/layers/dense_1".to_string(),
+        };
+        model.import_weights(&weights, &Mapping::keras().rename(rename)).unwrap();
+        check(&model, &x, "keras branched");
+    }
+    let unnamed = build(["a", "b", "c", "d"], Device::Cpu);
+    assert!(message(unnamed.import_weights(&weights, &Mapping::keras())).contains("stand side by side"));
+}
