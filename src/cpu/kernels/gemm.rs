@@ -134,9 +134,11 @@ fn k_pieces([m, n, k]: [usize; 3]) -> usize {
     (k / SPLIT_K_PIECE).clamp(1, SPLIT_K_MAX)
 }
 
-/// Whether a product's sums are so long, for the little that they fill, that they are added up block by block.
+/// Whether a product's sums are so long, for the little that they fill, that they are added up stretch by stretch. (The
+/// GEMM itself adds up some 500 terms one after the other.)
 fn is_long([m, n, k]: [usize; 3]) -> bool {
-    k > 8 * CHAIN && m * n <= SPLIT_K_OUTPUT && k >= 2 * m.max(n)
+    let shortest = if m * n <= 1024 { 4 * CHAIN } else { 16 * CHAIN };
+    k > shortest && m * n <= SPLIT_K_OUTPUT && k >= 2 * m.max(n)
 }
 
 /// As [`gemm`], for a C that stays in a core's cache: a long k goes in short stretches, each added to C.
