@@ -1,5 +1,13 @@
 //! Training on both devices: runs that are interrupted and resumed, several outputs, event files.
 
+#[path = "train/accumulate.rs"]
+mod accumulate;
+#[path = "train/endings.rs"]
+mod endings;
+#[cfg(all(unix, feature = "app"))]
+#[path = "train/signals.rs"]
+mod signals;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

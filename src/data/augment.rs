@@ -37,8 +37,8 @@ pub enum Interpolation {
 ///
 /// There are three ways to use it:
 /// - [`Source::augmented`]: `train.augmented(augment)` augments what one trains on, and leaves the validation data alone.
-///   Draws derive from the seed of the pass, which `fit` gives each epoch anew (with `Fit::shuffle(false)` there is none,
-///   and each epoch draws the same).
+///   Draws derive from the seed of the pass, which `fit` gives each epoch anew, or where there is none, with
+///   `Fit::shuffle(false)`, from the number of the pass.
 /// - As a layer, which changes images while training only; cropping (at the centre) and normalisation happen always.
 /// - [`apply`](Self::apply), in a loop of one's own.
 ///
@@ -471,8 +471,13 @@ impl<S: Source> Source for Augmented<S> {
     }
 
     fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
-        let seed = pass.shuffle.unwrap_or(0);
-        let batches = (0u64..).zip(self.source.pass(pass)?);
+        self.nth_pass(0, pass)
+    }
+
+    fn nth_pass(&self, number: u64, pass: &Pass) -> Result<BatchIter<'_>> {
+        // An order of its own gives a pass changes of its own, and the same changes where it is the same.
+        let seed = pass.shuffle.unwrap_or(number);
+        let batches = (0u64..).zip(self.source.nth_pass(number, pass)?);
         Ok(Box::new(batches.map(move |(number, batch)| {
             let mut batch = batch?;
             let Some(images) = batch.inputs.first_mut() else {
@@ -489,6 +494,10 @@ impl<S: Source> Source for Augmented<S> {
 
     fn steps(&self, batch_size: usize) -> Option<usize> {
         self.source.steps(batch_size)
+    }
+
+    fn endless(&self) -> bool {
+        self.source.endless()
     }
 
     fn unit(&self) -> &'static str {

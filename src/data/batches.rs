@@ -15,8 +15,8 @@ use crate::tensor::Tensor;
 pub(super) struct OnDevice {
     pub device: Device,
     pub samples: usize,
-    /// With what each is multiplied by.
-    pub inputs: Vec<(Tensor, f64)>,
+    /// With what each is multiplied by, if it is.
+    pub inputs: Vec<(Tensor, Option<f64>)>,
     pub targets: Vec<Tensor>,
     pub weights: Option<Tensor>,
 }
@@ -51,12 +51,14 @@ impl Reader {
         let mut batch = Batch { inputs: Vec::new(), targets: Vec::new(), weights: None };
         for (input, scale) in &self.data.inputs {
             let mut input = select_within(input, 0, &rows)?;
-            // Bytes are decoded; other integers are words or categories, which an embedding looks up.
-            if input.dtype() == DType::U8 || (*scale != 1.0 && !input.dtype().is_float()) {
-                input = input.cast(DType::F32)?;
-            }
-            if *scale != 1.0 {
-                input = (input * *scale)?;
+            // What has a scale is a number; other integers may be words or categories, which an embedding looks up.
+            if let Some(scale) = scale {
+                if !input.dtype().is_float() {
+                    input = input.cast(DType::F32)?;
+                }
+                if *scale != 1.0 {
+                    input = (input * *scale)?;
+                }
             }
             batch.inputs.push(input);
         }
@@ -93,8 +95,8 @@ impl Iterator for Reader {
     }
 }
 
-/// Batches of features (f32) and labels, of [`Dataset::batches`](super::Dataset::batches). Lazy: a batch is read and
-/// decoded as part of whatever is computed from it.
+/// Batches of features and labels, of [`Dataset::batches`](super::Dataset::batches). Lazy: a batch is read and decoded as
+/// part of whatever is computed from it.
 pub struct Batches {
     reader: Reader,
 }

@@ -14,8 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Samples with their labels, on the host; copies on devices are made when they are first needed, and kept.
 ///
-/// Bytes stay bytes on the device too, and are decoded to f32 as part of reading a batch: a quarter of the memory and
-/// of the traffic. A `Dataset` is a cheap handle; clones share everything.
+/// Inputs keep their element type: integers are words or categories as well as numbers. [`scaled`](Self::scaled) says that
+/// they are numbers, as those of all image data sets here are: then they are decoded to f32 as part of reading a batch, and
+/// bytes stay bytes in memory, on the device too: a quarter of the memory and of the traffic. Bytes without a scale reach an
+/// [`Embedding`](crate::nn::Embedding) as they are, and any other layer of a model as f32. Integer targets become u32, or i32
+/// where some are negative, for losses that ignore a class such as -1. A `Dataset` is a cheap handle; clones share everything.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -58,8 +61,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Dataset {
     name: String,
     samples: usize,
-    /// At least one, `[samples, ..]` each, on the CPU, with what it is multiplied by when it is read.
-    inputs: Vec<(Tensor, f64)>,
+    /// At least one, `[samples, ..]` each, on the CPU, with what it is multiplied by when it is read, if it is.
+    inputs: Vec<(Tensor, Option<f64>)>,
     /// At least one, `[samples, ..]` each, on the CPU.
     targets: Vec<Tensor>,
     /// `[samples]`, f32, on the CPU.
@@ -112,7 +115,7 @@ impl Dataset {
             );
             return Err(Error::data(name, message));
         };
-        let inputs = inputs.iter().map(|t| Ok((host(t)?, 1.0))).collect::<Result<_>>()?;
+        let inputs = inputs.iter().map(|t| Ok((host(t)?, None))).collect::<Result<_>>()?;
         let targets = targets.iter().map(|t| host(t)).collect::<Result<_>>()?;
         let (classes, copies) = (Arc::from([]), Arc::default());
         Ok(Dataset { name, samples, inputs, targets, weights: None, classes, copies })
@@ -187,7 +190,7 @@ impl Dataset {
     /// As well a further input `[samples, ..]`, which is not [`scaled`](Self::scaled) by what was said before.
     pub fn also_input(&self, input: &Tensor) -> Result<Dataset> {
         let input = self.check_rows("the input", input)?;
-        Ok(self.changed(|set| set.inputs.push((input, 1.0))))
+        Ok(self.changed(|set| set.inputs.push((input, None))))
     }
 
     /// As well a further target `[samples, ..]`, for the model's next output.
@@ -227,9 +230,9 @@ impl Dataset {
     }
 
     /// The same samples, their features (those of all inputs so far) multiplied by this as they are read: `1.0 / 255.0`
-    /// for grey levels.
+    /// for grey levels. Integers become f32 by it, with 1 as well.
     pub fn scaled(self, scale: f64) -> Dataset {
-        self.changed(|set| set.inputs.iter_mut().for_each(|(_, s)| *s = scale))
+        self.changed(|set| set.inputs.iter_mut().for_each(|(_, s)| *s = Some(scale)))
     }
 
     /// The same data set under another name.
@@ -403,7 +406,7 @@ impl Dataset {
             target.eval()?;
             targets.push(target.to_device(device)?);
         }
-        let moved = |(t, scale): &(Tensor, f64)| Ok((t.to_device(device)?, *scale));
+        let moved = |(t, scale): &(Tensor, Option<f64>)| Ok((t.to_device(device)?, *scale));
         let copy = OnDevice {
             device,
             samples: self.samples,
@@ -420,15 +423,15 @@ impl Dataset {
     /// A pass over a data set in memory needs none of this: it reads batches on the device itself, shuffled. Go back to
     /// it with [`Pipeline::to_dataset`].
     pub fn pipeline(&self) -> Result<Pipeline<Sample>> {
-        let rows = |(t, scale): &(Tensor, f64)| Rows::new(t, *scale);
+        let rows = |(t, scale): &(Tensor, Option<f64>)| Rows::new(t, *scale);
         let inputs: Vec<Rows> = self.inputs.iter().map(rows).collect::<Result<_>>()?;
         let targets: Vec<Rows> =
-            self.targets.iter().map(|t| Rows::new(&label_type(t)?, 1.0)).collect::<Result<_>>()?;
+            self.targets.iter().map(|t| Rows::new(&label_type(t)?, None)).collect::<Result<_>>()?;
         let weights = self.weights.as_ref().map(|w| w.to_vec::<f32>()).transpose()?;
         Ok(Pipeline::indexed(&self.name, self.samples, move |i| {
             Ok(Sample {
-                inputs: inputs.iter().map(|rows| rows.get(i, true)).collect::<Result<_>>()?,
-                targets: targets.iter().map(|rows| rows.get(i, false)).collect::<Result<_>>()?,
+                inputs: inputs.iter().map(|rows| rows.get(i)).collect::<Result<_>>()?,
+                targets: targets.iter().map(|rows| rows.get(i)).collect::<Result<_>>()?,
                 weight: weights.as_ref().and_then(|w| w.get(i).copied()),
             })
         }))
@@ -444,16 +447,17 @@ fn host(tensor: &Tensor) -> Result<Tensor> {
 /// The rows of a tensor on the host.
 struct Rows {
     array: Array,
-    scale: f64,
+    /// What inputs are multiplied by, if they are.
+    scale: Option<f64>,
 }
 
 impl Rows {
-    fn new(tensor: &Tensor, scale: f64) -> Result<Rows> {
+    fn new(tensor: &Tensor, scale: Option<f64>) -> Result<Rows> {
         Ok(Rows { array: tensor.to_host()?.contiguous()?, scale })
     }
 
-    /// A row as a tensor; as an input, it is decoded and scaled as batches on a device are.
-    fn get(&self, i: usize, input: bool) -> Result<Tensor> {
+    /// A row as a tensor; one that is scaled is decoded as batches on a device are.
+    fn get(&self, i: usize) -> Result<Tensor> {
         let dims = &self.array.shape[1..];
         let len: usize = dims.iter().product();
         let dtype = self.array.dtype();
@@ -462,16 +466,15 @@ impl Rows {
             let row = all.get(i * len..(i + 1) * len).ok_or_else(|| {
                 Error::argument("Dataset::pipeline", format!("no sample {i} in {}", self.array.shape))
             })?;
-            let scale = self.scale;
-            match dtype {
-                DType::F64 if input && scale != 1.0 => {
+            match (self.scale, dtype) {
+                (Some(scale), DType::F64) => {
                     Tensor::from_vec(row.iter().map(|v| v.convert::<f64>() * scale).collect(), dims, Device::Cpu)
                 }
-                _ if input && (dtype == DType::U8 || scale != 1.0) => {
+                (Some(scale), _) => {
                     let scale = scale as f32;
                     Tensor::from_vec(row.iter().map(|v| v.convert::<f32>() * scale).collect(), dims, Device::Cpu)
                 }
-                _ => Tensor::from_slice(row, dims, Device::Cpu),
+                (None, _) => Tensor::from_slice(row, dims, Device::Cpu),
             }
         })
     }
@@ -523,7 +526,8 @@ mod tests {
         let labels: Vec<u8> = (0..n as u8).collect();
         let d = Device::Cpu;
         let features = Tensor::from_vec(features, [n, 2], d).unwrap();
-        Dataset::from_tensors("counting", &features, &Tensor::from_vec(labels, [n], d).unwrap()).unwrap()
+        let labels = Tensor::from_vec(labels, [n], d).unwrap();
+        Dataset::from_tensors("counting", &features, &labels).unwrap().scaled(1.0)
     }
 
     fn all(batches: Batches) -> (Vec<usize>, Vec<f32>, Vec<u32>) {
@@ -612,10 +616,7 @@ mod tests {
         };
         assert_eq!(check(&set, None), [0, 1, 2, 3, 4, 5]);
         assert_eq!(check(&set.pipeline().unwrap(), None), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(
-            check(&set.pipeline().unwrap().to_dataset().unwrap().scaled(1.0), None),
-            [0, 1, 2, 3, 4, 5]
-        );
+        assert_eq!(check(&set.pipeline().unwrap().to_dataset().unwrap(), None), [0, 1, 2, 3, 4, 5]);
         let mut shuffled = check(&set, Some(3));
         assert_ne!(shuffled, [0, 1, 2, 3, 4, 5]);
         shuffled.sort_unstable();

@@ -6,10 +6,9 @@ mod threads;
 use super::sample::{collate, label_type};
 use super::{Batch, BatchIter, Dataset, IntoSample, Pass, Sample, Source};
 use crate::device::Device;
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::seed;
-use stages::{Cached, Chunks, Repeat, Shuffle};
+use stages::{Cached, Chunks, Repeat, Shuffle, Sifted};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
@@ -17,6 +16,15 @@ use threads::{Parallel, Prefetch};
 
 /// The elements of one pass through a [`Pipeline`]. After an error it may go on with the next element.
 pub type Items<T> = Box<dyn Iterator<Item = Result<T>> + Send>;
+
+/// Threads cost memory: a system has room for a few thousand.
+const MOST_THREADS: usize = 256;
+
+/// More made ahead gain nothing, and hold memory.
+const MOST_AHEAD: usize = 1 << 16;
+
+/// What an endless pipeline can fill or pass by in a reasonable time, and a stage of it drop without giving one element.
+const LONGEST_WAIT: usize = 1 << 22;
 
 /// How many elements a [`Pipeline`] has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +108,17 @@ fn guard<R>(stage: &str, f: impl FnOnce() -> Result<R>) -> Result<R> {
     })
 }
 
-fn only_error<T: Send + 'static>(stage: &'static str, message: &'static str) -> Items<T> {
+fn only_error<T: Send + 'static>(stage: &'static str, message: impl Into<String>) -> Items<T> {
+    let message = message.into();
     Box::new(std::iter::once_with(move || Err(Error::argument(format!("Pipeline::{stage}"), message))))
+}
+
+/// What is as large as no list, but is to be filled by a pipeline that never ends.
+fn never_full(what: &str, n: usize) -> String {
+    format!(
+        "the {what} has {n} elements, which a pipeline that never ends would fill for ever; expected at most \
+         {LONGEST_WAIT}, or a number of elements taken before"
+    )
 }
 
 /// Ends an iterator after a panic in it: nobody knows what state it is in.
@@ -259,7 +276,8 @@ impl<T: Send + 'static> Pipeline<T> {
     }
 
     /// As [`map`](Self::map) on several threads; 0 is one for each core. The order stays. Tensors in what `f` gives are
-    /// computed on these threads where `U` is a tensor, a pair of tensors, a [`Sample`] or a [`Batch`].
+    /// computed on these threads where `U` is a tensor, a pair of tensors, a [`Sample`] or a [`Batch`]. There are no more than
+    /// 256 threads, nor more than there are elements, or than the system allows.
     ///
     /// Tensor operations on the CPU take turns, whatever the number of threads (each is parallel in itself): what gains
     /// is other work, such as reading and decoding files.
@@ -270,34 +288,41 @@ impl<T: Send + 'static> Pipeline<T> {
     ) -> Pipeline<U> {
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
-            n => n,
+            n => n.min(MOST_THREADS),
         };
         let cardinality = self.cardinality;
         let f: threads::Work<T, U> = Arc::new(move |x| guard("par_map", || f(x)));
         self.then(cardinality, move |items, _| Box::new(Parallel::new(items, threads, f.clone())))
     }
 
-    /// The elements for which `keep` is true.
+    /// The elements for which `keep` is true. Where an endless pipeline has none among 4,194,304 in a row, that is an error.
     pub fn filter(self, keep: impl Fn(&T) -> Result<bool> + Send + Sync + 'static) -> Self {
         let cardinality = match self.cardinality {
             Cardinality::Finite(0) => Cardinality::Finite(0),
             _ => Cardinality::Unknown,
         };
-        let keep = Arc::new(keep);
+        let (keep, endless) = (Arc::new(keep), self.is_endless());
         self.then(cardinality, move |items, _| {
             let keep = keep.clone();
-            Box::new(items.filter_map(move |item| match item {
+            let kept = move |item: Result<T>| match item {
                 Ok(x) => match guard("filter", || keep(&x)) {
                     Ok(true) => Some(Ok(x)),
                     Ok(false) => None,
                     Err(error) => Some(Err(error)),
                 },
                 Err(error) => Some(Err(error)),
-            }))
+            };
+            Box::new(Sifted::new(items, kept, endless.then_some("filter")))
         })
     }
 
-    /// The elements of the lists that `f` makes of each element, one after the other.
+    /// Whether a stage on top could wait for ever.
+    fn is_endless(&self) -> bool {
+        self.cardinality == Cardinality::Infinite
+    }
+
+    /// The elements of the lists that `f` makes of each element, one after the other. Where an endless pipeline gives
+    /// 4,194,304 empty lists in a row, that is an error.
     pub fn flat_map<U: Send + 'static>(
         self,
         f: impl Fn(T) -> Result<Vec<U>> + Send + Sync + 'static,
@@ -306,11 +331,16 @@ impl<T: Send + 'static> Pipeline<T> {
             Cardinality::Finite(0) => Cardinality::Finite(0),
             _ => Cardinality::Unknown,
         };
-        let f = Arc::new(f);
+        let (f, endless) = (Arc::new(f), self.is_endless());
         self.then(cardinality, move |items, _| {
             let f = f.clone();
-            Box::new(items.flat_map(move |item| -> Items<U> {
-                match item.and_then(|x| guard("flat_map", || f(x))) {
+            let list = move |item: Result<T>| match item.and_then(|x| guard("flat_map", || f(x))) {
+                Ok(list) if list.is_empty() => None,
+                other => Some(other),
+            };
+            let lists = Sifted::new(items, list, endless.then_some("flat_map"));
+            Box::new(lists.flat_map(|list| -> Items<U> {
+                match list {
                     Ok(list) => Box::new(list.into_iter().map(Ok)),
                     Err(error) => Box::new(std::iter::once(Err(error))),
                 }
@@ -318,9 +348,14 @@ impl<T: Send + 'static> Pipeline<T> {
         })
     }
 
-    /// Drops errors: what remains are the elements that could be made.
+    /// Drops errors: what remains are the elements that could be made. Where an endless pipeline has 4,194,304 errors in a row,
+    /// that is one.
     pub fn ignore_errors(self) -> Self {
-        self.then(Cardinality::Unknown, |items, _| Box::new(items.filter(Result::is_ok)))
+        let endless = self.is_endless();
+        self.then(Cardinality::Unknown, move |items, _| {
+            let made = |item: Result<T>| item.ok().map(Ok);
+            Box::new(Sifted::new(items, made, endless.then_some("ignore_errors")))
+        })
     }
 
     /// In random order: each element is drawn from a buffer of `buffer` elements, which is refilled from the rest, in
@@ -335,9 +370,10 @@ impl<T: Send + 'static> Pipeline<T> {
     }
 
     fn shuffled(self, buffer: usize, seed: impl Fn(u64) -> u64 + Send + Sync + 'static) -> Self {
-        let cardinality = self.cardinality;
+        let (cardinality, endless) = (self.cardinality, self.is_endless());
         self.then(cardinality, move |items, pass| match buffer {
             0 => only_error("shuffle", "the buffer has 0 elements; it must have at least 1"),
+            n if endless && n > LONGEST_WAIT => only_error("shuffle", never_full("buffer", n)),
             _ => Box::new(Shuffle::new(items, buffer, seed(pass))),
         })
     }
@@ -346,7 +382,9 @@ impl<T: Send + 'static> Pipeline<T> {
     pub fn repeat(self, times: usize) -> Self {
         let cardinality = match self.cardinality {
             Cardinality::Infinite if times == 0 => Cardinality::Finite(0),
-            known => known.map(|n| n.saturating_mul(times)),
+            // Nobody sees the end of what can't be counted.
+            Cardinality::Finite(n) => n.checked_mul(times).map_or(Cardinality::Infinite, Cardinality::Finite),
+            other => other,
         };
         self.repeated(cardinality, Some(times))
     }
@@ -380,8 +418,12 @@ impl<T: Send + 'static> Pipeline<T> {
 
     /// All but the first `n` elements.
     pub fn skip(self, n: usize) -> Self {
-        let cardinality = self.cardinality.map(|len| len.saturating_sub(n));
+        let (cardinality, endless) = (self.cardinality.map(|len| len.saturating_sub(n)), self.is_endless());
         self.then(cardinality, move |items, _| {
+            if endless && n > LONGEST_WAIT {
+                let message = format!("{n} elements of a pipeline that never ends are not passed by; expected at most {LONGEST_WAIT}");
+                return only_error("skip", message);
+            }
             let mut left = n;
             // an error among what is skipped is still an error
             Box::new(items.filter(move |item| {
@@ -408,7 +450,9 @@ impl<T: Send + 'static> Pipeline<T> {
     /// The elements of this one, then those of the other.
     pub fn chain(self, other: Pipeline<T>) -> Self {
         let cardinality = match (self.cardinality, other.cardinality) {
-            (Cardinality::Finite(a), Cardinality::Finite(b)) => Cardinality::Finite(a.saturating_add(b)),
+            (Cardinality::Finite(a), Cardinality::Finite(b)) => {
+                a.checked_add(b).map_or(Cardinality::Infinite, Cardinality::Finite)
+            }
             (Cardinality::Infinite, _) | (_, Cardinality::Infinite) => Cardinality::Infinite,
             _ => Cardinality::Unknown,
         };
@@ -449,10 +493,10 @@ impl<T: Send + 'static> Pipeline<T> {
         }
     }
 
-    /// Makes up to `n` elements ahead on a thread of its own, while whoever takes them is busy.
+    /// Makes up to `n` elements ahead on a thread of its own, while whoever takes them is busy; 65,536 at most.
     pub fn prefetch(self, n: usize) -> Self {
         let cardinality = self.cardinality;
-        self.then(cardinality, move |items, _| match n {
+        self.then(cardinality, move |items, _| match n.min(MOST_AHEAD) {
             0 => items,
             n => Box::new(Prefetch::new(items, n)),
         })
@@ -471,8 +515,10 @@ impl<T: Send + 'static> Pipeline<T> {
     }
 
     fn chunked(self, n: usize, cardinality: Cardinality, exact: bool) -> Pipeline<Vec<T>> {
+        let endless = self.is_endless();
         self.then(cardinality, move |items, _| match n {
             0 => only_error("batch", "the batch size is 0; it must be at least 1"),
+            n if endless && n > LONGEST_WAIT => only_error("batch", never_full("batch", n)),
             _ => Box::new(Chunks::new(items, n, exact)),
         })
     }
@@ -556,6 +602,10 @@ impl Source for Pipeline<Batch> {
         Ok(Box::new(self.epoch(pass.shuffle.unwrap_or(0)).map(move |batch| on_device(batch?, device))))
     }
 
+    fn endless(&self) -> bool {
+        self.is_endless()
+    }
+
     fn steps(&self, _batch_size: usize) -> Option<usize> {
         match self.cardinality {
             Cardinality::Finite(n) => Some(n),
@@ -576,6 +626,10 @@ impl<T: IntoSample + Send + 'static> Source for Pipeline<T> {
         Ok(Box::new(items.map(move |batch| on_device(batch?, device))))
     }
 
+    fn endless(&self) -> bool {
+        self.is_endless()
+    }
+
     fn samples(&self) -> Option<usize> {
         match self.cardinality {
             Cardinality::Finite(n) => Some(n),
@@ -584,18 +638,12 @@ impl<T: IntoSample + Send + 'static> Source for Pipeline<T> {
     }
 }
 
-/// Moves a batch; bytes are moved as bytes, and become f32 as part of the step.
-fn on_device(batch: Batch, device: Device) -> Result<Batch> {
-    let mut batch = batch.to_device(device)?;
-    for input in &mut batch.inputs {
-        if input.dtype() == DType::U8 {
-            *input = input.cast(DType::F32)?;
-        }
-    }
+/// Moves a batch; bytes are moved as bytes.
+fn on_device(mut batch: Batch, device: Device) -> Result<Batch> {
     for target in &mut batch.targets {
         *target = label_type(target)?;
     }
-    Ok(batch)
+    batch.to_device(device)
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ impl<X: HostValue, Y: HostValue> IntoSample for (X, Y, f32) {
     }
 }
 
-/// Samples as one batch on the CPU. Integer targets become u32, as losses want them.
+/// Samples as one batch on the CPU. Integer targets become u32, as losses want them, or i32 where some are negative.
 pub(super) fn collate<T: IntoSample>(items: Vec<T>) -> Result<Batch> {
     let samples = items.into_iter().map(T::into_sample).collect::<Result<Vec<_>>>()?;
     let Some(first) = samples.first() else {
@@ -171,9 +171,15 @@ pub(super) fn collate<T: IntoSample>(items: Vec<T>) -> Result<Batch> {
     Ok(Batch { inputs, targets, weights })
 }
 
-/// Integer labels are small: as u32 they need no conversion in every step.
+/// Integer labels are small: as u32 they need no conversion in every step. Negative ones are for losses that ignore them, and
+/// keep their sign; so do all i32 on a GPU, which it would take a wait to look at.
 pub(super) fn label_type(target: &Tensor) -> Result<Tensor> {
-    if target.dtype().is_float() { Ok(target.clone()) } else { target.cast(DType::U32) }
+    match target.dtype() {
+        DType::F32 | DType::F64 => Ok(target.clone()),
+        DType::I32 if target.device() != Device::Cpu => Ok(target.clone()),
+        DType::I32 if target.to_vec::<i32>()?.iter().any(|&label| label < 0) => Ok(target.clone()),
+        _ => target.cast(DType::U32),
+    }
 }
 
 /// Tensors of one shape and type under a new first dimension.

@@ -104,6 +104,12 @@ pub trait Source {
     /// Goes once through the data.
     fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>>;
 
+    /// Goes through the data for the `number`-th time, counted from 0: what a training calls. For sources that draw something
+    /// anew in each pass, in whatever order it goes; for all others it is [`pass`](Self::pass).
+    fn nth_pass(&self, _number: u64, pass: &Pass) -> Result<BatchIter<'_>> {
+        self.pass(pass)
+    }
+
     /// The number of samples in a pass, where it is known.
     fn samples(&self) -> Option<usize> {
         None
@@ -112,6 +118,11 @@ pub trait Source {
     /// The number of batches in a pass, where it is known.
     fn steps(&self, batch_size: usize) -> Option<usize> {
         self.samples().map(|n| n.div_ceil(batch_size.max(1)))
+    }
+
+    /// Whether a pass is known never to end.
+    fn endless(&self) -> bool {
+        false
     }
 
     /// What a sample is called where progress is shown.
@@ -147,11 +158,17 @@ impl Source for Box<dyn Source> {
     fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
         (**self).pass(pass)
     }
+    fn nth_pass(&self, number: u64, pass: &Pass) -> Result<BatchIter<'_>> {
+        (**self).nth_pass(number, pass)
+    }
     fn samples(&self) -> Option<usize> {
         (**self).samples()
     }
     fn steps(&self, batch_size: usize) -> Option<usize> {
         (**self).steps(batch_size)
+    }
+    fn endless(&self) -> bool {
+        (**self).endless()
     }
     fn unit(&self) -> &'static str {
         (**self).unit()

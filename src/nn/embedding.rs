@@ -104,6 +104,10 @@ impl Module for EmbeddingModule {
         select_for(FaultKind::Embedding, &weight, 0, &x.reshape([x.numel()])?)?.reshape(shape)
     }
 
+    fn takes_integers(&self) -> bool {
+        true
+    }
+
     fn parameters(&self) -> Vec<Parameter> {
         vec![Parameter::new("weight", &self.weight).regularized(self.regularizer)]
     }

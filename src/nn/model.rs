@@ -207,6 +207,10 @@ impl Module for Model {
         self.network.forward_all(inputs, cx)
     }
 
+    fn takes_integers(&self) -> bool {
+        true
+    }
+
     fn output_names(&self) -> Vec<String> {
         self.network.output_names()
     }

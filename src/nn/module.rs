@@ -3,6 +3,7 @@
 use super::Regularizer;
 use crate::autograd::{Variable, no_grad};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::seed;
 use crate::tensor::Tensor;
@@ -152,6 +153,12 @@ pub trait Module: Send + Sync {
         vec!["output".into()]
     }
 
+    /// Whether integers reach this module as they are: words and categories that it looks up. A [`Model`](super::Model) gives
+    /// bytes to any other layer as f32, and a [`Trainer`](crate::train::Trainer) to any other module.
+    fn takes_integers(&self) -> bool {
+        false
+    }
+
     /// The sum of all parameters' penalties, as a scalar; `None` where no parameter has one. Frozen parameters count:
     /// their penalty is a constant.
     fn penalty(&self) -> Result<Option<Tensor>> {
@@ -221,4 +228,9 @@ pub trait Module: Send + Sync {
     {
         crate::io::load_parameters(path, &self.parameters())
     }
+}
+
+/// An input as a module takes it: bytes are numbers to all that don't look them up.
+pub(crate) fn taken_by(module: &(impl Module + ?Sized), x: &Tensor) -> Result<Tensor> {
+    if x.dtype() == DType::U8 && !module.takes_integers() { x.cast(DType::F32) } else { Ok(x.clone()) }
 }

@@ -2,7 +2,9 @@
 
 use super::layer::{Build, Layer};
 use super::merge::Merge;
+use super::module::taken_by;
 use super::{Context, Module, Parameter};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -189,9 +191,11 @@ impl Module for Network {
         let mut values: Vec<Tensor> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let value = match (&node.work, &*node.inputs) {
-                (Work::Layer { module, .. }, &[x]) => module.forward(&values[x], cx)?,
+                (Work::Layer { module, .. }, &[x]) => {
+                    module.forward(&taken_by(&**module, &values[x])?, cx)?
+                }
                 (Work::Again(of), &[x]) => match &self.nodes[*of].work {
-                    Work::Layer { module, .. } => module.forward(&values[x], cx)?,
+                    Work::Layer { module, .. } => module.forward(&taken_by(&**module, &values[x])?, cx)?,
                     _ => {
                         return Err(Error::argument(
                             "Module::forward_all",
@@ -200,7 +204,11 @@ impl Module for Network {
                     }
                 },
                 (Work::Merge(merge), xs) => {
-                    merge.apply(&xs.iter().map(|&x| values[x].clone()).collect::<Vec<_>>())?
+                    let numbers = |&x: &usize| match values[x].dtype() {
+                        DType::U8 => values[x].cast(DType::F32),
+                        _ => Ok(values[x].clone()),
+                    };
+                    merge.apply(&xs.iter().map(numbers).collect::<Result<Vec<_>>>()?)?
                 }
                 // As many as there are inputs: counted above.
                 _ => match given.next() {
@@ -211,6 +219,10 @@ impl Module for Network {
             values.push(value);
         }
         Ok(self.outputs.iter().map(|&(_, node)| values[node].clone()).collect())
+    }
+
+    fn takes_integers(&self) -> bool {
+        true
     }
 
     fn output_names(&self) -> Vec<String> {

@@ -149,6 +149,10 @@ impl Module for Permuted {
         x.permute(&self.axes)
     }
 
+    fn takes_integers(&self) -> bool {
+        true
+    }
+
     fn parameters(&self) -> Vec<Parameter> {
         Vec::new()
     }
@@ -163,6 +167,10 @@ impl Module for Reshaped {
         let mut dims = vec![x.dims().first().copied().unwrap_or(1)];
         dims.extend_from_slice(&self.sample);
         x.reshape(dims)
+    }
+
+    fn takes_integers(&self) -> bool {
+        true
     }
 
     fn parameters(&self) -> Vec<Parameter> {

@@ -9,11 +9,15 @@ use std::collections::BTreeMap;
 
 const COUNT: &str = "accumulator.count";
 const LOSS: &str = "accumulator.loss";
+const TOTAL: &str = "accumulator.total";
+const ROWS: &str = "accumulator.rows";
 
 /// Adds up the gradients of several batches and gives their mean (Keras's `gradient_accumulation_steps`): what a batch as
 /// large as all of them would give, in the memory of one.
 ///
-/// Each batch counts the same, whatever its size. On a GPU the addition is part of the kernels that compute the gradients.
+/// With [`add`](Self::add) and [`step`](Self::step) each batch counts the same. Where batches differ in size, say how much
+/// each counts, with [`add_weighted`](Self::add_weighted) or [`step_weighted`](Self::step_weighted): then the mean is that of
+/// the one batch. On a GPU the addition is part of the kernels that compute the gradients.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -35,6 +39,21 @@ pub struct GradientAccumulator {
     count: usize,
     sums: BTreeMap<u64, Sum>,
     loss: Option<Tensor>,
+    total: Total,
+}
+
+/// What the sums are divided by: the part that the host knows, and the part that is counted on the device.
+#[derive(Debug, Default)]
+struct Total {
+    known: f64,
+    rows: Option<Tensor>,
+}
+
+/// How much a batch counts.
+pub(crate) enum Count {
+    Known(f64),
+    /// A scalar on the device: rows that are counted there.
+    Rows(Tensor),
 }
 
 #[derive(Debug)]
@@ -46,7 +65,7 @@ struct Sum {
 impl GradientAccumulator {
     /// Gives the mean after this many batches.
     pub fn new(batches: usize) -> GradientAccumulator {
-        GradientAccumulator { batches, count: 0, sums: BTreeMap::new(), loss: None }
+        GradientAccumulator { batches, count: 0, sums: BTreeMap::new(), loss: None, total: Total::default() }
     }
 
     /// Adds the gradients of one batch; lazily, as all operations. Gives the mean if this is the last batch: its
@@ -59,6 +78,50 @@ impl GradientAccumulator {
     ///
     /// The accumulator was made for no batches, or a loss has another shape than the one before.
     pub fn add(&mut self, grads: &Gradients) -> Result<Option<Gradients>> {
+        self.add_sum(grads, Count::Known(1.0))
+    }
+
+    /// As [`add`](Self::add), for a batch whose mean counts `weight` times: its number of samples, so that a smaller batch
+    /// counts for less.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::optim::GradientAccumulator;
+    /// # fn main() -> Result<()> {
+    /// let w = Variable::new(Tensor::new([1.0f32], Device::Cpu)?);
+    /// let mut accumulator = GradientAccumulator::new(2);
+    /// let mut mean = None;
+    /// for batch in [vec![1.0f32, 2.0, 3.0], vec![10.0]] {
+    ///     let samples = batch.len();
+    ///     let x = Tensor::from_vec(batch, [samples], Device::Cpu)?;
+    ///     let grads = (w.value() * x)?.mean(&[], false)?.backward()?;
+    ///     mean = accumulator.add_weighted(&grads, samples as f64)?;
+    /// }
+    /// assert_eq!(mean.map(|grads| grads.get(&w)?.item::<f32>()).transpose()?, Some(4.0)); // (1 + 2 + 3 + 10) / 4
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add); or the weight is negative or not finite.
+    pub fn add_weighted(&mut self, grads: &Gradients, weight: f64) -> Result<Option<Gradients>> {
+        if !(weight.is_finite() && weight >= 0.0) {
+            let message =
+                format!("the weight of a batch is {weight}; expected its number of samples, 0 or more");
+            return Err(Error::argument("GradientAccumulator", message));
+        }
+        if weight == 1.0 {
+            return self.add(grads);
+        }
+        let sums = no_grad(|| {
+            let sums = grads.variables().into_iter().map(|(variable, grad)| Ok((variable, (grad * weight)?)));
+            Ok(Gradients::of_variables(sums.collect::<Result<_>>()?, (grads.loss() * weight)?))
+        })?;
+        self.add_sum(&sums, Count::Known(weight))
+    }
+
+    /// Adds the gradients of a sum over so many.
+    pub(crate) fn add_sum(&mut self, grads: &Gradients, count: Count) -> Result<Option<Gradients>> {
         if self.batches == 0 {
             return Err(Error::argument("GradientAccumulator", "needs at least one batch, got 0"));
         }
@@ -79,10 +142,19 @@ impl GradientAccumulator {
                 };
                 sums.push((variable.id(), Sum { variable, sum }));
             }
+            if let Count::Rows(rows) = &count {
+                self.total.rows = Some(match &self.total.rows {
+                    Some(sum) => (sum + rows)?,
+                    None => rows.detach()?,
+                });
+            }
             self.sums.extend(sums);
             self.loss = Some(loss);
             Ok(())
         })?;
+        if let Count::Known(known) = count {
+            self.total.known += known;
+        }
         self.count += 1;
         if self.count < self.batches { Ok(None) } else { self.take() }
     }
@@ -90,26 +162,44 @@ impl GradientAccumulator {
     /// The mean over the batches so far, which begins a new sum; `None` where there were none. For the end of an epoch, say.
     pub fn take(&mut self) -> Result<Option<Gradients>> {
         let Some(loss) = self.loss.take() else { return Ok(None) };
-        let count = std::mem::take(&mut self.count) as f64;
-        let sums = std::mem::take(&mut self.sums);
+        self.count = 0;
+        let (sums, total) = (std::mem::take(&mut self.sums), std::mem::take(&mut self.total));
+        // Where nothing counts, the sums are 0, and so is the mean.
+        let known = if total.known > 0.0 { total.known } else { 1.0 };
         no_grad(|| {
+            let rows = total.rows.map(|rows| rows.maximum(1.0)).transpose()?;
+            let mean = |sum: Tensor| match &rows {
+                Some(rows) => &sum / rows.cast(sum.dtype())?,
+                None => sum / known,
+            };
             let mut means = Vec::new();
             for (_, Sum { variable, sum }) in sums {
-                means.push((variable, (sum / count)?));
+                means.push((variable, mean(sum)?));
             }
-            Ok(Some(Gradients::of_variables(means, (loss / count)?)))
+            Ok(Some(Gradients::of_variables(means, mean(loss)?)))
         })
     }
 
     /// The sums so far: what has to be evaluated after each batch, so that its activations can be forgotten.
     pub fn pending(&self) -> Vec<Tensor> {
-        self.sums.values().map(|s| s.sum.clone()).chain(self.loss.clone()).collect()
+        let sums = self.sums.values().map(|s| s.sum.clone());
+        sums.chain(self.loss.clone()).chain(self.total.rows.clone()).collect()
     }
 
     /// Adds the gradients of one batch, has the optimizer step if it is the last, and evaluates it all together with the
     /// loss: on a GPU one submission. Whether the optimizer stepped.
     pub fn step(&mut self, grads: &Gradients, optimizer: &mut dyn Optimizer) -> Result<bool> {
-        let mean = self.add(grads)?;
+        self.step_weighted(grads, 1.0, optimizer)
+    }
+
+    /// As [`step`](Self::step), for a batch that counts `weight` times: see [`add_weighted`](Self::add_weighted).
+    pub fn step_weighted(
+        &mut self,
+        grads: &Gradients,
+        weight: f64,
+        optimizer: &mut dyn Optimizer,
+    ) -> Result<bool> {
+        let mean = self.add_weighted(grads, weight)?;
         let mut all = match &mean {
             Some(mean) => {
                 let mut updated = optimizer.update(mean)?;
@@ -133,6 +223,8 @@ impl GradientAccumulator {
         let mut state = vec![(COUNT.to_string(), Tensor::new([self.count as u32], Device::Cpu)?)];
         if let Some(loss) = &self.loss {
             state.push((LOSS.into(), loss.clone()));
+            state.push((TOTAL.into(), Tensor::new([self.total.known], Device::Cpu)?));
+            state.extend(self.total.rows.iter().map(|rows| (ROWS.to_string(), rows.clone())));
             for (name, variable) in variables {
                 if let Some(known) = self.sums.get(&variable.id()) {
                     state.push((format!("accumulator/{name}"), known.sum.clone()));
@@ -156,7 +248,7 @@ impl GradientAccumulator {
                 format!("the state is of {count} batches, this one gives its mean after {}", self.batches);
             return Err(Error::argument(OP, message));
         }
-        let (mut sums, mut loss) = (BTreeMap::new(), None);
+        let (mut sums, mut loss, mut total) = (BTreeMap::new(), None, Total::default());
         if count > 0 {
             let Some(&sum) = by_name.get(LOSS) else {
                 return Err(Error::argument(OP, format!("the state has no {LOSS}; it is not whole")));
@@ -172,8 +264,12 @@ impl GradientAccumulator {
                 }
             }
             loss = Some(sum.detach()?.to_device(device)?);
+            // States of before batches had weights have no total: each batch counted once.
+            let known = by_name.get(TOTAL).map(|total| total.item::<f64>()).transpose()?;
+            let rows = by_name.get(ROWS).map(|rows| rows.detach()?.to_device(device)).transpose()?;
+            total = Total { known: known.unwrap_or(count as f64), rows };
         }
-        (self.count, self.sums, self.loss) = (count, sums, loss);
+        (self.count, self.sums, self.loss, self.total) = (count, sums, loss, total);
         Ok(())
     }
 }

@@ -51,6 +51,7 @@ mod rmsprop;
 pub mod schedule;
 mod sgd;
 
+pub(crate) use accumulate::Count;
 pub use accumulate::GradientAccumulator;
 pub use adagrad::{Adagrad, AdagradRule};
 pub use adam::{Adam, AdamRule, AdamW, AdamWRule};

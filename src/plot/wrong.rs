@@ -11,7 +11,7 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::eval::eval;
-use crate::nn::Module;
+use crate::nn::{Module, taken_by};
 use crate::tensor::Tensor;
 
 const NAME: &str = "plot::misclassified";
@@ -111,7 +111,7 @@ fn check(model: &(impl Module + ?Sized), batch: Batch, classes: &[String], first
         let message = format!("expects one input and one target, got {inputs} and {targets}");
         return Err(Error::argument(NAME, message));
     };
-    let outputs = model.infer(x)?;
+    let outputs = model.infer(&taken_by(model, x)?)?;
     let &[n, count @ 1..=usize::MAX] = outputs.dims() else {
         let message = format!("the model's output is {}; expected [n, classes]", outputs.shape());
         return Err(Error::shape(NAME, message));

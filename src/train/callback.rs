@@ -1,7 +1,7 @@
 //! What is told of a training while it runs, and may change it.
 
 use super::history::{Epoch, History};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::make_folders;
 use crate::nn::Module;
 use crate::optim::{Optimizer, State};
@@ -102,7 +102,8 @@ pub trait Callback {
         Ok(Flow::Continue)
     }
 
-    /// The run is over, or was [interrupted](Run::interrupted).
+    /// The run is over, was [interrupted](Run::interrupted), or ends in an [error](Run::error), which `fit` then returns. All
+    /// callbacks whose [`on_train_begin`](Self::on_train_begin) went well are told.
     fn on_train_end(&mut self, _run: &mut Run<'_>) -> Result<()> {
         Ok(())
     }
@@ -168,6 +169,7 @@ pub struct Run<'a> {
     pub(super) epochs: usize,
     pub(super) names: &'a [String],
     pub(super) interrupted: bool,
+    pub(super) error: Option<&'a Error>,
     pub(super) checkpoints: Vec<PathBuf>,
 }
 
@@ -202,6 +204,12 @@ impl Run<'_> {
         self.interrupted
     }
 
+    /// What the run ends in, where it ends in an error: a loss that is not a number, data or a device that fail, the error of
+    /// a callback.
+    pub fn error(&self) -> Option<&Error> {
+        self.error
+    }
+
     /// Has a checkpoint saved, from which the run can be [resumed](super::Trainer::resume), when all callbacks have been
     /// told of what this one was told of: it holds their state, too. Folders of the path are made.
     pub fn save_checkpoint(&mut self, path: impl Into<PathBuf>) {
@@ -218,6 +226,8 @@ impl Run<'_> {
 /// The callbacks of a run.
 pub(super) struct Callbacks<'a> {
     pub list: Vec<Box<dyn Callback + 'a>>,
+    /// How many of them have begun.
+    pub begun: usize,
     pub epochs: usize,
     pub names: Vec<String>,
 }

@@ -55,6 +55,7 @@ impl<M: Module> Trainer<M> {
         put(CALLBACKS, at.callbacks.clone());
         if let Some(partial) = &at.partial {
             facts["steps_of_epoch"] = json!(partial.step);
+            facts["epoch_trained"] = json!(partial.trained);
             facts["samples_of_epoch"] = json!(partial.totals.samples());
             put(PARTIAL, partial.totals.export(&self.outputs));
         }
@@ -122,7 +123,8 @@ impl<M: Module> Trainer<M> {
                     "was saved in the middle of an epoch with other outputs or metrics; use the same";
                 return Err(checkpoint.wrong(message));
             };
-            partial = Some(Partial { step: number("steps_of_epoch")? as usize, totals });
+            let trained = facts["epoch_trained"].as_bool().unwrap_or(false);
+            partial = Some(Partial { step: number("steps_of_epoch")? as usize, trained, totals });
         }
         let at = Position {
             passes: number("passes")?,

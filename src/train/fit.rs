@@ -36,7 +36,9 @@ pub struct Fit<'a> {
     pub(super) verbose: bool,
     pub(super) interrupts: Vec<&'a AtomicBool>,
     #[cfg(feature = "app")]
-    pub(super) ctrl_c: bool,
+    pub(super) signals: bool,
+    #[cfg(feature = "app")]
+    pub(super) listening: Option<super::signals::Listening>,
     pub(super) callbacks: Vec<Box<dyn Callback + 'a>>,
 }
 
@@ -58,7 +60,9 @@ impl<'a> Fit<'a> {
             verbose: true,
             interrupts: Vec::new(),
             #[cfg(feature = "app")]
-            ctrl_c: false,
+            signals: false,
+            #[cfg(feature = "app")]
+            listening: None,
             callbacks: Vec::new(),
         }
     }
@@ -115,8 +119,10 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Updates the weights after every so many batches, by the mean of their gradients: what batches so many times as large
-    /// would give, in the memory of one. What is left at the end of an epoch is an update, too.
+    /// Updates the weights after every so many batches, by the gradient of the one batch that they make together, in the
+    /// memory of one of them. A smaller batch counts for less, and so do rows that a loss ignores; layers that look at the
+    /// batch, such as [`BatchNorm`](crate::nn::BatchNorm), see one batch at a time. What is left at the end of an epoch is an
+    /// update, too.
     pub fn accumulate(mut self, batches: usize) -> Self {
         self.accumulate = batches;
         self
@@ -201,16 +207,27 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// As [`interrupt`](Self::interrupt), by Ctrl-C. Pressed again before the step has ended, it ends the program. There can
-    /// be one handler of Ctrl-C in a program: if you have your own, let it set a flag for [`interrupt`](Self::interrupt).
+    /// As [`interrupt`](Self::interrupt), by Ctrl-C, and where there are such signals, by SIGTERM, with which systems end
+    /// programs. A second one before `fit` has returned ends the program (with 128 and the signal's number).
+    ///
+    /// Signals do what they did before `fit` was called once it has returned. A signal that is ignored, as Ctrl-C is in
+    /// programs that were started with `nohup` or in the background of a script, stays ignored.
+    ///
+    /// # Errors
+    ///
+    /// `fit` fails where the program has a handler of Ctrl-C of its own: let that set a flag for
+    /// [`interrupt`](Self::interrupt).
     #[cfg(feature = "app")]
     pub fn stop_on_ctrl_c(mut self) -> Self {
-        self.ctrl_c = true;
+        self.signals = true;
         self
     }
 
     /// That the numbers make sense.
     pub(super) fn check(&self) -> Result<()> {
+        if self.batch_size == 0 {
+            return Err(Error::argument("Fit", "the batch size is 0; it must be at least 1"));
+        }
         let counts = [
             ("accumulate", Some(self.accumulate)),
             ("steps_per_epoch", self.steps_per_epoch),
@@ -231,36 +248,13 @@ impl<'a> Fit<'a> {
 
     /// Whether somebody wants the run to end. Takes the wish back.
     pub(super) fn take_interrupt(&self) -> bool {
+        #[cfg(feature = "app")]
+        let mut wanted = self.listening.as_ref().is_some_and(|l| l.wanted());
+        #[cfg(not(feature = "app"))]
         let mut wanted = false;
         for flag in &self.interrupts {
             wanted |= flag.swap(false, std::sync::atomic::Ordering::SeqCst);
         }
         wanted
     }
-}
-
-/// The flag that Ctrl-C sets; the first call installs the handler.
-#[cfg(feature = "app")]
-pub(super) fn ctrl_c_flag() -> Result<&'static AtomicBool> {
-    use std::sync::atomic::Ordering;
-    use std::sync::{Mutex, PoisonError};
-    static PRESSED: AtomicBool = AtomicBool::new(false);
-    static INSTALLED: Mutex<bool> = Mutex::new(false);
-    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-    if !*installed {
-        let handler = || {
-            if PRESSED.swap(true, Ordering::SeqCst) {
-                // 128 and the number of the signal, as shells have it.
-                std::process::exit(130);
-            }
-        };
-        ctrlc::try_set_handler(handler).map_err(|e| {
-            let message = format!(
-                "the handler can't be installed ({e}); set a flag of your own and give it to Fit::interrupt"
-            );
-            Error::argument("Fit::stop_on_ctrl_c", message)
-        })?;
-        *installed = true;
-    }
-    Ok(&PRESSED)
 }

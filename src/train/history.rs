@@ -10,7 +10,8 @@ use std::path::Path;
 /// Displays as `accuracy 0.9891 (loss 0.0345)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// The mean loss over all samples, with the penalties of regularised parameters.
+    /// The mean loss over all samples (over all rows that count, where a loss ignores some), with the penalties of regularised
+    /// parameters.
     pub loss: f64,
     /// Name and value of each metric. Of a model with several outputs: first the loss of each, `<output>_loss`, then the
     /// metrics of each, `<output>_<metric>`.

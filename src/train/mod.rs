@@ -22,7 +22,7 @@
 //! | `CSVLogger`, `TerminateOnNaN` | [`CsvLogger`], [`TerminateOnNan`] |
 //! | `TensorBoard`, `tf.summary.scalar` | [`TensorBoard`], [`SummaryWriter`] |
 //! | `ProgbarLogger`, `verbose=` | [`Fit::verbose`] |
-//! | a `KeyboardInterrupt` | `Fit::stop_on_ctrl_c` (feature `app`), [`Fit::interrupt`] |
+//! | a `KeyboardInterrupt`, SIGTERM | `Fit::stop_on_ctrl_c` (feature `app`), [`Fit::interrupt`] |
 //!
 //! A run with all of it:
 //!
@@ -49,6 +49,7 @@
 //! # Ok(()) }
 //! ```
 
+mod accumulation;
 mod callback;
 mod callbacks;
 mod checkpoint;
@@ -59,6 +60,8 @@ mod metric;
 mod outputs;
 mod progress;
 mod run;
+#[cfg(feature = "app")]
+mod signals;
 #[cfg(test)]
 mod tests;
 mod totals;

@@ -5,7 +5,8 @@ use crate::autograd::no_grad;
 use crate::data::Batch;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::{Context, Loss, Module};
+use crate::nn::{Context, Loss, Module, taken_by};
+use crate::ops::index::select_within;
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 
@@ -39,6 +40,31 @@ pub(super) struct Computed {
     pub losses: Vec<Option<Tensor>>,
     /// The weighted sum of the losses and the penalties of all regularised parameters.
     pub loss: Tensor,
+    /// The part of it that is a mean over samples, where there is another part and this one.
+    pub plain: Option<Tensor>,
+    /// The part of it that outputs have whose losses count their rows.
+    pub counted: Vec<Counted>,
+    /// The rows that each output's loss is the mean of, where it counts them.
+    pub rows: Vec<Option<Tensor>>,
+}
+
+/// The weighted loss of an output that is trained, and the rows that it is the mean of, a scalar.
+pub(super) struct Counted {
+    pub output: usize,
+    pub loss: Tensor,
+    pub rows: Tensor,
+}
+
+impl Computed {
+    /// Lets go of what gradients are computed from.
+    pub fn detach(&mut self) -> Result<()> {
+        self.loss = self.loss.detach()?;
+        self.plain = self.plain.as_ref().map(Tensor::detach).transpose()?;
+        self.counted.iter_mut().try_for_each(|part| {
+            part.loss = part.loss.detach()?;
+            Ok(())
+        })
+    }
 }
 
 /// The targets of a batch, in the order of the outputs: one for each, or one for each that is compared with one.
@@ -75,7 +101,8 @@ pub(super) fn compute(
     weights: &mut ClassWeights,
 ) -> Result<Computed> {
     let targets = assign(outputs, batch)?;
-    let values = model.forward_all(&batch.inputs, cx)?;
+    let inputs = batch.inputs.iter().map(|x| taken_by(model, x)).collect::<Result<Vec<_>>>()?;
+    let values = model.forward_all(&inputs, cx)?;
     if values.len() != outputs.len() {
         let message = format!(
             "gave {} outputs, but output_names() has {}; they must agree",
@@ -84,11 +111,12 @@ pub(super) fn compute(
         );
         return Err(Error::argument("Module::forward_all", message));
     }
-    let mut losses = Vec::new();
-    let mut total: Option<Tensor> = None;
+    let (mut losses, mut counted, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    let mut plain: Option<Tensor> = None;
     for (i, (output, y)) in outputs.iter().zip(&values).enumerate() {
         let (Some(loss), Some(target)) = (&output.loss, &targets[i]) else {
             losses.push(None);
+            rows.push(None);
             continue;
         };
         let of_classes = weights.of_batch(i, y, target)?;
@@ -104,23 +132,39 @@ pub(super) fn compute(
         // An output of weight 0 is measured, and not trained.
         let value = if output.weight == 0.0 { no_grad(compute) } else { compute() };
         let value = value.map_err(|e| if outputs.len() > 1 { e.within(&output.name) } else { e })?;
+        let of_output = no_grad(|| loss.count(y, target))?;
         if output.weight != 0.0 {
             let weighted = if output.weight == 1.0 { value.clone() } else { (&value * output.weight)? };
-            total = Some(match total {
-                Some(sum) => (sum + weighted)?,
-                None => weighted,
-            });
+            match &of_output {
+                Some(rows) => counted.push(Counted { output: i, loss: weighted, rows: rows.clone() }),
+                None => plain = Some(sum(plain, weighted)?),
+            }
         }
         losses.push(Some(value.detach()?));
+        rows.push(of_output);
     }
-    let Some(mut loss) = total else {
+    if plain.is_none() && counted.is_empty() {
         let message = "no output has a loss whose weight is not 0; give one with Trainer::output";
         return Err(Error::argument("Trainer", message));
-    };
-    if let Some(penalty) = model.penalty()? {
-        loss = (loss + penalty)?;
     }
-    Ok(Computed { outputs: values, targets, losses, loss })
+    if let Some(penalty) = model.penalty()? {
+        plain = Some(sum(plain, penalty)?);
+    }
+    let mut total = plain.clone();
+    for part in &counted {
+        total = Some(sum(total, part.loss.clone())?);
+    }
+    let Some(loss) = total else { return Err(Error::argument("Trainer", "the batch has no loss")) };
+    // Alone it is the loss.
+    let plain = plain.filter(|_| !counted.is_empty());
+    Ok(Computed { outputs: values, targets, losses, loss, plain, counted, rows })
+}
+
+fn sum(so_far: Option<Tensor>, next: Tensor) -> Result<Tensor> {
+    match so_far {
+        Some(sum) => sum + next,
+        None => Ok(next),
+    }
 }
 
 /// Weights by class, for an output by name or for the only one.
@@ -198,17 +242,31 @@ impl ClassWeights {
                 }
             };
             let labels = if labels.dtype().is_float() { (labels + 0.5)?.floor()? } else { labels };
+            let labels = labels.cast(DType::I32)?;
             let table = match &by_class.table {
                 Some(table) => table.clone(),
                 None => {
-                    let known = by_class.weights.keys().last().map_or(0, |&class| class + 1);
-                    let classes = y.dims().last().copied().unwrap_or(1).max(known).max(2);
+                    // A yes-or-no output, [samples] or [samples, 1], has two classes.
+                    let classes = if y.rank() < 2 { 2 } else { y.dims()[y.rank() - 1].max(2) };
+                    if let Some((class, _)) =
+                        by_class.weights.last_key_value().filter(|(c, _)| **c >= classes)
+                    {
+                        let message = format!(
+                            "there is a weight for class {class}; outputs {} have {classes} classes",
+                            y.shape()
+                        );
+                        return Err(Error::argument("Fit::class_weights", message));
+                    }
                     let weight = |class: usize| by_class.weights.get(&class).copied().unwrap_or(1.0) as f32;
                     let table = Tensor::from_vec((0..classes).map(weight).collect(), [classes], y.device())?;
                     by_class.table.insert(table).clone()
                 }
             };
-            table.index_select(0, &labels.cast(DType::I32)?).map(Some)
+            // A label that is no class is for a loss that ignores it, or that tells of it.
+            let classes = table.numel();
+            let known = (labels.ge(0)? * labels.lt(classes as f64)?)?;
+            let weights = select_within(&table, 0, &known.select(&labels, 0)?.cast(DType::U32)?)?;
+            known.select(weights, 1.0).map(Some)
         })
     }
 }

@@ -3,6 +3,7 @@
 use super::history::{Epoch, Evaluation};
 #[cfg(feature = "app")]
 use std::io::IsTerminal;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Reading the totals waits for the device: often enough for the eye, seldom enough to cost nothing.
@@ -81,7 +82,8 @@ impl Progress {
     pub fn end_epoch(&mut self, epoch: &Epoch) {
         self.abandon();
         if self.verbose {
-            println!("{}", self.line(epoch));
+            // Who closed standard output doesn't want to know; that is no reason to end a training.
+            let _ = writeln!(std::io::stdout(), "{}", self.line(epoch));
         }
     }
 

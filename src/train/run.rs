@@ -1,5 +1,6 @@
 //! The loop that everybody writes.
 
+use super::accumulation::Accumulation;
 use super::callback::{Callback, Callbacks, Flow, Run, Step};
 use super::fit::Fit;
 use super::history::{Epoch, Evaluation, History};
@@ -12,9 +13,10 @@ use crate::data::{Batch, BatchIter, Pass, Source};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::{Module, Parameter};
-use crate::optim::{GradientAccumulator, State};
+use crate::optim::State;
 use crate::seed;
 use crate::tensor::Tensor;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Batches, pass after pass.
@@ -24,15 +26,25 @@ struct Stream<'a> {
     shuffle: Option<u64>,
     device: Device,
     batches: Option<BatchIter<'a>>,
+    /// Batches of the pass before.
+    before: Option<usize>,
+}
+
+/// What a stream has next.
+enum Next {
+    Batch(Batch),
+    EndOfPass,
+    /// Somebody wants the run to end, and there were batches to be passed by.
+    Interrupted,
 }
 
 impl Stream<'_> {
-    /// The next batch of a pass, of which so many were taken before; `None` at its end.
-    fn next(&mut self, pass: u64, taken: usize) -> Result<Option<Batch>> {
+    /// The next batch of a pass, of which so many were taken before.
+    fn next(&mut self, pass: u64, taken: usize, fit: &Fit<'_>) -> Result<Next> {
         if self.batches.is_none() {
             let shuffle = self.shuffle.map(|seed| seed::derive(seed, 2 * pass));
-            let mut batches =
-                self.source.pass(&Pass { batch_size: self.batch_size, shuffle, device: self.device })?;
+            let how = Pass { batch_size: self.batch_size, shuffle, device: self.device };
+            let mut batches = self.source.nth_pass(pass, &how)?;
             for k in 0..taken {
                 match batches.next() {
                     Some(batch) => drop(batch?),
@@ -43,23 +55,41 @@ impl Stream<'_> {
                         return Err(Error::data(self.source.name(), message));
                     }
                 }
+                if fit.take_interrupt() {
+                    return Ok(Next::Interrupted);
+                }
             }
             self.batches = Some(batches);
         }
-        self.batches.as_mut().and_then(Iterator::next).transpose()
+        match self.batches.as_mut().and_then(Iterator::next).transpose()? {
+            Some(batch) if batch.samples() == 0 => {
+                let message = format!("gave a batch without samples, number {} of its pass", taken + 1);
+                Err(Error::data(self.source.name(), message))
+            }
+            Some(batch) => Ok(Next::Batch(batch)),
+            // Passes that follow each other without a batch would do so for ever.
+            None if taken == 0 => Err(Error::data(self.source.name(), self.nothing(pass))),
+            None => {
+                (self.batches, self.before) = (None, Some(taken));
+                Ok(Next::EndOfPass)
+            }
+        }
     }
 
-    fn end_pass(&mut self) {
-        self.batches = None;
+    fn nothing(&self, pass: u64) -> String {
+        match self.before {
+            None => "has no samples to train on".into(),
+            Some(before) => format!(
+                "gave no batch in pass {} over it, and {before} in the one before; a source gives its batches anew in each \
+                 pass (of one that can't, train on a single pass, with Fit::epochs(1))",
+                pass + 1
+            ),
+        }
     }
 }
 
-/// What came of an epoch.
-enum EpochEnd {
-    Whole(Evaluation, Flow),
-    /// Somebody wants the run to end; the epoch stays under way.
-    Interrupted,
-}
+/// What an epoch was, unless somebody wants the run to end: then it stays under way.
+type EpochEnd = Option<(Evaluation, Flow)>;
 
 impl<M: Module> Trainer<M> {
     /// Trains on a data set, and gives the whole epochs of the run.
@@ -69,25 +99,38 @@ impl<M: Module> Trainer<M> {
     ///
     /// # Errors
     ///
-    /// The data set is empty or doesn't fit the model, the device fails, a callback fails, or the loss is not a number
-    /// any more ([`Error::Diverged`], found at the end of the epoch).
+    /// The data set is empty, gives nothing in a pass, or doesn't fit the model; the device fails, a callback fails, or the
+    /// loss is not a number any more ([`Error::Diverged`], found at the end of the epoch). Callbacks are told that the run is
+    /// over before the error is returned, so that [`EarlyStopping`](super::EarlyStopping) restores the best weights; the
+    /// epochs before it are in [`history`](Self::history).
     pub fn fit(&mut self, train: &dyn Source, mut fit: Fit<'_>) -> Result<History> {
         self.ready()?;
         fit.check()?;
         #[cfg(feature = "app")]
-        if fit.ctrl_c {
-            fit.interrupts.push(super::fit::ctrl_c_flag()?);
+        if fit.signals {
+            fit.listening = Some(super::signals::Listening::begin()?);
         }
         let parts = fit.validation_split.map(|f| train.split_for_validation(f)).transpose()?;
         let (train, validation): (&dyn Source, Option<&dyn Source>) = match &parts {
             Some((train, validation)) => (&**train, Some(&**validation)),
             None => (train, fit.validation),
         };
-        if train.samples() == Some(0) {
+        let empty = |set: &dyn Source| set.samples() == Some(0) || set.steps(fit.batch_size) == Some(0);
+        if empty(train) {
             return Err(Error::data(train.name(), "has no samples to train on"));
         }
+        if let Some(set) = validation {
+            if empty(set) {
+                return Err(Error::data(set.name(), "has no samples to validate on"));
+            }
+            if set.endless() && fit.validation_steps.is_none() {
+                let message =
+                    "never ends; say how many of its batches to validate on with Fit::validation_steps";
+                return Err(Error::data(set.name(), message));
+            }
+        }
         let resumed = self.begin(&fit)?;
-        let mut weights = ClassWeights::new(&fit.class_weights, &self.outputs)?;
+        let weights = ClassWeights::new(&fit.class_weights, &self.outputs)?;
         let trainable: Vec<Variable> =
             self.model.parameters().into_iter().filter(Parameter::trainable).map(|p| p.variable).collect();
         self.optimizer.prepare(&trainable)?;
@@ -98,41 +141,85 @@ impl<M: Module> Trainer<M> {
         }
         shown.push("learning_rate".into());
         let list = std::mem::take(&mut fit.callbacks);
-        let mut callbacks = Callbacks { list, epochs: fit.epochs, names: shown };
-        self.tell(&mut callbacks, &mut |c, run| c.on_train_begin(run).map(|()| Flow::Continue))?;
-        if resumed {
-            callbacks.import(&self.at.callbacks)?;
+        let mut callbacks = Callbacks { list, begun: 0, epochs: fit.epochs, names: shown };
+        let mut progress = Progress::new(fit.verbose, fit.epochs, train.unit());
+        let mut ended = match self.begin_callbacks(&mut callbacks, resumed) {
+            Ok(()) => self.epochs(train, validation, &fit, weights, &mut callbacks, &mut progress),
+            Err(error) => Err(error),
+        };
+        progress.abandon();
+        match callbacks.export() {
+            Ok(state) => self.at.callbacks = state,
+            Err(error) => ended = ended.and(Err(error)),
         }
+        if ended.is_ok() && !self.at.interrupted {
+            ended = self.optimizer.finalize();
+        }
+        // Whatever ended the run: who keeps the best weights, or has a file open, has to know.
+        let told = self.tell_end(&mut callbacks, ended.as_ref().err());
+        ended.and(told)?;
+        Ok(self.at.history.clone())
+    }
+
+    fn begin_callbacks(&mut self, callbacks: &mut Callbacks<'_>, resumed: bool) -> Result<()> {
+        let mut begun = 0;
+        let told = self.tell(callbacks, &mut |c, run| {
+            c.on_train_begin(run)?;
+            begun += 1;
+            Ok(Flow::Continue)
+        });
+        callbacks.begun = begun;
+        told?;
+        if resumed { callbacks.import(&self.at.callbacks) } else { Ok(()) }
+    }
+
+    /// Epoch after epoch, until the last or whatever ends the run before.
+    fn epochs(
+        &mut self,
+        train: &dyn Source,
+        validation: Option<&dyn Source>,
+        fit: &Fit<'_>,
+        mut weights: ClassWeights,
+        callbacks: &mut Callbacks<'_>,
+        progress: &mut Progress,
+    ) -> Result<()> {
         let mut stream = Stream {
             source: train,
             batch_size: fit.batch_size,
             shuffle: fit.shuffle.then_some(fit.seed),
             device: self.device,
             batches: None,
+            before: None,
         };
-        let mut progress = Progress::new(fit.verbose, fit.epochs, train.unit());
         while self.at.epoch < fit.epochs {
             let start = Instant::now();
             let number = self.at.epoch + 1;
-            self.tell(&mut callbacks, &mut |c, run| c.on_epoch_begin(number, run).map(|()| Flow::Continue))?;
-            let end =
-                self.train_epoch(&mut stream, &fit, number, &mut weights, &mut callbacks, &mut progress)?;
-            let EpochEnd::Whole(evaluation, mut flow) = end else {
+            self.tell(callbacks, &mut |c, run| c.on_epoch_begin(number, run).map(|()| Flow::Continue))?;
+            let end = self.train_epoch(&mut stream, fit, number, &mut weights, callbacks, progress)?;
+            let Some((evaluation, mut flow)) = end else {
                 self.at.interrupted = true;
-                progress.abandon();
-                break;
+                return Ok(());
             };
             let loss = evaluation.loss;
             let diverged = !loss.is_finite();
             if diverged {
-                let told = self.tell(&mut callbacks, &mut |c, run| c.on_diverged(number, loss, run))?;
+                self.at.partial = None;
+                let told = self.tell(callbacks, &mut |c, run| c.on_diverged(number, loss, run))?;
                 if told == Flow::Continue {
                     return Err(Error::Diverged { epoch: number, loss });
                 }
                 flow = Flow::Stop;
             }
             let validation = match validation {
-                Some(set) if !diverged => Some(self.evaluate_steps(set, fit.validation_steps)?),
+                Some(set) if !diverged => {
+                    let measured =
+                        self.evaluate_until(set, fit.validation_steps, &|| fit.take_interrupt())?;
+                    if measured.is_none() {
+                        self.at.interrupted = true;
+                        return Ok(());
+                    }
+                    measured
+                }
                 _ => None,
             };
             let epoch = Epoch {
@@ -144,10 +231,8 @@ impl<M: Module> Trainer<M> {
             };
             progress.end_epoch(&epoch);
             self.at.history.epochs.push(epoch.clone());
-            self.at.epoch = number;
-            if !diverged
-                && self.tell(&mut callbacks, &mut |c, run| c.on_epoch_end(&epoch, run))? == Flow::Stop
-            {
+            (self.at.epoch, self.at.partial) = (number, None);
+            if !diverged && self.tell(callbacks, &mut |c, run| c.on_epoch_end(&epoch, run))? == Flow::Stop {
                 flow = Flow::Stop;
             }
             if flow == Flow::Stop {
@@ -158,12 +243,7 @@ impl<M: Module> Trainer<M> {
                 break;
             }
         }
-        self.at.callbacks = callbacks.export()?;
-        if !self.at.interrupted {
-            self.optimizer.finalize()?;
-        }
-        self.tell(&mut callbacks, &mut |c, run| c.on_train_end(run).map(|()| Flow::Continue))?;
-        Ok(self.at.history.clone())
+        Ok(())
     }
 
     /// Begins a run, or goes on with one that was resumed. Whether it does the latter.
@@ -197,18 +277,31 @@ impl<M: Module> Trainer<M> {
         if let Some(epoch) = fit.initial_epoch {
             self.at.epoch = epoch;
         }
-        self.accumulator = (fit.accumulate > 1).then(|| GradientAccumulator::new(fit.accumulate));
+        self.accumulator = (fit.accumulate > 1).then(|| Accumulation::new(fit.accumulate));
         let accumulated = std::mem::take(&mut self.at.accumulated);
         if !accumulated.is_empty() {
             let Some(accumulator) = &mut self.accumulator else {
                 let message = "the run was interrupted while it accumulated gradients; resume it with the same accumulate(n)";
                 return Err(Error::argument(OP, message));
             };
-            accumulator.import_state(&named_variables(&self.model), &accumulated)?;
+            accumulator.import_state(&named_variables(&self.model), &accumulated, self.outputs.len())?;
         }
         (self.batch_size, self.seed, self.shuffle) = (fit.batch_size, fit.seed, fit.shuffle);
         self.at.interrupted = false;
         Ok(resumed)
+    }
+
+    fn run<'a>(&'a mut self, callbacks: &'a Callbacks<'_>, error: Option<&'a Error>) -> Run<'a> {
+        Run {
+            model: &self.model,
+            optimizer: &mut *self.optimizer,
+            history: &self.at.history,
+            epochs: callbacks.epochs,
+            names: &callbacks.names,
+            interrupted: self.at.interrupted,
+            error,
+            checkpoints: Vec::new(),
+        }
     }
 
     /// Calls all callbacks, and saves the checkpoints that they ask for.
@@ -218,31 +311,52 @@ impl<M: Module> Trainer<M> {
         what: &mut dyn FnMut(&mut dyn Callback, &mut Run<'_>) -> Result<Flow>,
     ) -> Result<Flow> {
         let mut flow = Flow::Continue;
-        let mut run = Run {
-            model: &self.model,
-            optimizer: &mut *self.optimizer,
-            history: &self.at.history,
-            epochs: callbacks.epochs,
-            names: &callbacks.names,
-            interrupted: self.at.interrupted,
-            checkpoints: Vec::new(),
-        };
-        for callback in &mut callbacks.list {
-            if what(&mut **callback, &mut run)? == Flow::Stop {
-                flow = Flow::Stop;
+        let mut list = std::mem::take(&mut callbacks.list);
+        let mut run = self.run(callbacks, None);
+        let mut told = Ok(());
+        for callback in &mut list {
+            match what(&mut **callback, &mut run) {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Stop) => flow = Flow::Stop,
+                Err(error) => {
+                    told = Err(error);
+                    break;
+                }
             }
         }
         let paths = run.checkpoints;
-        if !paths.is_empty() {
-            self.at.callbacks = callbacks.export()?;
-            for path in paths {
-                crate::files::make_folders(&path)?;
-                self.save_checkpoint(path)?;
-            }
-        }
+        callbacks.list = list;
+        told?;
+        self.save_checkpoints(callbacks, paths)?;
         Ok(flow)
     }
 
+    /// Tells all callbacks that the run is over: those after one that fails, too. The first error.
+    fn tell_end(&mut self, callbacks: &mut Callbacks<'_>, error: Option<&Error>) -> Result<()> {
+        let mut list = std::mem::take(&mut callbacks.list);
+        let begun = callbacks.begun;
+        let mut run = self.run(callbacks, error);
+        let mut told = Ok(());
+        for callback in list.iter_mut().take(begun) {
+            told = told.and(callback.on_train_end(&mut run));
+        }
+        let paths = run.checkpoints;
+        callbacks.list = list;
+        told.and(self.save_checkpoints(callbacks, paths))
+    }
+
+    fn save_checkpoints(&mut self, callbacks: &Callbacks<'_>, paths: Vec<PathBuf>) -> Result<()> {
+        if !paths.is_empty() {
+            self.at.callbacks = callbacks.export()?;
+        }
+        for path in paths {
+            crate::files::make_folders(&path)?;
+            self.save_checkpoint(path)?;
+        }
+        Ok(())
+    }
+
+    /// The epoch that is under way, and what came of it; it stays under way until it was validated.
     fn train_epoch(
         &mut self,
         stream: &mut Stream<'_>,
@@ -255,28 +369,31 @@ impl<M: Module> Trainer<M> {
         let start = Instant::now();
         let steps = fit.steps_per_epoch.or_else(|| stream.source.steps(fit.batch_size));
         if self.at.partial.is_none() {
-            self.at.partial = Some(Partial { step: 0, totals: Totals::new(&self.outputs, self.device)? });
+            let totals = Totals::new(&self.outputs, self.device)?;
+            self.at.partial = Some(Partial { step: 0, trained: false, totals });
         }
         let mut flow = Flow::Continue;
         progress.begin_epoch(epoch, steps);
         let mut began = Instant::now();
         while let Some(mut partial) = self.at.partial.take() {
-            if fit.steps_per_epoch == Some(partial.step) {
+            if partial.trained || fit.steps_per_epoch == Some(partial.step) {
                 self.at.partial = Some(partial);
                 break;
             }
-            let Some(batch) = stream.next(self.at.passes, self.at.taken)? else {
-                let nothing = partial.totals.samples() == 0 && self.at.taken == 0;
-                if nothing {
-                    return Err(Error::data(stream.source.name(), "has no samples to train on"));
-                }
-                self.at.partial = Some(partial);
-                self.at.passes += 1;
-                self.at.taken = 0;
-                stream.end_pass();
-                match fit.steps_per_epoch {
-                    Some(_) => continue,
-                    None => break,
+            let next = stream.next(self.at.passes, self.at.taken, fit);
+            let batch = match next {
+                Ok(Next::Batch(batch)) => batch,
+                other => {
+                    self.at.partial = Some(partial);
+                    if let Next::Interrupted = other? {
+                        return Ok(None);
+                    }
+                    self.at.passes += 1;
+                    self.at.taken = 0;
+                    match fit.steps_per_epoch {
+                        Some(_) => continue,
+                        None => break,
+                    }
                 }
             };
             let samples = batch.samples();
@@ -298,7 +415,7 @@ impl<M: Module> Trainer<M> {
             if fit.take_interrupt() {
                 // Everything that was queued is computed, so that what is saved now is whole.
                 self.device.synchronize()?;
-                return Ok(EpochEnd::Interrupted);
+                return Ok(None);
             }
             began = Instant::now();
         }
@@ -312,13 +429,14 @@ impl<M: Module> Trainer<M> {
             let updated = self.optimizer.update(&mean)?;
             crate::eval::eval(&updated.iter().collect::<Vec<&Tensor>>())?;
         }
-        let Some(partial) = self.at.partial.take() else {
+        let Some(partial) = &mut self.at.partial else {
             return Err(Error::argument("Trainer::fit", "the epoch has no sums"));
         };
+        partial.trained = true;
         let mut evaluation = partial.totals.read(&self.outputs, 0.0)?;
         // Reading waits for the device: only now the epoch is over.
         evaluation.seconds = start.elapsed().as_secs_f64();
-        Ok(EpochEnd::Whole(evaluation, flow))
+        Ok(Some((evaluation, flow)))
     }
 }
 

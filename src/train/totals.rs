@@ -7,6 +7,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::optim::State;
 use crate::tensor::Tensor;
+use std::collections::BTreeMap;
 
 /// One of the numbers that are shown.
 #[derive(Clone, Copy)]
@@ -45,16 +46,27 @@ pub(super) fn names(outputs: &[Output]) -> Vec<String> {
     std::iter::once("loss".into()).chain(quantities(outputs).into_iter().map(|(name, _)| name)).collect()
 }
 
+/// What the sums over rows and the numbers of rows are saved under.
+const ROWS: [&str; 2] = ["row_sum", "rows"];
+
+/// Real zeros rather than a repeated scalar: the first step is then like all others.
+fn zero(device: Device) -> Result<Tensor> {
+    Tensor::from_vec(vec![0.0f32], [0; 0], device)
+}
+
 /// Sums over the samples so far.
 pub(super) struct Totals {
+    /// Of the loss; where outputs have losses that count their rows, of the rest of it.
     loss: Tensor,
     sums: Vec<Tensor>,
     samples: usize,
+    /// By output, of losses that count their rows: the sum over these, and how many they are. From the first batch on.
+    rows: BTreeMap<usize, [Tensor; 2]>,
 }
 
 impl Totals {
     pub fn new(outputs: &[Output], device: Device) -> Result<Totals> {
-        // Real zeros rather than a repeated scalar: the first step is then like all others.
+        // Real zeros here, too.
         let zeros = |shape: &[usize]| Tensor::from_vec(vec![0.0f32; shape.iter().product()], shape, device);
         let mut sums = Vec::new();
         for (_, quantity) in quantities(outputs) {
@@ -63,18 +75,30 @@ impl Totals {
                 Quantity::Metric(i, k) => zeros(&outputs[i].metrics[k].shape())?,
             });
         }
-        Ok(Totals { loss: zeros(&[])?, sums, samples: 0 })
+        Ok(Totals { loss: zeros(&[])?, sums, samples: 0, rows: BTreeMap::new() })
     }
 
     /// Adds a batch. Lazy: [`tensors`](Self::tensors) have to be evaluated.
     pub fn add(&mut self, outputs: &[Output], batch: &Computed, samples: usize) -> Result<()> {
         no_grad(|| {
-            self.loss = (&self.loss + (&batch.loss * samples as f64)?)?;
+            if batch.counted.is_empty() {
+                self.loss = (&self.loss + (&batch.loss * samples as f64)?)?;
+            } else if let Some(plain) = &batch.plain {
+                self.loss = (&self.loss + (plain * samples as f64)?)?;
+            }
+            for (output, (loss, rows)) in batch.losses.iter().zip(&batch.rows).enumerate() {
+                let (Some(loss), Some(rows)) = (loss, rows) else { continue };
+                let [sum, count] = match self.rows.remove(&output) {
+                    Some(known) => known,
+                    None => [zero(loss.device())?, zero(loss.device())?],
+                };
+                self.rows.insert(output, [(sum + (loss * rows)?)?, (count + rows)?]);
+            }
             for ((_, quantity), total) in quantities(outputs).into_iter().zip(&mut self.sums) {
                 let sum = match quantity {
-                    Quantity::Loss(i) => match &batch.losses[i] {
-                        Some(loss) => (loss * samples as f64)?,
-                        None => continue,
+                    Quantity::Loss(i) => match (&batch.losses[i], &batch.rows[i]) {
+                        (Some(loss), None) => (loss * samples as f64)?,
+                        _ => continue,
                     },
                     Quantity::Metric(i, k) => {
                         let metric = &outputs[i].metrics[k];
@@ -102,7 +126,7 @@ impl Totals {
 
     /// What has to be evaluated along with the batch.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        std::iter::once(&self.loss).chain(&self.sums)
+        std::iter::once(&self.loss).chain(&self.sums).chain(self.rows.values().flatten())
     }
 
     /// Samples so far.
@@ -113,21 +137,39 @@ impl Totals {
     /// The means over all samples so far. Waits for the device.
     pub fn read(&self, outputs: &[Output], seconds: f64) -> Result<Evaluation> {
         let mean = |sum: &Tensor| Ok(f64::from(sum.item::<f32>()?) / self.samples as f64);
+        let mut loss: f64 = mean(&self.loss)?;
+        let mut of_rows = BTreeMap::new();
+        for (&output, [sum, count]) in &self.rows {
+            let of_output = f64::from(sum.item::<f32>()?) / f64::from(count.item::<f32>()?).max(1.0);
+            of_rows.insert(output, of_output);
+            if outputs[output].weight != 0.0 {
+                loss += outputs[output].weight * of_output;
+            }
+        }
         let mut metrics = Vec::new();
         for ((name, quantity), sum) in quantities(outputs).into_iter().zip(&self.sums) {
             let value = match quantity {
-                Quantity::Loss(_) => mean(sum)?,
+                Quantity::Loss(i) => match of_rows.get(&i) {
+                    Some(&of_output) => of_output,
+                    None => mean(sum)?,
+                },
                 Quantity::Metric(i, k) => outputs[i].metrics[k].result(&sum.to_vec::<f32>()?, self.samples),
             };
             metrics.push((name, value));
         }
-        Ok(Evaluation { loss: mean(&self.loss)?, metrics, samples: self.samples, seconds })
+        Ok(Evaluation { loss, metrics, samples: self.samples, seconds })
     }
 
     /// The sums by name, to be saved in the middle of an epoch.
     pub fn export(&self, outputs: &[Output]) -> State {
-        let named = names(outputs).into_iter().zip(self.tensors().cloned());
-        named.map(|(name, sum)| (format!("sum/{name}"), sum)).collect()
+        let sums = std::iter::once(&self.loss).chain(&self.sums).cloned();
+        let named = names(outputs).into_iter().zip(sums);
+        let mut state: State = named.map(|(name, sum)| (format!("sum/{name}"), sum)).collect();
+        for (output, parts) in &self.rows {
+            let named = ROWS.iter().zip(parts);
+            state.extend(named.map(|(part, tensor)| (format!("{part}/{output}"), tensor.clone())));
+        }
+        state
     }
 
     /// The sums that [`export`](Self::export) gave; `None` where other numbers were shown then.
@@ -146,6 +188,16 @@ impl Totals {
                     *slot = sum.to_device(device)?;
                 }
                 _ => return Ok(None),
+            }
+        }
+        for output in 0..outputs.len() {
+            let entry = |part: &str| {
+                let name = format!("{part}/{output}");
+                let found = state.iter().find(|(other, sum)| *other == name && sum.rank() == 0);
+                found.map(|(_, sum)| sum.to_device(device)).transpose()
+            };
+            if let (Some(sum), Some(count)) = (entry(ROWS[0])?, entry(ROWS[1])?) {
+                totals.rows.insert(output, [sum, count]);
             }
         }
         totals.samples = samples;

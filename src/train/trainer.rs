@@ -1,5 +1,6 @@
 //! A model with what trains and measures it.
 
+use super::accumulation::Accumulation;
 use super::history::{Evaluation, History};
 use super::metric::Metric;
 use super::outputs::{ClassWeights, Output, compute};
@@ -9,10 +10,10 @@ use crate::data::{Batch, Pass, Source};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::eval::eval;
-use crate::nn::{Context, Loss, Module};
+use crate::nn::{Context, Loss, Module, taken_by};
 use crate::ops::index::select_within;
 use crate::ops::random::iota;
-use crate::optim::{GradientAccumulator, Optimizer, State};
+use crate::optim::{Optimizer, State};
 use crate::seed;
 use crate::tensor::Tensor;
 use std::time::Instant;
@@ -51,7 +52,7 @@ pub struct Trainer<M: Module> {
     /// Of the last fit.
     pub(super) seed: u64,
     pub(super) shuffle: bool,
-    pub(super) accumulator: Option<GradientAccumulator>,
+    pub(super) accumulator: Option<Accumulation>,
     pub(super) at: Position,
 }
 
@@ -83,6 +84,8 @@ pub(super) struct Position {
 pub(super) struct Partial {
     /// Steps so far.
     pub step: usize,
+    /// Whether all steps are done, and only the validation is missing.
+    pub trained: bool,
     pub totals: Totals,
 }
 
@@ -230,6 +233,11 @@ impl<M: Module> Trainer<M> {
         self.model
     }
 
+    /// The whole epochs of the last run, also where it ended in an error or was interrupted.
+    pub fn history(&self) -> &History {
+        &self.at.history
+    }
+
     /// Whether the last fit ended because it was [interrupted](super::Fit::interrupt).
     pub fn interrupted(&self) -> bool {
         self.at.interrupted
@@ -252,21 +260,20 @@ impl<M: Module> Trainer<M> {
         let samples = batch.samples();
         let cx = Context::train(seed::derive(self.seed, 2 * self.at.steps + 1));
         let mut computed = compute(&self.model, &self.outputs, &batch, &cx, weights)?;
-        let grads = computed.loss.backward()?;
         let mut pending = match &mut self.accumulator {
-            None => self.optimizer.update(&grads)?,
-            Some(accumulator) => match accumulator.add(&grads)? {
+            None => self.optimizer.update(&computed.loss.backward()?)?,
+            Some(accumulator) => match accumulator.add(&computed, samples)? {
                 Some(mean) => self.optimizer.update(&mean)?,
                 None => accumulator.pending(),
             },
         };
-        computed.loss = computed.loss.detach()?;
+        computed.detach()?;
         totals.add(&self.outputs, &computed, samples)?;
         pending.extend(cx.take_also_compute());
         pending.extend(totals.tensors().cloned());
         let loss = computed.loss.clone();
         // What nobody holds need not be kept when it is computed: let go before, not after.
-        drop((batch, computed, grads));
+        drop((batch, computed));
         let mut all: Vec<&Tensor> = pending.iter().collect();
         all.push(&loss);
         eval(&all)?;
@@ -336,28 +343,51 @@ impl<M: Module> Trainer<M> {
     ///
     /// The data set is empty or doesn't fit the model, or the device fails. A loss that is not a number is no error.
     pub fn evaluate(&self, set: &dyn Source) -> Result<Evaluation> {
-        self.evaluate_steps(set, None)
+        match self.evaluate_until(set, None, &|| false)? {
+            Some(evaluation) => Ok(evaluation),
+            None => Err(Error::argument("Trainer::evaluate", "was interrupted")),
+        }
     }
 
-    /// [`evaluate`](Self::evaluate) on the first batches.
-    pub(super) fn evaluate_steps(&self, set: &dyn Source, steps: Option<usize>) -> Result<Evaluation> {
+    /// [`evaluate`](Self::evaluate) on the first batches; `None` if somebody wants it to end.
+    pub(super) fn evaluate_until(
+        &self,
+        set: &dyn Source,
+        steps: Option<usize>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Evaluation>> {
         self.ready()?;
-        let empty = || Err(Error::data(set.name(), "has no samples to evaluate"));
-        if set.samples() == Some(0) {
-            return empty();
+        if steps.is_none() {
+            self.check_end(set)?;
         }
         let start = Instant::now();
         let mut totals = Totals::new(&self.outputs, self.device)?;
-        for batch in set.pass(&self.pass())?.take(steps.unwrap_or(usize::MAX)) {
-            self.test_step(batch?, &mut totals)?;
+        for (k, batch) in set.pass(&self.pass())?.take(steps.unwrap_or(usize::MAX)).enumerate() {
+            let batch = batch?;
+            if batch.samples() == 0 {
+                let message = format!("gave a batch without samples, number {} of its pass", k + 1);
+                return Err(Error::data(set.name(), message));
+            }
+            self.test_step(batch, &mut totals)?;
+            if stop() {
+                return Ok(None);
+            }
         }
         if totals.samples() == 0 {
-            return empty();
+            return Err(Error::data(set.name(), "has no samples to evaluate"));
         }
         let mut evaluation = totals.read(&self.outputs, 0.0)?;
         // Reading waits for the device: only now it is over.
         evaluation.seconds = start.elapsed().as_secs_f64();
-        Ok(evaluation)
+        Ok(Some(evaluation))
+    }
+
+    /// That a pass over data comes to its end.
+    fn check_end(&self, set: &dyn Source) -> Result<()> {
+        if set.endless() {
+            return Err(Error::data(set.name(), "never ends; take a number of samples or batches of it"));
+        }
+        Ok(())
     }
 
     /// A pass in order.
@@ -432,6 +462,7 @@ impl<M: Module> Trainer<M> {
     ///
     /// The data set is empty or doesn't fit the model, or the device fails.
     pub fn predict_on(&self, set: &dyn Source) -> Result<Vec<Tensor>> {
+        self.check_end(set)?;
         let mut parts = Vec::new();
         for batch in set.pass(&self.pass())? {
             parts.push(self.predict_batch(&batch?.inputs)?);
@@ -443,7 +474,10 @@ impl<M: Module> Trainer<M> {
     }
 
     fn predict_batch(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let outputs = no_grad(|| self.model.forward_all(inputs, &Context::eval()))?;
+        let outputs = no_grad(|| {
+            let inputs = inputs.iter().map(|x| taken_by(&self.model, x)).collect::<Result<Vec<_>>>()?;
+            self.model.forward_all(&inputs, &Context::eval())
+        })?;
         eval(&outputs.iter().collect::<Vec<_>>())?;
         Ok(outputs)
     }

@@ -1,7 +1,7 @@
 //! The iterators behind the stages of a pipeline that keep something from element to element.
 
-use super::Items;
-use crate::error::Result;
+use super::{Items, LONGEST_WAIT};
+use crate::error::{Error, Result};
 use crate::seed;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,6 +40,42 @@ impl<T> Iterator for Shuffle<T> {
         // The upper word of a product: uniform to within the length times 2^-64.
         let at = ((u128::from(bits) * self.buffer.len() as u128) >> 64) as usize;
         Some(Ok(self.buffer.swap_remove(at)))
+    }
+}
+
+/// What a function makes of the elements, where it makes something of them.
+pub(super) struct Sifted<T, F> {
+    items: Items<T>,
+    f: F,
+    /// The stage, where it might wait for ever: of a pipeline that never ends.
+    endless: Option<&'static str>,
+}
+
+impl<T, F> Sifted<T, F> {
+    pub fn new(items: Items<T>, f: F, endless: Option<&'static str>) -> Self {
+        Sifted { items, f, endless }
+    }
+}
+
+impl<T, U, F: FnMut(Result<T>) -> Option<Result<U>>> Iterator for Sifted<T, F> {
+    type Item = Result<U>;
+
+    fn next(&mut self) -> Option<Result<U>> {
+        let mut dropped = 0;
+        loop {
+            if let Some(found) = (self.f)(self.items.next()?) {
+                return Some(found);
+            }
+            dropped += 1;
+            if let Some(stage) = self.endless
+                && dropped == LONGEST_WAIT
+            {
+                let message = format!(
+                    "dropped {dropped} elements in a row of a pipeline that never ends; is there one to keep?"
+                );
+                return Some(Err(Error::argument(format!("Pipeline::{stage}"), message)));
+            }
+        }
     }
 }
 

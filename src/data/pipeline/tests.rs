@@ -1,6 +1,7 @@
 //! Order, randomness, errors, threads.
 
 use super::*;
+use crate::dtype::DType;
 use crate::nn::{Dense, Model, Module, Sequential, SparseCategoricalCrossentropy};
 use crate::optim::Adam;
 use crate::tensor::Tensor;
@@ -278,12 +279,12 @@ fn samples_that_differ_say_which_and_how() {
     });
     let message = uneven.batch(3).iter().next().unwrap().unwrap_err().to_string();
     assert!(message.contains("sample 1 of the batch has 1 inputs, 1 targets and a weight"), "{message}");
-    // bytes stay bytes until they are on the device
+    // bytes stay bytes: what looks them up takes them so, and all else as numbers
     let bytes = numbers(2).map(|i| Ok((Tensor::full([2], 9u8, Device::Cpu)?, i))).batch(2);
     assert_eq!(all(&bytes)[0].inputs[0].dtype(), DType::U8);
     let pass = Pass { batch_size: 1, shuffle: None, device: Device::Cpu };
     let batch = bytes.pass(&pass).unwrap().next().unwrap().unwrap();
-    assert_eq!(batch.inputs[0].to_vec::<f32>().unwrap(), [9.0; 4]);
+    assert_eq!(batch.inputs[0].to_vec::<u8>().unwrap(), [9; 4]);
 }
 
 fn model() -> Model {

@@ -20,6 +20,9 @@ fn join(thread: &mut Option<JoinHandle<()>>) {
     }
 }
 
+/// What a channel may take for elements to come (not counting what they point to).
+const MOST_BYTES_AHEAD: usize = 64 << 20;
+
 /// Elements made ahead.
 pub(super) struct Prefetch<T> {
     state: State<T>,
@@ -34,8 +37,9 @@ enum State<T> {
 
 impl<T: Send + 'static> Prefetch<T> {
     pub fn new(mut items: Items<T>, ahead: usize) -> Self {
-        // One element is in the making and waits to be sent: the channel holds the others.
-        let (sender, receiver): (SyncSender<Result<T>>, _) = sync_channel(ahead - 1);
+        // One element is in the making and waits to be sent: the channel holds the others, and has its memory from the start.
+        let room = (MOST_BYTES_AHEAD / size_of::<Result<T>>().max(1)).max(1);
+        let (sender, receiver): (SyncSender<Result<T>>, _) = sync_channel(ahead.clamp(1, room) - 1);
         let work = move || {
             loop {
                 let item = guard("prefetch", || Ok(items.next()));
@@ -86,16 +90,18 @@ pub(super) type Work<T, U> = Arc<dyn Fn(T) -> Result<U> + Send + Sync>;
 /// Elements that each worker may be behind with.
 const QUEUE: usize = 4;
 
-/// A map on several threads: element i goes to worker i modulo their number, and results are taken in the same turn,
-/// which keeps the order.
+/// A map on several threads: elements go to the workers in turn, and results are taken in the same turn, which keeps the
+/// order. A worker begins when there is an element for it.
 pub(super) struct Parallel<T, U> {
     items: Items<T>,
+    work: Work<T, U>,
     workers: Vec<Worker<T, U>>,
+    /// How many workers there may be.
+    threads: usize,
     /// What comes out next.
     order: VecDeque<Slot>,
     given: usize,
     exhausted: bool,
-    failed: Option<Error>,
 }
 
 struct Worker<T, U> {
@@ -111,49 +117,62 @@ enum Slot {
 
 impl<T: Send + 'static, U: Send + 'static> Parallel<T, U> {
     pub fn new(items: Items<T>, threads: usize, work: Work<T, U>) -> Self {
-        let (mut workers, mut failed) = (Vec::new(), None);
-        for _ in 0..threads {
-            let (input, jobs) = channel::<T>();
-            let (results, output) = channel();
-            let work = work.clone();
-            let run = move || {
-                for job in jobs {
-                    let result = work(job).and_then(|y| settle(&y).map(|()| y));
-                    if results.send(result).is_err() {
-                        break;
-                    }
-                }
-            };
-            match Builder::new().name("wgrad-map".into()).spawn(run) {
-                Ok(thread) => {
-                    let (input, output) = (Some(input), Some(output));
-                    workers.push(Worker { input, output, thread: Some(thread) });
-                }
-                Err(error) => {
-                    failed = Some(no_thread("par_map", error));
+        let (workers, order) = (Vec::new(), VecDeque::new());
+        Parallel { items, work, workers, threads: threads.max(1), order, given: 0, exhausted: false }
+    }
+
+    fn worker(&self) -> std::io::Result<Worker<T, U>> {
+        let (input, jobs) = channel::<T>();
+        let (results, output) = channel();
+        let work = self.work.clone();
+        let run = move || {
+            for job in jobs {
+                let result = work(job).and_then(|y| settle(&y).map(|()| y));
+                if results.send(result).is_err() {
                     break;
                 }
             }
+        };
+        let thread = Some(Builder::new().name("wgrad-map".into()).spawn(run)?);
+        Ok(Worker { input: Some(input), output: Some(output), thread })
+    }
+
+    /// The worker whose turn it is.
+    fn turn(&mut self) -> Result<usize> {
+        let mut at = self.given % self.threads;
+        if at >= self.workers.len() {
+            match self.worker() {
+                Ok(worker) => self.workers.push(worker),
+                Err(error) if self.workers.is_empty() => return Err(no_thread("par_map", error)),
+                // The system has no more threads: those there are do the work.
+                Err(_) => {
+                    self.threads = self.workers.len();
+                    at = self.given % self.threads;
+                }
+            }
         }
-        Parallel { items, workers, order: VecDeque::new(), given: 0, exhausted: false, failed }
+        self.given += 1;
+        Ok(at)
     }
 
     fn give(&mut self) {
-        while !self.exhausted && self.order.len() < QUEUE * self.workers.len() {
+        while !self.exhausted && self.order.len() < QUEUE * self.threads {
             let slot = match self.items.next() {
                 None => {
                     self.exhausted = true;
                     break;
                 }
                 Some(Err(error)) => Slot::Failed(error),
-                Some(Ok(item)) => {
-                    let at = self.given % self.workers.len();
-                    self.given += 1;
-                    match self.workers[at].input.as_ref().map(|input| input.send(item)) {
+                Some(Ok(item)) => match self.turn() {
+                    Ok(at) => match self.workers[at].input.as_ref().map(|input| input.send(item)) {
                         Some(Ok(())) => Slot::Worker(at),
                         _ => Slot::Failed(worker_ended()),
+                    },
+                    Err(error) => {
+                        self.exhausted = true;
+                        Slot::Failed(error)
                     }
-                }
+                },
             };
             self.order.push_back(slot);
         }
@@ -168,10 +187,6 @@ impl<T: Send + 'static, U: Send + 'static> Iterator for Parallel<T, U> {
     type Item = Result<U>;
 
     fn next(&mut self) -> Option<Result<U>> {
-        if let Some(error) = self.failed.take() {
-            self.exhausted = true;
-            return Some(Err(error));
-        }
         self.give();
         Some(match self.order.pop_front()? {
             Slot::Failed(error) => Err(error),

@@ -153,6 +153,13 @@ impl Loss for SparseCategoricalCrossentropy {
             None => (losses * weights)?.mean(&[], false),
         }
     }
+
+    /// The rows that are not ignored, where a class is.
+    fn count(&self, _outputs: &Tensor, targets: &Tensor) -> Result<Option<Tensor>> {
+        self.check(targets)?;
+        let Some(class) = self.ignore else { return Ok(None) };
+        self.counted(class, targets)?.cast(DType::F32)?.sum(&[], false).map(Some)
+    }
 }
 
 /// Cross-entropy against probabilities or one-hot rows: outputs and targets `[batch, .., classes]`.

@@ -80,6 +80,15 @@ pub trait Loss: Send + Sync {
         check_weights(&losses, weights)?;
         (losses * weights)?.mean(&[], false)
     }
+
+    /// Over how many rows [`compute`](Self::compute) and [`weighted`](Self::weighted) take the mean, as a scalar f32, where
+    /// the targets say so: those that are not ignored. `None` where all samples count, and count the same.
+    ///
+    /// By this, means of batches become the mean of all of them: in an epoch, in an evaluation, and where gradients are
+    /// [accumulated](crate::train::Fit::accumulate).
+    fn count(&self, _outputs: &Tensor, _targets: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
 }
 
 impl<F> Loss for F

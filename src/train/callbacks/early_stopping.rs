@@ -2,7 +2,8 @@
 
 use super::monitor::{Mode, Monitor};
 use super::{entry, number};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::nn::Module;
 use crate::optim::State;
 use crate::tensor::Tensor;
 use crate::train::{Callback, Epoch, Flow, Run};
@@ -85,8 +86,9 @@ impl EarlyStopping {
         self
     }
 
-    /// At the end of the run, whatever ended it, sets the model to the weights of the best epoch, unless it was
-    /// interrupted. (Running averages and other buffers are among them.)
+    /// At the end of the run, whatever ended it, an error as well, sets the model to the weights of the best epoch. (Running
+    /// averages and other buffers are among them.) Not where the run was interrupted: it is to go on where it was, and
+    /// [`restore`](Self::restore) gives the best weights to who wants them.
     pub fn restore_best_weights(mut self) -> Self {
         self.restore = true;
         self
@@ -100,6 +102,29 @@ impl EarlyStopping {
     /// The best epoch's number and value.
     pub fn best(&self) -> Option<(usize, f64)> {
         self.best.map(|value| (self.best_epoch, value))
+    }
+
+    /// Sets a model to the weights of the best epoch, if [`restore_best_weights`](Self::restore_best_weights) had them kept and
+    /// there was one. Whether it was.
+    ///
+    /// # Errors
+    ///
+    /// The model is another one, or the device fails.
+    pub fn restore(&self, model: &dyn Module) -> Result<bool> {
+        let Some(weights) = &self.best_weights else { return Ok(false) };
+        let parameters = model.parameters();
+        if parameters.len() != weights.len() {
+            let message = format!(
+                "the best weights are {} parameters, the model has {}; give the model that was trained",
+                weights.len(),
+                parameters.len()
+            );
+            return Err(Error::argument("EarlyStopping::restore", message));
+        }
+        for (parameter, weight) in parameters.iter().zip(weights) {
+            parameter.variable.set(weight.to_device(parameter.variable.value().device())?)?;
+        }
+        Ok(true)
     }
 
     fn keep(&mut self, epoch: &Epoch, run: &Run<'_>) {
@@ -148,11 +173,7 @@ impl Callback for EarlyStopping {
     }
 
     fn on_train_end(&mut self, run: &mut Run<'_>) -> Result<()> {
-        let Some(weights) = self.best_weights.as_ref().filter(|_| !run.interrupted()) else { return Ok(()) };
-        for (parameter, weight) in run.model().parameters().iter().zip(weights) {
-            parameter.variable.set(weight.to_device(parameter.variable.value().device())?)?;
-        }
-        Ok(())
+        if run.interrupted() { Ok(()) } else { self.restore(run.model()).map(drop) }
     }
 
     fn export_state(&self) -> Result<State> {

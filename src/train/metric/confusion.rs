@@ -5,7 +5,7 @@ use super::{Metric, labels, one_hot_rows, ratio};
 use crate::autograd::no_grad;
 use crate::data::{Pass, Source};
 use crate::error::{Error, Result};
-use crate::nn::Module;
+use crate::nn::{Module, taken_by};
 use crate::tensor::Tensor;
 use std::fmt::{self, Write};
 
@@ -243,7 +243,7 @@ pub fn confusion_matrix(
             return Err(Error::argument(NAME, message));
         };
         let (metric, sum) = no_grad(|| {
-            let outputs = model.infer(x)?;
+            let outputs = model.infer(&taken_by(model, x)?)?;
             match total.take() {
                 Some((metric, before)) => {
                     let sum = (before + metric.sum(&outputs, y)?)?;

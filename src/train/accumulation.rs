@@ -1,0 +1,142 @@
+//! Gradients of several batches as those of the one batch that holds them all.
+
+use super::outputs::Computed;
+use crate::autograd::{Gradients, Variable, no_grad};
+use crate::error::Result;
+use crate::optim::{Count, GradientAccumulator, State};
+use crate::tensor::Tensor;
+use std::collections::BTreeMap;
+
+/// Sums of gradients, and what each is divided by.
+///
+/// The one batch's loss is a mean over all samples, or, of an output whose loss ignores some rows, over the rows that count.
+/// These are divided by different numbers, which are known only when the last batch has come: each is summed by itself.
+pub(super) struct Accumulation {
+    batches: usize,
+    by_samples: GradientAccumulator,
+    /// By the number of the output.
+    by_rows: BTreeMap<usize, GradientAccumulator>,
+}
+
+impl Accumulation {
+    /// Gives the mean after this many batches.
+    pub fn new(batches: usize) -> Accumulation {
+        Accumulation { batches, by_samples: GradientAccumulator::new(batches), by_rows: BTreeMap::new() }
+    }
+
+    /// Adds the gradients of a batch. Gives the mean if it is the last; else [`pending`](Self::pending) is to be evaluated.
+    pub fn add(&mut self, batch: &Computed, samples: usize) -> Result<Option<Gradients>> {
+        if batch.counted.is_empty() {
+            // One sum: the gradients of the loss times the samples, which costs one multiplication.
+            let grads = (&batch.loss * samples as f64)?.backward()?;
+            return self.by_samples.add_sum(&grads, Count::Known(samples as f64));
+        }
+        let mut means = Vec::new();
+        // Where nothing in a part is trained, it has no gradients; if that is so of all parts, the loss says it.
+        if let Some(plain) = batch.plain.as_ref().filter(|plain| plain.is_tracked()) {
+            let grads = (plain * samples as f64)?.backward()?;
+            means.extend(self.by_samples.add_sum(&grads, Count::Known(samples as f64))?);
+        }
+        for part in batch.counted.iter().filter(|part| part.loss.is_tracked()) {
+            let grads = (&part.loss * part.rows.cast(part.loss.dtype())?)?.backward()?;
+            let sums =
+                self.by_rows.entry(part.output).or_insert_with(|| GradientAccumulator::new(self.batches));
+            means.extend(sums.add_sum(&grads, Count::Rows(part.rows.clone()))?);
+        }
+        if !batch.loss.is_tracked() {
+            batch.loss.backward()?;
+        }
+        join(means)
+    }
+
+    /// The mean over the batches so far; `None` where there are none.
+    pub fn take(&mut self) -> Result<Option<Gradients>> {
+        let mut means = Vec::new();
+        for sums in self.all_mut() {
+            means.extend(sums.take()?);
+        }
+        join(means)
+    }
+
+    /// What has to be evaluated after each batch.
+    pub fn pending(&self) -> Vec<Tensor> {
+        self.all().flat_map(|(_, sums)| sums.pending()).collect()
+    }
+
+    /// Batches that the current sums have.
+    pub fn count(&self) -> usize {
+        self.all().map(|(_, sums)| sums.count()).max().unwrap_or(0)
+    }
+
+    /// All sums, with what their entries in a state begin with.
+    fn all(&self) -> impl Iterator<Item = (String, &GradientAccumulator)> {
+        let by_rows = self.by_rows.iter().map(|(output, sums)| (prefix(*output), sums));
+        std::iter::once((String::new(), &self.by_samples)).chain(by_rows)
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut GradientAccumulator> {
+        std::iter::once(&mut self.by_samples).chain(self.by_rows.values_mut())
+    }
+
+    /// The current sums of these named variables.
+    pub fn export_state(&self, variables: &[(String, Variable)]) -> Result<State> {
+        let mut state = State::new();
+        for (prefix, sums) in self.all() {
+            let entries = sums.export_state(variables)?.into_iter();
+            state.extend(entries.map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
+        }
+        Ok(state)
+    }
+
+    /// Takes over what [`export_state`](Self::export_state) gave, of a model with so many outputs.
+    pub fn import_state(
+        &mut self,
+        variables: &[(String, Variable)],
+        state: &State,
+        outputs: usize,
+    ) -> Result<()> {
+        self.by_samples.import_state(variables, state)?;
+        for output in 0..outputs {
+            let prefix = prefix(output);
+            let part = |(name, tensor): &(String, Tensor)| {
+                name.strip_prefix(&prefix).map(|name| (name.to_string(), tensor.clone()))
+            };
+            let part: State = state.iter().filter_map(part).collect();
+            if !part.is_empty() {
+                let mut sums = GradientAccumulator::new(self.batches);
+                sums.import_state(variables, &part)?;
+                self.by_rows.insert(output, sums);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn prefix(output: usize) -> String {
+    format!("output{output}/")
+}
+
+/// The gradients of a sum of losses.
+fn join(mut parts: Vec<Gradients>) -> Result<Option<Gradients>> {
+    if parts.len() < 2 {
+        return Ok(parts.pop());
+    }
+    no_grad(|| {
+        let mut sums: BTreeMap<u64, (Variable, Tensor)> = BTreeMap::new();
+        let mut loss: Option<Tensor> = None;
+        for part in &parts {
+            for (variable, grad) in part.variables() {
+                let sum = match sums.remove(&variable.id()) {
+                    Some((_, sum)) => (sum + grad)?,
+                    None => grad,
+                };
+                sums.insert(variable.id(), (variable, sum));
+            }
+            loss = Some(match loss {
+                Some(sum) => (sum + part.loss())?,
+                None => part.loss().clone(),
+            });
+        }
+        Ok(loss.map(|loss| Gradients::of_variables(sums.into_values().collect(), loss)))
+    })
+}
