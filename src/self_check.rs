@@ -351,7 +351,7 @@ fn cases() -> Result<Vec<Case>> {
 fn pointwise(c: &mut Cases) -> Result<()> {
     for &f in Unary::ALL {
         let x = match f {
-            Unary::Log | Unary::Sqrt | Unary::Reciprocal => c.uniform(&[7, 33], 0.25, 2.5)?,
+            Unary::Log | Unary::Log1p | Unary::Sqrt | Unary::Reciprocal => c.uniform(&[7, 33], 0.25, 2.5)?,
             _ => c.float(&[7, 33])?,
         };
         c.add(f.name(), vec![x], move |x| unary(f, &x[0]));

@@ -62,6 +62,9 @@ impl Operation for Scalar {
     fn name(&self) -> &'static str {
         "scalar"
     }
+    fn number(&self) -> Option<f64> {
+        Some(self.0)
+    }
     fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
         Ok(Vec::new())
     }

@@ -7,6 +7,7 @@ pub(crate) mod conv2d_transpose;
 pub(crate) mod cross_entropy;
 pub(crate) mod custom;
 pub(crate) mod fault;
+pub(crate) mod float;
 pub(crate) mod index;
 pub(crate) mod join;
 pub(crate) mod matmul;
@@ -154,6 +155,11 @@ pub(crate) trait Operation: Send + Sync + std::fmt::Debug + 'static {
 
     /// Computes the value on the CPU.
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array>;
+
+    /// The number that a scalar from the host is.
+    fn number(&self) -> Option<f64> {
+        None
+    }
 
     /// The function of a pointwise operation.
     fn pointwise(&self) -> Option<Pointwise> {

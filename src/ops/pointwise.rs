@@ -1,8 +1,8 @@
 //! Pointwise operations: functions of the elements at the same, broadcast, coordinates. The functions themselves stand in
 //! [`table`](super::table), their gradients here.
 
-use super::table::{Binary, Compare, Unary, float};
-use super::{Grads, Key, Lowering, Operation, Vjp, constant, same_device, same_dtype};
+use super::table::{Binary, Compare, Unary};
+use super::{Grads, Key, Lowering, Operation, Vjp, constant, float, same_device, same_dtype};
 use crate::cpu::pointwise::{map1, map2, map3};
 use crate::cpu::{Array, CpuElement, dispatch};
 use crate::dtype::DType;
@@ -84,6 +84,24 @@ pub(crate) fn binary(f: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Tensor::from_op(Pointwise::Binary(f), vec![a.clone(), b.clone()], shape, a.dtype(), a.device())
 }
 
+/// `x ^ y`. A square is one multiplication; of whole numbers only exponents from 0 on have powers.
+pub(crate) fn power(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let alike = x.device() == y.device() && x.dtype() == y.dtype() && !y.is_tracked();
+    match y.0.op.number().filter(|_| alike) {
+        Some(2.0) => unary(Unary::Square, x),
+        Some(n) if n < 0.0 && x.dtype() == DType::I32 => Err(negative_exponent(n)),
+        _ => binary(Binary::Pow, x, y),
+    }
+}
+
+fn negative_exponent(exponent: f64) -> Error {
+    let message = format!(
+        "the exponent {exponent} of i32 numbers is negative: powers would be fractions; .cast(DType::F32) first, \
+         or give exponents from 0 on"
+    );
+    Error::argument("pow", message)
+}
+
 pub(crate) fn compare(f: Compare, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_device(f.name(), &[a, b])?;
     same_dtype(f.name(), a, b)?;
@@ -140,6 +158,11 @@ pub(crate) fn sum_to(grad: &Tensor, shape: Shape) -> Result<Tensor> {
     reduced.reshape(shape)
 }
 
+/// x where an activation still bends: beyond, its slope is 0 or 1, and the product of infinity and 0 would be NaN.
+fn bounded(x: &Tensor) -> Result<Tensor> {
+    x.clamp(-100.0, 100.0)
+}
+
 impl Unary {
     /// g * f'(x), from the input x or the output y, whichever keeps less alive.
     fn vjp(self, x: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
@@ -162,17 +185,19 @@ impl Unary {
             Unary::Tanh => (g * (1.0 - y.square()?)?)?,
             Unary::Silu => {
                 let s = x.sigmoid()?;
-                (g * (&s * (1.0 + (x * (1.0 - &s)?)?)?)?)?
+                (g * (&s * (1.0 + (bounded(x)? * (1.0 - &s)?)?)?)?)?
             }
             Unary::Gelu => {
                 // Phi(x) + x * phi(x)
-                let cdf = ((unary(Unary::Erf, &(x * std::f64::consts::FRAC_1_SQRT_2)?)? + 1.0)? * 0.5)?;
+                let x = bounded(x)?;
+                let cdf = ((unary(Unary::Erf, &(&x * std::f64::consts::FRAC_1_SQRT_2)?)? + 1.0)? * 0.5)?;
                 let pdf = ((x.square()? * -0.5)?.exp()? * 0.398_942_280_401_432_7)?;
                 (g * (cdf + (x * pdf)?)?)?
             }
             Unary::GeluTanh => {
+                let x = bounded(x)?;
                 let x2 = x.square()?;
-                let inner = ((x * ((&x2 * 0.044715)? + 1.0)?)? * 0.797_884_560_802_865_4)?;
+                let inner = ((&x * ((&x2 * 0.044715)? + 1.0)?)? * 0.797_884_560_802_865_4)?;
                 let t = inner.tanh()?;
                 let slope = (((&x2 * (3.0 * 0.044715))? + 1.0)? * 0.797_884_560_802_865_4)?;
                 let tail = ((x * 0.5)? * ((1.0 - t.square()?)? * slope)?)?;
@@ -181,6 +206,16 @@ impl Unary {
             Unary::Softplus => (g * x.sigmoid()?)?,
             // 2 / sqrt(pi) * exp(-x^2)
             Unary::Erf => (g * (x.square()?.neg()?.exp()? * std::f64::consts::FRAC_2_SQRT_PI)?)?,
+            Unary::Expm1 => (g * (y + 1.0)?)?,
+            Unary::Log1p => (g / (x + 1.0)?)?,
+            Unary::Softsign => (g / (x.abs()? + 1.0)?.square()?)?,
+            Unary::Mish => {
+                // t + x * (1 - t^2) * sigmoid(x), t = tanh(softplus(x))
+                let t = x.softplus()?.tanh()?;
+                let slope = ((1.0 - t.square()?)? * x.sigmoid()?)?;
+                (g * (t + (bounded(x)? * slope)?)?)?
+            }
+            Unary::LogCosh => (g * x.tanh()?)?,
         };
         Ok(Some(d))
     }
@@ -209,12 +244,11 @@ impl Binary {
                 Binary::Sub => g.neg(),
                 Binary::Mul => g * a,
                 Binary::Div => g * (y / b)?.neg()?,
-                // a^b * ln(a); 0 where a is 0 and b is not negative, as the limit has it
+                // a^b * ln(a); 0 where a is 0 and b is not negative, as the limit has it (PyTorch)
                 Binary::Pow => {
-                    let zero = y.zeros_like()?;
-                    let safe = a.eq(0.0)?.select(&a.ones_like()?, a)?;
-                    let slope = (y * safe.log()?)?;
-                    g * a.eq(0.0)?.select(&zero, slope)?
+                    let flat = (a.eq(0.0)? * b.ge(0.0)?)?;
+                    let slope = (y * flat.select(1.0, a)?.log()?)?;
+                    g * flat.select(0.0, slope)?
                 }
                 Binary::Maximum => share(b.gt(a)?, a.eq(b)?, g),
                 Binary::Minimum => share(b.lt(a)?, a.eq(b)?, g),
@@ -319,7 +353,14 @@ impl Operation for Pointwise {
                 match out.dtype {
                     DType::F32 => map2(a, b, shape, |a, sa, b, sb, d| f.map_f32(a, sa, b, sb, d)),
                     DType::F64 => map2(a, b, shape, |a, sa, b, sb, d| f.map_f64(a, sa, b, sb, d)),
-                    DType::I32 => map2(a, b, shape, |a, sa, b, sb, d| f.map_i32(a, sa, b, sb, d)),
+                    DType::I32 => {
+                        if f == Binary::Pow
+                            && let Some(n) = b.contiguous()?.slice::<i32>()?.iter().find(|n| **n < 0)
+                        {
+                            return Err(negative_exponent(f64::from(*n)));
+                        }
+                        map2(a, b, shape, |a, sa, b, sb, d| f.map_i32(a, sa, b, sb, d))
+                    }
                     DType::U32 => map2(a, b, shape, |a, sa, b, sb, d| f.map_u32(a, sa, b, sb, d)),
                     DType::U8 => map2(a, b, shape, |a, sa, b, sb, d| f.map_u8(a, sa, b, sb, d)),
                 }

@@ -14,7 +14,8 @@ use crate::shape::Shape;
 
 macro_rules! unary_methods {
     ($($(#[$doc:meta])* $name:ident $variant:ident;)*) => {
-        /// Functions of each element. Their gradients are exact; ReLU's at 0 is 0.
+        /// Functions of each element. NaN gives NaN, and an infinity the limit. Their gradients are exact; ReLU's is 0 at 0 and
+        /// at NaN. `docs/accuracy.md` has the error of each on each device.
         impl Tensor {$(
             $(#[$doc])*
             pub fn $name(&self) -> Result<Tensor> { pointwise::unary(Unary::$variant, self) }
@@ -63,6 +64,16 @@ unary_methods! {
     softplus Softplus;
     /// The error function.
     erf Erf;
+    /// `e^x - 1`, exact for small x.
+    expm1 Expm1;
+    /// `log(1 + x)`, exact for small x.
+    log1p Log1p;
+    /// `x / (1 + |x|)`
+    softsign Softsign;
+    /// `x * tanh(softplus(x))` (Misra, 2019).
+    mish Mish;
+    /// `log(cosh(x))`, without overflow, and exact for small x.
+    log_cosh LogCosh;
 }
 
 macro_rules! binary_methods {
@@ -78,8 +89,6 @@ macro_rules! binary_methods {
 }
 
 binary_methods! {
-    /// `self ^ other`
-    pow Pow;
     /// The larger of both; at a tie each side takes half of the gradient.
     maximum Maximum;
     /// The smaller of both; at a tie each side takes half of the gradient.
@@ -114,6 +123,16 @@ compare_methods! {
 }
 
 impl Tensor {
+    /// `self ^ other`, as C99 has it: `0 ^ -1` is infinite, `(-8) ^ (1/3)` NaN, and `1 ^ NaN` and `NaN ^ 0` are 1. Shapes
+    /// broadcast as in other functions of two elements. A power that is an f32 number comes out as that number.
+    ///
+    /// Of i32 numbers a negative exponent is an error: a power is no whole number then.
+    ///
+    /// The gradient by an exponent is 0 where the base is 0 and the exponent is not negative.
+    pub fn pow(&self, other: impl IntoOperand) -> Result<Tensor> {
+        pointwise::power(self, &other.into_operand(self)?)
+    }
+
     /// `x` above 0, else `slope * x`.
     pub fn leaky_relu(&self, slope: f64) -> Result<Tensor> {
         self.gt(0.0)?.select(self, (self * slope)?)
@@ -134,22 +153,13 @@ impl Tensor {
 
     /// `min(max(x / 6 + 1/2, 0), 1)`: straight lines instead of the sigmoid.
     pub fn hard_sigmoid(&self) -> Result<Tensor> {
-        (self + 3.0)?.relu6()? * (1.0 / 6.0)
+        (self + 3.0)?.relu6()? / 6.0
     }
 
-    /// `x * hard_sigmoid(x)`, also called hard swish.
+    /// `x * hard_sigmoid(x)`, also called hard swish; 0 at -infinity.
     pub fn hard_silu(&self) -> Result<Tensor> {
-        self * self.hard_sigmoid()?
-    }
-
-    /// `x / (1 + |x|)`
-    pub fn softsign(&self) -> Result<Tensor> {
-        self / (self.abs()? + 1.0)?
-    }
-
-    /// `x * tanh(softplus(x))` (Misra, 2019).
-    pub fn mish(&self) -> Result<Tensor> {
-        self * self.softplus()?.tanh()?
+        let x = self.clamp(-100.0, f64::INFINITY)?;
+        &x * x.hard_sigmoid()?
     }
 
     /// Each element moved into `low..=high`.
@@ -173,7 +183,8 @@ impl Tensor {
         pointwise::select(self, &yes.into_operand(&like)?, &no.into_operand(&like)?)
     }
 
-    /// The same values in another element type. Floats become integers by truncation, saturating; integers wrap.
+    /// The same values in another element type. Floats become integers by truncation, saturating, and NaN becomes 0; integers
+    /// wrap.
     pub fn cast(&self, dtype: DType) -> Result<Tensor> {
         pointwise::cast(self, dtype)
     }

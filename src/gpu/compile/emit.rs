@@ -3,9 +3,10 @@
 use super::expr::{Expr, ExprId, Exprs};
 use super::index::{Atom, Lin};
 use crate::dtype::DType;
-use crate::ops::fault::Fault;
+use crate::ops::fault::{Fault, FaultKind};
+use crate::ops::float::wgsl_function;
 use crate::ops::pointwise::Pointwise;
-use crate::ops::table::{PRELUDE, Unary};
+use crate::ops::table::{Binary, Unary};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -314,9 +315,54 @@ impl<'a> Emitter<'a> {
         name
     }
 
+    /// Operands of a function, hidden from the driver where it might compute as if floats were exact: `x - x` is NaN for an
+    /// infinite x, and `(a + b) - a` is not b. It must not see that two operands are the same, or what computed them.
+    fn operands(&mut self, op: Pointwise, args: &[ExprId], lanes: usize) -> Vec<String> {
+        // what compares the operands itself, and in which places
+        let (itself, places) = match op {
+            Pointwise::Binary(Binary::Sub | Binary::Div) | Pointwise::Compare(_) => (true, 0..2),
+            Pointwise::Where => (false, 0..1),
+            Pointwise::Cast | Pointwise::Uniform | Pointwise::Normal => (false, 0..0),
+            // exact, or by bits
+            Pointwise::Unary(Unary::Neg | Unary::Abs | Unary::Relu | Unary::Sign) => (false, 0..0),
+            _ => (false, 0..3),
+        };
+        let mut names = Vec::with_capacity(args.len());
+        for (i, &a) in args.iter().enumerate() {
+            let name = self.operand(a, lanes);
+            let (expr, dtype) = &self.exprs.list[a];
+            let computed = matches!(expr, Expr::Point { .. } | Expr::Guard { .. } | Expr::Host);
+            let hidden = places.contains(&i) && (computed || itself && i == 1);
+            names.push(match dtype {
+                DType::F32 | DType::F64 if hidden => {
+                    self.helpers.insert(("opaque", lanes));
+                    format!("opaque_{lanes}({name}, {}zero)", self.prefix)
+                }
+                // what a comparison gave
+                DType::U8 if hidden && computed => {
+                    format!("({name} ^ {}({}zero))", typed(DType::U8, lanes), self.prefix)
+                }
+                _ => name,
+            });
+        }
+        names
+    }
+
+    /// Declares the word that hides operands, for code in which `i` is the place of an element: no element is the last that a
+    /// u32 counts, but drivers don't know.
+    pub fn zero(prefix: &str) -> String {
+        format!("    let {prefix}zero = u32(i == 0xffffffffu);\n")
+    }
+
+    fn call(&mut self, name: &'static str, lanes: usize, arguments: &str) -> String {
+        self.helpers.insert((name, lanes));
+        format!("{name}_{lanes}({arguments})")
+    }
+
     fn point(&mut self, op: Pointwise, args: &[ExprId], dtype: DType, lanes: usize) -> String {
-        let names: Vec<String> = args.iter().map(|&a| self.operand(a, lanes)).collect();
+        let names = self.operands(op, args, lanes);
         let from = self.exprs.list[args[0]].1;
+        let signed = dtype == DType::I32;
         let u = |n: u32| format!("{}({n}u)", typed(DType::U32, lanes));
         let byte = |text: String| match dtype {
             DType::U8 => format!("({text} & {})", u(255)),
@@ -326,7 +372,6 @@ impl<'a> Emitter<'a> {
             Pointwise::Unary(f) if dtype.is_float() => self.instantiate(f.wgsl(), &names, lanes),
             Pointwise::Unary(f) => {
                 let x = &names[0];
-                let signed = dtype == DType::I32;
                 byte(match f {
                     Unary::Neg if signed => format!("(-{x})"),
                     Unary::Neg => format!("(~{x} + {})", u(1)),
@@ -340,7 +385,6 @@ impl<'a> Emitter<'a> {
             }
             Pointwise::Binary(f) if dtype.is_float() => self.instantiate(f.wgsl(), &names, lanes),
             Pointwise::Binary(f) => {
-                use crate::ops::table::Binary;
                 let (x, y) = (&names[0], &names[1]);
                 byte(match f {
                     Binary::Add => format!("({x} + {y})"),
@@ -351,11 +395,12 @@ impl<'a> Emitter<'a> {
                         let one = format!("{}(1)", typed(dtype, lanes));
                         format!("({x} / select({y}, {one}, {y} == {zero}))")
                     }
-                    Binary::Pow => {
-                        let name = if dtype == DType::I32 { "ipow_i32" } else { "ipow_u32" };
-                        self.helpers.insert((name, lanes));
-                        format!("{name}_{lanes}({x}, {y})")
+                    Binary::Pow if signed => {
+                        self.helpers.extend([("fault", 1), ("check_exponent", lanes)]);
+                        let tag = Fault::tag(FaultKind::Exponent, 0, dtype);
+                        self.call("ipow_i32", lanes, &format!("{x}, check_exponent_{lanes}({y}, {tag}u)"))
                     }
+                    Binary::Pow => self.call("ipow_u32", lanes, &format!("{x}, {y}")),
                     Binary::Maximum => format!("max({x}, {y})"),
                     Binary::Minimum => format!("min({x}, {y})"),
                 })
@@ -369,24 +414,15 @@ impl<'a> Emitter<'a> {
                 format!("select({}, {}, {condition})", u(0), u(1))
             }
             Pointwise::Where => format!("select({}, {}, {} != {})", names[2], names[1], names[0], u(0)),
+            Pointwise::Clamp if dtype.is_float() => self.call("clamp", lanes, &names.join(", ")),
             Pointwise::Clamp => format!("min(max({}, {}), {})", names[0], names[1], names[2]),
             Pointwise::Cast => {
                 let x = &names[0];
                 let to = typed(dtype, lanes);
                 match (from, dtype) {
-                    (DType::F32, DType::U8) => {
-                        let f = typed(DType::F32, lanes);
-                        format!("{to}(clamp({x}, {f}(0.0), {f}(255.0)))")
-                    }
-                    // WGSL saturates at the largest float that the integer type holds, which is not its largest value
-                    (DType::F32, DType::I32) => {
-                        let f = typed(from, lanes);
-                        format!("select({to}({x}), {to}(0x7fffffff), {x} >= {f}(2147483648.0))")
-                    }
-                    (DType::F32, DType::U32) => {
-                        let f = typed(from, lanes);
-                        format!("select({to}({x}), {to}(0xffffffffu), {x} >= {f}(4294967296.0))")
-                    }
+                    (DType::F32, DType::U8) => self.call("to_byte", lanes, x),
+                    (DType::F32, DType::I32) => self.call("to_i32", lanes, x),
+                    (DType::F32, DType::U32) => self.call("to_u32", lanes, x),
                     (_, DType::U8) => format!("({to}({x}) & {})", u(255)),
                     _ => format!("{to}({x})"),
                 }
@@ -394,10 +430,7 @@ impl<'a> Emitter<'a> {
             Pointwise::Uniform => {
                 format!("({}({} >> {}) * 5.9604644775390625e-8)", typed(DType::F32, lanes), names[0], u(8))
             }
-            Pointwise::Normal => {
-                self.helpers.insert(("normal", lanes));
-                format!("normal_{lanes}({})", names[0])
-            }
+            Pointwise::Normal => self.call("normal", lanes, &names[0]),
         }
     }
 
@@ -408,7 +441,7 @@ impl<'a> Emitter<'a> {
             "x" => Some(names[0].clone()),
             "y" => names.get(1).cloned(),
             "T" => Some(ty.clone()),
-            _ => PRELUDE.iter().find(|(name, _)| *name == word).map(|(name, _)| {
+            _ => wgsl_function(word).map(|(name, _)| {
                 self.helpers.insert((name, lanes));
                 format!("{name}_{lanes}")
             }),

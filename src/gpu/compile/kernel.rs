@@ -104,7 +104,7 @@ impl Pointwise {
         let mut e = Emitter::new(&self.exprs, self.width, "wg_", scalar.clone());
         let results: Vec<String> = self.roots.iter().map(|r| e.operand(r.0, lanes)).collect();
         let used = Emitter::variables_used(&self.exprs);
-        let split = split_index("wg_", "i", 0, &self.exprs.extents, &used);
+        let split = Emitter::zero("wg_") + &split_index("wg_", "i", 0, &self.exprs.extents, &used);
         let packs = lanes == 1 && self.roots[0].1 == DType::U8;
         let mut text = header(values, &self.bindings, |b| self::lanes(&scalar, b));
         let first = 1 + self.bindings.buffers.len();
@@ -227,7 +227,7 @@ impl Epilogue {
     ) -> (String, BTreeSet<(&'static str, usize)>) {
         let mut e = Emitter::new(&self.exprs, width, "wg_", scalar.clone());
         let used = Emitter::variables_used(&self.exprs);
-        let split = split_index("wg_", "i", 0, &self.exprs.extents, &used);
+        let split = Emitter::zero("wg_") + &split_index("wg_", "i", 0, &self.exprs.extents, &used);
         let (from, to) = (typed(self.from, 1), typed(self.dtype, 1));
         let (from4, to4) = (typed(self.from, 4), typed(self.dtype, 4));
         let value = e.operand(self.root, width.lanes());

@@ -3,18 +3,26 @@
 
 use super::emit::{rewrite, typed};
 use crate::dtype::DType;
-use crate::ops::table::PRELUDE;
+use crate::ops::float::wgsl_function;
 use std::collections::BTreeSet;
 
-/// The WGSL of the helper functions.
+/// The WGSL of the helper functions, and of those that they call.
 pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
     let mut text = String::new();
-    for &(name, lanes) in used {
+    let mut written = BTreeSet::new();
+    let mut wanted: Vec<(&'static str, usize)> = used.iter().rev().copied().collect();
+    while let Some((name, lanes)) = wanted.pop() {
+        if !written.insert((name, lanes)) {
+            continue;
+        }
         let source = match name {
             "philox" => PHILOX.replace(ROUNDS, &PHILOX_ROUND.repeat(9)),
             "normal" => NORMAL.to_string(),
             "fault" => FAULT.to_string(),
             "check_index" => CHECK_INDEX.replace("LARGEST", if lanes == 4 { LARGEST_OF_4 } else { "i" }),
+            "check_exponent" => {
+                CHECK_EXPONENT.replace("SMALLEST", if lanes == 4 { SMALLEST_OF_4 } else { "y" })
+            }
             "ipow_i32" => IPOW
                 .replace(BITS, &IPOW_BIT.repeat(31))
                 .replace("NAME", "ipow_i32_w")
@@ -23,13 +31,19 @@ pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
                 .replace(BITS, &IPOW_BIT.repeat(31))
                 .replace("NAME", "ipow_u32_w")
                 .replace("INT", &typed(DType::U32, lanes)),
-            _ => PRELUDE.iter().find(|p| p.0 == name).map_or(String::new(), |p| p.1.to_string()),
+            _ => wgsl_function(name).map_or(String::new(), |(_, text)| format!("{text}\n}}\n")),
         };
-        let (float, int) = (typed(DType::F32, lanes), typed(DType::U32, lanes));
+        let types = [DType::F32, DType::U32, DType::I32].map(|t| typed(t, lanes));
         let source = rewrite(&source, |word| match word {
-            "T" => Some(float.clone()),
-            "I" => Some(int.clone()),
-            _ => word.strip_suffix("_w").map(|stem| format!("{stem}_{lanes}")),
+            "T" => Some(types[0].clone()),
+            "I" => Some(types[1].clone()),
+            "S" => Some(types[2].clone()),
+            "B" => Some(if lanes == 4 { "vec4<bool>" } else { "bool" }.into()),
+            _ => {
+                let stem = word.strip_suffix("_w")?;
+                wanted.extend(wgsl_function(stem).map(|(name, _)| (name, lanes)));
+                Some(format!("{stem}_{lanes}"))
+            }
         });
         text.push_str(&source);
     }
@@ -62,7 +76,16 @@ const CHECK_INDEX: &str = "fn check_index_w(i: I, len: u32, tag: u32) -> I {
 ";
 const LARGEST_OF_4: &str = "max(max(i.x, i.y), max(i.z, i.w))";
 
-/// Integer power by squaring; a negative exponent counts as its bits.
+/// The exponent, or 0 in place of a negative one.
+const CHECK_EXPONENT: &str = "fn check_exponent_w(y: S, tag: u32) -> S {
+    let negative = y < S(0);
+    if (any(negative)) { wg_fault(tag, bitcast<u32>(SMALLEST), 0u); }
+    return select(y, S(0), negative);
+}
+";
+const SMALLEST_OF_4: &str = "min(min(y.x, y.y), min(y.z, y.w))";
+
+/// Integer power by squaring.
 const IPOW: &str = "fn NAME(x: INT, y: INT) -> INT {
     var base = x;
     var rest = y;
@@ -108,7 +131,7 @@ const PHILOX_ROUND: &str = "    c = philox_round(c, k);
 /// Random bits to a standard normal; see `ops/pointwise.rs`.
 const NORMAL: &str = "fn normal_w(bits: I) -> T {
     let x = (T(bits >> I(8u)) + T(0.5)) * T(1.1920928955078125e-7) - T(1.0);
-    let w = -log((T(1.0) - x) * (T(1.0) + x));
+    let w = -log_w((T(1.0) - x) * (T(1.0) + x));
     let a = w - T(2.5);
     var p = T(2.8102264e-08);
     p = p * a + T(3.4327394e-07);
@@ -136,11 +159,12 @@ const NORMAL: &str = "fn normal_w(bits: I) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::float::wgsl_functions;
 
     #[test]
     fn no_function_has_a_loop() {
-        let own = ["philox", "normal", "ipow_i32", "ipow_u32"];
-        for name in own.into_iter().chain(PRELUDE.iter().map(|p| p.0)) {
+        let own = ["philox", "normal", "check_exponent", "ipow_i32", "ipow_u32"];
+        for name in own.into_iter().chain(wgsl_functions().keys().copied()) {
             let text = helpers(&BTreeSet::from([(name, 1), (name, 4)]));
             assert!(text.contains("fn "), "{name}");
             for word in ["for", "while", "loop"] {

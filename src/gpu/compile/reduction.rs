@@ -345,6 +345,7 @@ impl Reduction {
             text.push_str("    let part = 0u;\n    let i = t");
         }
         let _ = writeln!(text, " * {lanes_out}u;");
+        text.push_str(&Emitter::zero("wg_"));
         text.push_str(&split_index("wg_", "i", 0, &self.exprs.extents[..self.outer], &used));
         text.push_str("    let from_r = part * sizes.w;\n    let to_r = min(from_r + sizes.w, sizes.z);\n");
         let (begin, place, advance) = self.odometer();
