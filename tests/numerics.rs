@@ -3,6 +3,8 @@
 #[path = "common/mod.rs"]
 mod common;
 
+#[path = "numerics/accuracy.rs"]
+mod accuracy;
 #[path = "numerics/bounds.rs"]
 mod bounds;
 #[path = "numerics/functions.rs"]

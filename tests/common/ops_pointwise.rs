@@ -10,7 +10,7 @@ type Reduce = fn(&Tensor, &[isize]) -> Result<Tensor>;
 
 pub fn unary(t: &mut Table) {
     use Domain::{Any, AwayFromZero, Positive, Range};
-    let smooth: [(&str, Unary, Domain); 17] = [
+    let smooth: [(&str, Unary, Domain); 20] = [
         ("exp", |x| x.exp(), Any),
         ("log", |x| x.log(), Positive),
         ("sqrt", |x| x.sqrt(), Positive),
@@ -26,6 +26,9 @@ pub fn unary(t: &mut Table) {
         ("gelu_tanh", |x| x.gelu_tanh(), Range(-4.0, 4.0)),
         ("softplus", |x| x.softplus(), Range(-8.0, 8.0)),
         ("erf", |x| x.erf(), Range(-3.0, 3.0)),
+        ("expm1", |x| x.expm1(), Any),
+        ("log1p", |x| x.log1p(), Range(-0.75, 4.0)),
+        ("log_cosh", |x| x.log_cosh(), Range(-4.0, 4.0)),
         ("leaky_relu", |x| x.leaky_relu(0.1), AwayFromZero),
         ("clamp", |x| x.clamp(-0.125, 0.125), AwayFromZero),
     ];

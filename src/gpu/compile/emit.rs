@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::ops::fault::{Fault, FaultKind};
 use crate::ops::float::wgsl_function;
 use crate::ops::pointwise::Pointwise;
-use crate::ops::table::{Binary, Unary};
+use crate::ops::table::{Binary, Compare, Unary};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -318,28 +318,29 @@ impl<'a> Emitter<'a> {
     /// Operands of a function, hidden from the driver where it might compute as if floats were exact: `x - x` is NaN for an
     /// infinite x, and `(a + b) - a` is not b. It must not see that two operands are the same, or what computed them.
     fn operands(&mut self, op: Pointwise, args: &[ExprId], lanes: usize) -> Vec<String> {
-        // what compares the operands itself, and in which places
-        let (itself, places) = match op {
-            Pointwise::Binary(Binary::Sub | Binary::Div) | Pointwise::Compare(_) => (true, 0..2),
-            Pointwise::Where => (false, 0..1),
-            Pointwise::Cast | Pointwise::Uniform | Pointwise::Normal => (false, 0..0),
+        // where the operand may be what another is, and where it may be what was computed from another
+        let (same, computed) = match op {
+            // one side is enough: the other can't be equal to it then, nor made of it
+            Pointwise::Binary(Binary::Sub | Binary::Div) | Pointwise::Compare(_) => (1..2, 1..2),
+            Pointwise::Where => (0..0, 0..1),
+            Pointwise::Cast | Pointwise::Uniform | Pointwise::Normal => (0..0, 0..0),
             // exact, or by bits
-            Pointwise::Unary(Unary::Neg | Unary::Abs | Unary::Relu | Unary::Sign) => (false, 0..0),
-            _ => (false, 0..3),
+            Pointwise::Unary(Unary::Neg | Unary::Abs | Unary::Relu | Unary::Sign) => (0..0, 0..0),
+            _ => (0..0, 0..3),
         };
         let mut names = Vec::with_capacity(args.len());
         for (i, &a) in args.iter().enumerate() {
             let name = self.operand(a, lanes);
             let (expr, dtype) = &self.exprs.list[a];
-            let computed = matches!(expr, Expr::Point { .. } | Expr::Guard { .. } | Expr::Host);
-            let hidden = places.contains(&i) && (computed || itself && i == 1);
+            let is_computed = matches!(expr, Expr::Point { .. } | Expr::Guard { .. } | Expr::Host);
+            let hidden = same.contains(&i) || is_computed && computed.contains(&i);
             names.push(match dtype {
                 DType::F32 | DType::F64 if hidden => {
                     self.helpers.insert(("opaque", lanes));
                     format!("opaque_{lanes}({name}, {}zero)", self.prefix)
                 }
                 // what a comparison gave
-                DType::U8 if hidden && computed => {
+                DType::U8 if hidden && is_computed => {
                     format!("({name} ^ {}({}zero))", typed(DType::U8, lanes), self.prefix)
                 }
                 _ => name,
@@ -406,6 +407,10 @@ impl<'a> Emitter<'a> {
                 })
             }
             Pointwise::Compare(f) => {
+                // NaN differs from itself, but compilers make an ordered comparison of `!=`
+                if f == Compare::Ne {
+                    return format!("select({}, {}, {} == {})", u(1), u(0), names[0], names[1]);
+                }
                 let condition = rewrite(f.wgsl(), |word| match word {
                     "x" => Some(names[0].clone()),
                     "y" => Some(names[1].clone()),
