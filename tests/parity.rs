@@ -13,7 +13,7 @@ mod rows;
 use common::ops::{Size, ops};
 use common::parity::{check_cases, difference, outcome};
 use common::views::{VIEWS, View, hide};
-use common::{Rng, compare, values};
+use common::{Kind, Rng, compare, values};
 use wgrad::prelude::*;
 
 #[test]
@@ -37,8 +37,9 @@ fn every_operation_on_views() -> Result<()> {
 /// devices. A pass of each kind, since one NaN hides all else that goes into a sum.
 #[test]
 fn every_operation_on_special_values() -> Result<()> {
-    const KINDS: [&[f64]; 4] = [
+    const KINDS: [&[f64]; 5] = [
         &[0.0, -0.0, 1e-40, -1e-40],
+        &[f64::NAN],
         &[f64::INFINITY, 0.0, -0.0],
         &[f64::NEG_INFINITY, f64::INFINITY],
         &[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1e-40],
@@ -46,11 +47,20 @@ fn every_operation_on_special_values() -> Result<()> {
     let mut rng = Rng(60);
     for (seed, kind) in (61..).zip(KINDS) {
         let mut cases = ops(seed, Size::Large);
-        for input in cases.iter_mut().flat_map(|c| &mut c.inputs).filter(|i| i.kind == common::Kind::Float) {
-            let one_in = rng.pick(&[3, 10, 100]);
-            for value in &mut input.values {
-                if rng.int(1, one_in) == 1 {
-                    *value = rng.pick(kind);
+        for case in &mut cases {
+            // Padding and the gaps of strides are zeros in some kernels and left out in others: an infinite or undefined weight
+            // meets them or does not.
+            let convolves = case.name.starts_with("conv2d");
+            if convolves && kind.iter().any(|v| v.is_infinite()) {
+                continue;
+            }
+            let first = if convolves { 1 } else { case.inputs.len() };
+            for input in case.inputs.iter_mut().take(first).filter(|i| i.kind == Kind::Float) {
+                let one_in = rng.pick(&[3, 10, 100]);
+                for value in &mut input.values {
+                    if rng.int(1, one_in) == 1 {
+                        *value = rng.pick(kind);
+                    }
                 }
             }
         }
