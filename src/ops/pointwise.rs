@@ -1,6 +1,7 @@
 //! Pointwise operations: functions of the elements at the same, broadcast, coordinates. The functions themselves stand in
 //! [`table`](super::table), their gradients here.
 
+use super::fault::{Fault, FaultKind};
 use super::table::{Binary, Compare, Unary};
 use super::{Grads, Key, Lowering, Operation, Vjp, constant, float, same_device, same_dtype};
 use crate::cpu::pointwise::{map1, map2, map3};
@@ -89,17 +90,14 @@ pub(crate) fn power(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     let alike = x.device() == y.device() && x.dtype() == y.dtype() && !y.is_tracked();
     match y.0.op.number().filter(|_| alike) {
         Some(2.0) => unary(Unary::Square, x),
-        Some(n) if n < 0.0 && x.dtype() == DType::I32 => Err(negative_exponent(n)),
+        Some(n) if n < 0.0 && x.dtype() == DType::I32 => Err(negative_exponent(n as i64, None)),
         _ => binary(Binary::Pow, x, y),
     }
 }
 
-fn negative_exponent(exponent: f64) -> Error {
-    let message = format!(
-        "the exponent {exponent} of i32 numbers is negative: powers would be fractions; .cast(DType::F32) first, \
-         or give exponents from 0 on"
-    );
-    Error::argument("pow", message)
+/// What a negative exponent of integers is answered with: on the CPU, and at once where the host knows it.
+fn negative_exponent(value: i64, position: Option<usize>) -> Error {
+    Fault { kind: FaultKind::Exponent, axis: 0, value, bound: 0, position }.error()
 }
 
 pub(crate) fn compare(f: Compare, a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -354,10 +352,12 @@ impl Operation for Pointwise {
                     DType::F32 => map2(a, b, shape, |a, sa, b, sb, d| f.map_f32(a, sa, b, sb, d)),
                     DType::F64 => map2(a, b, shape, |a, sa, b, sb, d| f.map_f64(a, sa, b, sb, d)),
                     DType::I32 => {
-                        if f == Binary::Pow
-                            && let Some(n) = b.contiguous()?.slice::<i32>()?.iter().find(|n| **n < 0)
-                        {
-                            return Err(negative_exponent(f64::from(*n)));
+                        if f == Binary::Pow {
+                            let exponents = b.contiguous()?;
+                            let exponents = exponents.slice::<i32>()?;
+                            if let Some(at) = exponents.iter().position(|n| *n < 0) {
+                                return Err(negative_exponent(exponents[at].into(), Some(at)));
+                            }
                         }
                         map2(a, b, shape, |a, sa, b, sb, d| f.map_i32(a, sa, b, sb, d))
                     }

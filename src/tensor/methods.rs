@@ -126,7 +126,8 @@ impl Tensor {
     /// `self ^ other`, as C99 has it: `0 ^ -1` is infinite, `(-8) ^ (1/3)` NaN, and `1 ^ NaN` and `NaN ^ 0` are 1. Shapes
     /// broadcast as in other functions of two elements. A power that is an f32 number comes out as that number.
     ///
-    /// Of i32 numbers a negative exponent is an error: a power is no whole number then.
+    /// A negative exponent of i32 numbers is an error, on a GPU that of the call that waits for the result: the power is no whole
+    /// number.
     ///
     /// The gradient by an exponent is 0 where the base is 0 and the exponent is not negative.
     pub fn pow(&self, other: impl IntoOperand) -> Result<Tensor> {
