@@ -9,6 +9,8 @@ use wgrad::prelude::*;
 mod bombs;
 #[path = "files/damage.rs"]
 mod damage;
+#[path = "files/forms.rs"]
+mod forms;
 #[path = "files/keras.rs"]
 mod keras;
 #[path = "files/matching.rs"]

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes of memory for each byte of a file.
 pub(crate) const MULTIPLE: u64 = 16;
@@ -26,13 +26,19 @@ pub(crate) struct Budget {
     name: String,
     size: u64,
     left: AtomicU64,
+    exceeded: AtomicBool,
 }
 
 impl Budget {
     /// The budget of a file: of its name, for errors, and its size in bytes.
     pub fn of(name: impl Into<String>, size: usize) -> Budget {
         let size = size as u64;
-        Budget { name: name.into(), size, left: AtomicU64::new(Self::limit(size)) }
+        Budget {
+            name: name.into(),
+            size,
+            left: AtomicU64::new(Self::limit(size)),
+            exceeded: AtomicBool::new(false),
+        }
     }
 
     /// What a file of so many bytes may take.
@@ -60,13 +66,21 @@ impl Budget {
         let less = |left: u64| left.checked_sub(bytes as u64);
         match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
             Ok(_) => Ok(()),
-            Err(_) => Err(format!(
-                "would take more memory than its size explains: over {} MiB for a file of {} bytes. It is damaged, or made to \
-                 exhaust memory; if neither, save it without compression, or in parts",
-                Self::limit(self.size) >> 20,
-                self.size
-            )),
+            Err(_) => {
+                self.exceeded.store(true, Ordering::Relaxed);
+                Err(format!(
+                    "would take more memory than its size explains: over {} MiB for a file of {} bytes. It is damaged, or made \
+                     to exhaust memory; if neither, save it without compression, or in parts",
+                    Self::limit(self.size) >> 20,
+                    self.size
+                ))
+            }
         }
+    }
+
+    /// Whether more was asked for than was left.
+    pub fn exceeded(&self) -> bool {
+        self.exceeded.load(Ordering::Relaxed)
     }
 
     /// Charges what so many elements of a size take.
@@ -89,7 +103,6 @@ pub(crate) struct Loan<'a> {
 
 impl Loan<'_> {
     /// Borrows more.
-    #[allow(dead_code)]
     pub fn try_grow(&mut self, bytes: usize) -> Result<(), String> {
         self.budget.try_charge(bytes)?;
         self.bytes += bytes as u64;

@@ -145,6 +145,8 @@ pub(super) fn decode(content: &[u8], device: Device, budget: &Budget) -> Result<
                 let tensor = Tensor::place(array, Device::Cpu)?.to_device(device)?;
                 arrays.tensors.push((name.to_string(), tensor));
             }
+            // One array's form is its own matter; memory is that of all.
+            Err(why) if budget.exceeded() => return Err(wrong(format!("{name} {why}"))),
             Err(why) => arrays.unusable.push((name.to_string(), why)),
         }
     }

@@ -53,6 +53,8 @@ mod matching;
 #[cfg(feature = "app")]
 mod pickle;
 mod slots;
+#[cfg(feature = "app")]
+mod torch;
 
 use super::budget::{self, Budget};
 use crate::cpu::Array;
@@ -256,18 +258,19 @@ pub fn pytorch(path: impl AsRef<Path>) -> Result<Weights> {
 pub(super) fn pytorch_of(content: &[u8], budget: &Budget) -> Result<Weights> {
     let source = budget.name();
     let wrong = |message: String| Error::data(source, message);
-    if content.starts_with(b"PK") {
-        #[cfg(not(feature = "app"))]
+    let zip = content.starts_with(b"PK");
+    // A safetensors file may begin with any byte, but has a brace behind the eight bytes of a length.
+    let pickle = matches!(content.first(), Some(b'L' | 0x80)) && content.get(8) != Some(&b'{');
+    #[cfg(not(feature = "app"))]
+    if zip || pickle {
         return Err(wrong(
             "is a file of torch.save, which the feature \"app\" reads; save it as .safetensors".into(),
         ));
-        #[cfg(feature = "app")]
-        return Ok(Weights::new(source, placed(pickle::read(content, budget).map_err(wrong)?)?));
     }
-    if content.starts_with(b"\x80\x02\x8a\x0a") {
-        return Err(wrong(
-            "has the form that torch.save had before PyTorch 1.6; load and save it with a newer one".into(),
-        ));
+    #[cfg(feature = "app")]
+    if zip || pickle {
+        let arrays = if zip { torch::read(content, budget) } else { torch::read_older(content, budget) };
+        return Ok(Weights::new(source, placed(arrays.map_err(wrong)?)?));
     }
     let arrays = super::safetensors::arrays_of(content, budget)
         .map_err(|e| wrong(format!("{e} (nor is it one of torch.save)")))?;
