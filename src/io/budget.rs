@@ -56,7 +56,6 @@ impl Budget {
     /// # Errors
     ///
     /// Fewer are left.
-    #[allow(dead_code)]
     pub fn charge(&self, bytes: usize) -> Result<()> {
         self.try_charge(bytes).map_err(|e| Error::data(&self.name, e))
     }

@@ -96,7 +96,12 @@ impl<M: Module> Trainer<M> {
     /// The file can't be read, is no checkpoint, or is of another model or optimizer. Nothing is changed then.
     pub fn resume(&mut self, path: impl AsRef<Path>) -> Result<()> {
         self.ready()?;
+        let path = path.as_ref();
         let checkpoint = Checkpoint::load(path)?;
+        self.resume_from(&checkpoint).map_err(|e| e.of_file(&path.display().to_string()))
+    }
+
+    fn resume_from(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let facts = &checkpoint.facts;
         let number = |name: &str| {
             facts[name].as_u64().ok_or_else(|| checkpoint.wrong(format!("its metadata has no number {name}")))

@@ -42,9 +42,9 @@ pub(super) fn damaged(what: &str) -> String {
     format!("its pickle is damaged: {what}")
 }
 
-/// What a vector's element takes, with the room that growing vectors leave.
+/// What a vector's element takes: while a vector grows, it is there beside one of twice its length.
 const fn grown<T>() -> usize {
-    2 * size_of::<T>()
+    3 * size_of::<T>()
 }
 /// Costs are charged together when they are as many bytes.
 const BATCH: usize = 1 << 16;
