@@ -31,6 +31,8 @@
 //! # Ok(()) }
 //! ```
 
+// Files that need memory lent are those that the feature reads.
+#[cfg_attr(not(feature = "app"), allow(dead_code))]
 pub(crate) mod budget;
 mod bytes;
 mod checkpoint;

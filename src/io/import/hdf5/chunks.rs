@@ -52,9 +52,9 @@ impl Grid<'_> {
 
     /// How many chunks there may be up to the last one inside the dataset.
     fn total(&self) -> Result<u64, String> {
-        let sizes =
+        let mut sizes =
             self.most.iter().zip(&self.counts).map(|(&most, &now)| if most == 0 { now } else { most });
-        sizes.fold(Some(1u64), |n, size| n?.checked_mul(size)).ok_or_else(cut)
+        sizes.try_fold(1u64, |n, size| n.checked_mul(size)).ok_or_else(cut)
     }
 
     /// Adds the n-th chunk, which an element of an array describes.

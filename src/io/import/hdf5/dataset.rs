@@ -166,8 +166,11 @@ fn scatter(
     }
 }
 
-/// The dimensions of a dataset, and what they may grow to; `None` where it has no elements at all, not even one.
-fn dims(mut c: Cursor) -> Result<Option<(Vec<usize>, Vec<u64>)>, String> {
+/// The dimensions of a dataset, and what they may grow to.
+type Extent = (Vec<usize>, Vec<u64>);
+
+/// The extent of a dataset; `None` where it has no elements at all, not even one.
+fn dims(mut c: Cursor) -> Result<Option<Extent>, String> {
     let (version, rank, flags) = (c.u8()?, c.u8()?, c.u8()?);
     match version {
         1 => c.bytes(5)?,
