@@ -190,7 +190,7 @@ fn f64_on_the_gpu() -> Result<()> {
     let gpu = Device::Gpu;
     let x = Tensor::ones([2], gpu)?;
     says(x.cast(DType::F64), &["cast", "f64", "Device::Cpu"]);
-    says(Tensor::full([2], 1.0f64, gpu), &["full", "f64", "cast to f32"]);
+    says(Tensor::full_dtype([2], 1.0, DType::F64, gpu), &["full", "f64", "cast to f32"]);
     says(Tensor::new([1.0f64], gpu), &["f64"]);
     says(ones(&[2])?.cast(DType::F64)?.to_device(gpu), &["to_device", "f64"]);
     Ok(())

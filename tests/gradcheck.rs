@@ -28,7 +28,7 @@ fn project(y: &Tensor) -> Result<Tensor> {
 fn slope(case: &Case, inputs: &[Tensor]) -> Result<Tensor> {
     let loss = project(&case.run(inputs, Device::Cpu, DType::F64)?)?;
     let grads = loss.backward()?;
-    let mut total = Tensor::full([], 0.0f64, Device::Cpu)?;
+    let mut total = Tensor::new(0.0f64, Device::Cpu)?;
     for (i, (x, input)) in inputs.iter().zip(&case.inputs).enumerate() {
         if input.watched {
             let s = tensor(&direction(11 + i as u64, x.numel()), x.dims(), DType::F64, Device::Cpu)?;

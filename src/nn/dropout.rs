@@ -2,12 +2,14 @@
 
 use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
 use crate::error::{Error, Result};
+use crate::ops::random::{self, Draw};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// While training, sets each element to zero with probability `rate` and divides the others by `1 - rate` (inverted
-/// dropout, as in Keras); while predicting, does nothing.
+/// dropout, as in Keras); while predicting, does nothing. What is dropped is 0 whatever it was, infinite or NaN, and so is
+/// its gradient.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -61,9 +63,9 @@ fn check_rate(rate: f64) -> Result<()> {
 
 /// `x` with each element of a mask of this shape kept with probability `1 - rate`.
 fn drop_out(x: &Tensor, mask: Shape, rate: f64, seed: u64) -> Result<Tensor> {
-    let kept = Tensor::rand(mask, x.device(), seed)?.ge(rate)?;
-    // The mask times a number rather than a choice of x or 0: one factor, which the gradient uses again.
-    x * (kept.cast(x.dtype())? * (1.0 / (1.0 - rate)))?
+    let kept = random::float(Draw::Dropout, mask, x.device(), seed)?.ge(rate)?;
+    // A choice rather than a product with 0, which would let infinity and NaN through as NaN; the gradient likewise.
+    kept.select((x * (1.0 / (1.0 - rate)))?, x.zeros_like()?)
 }
 
 impl Module for Dropout {
@@ -188,7 +190,7 @@ impl Module for GaussianNoise {
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
         match cx.next_seed() {
             Some(seed) if self.std > 0.0 => {
-                let noise = Tensor::randn(x.shape(), x.device(), seed)?.cast(x.dtype())?;
+                let noise = random::float(Draw::Noise, x.shape(), x.device(), seed)?.cast(x.dtype())?;
                 x + (noise * self.std)?
             }
             _ => Ok(x.clone()),

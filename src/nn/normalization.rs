@@ -4,6 +4,7 @@ use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Regula
 use crate::autograd::{Variable, no_grad};
 use crate::error::{Error, Result};
 use crate::eval::eval;
+use crate::ops::moments::{Moments, moments};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -166,31 +167,6 @@ impl AffineModule {
     }
 }
 
-/// Mean and variance of a tensor over some axes, kept as axes of length 1.
-struct Moments {
-    mean: Tensor,
-    /// The biased variance: divided by the number of elements.
-    variance: Tensor,
-    /// `x - origin`; the origin is the mean's value as a constant.
-    centered: Tensor,
-    /// `mean - origin`: its value is zero, its gradient is the mean's.
-    offset: Tensor,
-}
-
-/// In two passes over x, and two in the backward pass.
-///
-/// The variance is `E[(x - o)^2] - (E[x] - o)^2`, which is right for any constant o, and so are its gradients of any order.
-/// With the mean itself for o nothing cancels, the second term is zero, and its gradient needs no further pass over x, as
-/// that of `E[(x - E[x])^2]` would.
-fn moments(x: &Tensor, axes: &[isize]) -> Result<Moments> {
-    let mean = x.mean(axes, true)?;
-    let origin = mean.detach()?;
-    let centered = (x - &origin)?;
-    let offset = (&mean - &origin)?;
-    let variance = (centered.square()?.mean(axes, true)? - offset.square()?)?;
-    Ok(Moments { mean, variance, centered, offset })
-}
-
 /// Batch normalisation (Ioffe and Szegedy, 2015), for samples `[features]` or `[.., channels]`: each feature, or channel, gets
 /// mean zero and variance one over the batch (and all places of an image), then `gamma * x + beta`.
 ///
@@ -301,7 +277,12 @@ impl BatchNormModule {
             for (moving, batch) in [(&self.mean, &batch.mean), (&self.variance, &batch.variance)] {
                 let old = moving.value();
                 let batch = batch.detach()?.reshape(old.shape())?;
-                moving.set((old * self.momentum)? + (batch * (1.0 - self.momentum))?)?;
+                // From the side that has the larger share: where both are equal, so is the average, exactly.
+                let (from, to, share) = match self.momentum {
+                    m if m < 0.5 => (&batch, &old, m),
+                    m => (&old, &batch, 1.0 - m),
+                };
+                moving.set(from + ((to - from)? * share)?)?;
                 cx.also_compute(moving.value());
             }
             Ok(())
@@ -328,8 +309,7 @@ impl Module for BatchNormModule {
             return self.affine.apply(&centered, None, &self.variance.value(), |t| Ok(t.clone()));
         }
         self.settle()?;
-        let axes: Vec<isize> = (0..x.rank() as isize - 1).collect();
-        let batch = moments(x, &axes)?;
+        let batch = moments(x, &std::array::from_fn(|d| d + 1 < x.rank()))?;
         self.update(&batch, cx)?;
         self.affine.apply(&batch.centered, Some(&batch.offset), &batch.variance, |t| Ok(t.clone()))
     }
@@ -418,7 +398,7 @@ impl Module for LayerNormModule {
         if x.numel() == 0 {
             return Ok(x.clone());
         }
-        let m = moments(x, &self.axes)?;
+        let m = moments(x, &x.shape().axes("LayerNorm", &self.axes)?)?;
         self.affine.apply(&m.centered, Some(&m.offset), &m.variance, |t| t.reshape(&self.place))
     }
 
@@ -494,7 +474,7 @@ impl Module for GroupNormModule {
         };
         let per_group = channels / self.groups;
         let apart = x.reshape([n, x.numel() / (n * channels), self.groups, per_group])?;
-        let m = moments(&apart, &[1, 3])?;
+        let m = moments(&apart, &apart.shape().axes("GroupNorm", &[1, 3])?)?;
         let place = |t: &Tensor| t.reshape([self.groups, per_group]);
         self.affine.apply(&m.centered, Some(&m.offset), &m.variance, place)?.reshape(x.shape())
     }

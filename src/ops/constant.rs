@@ -105,6 +105,24 @@ impl Operation for RandomKey {
     }
 }
 
+/// That a number is one of an element type. Floats take every number, rounded to the nearest; integers only what they hold.
+pub(crate) fn check_number(op: &str, value: f64, dtype: DType) -> Result<()> {
+    let (low, high) = match dtype {
+        DType::F32 | DType::F64 => return Ok(()),
+        DType::I32 => (i32::MIN as f64, i32::MAX as f64),
+        DType::U32 => (0.0, u32::MAX as f64),
+        DType::U8 => (0.0, u8::MAX as f64),
+    };
+    // the fraction of what is not finite is NaN
+    if value.fract() == 0.0 && (low..=high).contains(&value) {
+        return Ok(());
+    }
+    let message = format!(
+        "the number {value} is not a {dtype}, which holds whole numbers from {low} to {high}; cast the tensor to f32 first"
+    );
+    Err(Error::argument(op, message))
+}
+
 /// A scalar of the given type.
 pub(crate) fn scalar(value: f64, dtype: DType, device: Device) -> Result<Tensor> {
     Tensor::from_op(Scalar(value), Vec::new(), Shape::scalar(), dtype, device)

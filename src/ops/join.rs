@@ -1,5 +1,6 @@
 //! Joining tensors: concatenation, constant padding, and the packing of many tensors into one vector.
 
+use super::constant::check_number;
 use super::{Grads, Key, Lowering, Operation, Vjp, same_device, same_dtype};
 use crate::cpu::{Array, dispatch};
 use crate::dtype::Element;
@@ -99,6 +100,7 @@ pub(crate) fn pad(x: &Tensor, pads: &[(usize, usize)], value: f64) -> Result<Ten
             format!("{} pairs given for a tensor of shape {}; give one per axis", pads.len(), x.shape());
         return Err(Error::argument("pad", message));
     }
+    check_number("pad", value, x.dtype())?;
     if pads.iter().all(|&p| p == (0, 0)) {
         return Ok(x.clone());
     }

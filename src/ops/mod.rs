@@ -10,7 +10,9 @@ pub(crate) mod fault;
 pub(crate) mod float;
 pub(crate) mod index;
 pub(crate) mod join;
+pub(crate) mod masked;
 pub(crate) mod matmul;
+pub(crate) mod moments;
 pub(crate) mod pointwise;
 pub(crate) mod pool2d;
 pub(crate) mod random;
@@ -151,6 +153,11 @@ pub(crate) trait Operation: Send + Sync + std::fmt::Debug + 'static {
     /// Whether the value is zero wherever the first input is not positive, by what the operation is given.
     fn vanishes_with_input(&self) -> bool {
         false
+    }
+
+    /// Which input it is where a condition holds, being 0 elsewhere: a gradient of one side of a `where`.
+    fn masked(&self) -> Option<usize> {
+        None
     }
 
     /// Computes the value on the CPU.

@@ -2,6 +2,7 @@
 //! [`table`](super::table), their gradients here.
 
 use super::fault::{Fault, FaultKind};
+use super::masked::{Mask, unmasked};
 use super::table::{Binary, Compare, Unary};
 use super::{Grads, Key, Lowering, Operation, Vjp, constant, float, same_device, same_dtype};
 use crate::cpu::pointwise::{map1, map2, map3};
@@ -127,6 +128,10 @@ pub(crate) fn clamp(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
     if low.is_nan() || high.is_nan() || low > high {
         return Err(Error::argument("clamp", format!("the range {low}..={high} is empty")));
     }
+    // An infinity is no limit, for integers too: there it is their smallest or largest, which changes none.
+    for limit in [low, high].into_iter().filter(|limit| limit.is_finite()) {
+        constant::check_number("clamp", limit, x.dtype())?;
+    }
     let low = constant::scalar(low, x.dtype(), x.device())?;
     let high = constant::scalar(high, x.dtype(), x.device())?;
     Tensor::from_op(Pointwise::Clamp, vec![x.clone(), low, high], x.shape(), x.dtype(), x.device())
@@ -161,6 +166,17 @@ fn bounded(x: &Tensor) -> Result<Tensor> {
     x.clamp(-100.0, 100.0)
 }
 
+/// A gradient by a derivative that is infinite where `at` is 0: there it is 0 where the upstream gradient is. Where nothing
+/// depends on a root at 0, say, 0 times infinity must not make all that it was computed from NaN. (A `where` masks by itself
+/// what it doesn't take; this is for what comes behind a sum.)
+fn unless_both_zero(upstream: &Tensor, at: &Tensor, gradient: Tensor) -> Result<Tensor> {
+    if at.0.op.number().is_some_and(|number| number != 0.0) {
+        return Ok(gradient);
+    }
+    let at_zero = upstream.eq(0.0)?.select(gradient.zeros_like()?, &gradient)?;
+    at.eq(0.0)?.select(at_zero, gradient)
+}
+
 impl Unary {
     /// g * f'(x), from the input x or the output y, whichever keeps less alive.
     fn vjp(self, x: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
@@ -168,10 +184,10 @@ impl Unary {
             Unary::Neg => return g.neg().map(Some),
             Unary::Abs => (g * x.sign()?)?,
             Unary::Exp => (g * y)?,
-            Unary::Log => (g / x)?,
-            Unary::Sqrt => ((g * 0.5)? / y)?,
+            Unary::Log => unless_both_zero(g, x, (g / x)?)?,
+            Unary::Sqrt => unless_both_zero(g, y, ((g * 0.5)? / y)?)?,
             Unary::Square => ((g * 2.0)? * x)?,
-            Unary::Reciprocal => (g * y.square()?.neg()?)?,
+            Unary::Reciprocal => unless_both_zero(g, x, (g * y.square()?.neg()?)?)?,
             Unary::Sin => (g * x.cos()?)?,
             Unary::Cos => (g * x.sin()?.neg()?)?,
             Unary::Sign | Unary::Floor => return Ok(None),
@@ -220,17 +236,18 @@ impl Unary {
 }
 
 impl Binary {
+    /// Gradients of the output's shape.
     fn vjp(self, cx: &Vjp<'_>) -> Result<Grads> {
         let (a, b, y, g) = (&cx.inputs[0], &cx.inputs[1], cx.output, cx.grad);
         let left = || -> Result<Tensor> {
             match self {
                 Binary::Add | Binary::Sub => Ok(g.clone()),
                 Binary::Mul => g * b,
-                Binary::Div => g / b,
+                Binary::Div => unless_both_zero(g, b, (g / b)?),
                 // b * a^(b-1); 0 where b is 0, whatever a is
                 Binary::Pow => {
                     let slope = (b * a.pow((b - 1.0)?)?)?;
-                    g * b.eq(0.0)?.select(&slope.zeros_like()?, slope)?
+                    unless_both_zero(g, a, (g * b.eq(0.0)?.select(&slope.zeros_like()?, slope)?)?)
                 }
                 Binary::Maximum => share(a.gt(b)?, a.eq(b)?, g),
                 Binary::Minimum => share(a.lt(b)?, a.eq(b)?, g),
@@ -241,7 +258,7 @@ impl Binary {
                 Binary::Add => Ok(g.clone()),
                 Binary::Sub => g.neg(),
                 Binary::Mul => g * a,
-                Binary::Div => g * (y / b)?.neg()?,
+                Binary::Div => unless_both_zero(g, b, (g * (y / b)?.neg()?)?),
                 // a^b * ln(a); 0 where a is 0 and b is not negative, as the limit has it (PyTorch)
                 Binary::Pow => {
                     let flat = (a.eq(0.0)? * b.ge(0.0)?)?;
@@ -254,12 +271,42 @@ impl Binary {
         };
         let mut grads: Grads = vec![None, None];
         if cx.needs[0] {
-            grads[0] = Some(sum_to(&left()?, a.shape())?);
+            grads[0] = Some(left()?);
         }
         if cx.needs[1] {
-            grads[1] = Some(sum_to(&right()?, b.shape())?);
+            grads[1] = Some(right()?);
         }
         Ok(grads)
+    }
+}
+
+impl Pointwise {
+    /// The gradients, of the output's shape where an input broadcasts. A mask around the upstream gradient becomes one around
+    /// each of them; see [`masked`](super::masked).
+    fn gradients(&self, cx: &Vjp<'_>) -> Result<Grads> {
+        if let Some((mask, inner)) = unmasked(cx.grad) {
+            let masked = |d: Tensor| if d.0.id == inner.0.id { Ok(cx.grad.clone()) } else { mask.apply(&d) };
+            let grads = self.gradients(&Vjp { grad: &inner, ..*cx })?;
+            return grads.into_iter().map(|d| d.map(masked).transpose()).collect();
+        }
+        let g = cx.grad;
+        match self {
+            Pointwise::Unary(u) => Ok(vec![u.vjp(&cx.inputs[0], cx.output, g)?]),
+            Pointwise::Binary(b) => b.vjp(cx),
+            Pointwise::Compare(_) | Pointwise::Uniform | Pointwise::Normal => Ok(vec![None; cx.inputs.len()]),
+            Pointwise::Where => {
+                let side = |first: bool| Mask::new(&cx.inputs[0], first).apply(g);
+                let side = |at: usize| if cx.needs[at] { side(at == 1).map(Some) } else { Ok(None) };
+                Ok(vec![None, side(1)?, side(2)?])
+            }
+            // 1 inside the range and on its ends, as TensorFlow has it (PyTorch 2.15 has 0 on them)
+            Pointwise::Clamp => {
+                let (x, low, high) = (&cx.inputs[0], &cx.inputs[1], &cx.inputs[2]);
+                let inside = (x.ge(low)? * x.le(high)?)?;
+                Ok(vec![Some(inside.select(g, &g.zeros_like()?)?), None, None])
+            }
+            Pointwise::Cast => Ok(vec![Some(cast(g, cx.inputs[0].dtype())?)]),
+        }
     }
 }
 
@@ -288,30 +335,8 @@ impl Operation for Pointwise {
     }
 
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
-        let g = cx.grad;
-        match self {
-            Pointwise::Unary(u) => Ok(vec![u.vjp(&cx.inputs[0], cx.output, g)?]),
-            Pointwise::Binary(b) => b.vjp(cx),
-            Pointwise::Compare(_) | Pointwise::Uniform | Pointwise::Normal => Ok(vec![None; cx.inputs.len()]),
-            Pointwise::Where => {
-                let (c, zero) = (&cx.inputs[0], g.zeros_like()?);
-                let mut grads: Grads = vec![None, None, None];
-                if cx.needs[1] {
-                    grads[1] = Some(sum_to(&c.select(g, &zero)?, cx.inputs[1].shape())?);
-                }
-                if cx.needs[2] {
-                    grads[2] = Some(sum_to(&c.select(&zero, g)?, cx.inputs[2].shape())?);
-                }
-                Ok(grads)
-            }
-            // 1 inside the range and on its ends, as TensorFlow has it (PyTorch 2.15 has 0 on them)
-            Pointwise::Clamp => {
-                let (x, low, high) = (&cx.inputs[0], &cx.inputs[1], &cx.inputs[2]);
-                let inside = (x.ge(low)? * x.le(high)?)?;
-                Ok(vec![Some(inside.select(g, &g.zeros_like()?)?), None, None])
-            }
-            Pointwise::Cast => Ok(vec![Some(cast(g, cx.inputs[0].dtype())?)]),
-        }
+        let grads = self.gradients(cx)?.into_iter().zip(cx.inputs);
+        grads.map(|(d, x)| d.map(|d| sum_to(&d, x.shape())).transpose()).collect()
     }
 
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {

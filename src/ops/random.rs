@@ -9,6 +9,7 @@ use crate::cpu::kernels::for_each_chunk;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::seed;
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 
@@ -86,16 +87,42 @@ pub(crate) fn iota(len: usize, device: Device) -> Result<Tensor> {
     Tensor::from_op(Iota, Vec::new(), Shape::new(&[len])?, DType::U32, device)
 }
 
+/// What random numbers are drawn for. Draws of one seed that differ in this, or in shape, are independent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Draw {
+    Uniform = 1,
+    Normal,
+    Integers,
+    /// Which elements a dropout keeps.
+    Dropout,
+    /// What a layer adds to its input.
+    Noise,
+}
+
+impl Draw {
+    /// The key of Philox. Without the kind, a normal number would be a function of the uniform one at its place; without
+    /// the shape, a matrix would begin with the numbers of a smaller one.
+    fn key(self, shape: &Shape, seed: u64) -> u64 {
+        let of_kind = seed::derive(seed, self as u64);
+        shape.iter().fold(of_kind, |key, &n| seed::derive(key, n as u64))
+    }
+}
+
 /// Random bits of a seed.
-pub(crate) fn bits(shape: Shape, device: Device, seed: u64) -> Result<Tensor> {
+fn bits(draw: Draw, shape: Shape, device: Device, seed: u64) -> Result<Tensor> {
     device.check()?;
-    let key = Tensor::from_op(RandomKey(seed), Vec::new(), Shape::from_dims(&[2]), DType::U32, device)?;
+    let key = RandomKey(draw.key(&shape, seed));
+    let key = Tensor::from_op(key, Vec::new(), Shape::from_dims(&[2]), DType::U32, device)?;
     Tensor::from_op(RandomBits, vec![key], shape, DType::U32, device)
 }
 
-/// Uniform in [0, 1) or standard normal.
-pub(crate) fn float(f: Pointwise, shape: Shape, device: Device, seed: u64) -> Result<Tensor> {
-    let bits = bits(shape, device, seed)?;
+/// Uniform in [0, 1), or standard normal where such numbers are drawn.
+pub(crate) fn float(draw: Draw, shape: Shape, device: Device, seed: u64) -> Result<Tensor> {
+    let bits = bits(draw, shape, device, seed)?;
+    let f = match draw {
+        Draw::Normal | Draw::Noise => Pointwise::Normal,
+        Draw::Uniform | Draw::Integers | Draw::Dropout => Pointwise::Uniform,
+    };
     Tensor::from_op(f, vec![bits], shape, DType::F32, device)
 }
 
@@ -106,7 +133,7 @@ pub(crate) fn integers(low: i32, high: i32, shape: Shape, device: Device, seed: 
         return Err(Error::argument("randint", message));
     }
     // 24 uniform bits times the width, rounded down: every value within 2^-24 of equally likely
-    let unit = float(Pointwise::Uniform, shape, device, seed)?;
+    let unit = float(Draw::Integers, shape, device, seed)?;
     let width = (high - low) as f64;
     let place = (unit * width)?.floor()?.clamp(0.0, width - 1.0)?.cast(DType::I32)?;
     place + low as f64

@@ -1,5 +1,7 @@
 //! Reductions over any axes: sum, max, min, prod (mean is a sum and a division), and the positions of extremes.
 
+use super::constant::full;
+use super::masked::through;
 use super::{Grads, Key, Lowering, Operation, Vjp};
 use crate::cpu::{Array, dispatch, kernels};
 use crate::dtype::DType;
@@ -43,11 +45,16 @@ pub(crate) fn reduce(kind: ReduceKind, x: &Tensor, axes: &[isize], keepdims: boo
         let message = format!("no elements to choose from in {} over axes {axes:?}", x.shape());
         return Err(Error::argument(kind.name(), message));
     }
+    let combines = matches!(kind, ReduceKind::Sum | ReduceKind::Prod);
+    if x.dtype() == DType::U8 && combines {
+        // 256 ones don't fit a byte: as NumPy, which sums small integers in its default integer
+        return reduce(kind, &x.cast(DType::U32)?, axes, keepdims);
+    }
     if x.shape() == shape || (x.numel() == shape.numel() && x.numel() > 0) {
         return x.reshape(kept);
     }
     if x.dtype() == DType::U8 && x.device() != crate::Device::Cpu {
-        // GPUs store bytes by the word, which the threads of a reduction can't share; the low byte wraps alike
+        // GPUs store bytes by the word, which the threads of a reduction can't share
         return reduce(kind, &x.cast(DType::U32)?, axes, keepdims)?.cast(DType::U8);
     }
     let y = Tensor::from_op(Reduce { kind, axes: mask }, vec![x.clone()], shape, x.dtype(), x.device())?;
@@ -69,7 +76,7 @@ impl Operation for Reduce {
         let kept = x.shape().reduced(&self.axes, true);
         let g = cx.grad.reshape(kept)?;
         let dx = match self.kind {
-            ReduceKind::Sum => g.broadcast_to(x.shape())?,
+            ReduceKind::Sum => through(cx.grad, &|g| g.reshape(kept)?.broadcast_to(x.shape()))?,
             // shared evenly among ties, as in PyTorch's amax and TensorFlow's reduce_max
             ReduceKind::Max | ReduceKind::Min => {
                 let hit = x.eq(cx.output.reshape(kept)?)?.cast(x.dtype())?;
@@ -77,10 +84,7 @@ impl Operation for Reduce {
                 let count = hit.sum(&axes, true)?;
                 (hit * (g / count)?)?
             }
-            ReduceKind::Prod => {
-                let axes: Vec<isize> = (0..x.rank()).filter(|&d| self.axes[d]).map(|d| d as isize).collect();
-                (g * product_of_others(x, &axes)?)?
-            }
+            ReduceKind::Prod => (g * product_of_others(x, &self.axes)?)?,
         };
         Ok(vec![Some(dx)])
     }
@@ -108,21 +112,44 @@ impl Operation for Reduce {
     }
 }
 
-/// For each element the product of all others along the axes: the gradient of a product. Exact where elements are zero, and
-/// so is its own gradient. (The third derivative lacks the terms that are not zero where exactly two elements are.)
-fn product_of_others(x: &Tensor, axes: &[isize]) -> Result<Tensor> {
-    let (zero, nothing) = (x.eq(0.0)?, x.zeros_like()?);
-    let zeros = zero.cast(x.dtype())?.sum(axes, true)?;
-    let safe = zero.select(x.ones_like()?, x)?;
-    let others = (safe.prod(axes, true)? / safe)?;
-    // What is missing are the factors that are zero. Their values make everything 0 where there are too many of them, but
-    // gradients flow through them: they are written as sums of themselves, not as the number 0.
-    let at_zeros = zero.select(x, &nothing)?;
-    let sum = at_zeros.sum(axes, true)?;
-    let with_one = zero.select(x.ones_like()?, &sum)?;
-    let with_two = zero.select((&sum - &at_zeros)?, &nothing)?;
-    let more = zeros.eq(1.0)?.select(with_one, zeros.eq(2.0)?.select(with_two, &nothing)?)?;
-    others * zeros.eq(0.0)?.select(x.ones_like()?, more)?
+/// For each element the product of all others along the axes: the gradient of a product. By a tree rather than a quotient, so
+/// that it is right where elements are zero or infinite and where the whole product overflows, and its own gradients of any
+/// order are.
+///
+/// Upwards, each level has the products of the pairs of the level below. Downwards, what a node lacks is what its parent
+/// lacks times its sibling.
+fn product_of_others(x: &Tensor, mask: &[bool; MAX_RANK]) -> Result<Tensor> {
+    if x.numel() == 0 {
+        return Ok(x.clone());
+    }
+    let (kept, reduced): (Vec<usize>, Vec<usize>) = (0..x.rank()).partition(|&d| !mask[d]);
+    let order: Vec<isize> = kept.iter().chain(&reduced).map(|&d| d as isize).collect();
+    let moved = x.permute(&order)?;
+    let n: usize = reduced.iter().map(|&d| x.shape()[d]).product();
+    let outer = x.numel() / n;
+    let mut levels = vec![moved.reshape([outer, n])?];
+    while let Some(level) = levels.last_mut().filter(|level| level.dims()[1] > 1) {
+        if level.dims()[1] % 2 == 1 {
+            *level = level.pad([(0, 0), (0, 1)], 1.0)?;
+        }
+        let pairs = level.reshape([outer, level.dims()[1] / 2, 2])?;
+        let product = (pairs.slice(2, 0, 1)? * pairs.slice(2, 1, 1)?)?.squeeze(-1)?;
+        levels.push(product);
+    }
+    // the root lacks nothing
+    let mut lacks = full(1.0, Shape::new(&[outer, 1])?, x.dtype(), x.device())?;
+    for level in levels.iter().rev().skip(1) {
+        let n = level.dims()[1];
+        // a parent may have been given a one beside it to make a pair
+        let parents = lacks.slice(1, 0, n / 2)?.unsqueeze(-1)?;
+        let siblings = level.reshape([outer, n / 2, 2])?.flip(-1)?;
+        lacks = (parents * siblings)?.reshape([outer, n])?;
+    }
+    let mut back = vec![0isize; order.len()];
+    for (at, &d) in order.iter().enumerate() {
+        back[d as usize] = at as isize;
+    }
+    lacks.slice(1, 0, n)?.reshape(moved.shape())?.permute(back)
 }
 
 /// Position of the largest or smallest element along one axis, as i32; the first at a tie.

@@ -1,6 +1,7 @@
 //! Views: the same elements under other coordinates. On the GPU they are index arithmetic in the consumer, on the CPU
 //! other strides over the same buffer; only a reshape of a strided view copies.
 
+use super::masked::through;
 use super::{Grads, Key, Lowering, Operation, View, Vjp};
 use crate::cpu::Array;
 use crate::error::{Error, Result};
@@ -65,7 +66,8 @@ impl Operation for Reshape {
         "reshape"
     }
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
-        Ok(vec![Some(reshape(cx.grad, &cx.inputs[0].shape())?)])
+        let shape = cx.inputs[0].shape();
+        Ok(vec![Some(through(cx.grad, &|g| reshape(g, &shape))?)])
     }
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
         let x = inputs[0].contiguous()?;
@@ -110,7 +112,7 @@ impl Operation for Permute {
         for (i, &p) in self.perm.iter().enumerate() {
             inverse[p] = i as isize;
         }
-        Ok(vec![Some(permute(cx.grad, &inverse)?)])
+        Ok(vec![Some(through(cx.grad, &|g| permute(g, &inverse))?)])
     }
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
         let mut strides = [0; MAX_RANK];

@@ -6,9 +6,25 @@ use crate::cpu::{Array, CpuElement, dispatch, memory};
 use crate::device::Device;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
-use crate::ops::pointwise::Pointwise;
+use crate::ops::random::Draw;
 use crate::ops::{constant, random};
 use crate::shape::Shape;
+
+/// What [`Tensor::full`] takes: a number. Rust takes a literal such as `1.0` for an f64, so that all floats become f32, the
+/// element type of [`Tensor::zeros`] and [`Tensor::ones`].
+pub trait FillValue {
+    /// The number, and the element type.
+    fn fill_value(self) -> (f64, DType);
+}
+
+macro_rules! fill_value {
+    ($($t:ty => $dtype:ident),*) => {$(
+        impl FillValue for $t {
+            fn fill_value(self) -> (f64, DType) { (self.into(), DType::$dtype) }
+        }
+    )*};
+}
+fill_value!(f32 => F32, f64 => F32, i32 => I32, u32 => U32, u8 => U8);
 
 /// A Rust scalar or nested array whose shape and elements [`Tensor::new`] takes.
 pub trait NestedArray {
@@ -132,11 +148,23 @@ impl Tensor {
         Self::full(shape, 1.0f32, device)
     }
 
-    /// One value everywhere; its Rust type is the element type. Takes no memory until something needs it whole.
-    pub fn full<T: Element>(shape: impl AsRef<[usize]>, value: T, device: Device) -> Result<Tensor> {
-        device.check()?;
-        check_dtype("full", T::DTYPE, device)?;
-        constant::full(value.to_f64(), Shape::new(shape.as_ref())?, T::DTYPE, device)
+    /// One value everywhere: `1.0` (and all other floats) as f32, `1` as i32, other integers in their Rust type. Takes no
+    /// memory until something needs it whole.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// assert_eq!(Tensor::full([2], 0.5, Device::Cpu)?.dtype(), DType::F32);
+    /// assert_eq!(Tensor::full([2], 7u8, Device::Cpu)?.to_vec::<u8>()?, [7, 7]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A finite number that is infinite in f32. For f64 tensors there is [`full_dtype`](Self::full_dtype).
+    pub fn full(shape: impl AsRef<[usize]>, value: impl FillValue, device: Device) -> Result<Tensor> {
+        let (value, dtype) = value.fill_value();
+        Self::full_dtype(shape, value, dtype, device)
     }
 
     /// One value everywhere, each element in memory: what a repeated scalar is not, and variables should be.
@@ -148,7 +176,12 @@ impl Tensor {
         Self::place(array, device)
     }
 
-    /// One value everywhere, in a type that is known only at run time.
+    /// One value everywhere, in the type given.
+    ///
+    /// # Errors
+    ///
+    /// A number that the type doesn't hold: a fraction or one outside the range of an integer type, a finite one that is
+    /// infinite in f32. f64 on a GPU.
     pub fn full_dtype(
         shape: impl AsRef<[usize]>,
         value: f64,
@@ -157,6 +190,12 @@ impl Tensor {
     ) -> Result<Tensor> {
         device.check()?;
         check_dtype("full", dtype, device)?;
+        constant::check_number("full", value, dtype)?;
+        if dtype == DType::F32 && value.is_finite() && !(value as f32).is_finite() {
+            let message =
+                format!("the number {value} is infinite in f32, whose largest is {:e}; use f64", f32::MAX);
+            return Err(Error::argument("full", message));
+        }
         constant::full(value, Shape::new(shape.as_ref())?, dtype, device)
     }
 
@@ -182,10 +221,43 @@ impl Tensor {
         if start == 0 { Ok(places) } else { places + start as f64 }
     }
 
-    /// `n` values from `start` to `end`, both included, as f32.
+    /// `n` values from `start` to `end`, both included and exact, evenly spaced, as f32: computed in f64 on the host. `start`
+    /// alone where `n` is 1.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// assert_eq!(Tensor::linspace(0.0, 1.0, 5, Device::Cpu)?.to_vec::<f32>()?, [0.0, 0.25, 0.5, 0.75, 1.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// An end that is not finite in f32, or more values than there is memory for.
     pub fn linspace(start: f64, end: f64, n: usize, device: Device) -> Result<Tensor> {
-        let places = random::iota(n, device)?.cast(DType::F32)?;
-        (places * ((end - start) / n.saturating_sub(1).max(1) as f64))? + start
+        const OP: &str = "linspace";
+        device.check()?;
+        if let Some(v) = [start, end].into_iter().find(|&v| !(v as f32).is_finite()) {
+            let message = format!("from {start} to {end}: {v} is not finite in f32; give two finite numbers");
+            return Err(Error::argument(OP, message));
+        }
+        let shape = Shape::new(&[n])?;
+        let mut values: Vec<f32> = Vec::new();
+        if values.try_reserve_exact(n).is_err() {
+            let message = format!("linspace of {n} values needs {} bytes on the host", n.saturating_mul(4));
+            return Err(Error::OutOfMemory { device: "cpu".into(), message });
+        }
+        let last = n.saturating_sub(1);
+        values.extend((0..n).map(|i| match i {
+            0 => start as f32,
+            _ if i == last => end as f32,
+            // Never beyond the end, which the sum can pass by a rounding.
+            _ => {
+                let v = start + (end - start) * (i as f64 / last as f64);
+                (if start <= end { v.min(end) } else { v.max(end) }) as f32
+            }
+        }));
+        Self::place(Array::from_vec(values, shape), device)
     }
 
     /// The identity matrix, f32.
@@ -195,14 +267,17 @@ impl Tensor {
     }
 
     /// Uniform in [0, 1), f32. Counter-based (Philox): a seed gives the same numbers on every device.
+    ///
+    /// Kind and shape of a draw are part of its key: `rand`, [`randn`](Self::randn) and [`randint`](Self::randint) of one
+    /// seed, or two shapes of it, are independent of each other. The same call gives the same numbers again.
     pub fn rand(shape: impl AsRef<[usize]>, device: Device, seed: u64) -> Result<Tensor> {
-        random::float(Pointwise::Uniform, Shape::new(shape.as_ref())?, device, seed)
+        random::float(Draw::Uniform, Shape::new(shape.as_ref())?, device, seed)
     }
 
     /// Standard normal, f32. The bits are the same on every device; the logarithm in the transformation may round
     /// differently, by a few units in the last place.
     pub fn randn(shape: impl AsRef<[usize]>, device: Device, seed: u64) -> Result<Tensor> {
-        random::float(Pointwise::Normal, Shape::new(shape.as_ref())?, device, seed)
+        random::float(Draw::Normal, Shape::new(shape.as_ref())?, device, seed)
     }
 
     /// Uniform integers in `low..high`, i32.

@@ -190,18 +190,23 @@ impl Tensor {
         pointwise::cast(self, dtype)
     }
 
-    /// The sum over `axes` (all where none is given; -1 is the last).
+    /// The sum over `axes` (all where none is given; -1 is the last). That of u8, which comparisons give, is u32, so that
+    /// `x.gt(0.0)?.sum(..)` counts; other types keep theirs, and sums of i32 and u32 that don't fit wrap.
     pub fn sum(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
         reduce(ReduceKind::Sum, self, axes, keepdims)
     }
 
-    /// The mean over `axes` (all where none is given). Float tensors only; of no elements it is NaN.
+    /// The mean over `axes` (all where none is given): the sum divided by the number of elements, NaN where there are none.
+    ///
+    /// # Errors
+    ///
+    /// Integers, whose mean is none: cast them to f32.
     pub fn mean(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
         crate::ops::require_float("mean", "the input", self)?;
         let sum = reduce(ReduceKind::Sum, self, axes, keepdims)?;
         let count = self.shape().axes("mean", axes)?;
         let count: usize = self.shape().iter().zip(count).filter(|(_, m)| *m).map(|(&n, _)| n).product();
-        sum * (1.0 / count as f64)
+        sum / count as f64
     }
 
     /// The largest element over `axes`; ties share the gradient.
@@ -214,7 +219,8 @@ impl Tensor {
         reduce(ReduceKind::Min, self, axes, keepdims)
     }
 
-    /// The product over `axes`; the gradient is exact where elements are zero.
+    /// The product over `axes`; that of u8 is u32. Gradients of any order are products of the other elements, never
+    /// quotients: exact where elements are zero, infinite, or so large that the whole product overflows.
     pub fn prod(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
         reduce(ReduceKind::Prod, self, axes, keepdims)
     }

@@ -7,6 +7,7 @@ mod methods;
 mod node;
 mod operators;
 mod read;
+mod statistics;
 
 pub(crate) use node::{Root, Value, next_id};
 pub use node::{Spec, Tensor};

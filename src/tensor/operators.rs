@@ -4,7 +4,7 @@
 use super::Tensor;
 use crate::autograd::Variable;
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::constant;
 use crate::ops::pointwise;
 use crate::ops::table::Binary;
@@ -57,18 +57,8 @@ impl<O: IntoOperand> IntoOperand for Result<O> {
 
 /// A number beside a tensor; a fraction beside integers is an error rather than silently another number.
 pub(crate) fn number(value: f64, like: &Tensor) -> Result<Tensor> {
-    let dtype = like.dtype();
-    let (low, high) = match dtype {
-        DType::I32 => (i32::MIN as f64, i32::MAX as f64),
-        DType::U32 => (0.0, u32::MAX as f64),
-        DType::U8 => (0.0, u8::MAX as f64),
-        _ => (f64::NEG_INFINITY, f64::INFINITY),
-    };
-    if !dtype.is_float() && (value.fract() != 0.0 || value < low || value > high) {
-        let message = format!("the number {value} is not a {dtype}; cast the tensor to f32 first");
-        return Err(Error::dtype("scalar operand", message));
-    }
-    constant::scalar(value, dtype, like.device())
+    constant::check_number("scalar operand", value, like.dtype())?;
+    constant::scalar(value, like.dtype(), like.device())
 }
 
 macro_rules! number_operand {
