@@ -80,7 +80,11 @@ fn main(
     let log_sum = log(sum);
     var partial = F(0.0);
     for (var j = lane; j < sizes.cols; j += TEAM) {
-        partial += probs[base + j] * (F(log_sum) - (logits[base + j] - F(peak)));
+        let p = probs[base + j];
+        let x = logits[base + j];
+        // What is impossible and not expected either counts for nothing, where 0 times infinity would be NaN.
+        let nothing = (bitcast<U>(x) == U(0xff800000u)) & ((bitcast<U>(p) & U(0x7fffffffu)) == U(0u));
+        partial += select(p * (F(log_sum) - (x - F(peak))), F(0.0), nothing);
     }
     var v = team_sum(total(partial), lane);
     if wanted >= sizes.rows || lane != 0u {

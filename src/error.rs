@@ -65,16 +65,19 @@ pub enum Error {
     /// The driver or the shader compiler refused something; a bug in wgrad or in the driver.
     #[error("gpu: {0}")]
     Gpu(String),
-    /// Training went astray: the loss is infinite or not a number.
+    /// Training went astray: the loss or a parameter is infinite or not a number.
     #[error(
-        "Trainer::fit: the mean loss of epoch {epoch} is {loss}; lower the learning rate, and check the data (features that \
-         are not finite, labels outside the classes)"
+        "Trainer::fit: the mean loss of epoch {epoch} is {loss}{}; lower the learning rate, and check the data (features that \
+         are not finite, labels outside the classes)",
+        .parameter.as_ref().map(|name| format!(", and {name} is not finite")).unwrap_or_default()
     )]
     Diverged {
         /// Number of the epoch; 1 for the first.
         epoch: usize,
-        /// The loss: infinite or NaN.
+        /// The loss: infinite or NaN, unless the last step is what broke a parameter.
         loss: f64,
+        /// The name of the first parameter that has an element that is infinite or NaN.
+        parameter: Option<String>,
     },
     /// A check of [`testing`](crate::testing) has found a difference.
     #[error("{check}: {message}")]

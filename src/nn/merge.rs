@@ -106,7 +106,7 @@ impl Merge {
             Merge::Add => fold(|a, b| a + b),
             Merge::Subtract => fold(|a, b| a - b),
             Merge::Multiply => fold(|a, b| a * b),
-            Merge::Average => fold(|a, b| a + b)? * (1.0 / inputs.len() as f64),
+            Merge::Average => fold(|a, b| a + b)? / inputs.len() as f64,
             Merge::Maximum => fold(|a, b| a.maximum(b)),
             Merge::Minimum => fold(|a, b| a.minimum(b)),
             // The axis of a sample is one further in a batch; from the end both count alike.

@@ -54,6 +54,7 @@ mod conv;
 mod dense;
 mod dropout;
 mod embedding;
+mod finite;
 mod functional;
 mod initializer;
 mod layer;

@@ -212,6 +212,16 @@ pub trait Module: Send + Sync {
         self.parameters().iter().map(|p| p.variable.shape().numel()).sum()
     }
 
+    /// The name of the first parameter that has an element that is infinite or not a number; `None` where all are finite.
+    /// [`Trainer::fit`](crate::train::Trainer::fit) asks at the end of each epoch. It waits for the device, once.
+    ///
+    /// # Errors
+    ///
+    /// The device fails.
+    fn first_not_finite(&self) -> Result<Option<String>> {
+        super::finite::first_not_finite(&self.parameters())
+    }
+
     /// Writes all parameters into a safetensors file, which appears whole or not at all.
     fn save(&self, path: impl AsRef<Path>) -> Result<()>
     where

@@ -2,6 +2,7 @@
 //! (log-sum-exp with the maximum taken out), and its gradient in one kernel each.
 
 use super::fault::{FaultKind, check_index};
+use super::masked::unmasked;
 use super::{Grads, Key, Lowering, Operation, Vjp, require_float, same_device, same_dtype};
 use crate::cpu::{Array, dispatch_float, kernels};
 use crate::error::{Error, Result};
@@ -86,6 +87,12 @@ impl Operation for CrossEntropy {
     }
 
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
+        if let (Kind::Sparse | Kind::Dense, Some((mask, inner))) = (self.kind, unmasked(cx.grad)) {
+            // Rows that don't count have the gradient 0, whatever their logits are.
+            let mask = mask.of_rows(&cx.inputs[0].shape())?;
+            let grads = self.vjp(&Vjp { grad: &inner, ..*cx })?;
+            return grads.into_iter().map(|d| d.map(|d| mask.apply(&d)).transpose()).collect();
+        }
         let (x, labels, up) = (&cx.inputs[0], &cx.inputs[1], cx.grad);
         let mut grads: Grads = vec![None; cx.inputs.len()];
         match self.kind {

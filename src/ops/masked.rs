@@ -10,6 +10,7 @@ use super::pointwise::Pointwise;
 use super::{Grads, Key, Lowering, Operation, Vjp};
 use crate::cpu::Array;
 use crate::error::Result;
+use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 
 /// `where` with zeros on one side; the other is input 1 or 2.
@@ -29,6 +30,13 @@ impl Mask {
     /// Of the first side, taken where the condition is not 0, or of the second.
     pub fn new(condition: &Tensor, first: bool) -> Mask {
         Mask { condition: condition.clone(), value: if first { 1 } else { 2 } }
+    }
+
+    /// The mask of an operation that gives one element for each row of `shape[.., n]`, as one of the rows' elements.
+    pub fn of_rows(self, shape: &Shape) -> Result<Mask> {
+        let rows = Shape::new(&shape[..shape.rank().saturating_sub(1)])?;
+        let condition = self.condition.broadcast_to(rows)?.unsqueeze(-1)?;
+        Ok(Mask { condition, ..self })
     }
 
     /// The gradient with 0 where the side was not taken; the condition broadcasts to its shape.

@@ -221,7 +221,10 @@ impl Unary {
             // 2 / sqrt(pi) * exp(-x^2)
             Unary::Erf => (g * (x.square()?.neg()?.exp()? * std::f64::consts::FRAC_2_SQRT_PI)?)?,
             Unary::Expm1 => (g * (y + 1.0)?)?,
-            Unary::Log1p => (g / (x + 1.0)?)?,
+            Unary::Log1p => {
+                let next = (x + 1.0)?;
+                unless_both_zero(g, &next, (g / &next)?)?
+            }
             Unary::Softsign => (g / (x.abs()? + 1.0)?.square()?)?,
             Unary::Mish => {
                 // t + x * (1 - t^2) * sigmoid(x), t = tanh(softplus(x))

@@ -53,7 +53,7 @@ fn stretch(x: &Tensor, axis: usize, factor: usize, interpolation: Interpolation)
     // The centre of copy p of a pixel lies t = (p + 0.5) / factor - 0.5 beside the pixel's own: so much of the next
     // pixel's value, or of the one before where t is negative, and the rest of its own.
     let place = iota(factor, x.device())?.cast(x.dtype())?;
-    let t = (((place + 0.5)? * (1.0 / factor as f64))? - 0.5)?;
+    let t = (((place + 0.5)? / factor as f64)? - 0.5)?;
     let mut across = vec![1; apart.len()];
     across[axis + 1] = factor;
     let t = t.reshape(across)?;

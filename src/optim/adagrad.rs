@@ -1,7 +1,7 @@
 //! Adagrad.
 
-use super::check_setting;
 use super::fused::{Fused, Rule, Vectors};
+use super::{check_setting, divided};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,7 @@ impl Rule for AdagradRule {
 
     fn update(&mut self, x: &Vectors<'_>) -> Result<(Tensor, Vec<Tensor>)> {
         let accumulator = (&x.state[0] + x.grads.square()?)?;
-        let step = (x.at_rate(x.grads, 1.0)? / (&accumulator + self.epsilon)?.sqrt()?)?;
+        let step = divided(x.at_rate(x.grads, 1.0)?, (&accumulator + self.epsilon)?.sqrt()?, self.epsilon)?;
         Ok((step, vec![accumulator]))
     }
 

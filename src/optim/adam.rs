@@ -1,7 +1,7 @@
 //! Adam and AdamW.
 
-use super::check_setting;
 use super::fused::{Fused, Rule, Vectors};
+use super::{check_setting, divided};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -121,7 +121,7 @@ impl Rule for AdamRule {
             None => None,
         };
         let root = v_max.as_ref().unwrap_or(&v).sqrt()?;
-        let step = (x.at_rate(&m, correction)? / (root + self.epsilon)?)?;
+        let step = divided(x.at_rate(&m, correction)?, (root + self.epsilon)?, self.epsilon)?;
         Ok((step, [Some(m), Some(v), v_max].into_iter().flatten().collect()))
     }
 

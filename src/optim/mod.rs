@@ -239,6 +239,17 @@ fn check_setting(op: &str, name: &str, value: f64, range: std::ops::Range<f64>) 
     Err(Error::argument(op, message))
 }
 
+/// `step / root`, and 0 where the root is 0, as without an epsilon it is where no gradient ever was: such a parameter stays
+/// what it is.
+fn divided(step: Tensor, root: Tensor, epsilon: f64) -> Result<Tensor> {
+    let quotient = (step / &root)?;
+    // as good as 0 in f32
+    if epsilon >= f64::from(f32::MIN_POSITIVE) {
+        return Ok(quotient);
+    }
+    root.eq(0.0)?.select(0.0, quotient)
+}
+
 /// Looks a state tensor up by name and checks its shape.
 fn state_entry(op: &str, state: &HashMap<&str, &Tensor>, name: &str, shape: &[usize]) -> Result<Tensor> {
     let Some(tensor) = state.get(name) else {

@@ -1,7 +1,7 @@
 //! Nadam.
 
-use super::check_setting;
 use super::fused::{Fused, Rule, Vectors};
+use super::{check_setting, divided};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -98,7 +98,8 @@ impl Rule for NadamRule {
         let m = (m + ((g - m)? * (1.0 - self.beta1))?)?;
         let v = (v + ((g.square()? - v)? * (1.0 - self.beta2))?)?;
         let ahead = ((&m * of_mean)? + (g * of_gradient)?)?;
-        let step = (x.at_rate(&ahead, 1.0)? / ((&v * of_square)?.sqrt()? + self.epsilon)?)?;
+        let root = ((&v * of_square)?.sqrt()? + self.epsilon)?;
+        let step = divided(x.at_rate(&ahead, 1.0)?, root, self.epsilon)?;
         Ok((step, vec![m, v]))
     }
 

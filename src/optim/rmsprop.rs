@@ -1,7 +1,7 @@
 //! RMSprop.
 
-use super::check_setting;
 use super::fused::{Fused, Rule, Vectors};
+use super::{check_setting, divided};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -86,10 +86,11 @@ impl Rule for RmsPropRule {
         let mut spread = v;
         if self.centered {
             let mean = running(&x.state[1], g)?;
-            spread = (spread - mean.square()?)?;
+            // rounding must not make it negative
+            spread = (spread - mean.square()?)?.maximum(0.0)?;
             state.push(mean);
         }
-        let mut step = (x.at_rate(g, 1.0)? / (spread + self.epsilon)?.sqrt()?)?;
+        let mut step = divided(x.at_rate(g, 1.0)?, (spread + self.epsilon)?.sqrt()?, self.epsilon)?;
         if let Some(velocity) = x.state.get(state.len()) {
             step = ((velocity * self.momentum)? + step)?;
             state.push(step.clone());

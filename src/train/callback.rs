@@ -96,7 +96,8 @@ pub trait Callback {
         Ok(Flow::Continue)
     }
 
-    /// The mean loss of an epoch is infinite or not a number. The run then ends with [`Error::Diverged`](crate::Error::Diverged), unless a callback
+    /// The mean loss of an epoch, or a parameter at its end, is infinite or not a number. The run then ends with
+    /// [`Error::Diverged`](crate::Error::Diverged), unless a callback
     /// gives [`Flow::Stop`] here: then it ends without an error.
     fn on_diverged(&mut self, _epoch: usize, _loss: f64, _run: &mut Run<'_>) -> Result<Flow> {
         Ok(Flow::Continue)

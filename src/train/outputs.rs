@@ -25,6 +25,19 @@ impl Output {
         Output { name, loss: None, weight: 1.0, metrics: Vec::new() }
     }
 
+    /// Gives it its loss; metrics leave out the rows that the loss does.
+    pub fn set_loss(&mut self, loss: Box<dyn Loss>) {
+        self.loss = Some(loss);
+        let metrics = std::mem::take(&mut self.metrics);
+        metrics.into_iter().for_each(|metric| self.add_metric(metric));
+    }
+
+    pub fn add_metric(&mut self, metric: Box<dyn Metric>) {
+        let ignored = self.loss.as_ref().and_then(|loss| loss.ignored_class());
+        let metric = ignored.and_then(|class| metric.ignoring(class)).unwrap_or(metric);
+        self.metrics.push(metric);
+    }
+
     /// Whether it is compared with a target.
     fn compared(&self) -> bool {
         self.loss.is_some() || !self.metrics.is_empty()

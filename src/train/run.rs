@@ -100,9 +100,10 @@ impl<M: Module> Trainer<M> {
     /// # Errors
     ///
     /// The data set is empty, gives nothing in a pass, or doesn't fit the model; the device fails, a callback fails, or the
-    /// loss is not a number any more ([`Error::Diverged`], found at the end of the epoch). Callbacks are told that the run is
-    /// over before the error is returned, so that [`EarlyStopping`](super::EarlyStopping) restores the best weights; the
-    /// epochs before it are in [`history`](Self::history).
+    /// loss or a parameter is not finite any more ([`Error::Diverged`], found at the end of the epoch; it names the first such
+    /// parameter). Callbacks are told that the run is over before the error is returned, so that
+    /// [`EarlyStopping`](super::EarlyStopping) restores the best weights; the epochs before it are in
+    /// [`history`](Self::history).
     pub fn fit(&mut self, train: &dyn Source, mut fit: Fit<'_>) -> Result<History> {
         self.ready()?;
         fit.check()?;
@@ -201,12 +202,13 @@ impl<M: Module> Trainer<M> {
                 return Ok(());
             };
             let loss = evaluation.loss;
-            let diverged = !loss.is_finite();
+            let parameter = self.model.first_not_finite()?;
+            let diverged = !loss.is_finite() || parameter.is_some();
             if diverged {
                 self.at.partial = None;
                 let told = self.tell(callbacks, &mut |c, run| c.on_diverged(number, loss, run))?;
                 if told == Flow::Continue {
-                    return Err(Error::Diverged { epoch: number, loss });
+                    return Err(Error::Diverged { epoch: number, loss, parameter });
                 }
                 flow = Flow::Stop;
             }

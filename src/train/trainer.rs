@@ -95,7 +95,7 @@ impl<M: Module> Trainer<M> {
     pub fn new(model: M, optimizer: impl Optimizer + 'static, loss: impl Loss + 'static) -> Trainer<M> {
         let mut trainer = Trainer::multi(model, optimizer);
         match &mut *trainer.outputs {
-            [output] => output.loss = Some(Box::new(loss)),
+            [output] => output.set_loss(Box::new(loss)),
             _ => trainer.wrong("Trainer::new takes a model with one output; use Trainer::multi"),
         }
         trainer
@@ -173,7 +173,7 @@ impl<M: Module> Trainer<M> {
                     "the loss of output {name} has the weight {weight}; expected a finite number"
                 ));
             }
-            self.outputs[place].loss = Some(Box::new(loss));
+            self.outputs[place].set_loss(Box::new(loss));
             self.outputs[place].weight = weight;
         }
         self
@@ -182,7 +182,7 @@ impl<M: Module> Trainer<M> {
     /// A metric to be computed beside the loss, of a model with one output.
     pub fn metric(mut self, metric: impl Metric + 'static) -> Self {
         match &mut *self.outputs {
-            [output] => output.metrics.push(Box::new(metric)),
+            [output] => output.add_metric(Box::new(metric)),
             _ => self.wrong(format!(
                 "the model has several outputs; use metric_for to say which {} is for",
                 metric.name()
@@ -194,7 +194,7 @@ impl<M: Module> Trainer<M> {
     /// A metric of one of several outputs, shown as `<output>_<metric>`.
     pub fn metric_for(mut self, output: &str, metric: impl Metric + 'static) -> Self {
         if let Some(place) = self.place(output) {
-            self.outputs[place].metrics.push(Box::new(metric));
+            self.outputs[place].add_metric(Box::new(metric));
         }
         self
     }

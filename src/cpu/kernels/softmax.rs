@@ -71,7 +71,12 @@ pub fn dense_cross_entropy<T: Float>(cols: usize, logits: &[T], labels: &[T], lo
     for_each_row(1, cols, loss, |r, loss| {
         let x = row(logits, cols, r);
         let (max, log_sum) = log_sum_exp(x);
-        let terms = x.iter().zip(row(labels, cols, r)).map(|(x, p)| *p * (log_sum + (max - *x)));
+        // What is impossible and not expected either counts for nothing, where 0 times infinity would be NaN.
+        let term = |x: T, p: T| match p == T::ZERO && x == T::NEG_INFINITY && max > T::NEG_INFINITY {
+            true => T::ZERO,
+            false => p * (log_sum + (max - x)),
+        };
+        let terms = x.iter().zip(row(labels, cols, r)).map(|(x, p)| term(*x, *p));
         loss[0] = sum(terms);
     });
 }

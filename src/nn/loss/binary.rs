@@ -1,6 +1,6 @@
 //! Cross-entropy of yes-or-no questions.
 
-use super::{EPSILON, Loss, Outputs, check_smoothing, elements, sample_means};
+use super::{EPSILON, Loss, Outputs, check_smoothing, elements, sample_means, weighted_by};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -8,8 +8,8 @@ use crate::tensor::Tensor;
 /// `[batch, .., labels]`; targets are 0, 1 or between, of any element type.
 ///
 /// `-(t * log(p) + (1 - t) * log(1 - p))`, the mean over all elements. From logits x, where `p = sigmoid(x)`, it is
-/// computed as `max(x, 0) - x * t + log(1 + exp(-|x|))`, which neither overflows nor cancels; probabilities are kept
-/// within 1e-7 of 0 and 1, as Keras 3 does (`keras.losses.BinaryCrossentropy`).
+/// computed as `|x| * (x < 0 ? t : 1 - t) + log(1 + exp(-|x|))`, which neither overflows nor cancels, and is 0 for an infinite
+/// logit that is right; probabilities are kept within 1e-7 of 0 and 1, as Keras 3 does (`keras.losses.BinaryCrossentropy`).
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -53,11 +53,11 @@ impl Loss for BinaryCrossentropy {
         }
         sample_means(&match self.outputs {
             Outputs::Logits => {
-                // One mask for max and magnitude: each alone has the gradient 0 at 0, where theirs together is 1/2 - t.
+                // One mask for weight and magnitude: |x| alone has the gradient 0 at 0, where it is 1/2 - t here.
                 let positive = x.ge(0.0)?;
-                let larger = positive.select(&x, x.zeros_like()?)?;
                 let magnitude = positive.select(&x, x.neg()?)?;
-                ((larger - (x * t)?)? + magnitude.neg()?.softplus()?)?
+                let weight = positive.select((1.0 - &t)?, &t)?;
+                (weighted_by(&weight, &magnitude)? + magnitude.neg()?.softplus()?)?
             }
             Outputs::Probabilities => {
                 let yes = x.clamp(EPSILON, 1.0 - EPSILON)?.log()?;

@@ -1,6 +1,6 @@
 //! Cross-entropy of a choice among classes.
 
-use super::{EPSILON, Loss, Outputs, check_smoothing, check_weights, sample_means};
+use super::{EPSILON, Loss, Outputs, check_smoothing, check_weights, sample_means, weighted_by};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -106,11 +106,13 @@ impl SparseCategoricalCrossentropy {
         };
         let mut rows = logits.cross_entropy_rows(&labels)?;
         if self.smoothing > 0.0 {
-            // (1 - s) * (lse - x[label]) + s * (lse - mean(x)) = (lse - x[label]) + s * sum(x * (onehot - 1/classes)):
-            // the fused kernel, which also sees wrong labels, and one reduction.
-            let classes = logits.dims().last().copied().unwrap_or(1);
-            let away = (labels.one_hot(classes)?.cast(logits.dtype())? - 1.0 / classes as f64)?;
-            rows = (rows + ((&logits * away)?.sum(&[-1], false)? * self.smoothing)?)?;
+            // The share of the label by the fused kernel, which also sees wrong ones, and that of all classes together.
+            let all = (logits.log_softmax(-1)?.mean(&[-1], false)? * -self.smoothing)?;
+            // without the label, rather than with 0 times what may be infinite
+            rows = match self.smoothing < 1.0 {
+                true => ((rows * (1.0 - self.smoothing))? + all)?,
+                false => all,
+            };
         }
         if let Some(counted) = &counted {
             rows = counted.select(&rows, rows.zeros_like()?)?;
@@ -125,6 +127,10 @@ fn mean_of_counted(rows: &Tensor, counted: &Tensor) -> Result<Tensor> {
 }
 
 impl Loss for SparseCategoricalCrossentropy {
+    fn ignored_class(&self) -> Option<i64> {
+        self.ignore
+    }
+
     /// The mean over the rows of each sample; ignored ones are part of it, with 0.
     fn per_sample(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         sample_means(&self.rows(outputs, targets)?.0)
@@ -148,9 +154,9 @@ impl Loss for SparseCategoricalCrossentropy {
                 if let Some(first) = dims.first_mut() {
                     *first = weights.numel();
                 }
-                mean_of_counted(&(rows * weights.reshape(dims)?)?, &counted)
+                mean_of_counted(&weighted_by(&weights.reshape(dims)?, &rows)?, &counted)
             }
-            None => (losses * weights)?.mean(&[], false),
+            None => weighted_by(weights, &losses)?.mean(&[], false),
         }
     }
 

@@ -73,12 +73,17 @@ pub trait Loss: Send + Sync {
         self.per_sample(outputs, targets)?.mean(&[], false)
     }
 
+    /// The integer label whose rows are left out, where there is one: metrics of a trainer leave them out, too.
+    fn ignored_class(&self) -> Option<i64> {
+        None
+    }
+
     /// The sum of `weights * per_sample` divided by the number of samples, as Keras weights its losses: `weights`
-    /// `[samples]`.
+    /// `[samples]`. A sample whose weight is 0 counts for nothing, even where its loss is infinite; not where it is NaN.
     fn weighted(&self, outputs: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
         let losses = self.per_sample(outputs, targets)?;
         check_weights(&losses, weights)?;
-        (losses * weights)?.mean(&[], false)
+        weighted_by(weights, &losses)?.mean(&[], false)
     }
 
     /// Over how many rows [`compute`](Self::compute) and [`weighted`](Self::weighted) take the mean, as a scalar f32, where
@@ -146,6 +151,14 @@ fn check_smoothing(op: &str, smoothing: f64) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument(op, format!("label_smoothing is {smoothing}; expected 0 to 1")))
+}
+
+/// `weight * x`, and 0 where the weight is 0 and x infinite: what has no weight counts for nothing, however large it is. NaN
+/// stays NaN.
+fn weighted_by(weight: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let product = (weight * x)?;
+    let of_infinity = weight.eq(0.0)?.select(product.zeros_like()?, &product)?;
+    x.abs()?.eq(f64::INFINITY)?.select(of_infinity, product)
 }
 
 /// Outputs and targets of one shape, in the outputs' element type.

@@ -53,7 +53,7 @@ plain_losses! {
     /// # Ok(()) }
     /// ```
     MeanSquaredLogarithmicError elements |y, t| {
-        let log = |v: Tensor| (v.maximum(EPSILON)? + 1.0)?.log();
+        let log = |v: Tensor| v.maximum(EPSILON)?.log1p();
         (log(y)? - log(t)?)?.square()
     };
 
@@ -81,7 +81,11 @@ plain_losses! {
     /// assert!((loss.item::<f32>()? - 1.5).abs() < 1e-5);
     /// # Ok(()) }
     /// ```
-    Poisson elements |y, t| &y - (t * (&y + EPSILON)?.log()?)?;
+    Poisson elements |y, t| {
+        let loss = (&y - (&t * (&y + EPSILON)?.log()?)?)?;
+        // the rate grows faster than its logarithm
+        y.eq(f64::INFINITY)?.select((&y - t)?, loss)
+    };
 
     /// The mean of `max(1 - targets * outputs, 0)`; targets are -1 and 1, or 0 and 1 (`keras.losses.Hinge`). A 0 counts
     /// as -1, each by itself; Keras looks at the whole batch first, which differs only where -1, 0 and 1 are mixed.

@@ -1,6 +1,6 @@
 //! Losses that compare row by row: outputs and targets `[batch, .., features]`.
 
-use super::{EPSILON, Loss, plain_losses, sample_means, vectors};
+use super::{EPSILON, Loss, plain_losses, sample_means, vectors, weighted_by};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -35,8 +35,7 @@ plain_losses! {
     /// # Ok(()) }
     /// ```
     CosineSimilarity vectors |y, t| {
-        // under the root, so that the zero vector has a gradient
-        let unit = |v: Tensor| &v / v.square()?.sum(&[-1], true)?.maximum(EPSILON * EPSILON)?.sqrt()?;
+        let unit = |v: Tensor| &v / v.norm(&[-1], true)?.maximum(EPSILON)?;
         (unit(y)? * unit(t)?)?.sum(&[-1], false)?.neg()
     };
 
@@ -54,8 +53,8 @@ plain_losses! {
     /// # Ok(()) }
     /// ```
     CategoricalHinge vectors |y, t| {
-        let right = (&t * &y)?.sum(&[-1], false)?;
-        let wrong = ((1.0 - t)? * y)?.max(&[-1], false)?;
+        let right = weighted_by(&t, &y)?.sum(&[-1], false)?;
+        let wrong = weighted_by(&(1.0 - t)?, &y)?.max(&[-1], false)?;
         ((wrong - right)? + 1.0)?.relu()
     };
 }

@@ -4,8 +4,8 @@ use crate::error::Result;
 use crate::tensor::Tensor;
 use crate::train::{Callback, Flow, Run, Step};
 
-/// Ends the run, without an error, when a loss is infinite or not a number (`keras.callbacks.TerminateOnNaN`). Without it,
-/// `fit` gives [`Error::Diverged`](crate::Error::Diverged) at the end of the epoch.
+/// Ends the run, without an error, when a loss is infinite or not a number (`keras.callbacks.TerminateOnNaN`), or a parameter
+/// at the end of an epoch. Without it, `fit` gives [`Error::Diverged`](crate::Error::Diverged) at the end of the epoch.
 ///
 /// A step's loss is read after the next step was queued, so that the device is never idle; but the host waits for it.
 ///

@@ -1,11 +1,15 @@
 //! Shares of right answers.
 
-use super::{Decision, Metric, labels, mean, sum_of_samples};
+use super::{Decision, Metric, Rows, is_number, is_number_at, labels, mean, sum_of_samples};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// The share of samples whose largest output is at the target: outputs `[batch, .., classes]`, logits or probabilities;
-/// targets integers `[batch, ..]`, or one-hot rows. At a tie the first of the largest is the answer.
+/// targets integers `[batch, ..]`, or one-hot rows. At a tie the first of the largest is the answer. A row whose largest
+/// output is NaN, as it is where there is one, is wrong.
+///
+/// Rows that the loss of the output leaves out ([`ignore_class`](crate::nn::SparseCategoricalCrossentropy::ignore_class)) are
+/// left out by a trainer here, too.
 ///
 /// `keras.metrics.SparseCategoricalAccuracy` and `CategoricalAccuracy`.
 ///
@@ -19,12 +23,19 @@ use crate::tensor::Tensor;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Accuracy {}
+pub struct Accuracy {
+    rows: Rows,
+}
 
 impl Accuracy {
     /// The metric.
     pub fn new() -> Accuracy {
-        Accuracy {}
+        Accuracy::default()
+    }
+
+    /// Leaves out the rows whose label is `class`. Where none is left it is 0.
+    pub fn ignore_class(self, class: i64) -> Accuracy {
+        Accuracy { rows: Rows { ignored: Some(class) } }
     }
 }
 
@@ -34,18 +45,28 @@ impl Metric for Accuracy {
     }
 
     fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
-        let labels = labels("Accuracy", outputs, targets)?;
-        sum_of_samples(&outputs.argmax(-1, false)?.eq(labels)?)
+        const NAME: &str = "Accuracy";
+        let labels = labels(NAME, outputs, targets)?;
+        let right = (outputs.argmax(-1, false)?.eq(&labels)? * is_number_at(outputs, &labels)?)?;
+        self.rows.sum(NAME, &right, &labels)
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        self.rows.shape()
     }
 
     fn result(&self, sum: &[f32], samples: usize) -> f64 {
-        mean(sum, samples)
+        self.rows.result(sum, samples)
+    }
+
+    fn ignoring(&self, class: i64) -> Option<Box<dyn Metric>> {
+        Some(Box::new(Accuracy { rows: self.rows.ignoring(class)? }))
     }
 }
 
 /// The share of yes-or-no outputs that are right: outputs and targets of one shape, `[batch]`, `[batch, 1]` or
 /// `[batch, .., labels]`. An output means yes where its probability is above the threshold, 1/2 if nothing else is said;
-/// a target where it is above 1/2.
+/// a target where it is above 1/2. An output that is NaN is wrong.
 ///
 /// `keras.metrics.BinaryAccuracy`.
 ///
@@ -88,7 +109,7 @@ impl Metric for BinaryAccuracy {
 
     fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         let (said, meant) = self.decision.apply("BinaryAccuracy", outputs, targets)?;
-        sum_of_samples(&said.eq(meant)?)
+        sum_of_samples(&(said.eq(meant)? * is_number(outputs)?)?)
     }
 
     fn result(&self, sum: &[f32], samples: usize) -> f64 {
@@ -116,12 +137,18 @@ impl Metric for BinaryAccuracy {
 pub struct TopKAccuracy {
     k: usize,
     name: String,
+    rows: Rows,
 }
 
 impl TopKAccuracy {
     /// Among the `k` largest; at least 1.
     pub fn new(k: usize) -> Self {
-        TopKAccuracy { k, name: format!("top_{k}_accuracy") }
+        TopKAccuracy { k, name: format!("top_{k}_accuracy"), rows: Rows::default() }
+    }
+
+    /// Leaves out the rows whose label is `class`. Where none is left it is 0.
+    pub fn ignore_class(self, class: i64) -> TopKAccuracy {
+        TopKAccuracy { rows: Rows { ignored: Some(class) }, ..self }
     }
 }
 
@@ -141,11 +168,20 @@ impl Metric for TopKAccuracy {
         let at_label = labels.one_hot(classes)?.gt(0.5)?;
         let at_label = at_label.select(outputs, f64::NEG_INFINITY)?.max(&[-1], true)?;
         let not_larger = outputs.le(at_label)?.cast(crate::DType::F32)?.sum(&[-1], false)?;
-        sum_of_samples(&not_larger.gt((classes - self.k.min(classes)) as f64)?)
+        let right = not_larger.gt((classes - self.k.min(classes)) as f64)?;
+        self.rows.sum(NAME, &right, &labels)
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        self.rows.shape()
     }
 
     fn result(&self, sum: &[f32], samples: usize) -> f64 {
-        mean(sum, samples)
+        self.rows.result(sum, samples)
+    }
+
+    fn ignoring(&self, class: i64) -> Option<Box<dyn Metric>> {
+        Some(Box::new(TopKAccuracy { rows: self.rows.ignoring(class)?, ..self.clone() }))
     }
 }
 

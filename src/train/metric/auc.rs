@@ -1,6 +1,6 @@
 //! The area under a curve of decisions.
 
-use super::{Metric, check_pair, ratio};
+use super::{Metric, all_of, check_pair, is_number, ratio};
 use crate::DType;
 use crate::error::{Error, Result};
 use crate::ops::random::iota;
@@ -22,7 +22,7 @@ pub enum Curve {
 /// `keras.metrics.AUC` with its defaults: outputs are counted in 200 buckets between thresholds that are evenly spaced
 /// over 0 to 1, and the curve through the thresholds' points is interpolated (linearly for ROC, by the formula of Davis
 /// and Goadrich, 2006, for precision and recall). The area is an approximation: outputs within a bucket are not told
-/// apart. 0 where all targets are alike.
+/// apart. 0 where all targets are alike, NaN where an output is.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -92,7 +92,9 @@ impl Metric for Auc {
         let yes = targets.cast(DType::F32)?.gt(0.5)?.flatten(0)?;
         let no = yes.eq(0u8)?;
         let both = [(&there * yes)?, (&there * no)?];
-        Tensor::stack(&[&both[0], &both[1]], 0)?.cast(DType::F32)?.sum(&[-1], false)
+        let counts = Tensor::stack(&[&both[0], &both[1]], 0)?.cast(DType::F32)?.sum(&[-1], false)?;
+        // What is in no order has no curve.
+        counts + all_of(&is_number(outputs)?)?.select(0.0, f64::NAN)?
     }
 
     fn result(&self, sum: &[f32], _samples: usize) -> f64 {
@@ -112,6 +114,9 @@ impl Metric for Auc {
         };
         let (tp, fp) = (above(0), above(1));
         let (Some(&positives), Some(&negatives)) = (tp.first(), fp.first()) else { return 0.0 };
+        if positives.is_nan() || negatives.is_nan() {
+            return f64::NAN;
+        }
         let steps = tp.windows(2).zip(fp.windows(2));
         match self.curve {
             Curve::Roc => steps

@@ -1,7 +1,7 @@
 //! Which class is taken for which.
 
 use super::retrieval::check_classes;
-use super::{Metric, labels, one_hot_rows, ratio};
+use super::{Metric, all_of, counted, is_number_at, labels, one_hot_rows, ratio};
 use crate::autograd::no_grad;
 use crate::data::{Pass, Source};
 use crate::error::{Error, Result};
@@ -12,7 +12,8 @@ use std::fmt::{self, Write};
 /// The confusion matrix as a metric: outputs `[batch, .., classes]`, logits or probabilities; targets integers
 /// `[batch, ..]`, or one-hot rows. Its number is the share of rows that are right.
 ///
-/// Rows whose target is none of the classes are left out. Counts are exact up to 2^24 in each place.
+/// Rows whose target is none of the classes are left out. Where outputs are NaN there is no answer: the number is NaN, and
+/// there is no matrix. Counts are exact up to 2^24 in each place.
 /// [`confusion_matrix`](crate::train::confusion_matrix) gives the matrix of a model and a data set in one call.
 ///
 /// ```
@@ -29,12 +30,18 @@ use std::fmt::{self, Write};
 #[derive(Clone, Debug)]
 pub struct Confusion {
     classes: usize,
+    ignored: Option<i64>,
 }
 
 impl Confusion {
     /// For so many classes.
     pub fn new(classes: usize) -> Self {
-        Confusion { classes }
+        Confusion { classes, ignored: None }
+    }
+
+    /// Leaves out the rows whose label is `class`.
+    pub fn ignore_class(self, class: i64) -> Self {
+        Confusion { ignored: Some(class), ..self }
     }
 
     /// The matrix, from the elements of the sum over all batches.
@@ -42,6 +49,11 @@ impl Confusion {
         if self.classes == 0 || sum.len() != self.classes * self.classes {
             let message =
                 format!("{} sums for {} classes; expected a square of them", sum.len(), self.classes);
+            return Err(Error::argument("Confusion::matrix", message));
+        }
+        if sum.iter().any(|v| v.is_nan()) {
+            let message =
+                "outputs are NaN, which is no answer; look at the model's weights and at its inputs";
             return Err(Error::argument("Confusion::matrix", message));
         }
         ConfusionMatrix::new(
@@ -63,14 +75,25 @@ impl Metric for Confusion {
     fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         const NAME: &str = "Confusion";
         check_classes(NAME, self.classes, outputs)?;
-        let labels = one_hot_rows(&labels(NAME, outputs, targets)?, self.classes)?;
-        let chosen = one_hot_rows(&outputs.argmax(-1, false)?, self.classes)?;
-        labels.transpose()?.matmul(chosen)
+        let labels = labels(NAME, outputs, targets)?;
+        let mut meant = one_hot_rows(&labels, self.classes)?;
+        if let Some(counted) = counted(NAME, self.ignored, &labels)? {
+            meant = counted.flatten(0)?.unsqueeze(-1)?.select(meant, 0.0)?;
+        }
+        let chosen = outputs.argmax(-1, false)?;
+        let numbers = all_of(&is_number_at(outputs, &chosen)?)?;
+        let counts = meant.transpose()?.matmul(one_hot_rows(&chosen, self.classes)?)?;
+        counts + numbers.select(0.0, f64::NAN)?
     }
 
     fn result(&self, sum: &[f32], _samples: usize) -> f64 {
         let right = sum.iter().step_by(self.classes + 1).map(|&v| f64::from(v)).sum();
-        ratio(right, sum.iter().map(|&v| f64::from(v)).sum())
+        let rows: f64 = sum.iter().map(|&v| f64::from(v)).sum();
+        if rows.is_nan() { f64::NAN } else { ratio(right, rows) }
+    }
+
+    fn ignoring(&self, class: i64) -> Option<Box<dyn Metric>> {
+        self.ignored.is_none().then(|| Box::new(self.clone().ignore_class(class)) as Box<dyn Metric>)
     }
 }
 

@@ -6,10 +6,29 @@ use crate::error::Result;
 use crate::nn::{self, Loss};
 use crate::tensor::Tensor;
 
-/// The mean loss times the number of samples.
+/// The mean loss times the number of samples. Where the loss leaves rows out, times the number of those that are left, and
+/// that number.
 fn sum_of_loss(loss: &(impl Loss + ?Sized), outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let samples = outputs.dims().first().copied().unwrap_or(1);
-    loss.compute(outputs, targets)?.cast(DType::F32)? * samples as f64
+    let mean = loss.compute(outputs, targets)?.cast(DType::F32)?;
+    match loss.ignored_class() {
+        Some(class) => {
+            let rows = targets.ne(class as f64)?.cast(DType::F32)?.sum(&[], false)?;
+            Tensor::stack(&[&(mean * &rows)?, &rows], 0)
+        }
+        None => mean * outputs.dims().first().copied().unwrap_or(1) as f64,
+    }
+}
+
+fn shape_of_loss(loss: &(impl Loss + ?Sized)) -> Vec<usize> {
+    if loss.ignored_class().is_some() { vec![2] } else { Vec::new() }
+}
+
+fn mean_of_loss(loss: &(impl Loss + ?Sized), sum: &[f32], samples: usize) -> f64 {
+    match (loss.ignored_class(), sum) {
+        // where no row is left it is 0, as the loss
+        (Some(_), &[sum, rows]) => f64::from(sum) / f64::from(rows).max(1.0),
+        _ => mean(sum, samples),
+    }
 }
 
 /// The mean of a loss, or of a closure, over all samples.
@@ -51,8 +70,11 @@ impl Metric for Mean {
     fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         sum_of_loss(&*self.loss, outputs, targets)
     }
+    fn shape(&self) -> Vec<usize> {
+        shape_of_loss(&*self.loss)
+    }
     fn result(&self, sum: &[f32], samples: usize) -> f64 {
-        mean(sum, samples)
+        mean_of_loss(&*self.loss, sum, samples)
     }
 }
 
@@ -66,8 +88,11 @@ macro_rules! loss_metrics {
             fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
                 sum_of_loss(self, outputs, targets)
             }
+            fn shape(&self) -> Vec<usize> {
+                shape_of_loss(self)
+            }
             fn result(&self, sum: &[f32], samples: usize) -> f64 {
-                mean(sum, samples)
+                mean_of_loss(self, sum, samples)
             }
         }
     )*};

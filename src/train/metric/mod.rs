@@ -74,6 +74,13 @@ pub trait Metric: Send + Sync {
     /// The metric, from the elements of the sum over all batches and the number of samples.
     fn result(&self, sum: &[f32], samples: usize) -> f64;
 
+    /// The same metric without the rows whose integer label is `class`; `None` where it has no such rows, or leaves out
+    /// others already. A [`Trainer`](crate::train::Trainer) asks for it where the output's loss leaves such rows out
+    /// ([`Loss::ignored_class`](crate::nn::Loss::ignored_class)).
+    fn ignoring(&self, _class: i64) -> Option<Box<dyn Metric>> {
+        None
+    }
+
     /// The same metric under another name, where there are several of a kind.
     ///
     /// ```
@@ -109,6 +116,28 @@ impl<M: Metric> Metric for Named<M> {
     fn result(&self, sum: &[f32], samples: usize) -> f64 {
         self.metric.result(sum, samples)
     }
+    fn ignoring(&self, class: i64) -> Option<Box<dyn Metric>> {
+        let metric = self.metric.ignoring(class)?;
+        Some(Box::new(Named { name: self.name.clone(), metric }))
+    }
+}
+
+impl<M: Metric + ?Sized> Metric for Box<M> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+    fn shape(&self) -> Vec<usize> {
+        (**self).shape()
+    }
+    fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        (**self).sum(outputs, targets)
+    }
+    fn result(&self, sum: &[f32], samples: usize) -> f64 {
+        (**self).result(sum, samples)
+    }
+    fn ignoring(&self, class: i64) -> Option<Box<dyn Metric>> {
+        (**self).ignoring(class)
+    }
 }
 
 /// A sum that is one number over the number of samples.
@@ -126,7 +155,71 @@ fn sum_of_samples(values: &Tensor) -> Result<Tensor> {
     let sum = values.cast(DType::F32)?.sum(&[], false)?;
     let samples = values.dims().first().copied().unwrap_or(1);
     let per_sample = values.numel() / samples.max(1);
-    if per_sample > 1 { sum * (1.0 / per_sample as f64) } else { Ok(sum) }
+    if per_sample > 1 { sum / per_sample as f64 } else { Ok(sum) }
+}
+
+/// A share of rows: what is right, and where rows with a label are left out how many are not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rows {
+    ignored: Option<i64>,
+}
+
+impl Rows {
+    fn shape(self) -> Vec<usize> {
+        if self.ignored.is_some() { vec![2] } else { Vec::new() }
+    }
+
+    /// The sum of a row's worth, u8, in the shape of its labels.
+    fn sum(self, op: &str, right: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        match counted(op, self.ignored, labels)? {
+            None => sum_of_samples(right),
+            Some(counted) => {
+                let (right, counted) = ((right * &counted)?.flatten(0)?, counted.flatten(0)?);
+                Tensor::stack(&[&right, &counted], 0)?.cast(DType::F32)?.sum(&[-1], false)
+            }
+        }
+    }
+
+    fn result(self, sum: &[f32], samples: usize) -> f64 {
+        match (self.ignored, sum) {
+            (Some(_), &[right, rows]) => ratio(right.into(), rows.into()),
+            _ => mean(sum, samples),
+        }
+    }
+
+    fn ignoring(self, class: i64) -> Option<Rows> {
+        self.ignored.is_none().then_some(Rows { ignored: Some(class) })
+    }
+}
+
+/// The rows whose label is not the ignored one, u8; `None` where all count.
+fn counted(op: &str, ignored: Option<i64>, labels: &Tensor) -> Result<Option<Tensor>> {
+    let Some(class) = ignored else { return Ok(None) };
+    if i32::try_from(class).is_err() {
+        let message =
+            format!("ignore_class is {class}; labels are compared as i32: name a class of -2^31 to 2^31 - 1");
+        return Err(Error::argument(op, message));
+    }
+    labels.ne(class as f64).map(Some)
+}
+
+/// The rows of outputs `[.., classes]` whose element at a place of `[..]` is a number, u8. Where a NaN is the largest, as it is
+/// to argmax, it must not be an answer.
+fn is_number_at(outputs: &Tensor, places: &Tensor) -> Result<Tensor> {
+    let last = outputs.dims().last().map_or(0, |&classes| classes.saturating_sub(1));
+    let there = outputs.gather(-1, &places.clamp(0.0, last as f64)?.unsqueeze(-1)?)?;
+    is_number(&there.squeeze(-1)?)
+}
+
+/// Whether all of some truths hold, a scalar u8.
+fn all_of(truths: &Tensor) -> Result<Tensor> {
+    truths.eq(0u8)?.sum(&[], false)?.eq(0u32)
+}
+
+/// Elements that are not NaN, u8.
+fn is_number(outputs: &Tensor) -> Result<Tensor> {
+    // comparisons with NaN are false
+    outputs.ge(f64::NEG_INFINITY)
 }
 
 /// The label of each row, i32 `[batch, ..]`, of integer labels or one-hot rows beside outputs `[batch, .., classes]`.
@@ -176,7 +269,7 @@ impl Decision {
         Decision { logits, threshold: 0.5 }
     }
 
-    /// Outputs that say yes, and targets that do (those above 1/2): u8, of the outputs' shape.
+    /// Outputs that say yes, and targets that do (those above 1/2): u8, of the outputs' shape. NaN doesn't say yes.
     fn apply(&self, op: &str, outputs: &Tensor, targets: &Tensor) -> Result<(Tensor, Tensor)> {
         let p = self.threshold;
         if !(0.0..=1.0).contains(&p) {

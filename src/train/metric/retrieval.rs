@@ -1,6 +1,6 @@
 //! Precision, recall and F1: how many of those found are right, how many of the right ones are found, and both in one.
 
-use super::{Decision, Metric, labels, one_hot_rows, ratio};
+use super::{Decision, Metric, counted, is_number_at, labels, one_hot_rows, ratio};
 use crate::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -22,7 +22,7 @@ pub enum Average {
 #[derive(Clone, Debug)]
 enum Question {
     Binary(Decision),
-    Classes { classes: usize, average: Average },
+    Classes { classes: usize, average: Average, ignored: Option<i64> },
 }
 
 /// What all of them are computed from, for one class or several together.
@@ -52,7 +52,7 @@ impl Question {
                 let row = |t: Tensor| t.cast(DType::F32)?.reshape([1, t.numel()]);
                 (row(said)?, row(meant)?)
             }
-            Question::Classes { classes, average } => {
+            Question::Classes { classes, average, ignored } => {
                 check_classes(op, classes, outputs)?;
                 if let Average::Class(class) = average
                     && class >= classes
@@ -62,7 +62,14 @@ impl Question {
                 }
                 let labels = labels(op, outputs, targets)?;
                 let chosen = outputs.argmax(-1, false)?;
-                (one_hot_rows(&chosen, classes)?.transpose()?, one_hot_rows(&labels, classes)?.transpose()?)
+                let (mut said, mut meant) =
+                    (one_hot_rows(&chosen, classes)?, one_hot_rows(&labels, classes)?);
+                // A NaN is no answer, and neither are those to rows that are left out.
+                said = of_rows(&is_number_at(outputs, &chosen)?, said)?;
+                if let Some(counted) = counted(op, ignored, &labels)? {
+                    (said, meant) = (of_rows(&counted, said)?, of_rows(&counted, meant)?);
+                }
+                (said.transpose()?, meant.transpose()?)
             }
         };
         // one reduction for all three
@@ -106,6 +113,11 @@ impl Question {
     }
 }
 
+/// The rows of `[rows, classes]` that a u8 says yes for; zeros in place of the others.
+fn of_rows(counted: &Tensor, rows: Tensor) -> Result<Tensor> {
+    counted.flatten(0)?.unsqueeze(-1)?.select(rows, 0.0)
+}
+
 /// The outputs' last axis is as long as the metric was told.
 pub(super) fn check_classes(op: &str, classes: usize, outputs: &Tensor) -> Result<()> {
     match outputs.dims().last() {
@@ -143,9 +155,17 @@ macro_rules! retrieval_metrics {
 
             /// Of a choice among classes: outputs `[batch, .., classes]`, logits or probabilities, whose largest is the
             /// answer (the first at a tie); targets integers `[batch, ..]`, or one-hot rows. A target that is none of
-            /// the classes makes its row's answer wrong.
+            /// the classes makes its row's answer wrong. Outputs that are NaN are no answer.
             pub fn of_classes(classes: usize, average: Average) -> Self {
-                $name { question: Question::Classes { classes, average } }
+                $name { question: Question::Classes { classes, average, ignored: None } }
+            }
+
+            /// Leaves out the rows whose label is `class`, of a choice among classes.
+            pub fn ignore_class(mut self, class: i64) -> Self {
+                if let Question::Classes { ignored, .. } = &mut self.question {
+                    *ignored = Some(class);
+                }
+                self
             }
 
             /// The probability above which a yes-or-no output means yes (for logits, too); 1/2 if nothing else is said.
@@ -175,6 +195,14 @@ macro_rules! retrieval_metrics {
             }
             fn result(&self, sum: &[f32], _samples: usize) -> f64 {
                 self.question.result(sum, |$c| $e)
+            }
+            fn ignoring(&self, class: i64) -> Option<Box<dyn Metric>> {
+                match self.question {
+                    Question::Classes { ignored: None, .. } => {
+                        Some(Box::new(self.clone().ignore_class(class)))
+                    }
+                    _ => None,
+                }
             }
         }
     )*};
