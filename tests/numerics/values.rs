@@ -179,7 +179,7 @@ mod checks {
         assert!(Tensor::linspace(3.0, 9.0, 0, d)?.to_vec::<f32>()?.is_empty());
         assert!(Tensor::linspace(0.0, f64::INFINITY, 3, d).is_err());
         assert!(Tensor::linspace(f64::NAN, 1.0, 3, d).is_err());
-        assert!(matches!(Tensor::linspace(0.0, 1.0, usize::MAX / 8, d), Err(_)));
+        assert!(Tensor::linspace(0.0, 1.0, usize::MAX / 8, d).is_err());
         Ok(())
     }
 
@@ -293,7 +293,7 @@ mod checks {
             ("sqrt", |x| x.gt(0.0)?.select(x.sqrt()?, 0.0), &[0.0, -1.0, 4.0], &[0.0, 0.0, 0.25]),
             ("reciprocal", |x| x.ne(0.0)?.select(x.reciprocal()?, 0.0), &[0.0, 2.0], &[0.0, -0.25]),
             ("1 / x", |x| x.eq(0.0)?.select(7.0, 1.0 / x), &[0.0, 2.0], &[0.0, -0.25]),
-            ("x / x", |x| x.eq(0.0)?.select(1.0, x / x), &[0.0, 2.0], &[0.0, 0.0]),
+            ("x / x", |x| x.eq(0.0)?.select(1.0, x / (x * 1.0)?), &[0.0, 2.0], &[0.0, 0.0]),
             ("exp", |x| x.lt(50.0)?.select(x.exp()?, 1.0), &[200.0, 0.0], &[0.0, 1.0]),
             ("x log x", |x| x.gt(0.0)?.select((x * x.log()?)?, 0.0), &[0.0, 1.0], &[0.0, 1.0]),
             ("x^0.5", |x| x.gt(0.0)?.select(x.pow(0.5)?, 0.0), &[0.0, 4.0], &[0.0, 0.25]),
