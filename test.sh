@@ -68,6 +68,9 @@ RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
 section 'Tests'
 cargo test --quiet
 
+section 'Faults planted in kernels: a sample'
+tests/mutants/run sample 10
+
 cache=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/wgrad/mnist
 [ "$(uname -s)" = Darwin ] && cache=${HOME:-/nonexistent}/Library/Caches/wgrad/mnist
 if [ -n "${WGRAD_DATA:-}" ] || compgen -G "$cache/train-images*" >/dev/null; then

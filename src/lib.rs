@@ -80,3 +80,8 @@ pub mod prelude {
 #[cfg(all(doctest, feature = "app"))]
 #[doc = include_str!("../docs/tensorflow.md")]
 struct Guide;
+
+/// Has the test of the recipe compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/ci.md")]
+struct Recipe;

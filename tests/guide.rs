@@ -72,3 +72,51 @@ fn the_readme_table_is_code_that_runs() {
     }
     assert!(spans > 70, "found only {spans} spans");
 }
+
+/// The block of a language in a guide.
+fn block<'a>(guide: &'a str, language: &str) -> &'a str {
+    let after = guide.split(&format!("```{language}\n")).nth(1).unwrap();
+    after.split("```").next().unwrap()
+}
+
+#[test]
+fn the_ci_recipe_is_a_workflow() {
+    let guide = read("docs/ci.md");
+    let recipe = yaml_rust2::YamlLoader::load_from_str(block(&guide, "yaml")).unwrap();
+    let [workflow] = &recipe[..] else { panic!("one document") };
+    assert!(workflow["name"].as_str().is_some() && workflow["on"].as_hash().is_some());
+    let job = &workflow["jobs"]["test"];
+    assert_eq!(job["runs-on"].as_str(), Some("ubuntu-24.04"));
+    let steps = job["steps"].as_vec().unwrap();
+    let runs: Vec<&str> = steps.iter().filter_map(|step| step["run"].as_str()).collect();
+    // each step does one thing
+    assert!(steps.iter().all(|step| step["run"].is_badvalue() != step["uses"].is_badvalue()));
+    assert!(runs.iter().any(|run| run.contains("mesa-vulkan-drivers libvulkan1")));
+    assert_eq!(runs.iter().filter(|run| **run == "cargo test").count(), 2);
+    let kernels: Vec<&str> = steps.iter().filter_map(|step| step["env"]["WGRAD_KERNELS"].as_str()).collect();
+    assert_eq!(kernels, ["tiled"]);
+    assert_eq!(job["env"]["WGRAD_ADAPTER"].as_str(), Some("llvmpipe"));
+}
+
+/// Each promise of docs/reliability.md names tests as `file::name`; all of them exist.
+#[test]
+fn every_promise_is_guarded_by_a_test_that_exists() {
+    let guide = read("docs/reliability.md");
+    let mut guards = 0;
+    for row in guide.lines().filter(|line| line.starts_with("| ") && line.contains(".rs::")) {
+        let spans = code_spans(row);
+        let named: Vec<&String> = spans.iter().filter(|span| span.contains(".rs::")).collect();
+        assert!(!named.is_empty(), "no test guards: {row}");
+        for guard in named {
+            let (file, name) = guard.split_once("::").unwrap();
+            let name = name.rsplit("::").next().unwrap();
+            assert!(read(file).contains(&format!("fn {name}(")), "{guard} does not exist");
+            guards += 1;
+        }
+    }
+    for row in guide.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---")) {
+        let heading = row.starts_with("| promise |");
+        assert!(heading || row.contains(".rs::"), "no test guards: {row}");
+    }
+    assert!(guards > 20, "found only {guards} tests");
+}
