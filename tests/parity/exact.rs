@@ -98,28 +98,42 @@ fn products_whose_k_is_split_and_their_epilogue() -> Result<()> {
         .try_for_each(|(i, &size)| check_product(size, 1000 + 10 * i as u64))
 }
 
+/// Batches of up to three axes that broadcast either way, of short products and of long ones whose k is split as well.
 #[test]
 fn products_of_batches() -> Result<()> {
-    let (a, b) = (whole(1, &[3, 1, 20, 37]), whole(2, &[1, 2, 37, 33]));
-    let up = whole(3, &[3, 2, 20, 33]);
-    let (x, w) = (on_gpu(&a)?, on_gpu(&b)?);
-    let y = x.matmul(&w)?;
-    let grads = y.backward_with(&up.tensor(Device::Gpu, DType::F32)?)?;
-    let (mut c, mut da, mut db) = (Vec::new(), vec![0.0; a.values.len()], vec![0.0; b.values.len()]);
-    for p in 0..3 {
-        for q in 0..2 {
-            let a = &a.values[p * 740..][..740];
-            let b = &b.values[q * 1221..][..1221];
-            let u = &up.values[(2 * p + q) * 660..][..660];
-            c.extend(product(a, [37, 1], b, [33, 1], [20, 33, 37]));
-            let add = |to: &mut [f64], from: Vec<f64>| to.iter_mut().zip(from).for_each(|(t, f)| *t += f);
-            add(&mut da[p * 740..][..740], product(u, [33, 1], b, [1, 33], [20, 37, 33]));
-            add(&mut db[q * 1221..][..1221], product(a, [1, 37], u, [33, 1], [37, 33, 20]));
+    let list: [([usize; 3], [usize; 3], [usize; 3]); 4] = [
+        ([3, 1, 1], [1, 1, 2], [20, 33, 37]),
+        ([2, 1, 3], [1, 4, 3], [5, 6, 7]),
+        ([2, 3, 1], [2, 1, 5], [9, 8, 12]),
+        ([1, 3, 1], [1, 3, 1], [3, 5, 6000]),
+    ];
+    for (i, (left, right, [m, n, k])) in list.into_iter().enumerate() {
+        let seed = 100 * i as u64;
+        let a = whole(seed, &[&left[..], &[m, k]].concat());
+        let b = whole(seed + 1, &[&right[..], &[k, n]].concat());
+        let both: Vec<usize> = (0..3).map(|d| left[d].max(right[d])).collect();
+        let up = whole(seed + 2, &[&both[..], &[m, n]].concat());
+        let (x, w) = (on_gpu(&a)?, on_gpu(&b)?);
+        let y = x.matmul(&w)?;
+        let grads = y.backward_with(&up.tensor(Device::Gpu, DType::F32)?)?;
+        let (mut c, mut da, mut db) = (Vec::new(), vec![0.0; a.values.len()], vec![0.0; b.values.len()]);
+        let add = |to: &mut [f64], from: Vec<f64>| to.iter_mut().zip(from).for_each(|(t, f)| *t += f);
+        for z in 0..both.iter().product::<usize>() {
+            let at = [z / both[2] / both[1], z / both[2] % both[1], z % both[2]];
+            let place = |dims: [usize; 3]| (0..3).fold(0, |i, d| i * dims[d] + at[d].min(dims[d] - 1));
+            let (p, q) = (place(left) * m * k, place(right) * k * n);
+            let (a, b) = (&a.values[p..][..m * k], &b.values[q..][..k * n]);
+            let u = &up.values[z * m * n..][..m * n];
+            c.extend(product(a, [k, 1], b, [n, 1], [m, n, k]));
+            add(&mut da[p..][..m * k], product(u, [n, 1], b, [1, n], [m, k, n]));
+            add(&mut db[q..][..k * n], product(a, [1, k], u, [n, 1], [k, n, m]));
         }
+        let what = |name: &str| format!("{name} of batches {left:?} and {right:?} of {m} x {n} x {k}");
+        same(&what("product"), &y, &c)?;
+        same(&what("left gradient"), &grads.get(&x)?, &da)?;
+        same(&what("right gradient"), &grads.get(&w)?, &db)?;
     }
-    same("batched product", &y, &c)?;
-    same("its left gradient", &grads.get(&x)?, &da)?;
-    same("its right gradient", &grads.get(&w)?, &db)
+    Ok(())
 }
 
 /// A convolution of whole numbers.
