@@ -80,14 +80,20 @@ impl Done {
 
 impl Reading {
     /// Queues the copy of a value, and of the records of faults: then the caller holds the lock of the device's evaluations.
-    fn queue(gpu: &Gpu, array: Option<&GpuArray>, look: bool) -> Reading {
+    fn queue(gpu: &Gpu, array: Option<&GpuArray>, look: bool) -> Result<Reading> {
         let bytes = array.map_or(0, |a| (Spec::new(a.shape, a.dtype).bytes() as u64).next_multiple_of(4));
+        let size = bytes + if look { faults::LOOK_BYTES } else { 0 };
+        let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let staging = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read back"),
-            size: bytes + if look { faults::LOOK_BYTES } else { 0 },
+            size,
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
+        if let Some(e) = pollster::block_on(memory.pop()) {
+            let message = format!("no room to read {size} bytes back ({e}); read a slice at a time");
+            return Err(Error::OutOfMemory { device: gpu.name.clone(), message });
+        }
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         if let Some(array) = array {
             encoder.copy_buffer_to_buffer(&array.buffer.raw, array.offset, &staging, 0, bytes);
@@ -98,7 +104,7 @@ impl Reading {
         let done = Arc::new(Done::default());
         let signal = done.clone();
         staging.map_async(wgpu::MapMode::Read, .., move |r| signal.set(r.map_err(|e| e.to_string())));
-        Reading { staging, submission, bytes, look, done }
+        Ok(Reading { staging, submission, bytes, look, done })
     }
 
     /// Blocks until the copy is there.
@@ -148,7 +154,7 @@ impl Value {
         Faults::check(&array.lineage, state)?;
         let look = Faults::open(&array.lineage);
         let alone = look.then(|| gpu.plans.lock().unwrap_or_else(PoisonError::into_inner));
-        let reading = Reading::queue(&gpu, Some(&array), look);
+        let reading = Reading::queue(&gpu, Some(&array), look)?;
         drop(alone);
         Ok(Some(Value { gpu, array, state, reading }))
     }
@@ -171,7 +177,7 @@ impl Value {
 pub(super) fn synchronize(gpu: &Gpu) -> Result<()> {
     if gpu.faults.unsettled() {
         let alone = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        let reading = Reading::queue(gpu, None, true);
+        let reading = Reading::queue(gpu, None, true)?;
         drop(alone);
         reading.wait(gpu)?;
         reading.finish(gpu, |_| Ok(()))?;
@@ -183,7 +189,7 @@ pub(super) fn synchronize(gpu: &Gpu) -> Result<()> {
 
 /// Waits for all records of faults. The caller holds the lock of the device's evaluations.
 pub(super) fn settle(gpu: &Gpu) -> Result<()> {
-    let reading = Reading::queue(gpu, None, true);
+    let reading = Reading::queue(gpu, None, true)?;
     reading.wait(gpu)?;
     reading.finish(gpu, |_| Ok(()))
 }

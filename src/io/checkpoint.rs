@@ -1,5 +1,6 @@
 //! Where a training is, in one file.
 
+use super::model::parse;
 use super::safetensors::{match_parameters, metadata_of, tensors_of};
 use super::{Metadata, budget, save_tensors_with};
 use crate::error::{Error, Result};
@@ -87,8 +88,7 @@ impl Checkpoint {
             let message = "is no checkpoint, which Trainer::save_checkpoint writes; weights alone are read by Module::load";
             return Err(Error::data(name, message));
         };
-        let facts = serde_json::from_str(facts)
-            .map_err(|e| Error::data(&name, format!("its metadata is damaged: {e}")))?;
+        let facts = parse(facts, "metadata", &budget)?;
         let mut checkpoint = Checkpoint { name, ..Checkpoint::new(vec![], vec![], vec![], facts) };
         for (name, tensor) in tensors_of(&content, &budget)? {
             if let Some(name) = name.strip_prefix(OPTIMIZER) {

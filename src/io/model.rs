@@ -1,10 +1,12 @@
 //! A whole model in one file: a safetensors file of its weights, with the architecture in the metadata.
 
+use super::budget::{self, Budget};
 use super::safetensors::{metadata_of, set_parameters, tensors_of};
-use super::{Metadata, budget, save_tensors_with};
+use super::{Metadata, save_tensors_with};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::{Layers, Model, Module};
+use serde_json::Value;
 use std::path::Path;
 
 const ARCHITECTURE: &str = "wgrad.architecture";
@@ -66,17 +68,24 @@ impl Model {
                 "holds no architecture, only weights; build the model and load them with Module::load".into(),
             ));
         };
-        // What parsing takes: a map, however small, has room for eleven entries.
-        let maps = text.bytes().filter(|b| *b == b'{').count();
-        budget.charge(maps.saturating_mul(700).saturating_add(16 * text.len()))?;
-        let config =
-            serde_json::from_str(text).map_err(|e| wrong(format!("its architecture is damaged: {e}")))?;
+        let config = parse(text, "architecture", &budget)?;
         let unset = Model::from_config_unset(&config, layers, device);
         let model = unset.map_err(|e| e.of_file(budget.name()))?;
         set_parameters(budget.name(), tensors_of(&content, &budget)?, &model.parameters())?;
         let Some(text) = metadata.get(CLASSES) else { return Ok(model) };
-        let classes: Vec<String> =
-            serde_json::from_str(text).map_err(|e| wrong(format!("its class names are damaged: {e}")))?;
+        let classes: Vec<String> = serde_json::from_value(parse(text, "list of class names", &budget)?)
+            .map_err(|e| wrong(format!("its list of class names is damaged: {e}")))?;
         Ok(model.with_classes(classes))
     }
+}
+
+/// JSON in a file's metadata, within the file's budget.
+pub(super) fn parse(text: &str, what: &str, budget: &Budget) -> Result<Value> {
+    /// What a map takes, however small: room for eleven entries.
+    const MAP: usize = 700;
+    /// What any other value takes, for each character that it is written with.
+    const VALUE: usize = 16;
+    let maps = text.bytes().filter(|b| *b == b'{').count();
+    budget.charge(maps.saturating_mul(MAP).saturating_add(text.len().saturating_mul(VALUE)))?;
+    serde_json::from_str(text).map_err(|e| Error::data(budget.name(), format!("its {what} is damaged: {e}")))
 }

@@ -26,7 +26,7 @@ pub(super) fn png(picture: &Picture) -> Result<Vec<u8>> {
         );
         return Err(Error::argument("Picture::to_png", message));
     }
-    let mut canvas = Canvas::new(width as usize, height as usize);
+    let mut canvas = Canvas::new(width as usize, height as usize)?;
     for item in &picture.items {
         canvas.draw(item)?;
     }
@@ -43,8 +43,10 @@ pub(super) fn encode(rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>>
 }
 
 impl Canvas {
-    fn new(width: usize, height: usize) -> Canvas {
-        Canvas { width, height, rgb: GROUND.repeat(width * height) }
+    fn new(width: usize, height: usize) -> Result<Canvas> {
+        let mut rgb = crate::cpu::memory::reserve(3 * width * height)?;
+        rgb.extend(std::iter::repeat_n(GROUND, width * height).flatten());
+        Ok(Canvas { width, height, rgb })
     }
 
     /// Covers a share of a pixel; nothing, where there is no such pixel.

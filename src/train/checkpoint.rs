@@ -18,6 +18,8 @@ const PARTIAL: &str = "epoch/";
 const ACCUMULATED: &str = "gradients/";
 const CALLBACKS: &str = "callbacks/";
 const HISTORY: &str = "history/";
+/// Above what any run counts to, and far below where counting on overflows.
+const MOST: u64 = 1 << 48;
 
 impl<M: Module> Trainer<M> {
     /// Saves where the training is: weights and buffers, the optimizer's state, epoch and step, what random numbers and
@@ -106,6 +108,10 @@ impl<M: Module> Trainer<M> {
         let number = |name: &str| {
             facts[name].as_u64().ok_or_else(|| checkpoint.wrong(format!("its metadata has no number {name}")))
         };
+        let count = |name: &str| match number(name)? {
+            n if n <= MOST => Ok(n),
+            n => Err(checkpoint.wrong(format!("its metadata is damaged: {name} is {n}"))),
+        };
         let (was, is) = (facts["optimizer"]["name"].as_str().unwrap_or("?"), self.optimizer.name());
         if was != is {
             let message = format!("was saved with the optimizer {was}, the trainer has {is}; use the same");
@@ -122,20 +128,20 @@ impl<M: Module> Trainer<M> {
         };
         let mut partial = None;
         if facts["steps_of_epoch"].is_u64() {
-            let samples = number("samples_of_epoch")? as usize;
+            let samples = count("samples_of_epoch")? as usize;
             let Some(totals) = Totals::import(&self.outputs, self.device, &part(PARTIAL), samples)? else {
                 let message =
                     "was saved in the middle of an epoch with other outputs or metrics; use the same";
                 return Err(checkpoint.wrong(message));
             };
             let trained = facts["epoch_trained"].as_bool().unwrap_or(false);
-            partial = Some(Partial { step: number("steps_of_epoch")? as usize, trained, totals });
+            partial = Some(Partial { step: count("steps_of_epoch")? as usize, trained, totals });
         }
         let at = Position {
-            passes: number("passes")?,
-            steps: number("step")?,
-            taken: number("batches_of_pass")? as usize,
-            epoch: number("epoch")? as usize,
+            passes: count("passes")?,
+            steps: count("step")?,
+            taken: count("batches_of_pass")? as usize,
+            epoch: count("epoch")? as usize,
             partial,
             history,
             resumed: true,
@@ -143,7 +149,7 @@ impl<M: Module> Trainer<M> {
             callbacks: part(CALLBACKS),
             accumulated: part(ACCUMULATED),
         };
-        let (seed, batch_size) = (number("seed")?, number("batch_size")? as usize);
+        let (seed, batch_size) = (number("seed")?, count("batch_size")? as usize);
         // All that can fail, before anything is changed.
         let parameters = self.model.parameters();
         checkpoint.check_parameters(&parameters)?;

@@ -129,15 +129,22 @@ impl SummaryWriter {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let now = wall_time();
-        // TensorBoard looks for "tfevents", and reads files in the order of their names: the time comes first.
-        let name = format!(
-            "events.out.tfevents.{:010}.wgrad.{}.{}",
-            now as u64,
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = folder.join(name);
-        let file = File::create_new(&path).map_err(|e| Error::io(&path, e))?;
+        let (path, file) = loop {
+            // TensorBoard looks for "tfevents", and reads files in the order of their names: the time comes first.
+            let name = format!(
+                "events.out.tfevents.{:010}.wgrad.{}.{}",
+                now as u64,
+                std::process::id(),
+                COUNT.fetch_add(1, Ordering::Relaxed)
+            );
+            let path = folder.join(name);
+            match File::create_new(&path) {
+                Ok(file) => break (path, file),
+                // Another container numbers its processes alike.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                Err(e) => return Err(Error::io(path, e)),
+            }
+        };
         let mut writer = SummaryWriter { path, file, pending: record(&version_event(now)) };
         writer.flush()?;
         Ok(writer)

@@ -6,6 +6,7 @@ use crate::autograd::no_grad;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::optim::State;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 
@@ -67,7 +68,7 @@ pub(super) struct Totals {
 impl Totals {
     pub fn new(outputs: &[Output], device: Device) -> Result<Totals> {
         // Real zeros here, too.
-        let zeros = |shape: &[usize]| Tensor::from_vec(vec![0.0f32; shape.iter().product()], shape, device);
+        let zeros = |shape: &[usize]| Tensor::filled(Shape::new(shape)?, 0.0f32, device);
         let mut sums = Vec::new();
         for (_, quantity) in quantities(outputs) {
             sums.push(match quantity {

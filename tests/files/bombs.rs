@@ -194,3 +194,56 @@ fn a_model_of_a_hundred_thousand_layers_takes_seconds() {
         .unwrap();
     step("exported and imported");
 }
+
+#[test]
+fn no_number_in_a_checkpoint_makes_going_on_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let trainer = || {
+        let model = Sequential::new().add(Dense::new(2)).build([3], Device::Cpu).unwrap();
+        Trainer::new(model, Adam::new(1e-3), MeanSquaredError::new())
+    };
+    let set = data::Dataset::from_tensors("x", &inputs(&[8, 3], Device::Cpu), &inputs(&[8, 2], Device::Cpu))
+        .unwrap();
+    let fit = |epochs| Fit::epochs(epochs).batch_size(2).verbose(false);
+    let mut first = trainer();
+    let stop = fit(2).callback(|event| match event {
+        wgrad::train::Event::Step(step) if step.step == 3 => Ok(wgrad::train::Flow::Stop),
+        _ => Ok(wgrad::train::Flow::Continue),
+    });
+    first.fit(&set, stop).unwrap();
+    first.save_checkpoint(&path).unwrap();
+    let whole = wgrad::io::Checkpoint::load(&path).unwrap();
+    let names: Vec<String> = whole.facts.as_object().unwrap().keys().cloned().collect();
+    assert!(
+        ["epoch", "step", "passes", "batches_of_pass", "seed", "batch_size"]
+            .iter()
+            .all(|n| names.contains(&n.to_string()))
+    );
+    let mut refused = 0;
+    for name in &names {
+        for value in [
+            serde_json::json!(u64::MAX),
+            serde_json::json!(1u64 << 47),
+            serde_json::json!(0),
+            serde_json::json!(-1),
+            serde_json::json!(0.5),
+            serde_json::json!("text"),
+            serde_json::json!([[["loss"]]]),
+            Value::Null,
+        ] {
+            let mut checkpoint = whole.clone();
+            checkpoint.facts[name] = value;
+            checkpoint.save(&path).unwrap();
+            let mut trainer = trainer();
+            match trainer.resume(&path) {
+                Err(e) => {
+                    assert!(e.to_string().contains("run.safetensors"), "{name}: {e}");
+                    refused += 1;
+                }
+                Ok(()) => drop(trainer.fit(&set, fit(3))),
+            }
+        }
+    }
+    assert!(refused > 20, "{refused}");
+}

@@ -107,11 +107,9 @@ impl Scan {
     fn find(content: &[u8]) -> Option<Scan> {
         let (mut at, mut progressive) = (2, false);
         loop {
-            // Any number of bytes 0xff may stand before a marker.
-            while content.get(at) == Some(&0xff) && content.get(at + 1) == Some(&0xff) {
-                at += 1;
-            }
-            let &[0xff, marker, high, low] = content.get(at..at + 4)? else { return None };
+            // Bytes that belong to nothing are passed over, as decoders do.
+            at += content.get(at..)?.windows(2).position(|w| w[0] == 0xff && !matches!(w[1], 0 | 0xff))?;
+            let &[_, marker, high, low] = content.get(at..at + 4)? else { return None };
             match marker {
                 0xda => break,
                 // Frames: 0xc4, 0xc8 and 0xcc are tables and an extension.
