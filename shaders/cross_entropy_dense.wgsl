@@ -29,6 +29,18 @@ fn team_max(v: f32, lane: u32) -> f32 { return v; }
 fn team_sum(v: f32, lane: u32) -> f32 { return v; }
 // end of team
 
+fn is_infinite(v: f32) -> bool {
+    return (bitcast<u32>(v) & 0x7fffffffu) == 0x7f800000u;
+}
+
+fn quiet_nan() -> f32 {
+    var bits = 0x7fc00000u;
+    return bitcast<f32>(bits);
+}
+
+// What a row comes down to. Of rows too long for a team softmax_parts.wgsl and softmax_combine.wgsl find it out, and the
+// host puts their results in place of this block.
+// statistics:
 // The row's maximum; infinite where the row has no softmax: +inf for a NaN or +inf in it, -inf where it holds nothing else.
 fn row_max(base: u32, lane: u32) -> f32 {
     var negative_infinity = 0xff800000u; // through a variable: a constant infinity is rejected
@@ -44,23 +56,41 @@ fn row_max(base: u32, lane: u32) -> f32 {
     return team_max(select(largest(top), bitcast<f32>(infinity), found), lane);
 }
 
-fn is_infinite(v: f32) -> bool {
-    return (bitcast<u32>(v) & 0x7fffffffu) == 0x7f800000u;
-}
-
-fn quiet_nan() -> f32 {
-    var bits = 0x7fc00000u;
-    return bitcast<f32>(bits);
-}
-
 // sum of exp(logit - peak)
 fn row_sum(base: u32, lane: u32, peak: f32) -> f32 {
     var sum = F(0.0);
-    for (var j = lane; j < sizes.cols; j += TEAM) {
-        sum += exp(logits[base + j] - F(peak));
+    var j = lane;
+    while j < sizes.cols {
+        // By blocks: the rounding errors of long sums of equal terms add up.
+        let end = min(j + 16u * TEAM, sizes.cols);
+        var block = F(0.0);
+        for (; j < end; j += TEAM) {
+            block += exp(logits[base + j] - F(peak));
+        }
+        sum += block;
     }
     return team_sum(total(sum), lane);
 }
+
+// sum of p * (log(sum) - (logit - peak)): every term is at least 0, so nothing cancels.
+fn row_loss(base: u32, lane: u32, peak: f32, log_sum: f32) -> f32 {
+    var sum = F(0.0);
+    var j = lane;
+    while j < sizes.cols {
+        let end = min(j + 16u * TEAM, sizes.cols);
+        var block = F(0.0);
+        for (; j < end; j += TEAM) {
+            let p = probs[base + j];
+            let x = logits[base + j];
+            // What is impossible and not expected either counts for nothing, where 0 times infinity would be NaN.
+            let nothing = (bitcast<U>(x) == U(0xff800000u)) & ((bitcast<U>(p) & U(0x7fffffffu)) == U(0u));
+            block += select(p * (F(log_sum) - (x - F(peak))), F(0.0), nothing);
+        }
+        sum += block;
+    }
+    return team_sum(total(sum), lane);
+}
+// end of statistics
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -68,25 +98,16 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let wanted = (group.y * groups.x + group.x) * (GROUP / TEAM) + local / TEAM;
-    let lane = local % TEAM;
+    let index = (group.y * groups.x + group.x) * GROUP + local;
+    let wanted = index / TEAM;
+    let lane = index % TEAM;
     // Those beyond the end repeat the last row and store nothing: all must reach the barriers of a reduction.
     let row = min(wanted, sizes.rows - 1u);
     let base = row * sizes.cols;
 
     let peak = row_max(base, lane);
     let sum = row_sum(base, lane, peak);
-    // sum(p * (log(sum) - shifted)): every term is at least 0, so nothing cancels.
-    let log_sum = log(sum);
-    var partial = F(0.0);
-    for (var j = lane; j < sizes.cols; j += TEAM) {
-        let p = probs[base + j];
-        let x = logits[base + j];
-        // What is impossible and not expected either counts for nothing, where 0 times infinity would be NaN.
-        let nothing = (bitcast<U>(x) == U(0xff800000u)) & ((bitcast<U>(p) & U(0x7fffffffu)) == U(0u));
-        partial += select(p * (F(log_sum) - (x - F(peak))), F(0.0), nothing);
-    }
-    var v = team_sum(total(partial), lane);
+    var v = row_loss(base, lane, peak, log(sum));
     if wanted >= sizes.rows || lane != 0u {
         return;
     }

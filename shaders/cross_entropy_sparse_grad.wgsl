@@ -34,6 +34,18 @@ fn team_max(v: f32, lane: u32) -> f32 { return v; }
 fn team_sum(v: f32, lane: u32) -> f32 { return v; }
 // end of team
 
+fn is_infinite(v: f32) -> bool {
+    return (bitcast<u32>(v) & 0x7fffffffu) == 0x7f800000u;
+}
+
+fn quiet_nan() -> f32 {
+    var bits = 0x7fc00000u;
+    return bitcast<f32>(bits);
+}
+
+// What a row comes down to. Of rows too long for a team softmax_parts.wgsl and softmax_combine.wgsl find it out, and the
+// host puts their results in place of this block.
+// statistics:
 // The row's maximum; infinite where the row has no softmax: +inf for a NaN or +inf in it, -inf where it holds nothing else.
 fn row_max(base: u32, lane: u32) -> f32 {
     var negative_infinity = 0xff800000u; // through a variable: a constant infinity is rejected
@@ -49,23 +61,22 @@ fn row_max(base: u32, lane: u32) -> f32 {
     return team_max(select(largest(top), bitcast<f32>(infinity), found), lane);
 }
 
-fn is_infinite(v: f32) -> bool {
-    return (bitcast<u32>(v) & 0x7fffffffu) == 0x7f800000u;
-}
-
-fn quiet_nan() -> f32 {
-    var bits = 0x7fc00000u;
-    return bitcast<f32>(bits);
-}
-
 // sum of exp(logit - peak)
 fn row_sum(base: u32, lane: u32, peak: f32) -> f32 {
     var sum = F(0.0);
-    for (var j = lane; j < sizes.cols; j += TEAM) {
-        sum += exp(logits[base + j] - F(peak));
+    var j = lane;
+    while j < sizes.cols {
+        // By blocks: the rounding errors of long sums of equal terms add up.
+        let end = min(j + 16u * TEAM, sizes.cols);
+        var block = F(0.0);
+        for (; j < end; j += TEAM) {
+            block += exp(logits[base + j] - F(peak));
+        }
+        sum += block;
     }
     return team_sum(total(sum), lane);
 }
+// end of statistics
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -73,8 +84,9 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let wanted = (group.y * groups.x + group.x) * (GROUP / TEAM) + local / TEAM;
-    let lane = local % TEAM;
+    let index = (group.y * groups.x + group.x) * GROUP + local;
+    let wanted = index / TEAM;
+    let lane = index % TEAM;
     // Those beyond the end repeat the last row and store nothing: all must reach the barriers of a reduction.
     let row = min(wanted, sizes.rows - 1u);
     let base = row * sizes.cols;

@@ -4,15 +4,14 @@
 // Four neighbours at a time; the host rewrites these lines to single words where four do not divide the row.
 alias F = vec4<f32>;
 
-// Sorted indices per partial sum; the host's ADD_CHUNK.
-const CHUNK = 256u;
-
 struct Sizes {
     total: u32, // invocations
     axis: u32,
     inner: u32, // in units of F
     count: u32, // indices
     chunks: u32, // complete chunks
+    chunk: u32, // sorted indices per chunk: a power of two
+    shift: u32, // its logarithm
 }
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
@@ -34,14 +33,26 @@ fn main(
     let column = i - line * sizes.inner;
     let q = line % sizes.chunks;
     let o = line / sizes.chunks;
-    let begin = q * CHUNK;
-    let end = begin + CHUNK;
+    let begin = q * sizes.chunk;
+    let end = begin + sizes.chunk;
     if pairs[begin].x != pairs[end - 1u].x {
         return; // nobody reads it
     }
+    // By blocks of blocks: the rounding errors of long sums of equal terms add up.
     var sum = F(0.0);
-    for (var j = begin; j < end; j++) {
-        sum += dy[(o * sizes.count + pairs[j].y) * sizes.inner + column];
+    var j = begin;
+    while j < end {
+        let middle = min(j + 256u, end);
+        var part = F(0.0);
+        while j < middle {
+            let last = min(j + 16u, middle);
+            var block = F(0.0);
+            for (; j < last; j++) {
+                block += dy[(o * sizes.count + pairs[j].y) * sizes.inner + column];
+            }
+            part += block;
+        }
+        sum += part;
     }
     sums[i] = sum;
 }

@@ -20,6 +20,7 @@ struct Sizes {
     h_end: u32, // height + padding at the bottom
     w_end: u32, // width + padding at the right
     include_pad: u32,
+    part: u32, // places of a window, or windows of a place, that one invocation goes through
 }
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
@@ -45,9 +46,6 @@ fn extent(o: u32, stride: u32, pad: u32, kernel: u32, size: u32, padded_end: u32
     return u32(max(end - begin, 1)); // 1: a window without elements has the sum 0
 }
 
-// Elements that are added one after the other.
-const BLOCK = 32u;
-
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -66,25 +64,38 @@ fn main(
     let iy = row - n * sizes.h;
     let ys = windows(iy, sizes.sh, sizes.pt, sizes.kh, sizes.oh);
     let xs = windows(ix, sizes.sw, sizes.pl, sizes.kw, sizes.ow);
-    // Sums of short sums: rounding errors then don't grow with the number of windows.
+    // The windows that contain the place as one line, of which this is a part; the host writes group.z where there are several.
+    let part = 0u;
+    let cols = select(0u, xs.y - xs.x, xs.x < xs.y);
+    let from_place = part * sizes.part;
+    let to_place = min(from_place + sizes.part, select(0u, (ys.y - ys.x) * cols, ys.x < ys.y));
+    var oy = ys.x + from_place / max(cols, 1u);
+    var ox = xs.x + from_place % max(cols, 1u);
+    // By blocks of sixteen, and by sixteen of them: the rounding errors of long sums of equal terms add up.
     var sum = F(0.0);
-    for (var block = ys.x; block < ys.y; block += BLOCK) {
-        var block_sum = F(0.0);
-        for (var oy = block; oy < min(block + BLOCK, ys.y); oy++) {
+    var blocks = F(0.0);
+    var q = from_place;
+    while q < to_place {
+        let end = min(q + 16u, to_place);
+        var block = F(0.0);
+        for (; q < end; q++) {
             let rows = f32(extent(oy, sizes.sh, sizes.pt, sizes.kh, sizes.h, sizes.h_end));
-            let base = (n * sizes.oh + oy) * sizes.ow * sizes.c + ch;
-            var row_sum = F(0.0);
-            for (var part = xs.x; part < xs.y; part += BLOCK) {
-                var part_sum = F(0.0);
-                for (var ox = part; ox < min(part + BLOCK, xs.y); ox++) {
-                    let cols = f32(extent(ox, sizes.sw, sizes.pl, sizes.kw, sizes.w, sizes.w_end));
-                    part_sum += dy[base + ox * sizes.c] / F(rows * cols);
-                }
-                row_sum += part_sum;
+            let columns = f32(extent(ox, sizes.sw, sizes.pl, sizes.kw, sizes.w, sizes.w_end));
+            block += dy[((n * sizes.oh + oy) * sizes.ow + ox) * sizes.c + ch] / F(rows * columns);
+            ox += 1u;
+            if ox == xs.y {
+                ox = xs.x;
+                oy += 1u;
             }
-            block_sum += row_sum;
+        }
+        blocks += block;
+        if q % 256u == 0u {
+            sum += blocks;
+            blocks = F(0.0);
         }
         sum += block_sum;
     }
-    dx[i] = finish(sum, i);
+    sum += blocks;
+    let to = part * sizes.total + i;
+    dx[to] = finish(sum, to);
 }

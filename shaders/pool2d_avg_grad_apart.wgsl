@@ -21,6 +21,7 @@ struct Sizes {
     h_end: u32, // height + padding at the bottom
     w_end: u32, // width + padding at the right
     include_pad: u32,
+    part: u32, // places of a window, or windows of a place, that one invocation goes through
 }
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;

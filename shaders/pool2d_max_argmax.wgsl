@@ -22,6 +22,7 @@ struct Sizes {
     h_end: u32, // height + padding at the bottom
     w_end: u32, // width + padding at the right
     include_pad: u32,
+    part: u32, // places of a window, or windows of a place, that one invocation goes through
 }
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
@@ -66,17 +67,26 @@ fn main(
     // Through a variable: a constant infinity is rejected.
     var negative_infinity = 0xff800000u;
     var best = F(bitcast<f32>(negative_infinity));
+    // The places of the window as one line, of which this is a part; the host writes group.z where there are several.
+    let part = 0u;
+    let cols = select(0u, xs.y - xs.x, xs.x < xs.y);
+    let from_place = part * sizes.part;
+    let to_place = min(from_place + sizes.part, select(0u, (ys.y - ys.x) * cols, ys.x < ys.y));
+    var iy = ys.x + from_place / max(cols, 1u);
+    var ix = xs.x + from_place % max(cols, 1u);
     // The first place is the answer where nothing beats -inf.
-    let inside = ys.x < ys.y && xs.x < xs.y;
-    var best_at = U(select(0xffffffffu, ys.x * sizes.w + xs.x, inside));
-    for (var iy = ys.x; iy < ys.y; iy++) {
-        for (var ix = xs.x; ix < xs.y; ix++) {
-            let p = iy * sizes.w + ix;
-            let v = x[(image + p) * sizes.c + ch];
-            let wins = beats(v, best);
-            best = select(best, v, wins);
-            best_at = select(best_at, U(p), wins);
+    var best_at = U(select(0xffffffffu, iy * sizes.w + ix, from_place < to_place));
+    for (var q = from_place; q < to_place; q++) {
+        let p = iy * sizes.w + ix;
+        let v = x[(image + p) * sizes.c + ch];
+        let wins = beats(v, best);
+        best = select(best, v, wins);
+        best_at = select(best_at, U(p), wins);
+        ix += 1u;
+        if ix == xs.y {
+            ix = xs.x;
+            iy += 1u;
         }
     }
-    at[i] = best_at;
+    at[part * sizes.total + i] = best_at;
 }

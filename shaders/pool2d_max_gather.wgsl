@@ -22,6 +22,7 @@ struct Sizes {
     h_end: u32, // height + padding at the bottom
     w_end: u32, // width + padding at the right
     include_pad: u32,
+    part: u32, // places of a window, or windows of a place, that one invocation goes through
 }
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
@@ -73,18 +74,28 @@ fn main(
     var best = F(bitcast<f32>(negative_infinity));
     // Reading v beside x is dearer than remembering the place, but needs no dynamic component access; this kernel is rare.
     var picked = F(0.0);
-    if ys.x < ys.y && xs.x < xs.y {
-        picked = v[(image + ys.x * sizes.w + xs.x) * sizes.c + ch];
+    // The places of the window as one line, of which this is a part; the host writes group.z where there are several.
+    let part = 0u;
+    let cols = select(0u, xs.y - xs.x, xs.x < xs.y);
+    let from_place = part * sizes.part;
+    let to_place = min(from_place + sizes.part, select(0u, (ys.y - ys.x) * cols, ys.x < ys.y));
+    var iy = ys.x + from_place / max(cols, 1u);
+    var ix = xs.x + from_place % max(cols, 1u);
+    if from_place < to_place {
+        picked = v[(image + iy * sizes.w + ix) * sizes.c + ch];
     }
-    for (var iy = ys.x; iy < ys.y; iy++) {
-        let base = (image + iy * sizes.w) * sizes.c + ch;
-        for (var ix = xs.x; ix < xs.y; ix++) {
-            let k = base + ix * sizes.c;
-            let candidate = x[k];
-            let wins = beats(candidate, best);
-            best = select(best, candidate, wins);
-            picked = select(picked, v[k], wins);
+    for (var q = from_place; q < to_place; q++) {
+        let k = (image + iy * sizes.w + ix) * sizes.c + ch;
+        let candidate = x[k];
+        let wins = beats(candidate, best);
+        best = select(best, candidate, wins);
+        picked = select(picked, v[k], wins);
+        ix += 1u;
+        if ix == xs.y {
+            ix = xs.x;
+            iy += 1u;
         }
     }
-    out[i] = finish(picked, i);
+    let to = part * sizes.total + i;
+    out[to] = finish(picked, to);
 }

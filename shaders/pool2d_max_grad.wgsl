@@ -21,6 +21,7 @@ struct Sizes {
     h_end: u32, // height + padding at the bottom
     w_end: u32, // width + padding at the right
     include_pad: u32,
+    part: u32, // places of a window, or windows of a place, that one invocation goes through
 }
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
@@ -57,13 +58,36 @@ fn main(
     let ys = windows(iy, sizes.sh, sizes.pt, sizes.kh, sizes.oh);
     let xs = windows(ix, sizes.sw, sizes.pl, sizes.kw, sizes.ow);
     let here = U(iy * sizes.w + ix);
+    // The windows that contain the place as one line, of which this is a part; the host writes group.z where there are several.
+    let part = 0u;
+    let cols = select(0u, xs.y - xs.x, xs.x < xs.y);
+    let from_place = part * sizes.part;
+    let to_place = min(from_place + sizes.part, select(0u, (ys.y - ys.x) * cols, ys.x < ys.y));
+    var oy = ys.x + from_place / max(cols, 1u);
+    var ox = xs.x + from_place % max(cols, 1u);
+    // By blocks of sixteen, and by sixteen of them: the rounding errors of long sums of equal terms add up.
     var sum = F(0.0);
-    for (var oy = ys.x; oy < ys.y; oy++) {
-        let base = (n * sizes.oh + oy) * sizes.ow * sizes.c + ch;
-        for (var ox = xs.x; ox < xs.y; ox++) {
-            let k = base + ox * sizes.c;
-            sum += select(F(0.0), dy[k], at[k] == here);
+    var blocks = F(0.0);
+    var q = from_place;
+    while q < to_place {
+        let end = min(q + 16u, to_place);
+        var block = F(0.0);
+        for (; q < end; q++) {
+            let k = ((n * sizes.oh + oy) * sizes.ow + ox) * sizes.c + ch;
+            block += select(F(0.0), dy[k], at[k] == here);
+            ox += 1u;
+            if ox == xs.y {
+                ox = xs.x;
+                oy += 1u;
+            }
+        }
+        blocks += block;
+        if q % 256u == 0u {
+            sum += blocks;
+            blocks = F(0.0);
         }
     }
-    dx[i] = finish(sum, i);
+    sum += blocks;
+    let to = part * sizes.total + i;
+    dx[to] = finish(sum, to);
 }

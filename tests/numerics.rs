@@ -9,6 +9,8 @@ mod accuracy;
 mod bounds;
 #[path = "numerics/functions.rs"]
 mod functions;
+#[path = "numerics/long.rs"]
+mod long;
 #[path = "numerics/losses.rs"]
 mod losses;
 #[path = "numerics/products.rs"]

@@ -11,6 +11,12 @@ pub trait Element: Copy + Send + Sync + PartialOrd + Debug + 'static {
     const ZERO: Self;
     const ONE: Self;
 
+    /// What long sums of it are kept in, one after the other: f64 for f32, else itself.
+    type Sum: Element;
+
+    fn to_sum(self) -> Self::Sum;
+    fn from_sum(sum: Self::Sum) -> Self;
+
     fn plus(self, other: Self) -> Self;
     fn times(self, other: Self) -> Self;
 
@@ -46,6 +52,18 @@ macro_rules! integer_element {
         impl Element for $t {
             const ZERO: Self = 0;
             const ONE: Self = 1;
+
+            type Sum = $t;
+
+            #[inline(always)]
+            fn to_sum(self) -> $t {
+                self
+            }
+
+            #[inline(always)]
+            fn from_sum(sum: $t) -> $t {
+                sum
+            }
 
             #[inline(always)]
             fn plus(self, other: Self) -> Self {
@@ -147,6 +165,18 @@ macro_rules! float {
         impl Element for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+
+            type Sum = f64;
+
+            #[inline(always)]
+            fn to_sum(self) -> f64 {
+                self.into()
+            }
+
+            #[inline(always)]
+            fn from_sum(sum: f64) -> $t {
+                sum as $t
+            }
 
             #[inline(always)]
             fn plus(self, other: Self) -> Self {

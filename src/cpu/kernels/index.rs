@@ -55,22 +55,59 @@ pub fn index_select_grad<T: Element, I: Index>(
     let outer = dx.len() / (axis * inner);
     let ranges = if parallel { MAX_RANGES.div_ceil(outer.max(1)).min(axis) } else { 1 };
     let range = axis.div_ceil(ranges);
+    let long = most_repeats(axis, indices) > LONGEST_PLAIN_SUM;
     for_each_chunk(dx, axis * inner, parallel, |o, dx| {
         for_each_chunk(dx, range * inner, parallel, |r, dx| {
-            dx.fill(T::ZERO);
-            let (start, len) = (r * range, dx.len() / inner);
-            for (j, index) in indices.iter().enumerate() {
-                let place = (index.value() as usize).wrapping_sub(start);
-                if place < len {
-                    let dy = &dy[(o * indices.len() + j) * inner..][..inner];
-                    for (dx, dy) in dx[place * inner..][..inner].iter_mut().zip(dy) {
-                        *dx = dx.plus(*dy);
-                    }
-                }
+            let start = r * range;
+            let dy = &dy[o * indices.len() * inner..][..indices.len() * inner];
+            if !long {
+                dx.fill(T::ZERO);
+                return add_lines(inner, dy, indices, start, dx, |sum, dy: T| sum.plus(dy));
+            }
+            let mut sums = vec![T::Sum::ZERO; dx.len()];
+            add_lines(inner, dy, indices, start, &mut sums, |sum, dy: T| sum.plus(dy.to_sum()));
+            for (dx, sum) in dx.iter_mut().zip(sums) {
+                *dx = T::from_sum(sum);
             }
         });
     });
     Ok(())
+}
+
+/// Lines that are summed plainly in their own type; sums of more are kept in a wider one.
+const LONGEST_PLAIN_SUM: u32 = 16;
+
+/// How often the index that comes most often comes.
+fn most_repeats<I: Index>(axis: usize, indices: &[I]) -> u32 {
+    if indices.len() <= LONGEST_PLAIN_SUM as usize {
+        return 0;
+    }
+    let mut counts = vec![0u32; axis];
+    for index in indices {
+        let count = &mut counts[index.value() as usize];
+        *count = count.saturating_add(1);
+    }
+    counts.into_iter().max().unwrap_or(0)
+}
+
+/// Adds each line of `dy` to the line of `sums` that its index names, as far as those are there: they begin at place `start`.
+fn add_lines<T: Element, S: Element, I: Index>(
+    inner: usize,
+    dy: &[T],
+    indices: &[I],
+    start: usize,
+    sums: &mut [S],
+    add: impl Fn(S, T) -> S,
+) {
+    let len = sums.len() / inner;
+    for (index, dy) in indices.iter().zip(dy.chunks_exact(inner)) {
+        let place = (index.value() as usize).wrapping_sub(start);
+        if place < len {
+            for (sum, dy) in sums[place * inner..][..inner].iter_mut().zip(dy) {
+                *sum = add(*sum, *dy);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

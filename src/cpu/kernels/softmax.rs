@@ -144,17 +144,18 @@ fn max<T: Float>(x: &[T]) -> T {
     x.iter().fold(T::NEG_INFINITY, |max, x| max.larger(*x))
 }
 
-/// A sum in blocks, so that the rounding error of a row of 50,000 columns stays that of a few hundred additions.
+/// A sum in f64: rows may have millions of columns. In f64 itself it goes by blocks.
 fn sum<T: Float>(terms: impl Iterator<Item = T>) -> T {
-    let (mut total, mut block) = (T::ZERO, T::ZERO);
+    let zero = T::Sum::ZERO;
+    let (mut total, mut block) = (zero, zero);
     for (i, term) in terms.enumerate() {
-        block += term;
-        if i % 256 == 255 {
-            total += block;
-            block = T::ZERO;
+        block = block.plus(term.to_sum());
+        if i % 1024 == 1023 {
+            total = total.plus(block);
+            block = zero;
         }
     }
-    total + block
+    T::from_sum(total.plus(block))
 }
 
 #[cfg(test)]

@@ -12,8 +12,11 @@ const SORT_BLOCK: usize = 64;
 /// Finding a place among up to 2^32 of them by halves.
 const BISECTION: Turns = Turns::of(33);
 
-/// Sorted indices per partial sum of [`index_add`] (as in `index_add.wgsl`).
-const ADD_CHUNK: usize = 256;
+/// Sorted indices per partial sum of [`index_add`]: so many that neither a sum's indices nor the sums of an index that comes
+/// all the time are too many for a loop.
+fn add_chunk(count: usize) -> usize {
+    count.isqrt().next_power_of_two().clamp(256, 16_384)
+}
 
 /// The gradient of selecting lines by index, for f32: `dx[outer, axis, inner]`, each line the sum of the lines of `dy` that were selected
 /// from it, always added in the same order.
@@ -75,10 +78,11 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
             epilogue: false,
         },
     );
-    let chunks = count / ADD_CHUNK;
+    let chunk = add_chunk(count);
+    let chunks = count / chunk;
     let sums = launches.temp(outer * chunks.max(1) * inner.next_multiple_of(4));
     let (width, source) = widen(include_str!("../../../shaders/index_add_chunks.wgsl"), inner);
-    let sizes = [axis, inner / width, count, chunks];
+    let sizes = [axis, inner / width, count, chunks, chunk, chunk.ilog2() as usize];
     launches.push(
         t,
         Step {
@@ -88,7 +92,7 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
             sizes: &sizes,
             inputs: vec![Operand::Input(0), pairs[sorted]],
             output: sums,
-            turns: Turns::of(ADD_CHUNK),
+            turns: Turns::around(chunk / 256, Turns::around(16, Turns::of(16))),
             epilogue: false,
         },
     );
@@ -103,7 +107,7 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
             inputs: vec![Operand::Input(0), pairs[sorted], starts, sums],
             output: Operand::Output,
             // whole chunks, and what is left of two
-            turns: Turns::of(chunks + 2 * ADD_CHUNK),
+            turns: Turns::of(chunks + 2 * chunk),
             epilogue: true,
         },
     );

@@ -12,11 +12,8 @@ use crate::geometry::Pool2dGeometry;
 pub(super) const GROUP: usize = 64;
 
 /// A window with more places than this is pooled along rows first and then along columns: exactly the same maxima, far less
-/// work, and loops that stay short (lavapipe cuts an invocation's loops after 65,535 iterations, and a dispatch that takes
-/// seconds is killed by Windows).
+/// work, and loops that stay short.
 const LARGEST_WINDOW: usize = 4096;
-/// Elements that an average adds one after the other (as in the shaders).
-const BLOCK: usize = 32;
 
 /// Rewrites a kernel for four neighbours (`vec4`) into the same kernel for single words.
 pub(super) fn scalar_variant(source: &'static str) -> Cow<'static, str> {
@@ -108,11 +105,45 @@ fn push_max(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, x: Op
         push_max(t, launches, &columns, maxima, y);
     } else if plain_2x2(g) {
         let source = include_str!("../../../shaders/pool2d_max_2x2.wgsl");
-        push(t, launches, g, "pool2d_max/2x2", source, outputs(g), vec![x], y, Turns::NONE);
+        push(t, launches, g, Kernel { label: "pool2d_max/2x2", source, line: Line::None }, vec![x], y);
     } else {
         let source = include_str!("../../../shaders/pool2d_max.wgsl");
-        push(t, launches, g, "pool2d_max", source, outputs(g), vec![x], y, window(g));
+        let kernel = Kernel { label: "pool2d_max", source, line: Line::Window };
+        let Some(stack) = kernel.stack(g) else {
+            return push(t, launches, g, kernel, vec![x], y);
+        };
+        let maxima = temp(launches, inputs(&stack));
+        push(t, launches, g, kernel, vec![x], maxima);
+        push_max(t, launches, &stack, maxima, y);
     }
+}
+
+/// Where each window has its first maximum.
+fn push_argmax(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, x: Operand, at: Operand) {
+    let source = include_str!("../../../shaders/pool2d_max_argmax.wgsl");
+    let kernel = Kernel { label: "pool2d_max_argmax", source, line: Line::Window };
+    let Some(stack) = kernel.stack(g) else {
+        return push(t, launches, g, kernel, vec![x], at);
+    };
+    let places = temp(launches, inputs(&stack));
+    push(t, launches, g, kernel, vec![x], places);
+    push_of_parts(t, launches, g, &stack, x, places, at);
+}
+
+/// Of what the parts of the windows give, that of the part with the first maximum.
+fn push_of_parts(
+    t: &KernelTarget,
+    launches: &mut Launches,
+    g: &Pool2dGeometry,
+    stack: &Pool2dGeometry,
+    x: Operand,
+    given: Operand,
+    out: Operand,
+) {
+    let source = include_str!("../../../shaders/pool2d_max.wgsl");
+    let maxima = temp(launches, inputs(stack));
+    push(t, launches, g, Kernel { label: "pool2d_max", source, line: Line::Window }, vec![x], maxima);
+    push_max_gather(t, launches, stack, maxima, given, out);
 }
 
 fn push_max_grad(
@@ -132,14 +163,14 @@ fn push_max_grad(
         push_max_grad(t, launches, &rows, x, dmaxima, dx);
     } else if plain_2x2(g) {
         let source = include_str!("../../../shaders/pool2d_max_grad_2x2.wgsl");
-        let cells = g.n * g.h.div_ceil(2) * g.w.div_ceil(2) * g.c;
-        push(t, launches, g, "pool2d_max_grad/2x2", source, cells, vec![x, dy], dx, Turns::NONE);
+        let kernel = Kernel { label: "pool2d_max_grad/2x2", source, line: Line::Cell };
+        push(t, launches, g, kernel, vec![x, dy], dx);
     } else {
         let at = temp(launches, outputs(g));
-        let source = include_str!("../../../shaders/pool2d_max_argmax.wgsl");
-        push(t, launches, g, "pool2d_max_argmax", source, outputs(g), vec![x], at, window(g));
+        push_argmax(t, launches, g, x, at);
         let source = include_str!("../../../shaders/pool2d_max_grad.wgsl");
-        push(t, launches, g, "pool2d_max_grad", source, inputs(g), vec![at, dy], dx, windows(g));
+        let kernel = Kernel { label: "pool2d_max_grad", source, line: Line::Windows };
+        push_sum(t, launches, g, kernel, vec![at, dy], dx);
     }
 }
 
@@ -157,45 +188,146 @@ fn push_max_gather(
         let picked = temp(launches, outputs(&rows));
         push_max_gather(t, launches, &rows, x, v, picked);
         push_max_gather(t, launches, &columns, maxima, picked, out);
-    } else {
-        let source = include_str!("../../../shaders/pool2d_max_gather.wgsl");
-        push(t, launches, g, "pool2d_max_gather", source, outputs(g), vec![x, v], out, window(g));
+        return;
     }
+    let source = include_str!("../../../shaders/pool2d_max_gather.wgsl");
+    let kernel = Kernel { label: "pool2d_max_gather", source, line: Line::Window };
+    let Some(stack) = kernel.stack(g) else {
+        return push(t, launches, g, kernel, vec![x, v], out);
+    };
+    let picked = temp(launches, inputs(&stack));
+    push(t, launches, g, kernel, vec![x, v], picked);
+    push_of_parts(t, launches, g, &stack, x, picked, out);
 }
 
 fn push_avg(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, x: Operand, y: Operand) {
     let source = include_str!("../../../shaders/pool2d_avg.wgsl");
-    push(t, launches, g, "pool2d_avg", source, outputs(g), vec![x], y, window(g));
+    push_sum(t, launches, g, Kernel { label: "pool2d_avg", source, line: Line::Window }, vec![x], y);
 }
 
 fn push_avg_grad(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, dy: Operand, dx: Operand) {
     if g.stride[0] >= g.kernel[0] && g.stride[1] >= g.kernel[1] {
         let source = include_str!("../../../shaders/pool2d_avg_grad_apart.wgsl");
-        push(t, launches, g, "pool2d_avg_grad/apart", source, inputs(g), vec![dy], dx, Turns::NONE);
+        let kernel = Kernel { label: "pool2d_avg_grad/apart", source, line: Line::Place };
+        push(t, launches, g, kernel, vec![dy], dx);
     } else {
         let source = include_str!("../../../shaders/pool2d_avg_grad.wgsl");
-        push(t, launches, g, "pool2d_avg_grad", source, inputs(g), vec![dy], dx, windows(g));
+        let kernel = Kernel { label: "pool2d_avg_grad", source, line: Line::Windows };
+        push_sum(t, launches, g, kernel, vec![dy], dx);
     }
 }
 
-/// Adds one dispatch of `elements` elements, four channels to an invocation where the channels allow it.
-#[allow(clippy::too_many_arguments)] // the kernels differ in exactly these
+/// Adds a kernel that sums, and, where it does so in parts, the sum of these.
+fn push_sum(
+    t: &KernelTarget,
+    launches: &mut Launches,
+    g: &Pool2dGeometry,
+    kernel: Kernel,
+    operands: Vec<Operand>,
+    output: Operand,
+) {
+    let (len, parts) = (kernel.elements(g), kernel.parts(g));
+    if parts <= 1 || len == 0 {
+        return push(t, launches, g, kernel, operands, output);
+    }
+    let sums = temp(launches, parts * len);
+    push(t, launches, g, kernel, operands, sums);
+    let mut reduce = super::gemm::reduce("pool2d/reduce", len, len.is_multiple_of(4), parts, t);
+    (reduce.inputs, reduce.output) = (vec![sums], output);
+    reduce.epilogue = output == Operand::Output;
+    launches.list.push(reduce);
+}
+
+/// What one invocation of a kernel computes, and what it goes through for it.
+#[derive(Clone, Copy, PartialEq)]
+enum Line {
+    /// An output; its window is looked at without a loop.
+    None,
+    /// An output, from the places of its window.
+    Window,
+    /// An input place, from the window that it is in.
+    Place,
+    /// An input place, from the windows that it is in.
+    Windows,
+    /// Two by two places of the input.
+    Cell,
+}
+
+#[derive(Clone, Copy)]
+struct Kernel {
+    label: &'static str,
+    source: &'static str,
+    line: Line,
+}
+
+/// What one invocation goes through at most, that sums of sixteen of sums of sixteen of sixteen are sums of sixteen.
+const LONGEST_LINE: usize = 4096;
+
+impl Kernel {
+    fn elements(&self, g: &Pool2dGeometry) -> usize {
+        match self.line {
+            Line::None | Line::Window => outputs(g),
+            Line::Place | Line::Windows => inputs(g),
+            Line::Cell => g.n * g.h.div_ceil(2) * g.w.div_ceil(2) * g.c,
+        }
+    }
+
+    /// Places of a window, or windows of a place, at most.
+    fn length(&self, g: &Pool2dGeometry) -> usize {
+        match self.line {
+            Line::Window => g.kernel[0].min(g.h) * g.kernel[1].min(g.w),
+            Line::Windows => {
+                let along = |axis: usize, count: usize| g.kernel[axis].div_ceil(g.stride[axis]).min(count);
+                along(0, g.oh) * along(1, g.ow)
+            }
+            Line::None | Line::Place | Line::Cell => 0,
+        }
+    }
+
+    fn parts(&self, g: &Pool2dGeometry) -> usize {
+        self.length(g).div_ceil(LONGEST_LINE)
+    }
+
+    /// The results of the parts of windows as an image with a row per part, and a window over each column; `None` where
+    /// windows are taken whole.
+    fn stack(&self, g: &Pool2dGeometry) -> Option<Pool2dGeometry> {
+        let parts = self.parts(g);
+        let w = g.n * g.oh * g.ow;
+        (parts > 1).then_some(Pool2dGeometry {
+            n: 1,
+            h: parts,
+            w,
+            c: g.c,
+            kernel: [parts, 1],
+            stride: [1, 1],
+            padding: [0; 4],
+            count_include_pad: false,
+            oh: 1,
+            ow: w,
+        })
+    }
+}
+
+/// Adds one dispatch, four channels to an invocation where the channels allow it; it leaves the results of all parts.
 fn push(
     t: &KernelTarget,
     launches: &mut Launches,
     g: &Pool2dGeometry,
-    label: &'static str,
-    source: &'static str,
-    elements: usize,
+    kernel: Kernel,
     inputs: Vec<Operand>,
     output: Operand,
-    turns: Turns,
 ) {
+    let elements = kernel.elements(g);
     if elements == 0 {
         return;
     }
-    let (width, source) = widen(source, g.c);
+    let (width, mut source) = widen(kernel.source, g.c);
     let total = elements / width;
+    let parts = kernel.parts(g).max(1);
+    if parts > 1 {
+        source = source.replace("let part = 0u;", "let part = group.z;").into();
+    }
+    let length = kernel.length(g).min(LONGEST_LINE);
     let [top, bottom, left, right] = g.padding;
     let uniform = [
         total,
@@ -213,30 +345,21 @@ fn push(
         g.h + bottom,
         g.w + right,
         usize::from(g.count_include_pad),
+        length,
     ];
+    let [x, y, _] = fold(total.div_ceil(GROUP), t.max_workgroups_per_dimension);
     launches.list.push(Launch {
-        label,
+        label: kernel.label,
         source,
         constants: Vec::new(),
         uniform: uniform.iter().map(|&v| v as u32).collect(),
         inputs,
         output,
-        workgroups: fold(total.div_ceil(GROUP), t.max_workgroups_per_dimension),
-        turns,
-        epilogue: output == Operand::Output,
+        workgroups: [x, y, parts as u32],
+        // by blocks of sixteen, where it sums
+        turns: Turns::around(length.div_ceil(16), Turns::of(16)).max(Turns::of(length)),
+        epilogue: output == Operand::Output && parts == 1,
     });
-}
-
-/// Loops over the places of a window.
-fn window(g: &Pool2dGeometry) -> Turns {
-    let row = Turns::in_blocks(g.kernel[1].min(g.w), BLOCK, Turns::NONE);
-    Turns::in_blocks(g.kernel[0].min(g.h), BLOCK, row)
-}
-
-/// Loops over the windows that a place is in.
-fn windows(g: &Pool2dGeometry) -> Turns {
-    let along = |axis: usize, count: usize| g.kernel[axis].div_ceil(g.stride[axis]).min(count);
-    Turns::in_blocks(along(0, g.oh), BLOCK, Turns::in_blocks(along(1, g.ow), BLOCK, Turns::NONE))
 }
 
 /// 2x2 windows side by side, all of them inside the image, with at most one row and one column left over.
@@ -290,7 +413,7 @@ fn outputs(g: &Pool2dGeometry) -> usize {
 mod tests {
     use super::*;
 
-    const SOURCES: [(&str, &str); 17] = [
+    const SOURCES: [(&str, &str); 18] = [
         ("pool2d_max", include_str!("../../../shaders/pool2d_max.wgsl")),
         ("pool2d_max_2x2", include_str!("../../../shaders/pool2d_max_2x2.wgsl")),
         ("pool2d_max_argmax", include_str!("../../../shaders/pool2d_max_argmax.wgsl")),
@@ -301,6 +424,7 @@ mod tests {
         ("pool2d_avg_grad", include_str!("../../../shaders/pool2d_avg_grad.wgsl")),
         ("pool2d_avg_grad_apart", include_str!("../../../shaders/pool2d_avg_grad_apart.wgsl")),
         ("softmax", include_str!("../../../shaders/softmax.wgsl")),
+        ("softmax_parts", include_str!("../../../shaders/softmax_parts.wgsl")),
         ("cross_entropy_sparse", include_str!("../../../shaders/cross_entropy_sparse.wgsl")),
         ("cross_entropy_sparse_grad", include_str!("../../../shaders/cross_entropy_sparse_grad.wgsl")),
         ("cross_entropy_dense", include_str!("../../../shaders/cross_entropy_dense.wgsl")),
