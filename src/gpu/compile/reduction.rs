@@ -166,9 +166,10 @@ impl Reduction {
         self.dtype.is_float() && matches!(self.kind, ReduceKind::Max | ReduceKind::Min)
     }
 
-    /// Levels of loops that a line of so many turns is summed in; the order matters to the last bits of floats alone.
+    /// Levels of loops that a line of so many turns is reduced in: the order matters to sums of floats. (A product errs by as
+    /// many roundings in any order, and the one from left to right is soon away from 1, below which floats are denser.)
     fn levels(&self, longest: usize) -> usize {
-        let rounds = self.dtype.is_float() && matches!(self.kind, ReduceKind::Sum | ReduceKind::Prod);
+        let rounds = self.dtype.is_float() && self.kind == ReduceKind::Sum;
         match longest {
             _ if !rounds => 1,
             0..=BLOCK => 1,
