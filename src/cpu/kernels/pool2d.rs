@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::simd::vectorized;
 use super::Finish;
-use super::float::Float;
+use super::float::{Element, Float};
 use super::{PARALLEL_WORK, for_each_chunk, units_per_task, window_sums};
 use crate::geometry::Pool2dGeometry;
 
@@ -53,33 +53,63 @@ pub fn max_pool2d_input_grad<T: Float>(
         if pairs {
             return pair_bands_grad(g, x, dy, image, rows, dx);
         }
-        dx.fill(T::ZERO);
-        let dx_start = (image * g.h + rows.start) * g.w * g.c;
-        let dx_end = dx_start + dx.len();
-        for oy in outputs_of_rows(g, &rows) {
-            for ox in 0..g.ow {
-                let dy = &dy[((image * g.oh + oy) * g.ow + ox) * g.c..][..g.c];
-                for (block, dy) in dy.chunks(LANES).enumerate() {
-                    let mut best = [T::NEG_INFINITY; LANES];
-                    let mut at = [usize::MAX; LANES];
-                    for_each_place(g, image, oy, ox, |place| {
-                        let place = place + block * LANES;
-                        for (i, x) in x[place..place + dy.len()].iter().enumerate() {
-                            // The first place counts even if it holds negative infinity.
-                            if x.beats_max(best[i]) | (at[i] == usize::MAX) {
-                                (best[i], at[i]) = (*x, place + i);
-                            }
+        if windows_of_place(g) <= PLAIN_SUM {
+            dx.fill(T::ZERO);
+            return for_each_maximum(g, x, dy, image, &rows, |at, dy| dx[at] += dy);
+        }
+        let mut sums = vec![T::Sum::ZERO; dx.len()];
+        for_each_maximum(g, x, dy, image, &rows, |at, dy| sums[at] = sums[at].plus(dy.to_sum()));
+        for (dx, sum) in dx.iter_mut().zip(sums) {
+            *dx = T::from_sum(sum);
+        }
+    });
+}
+
+/// Gradients that are summed plainly in their own type; sums of more are kept in a wider one.
+const PLAIN_SUM: usize = 16;
+
+/// Windows that a place is in, at most.
+fn windows_of_place(g: &Pool2dGeometry) -> usize {
+    let along = |axis: usize, count: usize| g.kernel[axis].div_ceil(g.stride[axis]).min(count);
+    along(0, g.oh).saturating_mul(along(1, g.ow))
+}
+
+/// Calls `f` with the place of each window's first maximum, counted from the beginning of these rows of the input, and the
+/// window's gradient; the maxima in other rows are left out.
+#[inline(always)]
+fn for_each_maximum<T: Float>(
+    g: &Pool2dGeometry,
+    x: &[T],
+    dy: &[T],
+    image: usize,
+    rows: &Range<usize>,
+    mut f: impl FnMut(usize, T),
+) {
+    let start = (image * g.h + rows.start) * g.w * g.c;
+    let end = (image * g.h + rows.end) * g.w * g.c;
+    for oy in outputs_of_rows(g, rows) {
+        for ox in 0..g.ow {
+            let dy = &dy[((image * g.oh + oy) * g.ow + ox) * g.c..][..g.c];
+            for (block, dy) in dy.chunks(LANES).enumerate() {
+                let mut best = [T::NEG_INFINITY; LANES];
+                let mut at = [usize::MAX; LANES];
+                for_each_place(g, image, oy, ox, |place| {
+                    let place = place + block * LANES;
+                    for (i, x) in x[place..place + dy.len()].iter().enumerate() {
+                        // The first place counts even if it holds negative infinity.
+                        if x.beats_max(best[i]) | (at[i] == usize::MAX) {
+                            (best[i], at[i]) = (*x, place + i);
                         }
-                    });
-                    for (at, dy) in at.iter().zip(dy) {
-                        if *at >= dx_start && *at < dx_end {
-                            dx[*at - dx_start] += *dy;
-                        }
+                    }
+                });
+                for (at, dy) in at.iter().zip(dy) {
+                    if *at >= start && *at < end {
+                        f(*at - start, *dy);
                     }
                 }
             }
         }
-    });
+    }
 }
 
 /// `out[window] = v[place of the window's first maximum of x]`: the adjoint of [`max_pool2d_input_grad`] in `dy`.
