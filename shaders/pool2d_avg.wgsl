@@ -91,7 +91,6 @@ fn main(
             sum += blocks;
             blocks = F(0.0);
         }
-        sum += block_sum;
     }
     sum += blocks;
     let to = part * sizes.total + i;
