@@ -3,6 +3,7 @@
 use crate::cpu::memory;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::ops::random::{self, Draw};
 use crate::seed;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -131,11 +132,11 @@ impl Initializer {
             Initializer::Ones => filled(1.0),
             Initializer::Constant(value) => filled(value as f32),
             Initializer::RandomUniform { min, max } => {
-                let unit = Tensor::rand(shape, Device::Cpu, seed)?;
+                let unit = drawn(Draw::UniformWeight, shape, seed)?;
                 (unit * (max - min))? + min
             }
             Initializer::RandomNormal { mean, std } => {
-                (Tensor::randn(shape, Device::Cpu, seed)? * std)? + mean
+                (drawn(Draw::NormalWeight, shape, seed)? * std)? + mean
             }
             Initializer::TruncatedNormal { mean, std } => (truncated_normal(shape, seed)? * std)? + mean,
             Initializer::VarianceScaling { scale, fan, distribution } => scaled(scale, fan, distribution),
@@ -190,12 +191,17 @@ fn variance_scaling(
     let std = (scale / fan).sqrt();
     match distribution {
         Distribution::Uniform => {
-            let unit = Tensor::rand(shape, Device::Cpu, seed)?;
+            let unit = drawn(Draw::UniformWeight, shape, seed)?;
             ((unit * 2.0)? - 1.0)? * (3.0 * scale / fan).sqrt()
         }
         Distribution::TruncatedNormal => truncated_normal(shape, seed)? * (std / TRUNCATED_STD),
-        Distribution::Normal => Tensor::randn(shape, Device::Cpu, seed)? * std,
+        Distribution::Normal => drawn(Draw::NormalWeight, shape, seed)? * std,
     }
+}
+
+/// Numbers on the host, whatever device they are for: the same on all.
+fn drawn(draw: Draw, shape: Shape, seed: u64) -> Result<Tensor> {
+    random::float(draw, shape, Device::Cpu, seed)
 }
 
 /// Standard normal numbers of at most 2 in magnitude: others are passed over.
@@ -206,7 +212,8 @@ fn truncated_normal(shape: Shape, seed: u64) -> Result<Tensor> {
     while values.len() < n {
         // 4.6% are passed over: one round is enough for all but the smallest.
         let missing = n - values.len();
-        let drawn = Tensor::randn([missing + missing / 16 + 8], Device::Cpu, seed::derive(seed, round))?;
+        let shape = Shape::new(&[missing + missing / 16 + 8])?;
+        let drawn = drawn(Draw::NormalWeight, shape, seed::derive(seed, round))?;
         values.extend(drawn.to_vec::<f32>()?.into_iter().filter(|v| v.abs() <= 2.0).take(missing));
         round += 1;
     }
@@ -224,7 +231,7 @@ fn orthogonal(shape: Shape, gain: f64, seed: u64) -> Result<Vec<f32>> {
     }
     let rows: usize = others.iter().product();
     let (long, short) = (rows.max(*last), rows.min(*last));
-    let drawn = Tensor::randn([short * long], Device::Cpu, seed)?.to_vec::<f32>()?;
+    let drawn = drawn(Draw::NormalWeight, Shape::new(&[short * long])?, seed)?.to_vec::<f32>()?;
     // `short` vectors of `long` elements, made orthonormal one after the other (Gram and Schmidt).
     let mut elements: Vec<f64> = memory::reserve(drawn.len())?;
     elements.extend(drawn.iter().map(|&x| f64::from(x)));

@@ -97,12 +97,20 @@ pub(crate) enum Draw {
     Dropout,
     /// What a layer adds to its input.
     Noise,
+    /// First values of weights, uniform: these have a seed of their own for each weight, derived by the model.
+    UniformWeight,
+    /// First values of weights, normal.
+    NormalWeight,
 }
 
 impl Draw {
     /// The key of Philox. Without the kind, a normal number would be a function of the uniform one at its place; without
     /// the shape, a matrix would begin with the numbers of a smaller one.
     fn key(self, shape: &Shape, seed: u64) -> u64 {
+        // A model's weights are those that its seed has always given.
+        if let Draw::UniformWeight | Draw::NormalWeight = self {
+            return seed;
+        }
         let of_kind = seed::derive(seed, self as u64);
         shape.iter().fold(of_kind, |key, &n| seed::derive(key, n as u64))
     }
@@ -120,8 +128,8 @@ fn bits(draw: Draw, shape: Shape, device: Device, seed: u64) -> Result<Tensor> {
 pub(crate) fn float(draw: Draw, shape: Shape, device: Device, seed: u64) -> Result<Tensor> {
     let bits = bits(draw, shape, device, seed)?;
     let f = match draw {
-        Draw::Normal | Draw::Noise => Pointwise::Normal,
-        Draw::Uniform | Draw::Integers | Draw::Dropout => Pointwise::Uniform,
+        Draw::Normal | Draw::Noise | Draw::NormalWeight => Pointwise::Normal,
+        Draw::Uniform | Draw::Integers | Draw::Dropout | Draw::UniformWeight => Pointwise::Uniform,
     };
     Tensor::from_op(f, vec![bits], shape, DType::F32, device)
 }
