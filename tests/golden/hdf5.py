@@ -72,16 +72,8 @@ def latest(f):
     h5py.Dataset(h5py.h5d.create(f.id, b"implicit", h5py.h5t.IEEE_F32LE, space, early))[:] = ramp((5, 7))
     f.create_dataset("fixed", data=ramp((9, 4)), chunks=(2, 3))
     f.create_dataset("fixed gzip", data=ramp((9, 4)), chunks=(2, 3), compression="gzip")
-    paged = f.create_dataset("pages", (2500,), "u1", chunks=(1,))
-    for i in [0, 5, 1023, 1024, 2499]:
-        paged[i] = i % 200 + 1
-    paged = f.create_dataset("pages gzip", (1500,), "u1", chunks=(1,), compression="gzip", fillvalue=7)
-    paged[1100] = 3
     f.create_dataset("extensible", data=ramp((70, 2)), chunks=(1, 2), maxshape=(None, 2))
     f.create_dataset("extensible gzip", data=ramp((30, 3)), chunks=(2, 2), maxshape=(None, 3), compression="gzip")
-    long = f.create_dataset("long", (140000,), "u1", chunks=(1,), maxshape=(None,))
-    for i in [0, 3, 4, 19, 20, 100, 1000, 5000, 20000, 131075, 131076, 132100, 139999]:
-        long[i] = i % 200 + 1
     f.create_dataset("tree", data=ramp((9, 5)), chunks=(2, 2), maxshape=(None, None))
     f.create_dataset("tree gzip", data=ramp((40, 40), "u1"), chunks=(1, 3), maxshape=(None, None), compression="gzip")
     names = f.create_group("names", track_order=True)
@@ -91,6 +83,18 @@ def latest(f):
     for i in range(9):
         names.attrs["attribute %d" % i] = i
     names.attrs["name"] = np.bytes_("of fixed length")
+
+
+def pages(f):
+    """Long indexes, which have pages."""
+    paged = f.create_dataset("pages", (2500,), "u1", chunks=(1,))
+    for i in [0, 5, 1023, 1024, 2499]:
+        paged[i] = i % 200 + 1
+    paged = f.create_dataset("pages gzip", (1500,), "u1", chunks=(1,), compression="gzip", fillvalue=7)
+    paged[1100] = 3
+    long = f.create_dataset("long", (140000,), "u1", chunks=(1,), maxshape=(None,))
+    for i in [0, 3, 4, 19, 20, 100, 1000, 5000, 20000, 131075, 131076, 132100, 139999]:
+        long[i] = i % 200 + 1
 
 
 def entries(path):
@@ -126,6 +130,7 @@ for name, options, makers in [
     ("v110.h5", dict(libver=("v110", "v110")), [fill]),
     ("latest.h5", dict(libver="latest", track_order=True), [fill]),
     ("indexes.h5", dict(libver="latest"), [latest]),
+    ("pages.h5", dict(libver="latest"), [pages]),
     ("block.h5", dict(userblock_size=1024), [lambda f: f.create_dataset("x", data=ramp((3,)))]),
 ]:
     with h5py.File(folder / name, "w", **options) as f:
