@@ -154,10 +154,11 @@ fn sigmoid_w(x: T) -> T {
     return T(1.0) / (T(1.0) + exp_w(-x));
 }
 
-// x / (1 + e^-v) for v of x's sign: e^v by its root, which is a normal number where x e^v is one.
-fn times_sigmoid_w(x: T, v: T) -> T {
-    let h = exp_w(T(-0.5) * abs(v));
-    return select(x, (x * h) * h, v < T(0.0)) / (T(1.0) + h * h);
+// x / (1 + e^-(v + low)) for v of x's sign: e^v by its root, which is a normal number where x e^v is one.
+fn times_sigmoid_w(x: T, v: T, low: T) -> T {
+    let minus = v < T(0.0);
+    let h = exp_sum_w(T(-0.5) * abs(v), T(0.5) * select(-low, low, minus));
+    return select(x, (x * h) * h, minus) / (T(1.0) + h * h);
 }
 
 // -infinity as a number so small that every function of it has its limit.
@@ -167,13 +168,23 @@ fn bounded_w(x: T) -> T {
 
 fn silu_w(x: T) -> T {
     let c = bounded_w(x);
-    return times_sigmoid_w(c, c);
+    return times_sigmoid_w(c, c, T(0.0));
 }
 
-// (1 + tanh(u)) / 2 = sigmoid(2u)
+// (1 + tanh(u)) / 2 = sigmoid(2u), and 2u = x w = x (1.59577 + 0.07135 x^2). An error of 2u is one of e^2u times 2u, which is as
+// low as -80: both it and w are sums of two numbers.
 fn gelu_tanh_w(x: T) -> T {
-    let c = bounded_w(x);
-    return times_sigmoid_w(c, T(1.5957691216) * (c + T(0.044715) * c * c * c));
+    let c = clamp(x, T(-30.0), T(30.0));
+    let c_high = bitcast<T>(bitcast<I>(c) & I(0xfffff000u));
+    let c_low = c - c_high;
+    let z = c_high * c_high;
+    let z_high = bitcast<T>(bitcast<I>(z) & I(0xfffff000u));
+    let z_low = (z - z_high) + c_low * (c + c_high);
+    let cubic = z_high * T(0.07135009765625);
+    let w_high = bitcast<T>(bitcast<I>(cubic + T(1.59576912)) & I(0xfffff000u));
+    let w_low = ((cubic - w_high) + T(1.595703125)) + ((z_high * T(4.71861635e-06) + z_low * T(0.0713548163)) + T(6.59966057e-05));
+    let value = times_sigmoid_w(c, c_high * w_high, c_high * w_low + c_low * (w_high + w_low));
+    return select(value, x, is_nan_w(x) | (x > T(30.0)));
 }
 
 // e^(a^2 / 2) times the probability that a normal variable exceeds a, for a in 0..15.

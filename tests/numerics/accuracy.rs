@@ -53,7 +53,7 @@ fn unary() -> Vec<Unary> {
         "softsign" |x| x.softsign(), softsign, 2.0, 4.0;
         "silu" |x| x.silu(), |x| limited(x, x / (1.0 + (-x).exp())), 1.0, 8.0;
         "gelu" |x| x.gelu(), |x| limited(x, 0.5 * x * erfc(-x * FRAC_1_SQRT_2)), 1.0, 12.0;
-        "gelu_tanh" |x| x.gelu_tanh(), gelu_tanh, 1.0, 300.0;
+        "gelu_tanh" |x| x.gelu_tanh(), gelu_tanh, 1.0, 8.0;
         "mish" |x| x.mish(), mish, 1.0, 8.0;
         "log_cosh" |x| x.log_cosh(), log_cosh, 1.0, 8.0;
         "elu" |x| x.elu(), elu, 2.0, 2.0;

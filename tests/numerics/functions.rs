@@ -586,3 +586,23 @@ fn max_pooling_of_special_values() -> Result<()> {
     }
     Ok(())
 }
+
+/// Rows whose label is nearly sure: the loss is the logarithm of a sum close to 1, which lavapipe has to 2.5e-4 only.
+#[test]
+fn losses_of_sure_rows_keep_their_digits() -> Result<()> {
+    for device in DEVICES {
+        let gaps = [2.0f32, 3.0, 4.0, 5.0, 6.0];
+        let logits: Vec<f32> = gaps.iter().flat_map(|gap| [0.0, -gap, -gap, -gap, -gap]).collect();
+        let x = Tensor::from_vec(logits, [5, 5], device)?;
+        let want: Vec<f64> = gaps.iter().map(|gap| (4.0 * f64::from(-gap).exp()).ln_1p()).collect();
+        // what rounding the sum, a number a little above 1, leaves of them
+        let most = 6e-8 / want[4];
+        let rows = Tensor::new([0i32; 5], device)?;
+        expect_near("sparse", &x.cross_entropy_rows(&rows)?, &want, most)?;
+        let first = Tensor::from_vec([1.0f32, 0.0, 0.0, 0.0, 0.0].repeat(5), [5, 5], device)?;
+        expect_near("dense", &x.cross_entropy_rows(&first)?, &want, most)?;
+        let log_softmax = x.log_softmax(-1)?.slice(1, 0, 1)?.reshape([5])?.neg()?;
+        expect_near("log_softmax", &log_softmax, &want, most)?;
+    }
+    Ok(())
+}
