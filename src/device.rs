@@ -141,10 +141,58 @@ impl Device {
     }
 
     /// Waits until everything that was queued on the device is done.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong with it and was not told yet: an index outside its axis ([`Error::Argument`]), a device that was lost.
     pub fn synchronize(self) -> Result<()> {
         match self {
             Device::Cpu => Ok(()),
             gpu => crate::gpu::synchronize(gpu),
+        }
+    }
+
+    /// Gives the memory that tensors and plans have left for further use back to the system or the driver.
+    ///
+    /// Between evaluations a device keeps what the latest ones used, so that a training step allocates nothing; what none of
+    /// the last 64 to 96 evaluations has used goes by itself, as far as it exceeds 64 MiB. See [`Stats::bytes_pooled`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// Tensor::ones([1000, 1000], Device::Cpu)?.exp()?.to_vec::<f32>()?;
+    /// Device::Cpu.trim()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no such device, or it fails while its work is waited for.
+    pub fn trim(self) -> Result<()> {
+        match self {
+            Device::Cpu => {
+                crate::cpu::trim();
+                Ok(())
+            }
+            gpu => crate::gpu::trim(gpu),
+        }
+    }
+
+    /// Opens a GPU anew with bindings of at most so many bytes, for tests of values larger than a binding. What is on it is lost.
+    #[doc(hidden)]
+    pub fn limit_bindings(self, bytes: u64) -> Result<()> {
+        match self {
+            Device::Cpu => Ok(()),
+            gpu => crate::gpu::limit_bindings(gpu, bytes),
+        }
+    }
+
+    /// Has a GPU fail as if its driver had reset it, for tests of what follows.
+    #[doc(hidden)]
+    pub fn simulate_loss(self) -> Result<()> {
+        match self {
+            Device::Cpu => Err(Error::argument("Device::simulate_loss", "the CPU can't be lost")),
+            gpu => crate::gpu::lose(gpu),
         }
     }
 

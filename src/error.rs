@@ -47,7 +47,10 @@ pub enum Error {
     #[error("{0}")]
     NoAdapter(String),
     /// The device stopped answering (driver reset, unplugged, timed out); tensors on it are gone.
-    #[error("device {device} was lost: {reason}; make the tensors anew on another device")]
+    #[error(
+        "device {device} was lost: {reason}; what was on it is gone: make it anew (training goes on from its last checkpoint), on \
+         the same device, which is opened again when it is next used, or on another"
+    )]
     DeviceLost {
         /// Adapter name.
         device: String,

@@ -11,7 +11,20 @@ const SMALL: usize = 1024;
 /// Free bytes kept at most; beyond, memory goes back to the system.
 const MAX_POOLED: u64 = 1 << 30;
 
-type Shelf = HashMap<(TypeId, usize), Vec<Box<dyn Any + Send>>>;
+/// Free bytes that are kept however long they lie unused, and the runs after which a vector beyond goes that none of them
+/// used.
+const KEPT: u64 = 64 << 20;
+const IDLE: u64 = 64;
+const LOOK_EVERY: u64 = 32;
+
+/// A free vector, and after which run it was given back.
+struct Free {
+    vector: Box<dyn Any + Send>,
+    bytes: u64,
+    given: u64,
+}
+
+type Shelf = HashMap<(TypeId, usize), Vec<Free>>;
 
 static SHELF: Mutex<Option<Shelf>> = Mutex::new(None);
 static LIVE: AtomicU64 = AtomicU64::new(0);
@@ -41,7 +54,7 @@ pub(crate) fn take<T: Copy + Default + Send + 'static>(len: usize) -> Result<Vec
         let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
         let found = shelf.get_or_insert_default().get_mut(&(TypeId::of::<T>(), class)).and_then(Vec::pop);
         drop(shelf);
-        if let Some(v) = found.and_then(|any| any.downcast::<Vec<T>>().ok()) {
+        if let Some(v) = found.and_then(|free| free.vector.downcast::<Vec<T>>().ok()) {
             POOLED.fetch_sub(bytes, Relaxed);
             return Ok(*v);
         }
@@ -88,8 +101,33 @@ pub(crate) fn give<T: Copy + Default + Send + 'static>(v: Vec<T>) {
     if class > SMALL && class == size_class(class) && POOLED.load(Relaxed) + bytes <= MAX_POOLED {
         POOLED.fetch_add(bytes, Relaxed);
         let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.get_or_insert_default().entry((TypeId::of::<T>(), class)).or_default().push(Box::new(v));
+        let free = Free { vector: Box::new(v), bytes, given: RUNS.load(Relaxed) };
+        shelf.get_or_insert_default().entry((TypeId::of::<T>(), class)).or_default().push(free);
     }
+}
+
+/// Gives free vectors back to the system: all, or those beyond [`KEPT`] that the latest runs did not use.
+fn release(all: bool) {
+    let now = RUNS.load(Relaxed);
+    let mut gone = Vec::new();
+    let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
+    for vectors in shelf.get_or_insert_default().values_mut() {
+        gone.extend(vectors.extract_if(.., |free| {
+            let go = all || (free.given + IDLE <= now && POOLED.load(Relaxed) > KEPT);
+            if go {
+                POOLED.fetch_sub(free.bytes, Relaxed);
+            }
+            go
+        }));
+    }
+    // The system takes its time: not under the lock.
+    drop(shelf);
+    drop(gone);
+}
+
+/// Gives all memory that nothing uses back to the system.
+pub(crate) fn trim() {
+    release(true);
 }
 
 /// Counts a vector that came from outside as live.
@@ -100,7 +138,10 @@ pub(crate) fn adopt<T>(v: &[T]) {
 }
 
 pub(crate) fn count_run(operations: usize, time: std::time::Duration) {
-    RUNS.fetch_add(1, Relaxed);
+    let runs = RUNS.fetch_add(1, Relaxed) + 1;
+    if runs.is_multiple_of(LOOK_EVERY) && POOLED.load(Relaxed) > KEPT {
+        release(false);
+    }
     BUSY_NS.fetch_add(time.as_nanos() as u64, Relaxed);
     OPERATIONS.fetch_add(operations as u64, Relaxed);
 }

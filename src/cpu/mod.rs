@@ -10,7 +10,7 @@ pub(crate) mod simd;
 
 pub use array::CpuElement;
 pub(crate) use array::{Array, dispatch, dispatch_float};
-pub(crate) use memory::stats;
+pub(crate) use memory::{stats, trim};
 
 use crate::error::{Error, Result};
 use crate::eval::{Dispatch, Entry, Graph};

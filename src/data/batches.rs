@@ -21,6 +21,14 @@ pub(super) struct OnDevice {
     pub weights: Option<Tensor>,
 }
 
+impl OnDevice {
+    /// Whether the device still has it.
+    pub fn is_there(&self) -> bool {
+        let inputs = self.inputs.iter().map(|(t, _)| t);
+        inputs.chain(&self.targets).chain(&self.weights).all(crate::gpu::is_there)
+    }
+}
+
 /// Batches of one pass, with all inputs and targets. Lazy: a batch is read and decoded as part of whatever is computed
 /// from it.
 pub(super) struct Reader {

@@ -397,6 +397,8 @@ impl Dataset {
 
     fn on_device(&self, device: Device) -> Result<OnDevice> {
         let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        // A device that was lost took its copies along.
+        copies.retain(OnDevice::is_there);
         if let Some(copy) = copies.iter().find(|copy| copy.device == device) {
             return Ok(copy.clone());
         }

@@ -1,5 +1,6 @@
 //! Adapters and devices.
 
+use super::ALIGNMENT;
 use super::faults::Faults;
 use super::kernels::KernelTarget;
 use super::kernels::kind::KERNELS_VARIABLE;
@@ -8,14 +9,28 @@ use super::pipeline::Pipelines;
 use super::plan::PlanCache;
 use crate::device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};
 use crate::error::{Error, Result};
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 use wgpu::{Adapter, DeviceType, Features};
 
 /// Names the adapter that [`Device::Gpu`] is: a part of its name, or its number.
 pub(crate) const ADAPTER_VARIABLE: &str = "WGRAD_ADAPTER";
+
+/// Bytes that a kernel may bind at once, where that is to be less than the adapter's limit: so that small tensors go the way of
+/// large ones, in tests.
+const BINDING_VARIABLE: &str = "WGRAD_MAX_BINDING";
+
+/// As [`BINDING_VARIABLE`], from within the process.
+static MOST_BYTES: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Opens a device anew, with bindings of at most so many bytes. What is on it is lost.
+pub(crate) fn limit_bindings(device: Device, bytes: u64) -> Result<()> {
+    let index = number(device)?;
+    MOST_BYTES.store(bytes, Relaxed);
+    OPEN.write().unwrap_or_else(PoisonError::into_inner).retain(|(i, _)| *i != index);
+    Ok(())
+}
 
 /// Optional features that kernels and profiles make use of where they are there.
 const WANTED: Features = Features::SUBGROUP.union(Features::PIPELINE_CACHE).union(Features::TIMESTAMP_QUERY);
@@ -69,6 +84,8 @@ impl Counters {
 #[derive(Default)]
 struct Failure {
     lost: AtomicBool,
+    /// Whether a caller was told of the loss.
+    told: AtomicBool,
     message: Mutex<Option<String>>,
 }
 
@@ -82,15 +99,32 @@ impl Failure {
 impl Gpu {
     /// The first thing that went wrong on the device since the last look.
     pub fn check(&self) -> Result<()> {
-        let mut slot = self.failure.message.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.failure.lost.load(Relaxed) {
+        let message = || self.failure.message.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_lost() && message().is_some() {
+            // What fails on a lost device is reported before the loss is.
+            let _ = self.device.poll(wgpu::PollType::Poll);
+        }
+        let mut slot = message();
+        if self.is_lost() {
             let reason = slot.clone().unwrap_or_else(|| "no reason given".into());
+            self.failure.told.store(true, Relaxed);
             return Err(Error::DeviceLost { device: self.name.clone(), reason });
         }
         match slot.take() {
             Some(message) => Err(Error::Gpu(format!("{}: {message}", self.name))),
             None => Ok(()),
         }
+    }
+
+    /// Whether the device stopped answering. It stays lost; the next use of its adapter opens another.
+    pub fn is_lost(&self) -> bool {
+        self.failure.lost.load(Relaxed)
+    }
+
+    /// The error of a call that failed for this reason, or because the device is lost.
+    pub fn failed(&self, reason: String) -> Error {
+        let _ = self.device.poll(wgpu::PollType::Poll);
+        self.check().err().unwrap_or_else(|| Error::Gpu(format!("{}: {reason}", self.name)))
     }
 
     /// Waits for a submission (the latest where none is named).
@@ -100,10 +134,7 @@ impl Gpu {
         self.counters.device_ns.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
         match result {
             Ok(_) => Ok(()),
-            Err(e) => {
-                self.check()?;
-                Err(Error::Gpu(format!("{}: waiting for the device: {e}", self.name)))
-            }
+            Err(e) => Err(self.failed(format!("waiting for the device: {e}"))),
         }
     }
 }
@@ -265,25 +296,50 @@ fn index_of(device: Device) -> Result<usize> {
     }
 }
 
-/// The opened GPU behind a device; opened at first use.
-pub(crate) fn context(device: Device) -> Result<Arc<Gpu>> {
-    static OPEN: Mutex<Option<HashMap<usize, Arc<Gpu>>>> = Mutex::new(None);
-    static DEFAULT: OnceLock<Arc<Gpu>> = OnceLock::new();
-    if let (Device::Gpu, Some(gpu)) = (device, DEFAULT.get()) {
-        return Ok(gpu.clone());
+/// The GPUs that are open, by the numbers of their adapters.
+static OPEN: RwLock<Vec<(usize, Arc<Gpu>)>> = RwLock::new(Vec::new());
+
+fn number(device: Device) -> Result<usize> {
+    static DEFAULT: OnceLock<usize> = OnceLock::new();
+    match (device, DEFAULT.get()) {
+        (Device::Gpu, Some(&index)) => Ok(index),
+        (Device::Gpu, None) => Ok(*DEFAULT.get_or_init({
+            let index = default_index()?;
+            move || index
+        })),
+        _ => index_of(device),
     }
-    let index = index_of(device)?;
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let map = open.get_or_insert_default();
-    if let Some(gpu) = map.get(&index) {
-        return Ok(gpu.clone());
+}
+
+fn find_open(open: &[(usize, Arc<Gpu>)], index: usize) -> Option<Arc<Gpu>> {
+    open.iter().find(|(i, _)| *i == index).map(|(_, gpu)| gpu.clone())
+}
+
+/// The opened GPU behind a device; opened at first use, and anew where it was lost.
+pub(crate) fn context(device: Device) -> Result<Arc<Gpu>> {
+    let index = number(device)?;
+    let found = find_open(&OPEN.read().unwrap_or_else(PoisonError::into_inner), index);
+    if let Some(gpu) = found.filter(|gpu| !gpu.is_lost()) {
+        return Ok(gpu);
+    }
+    let mut open = OPEN.write().unwrap_or_else(PoisonError::into_inner);
+    if let Some(gpu) = find_open(&open, index).filter(|gpu| !gpu.is_lost()) {
+        return Ok(gpu); // another thread was quicker
     }
     let gpu = Arc::new(open_adapter(&adapters()[index])?);
-    map.insert(index, gpu.clone());
-    if device == Device::Gpu {
-        return Ok(DEFAULT.get_or_init(|| gpu).clone());
-    }
+    open.retain(|(i, _)| *i != index);
+    open.push((index, gpu.clone()));
     Ok(gpu)
+}
+
+/// As [`context`], for calls about work that was queued before: where the device was lost this is their error, once.
+pub(crate) fn same_context(device: Device) -> Result<Arc<Gpu>> {
+    let index = number(device)?;
+    let found = find_open(&OPEN.read().unwrap_or_else(PoisonError::into_inner), index);
+    match found {
+        Some(gpu) if !gpu.is_lost() || !gpu.failure.told.load(Relaxed) => Ok(gpu),
+        _ => context(device),
+    }
 }
 
 fn open_adapter(adapter: &Adapter) -> Result<Gpu> {
@@ -291,10 +347,13 @@ fn open_adapter(adapter: &Adapter) -> Result<Gpu> {
     let cpu_adapter = info.device_type == DeviceType::Cpu;
     let wanted = if cpu_adapter { WANTED.union(WANTED_ON_CPU) } else { WANTED };
     let features = adapter.features() & wanted;
+    let wanted = std::env::var(BINDING_VARIABLE).ok().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX);
+    let most = wanted.min(MOST_BYTES.load(Relaxed)).max(ALIGNMENT);
+    let max_binding = adapter.limits().max_storage_buffer_binding_size.min(most) / ALIGNMENT * ALIGNMENT;
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("wgrad"),
         required_features: features,
-        required_limits: adapter.limits(),
+        required_limits: wgpu::Limits { max_storage_buffer_binding_size: max_binding, ..adapter.limits() },
         experimental_features: wgpu::ExperimentalFeatures::disabled(),
         memory_hints: wgpu::MemoryHints::Performance,
         trace: wgpu::Trace::Off,
@@ -325,9 +384,9 @@ fn open_adapter(adapter: &Adapter) -> Result<Gpu> {
     Ok(Gpu {
         name: info.name.clone(),
         pipelines: Pipelines::new(&device, &info, features.contains(Features::PIPELINE_CACHE)),
-        pool: Arc::new(Pool::new(info.name)),
+        pool: Arc::new(Pool::new(info.name, limits.max_buffer_size)),
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage.min(16) as usize,
-        max_binding: limits.max_storage_buffer_binding_size,
+        max_binding,
         faults: Faults::new(&device),
         device,
         queue,

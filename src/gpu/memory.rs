@@ -29,6 +29,22 @@ const _: () = {
     assert_threads::<Arc<Pool>>();
 };
 
+impl GpuBuffer {
+    /// Whether the buffer is of this pool, and so of the device that has it.
+    pub fn is_of(&self, pool: &Arc<Pool>) -> bool {
+        Arc::ptr_eq(&self.pool, pool)
+    }
+
+    /// An error where it is not: then its device was lost, and another one opened in its place.
+    pub fn check(&self, pool: &Arc<Pool>) -> Result<()> {
+        if self.is_of(pool) {
+            return Ok(());
+        }
+        let reason = "the value was computed before that".into();
+        Err(Error::DeviceLost { device: self.pool.device.clone(), reason })
+    }
+}
+
 impl Drop for GpuBuffer {
     fn drop(&mut self) {
         self.pool.give(self.size, self.id, self.raw.clone());
@@ -37,10 +53,23 @@ impl Drop for GpuBuffer {
 
 /// Free buffers by size. The one with the smallest id is handed out first, so that a loop that repeats itself finds the
 /// same buffers in the same places, and with them its bind groups.
+/// By size and id: buffers, and the evaluation after which they were given back.
+type Free = HashMap<u64, BTreeMap<u64, (wgpu::Buffer, u64)>>;
+
+/// Free bytes that are kept however long they lie unused.
+const KEPT: u64 = 64 << 20;
+/// Evaluations after which a buffer that none of them used goes, and how often that is looked after.
+const IDLE: u64 = 64;
+const LOOK_EVERY: u64 = 32;
+
 #[derive(Debug)]
 pub(crate) struct Pool {
     device: String,
-    free: Mutex<HashMap<u64, BTreeMap<u64, wgpu::Buffer>>>,
+    /// Bytes that a buffer has at most.
+    largest: u64,
+    free: Mutex<Free>,
+    /// Evaluations so far.
+    evaluations: AtomicU64,
     next_id: AtomicU64,
     live: AtomicU64,
     pooled: AtomicU64,
@@ -56,10 +85,12 @@ fn size_class(bytes: u64) -> u64 {
 }
 
 impl Pool {
-    pub fn new(device: String) -> Pool {
+    pub fn new(device: String, largest: u64) -> Pool {
         Pool {
             device,
+            largest: largest / super::ALIGNMENT * super::ALIGNMENT,
             free: Mutex::default(),
+            evaluations: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             live: AtomicU64::new(0),
             pooled: AtomicU64::new(0),
@@ -70,13 +101,14 @@ impl Pool {
 
     /// A buffer of at least `bytes`, with unspecified contents.
     pub fn take(self: &Arc<Self>, device: &wgpu::Device, bytes: u64) -> Result<Arc<GpuBuffer>> {
-        let size = size_class(bytes);
+        // Rounding up must not make what fits too large.
+        let size = if bytes <= self.largest { size_class(bytes).min(self.largest) } else { bytes };
         let found = {
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
             free.get_mut(&size).and_then(BTreeMap::pop_first)
         };
         let (id, raw) = match found {
-            Some((id, raw)) => {
+            Some((id, (raw, _))) => {
                 self.pooled.fetch_sub(size, Relaxed);
                 (id, raw)
             }
@@ -88,7 +120,7 @@ impl Pool {
     }
 
     fn allocate(&self, device: &wgpu::Device, size: u64) -> Result<wgpu::Buffer> {
-        let limit = device.limits().max_buffer_size;
+        let limit = self.largest;
         if size > limit {
             let message =
                 format!("{size} bytes asked for, buffers have at most {limit}; use a smaller batch");
@@ -125,13 +157,36 @@ impl Pool {
         self.live.fetch_sub(size, Relaxed);
         self.pooled.fetch_add(size, Relaxed);
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.entry(size).or_default().insert(id, raw);
+        free.entry(size).or_default().insert(id, (raw, self.evaluations.load(Relaxed)));
+    }
+
+    /// Counts an evaluation, and now and then frees what the latest ones have not used. Gives the ids of the buffers freed.
+    pub fn evaluated(&self) -> Vec<u64> {
+        let now = self.evaluations.fetch_add(1, Relaxed) + 1;
+        let mut gone = Vec::new();
+        if !now.is_multiple_of(LOOK_EVERY) || self.pooled.load(Relaxed) <= KEPT {
+            return gone;
+        }
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        for (size, buffers) in free.iter_mut() {
+            buffers.retain(|id, (_, given)| {
+                let keep = *given + IDLE > now || self.pooled.load(Relaxed) <= KEPT;
+                if !keep {
+                    self.pooled.fetch_sub(*size, Relaxed);
+                    gone.push(*id);
+                }
+                keep
+            });
+        }
+        gone
     }
 
     /// Frees the buffers that nothing uses.
-    fn clear(&self) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.pooled.store(0, Relaxed);
+    pub fn clear(&self) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        for (size, buffers) in free.drain() {
+            self.pooled.fetch_sub(size * buffers.len() as u64, Relaxed);
+        }
     }
 
     pub fn fill_stats(&self, stats: &mut Stats) {

@@ -22,7 +22,10 @@ mod plan;
 mod profile;
 mod transfer;
 
-pub(crate) use context::{ADAPTER_VARIABLE, Gpu, by_index, by_name, context, default_info, info, list};
+use context::same_context;
+pub(crate) use context::{
+    ADAPTER_VARIABLE, Gpu, by_index, by_name, context, default_info, info, limit_bindings, list,
+};
 pub(crate) use faults::Lineage;
 pub(crate) use memory::GpuBuffer;
 pub(crate) use profile::{start_recording, stop_recording, timing};
@@ -33,7 +36,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::eval::{Dispatch, Graph};
 use crate::shape::Shape;
-use crate::tensor::{Spec, Tensor};
+use crate::tensor::{Spec, Tensor, Value};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -96,6 +99,31 @@ pub(crate) fn stats(device: Device) -> Result<Stats> {
 
 /// Waits until all queued work is done.
 pub(crate) fn synchronize(device: Device) -> Result<()> {
-    let gpu = context(device)?;
+    let gpu = same_context(device)?;
     transfer::synchronize(&gpu)
+}
+
+/// Gives the memory that nothing uses back to the driver.
+pub(crate) fn trim(device: Device) -> Result<()> {
+    let gpu = context(device)?;
+    let mut plans = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
+    plans.trim(&gpu);
+    drop(plans);
+    // Memory is free when the work that used it is done.
+    gpu.wait(None)?;
+    gpu.check()
+}
+
+/// Whether a tensor's value, if it has one, is still there: its device was not lost since.
+pub(crate) fn is_there(tensor: &Tensor) -> bool {
+    tensor.0.with_value(|value| match value {
+        Some(Value::Gpu(array)) => context(tensor.device()).is_ok_and(|gpu| array.buffer.is_of(&gpu.pool)),
+        _ => true,
+    })
+}
+
+/// Has a device fail as if its driver had reset it: for tests.
+pub(crate) fn lose(device: Device) -> Result<()> {
+    context(device)?.device.destroy();
+    Ok(())
 }

@@ -4,7 +4,7 @@ use super::Gpu;
 use super::compile::FAULTS_BINDING;
 use super::kernels::wide::widen;
 use super::pipeline_cache::PipelineCache;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -110,7 +110,7 @@ impl Pipelines {
         let internal = pollster::block_on(internal.pop());
         match pollster::block_on(validation.pop()).or(internal) {
             None => Ok(Pipeline { raw, layout }),
-            Some(e) => Err(Error::Gpu(format!("kernel {} does not compile: {e}", source.label))),
+            Some(e) => Err(gpu.failed(format!("kernel {} does not compile: {e}", source.label))),
         }
     }
 

@@ -192,7 +192,20 @@ pub(super) fn run(gpu: &Gpu, cache: &mut PlanCache, graph: &Graph, start: Option
     if let (Some(start), Some(recorder)) = (start, &mut cache.recorder) {
         recorder.planning += start.elapsed();
     }
-    if let Some(submission) = cached.plan.replay(gpu, graph, cache.recorder.as_mut())? {
+    let submission = match cached.plan.replay(gpu, graph, cache.recorder.as_mut()) {
+        Err(Error::OutOfMemory { .. }) => {
+            // Once more, when what lies unused has been given back.
+            cache.trim(gpu);
+            gpu.wait(None)?;
+            let Some(cached) = cache.plans.get_mut(&hash).and_then(|list| list.get_mut(position)) else {
+                return Err(Error::Gpu("a plan was lost".into()));
+            };
+            cached.plan.replay(gpu, graph, cache.recorder.as_mut())?
+        }
+        result => result?,
+    };
+    cache.forget_bound(&gpu.pool.evaluated());
+    if let Some(submission) = submission {
         cache.in_flight.push_back(submission);
         if cache.in_flight.len() > MAX_IN_FLIGHT
             && let Some(oldest) = cache.in_flight.pop_front()
@@ -209,6 +222,24 @@ impl PlanCache {
     pub(super) fn any_bound(&self) -> Option<(&[PlanStep], &[wgpu::BindGroup])> {
         let mut plans = self.plans.values().flatten().map(|c| &c.plan);
         plans.find_map(|p| Some((&p.steps[..], &p.bound.back()?.1[..])))
+    }
+
+    /// Lets go of all memory that nothing uses.
+    pub fn trim(&mut self, gpu: &Gpu) {
+        for cached in self.plans.values_mut().flatten() {
+            cached.plan.bound.clear();
+        }
+        gpu.pool.clear();
+    }
+
+    /// Lets go of bind groups of these buffers, which would keep their memory.
+    fn forget_bound(&mut self, gone: &[u64]) {
+        if gone.is_empty() {
+            return;
+        }
+        for cached in self.plans.values_mut().flatten() {
+            cached.plan.bound.retain(|(ids, _)| !ids.iter().any(|id| gone.contains(id)));
+        }
     }
 
     fn forget_oldest(&mut self) {
@@ -321,6 +352,7 @@ impl Plan {
                 Where::Buffer(b) => (buffers[b as usize].clone(), 0, None),
                 Where::Leaf(v) => {
                     let leaf = leaf(graph, v)?;
+                    leaf.buffer.check(&gpu.pool)?;
                     (leaf.buffer, leaf.offset, leaf.largest.filter(|_| leaf.dtype == node.spec.dtype))
                 }
             };
@@ -341,7 +373,10 @@ impl Plan {
         self.ids.extend(buffers.iter().map(|b| b.id));
         for &v in &self.leaves {
             let (id, offset) = graph.entries[v as usize].tensor.0.with_value(|value| match value {
-                Some(Value::Gpu(array)) => Ok((array.buffer.id, array.offset)),
+                Some(Value::Gpu(array)) => {
+                    array.buffer.check(&gpu.pool)?;
+                    Ok((array.buffer.id, array.offset))
+                }
                 _ => Err(no_value()),
             })?;
             self.ids.extend([id, offset]);

@@ -118,7 +118,7 @@ impl Reading {
     /// Notes what the records say, and hands the bytes of the value over.
     fn finish<R>(self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
         gpu.check()?;
-        let failed = |e: String| Error::Gpu(format!("{}: reading a value back: {e}", gpu.name));
+        let failed = |e: String| gpu.failed(format!("reading a value back: {e}"));
         let result = self.done.result.lock().unwrap_or_else(PoisonError::into_inner).take();
         result.ok_or_else(|| failed("it never ended".into()))?.map_err(failed)?;
         let view = self.staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
@@ -150,6 +150,7 @@ impl Value {
         if array.shape.numel() == 0 {
             return Ok(None);
         }
+        array.buffer.check(&gpu.pool)?;
         let state = tensor.0.root.as_ref().is_some_and(|root| root.slot.is_some());
         Faults::check(&array.lineage, state)?;
         let look = Faults::open(&array.lineage);

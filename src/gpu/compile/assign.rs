@@ -2,11 +2,11 @@
 
 use super::schedule::{Place, Schedule, Step, locate, schedule};
 use super::values::{Constraints, Stored, Values};
-use crate::error::{Error, Result};
+use super::windows;
+use crate::error::Result;
 use crate::eval::{Dispatch, Graph};
 use crate::gpu::plan::{Bind, Output, Plan, PlanStep, Where};
 use crate::gpu::{ALIGNMENT, Gpu, storage_bytes};
-use crate::tensor::Spec;
 use std::collections::HashMap;
 
 /// Compiles a graph.
@@ -37,7 +37,7 @@ fn scheduled<R>(
 ) -> Result<R> {
     let mut constraints = Constraints::default();
     loop {
-        let mut values = Values::new(graph, &gpu.target, &constraints)?;
+        let mut values = Values::new(graph, &gpu.target, gpu.max_binding, &constraints)?;
         if let Some(schedule) = schedule(gpu, &mut values, &mut constraints)? {
             return finish(&values, schedule);
         }
@@ -106,17 +106,6 @@ fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
         }
         held.push((v, owner, s.offset));
     }
-    for slot in &slots {
-        if slot.bytes > gpu.max_binding {
-            return Err(Error::OutOfMemory {
-                device: gpu.name.clone(),
-                message: format!(
-                    "a tensor of {} bytes exceeds what a kernel can bind ({} bytes); use a smaller batch",
-                    slot.bytes, gpu.max_binding
-                ),
-            });
-        }
-    }
     let (buffers, buffer_of) = share(&slots);
     let find = |owner: Owner| match owner {
         Owner::Value(v) if values.is_ready(v) => Where::Leaf(v as u32),
@@ -137,18 +126,18 @@ fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
         step.turns.check(step.source.label, named)?;
     }
     for (step, pipeline) in schedule.steps.into_iter().zip(pipelines) {
-        let bind = |place: Place| {
+        let bind = |binding: u32, place: Place| {
             let (owner, offset) = resolve(place);
-            let bytes = match place {
-                Place::Value(s) => view_bytes(values, s, bytes_of(owner), offset),
-                Place::Temp(_) => bytes_of(owner),
-            };
-            Bind::Data { source: find(owner), offset, bytes }
+            let source = find(owner);
+            match step.windows.iter().find(|w| w.binding == binding) {
+                Some(w) => Bind::Data { source, offset: offset + w.offset, bytes: w.bytes },
+                None => Bind::Data { source, offset, bytes: windows::bytes(values, &schedule.temps, place) },
+            }
         };
         let mut bindings = Vec::new();
         let at = push_uniform(&mut uniforms, &step.uniform);
         bindings.push((0, Bind::Uniform { offset: at, bytes: uniforms.len() as u64 - at }));
-        bindings.extend(step.reads.iter().chain(&step.writes).map(|&(b, place)| (b, bind(place))));
+        bindings.extend(step.reads.iter().chain(&step.writes).map(|&(b, place)| (b, bind(b, place))));
         if step.records() {
             bindings.push((super::library::FAULTS_BINDING, Bind::Faults));
         }
@@ -165,16 +154,6 @@ fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
     let records = |&v: &u32| values.lower[v as usize].records(values.spec(v as usize).dtype);
     let recording = (0..values.len() as u32).filter(records).collect();
     Plan::new(gpu, steps, buffers, outputs, recording, &uniforms, args, args_bytes)
-}
-
-/// Bytes that a binding of a stored value covers.
-fn view_bytes(values: &Values<'_>, stored: Stored, owner_bytes: u64, offset: u64) -> u64 {
-    let spec: &Spec = values.spec(stored.value);
-    if stored.offset > 0 {
-        // a strided operand that begins inside of its value: up to the end
-        return owner_bytes.saturating_sub(offset).max(16);
-    }
-    storage_bytes(spec).min(owner_bytes.saturating_sub(offset)).max(16)
 }
 
 fn push_uniform(uniforms: &mut Vec<u8>, words: &[u32]) -> u64 {

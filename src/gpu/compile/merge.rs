@@ -237,7 +237,8 @@ impl Module {
     fn of(step: &Step) -> Option<Module> {
         let source = &step.source;
         let [x, y, z] = step.workgroups;
-        if x > MAX_WORKGROUPS || y != 1 || z != 1 || !source.constants.is_empty() {
+        let plain = source.constants.is_empty() && step.windows.is_empty();
+        if x > MAX_WORKGROUPS || y != 1 || z != 1 || !plain {
             return None;
         }
         let text: String = source
@@ -439,6 +440,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
         workgroups: fold(total as usize, gpu.target.max_workgroups_per_dimension),
         // A workgroup goes through one part; the loops of the others end at once, see `Turns::LIMIT`.
         turns: parts.iter().map(|p| p.turns).max().unwrap_or(Turns::NONE),
+        windows: Vec::new(),
     };
     let mut records = false;
     let mut binding = 1;

@@ -4,8 +4,9 @@
 //!    in several places); everything else is an expression, inlined where it is used.
 //! 2. [`schedule`]: the kernels, in order: epilogues are fused into the kernel that they follow, expressions over the same
 //!    elements into one kernel with several outputs, gradients are computed into their places of a packed vector.
-//! 3. [`merge`]: small kernels that don't depend on each other become one dispatch.
-//! 4. [`assign`]: buffers, by lifetime.
+//! 3. [`windows`]: what is larger than a binding is bound in several.
+//! 4. [`merge`]: small kernels that don't depend on each other become one dispatch.
+//! 5. [`assign`]: buffers, by lifetime.
 
 mod assign;
 mod emit;
@@ -17,6 +18,7 @@ mod merge;
 mod reduction;
 mod schedule;
 mod values;
+mod windows;
 
 pub(super) use assign::{compile, dissect};
 pub(super) use library::FAULTS_BINDING;

@@ -6,6 +6,7 @@ use super::library::{FAULTS, FAULTS_BINDING};
 use super::merge::merge;
 use super::reduction::Reduction;
 use super::values::{Constraints, Stored, Users, Values};
+use super::windows::{self, Window, further};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -36,6 +37,8 @@ pub(super) struct Step {
     pub writes: Vec<(u32, Place)>,
     pub workgroups: [u32; 3],
     pub turns: Turns,
+    /// The bindings that cover a part of what is at their place.
+    pub windows: Vec<Window>,
 }
 
 impl Step {
@@ -104,7 +107,9 @@ pub(super) fn schedule(
                 (Some(hand), DType::F32) if hand.launches.list.last().is_some_and(|l| l.epilogue) => {
                     let inputs = hand.launches.list.last().map_or(0, |l| l.inputs.len());
                     match Epilogue::new(values, k, root, &Bindings::default()) {
-                        Some(e) if inputs + 1 + e.storage() <= limit => {
+                        Some(e)
+                            if inputs + 1 + e.storage() + further(values, &e.bindings.buffers) <= limit =>
+                        {
                             host_of[root] = Some((k, Box::new(e)));
                             true
                         }
@@ -112,7 +117,7 @@ pub(super) fn schedule(
                     }
                 }
                 (None, _) => match reduction(gpu, values, k, Some(root)) {
-                    Some(r) if r.storage() < limit => {
+                    Some(r) if r.storage() + further(values, &r.bindings.buffers) < limit => {
                         reduction_of[root] = Some(k);
                         true
                     }
@@ -155,8 +160,9 @@ pub(super) fn schedule(
                     let Some(code) = reduction(gpu, values, v, None) else {
                         return Err(Error::Gpu("a reduction could not be compiled".into()));
                     };
-                    if code.storage() >= limit || code.size() > MAX_EXPRESSIONS {
-                        return cut(values, constraints, v, limit, code.size());
+                    let further = further(values, &code.bindings.buffers) + further(values, &[v]);
+                    if code.storage() + further >= limit || code.size() > MAX_EXPRESSIONS {
+                        return cut(gpu, values, constraints, v, limit, code.size());
                     }
                     items.push(Item::Reduction { output: v, code: Box::new(code) });
                 }
@@ -174,8 +180,9 @@ pub(super) fn schedule(
                 let Some(code) = Pointwise::new(values, &[v]) else {
                     return Err(Error::Gpu("an expression could not be compiled".into()));
                 };
-                if code.storage() >= limit || code.size() > MAX_EXPRESSIONS {
-                    return cut(values, constraints, v, limit, code.size());
+                let further = further(values, &code.bindings.buffers) + further(values, &[v]);
+                if code.storage() + further >= limit || code.size() > MAX_EXPRESSIONS {
+                    return cut(gpu, values, constraints, v, limit, code.size());
                 }
                 if let Some(at) = join(values, &mut items, &producer, v, &code, limit) {
                     producer[v] = Some(at);
@@ -197,6 +204,9 @@ pub(super) fn schedule(
         }
         item.steps(gpu, values, &mut out);
     }
+    for step in &mut out.steps {
+        windows::split(gpu, values, &out.temps, step)?;
+    }
     Ok(Some(merge(gpu, values, out)))
 }
 
@@ -207,6 +217,7 @@ fn reduction(gpu: &Gpu, values: &Values<'_>, k: usize, root: Option<usize>) -> O
 
 /// Makes the next attempt store something inside an expression that needs too many buffers or is too large.
 fn cut(
+    gpu: &Gpu,
     values: &Values<'_>,
     constraints: &mut Constraints,
     root: usize,
@@ -222,7 +233,13 @@ fn cut(
     let known = constraints.stored.len();
     constraints.stored.extend(values.split(root, limit - 2, MAX_EXPRESSIONS / 3));
     if constraints.stored.len() == known {
-        return Err(Error::Gpu(format!("an expression of {} could not be cut", values.spec(root).shape)));
+        let spec = values.spec(root);
+        let message = format!(
+            "an expression of {} {} reads more than a kernel can bind ({limit} bindings of {} bytes); use a smaller batch, or \
+             work on parts of the tensor",
+            spec.dtype, spec.shape, values.max_binding
+        );
+        return Err(Error::OutOfMemory { device: gpu.name.clone(), message });
     }
     Ok(None)
 }
@@ -277,7 +294,8 @@ fn join(
         let mut all = outputs.clone();
         all.push(v);
         let Some(joined) = Pointwise::new(values, &all) else { continue };
-        let buffers = joined.storage() + all.len();
+        let buffers =
+            joined.storage() + all.len() + further(values, &joined.bindings.buffers) + further(values, &all);
         let narrower = (code.is_wide() || alone.is_wide()) && !joined.is_wide();
         let conflict = all.iter().any(|&o| {
             let mine = owner(values, o);
@@ -424,6 +442,7 @@ impl Item {
                         writes: vec![write],
                         workgroups: launch.workgroups,
                         turns: launch.turns,
+                        windows: Vec::new(),
                     });
                 }
             }
@@ -541,6 +560,7 @@ impl Schedule {
             writes: writes.to_vec(),
             workgroups: g.workgroups,
             turns: g.turns,
+            windows: Vec::new(),
         });
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct Values<'v> {
     pub place: Vec<Option<Stored>>,
     pub users: Vec<Users>,
     pub hand: Vec<Option<HandKernel>>,
+    /// Bytes that one binding covers at most.
+    pub max_binding: u64,
     consumers: Vec<Vec<usize>>,
 }
 
@@ -70,7 +72,12 @@ pub(super) struct Values<'v> {
 const MAX_DEPTH: u32 = 40;
 
 impl<'v> Values<'v> {
-    pub fn new(graph: &'v Graph, target: &KernelTarget, constraints: &Constraints) -> Result<Values<'v>> {
+    pub fn new(
+        graph: &'v Graph,
+        target: &KernelTarget,
+        max_binding: u64,
+        constraints: &Constraints,
+    ) -> Result<Values<'v>> {
         let n = graph.entries.len();
         let mut lower = Vec::with_capacity(n);
         for entry in &graph.entries {
@@ -101,6 +108,7 @@ impl<'v> Values<'v> {
             place: vec![None; n],
             users: vec![Users::None; n],
             hand: (0..n).map(|_| None).collect(),
+            max_binding,
             consumers,
         };
         values.decide(target, constraints)?;

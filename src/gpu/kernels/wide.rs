@@ -101,7 +101,7 @@ fn rewrite(text: &str, name: &str, element: &str) -> Option<String> {
 }
 
 /// Where a name stands next, by itself and not as a member.
-fn token(text: &str, name: &str) -> Option<Range<usize>> {
+pub(in crate::gpu) fn token(text: &str, name: &str) -> Option<Range<usize>> {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(name)
         .map(|(i, _)| i..i + name.len())
@@ -109,7 +109,7 @@ fn token(text: &str, name: &str) -> Option<Range<usize>> {
 }
 
 /// Position of the bracket that closes the one at the beginning.
-fn closing(text: &str) -> Option<usize> {
+pub(in crate::gpu) fn closing(text: &str) -> Option<usize> {
     let mut depth = 0;
     text.char_indices().find_map(|(i, c)| {
         match c {
@@ -122,7 +122,7 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// What is assigned, where an assignment follows.
-fn assigned(after: &str) -> Option<&str> {
+pub(in crate::gpu) fn assigned(after: &str) -> Option<&str> {
     let value = after.trim_start().strip_prefix('=')?;
     (!value.starts_with('=')).then_some(value)
 }
