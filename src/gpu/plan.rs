@@ -88,6 +88,12 @@ pub(super) struct Output {
     pub offset: u64,
 }
 
+/// The scalars of a plan: word position, graph position of the scalar, word of the scalar; and the bytes of all.
+pub(super) struct Arguments {
+    pub words: Vec<(u32, u32, u8)>,
+    pub bytes: u64,
+}
+
 /// A compiled graph.
 pub(crate) struct Plan {
     steps: Vec<PlanStep>,
@@ -260,9 +266,9 @@ impl Plan {
         outputs: Vec<Output>,
         recording: Vec<u32>,
         uniforms: &[u8],
-        arg_words: Vec<(u32, u32, u8)>,
-        arg_bytes: u64,
+        arguments: Arguments,
     ) -> Result<Plan> {
+        let Arguments { words: arg_words, bytes: arg_bytes } = arguments;
         let buffer = |label, size: u64| {
             gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),

@@ -5,7 +5,7 @@ use super::values::{Constraints, Stored, Values};
 use super::windows;
 use crate::error::Result;
 use crate::eval::{Dispatch, Graph};
-use crate::gpu::plan::{Bind, Output, Plan, PlanStep, Where};
+use crate::gpu::plan::{Arguments, Bind, Output, Plan, PlanStep, Where};
 use crate::gpu::{ALIGNMENT, Gpu, storage_bytes};
 use std::collections::HashMap;
 
@@ -153,7 +153,15 @@ fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
     }
     let records = |&v: &u32| values.lower[v as usize].records(values.spec(v as usize).dtype);
     let recording = (0..values.len() as u32).filter(records).collect();
-    Plan::new(gpu, steps, buffers, outputs, recording, &uniforms, args, args_bytes)
+    Plan::new(
+        gpu,
+        steps,
+        buffers,
+        outputs,
+        recording,
+        &uniforms,
+        Arguments { words: args, bytes: args_bytes },
+    )
 }
 
 fn push_uniform(uniforms: &mut Vec<u8>, words: &[u32]) -> u64 {
