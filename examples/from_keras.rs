@@ -32,7 +32,7 @@ fn main() -> Result<()> {
 
     let mut trainer = Trainer::new(model, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits())
         .metric(Accuracy::new());
-    let history = trainer.fit(&train, Fit::epochs(epochs).validation(&test))?;
+    let history = trainer.fit(&train, Fit::epochs(epochs).validation(&test).stop_on_ctrl_c())?;
     let evaluation = trainer.evaluate(&test)?;
     println!("test {evaluation}");
 

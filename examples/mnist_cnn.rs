@@ -1,7 +1,8 @@
 //! Trains a convolutional network on MNIST and tells how well and how fast.
 //!
 //! `cargo run --release --example mnist_cnn` needs no argument: it takes the best device, and MNIST from the user's cache,
-//! a download, or, where neither is to be had, synthetic digits. `--help` lists what can be chosen.
+//! a download, or, where neither is to be had, synthetic digits. `--help` lists what can be chosen. Ctrl-C (and SIGTERM) ends
+//! the run after its step, and what `--save` and the other options name is written.
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;
@@ -40,7 +41,7 @@ struct Arguments {
     /// Train on the first N images only.
     #[arg(long, value_name = "N")]
     limit_train: Option<usize>,
-    /// Write the weights to this file (safetensors) after training.
+    /// Write the weights to this file (safetensors) after training, also where Ctrl-C ends it.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
     /// Begin with the weights in this file.
@@ -116,24 +117,30 @@ fn main() -> Result<()> {
         .batch_size(arguments.batch_size)
         .seed(arguments.seed)
         .validation(&test)
+        .stop_on_ctrl_c()
         .callback(|event| figures.record(event));
     let history = trainer.fit(&train, fit)?;
-    // The last epoch has been validated on the test set; without an epoch, it is measured here.
-    let result = match history.epochs.last().and_then(|e| e.validation.clone()) {
-        Some(result) => result,
-        None => trainer.evaluate(&test)?,
-    };
-
+    // Before all else: who interrupts may not wait for long.
     if let Some(file) = &arguments.save {
         trainer.model().save(file)?;
+        println!("saved in {}", file.display());
     }
-    if let Some(file) = &arguments.plot {
+    if let Some(file) = arguments.plot.as_ref().filter(|_| !history.epochs.is_empty()) {
         history.plot(file)?;
     }
     if let Some(file) = &arguments.json {
         let report = figures.report(&arguments, &info.name, train.name(), &history, trainer.model())?;
         std::fs::write(file, format!("{report:#}\n")).map_err(|e| Error::io(file, e))?;
     }
+    if trainer.interrupted() {
+        println!("interrupted after {} whole epochs", history.epochs.len());
+        return Ok(());
+    }
+    // The last epoch has been validated on the test set; without an epoch, it is measured here.
+    let result = match history.epochs.last().and_then(|e| e.validation.clone()) {
+        Some(result) => result,
+        None => trainer.evaluate(&test)?,
+    };
     println!("test {result}");
     Ok(())
 }

@@ -2,6 +2,9 @@
 
 mod common;
 
+#[path = "data/types.rs"]
+mod types;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::data::{Augment, BatchIter, Dataset, Fill, Interpolation, Pass, Source};
 use wgrad::prelude::*;

@@ -4,7 +4,7 @@ use super::Dataset;
 use super::mnist::{RawDataset, RawSplit, load_dir, load_or_download};
 use super::synthetic;
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use std::path::Path;
 
@@ -14,6 +14,10 @@ const SYNTHETIC_COUNTS: (usize, usize) = (60_000, 10_000);
 impl RawDataset {
     /// The training and the test set: images `[samples, height, width, 1]`, scaled to 0 to 1 as they are read, and
     /// labels `[samples]`.
+    ///
+    /// # Errors
+    ///
+    /// There was no memory for the images.
     pub fn into_datasets(self) -> Result<(Dataset, Dataset)> {
         Ok((dataset(&self.name, self.train)?, dataset(&self.name, self.test)?))
     }
@@ -27,6 +31,10 @@ impl RawDataset {
 
 fn dataset(name: &str, split: RawSplit) -> Result<Dataset> {
     let RawSplit { images, labels, count, height, width, .. } = split;
+    if images.is_empty() && count > 0 {
+        let message = format!("no room for {count} images of {height}x{width} of {name}; ask for fewer");
+        return Err(Error::OutOfMemory { device: "cpu".into(), message });
+    }
     let images = Tensor::from_vec(images, [count, height, width, 1], Device::Cpu)?;
     let labels = Tensor::from_vec(labels, [count], Device::Cpu)?;
     Ok(Dataset::from_tensors(name, &images, &labels)?.scaled(1.0 / 255.0))

@@ -26,9 +26,8 @@ const CLASSES: usize = 10;
 ///
 /// It is not MNIST and results on it say nothing about MNIST: `is_real_mnist` is false and the name says so.
 ///
-/// # Panics
-///
-/// Only as any `Vec` does: if `train` or `test` times 784 bytes is more than can be addressed.
+/// Where there is no memory for so many, a split has no images, and
+/// [`into_datasets`](RawDataset::into_datasets) gives the error.
 pub fn digits(train: usize, test: usize, seed: u64) -> RawDataset {
     // Two streams, so that the test set doesn't depend on how many training images there are.
     RawDataset {
@@ -40,16 +39,22 @@ pub fn digits(train: usize, test: usize, seed: u64) -> RawDataset {
 }
 
 fn split(count: usize, seed: u64) -> RawSplit {
-    let labels = labels(count, seed);
-    let mut images = vec![0; count * PIXELS];
+    let raw =
+        |images, labels| RawSplit { images, labels, count, height: SIDE, width: SIDE, classes: CLASSES };
+    let mut images = Vec::new();
+    let room = images.try_reserve_exact(count.saturating_mul(PIXELS)).is_ok();
+    let Some(labels) = labels(count, seed).filter(|_| room) else { return raw(Vec::new(), Vec::new()) };
+    images.resize(count * PIXELS, 0);
     images.par_chunks_exact_mut(PIXELS).zip(&labels).enumerate().for_each(|(index, (image, &label))| {
         draw(label, &mut Rng::derive(seed, index as u64), image);
     });
-    RawSplit { images, labels, count, height: SIDE, width: SIDE, classes: CLASSES }
+    raw(images, labels)
 }
 
-fn labels(count: usize, seed: u64) -> Vec<u8> {
-    let mut labels = Vec::with_capacity(count.next_multiple_of(CLASSES));
+/// `None` where there is no memory for them.
+fn labels(count: usize, seed: u64) -> Option<Vec<u8>> {
+    let mut labels = Vec::new();
+    labels.try_reserve_exact(count.checked_next_multiple_of(CLASSES)?).ok()?;
     while labels.len() < count {
         // From the other end of the indices than the images take theirs.
         let mut rng = Rng::derive(seed, u64::MAX - labels.len() as u64);
@@ -60,7 +65,7 @@ fn labels(count: usize, seed: u64) -> Vec<u8> {
         labels.extend(block);
     }
     labels.truncate(count);
-    labels
+    Some(labels)
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, good enough for pictures, and fixed for ever, which
