@@ -210,8 +210,8 @@ impl<'a> Fit<'a> {
     /// As [`interrupt`](Self::interrupt), by Ctrl-C, and where there are such signals, by SIGTERM, with which systems end
     /// programs. A second one before `fit` has returned ends the program (with 128 and the signal's number).
     ///
-    /// Signals do what they did before `fit` was called once it has returned. A signal that is ignored, as Ctrl-C is in
-    /// programs that were started with `nohup` or in the background of a script, stays ignored.
+    /// Signals do what they did before `fit` was called once it has returned. While it runs, they are heard where they were
+    /// ignored before, too, as SIGINT is in programs that a script starts in the background.
     ///
     /// # Errors
     ///

@@ -86,11 +86,12 @@ mod system {
             // SAFETY: the handler touches an atomic and makes no call but _exit, which is all that one may do.
             let old = unsafe { sigaction(signal, &ours) }.map_err(not_installed)?;
             match old.handler() {
-                SigHandler::SigDfl => before.push((signal, old)),
-                handler => {
-                    // Ignored, or the program's own: not ours to change.
+                // Scripts have what they start in the background ignore SIGINT. Who sends one to a program that listens means it.
+                SigHandler::SigDfl | SigHandler::SigIgn => before.push((signal, old)),
+                _ => {
+                    // The program's own: not ours to change.
                     put_back(signal, &old);
-                    if signal == Signal::SIGINT && !matches!(handler, SigHandler::SigIgn) {
+                    if signal == Signal::SIGINT {
                         return Err(has_handler());
                     }
                 }

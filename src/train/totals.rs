@@ -135,26 +135,49 @@ impl Totals {
         self.samples
     }
 
+    /// The elements of all sums, brought over together: a wait for each would be one too many.
+    fn values(&self) -> Result<Vec<Vec<f32>>> {
+        let all = self.tensors().map(|t| t.flatten(0)).collect::<Result<Vec<_>>>()?;
+        let joined = match &all[..] {
+            [one] => one.clone(),
+            _ => no_grad(|| Tensor::concat(&all.iter().collect::<Vec<_>>(), 0))?,
+        };
+        let joined = joined.to_vec::<f32>()?;
+        let mut rest = &joined[..];
+        let mut values = Vec::with_capacity(all.len());
+        for part in &all {
+            let (part, after) = rest.split_at(part.numel().min(rest.len()));
+            values.push(part.to_vec());
+            rest = after;
+        }
+        Ok(values)
+    }
+
     /// The means over all samples so far. Waits for the device.
     pub fn read(&self, outputs: &[Output], seconds: f64) -> Result<Evaluation> {
-        let mean = |sum: &Tensor| Ok(f64::from(sum.item::<f32>()?) / self.samples as f64);
-        let mut loss: f64 = mean(&self.loss)?;
+        let mut values = self.values()?.into_iter();
+        let mut next = || values.next().unwrap_or_default();
+        let scalar = |values: Vec<f32>| values.first().map_or(f64::NAN, |&v| f64::from(v));
+        let mean = |sum: Vec<f32>| scalar(sum) / self.samples as f64;
+        let mut loss = mean(next());
+        let sums: Vec<Vec<f32>> = self.sums.iter().map(|_| next()).collect();
         let mut of_rows = BTreeMap::new();
-        for (&output, [sum, count]) in &self.rows {
-            let of_output = f64::from(sum.item::<f32>()?) / f64::from(count.item::<f32>()?).max(1.0);
+        for &output in self.rows.keys() {
+            let (sum, count) = (scalar(next()), scalar(next()));
+            let of_output = sum / count.max(1.0);
             of_rows.insert(output, of_output);
             if outputs[output].weight != 0.0 {
                 loss += outputs[output].weight * of_output;
             }
         }
         let mut metrics = Vec::new();
-        for ((name, quantity), sum) in quantities(outputs).into_iter().zip(&self.sums) {
+        for ((name, quantity), sum) in quantities(outputs).into_iter().zip(sums) {
             let value = match quantity {
                 Quantity::Loss(i) => match of_rows.get(&i) {
                     Some(&of_output) => of_output,
-                    None => mean(sum)?,
+                    None => mean(sum),
                 },
-                Quantity::Metric(i, k) => outputs[i].metrics[k].result(&sum.to_vec::<f32>()?, self.samples),
+                Quantity::Metric(i, k) => outputs[i].metrics[k].result(&sum, self.samples),
             };
             metrics.push((name, value));
         }

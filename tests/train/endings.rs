@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use wgrad::data::{Batch, BatchIter, Dataset, Pass, Pipeline, Source};
 use wgrad::prelude::*;
-use wgrad::train::{Callback, EarlyStopping, Epoch, Flow, Run, TerminateOnNan};
+use wgrad::train::{Callback, EarlyStopping, Epoch, Flow, Mode, Run, TerminateOnNan};
 
 /// One weight on one feature.
 fn line() -> Result<Trainer<Model>> {
@@ -293,14 +293,15 @@ fn the_best_weights_did_not_come_back_after_an_error() -> Result<()> {
                 How::Validation => validation.from = 5,
                 _ => {}
             }
-            // A rate at which the first epochs are the best.
+            // The loss falls, and the best is where it is largest: an early epoch.
             let mut trainer = Trainer::new(
                 trainer(1, device)?.into_model(),
-                Adam::new(0.3),
+                Adam::new(3e-3),
                 SparseCategoricalCrossentropy::from_logits(),
             );
             let mut witness = Witness::default();
-            let mut stopping = EarlyStopping::new("val_loss").patience(99).restore_best_weights();
+            let mut stopping =
+                EarlyStopping::new("val_loss").mode(Mode::Max).patience(99).restore_best_weights();
             let fails = |at: How, after: Option<usize>| Fails {
                 after: after.filter(|_| how == at),
                 begin: false,
@@ -373,7 +374,7 @@ fn the_best_weights_of_an_interrupted_run_are_to_be_had() -> Result<()> {
     let samples = numbers(9).map(sample).to_dataset()?;
     let mut trainer = line()?;
     let mut witness = Witness::default();
-    let mut stopping = EarlyStopping::new("loss").mode(wgrad::train::Mode::Max).restore_best_weights();
+    let mut stopping = EarlyStopping::new("loss").mode(Mode::Max).restore_best_weights();
     stopping = stopping.patience(9);
     let fit = Fit::epochs(9).batch_size(3).verbose(false).interrupt(&stop).with(&mut witness);
     let fit = fit.with(&mut stopping).callback(|event| {

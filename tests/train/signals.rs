@@ -13,6 +13,8 @@ use wgrad::train::{Event, Flow};
 const FOLDER: &str = "WGRAD_TEST_SIGNAL_FOLDER";
 /// What the child does with SIGINT first: `ignore` or `default`.
 const SIGINT: &str = "WGRAD_TEST_SIGINT";
+/// Has the child go on for a minute when its run is over.
+const LINGER: &str = "WGRAD_TEST_LINGER";
 /// Milliseconds that each step takes.
 const STEP: &str = "WGRAD_TEST_STEP_MS";
 
@@ -54,7 +56,7 @@ fn child() -> Result<()> {
     assert!(trainer.interrupted());
     trainer.save_checkpoint(folder.join("run.safetensors"))?;
     // Outside of fit a signal does what it always did.
-    if std::env::var_os("WGRAD_TEST_LINGER").is_some() {
+    if std::env::var_os(LINGER).is_some() {
         std::fs::write(folder.join("over"), "").map_err(|e| Error::io(&folder, e))?;
         std::thread::sleep(Duration::from_secs(60));
     }
@@ -148,14 +150,17 @@ fn a_signal_ends_a_run_with_all_that_it_has() -> Result<()> {
 
 #[test]
 fn where_ctrl_c_was_ignored_fit_failed() -> Result<()> {
-    let mut run = Running::begin(&[(SIGINT, "ignore")]);
-    // Ignored, as it was.
-    run.send(Signal::SIGINT);
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(run.child.try_wait().unwrap().is_none(), "SIGINT was ignored before, and ends the run");
-    run.send(Signal::SIGTERM);
-    assert!(run.end().success());
-    check_resumes(&run.path("run.safetensors"))
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut run = Running::begin(&[(SIGINT, "ignore"), (LINGER, "1")]);
+        run.send(signal);
+        run.wait_for("over");
+        check_resumes(&run.path("run.safetensors"))?;
+        // After the run it is ignored again.
+        run.send(Signal::SIGINT);
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(run.child.try_wait().unwrap().is_none(), "SIGINT was ignored before the run");
+    }
+    Ok(())
 }
 
 #[test]
@@ -170,7 +175,7 @@ fn a_second_signal_does_not_wait_for_the_step() {
         assert_eq!(run.end().code(), Some(code));
     }
     // After the run, signals do what they did before it.
-    let mut run = Running::begin(&[("WGRAD_TEST_LINGER", "1")]);
+    let mut run = Running::begin(&[(LINGER, "1")]);
     run.send(Signal::SIGINT);
     run.wait_for("over");
     run.send(Signal::SIGTERM);
