@@ -98,23 +98,28 @@ fn products_whose_k_is_split_and_their_epilogue() -> Result<()> {
         .try_for_each(|(i, &size)| check_product(size, 1000 + 10 * i as u64))
 }
 
-/// What a kernel loads beyond the end of its k is the beginning of another row: times the other side's zero, an infinity there
-/// would be NaN.
+/// What a kernel loads beyond the end of its k is the beginning of another row, or of the next matrix: times the other side's
+/// zero, an infinity there would be NaN.
 #[test]
 fn infinities_stay_in_their_rows_and_columns() -> Result<()> {
     for (i, [m, n, k]) in [[5, 3, 7], [33, 17, 65], [40, 40, 70], [12, 8, 3001]].into_iter().enumerate() {
         for flips in 0..4 {
             let (ta, tb) = (flips & 1 == 1, flips & 2 == 2);
-            let mut a = whole(i as u64, &if ta { [k, m] } else { [m, k] });
-            let mut b = whole(50 + i as u64, &if tb { [n, k] } else { [k, n] });
+            let mut a = whole(i as u64, &if ta { [2, k, m] } else { [2, m, k] });
+            let mut b = whole(50 + i as u64, &if tb { [2, n, k] } else { [2, k, n] });
             let (sa, sb) = (if ta { [1, m] } else { [k, 1] }, if tb { [1, k] } else { [n, 1] });
+            // the first matrix of the batch: in its second row; the other: in the first row, in columns
             a.values[sa[0]] = f64::INFINITY;
-            b.values[sb[1]] = f64::INFINITY;
-            b.values[(k / 2) * sb[0]] = f64::INFINITY;
+            a.values[m * k] = f64::INFINITY;
+            for j in [0, 1, n - 1] {
+                b.values[k * n + j * sb[1]] = f64::INFINITY;
+            }
+            b.values[k * n + (k / 2) * sb[0]] = f64::INFINITY;
             let (x, w) = (on_gpu(&a)?, on_gpu(&b)?);
             let left = if ta { x.transpose()? } else { x };
             let right = if tb { w.transpose()? } else { w };
-            let want = product(&a.values, sa, &b.values, sb, [m, n, k]);
+            let mut want = product(&a.values[..m * k], sa, &b.values[..k * n], sb, [m, n, k]);
+            want.extend(product(&a.values[m * k..], sa, &b.values[k * n..], sb, [m, n, k]));
             same(&format!("{m} x {n} x {k}, transposed {ta} {tb}"), &left.matmul(&right)?, &want)?;
         }
     }
