@@ -316,3 +316,32 @@ fn a_data_set_larger_than_a_binding_can_not_be_trained_on() -> Result<()> {
     drop(x);
     Device::Gpu.trim()
 }
+
+/// An epoch of a small network: what it ended in, and its dispatches. Where the host knows that all labels
+/// are classes nothing is checked; one that is none makes the kernels check all.
+fn epoch(stray: Option<usize>) -> Result<(Result<()>, u64)> {
+    let (set, _) = data::synthetic::digits(1280, 10, 5).into_datasets()?;
+    let mut labels = set.labels().cast(DType::U32)?.to_vec::<u32>()?;
+    if let Some(at) = stray {
+        labels[at] = 10;
+    }
+    let set = set.with_targets(&[&Tensor::from_vec(labels, [1280], Device::Cpu)?])?;
+    let mut trainer = trainer()?;
+    let fit = || Fit::epochs(1).batch_size(64).seed(9).verbose(false);
+    let first = trainer.fit(&set, fit());
+    let before = Device::Gpu.stats()?.dispatches;
+    let result = trainer.fit(&set, fit());
+    assert_eq!(first.is_ok(), result.is_ok());
+    Ok((result.map(drop), Device::Gpu.stats()?.dispatches - before))
+}
+
+#[test]
+fn checking_labels_costs_dispatches() -> Result<()> {
+    let _alone = alone();
+    let (without, checked) = (epoch(None)?, epoch(Some(700))?);
+    without.0?;
+    assert!(matches!(checked.0, Err(Error::Argument { .. })), "{:?}", checked.0);
+    // (The last few read what is shown; the run that fails does not come to it.)
+    assert!(checked.1 <= without.1 && without.1 - checked.1 < 20, "{} and {}", without.1, checked.1);
+    Ok(())
+}
