@@ -1,11 +1,11 @@
 //! Lazy sequences of samples, batches or anything else, on the host.
 
+mod source;
 mod stages;
 mod threads;
 
-use super::sample::{collate, label_type};
-use super::{Batch, BatchIter, Dataset, IntoSample, Pass, Sample, Source};
-use crate::device::Device;
+use super::sample::collate;
+use super::{Batch, Dataset, IntoSample, Sample};
 use crate::error::{Error, Result};
 use crate::seed;
 use stages::{Cached, Chunks, Repeat, Shuffle, Sifted};
@@ -589,61 +589,6 @@ impl<T: Send + 'static> IntoIterator for &Pipeline<T> {
     fn into_iter(self) -> Items<T> {
         self.iter()
     }
-}
-
-/// Batches as they are: the trainer's batch size has no say.
-impl Source for Pipeline<Batch> {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
-        let device = pass.device;
-        Ok(Box::new(self.epoch(pass.shuffle.unwrap_or(0)).map(move |batch| on_device(batch?, device))))
-    }
-
-    fn endless(&self) -> bool {
-        self.is_endless()
-    }
-
-    fn steps(&self, _batch_size: usize) -> Option<usize> {
-        match self.cardinality {
-            Cardinality::Finite(n) => Some(n),
-            _ => None,
-        }
-    }
-}
-
-/// Samples, batched as the trainer says.
-impl<T: IntoSample + Send + 'static> Source for Pipeline<T> {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
-        let (device, batches) = (pass.device, self.clone().batch(pass.batch_size));
-        let items = batches.epoch(pass.shuffle.unwrap_or(0));
-        Ok(Box::new(items.map(move |batch| on_device(batch?, device))))
-    }
-
-    fn endless(&self) -> bool {
-        self.is_endless()
-    }
-
-    fn samples(&self) -> Option<usize> {
-        match self.cardinality {
-            Cardinality::Finite(n) => Some(n),
-            _ => None,
-        }
-    }
-}
-
-/// Moves a batch; bytes are moved as bytes.
-fn on_device(mut batch: Batch, device: Device) -> Result<Batch> {
-    for target in &mut batch.targets {
-        *target = label_type(target)?;
-    }
-    batch.to_device(device)
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ fn pipelines_without_samples_say_so_whatever_is_on_top() -> Result<()> {
         ("list", empty().chain(empty())),
         ("list", numbers(4).flat_map(|_| Ok(Vec::new()))),
         ("list", numbers(4).map(|_| Err(Error::argument("test", "no"))).ignore_errors()),
-        ("nothing", Pipeline::generate("nothing", || Vec::<Result<u32>>::new())),
+        ("nothing", Pipeline::generate("nothing", Vec::<Result<u32>>::new)),
     ];
     for (name, pipeline) in cases {
         for steps in [None, Some(3)] {

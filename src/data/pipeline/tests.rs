@@ -1,6 +1,8 @@
 //! Order, randomness, errors, threads.
 
 use super::*;
+use crate::data::{Pass, Source};
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::nn::{Dense, Model, Module, Sequential, SparseCategoricalCrossentropy};
 use crate::optim::Adam;

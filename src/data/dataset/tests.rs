@@ -1,0 +1,129 @@
+//! Batches, parts, and what stays together.
+
+use super::*;
+use crate::prelude::*;
+
+fn counting(n: usize) -> Dataset {
+    let features: Vec<u8> = (0..n * 2).map(|i| i as u8).collect();
+    let labels: Vec<u8> = (0..n as u8).collect();
+    let d = Device::Cpu;
+    let features = Tensor::from_vec(features, [n, 2], d).unwrap();
+    let labels = Tensor::from_vec(labels, [n], d).unwrap();
+    Dataset::from_tensors("counting", &features, &labels).unwrap().scaled(1.0)
+}
+
+fn all(batches: Batches) -> (Vec<usize>, Vec<f32>, Vec<u32>) {
+    let (mut sizes, mut features, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+    for batch in batches {
+        let (x, y) = batch.unwrap();
+        sizes.push(y.numel());
+        features.extend(x.to_vec::<f32>().unwrap());
+        labels.extend(y.to_vec::<u32>().unwrap());
+    }
+    (sizes, features, labels)
+}
+
+#[test]
+fn batches_hold_every_sample_once_with_its_label() {
+    let set = counting(10).scaled(0.5);
+    assert_eq!(set.batches(4, Device::Cpu).unwrap().len(), 3);
+    let (sizes, features, labels) = all(set.batches(4, Device::Cpu).unwrap());
+    assert_eq!(sizes, [4, 4, 2]);
+    assert_eq!(labels, (0..10).collect::<Vec<u32>>());
+    assert_eq!(features, (0..20).map(|i| i as f32 * 0.5).collect::<Vec<_>>());
+    let shuffled = |seed| all(set.batches(4, Device::Cpu).unwrap().shuffled(seed).unwrap());
+    let (sizes, features, labels) = shuffled(3);
+    assert_eq!(sizes, [4, 4, 2]);
+    for (i, &label) in labels.iter().enumerate() {
+        assert_eq!(features[2 * i..2 * i + 2], [label as f32, label as f32 + 0.5]);
+    }
+    assert_eq!(shuffled(3).2, labels);
+    assert_ne!(shuffled(4).2, labels);
+    let mut sorted = labels.clone();
+    sorted.sort_unstable();
+    assert!(labels != sorted && sorted == (0..10).collect::<Vec<_>>());
+    assert_eq!(all(set.batches(100, Device::Cpu).unwrap()).0, [10]);
+    assert!(set.batches(0, Device::Cpu).is_err());
+}
+
+#[test]
+fn parts_are_the_samples_they_say() {
+    let set = counting(10);
+    let (first, rest) = set.split_at(7).unwrap();
+    assert_eq!((first.len(), rest.len(), set.take(99).unwrap().len()), (7, 3, 10));
+    assert_eq!(all(rest.batches(2, Device::Cpu).unwrap()).2, [7, 8, 9]);
+    assert_eq!(all(first.take(2).unwrap().batches(2, Device::Cpu).unwrap()).1, [0.0, 1.0, 2.0, 3.0]);
+    let message = set.split_at(11).unwrap_err().to_string();
+    assert_eq!(message, "counting: has 10 samples; it can't be split after 11");
+    assert!(all(set.take(0).unwrap().batches(2, Device::Cpu).unwrap()).0.is_empty());
+}
+
+#[test]
+fn features_without_labels_are_an_error() {
+    let (x, y) = (ndarray::arr2(&[[1.0f32], [2.0]]), ndarray::arr1(&[1u8, 2, 3]));
+    let message = Dataset::from_arrays("odd", &x, &y).unwrap_err().to_string();
+    assert!(message.starts_with("odd: features [2, 1] and labels [3]"), "{message}");
+    let set = Dataset::from_arrays("even", &x, &ndarray::arr1(&[0.5f32, 1.0])).unwrap();
+    let (x, y) = set.batches(2, Device::Cpu).unwrap().next().unwrap().unwrap();
+    assert_eq!((x.shape(), y.to_vec::<f32>().unwrap()), (Shape::new(&[2, 1]).unwrap(), vec![0.5, 1.0]));
+}
+
+#[test]
+fn several_inputs_targets_and_weights_stay_together() {
+    let set = counting(6).scaled(0.5);
+    let ages = Tensor::new([[10.0f32], [11.0], [12.0], [13.0], [14.0], [15.0]], Device::Cpu).unwrap();
+    let words = Tensor::arange(100, 106, Device::Cpu).unwrap();
+    let set = set.also_input(&ages).unwrap().also_input(&words).unwrap();
+    let set = set.also_target(&words).unwrap().with_weights(&ages.reshape([6]).unwrap()).unwrap();
+    assert_eq!((set.inputs().len(), set.targets().len(), set.weights().is_some()), (3, 2, true));
+    let check = |source: &dyn Source, shuffle| {
+        let pass = Pass { batch_size: 4, shuffle, device: Device::Cpu };
+        let mut seen = Vec::new();
+        for batch in source.pass(&pass).unwrap() {
+            let batch = batch.unwrap();
+            let labels = batch.targets[0].to_vec::<u32>().unwrap();
+            let features = batch.inputs[0].to_vec::<f32>().unwrap();
+            let ages = batch.inputs[1].to_vec::<f32>().unwrap();
+            let words = batch.inputs[2].to_vec::<i32>().unwrap();
+            let (second, weights) = (batch.targets[1].to_vec::<u32>().unwrap(), batch.weights.unwrap());
+            let weights = weights.to_vec::<f32>().unwrap();
+            for (i, &label) in labels.iter().enumerate() {
+                assert_eq!(features[2 * i], label as f32); // 2 * label * 0.5
+                assert_eq!((ages[i], weights[i]), (10.0 + label as f32, 10.0 + label as f32));
+                assert_eq!((words[i] as u32, second[i]), (100 + label, 100 + label));
+            }
+            seen.extend(labels);
+        }
+        seen
+    };
+    assert_eq!(check(&set, None), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(check(&set.pipeline().unwrap(), None), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(check(&set.pipeline().unwrap().to_dataset().unwrap(), None), [0, 1, 2, 3, 4, 5]);
+    let mut shuffled = check(&set, Some(3));
+    assert_ne!(shuffled, [0, 1, 2, 3, 4, 5]);
+    shuffled.sort_unstable();
+    assert_eq!(shuffled, [0, 1, 2, 3, 4, 5]);
+    // parts and orders in memory
+    assert_eq!(check(&set.skip(2).unwrap().take(3).unwrap(), None), [2, 3, 4]);
+    let again = set.take(2).unwrap().concat(&set.skip(2).unwrap()).unwrap();
+    assert_eq!(check(&again, None), [0, 1, 2, 3, 4, 5]);
+    let order = check(&set.shuffled(5).unwrap(), None);
+    assert_eq!(order, crate::seed::permutation(6, 5));
+    // pairs are for one input and one target
+    let message = set.batches(2, Device::Cpu).unwrap().next().unwrap().unwrap_err().to_string();
+    assert!(message.contains("3 inputs and 2 targets"), "{message}");
+    assert!(set.concat(&counting(3)).is_err());
+    let message = counting(6).also_target(&Tensor::zeros([5], Device::Cpu).unwrap()).unwrap_err();
+    assert!(message.to_string().contains("[6, ..]"), "{message}");
+    assert!(counting(6).with_weights(&ages).is_err() && counting(6).with_targets(&[]).is_err());
+}
+
+#[test]
+fn the_last_part_is_for_validation() {
+    let labels = |set: &Dataset| set.labels().to_vec::<u8>().unwrap();
+    let (train, validation) = counting(10).validation_split(0.25).unwrap();
+    assert_eq!((labels(&train), labels(&validation)), ((0..7).collect(), vec![7, 8, 9]));
+    for fraction in [0.0, 1.0, -0.5, f64::NAN] {
+        assert!(counting(10).validation_split(fraction).is_err(), "{fraction}");
+    }
+}
