@@ -236,7 +236,7 @@ fn a_tensor_larger_than_a_binding_is_a_raw_driver_message() -> Result<()> {
     agree("pointwise", &[big, big], |x| (&x[0] * &x[1])?.tanh()? + 1.0)?;
     agree("a row for all", &[big, &[190]], |x| (&x[0] - &x[1])?.exp())?;
     agree("permuted", &[big, &[190, 210]], |x| &x[0].transpose()? + &x[1])?;
-    agree("scattered", &[&[33, 7, 190]], |x| x[0].permute(&[2, 0, 1])?.sin())?;
+    agree("scattered", &[&[33, 7, 190]], |x| x[0].permute([2, 0, 1])?.sin())?;
     agree("sum", &[big], |x| x[0].sum(&[], false))?;
     agree("sums of rows", &[big], |x| x[0].sum(&[1], false))?;
     agree("sums of columns", &[big], |x| x[0].sum(&[0], false))?;

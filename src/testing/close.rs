@@ -129,8 +129,8 @@ pub(super) fn worst(got: &[f64], want: &[f64], allowed: impl Fn(f64) -> f64) -> 
             false if got == want || (got.is_nan() && want.is_nan()) => continue,
             false => (f64::INFINITY, 0.0),
         };
-        // `!(a <= b)`: an allowance that is NaN allows nothing
-        if !(excess <= 0.0) {
+        // An allowance that is NaN allows nothing.
+        if excess > 0.0 || excess.is_nan() {
             count += 1;
             if found.as_ref().is_none_or(|&(_, most)| excess > most) {
                 found = Some((Difference { count, of: 0, place, got, want, allowed }, excess));

@@ -1,5 +1,7 @@
 //! The checks pass what is right, and their reports name what is wrong.
 
+use std::slice::from_ref;
+
 use super::*;
 use crate::error::Error;
 use crate::ops::custom::{CustomKernel, CustomOp, apply};
@@ -110,9 +112,9 @@ fn functions_that_are_right_pass() -> Result<()> {
     assert_parity(f, &[x.clone(), w.clone(), at.clone()])?;
     check_gradients(f, &[x.clone(), w, at])?;
     // terms that cancel: all that is left is rounding
-    assert_parity(|t| (&t[0] - t[0].mean(&[], false)?)?.sum(&[], false), &[x.clone()])?;
-    assert_parity(|t| Scaled::right().call(&t[0]), &[x.clone()])?;
-    check_gradients(|t| Scaled::right().call(&t[0]), &[x.clone()])?;
+    assert_parity(|t| (&t[0] - t[0].mean(&[], false)?)?.sum(&[], false), from_ref(&x))?;
+    assert_parity(|t| Scaled::right().call(&t[0]), from_ref(&x))?;
+    check_gradients(|t| Scaled::right().call(&t[0]), from_ref(&x))?;
     // gradients of gradients, f64, many elements, ties that both devices break alike
     check_gradients(|t| t[0].sin()?.sum(&[], false)?.backward()?.get(&t[0]), &[x.cast(DType::F64)?])?;
     check_gradients(|t| t[0].exp(), &[Tensor::randn([20, 20], Device::Cpu, 3)?])?;
@@ -124,7 +126,7 @@ fn a_kernel_that_is_wrong_is_reported() -> Result<()> {
     let x = Tensor::randn([4, 6], Device::Cpu, 1)?;
     let wrong = |t: &[Tensor]| Scaled { on_gpu: 3.001, ..Scaled::right() }.call(&t[0]);
     let parts = ["assert_parity: gpu (", "output 0", "of 24 elements", "largest magnitude", "rounding noise"];
-    assert_contains(&report(assert_parity(wrong, &[x.clone()])), &parts);
+    assert_contains(&report(assert_parity(wrong, from_ref(&x))), &parts);
     // wrong in the gradient alone
     let gradient = |t: &[Tensor]| {
         let factor = wrong(&[t[0].detach()?])?;
@@ -140,10 +142,10 @@ fn a_kernel_that_is_wrong_is_reported() -> Result<()> {
 fn a_gradient_that_is_wrong_is_reported() -> Result<()> {
     let x = Tensor::new([[1.0f32, 2.0], [-1.0, 0.5]], Device::Cpu)?;
     let scaled = |t: &[Tensor]| Scaled { slope: 2.9, ..Scaled::right() }.call(&t[0]);
-    let text = report(check_gradients(scaled, &[x.clone()]));
+    let text = report(check_gradients(scaled, from_ref(&x)));
     assert_contains(&text, &["check_gradients", "input 0", "element 0", "differences say", "f32"]);
     let cut = |t: &[Tensor]| &t[0] * t[0].detach()?;
-    assert_contains(&report(check_gradients(cut, &[x.clone()])), &["input 0", "f64"]);
+    assert_contains(&report(check_gradients(cut, from_ref(&x))), &["input 0", "f64"]);
     let untracked = |t: &[Tensor]| no_grad(|| t[0].square());
     assert_contains(&report(check_gradients(untracked, &[x])), &["got 0.0"]);
     let many = Tensor::randn([1000], Device::Cpu, 3)?;
@@ -161,8 +163,8 @@ fn a_gradient_that_is_wrong_is_reported() -> Result<()> {
 #[test]
 fn other_errors_come_through() -> Result<()> {
     let x = Tensor::ones([2, 3], Device::Cpu)?;
-    assert!(matches!(assert_parity(|t| t[0].matmul(&t[0]), &[x.clone()]), Err(Error::Shape { .. })));
-    assert!(matches!(check_gradients(|t| t[0].matmul(&t[0]), &[x.clone()]), Err(Error::Shape { .. })));
+    assert!(matches!(assert_parity(|t| t[0].matmul(&t[0]), from_ref(&x)), Err(Error::Shape { .. })));
+    assert!(matches!(check_gradients(|t| t[0].matmul(&t[0]), from_ref(&x)), Err(Error::Shape { .. })));
     let cast = |t: &[Tensor]| &t[0] + t[0].cast(DType::I32)?;
     assert!(matches!(check_gradients(cast, &[x]), Err(Error::DType { .. })));
     Ok(())
@@ -189,7 +191,7 @@ fn modules_are_checked_on_any_device_and_given_back() -> Result<()> {
         };
         let before = read()?;
         let x = Tensor::randn([3, 6, 6, 2], device, 4)?;
-        assert_module_parity(&model, &[x.clone()])?;
+        assert_module_parity(&model, from_ref(&x))?;
         check_module_gradients(&model, &[x])?;
         assert_eq!(read()?, before);
         assert_eq!(model.device(), device);
@@ -223,12 +225,12 @@ fn a_module_that_is_wrong_is_reported_and_given_back() -> Result<()> {
         Ok(Wrong { on_gpu, slope, weight: Variable::new(Tensor::new([0.5f32, -1.5], Device::Cpu)?) })
     };
     let wrong = module(2.99, 3.0)?;
-    let text = report(assert_module_parity(&wrong, &[x.clone()]));
+    let text = report(assert_module_parity(&wrong, from_ref(&x)));
     assert_contains(&text, &["assert_module_parity", "gpu", "training pass, output 0"]);
     assert_eq!(wrong.weight.value().to_vec::<f32>()?, [0.5, -1.5]);
     assert_eq!(wrong.device(), Device::Cpu);
     let wrong = module(3.0, 3.1)?;
-    assert_module_parity(&wrong, &[x.clone()])?;
+    assert_module_parity(&wrong, from_ref(&x))?;
     assert_contains(&report(check_module_gradients(&wrong, &[x])), &["gradient of weight ([2]), element 0"]);
     assert_eq!(wrong.weight.value().to_vec::<f32>()?, [0.5, -1.5]);
     Ok(())

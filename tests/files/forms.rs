@@ -71,13 +71,16 @@ fn safetensors(tensors: &[(&str, &str, usize, &[u8])]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()
 }
 
+/// Name and type in the file, elements, bytes, type and values when read.
+type Kind<'a> = (&'a str, &'a str, usize, &'a [u8], DType, &'a [f64]);
+
 #[test]
 fn safetensors_of_half_precision_and_wide_integers_were_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
     let wide = [-3i64, 2_147_483_647].map(i64::to_le_bytes).concat();
     // 1.5 and -65504; 1.5 and -2; 448 and -2^-9; 57344 and -2: by the definitions of these formats.
-    let kinds: [(&str, &str, usize, &[u8], DType, &[f64]); 12] = [
+    let kinds: [Kind; 12] = [
         ("f16", "F16", 2, &[0x00, 0x3e, 0xff, 0xfb], DType::F32, &[1.5, -65504.0]),
         ("bf16", "BF16", 2, &[0xc0, 0x3f, 0x00, 0xc0], DType::F32, &[1.5, -2.0]),
         ("e4m3", "F8_E4M3", 2, &[0x7e, 0x81], DType::F32, &[448.0, -0.001953125]),

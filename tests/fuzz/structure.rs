@@ -116,12 +116,11 @@ fn scalar(random: &mut Random, old: &Value) -> Value {
     }
 }
 
+/// What changes a file of an archive, given its name and content.
+type Change = dyn Fn(&mut Random, &str, &[u8]) -> Vec<u8>;
+
 /// An archive whose files are changed by `inner`, which gets their names, and packed again with check sums that agree.
-pub fn archive(
-    random: &mut Random,
-    content: &[u8],
-    inner: &dyn Fn(&mut Random, &str, &[u8]) -> Vec<u8>,
-) -> Vec<u8> {
+pub fn archive(random: &mut Random, content: &[u8], inner: &Change) -> Vec<u8> {
     if random.one_in(4) {
         return mutate::bytes(random, content);
     }

@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn sums_of_all_kinds_of_windows() {
         let x: Vec<f64> = (0..3 * 11 * 2).map(|i| ((i * 37) % 101) as f64).collect();
-        let windows = [0..0, 0..1, 0..11, 3..8, 4..11, 10..11, 11..11, 7..5];
+        let backwards = Range { start: 7, end: 5 };
+        let windows = [0..0, 0..1, 0..11, 3..8, 4..11, 10..11, 11..11, backwards];
         let mut out = vec![f64::NAN; 3 * windows.len() * 2];
         sum(&x, [11, 2], &windows, false, &mut out);
         for outer in 0..3 {
