@@ -441,9 +441,9 @@ fn a_step_with_batch_norm_is_one_submission() -> Result<()> {
     let _alone = alone();
     let (_, stats, _) = train(Device::Gpu, 3, true)?;
     let (before, after) = (stats[31], stats[47]);
-    // the third epoch: 16 steps, and the sums of the second that were read in between
+    // the third epoch: 16 steps, and between the two the sums of the second and whether all weights are finite
     let submits = after.submits - before.submits;
-    assert!((16..=19).contains(&submits), "{submits} submissions in 16 steps");
+    assert!((16..=21).contains(&submits), "{submits} submissions in 16 steps");
     let dispatches = (after.dispatches - before.dispatches) / 16;
     assert!(dispatches <= 60, "{dispatches} dispatches in a step");
     assert_eq!(after.plan_misses, before.plan_misses);
