@@ -49,7 +49,7 @@ impl Cardinality {
 /// A lazy sequence: a description of where elements come from and what is done to each, which every pass runs anew.
 ///
 /// Elements are of any type; those that are [`IntoSample`] (a [`Sample`], or a pair of input and target) can be
-/// [batched](Pipeline::batch). A pipeline of samples or of batches is a [`Source`]: a
+/// [batched](Pipeline::batch). A pipeline of samples or of batches is a [`Source`](crate::data::Source): a
 /// [`Trainer`](crate::train::Trainer) fits and evaluates on it.
 ///
 /// Each pass is told a number, from which what is random derives: [`shuffle`](Pipeline::shuffle) gives each number another

@@ -522,7 +522,8 @@ fn whole_powers_of_floats() -> Result<()> {
 fn exponentials_and_logarithms_near_a_half() -> Result<()> {
     let x: Vec<f32> = (-400..=400).map(|i| i as f32 * 0.005).chain([-0.5, 0.5, -1e-4, 1e-4, -1e-7]).collect();
     // softplus is log1p(exp(-|x|)): around log 2 that is log1p of a half
-    let near: Vec<f32> = (-200..=200).map(|i| 0.693_147_2 + i as f32 * 0.002).flat_map(|v| [v, -v]).collect();
+    let near: Vec<f32> =
+        (-200..=200).map(|i| std::f32::consts::LN_2 + i as f32 * 0.002).flat_map(|v| [v, -v]).collect();
     for device in [Device::Cpu, Device::Gpu] {
         let elu = Tensor::from_vec(x.clone(), [x.len()], device)?.elu()?;
         let want: Vec<f64> =
