@@ -322,28 +322,25 @@ fn large_magnitudes() -> Result<()> {
     })
 }
 
-/// What a GPU can't refuse: an index outside its axis reads zeros there (and is an error on the CPU).
+/// A kernel that meets an index outside its axis records it: the reading call says so, and nothing else is harmed.
 #[test]
 fn indices_out_of_range_do_no_harm() -> Result<()> {
-    let x = uniform(1, &[4, 3], Device::Gpu)?;
+    let x = uniform(1, &[4, 3], Device::Gpu)?.watch()?;
+    let refuse = |result: Result<Vec<f64>>, what: &str| match result {
+        Err(wgrad::Error::Argument { message, .. }) => {
+            assert!(message.contains("outside") || message.contains('7'), "{what}: {message}")
+        }
+        other => panic!("{what}: {other:?}"),
+    };
     let picks = Tensor::new([1i32, -1, 4, 2_000_000_000, 0], Device::Gpu)?;
-    let got = values(&x.index_select(0, &picks)?)?;
-    let all = values(&x)?;
-    assert_eq!(got[..3], all[3..6]);
-    assert_eq!(got[3..12], [0.0; 9]);
-    assert_eq!(got[12..], all[..3]);
-    // their gradients go nowhere, and a row with a label that is none leaves the other rows alone
-    let x = x.watch()?;
+    let picked = x.index_select(0, &picks)?;
+    refuse(values(&picked), "picks");
     let grads = x.index_select(0, &picks)?.sum(&[], false)?.backward()?;
-    assert_eq!(values(&grads.get(&x)?)?, [1., 1., 1., 1., 1., 1., 0., 0., 0., 0., 0., 0.]);
-    let losses = x.cross_entropy_rows(&Tensor::new([0u32, 7, 2, 1], Device::Gpu)?)?;
-    let right = x.to_device(Device::Cpu)?.cross_entropy_rows(&Tensor::new([0u32, 0, 2, 1], Device::Cpu)?)?;
-    let (losses, right) = (values(&losses)?, values(&right)?);
-    common::assert_close(
-        &[losses[0], losses[2], losses[3]],
-        &[right[0], right[2], right[3]],
-        1e-5,
-        "other rows",
-    );
+    refuse(values(&grads.get(&x)?), "their gradient");
+    let labels = Tensor::new([0u32, 7, 2, 1], Device::Gpu)?;
+    refuse(x.cross_entropy_rows(&labels).and_then(|losses| values(&losses)), "a label that is none");
+    let right = Tensor::new([3i32, 0], Device::Gpu)?;
+    let (got, all) = (values(&x.index_select(0, &right)?)?, values(&x)?);
+    assert_eq!(got, [&all[9..], &all[..3]].concat());
     Ok(())
 }
