@@ -378,7 +378,7 @@ impl Problem {
             b,
             b_along_k: self.b_along_k,
             out_vec4: self.out_aligned,
-            levels: levels(round(self.k).div_ceil(splits), TILED_CHAIN).min(2),
+            levels: if round(self.k).div_ceil(splits) > 2 * TILED_CHAIN { 2 } else { 1 },
         };
         Kernel {
             label: self.labels[2],

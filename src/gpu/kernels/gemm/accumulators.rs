@@ -11,8 +11,10 @@ use std::fmt::Write;
 /// Additions that an accumulator takes before it is added to one of the next level.
 pub(super) const CHAIN: usize = 32;
 
-/// Additions up to which one level is enough, as a multiple of the chain.
-const SHORT: usize = 3;
+/// Additions up to which one level is enough, as a multiple of the chain: another one costs a third more to compile.
+const SHORT: usize = 5;
+/// Those up to which the last level takes what its neighbour below hands up.
+const LAST: usize = 3;
 
 const NAMES: [char; 3] = ['c', 'd', 'e'];
 
@@ -20,7 +22,7 @@ const NAMES: [char; 3] = ['c', 'd', 'e'];
 pub(super) fn levels(additions: usize, chain: usize) -> usize {
     match additions {
         n if n <= SHORT * chain => 1,
-        n if n <= SHORT * chain * chain => 2,
+        n if n <= LAST * chain * chain => 2,
         _ => 3,
     }
 }
