@@ -97,6 +97,7 @@ fn unpack<'a>(file: &'a [u8], key: &str) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
     use crate::device::Device;
+    use crate::seed::derive;
     use std::path::Path;
 
     const KEY: &str = "an adapter, a driver";
@@ -117,6 +118,21 @@ mod tests {
         }
         assert_eq!(unpack(&[&file[..], b"x"].concat(), KEY), None);
         assert_eq!(unpack(&file, "another driver"), None);
+        // Several places at once: numbers that lie, pieces that are lost or come twice.
+        for case in 0..100_000 {
+            let mut damaged = file.clone();
+            for change in 0..1 + case % 3 {
+                let random = derive(case, change);
+                let (at, value) = ((random >> 16) as usize % damaged.len(), (random >> 8) as u8);
+                match random % 4 {
+                    0 => damaged[at] = value,
+                    1 => damaged.iter_mut().skip(at / 8 * 8).take(8).for_each(|b| *b = value),
+                    2 => drop(damaged.drain(at..(at + 1 + value as usize / 8).min(damaged.len()))),
+                    _ => damaged.extend_from_within(at..),
+                }
+            }
+            assert!(damaged == file || unpack(&damaged, KEY).is_none(), "case {case}");
+        }
         // What earlier versions wrote, and lengths that lie.
         assert_eq!(unpack(&data, KEY), None);
         let mut lying = file;

@@ -116,6 +116,33 @@ fn numbers_in_names_tell_the_order_and_other_names_do_not() {
 }
 
 #[test]
+fn twenty_thousand_layers_are_matched_in_seconds() {
+    const LAYERS: usize = 20_000;
+    let stack = (0..LAYERS).fold(Sequential::new(), |s, _| s.add(Dense::new(1).bias(false)));
+    let model = stack.build([1], Device::Cpu).unwrap();
+    let own: Vec<String> = model.parameters().iter().map(|p| p.name.replace(".weight", "")).collect();
+    // Each comparison of all with all would take minutes.
+    let began = std::time::Instant::now();
+    let mut check = |what: &str, name: &dyn Fn(usize) -> String, mapping: &Mapping, first: f32| {
+        let tensor = |i: usize| Tensor::full([1, 1], first + i as f32, Device::Cpu).unwrap();
+        let tensors = (0..LAYERS).map(|i| (format!("{}.weight", name(i)), tensor(i))).collect();
+        model.import_weights(&Weights::new(what, tensors), mapping).unwrap();
+        let values = all(&model);
+        assert!((0..LAYERS).all(|i| values[i] == [first + i as f32]), "{what}");
+        let so_far = began.elapsed();
+        assert!(so_far.as_secs() < 60, "{what} after {so_far:?}");
+    };
+    check("in the file's order", &|i| format!("layers.{i}"), &Mapping::pytorch(), 1.0);
+    check("by equal names", &|i| own[i].clone(), &Mapping::pytorch(), 2.0);
+    let renamed = Mapping::pytorch().rename(|path| format!("net.{path}"));
+    check("by names that are said", &|i| format!("net.{}", own[i]), &renamed, 3.0);
+    let other = Weights::new("x", vec![("a.weight".into(), Tensor::ones([2, 2], Device::Cpu).unwrap())]);
+    let text = message(model.import_weights(&other, &Mapping::pytorch()));
+    assert!(text.contains("differences"), "{}", &text[..200]);
+    assert!(began.elapsed().as_secs() < 60);
+}
+
+#[test]
 fn layers_that_are_used_twice_are_found_once() {
     let mut net = Functional::new(Device::Cpu);
     let (left, right) = (net.input("left", [2, 2, 2]).unwrap(), net.input("right", [2, 2, 2]).unwrap());

@@ -259,4 +259,6 @@ fn changed_images_are_read_or_are_errors() {
     let corpus = [encoded(image::ImageFormat::Png), small.into_inner()];
     fuzz("x.png", 300, &corpus, structure::png, images);
     fuzz("x.jpg", 300, &[encoded(image::ImageFormat::Jpeg)], mutate::bytes, images);
+    fuzz("x.bmp", 300, &[encoded(image::ImageFormat::Bmp)], mutate::bytes, images);
+    fuzz("x.gif", 300, &[encoded(image::ImageFormat::Gif)], mutate::bytes, images);
 }

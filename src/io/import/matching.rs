@@ -7,7 +7,7 @@ use crate::cpu::Array;
 use crate::error::{Error, Result};
 use crate::nn::{Leaf, Model, Parameter};
 use crate::tensor::Tensor;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// A layer of a model with parameters.
 pub(super) struct Target<'a> {
@@ -48,7 +48,8 @@ pub(super) fn targets<'a>(format: Format, leaves: &'a [Leaf]) -> Result<Vec<Targ
             Err(problem) => problems.push(problem),
             Ok(slots) if leaf.again.is_none() => targets.push(Target { leaf, at, slots }),
             Ok(slots) => {
-                let before = targets.iter().find(|t| t.at == first).map(|t| &t.slots);
+                let before =
+                    targets.binary_search_by_key(&first, |t| t.at).ok().map(|place| &targets[place].slots);
                 let same = before.is_some_and(|b| b.iter().zip(&slots).all(|(a, b)| a.change == b.change));
                 if before.is_some() && !same {
                     problems.push(format!(
@@ -65,6 +66,7 @@ pub(super) fn targets<'a>(format: Format, leaves: &'a [Leaf]) -> Result<Vec<Targ
 /// The layers of a file, in its order or in that of the numbers in their names.
 fn sources(format: Format, weights: &Weights) -> Vec<Source<'_>> {
     let mut list: Vec<Source> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for (name, tensor) in &weights.tensors {
         let (path, role) = match format {
             Format::PyTorch => name.rsplit_once('.').unwrap_or(("", name)),
@@ -90,10 +92,11 @@ fn sources(format: Format, weights: &Weights) -> Vec<Source<'_>> {
             continue;
         }
         let entry = (role.to_string(), name.as_str(), tensor);
-        if let Some(source) = list.iter_mut().find(|s| s.path == path) {
-            source.arrays.push(entry);
+        if let Some(&place) = places.get(path) {
+            list[place].arrays.push(entry);
             continue;
         }
+        places.insert(path, list.len());
         let last = path.rsplit(['/', '.']).next().unwrap_or(path);
         let (label, kind) = match format {
             Format::PyTorch => (path.to_string(), None),
@@ -213,11 +216,15 @@ fn by_order(leaves: &[Leaf], targets: &[Target], sources: &[Source], ordered: bo
     // What doesn't fit exactly is compared with the next of its family, so that the error says how it differs.
     left.0.sort_unstable();
     left.1.sort_unstable();
+    let mut families: HashMap<String, VecDeque<usize>> = HashMap::new();
+    for &j in &left.1 {
+        families.entry(sources[j].family(by_kind)).or_default().push_back(j);
+    }
     let mut differing = Vec::new();
     for &i in &left.0 {
-        let family = targets[i].family(by_kind);
-        if let Some(at) = left.1.iter().position(|&j| sources[j].family(by_kind) == family) {
-            differing.push((i, left.1.remove(at)));
+        let family = families.get_mut(&targets[i].family(by_kind));
+        if let Some(j) = family.and_then(VecDeque::pop_front) {
+            differing.push((i, j));
         }
     }
     for &(i, j) in &differing {
@@ -229,14 +236,15 @@ fn by_order(leaves: &[Leaf], targets: &[Target], sources: &[Source], ordered: bo
 
 /// Whether `to` is computed from `from`.
 fn reaches(leaves: &[Leaf], to: usize, from: usize) -> bool {
-    let mut found = vec![false; leaves.len()];
-    found[to] = true;
+    // Only what lies between them: long models have many such pairs.
+    let mut found = vec![false; to - from + 1];
+    found[to - from] = true;
     for i in (from..=to).rev() {
-        if found[i] {
-            leaves[i].inputs.iter().for_each(|&x| found[x] = true);
+        if found[i - from] {
+            leaves[i].inputs.iter().filter(|&&x| x >= from).for_each(|&x| found[x - from] = true);
         }
     }
-    found[from]
+    found[0]
 }
 
 /// The value of every parameter of a model, of its own shape and type, on the CPU.
@@ -258,28 +266,37 @@ pub(super) fn values(
     let (mut problems, mut unsure) = (Vec::new(), Vec::new());
     let labels: BTreeSet<&str> = sources.iter().map(|s| s.label.as_str()).collect();
     let paths: BTreeSet<&str> = targets.iter().map(|t| t.leaf.path.as_str()).collect();
+    // The first of a name counts.
+    let mut by_label: HashMap<&str, usize> = HashMap::new();
+    let mut by_path: HashMap<&str, usize> = HashMap::new();
+    for (j, source) in sources.iter().enumerate() {
+        by_label.entry(&source.label).or_insert(j);
+        by_path.entry(&source.path).or_insert(j);
+    }
     let pairs: Pairs = if let Some(rename) = rename {
         let mut pairs = Vec::new();
         for (i, target) in targets.iter().enumerate() {
             let wanted = rename(&target.leaf.path);
-            match sources.iter().position(|s| s.path == wanted || s.label == wanted) {
-                Some(j) => pairs.push((i, j)),
+            let found = by_path.get(wanted.as_str()).into_iter().chain(by_label.get(wanted.as_str())).min();
+            match found {
+                Some(&j) => pairs.push((i, j)),
                 None => problems.push(format!("{}: the file has no layer {wanted:?}", target.leaf.path)),
             }
         }
         pairs
     } else if labels == paths && labels.len() == sources.len() {
-        let find = |path: &str| sources.iter().position(|s| s.label == path);
+        let find = |path: &str| by_label.get(path).copied();
         targets.iter().enumerate().filter_map(|(i, t)| Some((i, find(&t.leaf.path)?))).collect()
     } else {
         let (pairs, doubts) = by_order(&leaves, &targets, &sources, weights.ordered);
         unsure = doubts;
         pairs
     };
+    let chosen: HashMap<usize, usize> = pairs.into_iter().collect();
     let mut values = Vec::new();
     let mut used = BTreeSet::new();
     for (i, target) in targets.iter().enumerate() {
-        let source = pairs.iter().find(|(t, _)| *t == i).map(|&(_, s)| &sources[s]);
+        let source = chosen.get(&i).map(|&j| &sources[j]);
         for (place, slot) in target.slots.iter().enumerate() {
             let name = format!("{}.{}", target.leaf.path, slot.parameter.name);
             let value = slot.parameter.variable.value();

@@ -63,6 +63,7 @@ use crate::error::{Error, Result};
 use crate::nn::Model;
 use crate::tensor::Tensor;
 use slots::Format;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// Named arrays out of a file, on the CPU.
@@ -74,14 +75,14 @@ pub struct Weights {
     /// Whether the order of the arrays is that of the layers.
     ordered: bool,
     /// What users call layers, by their paths in the file.
-    labels: Vec<(String, String)>,
+    labels: HashMap<String, String>,
 }
 
 impl Weights {
     /// Arrays from elsewhere, in the order of the layers; `source` is what errors call them. Names end in what the array is:
     /// `fc1.weight` for PyTorch, `dense/kernel` for Keras.
     pub fn new(source: impl Into<String>, tensors: Vec<(String, Tensor)>) -> Weights {
-        Weights { source: source.into(), tensors, ordered: true, labels: Vec::new() }
+        Weights { source: source.into(), tensors, ordered: true, labels: HashMap::new() }
     }
 
     /// All arrays with their names.
@@ -104,15 +105,9 @@ impl Weights {
 
     /// What users call the layer of a path in a Keras file.
     fn label(&self, path: &str) -> Option<String> {
-        let mut found = Vec::new();
-        for (at, label) in &self.labels {
-            let rest = path.strip_prefix(at.as_str());
-            if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-                found.push((at.len(), label.as_str()));
-            }
-        }
-        found.sort_unstable();
-        let parts: Vec<&str> = found.into_iter().map(|(_, label)| label).collect();
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        let parts: Vec<&str> =
+            ends.filter_map(|end| self.labels.get(&path[..end])).map(String::as_str).collect();
         (!parts.is_empty()).then(|| parts.join("."))
     }
 }
