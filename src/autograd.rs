@@ -5,247 +5,10 @@
 //! are built.
 
 use crate::error::{Error, Result};
-use crate::eval::IdMap;
-use crate::ops::Vjp;
-use crate::tensor::{Root, Tensor, next_id};
-use std::cell::Cell;
+use crate::ops::view::Alias;
+use crate::tensor::{IdMap, Root, Tensor, Vjp, next_id, no_grad, recording};
+use crate::variable::{Variable, Watched};
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-
-thread_local! {
-    static PAUSED: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Whether operations of this thread are recorded for gradients.
-pub(crate) fn recording() -> bool {
-    PAUSED.with(|p| p.get() == 0)
-}
-
-/// Runs `f` without recording: what it computes is constant to [`Tensor::backward`].
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// # fn main() -> Result<()> {
-/// let w = Variable::new(Tensor::ones([2], Device::Cpu)?);
-/// let frozen = wgrad::no_grad(|| w.value() * 3.0)?;
-/// assert!(!frozen.is_tracked());
-/// # Ok(()) }
-/// ```
-pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
-    struct Resume;
-    impl Drop for Resume {
-        fn drop(&mut self) {
-            PAUSED.with(|p| p.set(p.get() - 1));
-        }
-    }
-    PAUSED.with(|p| p.set(p.get() + 1));
-    let _resume = Resume;
-    f()
-}
-
-/// A named slot for a tensor that training changes. Clones share the slot.
-///
-/// A tensor computed from the variable keeps the value that it read, whatever is set later.
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// # fn main() -> Result<()> {
-/// let w = Variable::new(Tensor::from_slice(&[1.0f32, 2.0], [2], Device::Cpu)?);
-/// let loss = w.value().square()?.sum(&[], false)?;
-/// let grads = loss.backward()?;
-/// assert_eq!(grads.get(&w)?.to_vec::<f32>()?, [2.0, 4.0]);
-/// w.set(w.value() - (grads.get(&w)? * 0.5)?)?;
-/// assert_eq!(w.value().to_vec::<f32>()?, [0.0, 0.0]);
-/// assert_eq!(loss.item::<f32>()?, 5.0); // computed from the values it read
-/// # Ok(()) }
-/// ```
-#[derive(Clone)]
-pub struct Variable {
-    id: u64,
-    slot: Arc<Slot>,
-}
-
-/// What clones of a variable share.
-pub(crate) struct Slot {
-    /// Rooted while the variable is trainable.
-    tensor: Mutex<Tensor>,
-    trainable: AtomicBool,
-}
-
-impl Variable {
-    /// A variable that holds `initial`.
-    pub fn new(initial: Tensor) -> Variable {
-        let slot = Slot { tensor: Mutex::new(initial.clone()), trainable: AtomicBool::new(true) };
-        let variable = Variable { id: next_id(), slot: Arc::new(slot) };
-        // Only computing a pending chain can fail here; the initial tensor then fails again when it is read.
-        if let Ok(rooted) = initial.detach().and_then(|t| Tensor::rooted(&t, variable.root())) {
-            variable.replace(rooted);
-        }
-        variable
-    }
-
-    /// A variable that gradients don't reach, such as a running mean.
-    pub fn not_trainable(initial: Tensor) -> Variable {
-        // As in `new`: only a chain that can't be computed fails, and fails again when it is read.
-        let held = initial.detach().unwrap_or(initial);
-        let slot = Slot { tensor: Mutex::new(held), trainable: AtomicBool::new(false) };
-        Variable { id: next_id(), slot: Arc::new(slot) }
-    }
-
-    /// Whether gradients flow to this variable, and optimizers change it. True at first.
-    pub fn is_trainable(&self) -> bool {
-        self.slot.trainable.load(Relaxed)
-    }
-
-    /// Freezes the variable or releases it again: what is computed from now on from a frozen variable treats it as a
-    /// constant, so no gradient is computed for it and no optimizer changes it. It can still be [`set`](Self::set).
-    pub fn set_trainable(&self, trainable: bool) -> Result<()> {
-        if trainable == self.is_trainable() {
-            return Ok(());
-        }
-        crate::graph::forbid("Variable::set_trainable", "freeze or release variables before the call")?;
-        let value = self.value().detach()?;
-        let value = if trainable { Tensor::rooted(&value, self.root())? } else { value };
-        self.slot.trainable.store(trainable, Relaxed);
-        self.replace(value);
-        Ok(())
-    }
-
-    pub(crate) fn root(&self) -> Root {
-        Root { id: self.id, slot: Some(Arc::downgrade(&self.slot)) }
-    }
-
-    fn replace(&self, tensor: Tensor) {
-        let old =
-            std::mem::replace(&mut *self.slot.tensor.lock().unwrap_or_else(PoisonError::into_inner), tensor);
-        // outside the lock: dropping may free a long graph
-        drop(old);
-    }
-
-    /// What tells this variable from others; clones share it.
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// The current tensor; gradients flow to this variable from all that is computed from it. Within a function that
-    /// [`Graph::trace`](crate::Graph::trace) records: the tensor that the variable will hold when the graph is called.
-    pub fn value(&self) -> Tensor {
-        if crate::graph::is_tracing() { crate::graph::read(self) } else { self.stored() }
-    }
-
-    /// What is in the slot, also while a function is being traced.
-    pub(crate) fn stored(&self) -> Tensor {
-        self.slot.tensor.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Puts another tensor (or the result of an operation) into the slot; shape, type and device must stay. Within a
-    /// function that [`Graph::trace`](crate::Graph::trace) records, each call of the graph will do it.
-    pub fn set(&self, value: impl IntoResult) -> Result<()> {
-        let value = value.into_result()?;
-        let old = self.value();
-        if value.0.spec != old.0.spec || value.device() != old.device() {
-            let message = format!(
-                "the variable holds {} {} on {}, the new value is {} {} on {}; make a new Variable instead",
-                old.dtype(),
-                old.shape(),
-                old.device(),
-                value.dtype(),
-                value.shape(),
-                value.device()
-            );
-            return Err(Error::shape("Variable::set", message));
-        }
-        let value = value.detach()?;
-        let new = if self.is_trainable() { Tensor::rooted(&value, self.root())? } else { value.clone() };
-        if !crate::graph::is_tracing() || !crate::graph::assign(self, &value, &new) {
-            self.replace(new);
-        }
-        Ok(())
-    }
-
-    /// Puts a tensor of any type on any device into the slot, as a move to another device needs.
-    pub(crate) fn exchange(&self, value: &Tensor) -> Result<()> {
-        let value = value.detach()?;
-        let rooted = if self.is_trainable() { Tensor::rooted(&value, self.root())? } else { value };
-        self.replace(rooted);
-        Ok(())
-    }
-
-    /// Adds to the value in the slot.
-    pub fn add_assign(&self, delta: &Tensor) -> Result<()> {
-        self.set(no_grad(|| self.value() + delta))
-    }
-
-    /// Dimensions of the value.
-    pub fn shape(&self) -> crate::Shape {
-        self.value().shape()
-    }
-}
-
-/// Clones share the slot, so that a list of variables can be made of references, too.
-impl From<&Variable> for Variable {
-    fn from(variable: &Variable) -> Variable {
-        variable.clone()
-    }
-}
-
-impl std::fmt::Debug for Variable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let v = self.value();
-        write!(f, "Variable({} {} on {})", v.dtype(), v.shape(), v.device())
-    }
-}
-
-/// A tensor, or the result of computing one: what [`Variable::set`] takes.
-pub trait IntoResult {
-    /// The tensor or the error.
-    fn into_result(self) -> Result<Tensor>;
-}
-
-impl IntoResult for Tensor {
-    fn into_result(self) -> Result<Tensor> {
-        Ok(self)
-    }
-}
-
-impl IntoResult for &Tensor {
-    fn into_result(self) -> Result<Tensor> {
-        Ok(self.clone())
-    }
-}
-
-impl IntoResult for Result<Tensor> {
-    fn into_result(self) -> Result<Tensor> {
-        self
-    }
-}
-
-/// What a gradient can be asked for: a [`Variable`], or a tensor made by [`Tensor::watch`].
-pub trait Watched {
-    /// The identity that gradients are filed under; `None` where nothing is watched.
-    fn gradient_id(&self) -> Option<u64>;
-    /// The value, whose shape the gradient has.
-    fn watched_value(&self) -> Tensor;
-}
-
-impl Watched for Variable {
-    fn gradient_id(&self) -> Option<u64> {
-        Some(self.id)
-    }
-    fn watched_value(&self) -> Tensor {
-        self.value()
-    }
-}
-
-impl Watched for Tensor {
-    fn gradient_id(&self) -> Option<u64> {
-        self.0.root.as_ref().map(|r| r.id)
-    }
-    fn watched_value(&self) -> Tensor {
-        self.clone()
-    }
-}
 
 /// The gradients of one backward pass, by variable or watched tensor.
 pub struct Gradients {
@@ -259,7 +22,7 @@ pub struct Gradients {
 impl Gradients {
     /// Gradients that were computed otherwise, such as the mean of several: of these variables, oldest first.
     pub(crate) fn of_variables(grads: Vec<(Variable, Tensor)>, loss: Tensor) -> Gradients {
-        let map = grads.iter().map(|(v, g)| (v.id, g.clone())).collect();
+        let map = grads.iter().map(|(v, g)| (v.id(), g.clone())).collect();
         Gradients { map, variables: grads.into_iter().map(|(v, _)| v).collect(), loss }
     }
 
@@ -292,7 +55,7 @@ impl Gradients {
 
     /// The variables that the loss depends on, oldest first, each with its gradient.
     pub fn variables(&self) -> Vec<(Variable, Tensor)> {
-        let with = |v: &Variable| self.map.get(&v.id).map(|g| (v.clone(), g.clone()));
+        let with = |v: &Variable| self.map.get(&v.id()).map(|g| (v.clone(), g.clone()));
         self.variables.iter().filter_map(with).collect()
     }
 
@@ -341,17 +104,6 @@ impl Tensor {
         Tensor::rooted(&self.detach()?, Root { id: next_id(), slot: None })
     }
 
-    /// The same values, constant to gradients.
-    pub fn detach(&self) -> Result<Tensor> {
-        if !self.is_tracked() {
-            return Ok(self.clone());
-        }
-        no_grad(|| {
-            let alias = crate::ops::view::Alias;
-            Tensor::from_op(alias, vec![self.clone()], self.shape(), self.dtype(), self.device())
-        })
-    }
-
     /// Gradients of this scalar with respect to every variable and watched tensor that it was computed from.
     pub fn backward(&self) -> Result<Gradients> {
         if self.numel() != 1 {
@@ -376,7 +128,7 @@ impl Tensor {
             return Err(Error::shape("backward", message));
         }
         let Walk { map, mut variables, .. } = walk(self, upstream, &[])?;
-        variables.sort_by_key(|v| v.id);
+        variables.sort_by_key(Variable::id);
         Ok(Gradients { map, variables, loss: self.clone() })
     }
 }
@@ -406,10 +158,8 @@ fn walk(from: &Tensor, upstream: &Tensor, stops: &[Tensor]) -> Result<Walk> {
             continue;
         }
         if let Some(root) = &tensor.0.root {
-            if let Some(slot) = root.slot.as_ref().and_then(std::sync::Weak::upgrade)
-                && !found.map.contains_key(&root.id)
-            {
-                found.variables.push(Variable { id: root.id, slot });
+            if !found.map.contains_key(&root.id) {
+                found.variables.extend(Variable::of(root));
             }
             let sum = sum(found.map.remove(&root.id), grad)?;
             found.map.insert(root.id, sum);
@@ -466,8 +216,7 @@ pub fn value_and_grad(
         if !x.is_tracked() {
             return x.watch();
         }
-        let alias = crate::ops::view::Alias;
-        Tensor::from_op(alias, vec![x.clone()], x.shape(), x.dtype(), x.device())
+        Tensor::from_op(Alias, vec![x.clone()], x.shape(), x.dtype(), x.device())
     };
     let own: Vec<Tensor> = at.iter().map(own).collect::<Result<_>>()?;
     let value = f(&own)?;

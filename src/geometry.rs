@@ -2,6 +2,8 @@
 //!
 //! Everything here is already checked by the operation's shape rule: the backends may rely on the dimensions agreeing.
 
+use crate::shape::{MAX_RANK, Shape};
+
 /// `C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n]`, each side addressed by element strides, so that a transposed or
 /// broadcast operand needs no copy. `C` is contiguous.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +21,82 @@ pub struct MatmulGeometry {
     pub a_strides: [usize; 2],
     /// Element strides of `B` along k and n. One of them is 1 (or its dimension is 1).
     pub b_strides: [usize; 2],
+}
+
+/// The layout of one operand: shape and element strides.
+pub(crate) struct MatmulOperand<'a> {
+    pub shape: &'a Shape,
+    pub strides: [isize; MAX_RANK],
+}
+
+/// The geometry of a product of two strided operands, or which of them has to be made contiguous first.
+pub(crate) fn matmul_geometry(
+    a: MatmulOperand<'_>,
+    b: MatmulOperand<'_>,
+    out: &Shape,
+) -> Result<MatmulGeometry, [bool; 2]> {
+    let rank = out.rank();
+    let (m, n) = (out[rank - 2], out[rank - 1]);
+    let k = a.shape[a.shape.rank() - 1];
+    let last_two = |o: &MatmulOperand<'_>| {
+        let r = o.shape.rank();
+        [o.strides[r - 2], o.strides[r - 1]]
+    };
+    let (sa, sb) = (last_two(&a), last_two(&b));
+    // An axis of one element may have any stride: give it the one that suits.
+    let tidy = |s: [isize; 2], rows: usize, cols: usize| match (rows, cols) {
+        (_, 1) if s[0] == 1 || rows == 1 => [1, rows as isize],
+        (_, 1) => [s[0], 1],
+        (1, _) if s[1] == 1 => [cols as isize, 1],
+        (1, _) => [1, s[1]],
+        _ => s,
+    };
+    let (sa, sb) = (tidy(sa, m, k), tidy(sb, k, n));
+    let plain = |s: [isize; 2], rows: usize, cols: usize| {
+        (s[1] == 1 && s[0] >= cols as isize) || (s[0] == 1 && s[1] >= rows as isize)
+    };
+    let mut bad = [!plain(sa, m, k), !plain(sb, k, n)];
+    // Batch dimensions, merged where both operands walk them as one, to at most three.
+    let mut merged: Vec<(usize, isize, isize)> = Vec::new();
+    for d in 0..rank - 2 {
+        let stride = |o: &MatmulOperand<'_>| {
+            let skip = rank - o.shape.rank();
+            if d < skip || o.shape[d - skip] == 1 { 0 } else { o.strides[d - skip] }
+        };
+        let (size, ba, bb) = (out[d], stride(&a), stride(&b));
+        if size == 1 {
+            continue;
+        }
+        match merged.last_mut() {
+            Some(last) if last.1 == ba * size as isize && last.2 == bb * size as isize => {
+                *last = (last.0 * size, ba, bb);
+            }
+            _ => merged.push((size, ba, bb)),
+        }
+        bad[0] |= ba < 0;
+        bad[1] |= bb < 0;
+    }
+    if merged.len() > 3 {
+        bad = [true, true];
+    }
+    if bad != [false, false] {
+        return Err(bad);
+    }
+    let mut g = MatmulGeometry {
+        batch: [1; 3],
+        a_batch: [0; 3],
+        b_batch: [0; 3],
+        m,
+        n,
+        k,
+        a_strides: sa.map(|s| s as usize),
+        b_strides: sb.map(|s| s as usize),
+    };
+    let skip = 3 - merged.len();
+    for (i, (size, ba, bb)) in merged.into_iter().enumerate() {
+        (g.batch[i + skip], g.a_batch[i + skip], g.b_batch[i + skip]) = (size, ba as usize, bb as usize);
+    }
+    Ok(g)
 }
 
 /// A 2-D convolution (cross-correlation, as everywhere in deep learning): input NHWC, weight HWIO, output NHWC.

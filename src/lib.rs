@@ -2,12 +2,12 @@
 #![warn(missing_docs)]
 
 mod autograd;
+mod backend;
 mod cpu;
 pub mod data;
 mod device;
 mod dtype;
 mod error;
-mod eval;
 mod files;
 mod geometry;
 mod gpu;
@@ -25,8 +25,10 @@ mod shape;
 mod tensor;
 pub mod testing;
 pub mod train;
+mod variable;
 
-pub use autograd::{Gradients, IntoResult, Variable, Watched, grad, no_grad, value_and_grad};
+pub use autograd::{Gradients, grad, value_and_grad};
+pub use backend::eval;
 pub use cpu::CpuElement;
 pub use device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};
 pub use dtype::{DType, Element};
@@ -40,21 +42,8 @@ pub use ops::resize::Interpolation;
 pub use profile::{KernelProfile, Profile, Timing};
 pub use self_check::{CheckedOperation, SelfCheck};
 pub use shape::{INFER, MAX_RANK, Shape};
-pub use tensor::{IntoOperand, Spec, Tensor};
-
-/// Computes several tensors together: one plan, and on a GPU one submission.
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// # fn main() -> Result<()> {
-/// let x = Tensor::arange(0, 4, Device::Cpu)?.cast(DType::F32)?;
-/// let (sum, max) = (x.sum(&[], false)?, x.max(&[], false)?);
-/// wgrad::eval(&[&sum, &max])?;
-/// # Ok(()) }
-/// ```
-pub fn eval(tensors: &[&Tensor]) -> Result<()> {
-    eval::eval(tensors)
-}
+pub use tensor::{IntoOperand, Spec, Tensor, no_grad};
+pub use variable::{IntoResult, Variable, Watched};
 
 /// What most programs use.
 pub mod prelude {

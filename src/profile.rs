@@ -1,11 +1,9 @@
-//! Where the time goes, per kernel: [`Device::profile`].
+//! Where the time goes, per kernel: [`Device::profile`](crate::Device::profile).
 
-use crate::device::Device;
-use crate::error::Result;
 use crate::shape::Shape;
 use std::collections::HashMap;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How the kernels of a [`Profile`] were timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +53,7 @@ fn rate(count: u64, time: Duration) -> Option<f64> {
     (count > 0 && ns > 0).then(|| count as f64 / ns as f64)
 }
 
-/// What [`Device::profile`] found; `{}` prints a table.
+/// What [`Device::profile`](crate::Device::profile) found; `{}` prints a table.
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// The device, as it names itself.
@@ -83,90 +81,6 @@ impl Profile {
     }
 }
 
-impl Device {
-    /// Runs `f` and tells where the time went, kernel by kernel.
-    ///
-    /// While `f` runs, every kernel that any thread starts on the device is timed: by timestamps where an adapter has
-    /// them, else one by one. Either way each evaluation is waited for, so that the whole is slower than without a
-    /// profile. Without a profile nothing of this costs anything.
-    ///
-    /// # Errors
-    ///
-    /// The device can't be used, is being profiled already, or fails; or what `f` returns.
-    ///
-    /// ```
-    /// # use wgrad::prelude::*;
-    /// # fn main() -> Result<()> {
-    /// let device = Device::Cpu;
-    /// let x = Tensor::rand([64, 64], device, 1)?;
-    /// let profile = device.profile(|| {
-    ///     for _ in 0..3 {
-    ///         x.matmul(&x)?.relu()?.eval()?;
-    ///     }
-    ///     Ok(())
-    /// })?;
-    /// println!("{profile}");
-    /// let matmul = profile.kernels.iter().find(|k| k.name == "matmul").expect("it ran");
-    /// assert_eq!((matmul.calls, matmul.flops), (3, 3 * 2 * 64 * 64 * 64));
-    /// # Ok(()) }
-    /// ```
-    pub fn profile(self, f: impl FnOnce() -> Result<()>) -> Result<Profile> {
-        let info = self.info()?;
-        let timing = match self {
-            Device::Cpu => Timing::HostClock,
-            gpu => crate::gpu::timing(gpu)?,
-        };
-        self.synchronize()?;
-        match self {
-            Device::Cpu => crate::cpu::start_recording()?,
-            gpu => crate::gpu::start_recording(gpu)?,
-        }
-        let recording = Recording(self);
-        let start = Instant::now();
-        let result = f();
-        let wall = start.elapsed();
-        let recorder = recording.stop()?;
-        result?;
-        let mut kernels: Vec<KernelProfile> = recorder.kernels.into_values().collect();
-        kernels.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.name.cmp(&b.name)));
-        Ok(Profile {
-            device: info.name,
-            timing,
-            kernels,
-            evaluations: recorder.evaluations,
-            wall,
-            planning: recorder.planning,
-            encoding: recorder.encoding,
-            outside: wall.saturating_sub(recorder.inside),
-        })
-    }
-}
-
-/// Ends the recording, whatever happens in between.
-struct Recording(Device);
-
-impl Recording {
-    fn take(&self) -> Result<Recorder> {
-        match self.0 {
-            Device::Cpu => Ok(crate::cpu::stop_recording()),
-            gpu => crate::gpu::stop_recording(gpu),
-        }
-    }
-
-    fn stop(self) -> Result<Recorder> {
-        let recorder = self.take();
-        std::mem::forget(self);
-        recorder
-    }
-}
-
-impl Drop for Recording {
-    fn drop(&mut self) {
-        // only where `f` panics: the panic says more than an error of the device
-        let _ = self.take();
-    }
-}
-
 /// One call of a kernel.
 pub(crate) struct Call<'a> {
     pub name: &'a str,
@@ -180,7 +94,7 @@ pub(crate) struct Call<'a> {
 /// What is noted while profiling.
 #[derive(Default)]
 pub(crate) struct Recorder {
-    kernels: HashMap<(String, Shape, [u32; 3]), KernelProfile>,
+    pub kernels: HashMap<(String, Shape, [u32; 3]), KernelProfile>,
     pub evaluations: u64,
     pub planning: Duration,
     pub encoding: Duration,

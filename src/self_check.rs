@@ -4,7 +4,6 @@
 //! compiled wrongly. The cases here are few and small; they call each operation once or a few times, with shapes that reach
 //! its different kernels. A test makes sure that none is missing.
 
-use crate::autograd::Variable;
 use crate::cpu::{Array, dispatch};
 use crate::device::{Device, DeviceInfo};
 use crate::dtype::{DType, Element};
@@ -18,6 +17,7 @@ use crate::ops::resize::Interpolation;
 use crate::ops::table::{Binary, Compare, Unary};
 use crate::optim::{Adagrad, Adam, AdamW, Lion, Nadam, Optimizer, RmsProp, Sgd};
 use crate::tensor::Tensor;
+use crate::variable::Variable;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -215,7 +215,7 @@ impl Case {
     fn run(&self, device: Device) -> Result<Vec<Vec<f64>>> {
         let results = self.build(device)?;
         // together, as in training
-        crate::eval::eval(&results.iter().collect::<Vec<_>>())?;
+        crate::backend::eval(&results.iter().collect::<Vec<_>>())?;
         results.iter().map(|t| numbers(&t.to_host()?)).collect()
     }
 

@@ -1,5 +1,6 @@
-//! Shapes: dimensions, strides, NumPy broadcasting, axes.
+//! Shapes: dimensions, strides, NumPy broadcasting, axes; and specs, which are a shape and an element type.
 
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use std::fmt;
 use std::ops::Deref;
@@ -160,6 +161,27 @@ impl PartialEq<[usize]> for Shape {
 impl<const N: usize> PartialEq<[usize; N]> for Shape {
     fn eq(&self, other: &[usize; N]) -> bool {
         **self == other[..]
+    }
+}
+
+/// Shape and element type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Spec {
+    /// Dimensions, outermost first.
+    pub shape: Shape,
+    /// Element type.
+    pub dtype: DType,
+}
+
+impl Spec {
+    /// A spec of these two.
+    pub fn new(shape: Shape, dtype: DType) -> Self {
+        Spec { shape, dtype }
+    }
+
+    /// Bytes of a contiguous value.
+    pub fn bytes(&self) -> usize {
+        self.shape.numel() * self.dtype.size()
     }
 }
 

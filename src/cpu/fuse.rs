@@ -10,10 +10,10 @@ use super::kernels::float::Float;
 use super::{memory, simd::vectorized};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::eval::{Entry, Graph};
-use crate::ops::pointwise::Pointwise;
+use crate::ops::Pointwise;
 use crate::ops::table::{Binary, Compare, Unary};
 use crate::shape::Shape;
+use crate::tensor::{Entry, Pending};
 use rayon::prelude::*;
 
 /// Elements of a block: with a handful of intermediate results it stays in a core's first-level cache.
@@ -76,7 +76,7 @@ fn repeats(small: &Shape, shape: &Shape) -> bool {
 ///
 /// A group is computed in its last member's place, so everything it needs is there. It ends before the first node that uses
 /// a member without being one, so nothing is needed earlier.
-pub(super) fn groups(graph: &Graph, uses: &[u32]) -> (Vec<Role>, Vec<Group>) {
+pub(super) fn groups(graph: &Pending, uses: &[u32]) -> (Vec<Role>, Vec<Group>) {
     let entries = &graph.entries;
     let ops: Vec<bool> = entries.iter().map(|e| pointwise(e, entries).is_some()).collect();
     let mut roles = vec![Role::Alone; entries.len()];
@@ -274,7 +274,7 @@ impl Group {
     /// of it.
     pub fn run(
         &self,
-        graph: &Graph,
+        graph: &Pending,
         uses: &[u32],
         mut take: impl FnMut(usize) -> Option<Array>,
     ) -> Result<Vec<(usize, Array)>> {

@@ -1,14 +1,13 @@
 //! Random changes of images, computed on the device as part of the step that uses them.
 
 use super::{BatchIter, Pass, Source};
-use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Build, Built, Context, Layer, Module, Parameter, layer_config};
 use crate::ops::random::iota;
 use crate::seed;
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
 use serde::{Deserialize, Serialize};
 
 /// What lies beyond an image's edge.

@@ -1,14 +1,13 @@
 //! Batches of a data set that lives on a device.
 
 use super::Batch;
-use crate::autograd::no_grad;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::index::select_within;
 use crate::ops::random::iota;
 use crate::seed::permutation;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
 
 /// A data set's copy on a device.
 #[derive(Clone)]
@@ -25,7 +24,7 @@ impl OnDevice {
     /// Whether the device still has it.
     pub fn is_there(&self) -> bool {
         let inputs = self.inputs.iter().map(|(t, _)| t);
-        inputs.chain(&self.targets).chain(&self.weights).all(crate::gpu::is_there)
+        inputs.chain(&self.targets).chain(&self.weights).all(crate::backend::is_there)
     }
 }
 

@@ -1,10 +1,9 @@
 //! Adapters and devices.
 
-use super::ALIGNMENT;
 use super::faults::Faults;
 use super::kernels::KernelTarget;
 use super::kernels::kind::KERNELS_VARIABLE;
-use super::memory::Pool;
+use super::memory::{ALIGNMENT, Pool};
 use super::pipeline::Pipelines;
 use super::plan::PlanCache;
 use crate::device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};

@@ -1,27 +1,25 @@
 //! What kernels record about the values they meet (an index outside its axis), and how the host learns of it.
 //!
 //! A record is four words in a buffer of the device: how often something was recorded, and tag, value and bound of the first
-//! time ([`Fault::from_words`]). An evaluation whose kernels can record has one ([`Slot`]), and so have the values that it
+//! time ([`Fault::from_words`]). An evaluation whose kernels can record has one ([`Record`]), and so have the values that it
 //! computed and whatever is computed from these, until somebody waits for one of them: the records are copied along with the
 //! value that is read, in the same submission, and settled. What was found wrong is the error of reading every value of that
 //! evaluation, and of what came from them before it was told. Where no such kernel has run, nothing is copied.
 
-use super::{Gpu, GpuArray};
+use super::array::GpuArray;
+use super::memory::ALIGNMENT;
+use super::record::{Found, Lineage, Record, Shared, State};
 use crate::error::{Error, Result};
-use crate::eval::Graph;
 use crate::ops::fault::Fault;
-use crate::tensor::Value;
+use crate::tensor::{Pending, Value};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Bytes of a record that are bound, and from one record to the next: what a dynamic offset has to be a multiple of.
 pub(super) const BYTES: u64 = 16;
-const STRIDE: u64 = super::ALIGNMENT;
+const STRIDE: u64 = ALIGNMENT;
 /// Records of evaluations that nobody has waited for. When there are more, the host looks at them all.
-const SLOTS: u32 = 32;
-
-/// The records that a value depends on; none for nearly all.
-pub(crate) type Lineage = Option<Arc<Vec<Arc<Slot>>>>;
+const RECORDS: u32 = 32;
 
 /// So many records one value depends on before evaluations begin to share them.
 const LONG: usize = 8;
@@ -29,16 +27,16 @@ const LONG: usize = 8;
 /// What the values of an evaluation depend on.
 #[derive(Default)]
 pub(crate) struct Evaluation {
-    slots: Vec<Arc<Slot>>,
-    /// Per position of the graph the slots, by their [`bit`]; empty where there are none.
+    records: Vec<Arc<Record>>,
+    /// Per position of the graph the records, by their [`bit`]; empty where there are none.
     depends: Vec<u64>,
     /// Where in the buffer its kernels record.
     pub place: u32,
 }
 
-/// The bit of a slot; those beyond share the last.
-fn bit(slot: usize) -> u64 {
-    1 << slot.min(63)
+/// The bit of a record; those beyond share the last.
+fn bit(record: usize) -> u64 {
+    1 << record.min(63)
 }
 
 impl Evaluation {
@@ -48,8 +46,8 @@ impl Evaluation {
         if depends == 0 {
             return None;
         }
-        let slots = self.slots.iter().enumerate().filter(|(at, _)| depends & bit(*at) != 0);
-        Some(Arc::new(slots.map(|(_, slot)| slot.clone()).collect()))
+        let records = self.records.iter().enumerate().filter(|(at, _)| depends & bit(*at) != 0);
+        Some(Arc::new(records.map(|(_, record)| record.clone()).collect()))
     }
 }
 
@@ -59,121 +57,42 @@ pub(crate) struct Faults {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// Slots that some value still refers to.
-    alive: AtomicUsize,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Places in the buffer that nothing uses, and whether they have to be zeroed first.
-    free: Vec<(u32, bool)>,
-    open: Vec<Weak<Slot>>,
-    /// Places of evaluations whose values were all dropped before anybody looked.
-    orphans: Vec<u32>,
-    /// What was found in such a place.
-    untold: Option<Fault>,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The record of one or more evaluations.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    place: u32,
-    found: Mutex<(Found, u64)>,
-    shared: Arc<Shared>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Found {
-    /// Nobody has looked since the latest evaluation, counted beside.
-    Open,
-    Nothing,
-    /// And whether a caller was told.
-    Fault(Fault, bool),
-}
-
-impl Slot {
-    fn found(&self) -> MutexGuard<'_, (Found, u64)> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether what is computed from a value has to mind it.
-    fn matters(&self) -> bool {
-        matches!(self.found().0, Found::Open | Found::Fault(_, false))
-    }
-
-    /// Takes part in one more evaluation, if it is still open.
-    fn join(&self) -> bool {
-        let mut found = self.found();
-        found.1 += 1;
-        found.0 == Found::Open
-    }
-
-    /// What is wrong; `again` although a caller was told before.
-    fn tell(&self, again: bool) -> Option<Fault> {
-        let mut found = self.found();
-        match &mut found.0 {
-            Found::Fault(fault, told) if again || !*told => {
-                *told = true;
-                Some(*fault)
-            }
-            _ => None,
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.shared.alive.fetch_sub(1, Relaxed);
-        let found = self.found().0;
-        match found {
-            Found::Open => self.shared.state().orphans.push(self.place),
-            Found::Fault(fault, false) => {
-                self.shared.state().untold.get_or_insert(fault);
-            }
-            _ => {}
-        }
-    }
-}
-
 impl Faults {
     pub fn new(device: &wgpu::Device) -> Faults {
         use wgpu::BufferUsages as U;
         let buffer = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("faults"),
-            size: STRIDE * u64::from(SLOTS),
+            size: STRIDE * u64::from(RECORDS),
             usage: U::STORAGE | U::COPY_SRC | U::COPY_DST,
             mapped_at_creation: false,
         });
-        let state = State { free: (0..SLOTS).rev().map(|p| (p, false)).collect(), ..State::default() };
+        let state = State { free: (0..RECORDS).rev().map(|p| (p, false)).collect(), ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), alive: AtomicUsize::new(0) });
         Faults { buffer, shared }
     }
 
     /// Begins an evaluation, whose kernels at the positions `recording` of the graph can record. The caller holds the lock of
-    /// the device's evaluations, and submits before it lets go of it.
-    pub fn begin(&self, gpu: &Gpu, graph: &Graph, recording: &[u32]) -> Result<Evaluation> {
+    /// the device's evaluations, and submits before it lets go of it. Where no record is free, `settle` waits for them all.
+    pub fn begin(
+        &self,
+        queue: &wgpu::Queue,
+        graph: &Pending,
+        recording: &[u32],
+        settle: impl FnOnce() -> Result<()>,
+    ) -> Result<Evaluation> {
         let mut evaluation = Evaluation::default();
         if recording.is_empty() && self.shared.alive.load(Relaxed) == 0 {
             return Ok(evaluation);
         }
-        let Evaluation { slots, depends, place } = &mut evaluation;
+        let Evaluation { records, depends, place } = &mut evaluation;
         depends.resize(graph.entries.len(), 0);
         for (depends, entry) in depends.iter_mut().zip(&graph.entries).filter(|(_, e)| e.ready) {
             entry.tensor.0.with_value(|value| {
                 let Some(Value::Gpu(GpuArray { lineage: Some(lineage), .. })) = value else { return };
-                for slot in lineage.iter().filter(|s| s.matters()) {
-                    let at = slots.iter().position(|s| Arc::ptr_eq(s, slot)).unwrap_or_else(|| {
-                        slots.push(slot.clone());
-                        slots.len() - 1
+                for record in lineage.iter().filter(|s| s.matters()) {
+                    let at = records.iter().position(|s| Arc::ptr_eq(s, record)).unwrap_or_else(|| {
+                        records.push(record.clone());
+                        records.len() - 1
                     });
                     *depends |= bit(at);
                 }
@@ -182,19 +101,19 @@ impl Faults {
         let mut own = 0;
         if !recording.is_empty() {
             // A loop that nobody waits for goes on with the records that it has.
-            let open = match slots.len() >= LONG {
-                true => slots.iter().position(|s| s.join()),
+            let open = match records.len() >= LONG {
+                true => records.iter().position(|s| s.join()),
                 false => None,
             };
             let at = match open {
                 Some(at) => at,
                 None => {
-                    slots.push(self.take(gpu)?);
-                    slots.len() - 1
+                    records.push(self.take(queue, settle)?);
+                    records.len() - 1
                 }
             };
             own = bit(at);
-            *place = slots[at].place * STRIDE as u32;
+            *place = records[at].place * STRIDE as u32;
         }
         for (v, entry) in graph.entries.iter().enumerate().filter(|(_, e)| !e.ready) {
             depends[v] = entry.inputs.iter().fold(0, |all, &i| all | depends[i as usize]);
@@ -206,31 +125,31 @@ impl Faults {
     }
 
     /// A record of its own.
-    fn take(&self, gpu: &Gpu) -> Result<Arc<Slot>> {
+    fn take(&self, queue: &wgpu::Queue, settle: impl FnOnce() -> Result<()>) -> Result<Arc<Record>> {
         let free = self.shared.state().free.pop();
         let (place, dirty) = match free {
             Some(free) => free,
             None => {
-                super::transfer::settle(gpu)?;
+                settle()?;
                 let message = "all records of faults are in use";
                 self.shared.state().free.pop().ok_or_else(|| Error::Gpu(message.into()))?
             }
         };
         if dirty {
-            gpu.queue.write_buffer(&self.buffer, STRIDE * u64::from(place), &[0; BYTES as usize]);
+            queue.write_buffer(&self.buffer, STRIDE * u64::from(place), &[0; BYTES as usize]);
         }
         self.shared.alive.fetch_add(1, Relaxed);
         let shared = self.shared.clone();
-        let slot = Arc::new(Slot { place, found: Mutex::new((Found::Open, 1)), shared });
+        let record = Arc::new(Record { place, found: Mutex::new((Found::Open, 1)), shared });
         let mut state = self.shared.state();
         state.open.retain(|s| s.strong_count() > 0);
-        state.open.push(Arc::downgrade(&slot));
-        Ok(slot)
+        state.open.push(Arc::downgrade(&record));
+        Ok(record)
     }
 
     /// Whether a look at the records may find something out about a value of this lineage.
     pub fn open(lineage: &Lineage) -> bool {
-        lineage.iter().flat_map(|list| list.iter()).any(|slot| slot.found().0 == Found::Open)
+        lineage.iter().flat_map(|list| list.iter()).any(|record| record.found().0 == Found::Open)
     }
 
     /// Whether there are records that nobody has looked at.
@@ -239,28 +158,28 @@ impl Faults {
             let state = self.shared.state();
             (state.open.iter().filter_map(Weak::upgrade).collect::<Vec<_>>(), !state.orphans.is_empty())
         };
-        orphans || open.iter().any(|slot| slot.found().0 == Found::Open)
+        orphans || open.iter().any(|record| record.found().0 == Found::Open)
     }
 
     /// Queues the copy of all records. The caller holds the lock of the device's evaluations until it is submitted.
     pub fn look(&self, encoder: &mut wgpu::CommandEncoder, to: &wgpu::Buffer, offset: u64) -> Look {
-        encoder.copy_buffer_to_buffer(&self.buffer, 0, to, offset, STRIDE * u64::from(SLOTS));
+        encoder.copy_buffer_to_buffer(&self.buffer, 0, to, offset, STRIDE * u64::from(RECORDS));
         let (open, orphans) = {
             let mut state = self.shared.state();
-            let open: Vec<Arc<Slot>> = state.open.iter().filter_map(Weak::upgrade).collect();
+            let open: Vec<Arc<Record>> = state.open.iter().filter_map(Weak::upgrade).collect();
             (open, std::mem::take(&mut state.orphans))
         };
-        let slots = open.into_iter().filter_map(|slot| {
-            let (found, uses) = *slot.found();
-            (found == Found::Open).then_some((slot, uses))
+        let records = open.into_iter().filter_map(|record| {
+            let (found, uses) = *record.found();
+            (found == Found::Open).then_some((record, uses))
         });
-        Look { slots: slots.collect(), orphans, shared: self.shared.clone() }
+        Look { records: records.collect(), orphans, shared: self.shared.clone() }
     }
 
     /// The error of a value of this lineage, once the records were looked at. What is `state` (of training) is told apart from
     /// other values: it is to be had again once somebody was told.
     pub fn check(lineage: &Lineage, state: bool) -> Result<()> {
-        match lineage.iter().flat_map(|list| list.iter()).find_map(|slot| slot.tell(!state)) {
+        match lineage.iter().flat_map(|list| list.iter()).find_map(|record| record.tell(!state)) {
             Some(fault) => Err(fault.error()),
             None => Ok(()),
         }
@@ -272,7 +191,7 @@ impl Faults {
             let mut state = self.shared.state();
             (state.open.iter().filter_map(Weak::upgrade).collect::<Vec<_>>(), state.untold.take())
         };
-        match open.iter().find_map(|slot| slot.tell(false)).or(untold) {
+        match open.iter().find_map(|record| record.tell(false)).or(untold) {
             Some(fault) => Err(fault.error()),
             None => Ok(()),
         }
@@ -280,11 +199,11 @@ impl Faults {
 }
 
 /// Bytes that [`Faults::look`] copies.
-pub(super) const LOOK_BYTES: u64 = STRIDE * SLOTS as u64;
+pub(super) const LOOK_BYTES: u64 = STRIDE * RECORDS as u64;
 
 /// A copy of the records under way, and what it will tell about.
 pub(crate) struct Look {
-    slots: Vec<(Arc<Slot>, u64)>,
+    records: Vec<(Arc<Record>, u64)>,
     orphans: Vec<u32>,
     shared: Arc<Shared>,
 }
@@ -306,14 +225,14 @@ impl Look {
                 }
             },
         };
-        for (slot, uses) in &self.slots {
-            let fault = fault(slot.place)?;
-            let mut found = slot.found();
+        for (record, uses) in &self.records {
+            let fault = fault(record.place)?;
+            let mut found = record.found();
             // Another look may have settled it, an evaluation may have used it since.
             if found.0 == Found::Open && (fault.is_some() || found.1 == *uses) {
                 found.0 = fault.map_or(Found::Nothing, |f| Found::Fault(f, false));
                 drop(found);
-                self.shared.state().free.push((slot.place, fault.is_some()));
+                self.shared.state().free.push((record.place, fault.is_some()));
             }
         }
         for place in std::mem::take(&mut self.orphans) {

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use wgpu::BufferUsages;
 
+/// Every value begins at a multiple of this many bytes: WebGPU's default alignment of bindings.
+pub(crate) const ALIGNMENT: u64 = 256;
+
 /// A buffer of the pool.
 #[derive(Debug)]
 pub(crate) struct GpuBuffer {
@@ -88,7 +91,7 @@ impl Pool {
     pub fn new(device: String, largest: u64) -> Pool {
         Pool {
             device,
-            largest: largest / super::ALIGNMENT * super::ALIGNMENT,
+            largest: largest / ALIGNMENT * ALIGNMENT,
             free: Mutex::default(),
             evaluations: AtomicU64::new(0),
             next_id: AtomicU64::new(1),

@@ -9,13 +9,13 @@ use super::faults;
 use super::memory::GpuBuffer;
 use super::pipeline::Pipeline;
 use super::profile;
+use super::transfer::settle;
 use super::{Gpu, GpuArray};
 use crate::error::{Error, Result};
-use crate::eval::Graph;
 use crate::ops::{Key, Lowering};
 use crate::profile::Recorder;
 use crate::shape::Shape;
-use crate::tensor::Value;
+use crate::tensor::{Pending, Value};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -142,7 +142,7 @@ struct Cached {
 }
 
 /// What makes two graphs the same: operations, their parameters, shapes, types, wiring, and which values are kept.
-fn fill_key(graph: &Graph, key: &mut Key) {
+fn fill_key(graph: &Pending, key: &mut Key) {
     key.0.clear();
     for entry in &graph.entries {
         let node = &entry.tensor.0;
@@ -165,7 +165,7 @@ fn hash(key: &Key) -> u64 {
 }
 
 /// Computes a graph: replays its plan, or compiles it first. `start`: when the evaluation began, for a profile.
-pub(super) fn run(gpu: &Gpu, cache: &mut PlanCache, graph: &Graph, start: Option<Instant>) -> Result<()> {
+pub(super) fn run(gpu: &Gpu, cache: &mut PlanCache, graph: &Pending, start: Option<Instant>) -> Result<()> {
     let mut key = std::mem::take(&mut cache.scratch);
     fill_key(graph, &mut key);
     let hash = hash(&key);
@@ -311,7 +311,7 @@ impl Plan {
     fn replay(
         &mut self,
         gpu: &Gpu,
-        graph: &Graph,
+        graph: &Pending,
         recorder: Option<&mut Recorder>,
     ) -> Result<Option<wgpu::SubmissionIndex>> {
         let begin = recorder.is_some().then(Instant::now);
@@ -320,7 +320,7 @@ impl Plan {
             buffers.push(gpu.pool.take(&gpu.device, bytes)?);
         }
         let mut submission = None;
-        let evaluation = gpu.faults.begin(gpu, graph, &self.recording)?;
+        let evaluation = gpu.faults.begin(&gpu.queue, graph, &self.recording, || settle(gpu))?;
         let record = evaluation.place;
         if !self.steps.is_empty() {
             let groups = self.bind(gpu, graph, &buffers)?;
@@ -372,7 +372,7 @@ impl Plan {
     fn bind(
         &mut self,
         gpu: &Gpu,
-        graph: &Graph,
+        graph: &Pending,
         buffers: &[Arc<GpuBuffer>],
     ) -> Result<Arc<Vec<wgpu::BindGroup>>> {
         self.ids.clear();
@@ -442,7 +442,7 @@ impl Plan {
     }
 
     /// Writes the scalars; queued before the submission that reads them, after those that read the old ones.
-    fn write_args(&mut self, gpu: &Gpu, graph: &Graph) {
+    fn write_args(&mut self, gpu: &Gpu, graph: &Pending) {
         let Some(buffer) = &self.args else { return };
         for &(at, entry, word) in &self.arg_words {
             let node = &graph.entries[entry as usize].tensor.0;
@@ -458,7 +458,7 @@ fn no_value() -> Error {
     Error::Gpu("a tensor of this device has no value".into())
 }
 
-fn leaf(graph: &Graph, v: u32) -> Result<GpuArray> {
+fn leaf(graph: &Pending, v: u32) -> Result<GpuArray> {
     match graph.entries[v as usize].tensor.0.value() {
         Some(Value::Gpu(array)) => Ok(array),
         _ => Err(no_value()),

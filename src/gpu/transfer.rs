@@ -1,12 +1,12 @@
 //! Values from the host to the device and back.
 
+use super::array::{GpuArray, storage_bytes};
 use super::faults::{self, Faults, Look};
-use super::{Gpu, GpuArray, context, storage_bytes};
+use super::{Gpu, context};
 use crate::cpu::{Array, dispatch};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::tensor::{Spec, Tensor, Value as Computed};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,7 +20,7 @@ const FLUSH: usize = 8 << 20;
 pub(crate) fn upload(device: Device, array: &Array) -> Result<GpuArray> {
     let gpu = context(device)?;
     gpu.check()?;
-    let spec = crate::cpu::spec_of(array);
+    let spec = array.spec();
     if spec.dtype == DType::F64 {
         return Err(Error::dtype("to_device", "f64 exists on Device::Cpu only (WGSL has no 64-bit floats)"));
     }
@@ -81,7 +81,7 @@ impl Done {
 impl Reading {
     /// Queues the copy of a value, and of the records of faults: then the caller holds the lock of the device's evaluations.
     fn queue(gpu: &Gpu, array: Option<&GpuArray>, look: bool) -> Result<Reading> {
-        let bytes = array.map_or(0, |a| (Spec::new(a.shape, a.dtype).bytes() as u64).next_multiple_of(4));
+        let bytes = array.map_or(0, |a| (a.spec().bytes() as u64).next_multiple_of(4));
         let size = bytes + if look { faults::LOOK_BYTES } else { 0 };
         let memory = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let staging = gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -130,8 +130,8 @@ impl Reading {
     }
 }
 
-/// The value of a tensor that is being read.
-struct Value {
+/// A value that is being read.
+struct Download {
     gpu: Arc<Gpu>,
     array: GpuArray,
     /// The value of a variable: it is to be had again once somebody was told of what went wrong with it.
@@ -139,33 +139,28 @@ struct Value {
     reading: Reading,
 }
 
-impl Value {
-    /// Evaluates a tensor and queues the copy of its value; `None` where there is nothing to copy.
-    fn begin(tensor: &Tensor) -> Result<Option<Value>> {
-        crate::eval::eval(&[tensor])?;
-        let gpu = context(tensor.device())?;
-        let Some(Computed::Gpu(array)) = tensor.0.value() else {
-            return Err(Error::Gpu("a GPU tensor has no GPU value".into()));
-        };
+impl Download {
+    /// Queues the copy of a value; `None` where there is nothing to copy.
+    fn begin(device: Device, array: &GpuArray, state: bool) -> Result<Option<Download>> {
+        let gpu = context(device)?;
         if array.shape.numel() == 0 {
             return Ok(None);
         }
         array.buffer.check(&gpu.pool)?;
-        let state = tensor.0.root.as_ref().is_some_and(|root| root.slot.is_some());
         Faults::check(&array.lineage, state)?;
         let look = Faults::open(&array.lineage);
         let alone = look.then(|| gpu.plans.lock().unwrap_or_else(PoisonError::into_inner));
-        let reading = Reading::queue(&gpu, Some(&array), look)?;
+        let reading = Reading::queue(&gpu, Some(array), look)?;
         drop(alone);
-        Ok(Some(Value { gpu, array, state, reading }))
+        Ok(Some(Download { gpu, array: array.clone(), state, reading }))
     }
 
     /// The value, once it is there, unless what it was computed from is wrong.
     fn finish(self) -> Result<Array> {
-        let Value { gpu, array, state, reading } = self;
+        let Download { gpu, array, state, reading } = self;
         reading.finish(&gpu, |bytes| {
             Faults::check(&array.lineage, state)?;
-            let spec = Spec::new(array.shape, array.dtype);
+            let spec = array.spec();
             dispatch!(spec.dtype, T => Array::build::<T>(spec.shape, |dst| {
                 bytemuck::cast_slice_mut::<T, u8>(dst).copy_from_slice(&bytes[..spec.bytes()]);
                 Ok(())
@@ -195,31 +190,32 @@ pub(super) fn settle(gpu: &Gpu) -> Result<()> {
     reading.finish(gpu, |_| Ok(()))
 }
 
-/// The value of a tensor, waited for.
-pub(crate) fn download(tensor: &Tensor) -> Result<Array> {
-    match Value::begin(tensor)? {
-        None => Ok(crate::tensor::empty(&tensor.0.spec)),
-        Some(value) => {
-            value.reading.wait(&value.gpu)?;
-            value.finish()
+/// A value on the host, waited for. `state`: whether it is that of a variable, which is to be had again once somebody was told
+/// of what went wrong with it.
+pub(crate) fn download(device: Device, array: &GpuArray, state: bool) -> Result<Array> {
+    match Download::begin(device, array, state)? {
+        None => Ok(Array::empty(&array.spec())),
+        Some(download) => {
+            download.reading.wait(&download.gpu)?;
+            download.finish()
         }
     }
 }
 
-/// The value of a tensor; a thread of its own waits for the device.
-pub(crate) async fn download_async(tensor: &Tensor) -> Result<Array> {
-    let Some(value) = Value::begin(tensor)? else {
-        return Ok(crate::tensor::empty(&tensor.0.spec));
+/// As [`download`]; a thread of its own waits for the device.
+pub(crate) async fn download_async(device: Device, array: &GpuArray, state: bool) -> Result<Array> {
+    let Some(download) = Download::begin(device, array, state)? else {
+        return Ok(Array::empty(&array.spec()));
     };
     let (gpu, submission, done) =
-        (value.gpu.clone(), value.reading.submission.clone(), value.reading.done.clone());
+        (download.gpu.clone(), download.reading.submission.clone(), download.reading.done.clone());
     std::thread::spawn(move || {
         if let Err(e) = gpu.wait(Some(submission)) {
             done.set(Err(e.to_string()));
         }
     });
-    Mapped(value.reading.done.clone()).await;
-    value.finish()
+    Mapped(download.reading.done.clone()).await;
+    download.finish()
 }
 
 /// Ready when the buffer is mapped (or never will be).

@@ -2,13 +2,13 @@
 
 use super::svg;
 use super::trace::{Source, Trace};
+use crate::backend::{collect, dissect};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::eval::{self, Dispatch};
 use crate::files::write_whole;
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Dispatch, Tensor, not_known};
 use std::fmt::{self, Write};
 use std::path::Path;
 
@@ -139,7 +139,7 @@ impl Diagram {
         let mut devices: Vec<Device> = Vec::new();
         for t in roots {
             if t.is_symbolic() {
-                return Err(eval::not_known());
+                return Err(not_known());
             }
             if !devices.contains(&t.device()) {
                 devices.push(t.device());
@@ -147,10 +147,7 @@ impl Diagram {
         }
         for device in devices {
             let here: Vec<&Tensor> = roots.iter().copied().filter(|t| t.device() == device).collect();
-            let graph = match device {
-                Device::Cpu => crate::cpu::collect(&here),
-                gpu => crate::gpu::collect(gpu, &here)?,
-            };
+            let graph = collect(device, &here)?;
             let first = diagram.nodes.len();
             for entry in &graph.entries {
                 let number = roots.iter().position(|r| r.0.id == entry.tensor.0.id);
@@ -354,12 +351,5 @@ impl fmt::Display for Diagram {
             writeln!(f, "  {k:>3}  {}{}", kernel.name, grid(kernel.grid))?;
         }
         Ok(())
-    }
-}
-
-fn dissect(device: Device, graph: &eval::Graph) -> Result<Vec<Dispatch>> {
-    match device {
-        Device::Cpu => Ok(crate::cpu::dissect(graph)),
-        gpu => crate::gpu::dissect(gpu, graph),
     }
 }

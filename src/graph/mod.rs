@@ -11,7 +11,6 @@ mod svg;
 mod trace;
 
 pub use diagram::{Diagram, GraphKernel, GraphNode, NodeKind};
-pub(crate) use trace::{assign, forbid, is_tracing, read};
 
 use crate::device::Device;
 use crate::dtype::DType;
@@ -223,7 +222,7 @@ impl<'f> Graph<'f> {
     fn run(&self, inputs: &[&Tensor], seed: Option<u64>) -> Result<Vec<Tensor>> {
         self.check(inputs)?;
         let signature: Vec<TensorSpec> = inputs.iter().map(|&t| t.into()).collect();
-        let recording = crate::autograd::recording();
+        let recording = crate::tensor::recording();
         let tracked = inputs.iter().map(|t| recording && t.is_tracked()).collect();
         self.find(&signature, tracked)?.replay(inputs, seed)
     }

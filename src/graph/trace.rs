@@ -1,101 +1,16 @@
 //! Recording a function once, and running the recording.
 //!
-//! While a function is traced, its arguments are leaves without a value, and so is every variable that it reads
-//! ([`read`]); what it sets a variable to is noted ([`assign`]) and done at each call. [`Trace::of`] writes down what the
-//! results depend on as a list, inputs before users; [`Trace::replay`] makes the same nodes anew over other leaves.
+//! While a function is traced, its arguments are leaves without a value, and so is every variable that it reads; what it sets
+//! a variable to is noted and done at each call ([`crate::variable`]). [`Trace::of`] writes down what the results depend on as
+//! a list, inputs before users; [`Trace::replay`] makes the same nodes anew over other leaves.
 
 use super::TensorSpec;
-use crate::autograd::Variable;
+use crate::backend::eval;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::eval::{self, Entry, Graph, IdMap};
-use crate::ops::Operation;
-use crate::ops::constant::Placeholder;
-use crate::tensor::{Root, Spec, Tensor, next_id};
-use std::cell::{Cell, RefCell};
+use crate::tensor::{Entry, IdMap, Operation, Pending, Placeholder, Root, Spec, Tensor, next_id, recording};
+use crate::variable::{self, Variable};
 use std::sync::Arc;
-
-thread_local! {
-    /// Whether this thread is tracing a function: all that costs code outside of it a look at a flag.
-    static TRACING: Cell<bool> = const { Cell::new(false) };
-    /// What the functions being traced read and set, the innermost last.
-    static RECORDINGS: RefCell<Vec<Recording>> = const { RefCell::new(Vec::new()) };
-}
-
-#[derive(Default)]
-struct Recording {
-    variables: Vec<Used>,
-}
-
-/// A variable that a traced function reads or sets.
-#[derive(Clone)]
-struct Used {
-    variable: Variable,
-    /// Stands for its value at the beginning of a call.
-    leaf: Tensor,
-    /// What reading it gives now.
-    current: Tensor,
-    /// What it was set to last, without a root.
-    assigned: Option<Tensor>,
-}
-
-pub(crate) fn is_tracing() -> bool {
-    TRACING.with(Cell::get)
-}
-
-/// An error where a function is being traced.
-pub(crate) fn forbid(op: &str, instead: &str) -> Result<()> {
-    if !is_tracing() {
-        return Ok(());
-    }
-    let message = format!("is not possible in a function that is being traced (Graph::trace); {instead}");
-    Err(Error::argument(op, message))
-}
-
-fn with_recording<R>(f: impl FnOnce(&mut Recording) -> R) -> Option<R> {
-    RECORDINGS.with(|r| r.borrow_mut().last_mut().map(f))
-}
-
-impl Recording {
-    fn of(&mut self, variable: &Variable) -> &mut Used {
-        let known = self.variables.iter().position(|u| u.variable.id() == variable.id());
-        let at = known.unwrap_or_else(|| {
-            let stored = variable.stored();
-            let trainable = variable.is_trainable();
-            let root = trainable.then(|| variable.root());
-            let leaf =
-                Tensor::symbolic(Placeholder::Variable, stored.0.spec, stored.device(), trainable, root);
-            let used = Used { variable: variable.clone(), current: leaf.clone(), leaf, assigned: None };
-            self.variables.push(used);
-            self.variables.len() - 1
-        });
-        &mut self.variables[at]
-    }
-}
-
-/// The value of a variable within the function that is being traced.
-pub(crate) fn read(variable: &Variable) -> Tensor {
-    let stored = variable.stored();
-    // A variable made of what is not known yet lives within the function.
-    if stored.is_symbolic() {
-        return stored;
-    }
-    with_recording(|r| r.of(variable).current.clone()).unwrap_or(stored)
-}
-
-/// Sets a variable within the function that is being traced: `value`, and the same with the variable's root. `false` for
-/// a variable that lives within the function.
-pub(crate) fn assign(variable: &Variable, value: &Tensor, rooted: &Tensor) -> bool {
-    if variable.stored().is_symbolic() {
-        return false;
-    }
-    let noted = with_recording(|r| {
-        let used = r.of(variable);
-        used.current = rooted.clone();
-        used.assigned = Some(value.clone());
-    });
-    noted.is_some()
-}
 
 /// Where a node of a trace comes from.
 #[derive(Clone)]
@@ -135,26 +50,6 @@ pub(super) struct Trace {
     assigned: Vec<(usize, u32)>,
 }
 
-/// Takes the recording of a function away when it ends, whether it returns or panics.
-struct Guard {
-    outer: bool,
-}
-
-impl Guard {
-    fn begin() -> Guard {
-        RECORDINGS.with(|r| r.borrow_mut().push(Recording::default()));
-        Guard { outer: TRACING.with(|t| t.replace(true)) }
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        TRACING.with(|t| t.set(self.outer));
-        let recording = RECORDINGS.with(|r| r.borrow_mut().pop());
-        drop(recording);
-    }
-}
-
 fn foreign() -> Error {
     let message = "the function uses a tensor that belongs to another function that is being traced, or was; hand it over \
                    as an argument";
@@ -168,17 +63,14 @@ impl Trace {
         tracked: Vec<bool>,
         f: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>,
     ) -> Result<Trace> {
-        let recording = crate::autograd::recording();
+        let recording = recording();
         let first = next_id();
         let leaves: Vec<Tensor> = signature
             .iter()
             .zip(&tracked)
             .map(|(s, &tracked)| Tensor::symbolic(Placeholder::Input, s.spec, s.device, tracked, None))
             .collect();
-        let guard = Guard::begin();
-        let results = f(&leaves);
-        let used = with_recording(|r| r.variables.clone()).unwrap_or_default();
-        drop(guard);
+        let (results, used) = variable::trace(|| f(&leaves));
         let results = results?;
         let assigned: Vec<(usize, Tensor)> =
             used.iter().enumerate().filter_map(|(k, u)| Some((k, u.assigned.clone()?))).collect();
@@ -199,7 +91,7 @@ impl Trace {
             })
             .collect();
         // They are the same in every call: computed once, now.
-        eval::eval(&held)?;
+        eval(&held)?;
         let at = |t: &Tensor| positions.get(&t.0.id).copied().unwrap_or_default();
         Ok(Trace {
             signature: signature.to_vec(),
@@ -216,7 +108,7 @@ impl Trace {
     pub fn fits(&self, signature: &[TensorSpec], tracked: &[bool]) -> bool {
         self.signature == signature
             && self.tracked == tracked
-            && self.recording == crate::autograd::recording()
+            && self.recording == recording()
             && self.variables.iter().all(|(v, trainable)| v.is_trainable() == *trainable)
     }
 
@@ -267,7 +159,7 @@ impl Trace {
     }
 
     /// What a backend would be given to compute on each device, and the nodes' numbers there.
-    pub fn graphs(&self) -> Result<Vec<(Device, Graph, Vec<usize>)>> {
+    pub fn graphs(&self) -> Result<Vec<(Device, Pending, Vec<usize>)>> {
         let leaf = |op, spec: &TensorSpec| Tensor::symbolic(op, spec.spec, spec.device, false, None);
         let variable = |k: usize| TensorSpec::from(&self.variables[k].0.stored());
         let built = self.build(
@@ -301,7 +193,7 @@ impl Trace {
                     keep: !ready && kept.contains(&(i as u32)),
                 });
             }
-            (device, Graph { entries }, numbers)
+            (device, Pending { entries }, numbers)
         };
         Ok(devices.into_iter().map(graph).collect())
     }
@@ -312,7 +204,7 @@ impl Trace {
     }
 }
 
-/// What the roots depend on, in the order in which [`Graph::collect`] would give it, and where each node stands.
+/// What the roots depend on, in the order in which [`Pending::collect`] would give it, and where each node stands.
 fn list(roots: &[&Tensor], first: u64, places: &IdMap<Source>) -> Result<(Vec<TraceNode>, IdMap<u32>)> {
     let mut nodes: Vec<TraceNode> = Vec::new();
     let mut positions: IdMap<u32> = IdMap::default();

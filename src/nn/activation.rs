@@ -1,10 +1,10 @@
 //! Activation functions, as part of a layer or as a layer of their own.
 
 use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config};
-use crate::autograd::Variable;
 use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
 
 /// A function between layers.

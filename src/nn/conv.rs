@@ -4,12 +4,12 @@ use super::weights::{WeightSettings, weight_methods};
 use super::{
     Activation, Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config,
 };
-use crate::autograd::Variable;
 use crate::error::{Error, Result};
 use crate::ops::conv2d::{Conv2dOptions, Padding};
 use crate::ops::conv2d_transpose::ConvTranspose2dOptions;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
 
 /// The builder methods that say where a window goes, for a layer with `options`.

@@ -4,10 +4,10 @@ use super::weights::{WeightSettings, weight_methods};
 use super::{
     Activation, Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config,
 };
-use crate::autograd::Variable;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
 
 /// `activation(x * weight + bias)`: `[features]` to `[units]`. Weight `[features, units]`, Glorot uniform; bias zero.

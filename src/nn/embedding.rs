@@ -1,12 +1,12 @@
 //! A learnt vector for each of a number of things.
 
 use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config};
-use crate::autograd::Variable;
 use crate::error::{Error, Result};
 use crate::ops::fault::FaultKind;
 use crate::ops::index::select_for;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
 
 /// Integers below a vocabulary's size to vectors: `[..]` to `[.., dim]`. Weight `[vocabulary, dim]`, uniform in +-0.05.

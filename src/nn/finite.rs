@@ -1,10 +1,9 @@
 //! Whether parameters are numbers.
 
 use super::Parameter;
-use crate::autograd::no_grad;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
 
 /// The name of the first parameter that has an infinite element or one that is not a number. On the device: one evaluation
 /// for all parameters, and a word of each is read.

@@ -1,12 +1,12 @@
 //! Descriptions of layers, and what they are built with.
 
 use super::{Initializer, Module};
-use crate::autograd::Variable;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::seed;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use crate::variable::Variable;
 
 /// A module and the shape of what it gives for one sample.
 pub struct Built {

@@ -3,11 +3,10 @@
 use super::layer::Build;
 use super::network::Network;
 use super::{Context, Layers, Merge, Module, Parameter};
-use crate::autograd::no_grad;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
 use serde_json::Value;
 
 /// A model that [`Sequential::build`](super::Sequential::build) or [`Functional::build`](super::Functional::build) made:

@@ -1,12 +1,12 @@
 //! What a model is made of: modules with named parameters.
 
 use super::Regularizer;
-use crate::autograd::{Variable, no_grad};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::seed;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
+use crate::variable::Variable;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 

@@ -1,12 +1,12 @@
 //! Layers that give their input a mean of zero and a variance of one: over the batch, over features, over groups.
 
 use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config};
-use crate::autograd::{Variable, no_grad};
+use crate::backend::eval;
 use crate::error::{Error, Result};
-use crate::eval::eval;
 use crate::ops::moments::{Moments, moments};
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
+use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 

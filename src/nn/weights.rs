@@ -1,9 +1,9 @@
 //! What layers with a kernel and a bias have in common.
 
 use super::{Activation, Build, Initializer, Parameter, Regularizer};
-use crate::autograd::Variable;
 use crate::error::Result;
 use crate::tensor::Tensor;
+use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
 
 /// Settings of a kernel and a bias.

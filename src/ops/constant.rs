@@ -1,4 +1,4 @@
-//! Leaves: values given from outside, and scalars that may change from step to step.
+//! Numbers from the host, which may change from step to step.
 
 use super::{Grads, Lowering, Operation, Vjp};
 use crate::cpu::Array;
@@ -8,50 +8,6 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 use std::sync::Arc;
-
-/// A tensor that has its value from the beginning.
-#[derive(Debug)]
-pub(crate) struct Constant;
-
-impl Operation for Constant {
-    fn name(&self) -> &'static str {
-        "constant"
-    }
-    fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
-        Ok(Vec::new())
-    }
-    fn cpu(&self, _inputs: &[Array], _out: &Spec) -> Result<Array> {
-        Err(Error::Gpu("a constant without a value".into()))
-    }
-    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
-        Lowering::Unsupported("a constant without a value".into())
-    }
-}
-
-/// What stands for a value in a function that is being traced: that of an argument, or of a variable that it reads.
-#[derive(Debug)]
-pub(crate) enum Placeholder {
-    Input,
-    Variable,
-}
-
-impl Operation for Placeholder {
-    fn name(&self) -> &'static str {
-        match self {
-            Placeholder::Input => "input",
-            Placeholder::Variable => "variable",
-        }
-    }
-    fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
-        Ok(Vec::new())
-    }
-    fn cpu(&self, _inputs: &[Array], _out: &Spec) -> Result<Array> {
-        Err(crate::eval::not_known())
-    }
-    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
-        Lowering::Unsupported("this value is known only when the graph is called".into())
-    }
-}
 
 /// A number from the host. On the GPU it is an argument of the plan, not part of it: a learning rate that changes
 /// every step neither compiles nor plans anything anew.
@@ -126,19 +82,4 @@ pub(crate) fn check_number(op: &str, value: f64, dtype: DType) -> Result<()> {
 /// A scalar of the given type.
 pub(crate) fn scalar(value: f64, dtype: DType, device: Device) -> Result<Tensor> {
     Tensor::from_op(Scalar(value), Vec::new(), Shape::scalar(), dtype, device)
-}
-
-/// A tensor whose elements are all `value`.
-pub(crate) fn full(value: f64, shape: Shape, dtype: DType, device: Device) -> Result<Tensor> {
-    super::view::broadcast_to(&scalar(value, dtype, device)?, shape)
-}
-
-/// What an operation over float tensors gives where there is nothing to sum: zeros, or nothing at all. Tracked where an
-/// input is, so that gradients exist: zeros, too.
-pub(crate) fn nothing(shape: Shape, inputs: &[&Tensor]) -> Result<Tensor> {
-    let mut zeros = full(0.0, shape, inputs[0].dtype(), inputs[0].device())?;
-    for input in inputs.iter().filter(|t| t.is_tracked()) {
-        zeros = (zeros + (input.sum(&[], false)? * 0.0)?)?;
-    }
-    Ok(zeros)
 }

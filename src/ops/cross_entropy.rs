@@ -1,7 +1,8 @@
 //! Softmax cross-entropy, fused: the loss of each row from its logits, exact for logits of any magnitude
 //! (log-sum-exp with the maximum taken out), and its gradient in one kernel each.
 
-use super::fault::{FaultKind, check_index};
+use super::check_index::check_index;
+use super::fault::FaultKind;
 use super::masked::unmasked;
 use super::{Grads, Key, Lowering, Operation, Vjp, require_float, same_device, same_dtype};
 use crate::cpu::{Array, dispatch_float, kernels};
@@ -51,7 +52,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> 
         return Err(Error::shape(OP, message));
     }
     if rows == 0 {
-        return crate::ops::constant::nothing(rows_shape, &[logits]);
+        return super::view::nothing(rows_shape, &[logits]);
     }
     let (kind, labels) = match dense {
         true => {

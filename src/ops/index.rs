@@ -1,7 +1,8 @@
 //! Picking by index: whole slices along an axis (an embedding, a shuffled batch), and the deterministic scatter-add that is
 //! its gradient.
 
-use super::fault::{FaultKind, check_index};
+use super::check_index::check_index;
+use super::fault::FaultKind;
 use super::{Grads, Key, Lowering, Operation, Vjp, same_device};
 use crate::cpu::{Array, dispatch, dispatch_float, kernels};
 use crate::dtype::DType;
@@ -71,7 +72,7 @@ fn index_add(dy: &Tensor, axis: usize, indices: &Tensor, len: usize) -> Result<T
     let (outer, count, inner) = dims(&dy.shape(), axis);
     let shape = Shape::new(&out)?;
     if dy.numel() == 0 || shape.numel() == 0 {
-        return crate::ops::constant::nothing(shape, &[dy]);
+        return super::view::nothing(shape, &[dy]);
     }
     let op = IndexAdd { outer, axis: len, inner, count, at: axis };
     Tensor::from_op(op, vec![dy.clone(), indices.clone()], shape, dy.dtype(), dy.device())
@@ -148,7 +149,7 @@ pub(crate) fn gather(x: &Tensor, axis: isize, indices: &Tensor) -> Result<Tensor
         return Err(Error::shape(OP, message));
     }
     if si.numel() == 0 {
-        return crate::ops::constant::full(0.0, si, x.dtype(), x.device());
+        return super::view::full(0.0, si, x.dtype(), x.device());
     }
     // The linear index into x, so that forward and gradient are those of index_select on the flat tensor.
     let strides = sx.strides();

@@ -6,8 +6,7 @@
 //! pointwise operations, of sums and of views make it their last step rather than their first: they differentiate what was
 //! chosen from, then choose. It costs nothing, for the earlier choice is then used by nobody and is never computed.
 
-use super::pointwise::Pointwise;
-use super::{Grads, Key, Lowering, Operation, Vjp};
+use super::{Grads, Key, Lowering, Operation, Pointwise, Vjp};
 use crate::cpu::Array;
 use crate::error::Result;
 use crate::shape::Shape;

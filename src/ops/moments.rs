@@ -1,9 +1,8 @@
 //! Mean and variance without cancellation: what normalisations and standard deviations are computed from.
 
-use crate::autograd::no_grad;
 use crate::error::Result;
 use crate::shape::MAX_RANK;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
 
 /// Mean and variance of a tensor over some axes, kept as axes of length 1.
 pub(crate) struct Moments {

@@ -4,52 +4,14 @@
 use super::fault::{Fault, FaultKind};
 use super::masked::{Mask, unmasked};
 use super::table::{Binary, Compare, Unary};
-use super::{Grads, Key, Lowering, Operation, Vjp, constant, float, same_device, same_dtype};
+use super::view::sum_to;
+use super::{Grads, Key, Lowering, Operation, Pointwise, Vjp, constant, float, same_device, same_dtype};
 use crate::cpu::pointwise::{map1, map2, map3};
 use crate::cpu::{Array, CpuElement, dispatch};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
-
-/// A pointwise function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pointwise {
-    Unary(Unary),
-    Binary(Binary),
-    Compare(Compare),
-    /// condition, value where it is not 0, value where it is
-    Where,
-    /// x, low, high
-    Clamp,
-    /// To the output's type.
-    Cast,
-    /// Random bits to [0, 1): the upper 24 bits over 2^24.
-    Uniform,
-    /// Random bits to a standard normal, by the inverse error function.
-    Normal,
-}
-
-impl Pointwise {
-    /// Whether a kernel may meet a value that the function has no result for, which it has to record: integers have no
-    /// negative powers.
-    pub fn records(self, dtype: DType) -> bool {
-        self == Pointwise::Binary(Binary::Pow) && dtype == DType::I32
-    }
-
-    fn code(self) -> u64 {
-        match self {
-            Pointwise::Unary(u) => u as u64,
-            Pointwise::Binary(b) => 100 + b as u64,
-            Pointwise::Compare(c) => 200 + c as u64,
-            Pointwise::Where => 300,
-            Pointwise::Clamp => 301,
-            Pointwise::Cast => 302,
-            Pointwise::Uniform => 303,
-            Pointwise::Normal => 304,
-        }
-    }
-}
 
 /// Shape that all inputs broadcast to.
 fn broadcast(op: &str, inputs: &[&Tensor]) -> Result<Shape> {
@@ -145,20 +107,6 @@ pub(crate) fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
         return Err(Error::dtype("cast", "f64 exists on Device::Cpu only (WGSL has no 64-bit floats)"));
     }
     Tensor::from_op(Pointwise::Cast, vec![x.clone()], x.shape(), dtype, x.device())
-}
-
-/// Sums `grad` over the axes along which an input of `shape` was repeated.
-pub(crate) fn sum_to(grad: &Tensor, shape: Shape) -> Result<Tensor> {
-    if grad.shape() == shape {
-        return Ok(grad.clone());
-    }
-    let skip = grad.rank() - shape.rank();
-    let axes: Vec<isize> = (0..grad.rank())
-        .filter(|&d| d < skip || (shape[d - skip] == 1 && grad.shape()[d] != 1))
-        .map(|d| d as isize)
-        .collect();
-    let reduced = if axes.is_empty() { grad.clone() } else { grad.sum(&axes, false)? };
-    reduced.reshape(shape)
 }
 
 /// x where an activation still bends: beyond, its slope is 0 or 1, and the product of infinity and 0 would be NaN.

@@ -2,8 +2,7 @@
 //! same function on every device. The key is an input of the plan: new numbers need no new plan.
 
 use super::constant::RandomKey;
-use super::pointwise::Pointwise;
-use super::{Grads, IndexFn, Lowering, Operation, Vjp};
+use super::{Grads, IndexFn, Lowering, Operation, Pointwise, Vjp};
 use crate::cpu::Array;
 use crate::cpu::kernels::for_each_chunk;
 use crate::device::Device;

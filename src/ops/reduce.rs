@@ -1,34 +1,14 @@
 //! Reductions over any axes: sum, max, min, prod (mean is a sum and a division), and the positions of extremes.
 
-use super::constant::full;
 use super::masked::through;
-use super::{Grads, Key, Lowering, Operation, Vjp};
+use super::view::full;
+use super::{Grads, Key, Lowering, Operation, ReduceKind, Vjp};
 use crate::cpu::{Array, dispatch, kernels};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::kernels as gpu;
 use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::{Spec, Tensor};
-
-/// How elements are combined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum ReduceKind {
-    Sum,
-    Prod,
-    Max,
-    Min,
-}
-
-impl ReduceKind {
-    fn name(self) -> &'static str {
-        match self {
-            ReduceKind::Sum => "sum",
-            ReduceKind::Prod => "prod",
-            ReduceKind::Max => "max",
-            ReduceKind::Min => "min",
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Reduce {

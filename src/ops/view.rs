@@ -1,9 +1,12 @@
 //! Views: the same elements under other coordinates. On the GPU they are index arithmetic in the consumer, on the CPU
 //! other strides over the same buffer; only a reshape of a strided view copies.
 
+use super::constant::scalar;
 use super::masked::through;
 use super::{Grads, Key, Lowering, Operation, View, Vjp};
 use crate::cpu::Array;
+use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::{INFER, MAX_RANK, Shape};
 use crate::tensor::{Spec, Tensor};
@@ -147,7 +150,7 @@ impl Operation for Broadcast {
         "broadcast_to"
     }
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
-        Ok(vec![Some(super::pointwise::sum_to(cx.grad, cx.inputs[0].shape())?)])
+        Ok(vec![Some(sum_to(cx.grad, cx.inputs[0].shape())?)])
     }
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
         let strides = inputs[0].broadcast_strides(&out.shape);
@@ -156,6 +159,35 @@ impl Operation for Broadcast {
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
         Lowering::View(View::Broadcast)
     }
+}
+
+/// Sums `grad` over the axes along which an input of `shape` was repeated.
+pub(crate) fn sum_to(grad: &Tensor, shape: Shape) -> Result<Tensor> {
+    if grad.shape() == shape {
+        return Ok(grad.clone());
+    }
+    let skip = grad.rank() - shape.rank();
+    let axes: Vec<isize> = (0..grad.rank())
+        .filter(|&d| d < skip || (shape[d - skip] == 1 && grad.shape()[d] != 1))
+        .map(|d| d as isize)
+        .collect();
+    let reduced = if axes.is_empty() { grad.clone() } else { grad.sum(&axes, false)? };
+    reduced.reshape(shape)
+}
+
+/// A tensor whose elements are all `value`.
+pub(crate) fn full(value: f64, shape: Shape, dtype: DType, device: Device) -> Result<Tensor> {
+    broadcast_to(&scalar(value, dtype, device)?, shape)
+}
+
+/// What an operation over float tensors gives where there is nothing to sum: zeros, or nothing at all. Tracked where an
+/// input is, so that gradients exist: zeros, too.
+pub(crate) fn nothing(shape: Shape, inputs: &[&Tensor]) -> Result<Tensor> {
+    let mut zeros = full(0.0, shape, inputs[0].dtype(), inputs[0].device())?;
+    for input in inputs.iter().filter(|t| t.is_tracked()) {
+        zeros = (zeros + (input.sum(&[], false)? * 0.0)?)?;
+    }
+    Ok(zeros)
 }
 
 /// Output index i along axis d reads input index `start[d] + i * step[d]`; steps may be negative.
@@ -219,7 +251,7 @@ impl Operation for Slice {
                 let parts = reshape(&g, &[g.numel() / (len * inner).max(1), len, 1, inner])?;
                 let mut gap = parts.shape().to_vec();
                 gap[2] = stride - 1;
-                let zeros = super::constant::full(0.0, Shape::new(&gap)?, g.dtype(), g.device())?;
+                let zeros = full(0.0, Shape::new(&gap)?, g.dtype(), g.device())?;
                 let spread = super::join::concat(&[&parts, &zeros], 2)?;
                 dims[axis] = len * stride;
                 g = slice(&reshape(&spread, &dims)?, a, 0, (len - 1) * stride + 1, 1)?;

@@ -1,10 +1,11 @@
 //! Gradients of several batches as one.
 
 use super::{Optimizer, State, state_entry};
-use crate::autograd::{Gradients, Variable, no_grad};
+use crate::autograd::Gradients;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
+use crate::variable::Variable;
 use std::collections::BTreeMap;
 
 const COUNT: &str = "accumulator.count";
@@ -125,7 +126,7 @@ impl GradientAccumulator {
         if self.batches == 0 {
             return Err(Error::argument("GradientAccumulator", "needs at least one batch, got 0"));
         }
-        crate::graph::forbid(
+        crate::variable::forbid(
             "GradientAccumulator::add",
             "return the loss and the gradients, and add after the call",
         )?;
@@ -209,7 +210,7 @@ impl GradientAccumulator {
             None => self.pending(),
         };
         all.push(grads.loss().clone());
-        crate::eval::eval(&all.iter().collect::<Vec<_>>())?;
+        crate::backend::eval(&all.iter().collect::<Vec<_>>())?;
         Ok(mean.is_some())
     }
 

@@ -16,9 +16,9 @@
 //! # Ok(()) }
 //! ```
 
-use crate::autograd::{Gradients, no_grad};
+use crate::autograd::Gradients;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
 use serde::{Deserialize, Serialize};
 
 /// How an optimizer clips gradients before it uses them; Keras's formulas.

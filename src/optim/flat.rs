@@ -9,16 +9,17 @@
 
 use super::clip::Clip;
 use super::{State, state_entry};
-use crate::autograd::{Gradients, Variable, no_grad};
+use crate::autograd::Gradients;
+use crate::backend::eval;
 use crate::cpu::dispatch;
 use crate::device::Device;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
-use crate::eval::{IdMap, eval};
 use crate::ops::join::{PACK_ALIGNMENT, pack, pack_layout};
 use crate::ops::random::iota;
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{IdMap, Tensor, no_grad};
+use crate::variable::Variable;
 use std::collections::HashMap;
 
 /// What an array of the state holds before the first update.

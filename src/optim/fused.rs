@@ -4,11 +4,11 @@ use super::clip::Clip;
 use super::flat::{Arrays, Factor, Factors, Flat, Initial, Request, Slot};
 use super::schedule::Schedule;
 use super::{Optimizer, State, check_setting, state_entry};
-use crate::autograd::{Gradients, Variable};
+use crate::autograd::Gradients;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::eval::IdMap;
-use crate::tensor::Tensor;
+use crate::tensor::{IdMap, Tensor};
+use crate::variable::Variable;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -354,7 +354,7 @@ impl<R: Rule> Fused<R> {
 
 impl<R: Rule> Optimizer for Fused<R> {
     fn update(&mut self, grads: &Gradients) -> Result<Vec<Tensor>> {
-        crate::graph::forbid(
+        crate::variable::forbid(
             "Optimizer::update",
             "return the loss and the gradients, and step after the call",
         )?;

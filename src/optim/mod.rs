@@ -66,9 +66,10 @@ pub use schedule::{
 };
 pub use sgd::{Sgd, SgdRule};
 
-use crate::autograd::{Gradients, Variable};
+use crate::autograd::Gradients;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
+use crate::variable::Variable;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -87,7 +88,7 @@ pub trait Optimizer: Send {
         let updated = self.update(grads)?;
         let mut all: Vec<&Tensor> = updated.iter().collect();
         all.push(grads.loss());
-        crate::eval::eval(&all)
+        crate::backend::eval(&all)
     }
 
     /// Its name, such as `AdamW`.

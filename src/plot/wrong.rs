@@ -5,14 +5,13 @@ use super::confusion::{grouped, samples};
 use super::picture::{Anchor, MARGIN, Picture, TEXT_SIZE};
 use super::sheet::{Tile, Values, grid, levels};
 use super::text;
-use crate::autograd::no_grad;
+use crate::backend::eval;
 use crate::data::{Batch, Pass, Source};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::eval::eval;
 use crate::nn::{Module, taken_by};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
 
 const NAME: &str = "plot::misclassified";
 const BATCH_SIZE: usize = 128;

@@ -1,13 +1,14 @@
 //! Making tensors.
 
 use super::Tensor;
-use super::node::{Spec, Value};
-use crate::cpu::{Array, CpuElement, dispatch, memory};
+use super::node::recording;
+use crate::backend::upload;
+use crate::cpu::{Array, CpuElement, memory};
 use crate::device::Device;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::ops::random::Draw;
-use crate::ops::{constant, random};
+use crate::ops::{constant, random, view};
 use crate::shape::Shape;
 
 /// What [`Tensor::full`] takes: a number. Rust takes a literal such as `1.0` for an f64, so that all floats become f32, the
@@ -120,12 +121,8 @@ impl Tensor {
 
     /// Puts host values on a device.
     pub(crate) fn place(array: Array, device: Device) -> Result<Tensor> {
-        let spec = crate::cpu::spec_of(&array);
-        let value = match device {
-            Device::Cpu => Value::Cpu(array),
-            gpu => Value::Gpu(crate::gpu::upload(gpu, &array)?),
-        };
-        Ok(Tensor::from_value(value, spec, device))
+        let spec = array.spec();
+        Ok(Tensor::from_value(upload(array, device)?, spec, device))
     }
 
     /// A tensor of an ndarray of any dimension and layout.
@@ -196,17 +193,17 @@ impl Tensor {
                 format!("the number {value} is infinite in f32, whose largest is {:e}; use f64", f32::MAX);
             return Err(Error::argument("full", message));
         }
-        constant::full(value, Shape::new(shape.as_ref())?, dtype, device)
+        view::full(value, Shape::new(shape.as_ref())?, dtype, device)
     }
 
     /// Zeros of this tensor's shape, type and device.
     pub fn zeros_like(&self) -> Result<Tensor> {
-        constant::full(0.0, self.shape(), self.dtype(), self.device())
+        view::full(0.0, self.shape(), self.dtype(), self.device())
     }
 
     /// Ones of this tensor's shape, type and device.
     pub fn ones_like(&self) -> Result<Tensor> {
-        constant::full(1.0, self.shape(), self.dtype(), self.device())
+        view::full(1.0, self.shape(), self.dtype(), self.device())
     }
 
     /// `start, start + 1, ..., end - 1` as i32.
@@ -308,24 +305,15 @@ impl Tensor {
         check_dtype("to_device", self.dtype(), device)?;
         let array = self.to_host()?;
         let moved = Tensor::place(array, device)?;
-        if !self.is_tracked() || !crate::autograd::recording() {
+        if !self.is_tracked() || !recording() {
             return Ok(moved);
         }
         let shape = self.shape();
-        let tracked =
-            Tensor::from_op(crate::ops::view::ToDevice, vec![self.clone()], shape, self.dtype(), device)?;
+        let tracked = Tensor::from_op(view::ToDevice, vec![self.clone()], shape, self.dtype(), device)?;
         if let Some(value) = moved.0.value() {
             tracked.0.set_value(value);
         }
         Ok(tracked)
-    }
-
-    /// The values on the host.
-    pub(crate) fn to_host(&self) -> Result<Array> {
-        match self.device() {
-            Device::Cpu => crate::cpu::value(self),
-            _ => crate::gpu::download(self),
-        }
     }
 }
 
@@ -335,9 +323,4 @@ fn check_dtype(op: &str, dtype: DType, device: Device) -> Result<()> {
         return Err(Error::dtype(op, message));
     }
     Ok(())
-}
-
-/// An empty value of a type, for tensors without elements.
-pub(crate) fn empty(spec: &Spec) -> Array {
-    dispatch!(spec.dtype, T => Array::from_vec(Vec::<T>::new(), spec.shape))
 }

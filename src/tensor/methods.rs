@@ -3,10 +3,11 @@
 use super::{IntoOperand, Tensor};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::ReduceKind;
 use crate::ops::conv2d::Conv2dOptions;
 use crate::ops::conv2d_transpose::{ConvTranspose2dOptions, conv2d_transpose};
 use crate::ops::pool2d::Pool2dOptions;
-use crate::ops::reduce::{ReduceKind, arg_extreme, reduce};
+use crate::ops::reduce::{arg_extreme, reduce};
 use crate::ops::resize::{Interpolation, upsample2d};
 use crate::ops::table::{Binary, Compare, Unary};
 use crate::ops::{conv2d, cross_entropy, index, join, matmul, pointwise, pool2d, softmax, view};

@@ -1,14 +1,20 @@
 //! What users hold: tensors and their methods.
 
-pub(crate) use create::{NestedArray, empty};
+mod build;
 mod create;
 mod display;
+mod leaf;
 mod methods;
 mod node;
 mod operators;
+mod pending;
 mod read;
 mod statistics;
 
-pub(crate) use node::{Root, Value, next_id};
-pub use node::{Spec, Tensor};
+pub use crate::shape::Spec;
+pub(crate) use create::NestedArray;
+pub(crate) use leaf::{Placeholder, not_known};
+pub(crate) use node::{Grads, Operation, Pieces, Root, Slot, Value, Vjp, next_id, recording};
+pub use node::{Tensor, no_grad};
 pub use operators::IntoOperand;
+pub(crate) use pending::{Dispatch, Entry, IdMap, Pending};

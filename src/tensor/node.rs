@@ -5,40 +5,22 @@
 //! - A node without a value has all its inputs. A node with a value drops them, unless gradients may still flow through it.
 //! - Dropping or walking a graph never recurses: chains may be hundreds of thousands of nodes long.
 
+use crate::cpu::{Array, kernels::Finish};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::ops::Operation;
-use crate::shape::Shape;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::gpu::GpuArray;
+use crate::ops::{Key, Lowering, Pointwise};
+use crate::shape::{Shape, Spec};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-
-/// Shape and element type of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Spec {
-    /// Dimensions, outermost first.
-    pub shape: Shape,
-    /// Element type.
-    pub dtype: DType,
-}
-
-impl Spec {
-    /// A spec of these two.
-    pub fn new(shape: Shape, dtype: DType) -> Self {
-        Spec { shape, dtype }
-    }
-
-    /// Bytes of a contiguous value.
-    pub fn bytes(&self) -> usize {
-        self.shape.numel() * self.dtype.size()
-    }
-}
 
 /// A computed value, on the device it was computed on.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
-    Cpu(crate::cpu::Array),
-    Gpu(crate::gpu::GpuArray),
+    Cpu(Array),
+    Gpu(GpuArray),
 }
 
 /// An n-dimensional array on a device; a cheap handle (`Clone` copies a pointer) to an immutable, lazily computed value.
@@ -60,29 +42,111 @@ pub(crate) struct Node {
     /// Length of the longest chain of values not computed yet that ends here, when it was made; [`SYMBOLIC`] for what
     /// depends on an input of a function that is being traced.
     pub depth: u32,
-    /// Where the node is in the graph that was collected last with it: see [`Graph::collect`](crate::eval::Graph).
+    /// Where the node is in the graph that was collected last with it: see [`Pending::collect`](super::pending::Pending).
     pub mark: AtomicU64,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
 /// What a gradient is filed under: a variable, or a watched tensor (which has no slot).
 #[derive(Clone)]
 pub(crate) struct Root {
     pub id: u64,
-    pub slot: Option<Weak<crate::autograd::Slot>>,
+    pub slot: Option<Weak<Slot>>,
 }
 
-struct State {
-    inputs: Vec<Tensor>,
-    value: Option<Value>,
+/// What clones of a variable share.
+pub(crate) struct Slot {
+    /// Rooted while the variable is trainable.
+    pub tensor: Mutex<Tensor>,
+    pub trainable: AtomicBool,
 }
 
-/// A pending chain longer than this is computed when it is extended, so that a loop that never looks at its result
-/// can't grow for ever. Far above the depth of a training step of a deep network.
-const MAX_PENDING_DEPTH: u32 = 2000;
+/// What an operation's gradient rule is given.
+pub(crate) struct Vjp<'a> {
+    pub inputs: &'a [Tensor],
+    pub output: &'a Tensor,
+    /// The gradient of the loss with respect to the output: same shape and type as the output.
+    pub grad: &'a Tensor,
+    /// Which inputs' gradients are wanted; the rule may leave out the others.
+    pub needs: &'a [bool],
+}
+
+/// Gradients with respect to the inputs, in order; `None` where there is none or none was wanted.
+pub(crate) type Grads = Vec<Option<Tensor>>;
+
+/// An operation: what a node computes from its inputs.
+pub(crate) trait Operation: Send + Sync + std::fmt::Debug + 'static {
+    /// Name as users know it.
+    fn name(&self) -> &'static str;
+
+    /// Static parameters: two nodes of equal name, key, input and output specs compute the same function.
+    fn key(&self, _key: &mut Key) {}
+
+    /// The operation with another stream of random numbers, where it begins one: see [`Graph::call_seeded`].
+    ///
+    /// [`Graph::call_seeded`]: crate::graph::Graph::call_seeded
+    fn reseeded(&self, _seed: u64) -> Option<Arc<dyn Operation>> {
+        None
+    }
+
+    /// Floating-point operations that it takes, for profiles: 0 for all that memory bounds rather than arithmetic.
+    fn flops(&self, _inputs: &[Spec], _out: &Spec) -> u64 {
+        0
+    }
+
+    /// The vector-Jacobian product, written with tensor operations.
+    fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads>;
+
+    /// Whether its GPU kernel comes from outside the crate: then every access and loop of it is checked, in release builds too.
+    fn foreign(&self) -> bool {
+        false
+    }
+
+    /// Whether the value is zero wherever the first input is not positive, by what the operation is given.
+    fn vanishes_with_input(&self) -> bool {
+        false
+    }
+
+    /// Which input it is where a condition holds, being 0 elsewhere: a gradient of one side of a `where`.
+    fn masked(&self) -> Option<usize> {
+        None
+    }
+
+    /// Computes the value on the CPU.
+    fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array>;
+
+    /// The number that a scalar from the host is.
+    fn number(&self) -> Option<f64> {
+        None
+    }
+
+    /// The function of a pointwise operation.
+    fn pointwise(&self) -> Option<Pointwise> {
+        None
+    }
+
+    /// The CPU kernel that leaves its output in pieces, if there is one.
+    fn pieces(&self) -> Option<&dyn Pieces> {
+        None
+    }
+
+    /// How the GPU computes it.
+    fn gpu(&self, inputs: &[Spec], out: &Spec) -> Lowering<'_>;
+}
+
+/// An operation whose CPU kernel hands over each piece of its output while it is in a core's cache.
+pub(crate) trait Pieces {
+    /// As [`Operation::cpu`] for f32, calling `finish` on each piece.
+    fn cpu_pieces(&self, inputs: &[Array], out: &Spec, finish: Finish<f32>) -> Result<Array>;
+}
+
+pub(super) struct State {
+    pub inputs: Vec<Tensor>,
+    pub value: Option<Value>,
+}
 
 /// The depth of nodes that can't be computed, because they stand for what a traced function will be called with.
-const SYMBOLIC: u32 = u32::MAX;
+pub(super) const SYMBOLIC: u32 = u32::MAX;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -154,72 +218,9 @@ impl Drop for Node {
 }
 
 impl Tensor {
-    /// A node for `op` over `inputs`. The caller has checked shapes, types and devices.
-    pub(crate) fn from_op(
-        op: impl Operation,
-        inputs: Vec<Tensor>,
-        shape: Shape,
-        dtype: DType,
-        device: Device,
-    ) -> Result<Tensor> {
-        let tracked = dtype.is_float() && inputs.iter().any(|t| t.0.tracked) && crate::autograd::recording();
-        Self::build(Arc::new(op), inputs, Spec { shape, dtype }, device, tracked, None)
-    }
-
-    /// A node that carries a gradient root: backward stops here and reports the gradient under `root`.
-    pub(crate) fn rooted(inner: &Tensor, root: Root) -> Result<Tensor> {
-        let op = Arc::new(crate::ops::view::Alias);
-        Self::build(op, vec![inner.clone()], inner.0.spec, inner.0.device, true, Some(root))
-    }
-
-    /// A leaf that has no value and never will: it stands for one in a function that is being traced.
-    pub(crate) fn symbolic(
-        op: impl Operation,
-        spec: Spec,
-        device: Device,
-        tracked: bool,
-        root: Option<Root>,
-    ) -> Tensor {
-        let state = Mutex::new(State { inputs: Vec::new(), value: None });
-        let (id, mark) = (next_id(), AtomicU64::new(0));
-        let node = Node { id, op: Arc::new(op), spec, device, tracked, root, depth: SYMBOLIC, mark, state };
-        Tensor(Arc::new(node))
-    }
-
     /// Whether the value depends on an input of a function that is being traced, and so is not to be had.
     pub(crate) fn is_symbolic(&self) -> bool {
         self.0.depth == SYMBOLIC
-    }
-
-    /// A node of an operation that another node has as well.
-    pub(crate) fn build(
-        op: Arc<dyn Operation>,
-        inputs: Vec<Tensor>,
-        spec: Spec,
-        device: Device,
-        tracked: bool,
-        root: Option<Root>,
-    ) -> Result<Tensor> {
-        let pending = |t: &Tensor| if t.0.depth == 0 || t.0.has_value() { 0 } else { t.0.depth };
-        let depth = inputs.iter().map(pending).max().unwrap_or(0).saturating_add(1);
-        let state = Mutex::new(State { inputs, value: None });
-        let node =
-            Node { id: next_id(), op, spec, device, tracked, root, depth, mark: AtomicU64::new(0), state };
-        let tensor = Tensor(Arc::new(node));
-        if depth > MAX_PENDING_DEPTH && depth != SYMBOLIC {
-            crate::eval::eval(&[&tensor])?;
-        }
-        Ok(tensor)
-    }
-
-    /// A tensor that already has its value.
-    pub(crate) fn from_value(value: Value, spec: Spec, device: Device) -> Tensor {
-        let state = Mutex::new(State { inputs: Vec::new(), value: Some(value) });
-        let op = Arc::new(crate::ops::constant::Constant);
-        let mark = AtomicU64::new(0);
-        let node =
-            Node { id: next_id(), op, spec, device, tracked: false, root: None, depth: 0, mark, state };
-        Tensor(Arc::new(node))
     }
 
     /// Dimensions, outermost first.
@@ -256,4 +257,35 @@ impl Tensor {
     pub fn is_tracked(&self) -> bool {
         self.0.tracked
     }
+}
+
+thread_local! {
+    static PAUSED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether operations of this thread are recorded for gradients.
+pub(crate) fn recording() -> bool {
+    PAUSED.with(|p| p.get() == 0)
+}
+
+/// Runs `f` without recording: what it computes is constant to [`Tensor::backward`].
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let w = Variable::new(Tensor::ones([2], Device::Cpu)?);
+/// let frozen = wgrad::no_grad(|| w.value() * 3.0)?;
+/// assert!(!frozen.is_tracked());
+/// # Ok(()) }
+/// ```
+pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
+    struct Resume;
+    impl Drop for Resume {
+        fn drop(&mut self) {
+            PAUSED.with(|p| p.set(p.get() - 1));
+        }
+    }
+    PAUSED.with(|p| p.set(p.get() + 1));
+    let _resume = Resume;
+    f()
 }

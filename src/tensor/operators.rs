@@ -2,7 +2,6 @@
 //! that chains need few question marks: `(&a + &b)? * 2.0`.
 
 use super::Tensor;
-use crate::autograd::Variable;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::constant;
@@ -34,15 +33,6 @@ impl IntoOperand for &Tensor {
     }
     fn element_type(&self) -> Option<DType> {
         Some(self.dtype())
-    }
-}
-
-impl IntoOperand for &Variable {
-    fn into_operand(self, _like: &Tensor) -> Result<Tensor> {
-        Ok(self.value())
-    }
-    fn element_type(&self) -> Option<DType> {
-        Some(self.value().dtype())
     }
 }
 
@@ -82,10 +72,6 @@ macro_rules! operator {
         impl<O: IntoOperand> $trait<O> for Tensor {
             type Output = Result<Tensor>;
             fn $method(self, rhs: O) -> Result<Tensor> { (&self).$method(rhs) }
-        }
-        impl<O: IntoOperand> $trait<O> for &Variable {
-            type Output = Result<Tensor>;
-            fn $method(self, rhs: O) -> Result<Tensor> { self.value().$method(rhs) }
         }
         impl $trait<Tensor> for Result<Tensor> {
             type Output = Result<Tensor>;

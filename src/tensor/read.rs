@@ -1,8 +1,8 @@
 //! Reading values: the only calls that wait for a device.
 
 use super::Tensor;
+use crate::backend::{download, download_async, eval};
 use crate::cpu::{Array, CpuElement, memory};
-use crate::device::Device;
 use crate::error::{Error, Result};
 
 fn elements<T: CpuElement>(array: &Array) -> Result<Vec<T>> {
@@ -24,7 +24,12 @@ impl Tensor {
     /// Computes the value now, and lets go of what it was computed from unless gradients need it. On a GPU this queues
     /// the work without waiting for it.
     pub fn eval(&self) -> Result<()> {
-        crate::eval::eval(&[self])
+        eval(&[self])
+    }
+
+    /// The values on the host.
+    pub(crate) fn to_host(&self) -> Result<Array> {
+        download(self)
     }
 
     /// All elements in row-major order.
@@ -34,10 +39,7 @@ impl Tensor {
 
     /// As [`to_vec`](Self::to_vec), without blocking the thread while a GPU works.
     pub async fn to_vec_async<T: CpuElement>(&self) -> Result<Vec<T>> {
-        match self.device() {
-            Device::Cpu => self.to_vec(),
-            _ => elements(&crate::gpu::download_async(self).await?),
-        }
+        elements(&download_async(self).await?)
     }
 
     /// The one element of a tensor that has one.

@@ -2,13 +2,12 @@
 
 use super::close::worst;
 use super::{Borrowed, Outputs, Pass, direction, elements, pass, tensor_of};
-use crate::autograd::no_grad;
 use crate::device::{Device, DeviceInfo};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Context, Module, Parameter};
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
 
 /// What single precision owes, relative to the largest magnitude of a result.
 const RTOL: f64 = 1e-5;

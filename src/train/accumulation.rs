@@ -1,10 +1,11 @@
 //! Gradients of several batches as those of the one batch that holds them all.
 
 use super::outputs::Computed;
-use crate::autograd::{Gradients, Variable, no_grad};
+use crate::autograd::Gradients;
 use crate::error::Result;
 use crate::optim::{Count, GradientAccumulator, State};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
+use crate::variable::Variable;
 use std::collections::BTreeMap;
 
 /// Sums of gradients, and what each is divided by.

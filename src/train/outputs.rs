@@ -1,13 +1,12 @@
 //! What a trainer wants of each output of its model: losses, their weights, metrics.
 
 use super::metric::Metric;
-use crate::autograd::no_grad;
 use crate::data::Batch;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Context, Loss, Module, taken_by};
 use crate::ops::index::select_within;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
 use std::collections::BTreeMap;
 
 /// One output of the model.

@@ -8,7 +8,6 @@ use super::outputs::ClassWeights;
 use super::progress::Progress;
 use super::totals::{Totals, names};
 use super::trainer::{Partial, Trainer};
-use crate::autograd::Variable;
 use crate::data::{Batch, BatchIter, Pass, Source};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -16,6 +15,7 @@ use crate::nn::{Module, Parameter};
 use crate::optim::State;
 use crate::seed;
 use crate::tensor::Tensor;
+use crate::variable::Variable;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -429,7 +429,7 @@ impl<M: Module> Trainer<M> {
             && let Some(mean) = accumulator.take()?
         {
             let updated = self.optimizer.update(&mean)?;
-            crate::eval::eval(&updated.iter().collect::<Vec<&Tensor>>())?;
+            crate::backend::eval(&updated.iter().collect::<Vec<&Tensor>>())?;
         }
         let Some(partial) = &mut self.at.partial else {
             return Err(Error::argument("Trainer::fit", "the epoch has no sums"));

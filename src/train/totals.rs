@@ -2,12 +2,11 @@
 
 use super::history::Evaluation;
 use super::outputs::{Computed, Output};
-use crate::autograd::no_grad;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::optim::State;
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
 use std::collections::BTreeMap;
 
 /// One of the numbers that are shown.

@@ -5,17 +5,16 @@ use super::history::{Evaluation, History};
 use super::metric::Metric;
 use super::outputs::{ClassWeights, Output, compute};
 use super::totals::Totals;
-use crate::autograd::no_grad;
+use crate::backend::eval;
 use crate::data::{Batch, Pass, Source};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::eval::eval;
 use crate::nn::{Context, Loss, Module, taken_by};
 use crate::ops::index::select_within;
 use crate::ops::random::iota;
 use crate::optim::{Optimizer, State};
 use crate::seed;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
 use std::time::Instant;
 
 /// Batch size of [`Trainer::evaluate`] and [`Trainer::predict`] before there was a `fit`.

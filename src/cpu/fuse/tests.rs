@@ -1,16 +1,16 @@
 //! Groups against node by node, bit by bit.
 
 use super::*;
-use crate::eval::Graph;
-use crate::eval::eval;
+use crate::backend::eval;
 use crate::prelude::*;
+use crate::tensor::Pending;
 
 /// What is done with each tensor that a test makes.
 type Step<'a> = &'a dyn Fn(Result<Tensor>) -> Result<Tensor>;
 
 /// Groups that a computation of these tensors has, and how many of them continue a kernel.
 fn count(roots: &[Tensor]) -> [usize; 2] {
-    let graph = Graph::collect(&roots.iter().collect::<Vec<_>>());
+    let graph = Pending::collect(&roots.iter().collect::<Vec<_>>());
     let mut uses = vec![0; graph.entries.len()];
     for &i in graph.entries.iter().flat_map(|e| &e.inputs) {
         uses[i as usize] += 1;

@@ -4,18 +4,20 @@ use super::schedule::{Place, Schedule, Step, locate, schedule};
 use super::values::{Constraints, Stored, Values};
 use super::windows;
 use crate::error::Result;
-use crate::eval::{Dispatch, Graph};
+use crate::gpu::Gpu;
+use crate::gpu::array::storage_bytes;
+use crate::gpu::memory::ALIGNMENT;
 use crate::gpu::plan::{Arguments, Bind, Output, Plan, PlanStep, Where};
-use crate::gpu::{ALIGNMENT, Gpu, storage_bytes};
+use crate::tensor::{Dispatch, Pending};
 use std::collections::HashMap;
 
 /// Compiles a graph.
-pub(in crate::gpu) fn compile(gpu: &Gpu, graph: &Graph) -> Result<Plan> {
+pub(in crate::gpu) fn compile(gpu: &Gpu, graph: &Pending) -> Result<Plan> {
     scheduled(gpu, graph, |values, schedule| assign(gpu, values, schedule))
 }
 
 /// The dispatches that the graph's plan would have, without making it.
-pub(in crate::gpu) fn dissect(gpu: &Gpu, graph: &Graph) -> Result<Vec<Dispatch>> {
+pub(in crate::gpu) fn dissect(gpu: &Gpu, graph: &Pending) -> Result<Vec<Dispatch>> {
     scheduled(gpu, graph, |_, schedule| {
         let dispatch = |step: Step| {
             let names: Vec<&str> = step.tasks.iter().map(|t| t.name.as_str()).collect();
@@ -32,7 +34,7 @@ pub(in crate::gpu) fn dissect(gpu: &Gpu, graph: &Graph) -> Result<Vec<Dispatch>>
 
 fn scheduled<R>(
     gpu: &Gpu,
-    graph: &Graph,
+    graph: &Pending,
     finish: impl FnOnce(&Values<'_>, Schedule) -> Result<R>,
 ) -> Result<R> {
     let mut constraints = Constraints::default();

@@ -3,9 +3,9 @@
 use super::expr::{Expr, ExprId, Exprs};
 use super::index::{Atom, Lin};
 use crate::dtype::DType;
+use crate::ops::Pointwise;
 use crate::ops::fault::{Fault, FaultKind};
 use crate::ops::float::wgsl_function;
-use crate::ops::pointwise::Pointwise;
 use crate::ops::table::{Binary, Compare, Unary};
 use std::collections::BTreeSet;
 use std::fmt::Write;

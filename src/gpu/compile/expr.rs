@@ -4,8 +4,7 @@ use super::Values;
 use super::index::{Atom, Lin, Place};
 use crate::dtype::DType;
 use crate::ops::fault::Check;
-use crate::ops::pointwise::Pointwise;
-use crate::ops::{IndexFn, Lowering, View};
+use crate::ops::{IndexFn, Lowering, Pointwise, View};
 use std::ops::Range;
 use std::rc::Rc;
 

@@ -11,9 +11,10 @@ use super::kernel::ARGS_BINDING;
 use super::library::{FAULT, FAULTS_BINDING};
 use super::schedule::{Place, Schedule, Step, locate};
 use super::values::Values;
+use crate::gpu::Gpu;
+use crate::gpu::array::storage_bytes;
 use crate::gpu::kernels::{Turns, fold};
 use crate::gpu::pipeline::{BindingKind, KernelSource};
-use crate::gpu::{Gpu, storage_bytes};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 

@@ -11,7 +11,7 @@ use super::kernel::{
 use super::library::helpers;
 use crate::dtype::DType;
 use crate::gpu::kernels::{KernelTarget, Turns, fold};
-use crate::ops::reduce::ReduceKind;
+use crate::ops::ReduceKind;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 

@@ -1,14 +1,13 @@
 //! Which values of a graph are stored in a buffer of their own, and which are expressions, computed where they are used.
 
 use crate::error::{Error, Result};
-use crate::eval::Graph;
-use crate::gpu::ALIGNMENT;
+use crate::geometry::{MatmulOperand, matmul_geometry};
 use crate::gpu::kernels::{KernelTarget, Launches, gemm};
-use crate::ops::pointwise::Pointwise;
+use crate::gpu::memory::ALIGNMENT;
 use crate::ops::table::{Binary, Unary};
-use crate::ops::{Lowering, View, matmul};
+use crate::ops::{Lowering, Pointwise, View};
 use crate::shape::{MAX_RANK, Shape};
-use crate::tensor::Spec;
+use crate::tensor::{Pending, Spec};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What has been found out to be necessary while scheduling, for the next attempt.
@@ -54,7 +53,7 @@ pub(super) struct HandKernel {
 
 /// The graph with what has been decided about each value.
 pub(super) struct Values<'v> {
-    pub graph: &'v Graph,
+    pub graph: &'v Pending,
     pub lower: Vec<Lowering<'v>>,
     pub stored: Vec<bool>,
     /// A contiguous part of another stored value.
@@ -73,7 +72,7 @@ const MAX_DEPTH: u32 = 40;
 
 impl<'v> Values<'v> {
     pub fn new(
-        graph: &'v Graph,
+        graph: &'v Pending,
         target: &KernelTarget,
         max_binding: u64,
         constraints: &Constraints,
@@ -261,8 +260,8 @@ impl<'v> Values<'v> {
         let mut sides = [self.strided(a), self.strided(b)];
         let (sa, sb) = (self.spec(a).shape, self.spec(b).shape);
         for _ in 0..2 {
-            let operand = |s: &Strided, shape| matmul::Operand { shape, strides: s.strides };
-            match matmul::geometry(operand(&sides[0], &sa), operand(&sides[1], &sb), out) {
+            let operand = |s: &Strided, shape| MatmulOperand { shape, strides: s.strides };
+            match matmul_geometry(operand(&sides[0], &sa), operand(&sides[1], &sb), out) {
                 Ok(g) => {
                     let input = |s: &Strided| Stored { value: s.base, offset: 4 * s.offset as u64 };
                     let inputs = sides.iter().map(input).collect();

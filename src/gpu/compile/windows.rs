@@ -4,9 +4,11 @@
 use super::Values;
 use super::schedule::{Place, Step, locate};
 use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::gpu::array::storage_bytes;
 use crate::gpu::kernels::wide::{assigned, closing, token};
+use crate::gpu::memory::ALIGNMENT;
 use crate::gpu::pipeline::BindingKind;
-use crate::gpu::{ALIGNMENT, Gpu, storage_bytes};
 use std::fmt::Write;
 
 /// Binding of the first further window.

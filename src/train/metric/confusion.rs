@@ -2,11 +2,10 @@
 
 use super::retrieval::check_classes;
 use super::{Metric, all_of, counted, is_number_at, labels, one_hot_rows, ratio};
-use crate::autograd::no_grad;
 use crate::data::{Pass, Source};
 use crate::error::{Error, Result};
 use crate::nn::{Module, taken_by};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, no_grad};
 use std::fmt::{self, Write};
 
 /// The confusion matrix as a metric: outputs `[batch, .., classes]`, logits or probabilities; targets integers

@@ -1,8 +1,6 @@
-//! From a lazy graph to values: collects what has to be computed and hands it to the backend.
+//! What has to be computed: the nodes without a value that others need, in order.
 
-use crate::device::Device;
-use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use super::node::Tensor;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
@@ -86,7 +84,7 @@ pub(crate) struct Entry {
 }
 
 /// The nodes that a computation needs, inputs before users.
-pub(crate) struct Graph {
+pub(crate) struct Pending {
     pub entries: Vec<Entry>,
 }
 
@@ -114,10 +112,10 @@ impl Marks {
     }
 }
 
-impl Graph {
+impl Pending {
     /// Collects what `roots` need, in topological order, without recursion. The caller holds the device's lock:
     /// values appear only under it, so what is pending here stays pending.
-    pub fn collect(roots: &[&Tensor]) -> Graph {
+    pub fn collect(roots: &[&Tensor]) -> Pending {
         let marks = Marks::new();
         let mut entries: Vec<Entry> = Vec::with_capacity(256);
         let mut uses: Vec<u32> = Vec::with_capacity(256);
@@ -159,15 +157,8 @@ impl Graph {
                 entry.keep = !entry.ready;
             }
         }
-        Graph { entries }
+        Pending { entries }
     }
-}
-
-/// What reading a value gives in a function that is being traced.
-pub(crate) fn not_known() -> Error {
-    let message = "this value is known only when the graph is called: it depends on an argument of a function that is being \
-                   traced, or on a variable that it reads. Return it, and read it after Graph::call";
-    Error::argument("Graph::trace", message)
 }
 
 /// One kernel of a graph, or one operation on the CPU.
@@ -178,29 +169,4 @@ pub(crate) struct Dispatch {
     pub grid: [u32; 3],
     /// Positions of the nodes whose values or parts of expressions it computes; none for the first pass of two.
     pub nodes: Vec<u32>,
-}
-
-/// Computes the values of `tensors` (and of every pending tensor among what they need that somebody still holds).
-///
-/// On a GPU this queues the work and returns at once; only reading a value waits. Tensors of one device that are
-/// given together are computed together, in one plan.
-pub(crate) fn eval(tensors: &[&Tensor]) -> Result<()> {
-    let mut devices: Vec<Device> = Vec::new();
-    for t in tensors {
-        if t.is_symbolic() {
-            return Err(not_known());
-        }
-        if !t.0.has_value() && !devices.contains(&t.0.device) {
-            devices.push(t.0.device);
-        }
-    }
-    for device in devices {
-        let roots: Vec<&Tensor> =
-            tensors.iter().copied().filter(|t| t.0.device == device && !t.0.has_value()).collect();
-        match device {
-            Device::Cpu => crate::cpu::run(&roots)?,
-            gpu => crate::gpu::run(gpu, &roots)?,
-        }
-    }
-    Ok(())
 }

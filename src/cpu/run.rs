@@ -1,0 +1,153 @@
+//! Computing a graph: node after node, those that fuse together.
+
+use super::array::Array;
+use super::fuse::{self, Role};
+use super::memory;
+use crate::error::{Error, Result};
+use crate::profile::{Call, Recorder};
+use crate::shape::Spec;
+use crate::tensor::{Dispatch, Entry, Pending, Tensor, Value};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// One computation at a time: what is pending when a graph is collected stays pending until it is computed. Inside,
+/// what is noted while the device is being profiled.
+static LOCK: Mutex<Option<Recorder>> = Mutex::new(None);
+
+pub(crate) fn start_recording() -> Result<()> {
+    let mut recorder = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    if recorder.is_some() {
+        return Err(Error::argument("Device::profile", "the CPU is being profiled already"));
+    }
+    *recorder = Some(Recorder::default());
+    Ok(())
+}
+
+pub(crate) fn stop_recording() -> Recorder {
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+}
+
+/// Computes the values of `roots` and of what they need.
+pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
+    let mut recorder = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    let begin = recorder.is_some().then(Instant::now);
+    let graph = Pending::collect(roots);
+    let start = Instant::now();
+    if let (Some(recorder), Some(begin)) = (&mut *recorder, begin) {
+        recorder.planning += start - begin;
+    }
+    let mut uses = count_uses(&graph);
+    let (roles, groups) = fuse::groups(&graph, &uses);
+    let total_uses = uses.clone();
+    let mut values: Vec<Option<Array>> = vec![None; graph.entries.len()];
+    for (position, entry) in graph.entries.iter().enumerate() {
+        let node = &entry.tensor.0;
+        if entry.ready {
+            values[position] = match node.value() {
+                Some(Value::Cpu(array)) => Some(array),
+                _ => None,
+            };
+            continue;
+        }
+        // The last user takes the value, so that its memory is free as early as can be.
+        let mut take = |i: usize| {
+            uses[i] -= 1;
+            if uses[i] == 0 { values[i].take() } else { values[i].clone() }
+        };
+        let began = recorder.is_some().then(Instant::now);
+        let computed = match roles[position] {
+            Role::Deferred => continue,
+            Role::Alone => {
+                let inputs: Vec<Array> = entry.inputs.iter().filter_map(|&i| take(i as usize)).collect();
+                vec![(position, node.op.cpu(&inputs, &node.spec)?)]
+            }
+            Role::Last(group) => groups[group].run(&graph, &total_uses, &mut take)?,
+        };
+        if let (Some(recorder), Some(began)) = (&mut *recorder, began) {
+            let time = began.elapsed();
+            match roles[position] {
+                Role::Last(group) => note(recorder, &graph, &groups[group].nodes(), time),
+                _ => note(recorder, &graph, &[position], time),
+            }
+        }
+        for (position, array) in computed {
+            let Entry { tensor, keep, .. } = &graph.entries[position];
+            let node = &tensor.0;
+            debug_assert_eq!(array.shape, node.spec.shape, "{}", node.op.name());
+            debug_assert_eq!(array.dtype(), node.spec.dtype, "{}", node.op.name());
+            if *keep {
+                node.set_value(Value::Cpu(array.clone()));
+            }
+            values[position] = Some(array);
+        }
+    }
+    // Nodes that were computed together are one operation.
+    let computed = graph.entries.iter().zip(&roles).filter(|(e, role)| !e.ready && **role != Role::Deferred);
+    memory::count_run(computed.count(), start.elapsed());
+    if let (Some(recorder), Some(begin)) = (&mut *recorder, begin) {
+        recorder.evaluations += 1;
+        recorder.inside += begin.elapsed();
+    }
+    Ok(())
+}
+
+fn count_uses(graph: &Pending) -> Vec<u32> {
+    let mut uses = vec![0u32; graph.entries.len()];
+    for &i in graph.entries.iter().flat_map(|e| &e.inputs) {
+        uses[i as usize] += 1;
+    }
+    uses
+}
+
+/// What `roots` need, as [`run`] would compute it now.
+pub(crate) fn collect(roots: &[&Tensor]) -> Pending {
+    let _alone = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    Pending::collect(roots)
+}
+
+/// The operations that computing a graph takes, those that are computed together as one.
+pub(crate) fn dissect(graph: &Pending) -> Vec<Dispatch> {
+    let (roles, groups) = fuse::groups(graph, &count_uses(graph));
+    let mut dispatches = Vec::new();
+    for (position, entry) in graph.entries.iter().enumerate() {
+        let nodes = match roles[position] {
+            _ if entry.ready => continue,
+            Role::Deferred => continue,
+            Role::Alone => vec![position],
+            Role::Last(group) => groups[group].nodes(),
+        };
+        let names: Vec<&str> = nodes.iter().map(|&i| graph.entries[i].tensor.0.op.name()).collect();
+        let nodes = nodes.iter().map(|&i| i as u32).collect();
+        dispatches.push(Dispatch { name: names.join(" + "), grid: [0; 3], nodes });
+    }
+    dispatches
+}
+
+/// Notes how long nodes that were computed together took.
+fn note(recorder: &mut Recorder, graph: &Pending, nodes: &[usize], time: Duration) {
+    let spec = |i: usize| graph.entries[i].tensor.0.spec;
+    let mut names = Vec::with_capacity(nodes.len());
+    let mut read: Vec<usize> = Vec::new();
+    let mut flops = 0;
+    for &i in nodes {
+        let entry = &graph.entries[i];
+        let inputs: Vec<Spec> = entry.inputs.iter().map(|&x| spec(x as usize)).collect();
+        names.push(entry.tensor.0.op.name());
+        flops += entry.tensor.0.op.flops(&inputs, &spec(i));
+        read.extend(entry.inputs.iter().map(|&x| x as usize).filter(|x| !nodes.contains(x)));
+    }
+    read.sort_unstable();
+    read.dedup();
+    let Some(&last) = nodes.last() else { return };
+    // A view reads and writes nothing.
+    let copies = time.as_nanos() > 1000;
+    let bytes: usize = read.into_iter().chain([last]).map(|i| spec(i).bytes()).sum();
+    recorder.add(Call {
+        name: &names.join(" + "),
+        shape: spec(last).shape,
+        grid: [0; 3],
+        time,
+        flops,
+        bytes: if copies { bytes as u64 } else { 0 },
+    });
+}

@@ -1,0 +1,58 @@
+//! Leaves: values given from outside, and what stands for a value that is not known yet.
+
+use super::node::{Grads, Operation, Vjp};
+use crate::cpu::Array;
+use crate::error::{Error, Result};
+use crate::ops::Lowering;
+use crate::shape::Spec;
+
+/// A tensor that has its value from the beginning.
+#[derive(Debug)]
+pub(crate) struct Constant;
+
+impl Operation for Constant {
+    fn name(&self) -> &'static str {
+        "constant"
+    }
+    fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
+        Ok(Vec::new())
+    }
+    fn cpu(&self, _inputs: &[Array], _out: &Spec) -> Result<Array> {
+        Err(Error::Gpu("a constant without a value".into()))
+    }
+    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
+        Lowering::Unsupported("a constant without a value".into())
+    }
+}
+
+/// What stands for a value in a function that is being traced: that of an argument, or of a variable that it reads.
+#[derive(Debug)]
+pub(crate) enum Placeholder {
+    Input,
+    Variable,
+}
+
+impl Operation for Placeholder {
+    fn name(&self) -> &'static str {
+        match self {
+            Placeholder::Input => "input",
+            Placeholder::Variable => "variable",
+        }
+    }
+    fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
+        Ok(Vec::new())
+    }
+    fn cpu(&self, _inputs: &[Array], _out: &Spec) -> Result<Array> {
+        Err(not_known())
+    }
+    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
+        Lowering::Unsupported("this value is known only when the graph is called".into())
+    }
+}
+
+/// What reading a value gives in a function that is being traced.
+pub(crate) fn not_known() -> Error {
+    let message = "this value is known only when the graph is called: it depends on an argument of a function that is being \
+                   traced, or on a variable that it reads. Return it, and read it after Graph::call";
+    Error::argument("Graph::trace", message)
+}

@@ -1,0 +1,362 @@
+//! Variables: slots whose tensors training changes.
+//!
+//! While a function is traced ([`trace`]), a variable that it reads becomes a leaf without a value, and what it sets a variable
+//! to is noted, to be done at each call.
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::ops::view::Alias;
+use crate::tensor::{IntoOperand, Placeholder, Root, Slot, Tensor, next_id, no_grad};
+use std::cell::{Cell, RefCell};
+use std::ops::{Add, Div, Mul, Sub};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A named slot for a tensor that training changes. Clones share the slot.
+///
+/// A tensor computed from the variable keeps the value that it read, whatever is set later.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let w = Variable::new(Tensor::from_slice(&[1.0f32, 2.0], [2], Device::Cpu)?);
+/// let loss = w.value().square()?.sum(&[], false)?;
+/// let grads = loss.backward()?;
+/// assert_eq!(grads.get(&w)?.to_vec::<f32>()?, [2.0, 4.0]);
+/// w.set(w.value() - (grads.get(&w)? * 0.5)?)?;
+/// assert_eq!(w.value().to_vec::<f32>()?, [0.0, 0.0]);
+/// assert_eq!(loss.item::<f32>()?, 5.0); // computed from the values it read
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Variable {
+    id: u64,
+    slot: Arc<Slot>,
+}
+
+impl Variable {
+    /// A variable that holds `initial`.
+    pub fn new(initial: Tensor) -> Variable {
+        let slot = Slot { tensor: Mutex::new(initial.clone()), trainable: AtomicBool::new(true) };
+        let variable = Variable { id: next_id(), slot: Arc::new(slot) };
+        // Only computing a pending chain can fail here; the initial tensor then fails again when it is read.
+        if let Ok(rooted) = initial.detach().and_then(|t| Tensor::rooted(&t, variable.root())) {
+            variable.replace(rooted);
+        }
+        variable
+    }
+
+    /// A variable that gradients don't reach, such as a running mean.
+    pub fn not_trainable(initial: Tensor) -> Variable {
+        // As in `new`: only a chain that can't be computed fails, and fails again when it is read.
+        let held = initial.detach().unwrap_or(initial);
+        let slot = Slot { tensor: Mutex::new(held), trainable: AtomicBool::new(false) };
+        Variable { id: next_id(), slot: Arc::new(slot) }
+    }
+
+    /// Whether gradients flow to this variable, and optimizers change it. True at first.
+    pub fn is_trainable(&self) -> bool {
+        self.slot.trainable.load(Relaxed)
+    }
+
+    /// Freezes the variable or releases it again: what is computed from now on from a frozen variable treats it as a
+    /// constant, so no gradient is computed for it and no optimizer changes it. It can still be [`set`](Self::set).
+    pub fn set_trainable(&self, trainable: bool) -> Result<()> {
+        if trainable == self.is_trainable() {
+            return Ok(());
+        }
+        forbid("Variable::set_trainable", "freeze or release variables before the call")?;
+        let value = self.value().detach()?;
+        let value = if trainable { Tensor::rooted(&value, self.root())? } else { value };
+        self.slot.trainable.store(trainable, Relaxed);
+        self.replace(value);
+        Ok(())
+    }
+
+    /// The variable that a root is of, while somebody holds it; `None` for a watched tensor.
+    pub(crate) fn of(root: &Root) -> Option<Variable> {
+        let slot = root.slot.as_ref()?.upgrade()?;
+        Some(Variable { id: root.id, slot })
+    }
+
+    pub(crate) fn root(&self) -> Root {
+        Root { id: self.id, slot: Some(Arc::downgrade(&self.slot)) }
+    }
+
+    fn replace(&self, tensor: Tensor) {
+        let old =
+            std::mem::replace(&mut *self.slot.tensor.lock().unwrap_or_else(PoisonError::into_inner), tensor);
+        // outside the lock: dropping may free a long graph
+        drop(old);
+    }
+
+    /// What tells this variable from others; clones share it.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The current tensor; gradients flow to this variable from all that is computed from it. Within a function that
+    /// [`Graph::trace`](crate::Graph::trace) records: the tensor that the variable will hold when the graph is called.
+    pub fn value(&self) -> Tensor {
+        if is_tracing() { read(self) } else { self.stored() }
+    }
+
+    /// What is in the slot, also while a function is being traced.
+    pub(crate) fn stored(&self) -> Tensor {
+        self.slot.tensor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another tensor (or the result of an operation) into the slot; shape, type and device must stay. Within a
+    /// function that [`Graph::trace`](crate::Graph::trace) records, each call of the graph will do it.
+    pub fn set(&self, value: impl IntoResult) -> Result<()> {
+        let value = value.into_result()?;
+        let old = self.value();
+        if value.0.spec != old.0.spec || value.device() != old.device() {
+            let message = format!(
+                "the variable holds {} {} on {}, the new value is {} {} on {}; make a new Variable instead",
+                old.dtype(),
+                old.shape(),
+                old.device(),
+                value.dtype(),
+                value.shape(),
+                value.device()
+            );
+            return Err(Error::shape("Variable::set", message));
+        }
+        let value = value.detach()?;
+        let new = if self.is_trainable() { Tensor::rooted(&value, self.root())? } else { value.clone() };
+        if !is_tracing() || !assign(self, &value, &new) {
+            self.replace(new);
+        }
+        Ok(())
+    }
+
+    /// Puts a tensor of any type on any device into the slot, as a move to another device needs.
+    pub(crate) fn exchange(&self, value: &Tensor) -> Result<()> {
+        let value = value.detach()?;
+        let rooted = if self.is_trainable() { Tensor::rooted(&value, self.root())? } else { value };
+        self.replace(rooted);
+        Ok(())
+    }
+
+    /// Adds to the value in the slot.
+    pub fn add_assign(&self, delta: &Tensor) -> Result<()> {
+        self.set(no_grad(|| self.value() + delta))
+    }
+
+    /// Dimensions of the value.
+    pub fn shape(&self) -> crate::Shape {
+        self.value().shape()
+    }
+}
+
+/// Clones share the slot, so that a list of variables can be made of references, too.
+impl From<&Variable> for Variable {
+    fn from(variable: &Variable) -> Variable {
+        variable.clone()
+    }
+}
+
+impl std::fmt::Debug for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let v = self.value();
+        write!(f, "Variable({} {} on {})", v.dtype(), v.shape(), v.device())
+    }
+}
+
+/// A tensor, or the result of computing one: what [`Variable::set`] takes.
+pub trait IntoResult {
+    /// The tensor or the error.
+    fn into_result(self) -> Result<Tensor>;
+}
+
+impl IntoResult for Tensor {
+    fn into_result(self) -> Result<Tensor> {
+        Ok(self)
+    }
+}
+
+impl IntoResult for &Tensor {
+    fn into_result(self) -> Result<Tensor> {
+        Ok(self.clone())
+    }
+}
+
+impl IntoResult for Result<Tensor> {
+    fn into_result(self) -> Result<Tensor> {
+        self
+    }
+}
+
+/// What a gradient can be asked for: a [`Variable`], or a tensor made by [`Tensor::watch`].
+pub trait Watched {
+    /// The identity that gradients are filed under; `None` where nothing is watched.
+    fn gradient_id(&self) -> Option<u64>;
+    /// The value, whose shape the gradient has.
+    fn watched_value(&self) -> Tensor;
+}
+
+impl Watched for Variable {
+    fn gradient_id(&self) -> Option<u64> {
+        Some(self.id)
+    }
+    fn watched_value(&self) -> Tensor {
+        self.value()
+    }
+}
+
+impl Watched for Tensor {
+    fn gradient_id(&self) -> Option<u64> {
+        self.0.root.as_ref().map(|r| r.id)
+    }
+    fn watched_value(&self) -> Tensor {
+        self.clone()
+    }
+}
+
+impl IntoOperand for &Variable {
+    fn into_operand(self, _like: &Tensor) -> Result<Tensor> {
+        Ok(self.value())
+    }
+    fn element_type(&self) -> Option<DType> {
+        Some(self.value().dtype())
+    }
+}
+
+macro_rules! operator {
+    ($($trait:ident $method:ident),*) => {$(
+        impl<O: IntoOperand> $trait<O> for &Variable {
+            type Output = Result<Tensor>;
+            fn $method(self, rhs: O) -> Result<Tensor> { self.value().$method(rhs) }
+        }
+    )*};
+}
+operator!(Add add, Sub sub, Mul mul, Div div);
+
+impl Tensor {
+    /// A node that carries a gradient root: backward stops here and reports the gradient under `root`.
+    pub(crate) fn rooted(inner: &Tensor, root: Root) -> Result<Tensor> {
+        let op = Arc::new(Alias);
+        Self::build(op, vec![inner.clone()], inner.0.spec, inner.0.device, true, Some(root))
+    }
+
+    /// The same values, constant to gradients.
+    pub fn detach(&self) -> Result<Tensor> {
+        if !self.is_tracked() {
+            return Ok(self.clone());
+        }
+        no_grad(|| Tensor::from_op(Alias, vec![self.clone()], self.shape(), self.dtype(), self.device()))
+    }
+}
+
+thread_local! {
+    /// Whether this thread is tracing a function: all that costs code outside of it a look at a flag.
+    static TRACING: Cell<bool> = const { Cell::new(false) };
+    /// What the functions being traced read and set, the innermost last.
+    static USES: RefCell<Vec<Uses>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What one of them reads and sets.
+#[derive(Default)]
+struct Uses {
+    variables: Vec<Used>,
+}
+
+/// A variable that a traced function reads or sets.
+pub(crate) struct Used {
+    pub variable: Variable,
+    /// Stands for its value at the beginning of a call.
+    pub leaf: Tensor,
+    /// What reading it gives now.
+    current: Tensor,
+    /// What it was set to last, without a root.
+    pub assigned: Option<Tensor>,
+}
+
+/// Whether this thread is tracing a function.
+fn is_tracing() -> bool {
+    TRACING.with(Cell::get)
+}
+
+/// An error where a function is being traced.
+pub(crate) fn forbid(op: &str, instead: &str) -> Result<()> {
+    if !is_tracing() {
+        return Ok(());
+    }
+    let message = format!("is not possible in a function that is being traced (Graph::trace); {instead}");
+    Err(Error::argument(op, message))
+}
+
+fn with_uses<R>(f: impl FnOnce(&mut Uses) -> R) -> Option<R> {
+    USES.with(|r| r.borrow_mut().last_mut().map(f))
+}
+
+impl Uses {
+    fn of(&mut self, variable: &Variable) -> &mut Used {
+        let known = self.variables.iter().position(|u| u.variable.id() == variable.id());
+        let at = known.unwrap_or_else(|| {
+            let stored = variable.stored();
+            let trainable = variable.is_trainable();
+            let root = trainable.then(|| variable.root());
+            let leaf =
+                Tensor::symbolic(Placeholder::Variable, stored.0.spec, stored.device(), trainable, root);
+            let used = Used { variable: variable.clone(), current: leaf.clone(), leaf, assigned: None };
+            self.variables.push(used);
+            self.variables.len() - 1
+        });
+        &mut self.variables[at]
+    }
+}
+
+/// The value of a variable within the function that is being traced.
+fn read(variable: &Variable) -> Tensor {
+    let stored = variable.stored();
+    // A variable made of what is not known yet lives within the function.
+    if stored.is_symbolic() {
+        return stored;
+    }
+    with_uses(|r| r.of(variable).current.clone()).unwrap_or(stored)
+}
+
+/// Sets a variable within the function that is being traced: `value`, and the same with the variable's root. `false` for
+/// a variable that lives within the function.
+fn assign(variable: &Variable, value: &Tensor, rooted: &Tensor) -> bool {
+    if variable.stored().is_symbolic() {
+        return false;
+    }
+    let noted = with_uses(|r| {
+        let used = r.of(variable);
+        used.current = rooted.clone();
+        used.assigned = Some(value.clone());
+    });
+    noted.is_some()
+}
+
+/// Runs `f`, a function that is being traced, and tells which variables it has read or set, the first used first.
+pub(crate) fn trace<R>(f: impl FnOnce() -> R) -> (R, Vec<Used>) {
+    let guard = Guard::begin();
+    let result = f();
+    let used = with_uses(|r| std::mem::take(&mut r.variables)).unwrap_or_default();
+    drop(guard);
+    (result, used)
+}
+
+/// Takes what is noted of a function away when it ends, whether it returns or panics.
+struct Guard {
+    outer: bool,
+}
+
+impl Guard {
+    fn begin() -> Guard {
+        USES.with(|r| r.borrow_mut().push(Uses::default()));
+        Guard { outer: TRACING.with(|t| t.replace(true)) }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        TRACING.with(|t| t.set(self.outer));
+        let uses = USES.with(|r| r.borrow_mut().pop());
+        drop(uses);
+    }
+}
