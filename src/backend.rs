@@ -267,7 +267,7 @@ impl Device {
     pub(crate) fn check(self) -> Result<()> {
         match self {
             Device::Cpu => Ok(()),
-            other => gpu::context(other).map(drop),
+            other => gpu::engine(other).map(drop),
         }
     }
 }

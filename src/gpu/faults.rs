@@ -15,6 +15,9 @@ use crate::tensor::{Pending, Value};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 
+/// Binding of the record of an evaluation in kernels that record.
+pub(super) const FAULTS_BINDING: u32 = 33;
+
 /// Bytes of a record that are bound, and from one record to the next: what a dynamic offset has to be a multiple of.
 pub(super) const BYTES: u64 = 16;
 const STRIDE: u64 = ALIGNMENT;

@@ -1,7 +1,7 @@
 //! Compute pipelines: compiled once per source and constants, whatever plan asks for them.
 
-use super::Gpu;
-use super::compile::FAULTS_BINDING;
+use super::context::Gpu;
+use super::faults::FAULTS_BINDING;
 use super::kernels::wide::widen;
 use super::pipeline_cache::PipelineCache;
 use crate::error::Result;
@@ -208,8 +208,8 @@ mod tests {
         let x = Tensor::new([1.0f32, 2.0, 3.0], Device::Gpu)?;
         let y = crate::apply_custom(Arc::new(Wild), &[&x])?;
         y.to_vec::<f32>()?;
-        let gpu = crate::gpu::context(Device::Gpu)?;
-        let ready = gpu.pipelines.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let engine = crate::gpu::engine(Device::Gpu)?;
+        let ready = engine.pipelines.ready.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |source: &&KernelSource| source.wgsl.contains("16777216u");
         let found: Vec<&KernelSource> = ready.keys().filter(of).collect();
         assert!(!found.is_empty() && found.iter().all(|source| source.checked));

@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn a_damaged_pipeline_cache_made_the_gpu_unusable() {
-        let gpu = crate::gpu::context::context(Device::Gpu).unwrap();
+        let engine = crate::gpu::engine(Device::Gpu).unwrap();
+        let gpu = &engine.gpu;
         if !gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return;
         }

@@ -1,85 +1,24 @@
-//! Plans: compiled graphs, kept by the structure of the graph and replayed against pooled buffers.
+//! Plans: compiled graphs, replayed against pooled buffers.
 //!
 //! A plan holds no memory but its kernels' sizes. Replaying it takes buffers from the pool, finds the bind groups made for
 //! those buffers before (the pool hands out the same ones in a loop that repeats itself), writes the arguments (scalars
 //! that change from step to step), and records one pass that is submitted at once.
 
-use super::compile::compile;
+use super::array::GpuArray;
+use super::context::Gpu;
 use super::faults;
 use super::memory::GpuBuffer;
-use super::pipeline::Pipeline;
 use super::profile;
+use super::step::{Bind, PlanStep, Where};
 use super::transfer::settle;
-use super::{Gpu, GpuArray};
 use crate::error::{Error, Result};
-use crate::ops::{Key, Lowering};
+use crate::ops::Lowering;
 use crate::profile::Recorder;
-use crate::shape::Shape;
 use crate::tensor::{Pending, Value};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
-
-/// A place that a kernel reads or writes, or that a value is found in.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Where {
-    /// A value that was computed before: a graph position.
-    Leaf(u32),
-    /// A buffer of the plan.
-    Buffer(u32),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Bind {
-    Uniform {
-        offset: u64,
-        bytes: u64,
-    },
-    Args {
-        offset: u64,
-        bytes: u64,
-    },
-    /// The device's record of faults.
-    Faults,
-    Data {
-        source: Where,
-        offset: u64,
-        bytes: u64,
-    },
-}
-
-/// What a kernel computes, for people who read profiles.
-#[derive(Clone, Debug)]
-pub(super) struct Task {
-    /// The operations, inputs before users.
-    pub name: String,
-    /// Shape of (the first of) what is stored.
-    pub shape: Shape,
-    /// Floating-point operations of matrix products and convolutions; 0 for all else.
-    pub flops: u64,
-    /// Bytes that have to be read and written at least; 0 where that is not known.
-    pub bytes: u64,
-    /// Graph positions of the values that are computed, and of the expressions inside; none for all passes but the last.
-    pub nodes: Vec<u32>,
-}
-
-pub(super) struct PlanStep {
-    pub pipeline: Arc<Pipeline>,
-    pub bindings: Vec<(u32, Bind)>,
-    pub workgroups: [u32; 3],
-    /// What it computes; several where small kernels were joined.
-    pub tasks: Vec<Task>,
-    /// Whether it may record a fault.
-    pub records: bool,
-}
-
-impl PlanStep {
-    /// The dynamic offsets of its bind group: where the evaluation records faults.
-    pub fn offsets<'a>(&self, record: &'a u32) -> &'a [u32] {
-        if self.records { std::slice::from_ref(record) } else { &[] }
-    }
-}
 
 /// A value that somebody holds: where it is after the plan has run.
 pub(super) struct Output {
@@ -118,145 +57,6 @@ pub(crate) struct Plan {
 
 /// Sets of bind groups kept for each plan. A loop alternates between two.
 const MAX_BOUND: usize = 12;
-/// Submissions that may be under way before the host waits for the oldest.
-const MAX_IN_FLIGHT: usize = 2;
-/// Plans that are kept; beyond, the least recently used goes.
-const MAX_PLANS: usize = 512;
-
-/// The plans of a device.
-#[derive(Default)]
-pub(crate) struct PlanCache {
-    plans: HashMap<u64, Vec<Cached>>,
-    count: usize,
-    clock: u64,
-    in_flight: VecDeque<wgpu::SubmissionIndex>,
-    scratch: Key,
-    /// While the device is being profiled.
-    pub recorder: Option<Recorder>,
-}
-
-struct Cached {
-    key: Key,
-    used: u64,
-    plan: Plan,
-}
-
-/// What makes two graphs the same: operations, their parameters, shapes, types, wiring, and which values are kept.
-fn fill_key(graph: &Pending, key: &mut Key) {
-    key.0.clear();
-    for entry in &graph.entries {
-        let node = &entry.tensor.0;
-        let spec = &node.spec;
-        let state = (entry.ready as u64) | (entry.keep as u64) << 1;
-        let head = state | (spec.dtype as u64) << 2 | (spec.shape.rank() as u64) << 8;
-        key.0.push(head | (entry.inputs.len() as u64) << 16);
-        key.0.extend(spec.shape.iter().map(|&n| n as u64));
-        if !entry.ready {
-            key.0.push(node.op.name().as_ptr() as u64);
-            key.0.extend(entry.inputs.iter().map(|&i| i as u64));
-            node.op.key(key);
-        }
-    }
-}
-
-fn hash(key: &Key) -> u64 {
-    let mix = |h: u64, &w: &u64| (h ^ w).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-    key.0.iter().fold(key.0.len() as u64, mix)
-}
-
-/// Computes a graph: replays its plan, or compiles it first. `start`: when the evaluation began, for a profile.
-pub(super) fn run(gpu: &Gpu, cache: &mut PlanCache, graph: &Pending, start: Option<Instant>) -> Result<()> {
-    let mut key = std::mem::take(&mut cache.scratch);
-    fill_key(graph, &mut key);
-    let hash = hash(&key);
-    cache.clock += 1;
-    let clock = cache.clock;
-    let same = |c: &Cached| c.key == key;
-    let found = cache.plans.get(&hash).and_then(|list| list.iter().position(same));
-    let position = match found {
-        Some(position) => {
-            gpu.counters.plan_hits.fetch_add(1, Relaxed);
-            cache.scratch = key;
-            position
-        }
-        None => {
-            gpu.counters.plan_misses.fetch_add(1, Relaxed);
-            let plan = compile(gpu, graph)?;
-            if cache.count >= MAX_PLANS {
-                cache.forget_oldest();
-            }
-            cache.count += 1;
-            let list = cache.plans.entry(hash).or_default();
-            list.push(Cached { key, used: clock, plan });
-            list.len() - 1
-        }
-    };
-    let Some(cached) = cache.plans.get_mut(&hash).and_then(|list| list.get_mut(position)) else {
-        return Err(Error::Gpu("a plan was lost".into()));
-    };
-    cached.used = clock;
-    if let (Some(start), Some(recorder)) = (start, &mut cache.recorder) {
-        recorder.planning += start.elapsed();
-    }
-    let submission = match cached.plan.replay(gpu, graph, cache.recorder.as_mut()) {
-        Err(Error::OutOfMemory { .. }) => {
-            // Once more, when what lies unused has been given back.
-            cache.trim(gpu);
-            gpu.wait(None)?;
-            let Some(cached) = cache.plans.get_mut(&hash).and_then(|list| list.get_mut(position)) else {
-                return Err(Error::Gpu("a plan was lost".into()));
-            };
-            cached.plan.replay(gpu, graph, cache.recorder.as_mut())?
-        }
-        result => result?,
-    };
-    cache.forget_bound(&gpu.pool.evaluated());
-    if let Some(submission) = submission {
-        cache.in_flight.push_back(submission);
-        if cache.in_flight.len() > MAX_IN_FLIGHT
-            && let Some(oldest) = cache.in_flight.pop_front()
-        {
-            gpu.wait(Some(oldest))?;
-        }
-    }
-    gpu.check()
-}
-
-impl PlanCache {
-    /// The steps of a plan that has run, and its bind groups.
-    #[cfg(test)]
-    pub(super) fn any_bound(&self) -> Option<(&[PlanStep], &[wgpu::BindGroup])> {
-        let mut plans = self.plans.values().flatten().map(|c| &c.plan);
-        plans.find_map(|p| Some((&p.steps[..], &p.bound.back()?.1[..])))
-    }
-
-    /// Lets go of all memory that nothing uses.
-    pub fn trim(&mut self, gpu: &Gpu) {
-        for cached in self.plans.values_mut().flatten() {
-            cached.plan.bound.clear();
-        }
-        gpu.pool.clear();
-    }
-
-    /// Lets go of bind groups of these buffers, which would keep their memory.
-    fn forget_bound(&mut self, gone: &[u64]) {
-        if gone.is_empty() {
-            return;
-        }
-        for cached in self.plans.values_mut().flatten() {
-            cached.plan.bound.retain(|(ids, _)| !ids.iter().any(|id| gone.contains(id)));
-        }
-    }
-
-    fn forget_oldest(&mut self) {
-        let oldest = self.plans.values().flatten().map(|c| c.used).min();
-        for list in self.plans.values_mut() {
-            list.retain(|c| Some(c.used) != oldest);
-        }
-        self.plans.retain(|_, list| !list.is_empty());
-        self.count = self.plans.values().map(Vec::len).sum();
-    }
-}
 
 impl Plan {
     pub fn new(
@@ -307,8 +107,24 @@ impl Plan {
         })
     }
 
+    /// The steps, and the bind groups that it ran with last.
+    #[cfg(test)]
+    pub fn any_bound(&self) -> Option<(&[PlanStep], &[wgpu::BindGroup])> {
+        Some((&self.steps[..], &self.bound.back()?.1[..]))
+    }
+
+    /// Lets go of all bind groups, which keep the memory that they were made for.
+    pub fn forget_bound(&mut self) {
+        self.bound.clear();
+    }
+
+    /// Lets go of bind groups of these buffers.
+    pub fn forget_bound_to(&mut self, gone: &[u64]) {
+        self.bound.retain(|(ids, _)| !ids.iter().any(|id| gone.contains(id)));
+    }
+
     /// Records and submits the plan, and hands the values to the nodes. `None` where nothing had to be computed.
-    fn replay(
+    pub fn replay(
         &mut self,
         gpu: &Gpu,
         graph: &Pending,

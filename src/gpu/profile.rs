@@ -1,42 +1,21 @@
 //! The time of every kernel of a plan.
 
-use super::plan::PlanStep;
-use super::{Gpu, context};
-use crate::device::Device;
+use super::context::Gpu;
+use super::step::PlanStep;
 use crate::error::{Error, Result};
 use crate::profile::{Call, Recorder, Timing};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Kernels timed with one set of queries: WebGPU allows 4096, and each takes two.
 const CHUNK: usize = 2048;
 
-pub(crate) fn timing(device: Device) -> Result<Timing> {
-    Ok(timing_of(&*context(device)?))
-}
-
-fn timing_of(gpu: &Gpu) -> Timing {
+/// How kernels are timed.
+pub(super) fn timing_of(gpu: &Gpu) -> Timing {
     match gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
         true => Timing::Timestamps,
         false => Timing::OneByOne,
     }
-}
-
-pub(crate) fn start_recording(device: Device) -> Result<()> {
-    let gpu = context(device)?;
-    let mut plans = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
-    if plans.recorder.is_some() {
-        return Err(Error::argument("Device::profile", format!("{device} is being profiled already")));
-    }
-    plans.recorder = Some(Recorder::default());
-    Ok(())
-}
-
-pub(crate) fn stop_recording(device: Device) -> Result<Recorder> {
-    let gpu = context(device)?;
-    let mut plans = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(plans.recorder.take().unwrap_or_default())
 }
 
 /// Runs the kernels, and notes how long each took.
@@ -171,16 +150,17 @@ mod tests {
 
     #[test]
     fn two_clocks_agree_roughly() -> Result<()> {
-        let gpu = context(Device::Gpu)?;
+        let engine = crate::gpu::engine(Device::Gpu)?;
+        let gpu = &engine.gpu;
         let x = Tensor::ones([300, 300], Device::Gpu)?;
         let y = x.matmul(&x)?.sum(&[], false)?;
         assert_eq!(y.item::<f32>()?, 300.0 * 300.0 * 300.0);
-        let plans = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let plans = engine.plans();
         let (steps, groups) = plans.any_bound().expect("a plan has run");
-        let alone = one_by_one(&gpu, steps, groups, 0)?;
+        let alone = one_by_one(gpu, steps, groups, 0)?;
         assert_eq!(alone.len(), steps.len());
-        if timing_of(&gpu) == Timing::Timestamps {
-            let stamped = by_timestamps(&gpu, steps, groups, 0)?;
+        if timing_of(gpu) == Timing::Timestamps {
+            let stamped = by_timestamps(gpu, steps, groups, 0)?;
             assert_eq!(stamped.len(), steps.len());
             let sum = |times: &[Duration]| times.iter().sum::<Duration>().as_secs_f64().max(1e-6);
             let ratio = sum(&stamped) / sum(&alone);

@@ -1,10 +1,11 @@
 //! Values from the host to the device and back.
 
 use super::array::{GpuArray, storage_bytes};
+use super::array::{GpuArray, storage_bytes};
+use super::context::Gpu;
 use super::faults::{self, Faults, Look};
 use super::{Gpu, context};
 use crate::cpu::{Array, dispatch};
-use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use std::future::Future;
@@ -17,8 +18,7 @@ use std::task::{Context, Poll, Waker};
 const FLUSH: usize = 8 << 20;
 
 /// Copies host values to a device.
-pub(crate) fn upload(device: Device, array: &Array) -> Result<GpuArray> {
-    let gpu = context(device)?;
+pub(super) fn upload(gpu: &Gpu, array: &Array) -> Result<GpuArray> {
     gpu.check()?;
     let spec = array.spec();
     if spec.dtype == DType::F64 {
@@ -26,7 +26,7 @@ pub(crate) fn upload(device: Device, array: &Array) -> Result<GpuArray> {
     }
     let array = array.contiguous()?;
     let buffer = gpu.pool.take(&gpu.device, storage_bytes(&spec))?;
-    dispatch!(spec.dtype, T => write(&gpu, &buffer.raw, bytemuck::cast_slice(array.slice::<T>()?)));
+    dispatch!(spec.dtype, T => write(gpu, &buffer.raw, bytemuck::cast_slice(array.slice::<T>()?)));
     // Labels and indices that are known to be within their axis need no check in the kernels that use them.
     let largest = match spec.dtype {
         DType::U32 => array.slice::<u32>()?.iter().copied().max(),
@@ -140,19 +140,23 @@ struct Download {
 }
 
 impl Download {
-    /// Queues the copy of a value; `None` where there is nothing to copy.
-    fn begin(device: Device, array: &GpuArray, state: bool) -> Result<Option<Download>> {
-        let gpu = context(device)?;
+    /// Queues the copy of a value; `None` where there is nothing to copy. `alone` takes the lock of the device's evaluations.
+    fn begin<L>(
+        gpu: &Arc<Gpu>,
+        array: &GpuArray,
+        state: bool,
+        alone: impl FnOnce() -> L,
+    ) -> Result<Option<Download>> {
         if array.shape.numel() == 0 {
             return Ok(None);
         }
         array.buffer.check(&gpu.pool)?;
         Faults::check(&array.lineage, state)?;
         let look = Faults::open(&array.lineage);
-        let alone = look.then(|| gpu.plans.lock().unwrap_or_else(PoisonError::into_inner));
-        let reading = Reading::queue(&gpu, Some(array), look)?;
+        let alone = look.then(alone);
+        let reading = Reading::queue(gpu, Some(array), look)?;
         drop(alone);
-        Ok(Some(Download { gpu, array: array.clone(), state, reading }))
+        Ok(Some(Download { gpu: gpu.clone(), array: array.clone(), state, reading }))
     }
 
     /// The value, once it is there, unless what it was computed from is wrong.
@@ -169,10 +173,10 @@ impl Download {
     }
 }
 
-/// Waits until all queued work is done, and returns what went wrong with it.
-pub(super) fn synchronize(gpu: &Gpu) -> Result<()> {
+/// Waits until all queued work is done, and returns what went wrong with it. `alone` takes the lock of the device's evaluations.
+pub(super) fn synchronize<L>(gpu: &Gpu, alone: impl FnOnce() -> L) -> Result<()> {
     if gpu.faults.unsettled() {
-        let alone = gpu.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let reading = Reading::queue(gpu, None, true)?;
         drop(alone);
         reading.wait(gpu)?;
@@ -191,9 +195,14 @@ pub(super) fn settle(gpu: &Gpu) -> Result<()> {
 }
 
 /// A value on the host, waited for. `state`: whether it is that of a variable, which is to be had again once somebody was told
-/// of what went wrong with it.
-pub(crate) fn download(device: Device, array: &GpuArray, state: bool) -> Result<Array> {
-    match Download::begin(device, array, state)? {
+/// of what went wrong with it. `alone` takes the lock of the device's evaluations.
+pub(super) fn download<L>(
+    gpu: &Arc<Gpu>,
+    array: &GpuArray,
+    state: bool,
+    alone: impl FnOnce() -> L,
+) -> Result<Array> {
+    match Download::begin(gpu, array, state, alone)? {
         None => Ok(Array::empty(&array.spec())),
         Some(download) => {
             download.reading.wait(&download.gpu)?;
@@ -203,8 +212,13 @@ pub(crate) fn download(device: Device, array: &GpuArray, state: bool) -> Result<
 }
 
 /// As [`download`]; a thread of its own waits for the device.
-pub(crate) async fn download_async(device: Device, array: &GpuArray, state: bool) -> Result<Array> {
-    let Some(download) = Download::begin(device, array, state)? else {
+pub(super) async fn download_async<L>(
+    gpu: &Arc<Gpu>,
+    array: &GpuArray,
+    state: bool,
+    alone: impl FnOnce() -> L,
+) -> Result<Array> {
+    let Some(download) = Download::begin(gpu, array, state, alone)? else {
         return Ok(Array::empty(&array.spec()));
     };
     let (gpu, submission, done) =

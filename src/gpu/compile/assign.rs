@@ -1,19 +1,24 @@
 //! Buffers by lifetime, and the finished plan.
 
-use super::schedule::{Place, Schedule, Step, locate, schedule};
+use super::merge::merge;
+use super::schedule::schedule;
+use super::step::{Owner, Place, Step, Steps, locate, resolve};
 use super::values::{Constraints, Stored, Values};
 use super::windows;
 use crate::error::Result;
-use crate::gpu::Gpu;
 use crate::gpu::array::storage_bytes;
+use crate::gpu::context::Gpu;
+use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::memory::ALIGNMENT;
-use crate::gpu::plan::{Arguments, Bind, Output, Plan, PlanStep, Where};
+use crate::gpu::pipeline::Pipelines;
+use crate::gpu::plan::{Arguments, Output, Plan};
+use crate::gpu::step::{Bind, PlanStep, Where};
 use crate::tensor::{Dispatch, Pending};
 use std::collections::HashMap;
 
 /// Compiles a graph.
-pub(in crate::gpu) fn compile(gpu: &Gpu, graph: &Pending) -> Result<Plan> {
-    scheduled(gpu, graph, |values, schedule| assign(gpu, values, schedule))
+pub(in crate::gpu) fn compile(gpu: &Gpu, pipelines: &Pipelines, graph: &Pending) -> Result<Plan> {
+    scheduled(gpu, graph, |values, schedule| assign(gpu, pipelines, values, schedule))
 }
 
 /// The dispatches that the graph's plan would have, without making it.
@@ -35,19 +40,19 @@ pub(in crate::gpu) fn dissect(gpu: &Gpu, graph: &Pending) -> Result<Vec<Dispatch
 fn scheduled<R>(
     gpu: &Gpu,
     graph: &Pending,
-    finish: impl FnOnce(&Values<'_>, Schedule) -> Result<R>,
+    finish: impl FnOnce(&Values<'_>, Steps) -> Result<R>,
 ) -> Result<R> {
     let mut constraints = Constraints::default();
     loop {
         let mut values = Values::new(graph, &gpu.target, gpu.max_binding, &constraints)?;
         if let Some(schedule) = schedule(gpu, &mut values, &mut constraints)? {
-            return finish(&values, schedule);
+            return finish(&values, merge(gpu, &values, schedule));
         }
     }
 }
 
-/// A buffer of the plan: who owns it, when it is needed.
-struct Slot {
+/// A buffer before buffers are shared: its size, and when it is needed.
+struct Lifetime {
     bytes: u64,
     first: usize,
     last: usize,
@@ -55,40 +60,25 @@ struct Slot {
     kept: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Owner {
-    Value(usize),
-    Temp(usize),
-}
-
-fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
-    let mut slots: Vec<Slot> = Vec::new();
-    let mut slot_of: HashMap<Owner, usize> = HashMap::new();
+fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps) -> Result<Plan> {
+    let mut lifetimes: Vec<Lifetime> = Vec::new();
+    let mut lifetime_of: HashMap<Owner, usize> = HashMap::new();
     let bytes_of = |owner: Owner| match owner {
         Owner::Value(v) => storage_bytes(values.spec(v)),
         Owner::Temp(t) => schedule.temps[t].next_multiple_of(16).max(16),
     };
-    let resolve = |place: Place| -> (Owner, u64) {
-        match place {
-            Place::Temp(t) => (Owner::Temp(t), 0),
-            Place::Value(stored) => {
-                let s = locate(values, stored);
-                (Owner::Value(s.value), s.offset)
-            }
-        }
-    };
     let is_leaf = |owner: Owner| matches!(owner, Owner::Value(v) if values.is_ready(v));
     for (k, step) in schedule.steps.iter().enumerate() {
         for &(_, place) in step.writes.iter().chain(&step.reads) {
-            let (owner, _) = resolve(place);
+            let (owner, _) = resolve(values, place);
             if is_leaf(owner) {
                 continue;
             }
-            let slot = *slot_of.entry(owner).or_insert_with(|| {
-                slots.push(Slot { bytes: bytes_of(owner), first: k, last: k, kept: false });
-                slots.len() - 1
+            let lifetime = *lifetime_of.entry(owner).or_insert_with(|| {
+                lifetimes.push(Lifetime { bytes: bytes_of(owner), first: k, last: k, kept: false });
+                lifetimes.len() - 1
             });
-            slots[slot].last = k;
+            lifetimes[lifetime].last = k;
         }
     }
     // What is held becomes an output: a leaf's part, or a buffer of its own.
@@ -100,18 +90,18 @@ fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
         let s = locate(values, Stored { value: v, offset: 0 });
         let owner = Owner::Value(s.value);
         if !is_leaf(owner) {
-            let slot = *slot_of.entry(owner).or_insert_with(|| {
-                slots.push(Slot { bytes: bytes_of(owner), first: 0, last: 0, kept: false });
-                slots.len() - 1
+            let lifetime = *lifetime_of.entry(owner).or_insert_with(|| {
+                lifetimes.push(Lifetime { bytes: bytes_of(owner), first: 0, last: 0, kept: false });
+                lifetimes.len() - 1
             });
-            slots[slot].kept = true;
+            lifetimes[lifetime].kept = true;
         }
         held.push((v, owner, s.offset));
     }
-    let (buffers, buffer_of) = share(&slots);
+    let (buffers, buffer_of) = share(&lifetimes);
     let find = |owner: Owner| match owner {
         Owner::Value(v) if values.is_ready(v) => Where::Leaf(v as u32),
-        _ => Where::Buffer(slot_of.get(&owner).map_or(0, |&s| buffer_of[s] as u32)),
+        _ => Where::Buffer(lifetime_of.get(&owner).map_or(0, |&s| buffer_of[s] as u32)),
     };
     let outputs = held
         .into_iter()
@@ -122,14 +112,14 @@ fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
     let mut args_bytes = 0u64;
     let mut steps = Vec::new();
     let sources: Vec<_> = schedule.steps.iter().map(|s| s.source.clone()).collect();
-    let pipelines = gpu.pipelines.get(gpu, &sources)?;
+    let pipelines = pipelines.get(gpu, &sources)?;
     for step in &schedule.steps {
         let named = || step.tasks.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(" | ");
         step.turns.check(step.source.label, named)?;
     }
     for (step, pipeline) in schedule.steps.into_iter().zip(pipelines) {
         let bind = |binding: u32, place: Place| {
-            let (owner, offset) = resolve(place);
+            let (owner, offset) = resolve(values, place);
             let source = find(owner);
             match step.windows.iter().find(|w| w.binding == binding) {
                 Some(w) => Bind::Data { source, offset: offset + w.offset, bytes: w.bytes },
@@ -141,7 +131,7 @@ fn assign(gpu: &Gpu, values: &Values<'_>, schedule: Schedule) -> Result<Plan> {
         bindings.push((0, Bind::Uniform { offset: at, bytes: uniforms.len() as u64 - at }));
         bindings.extend(step.reads.iter().chain(&step.writes).map(|&(b, place)| (b, bind(b, place))));
         if step.records() {
-            bindings.push((super::library::FAULTS_BINDING, Bind::Faults));
+            bindings.push((FAULTS_BINDING, Bind::Faults));
         }
         if !step.args.is_empty() {
             let start = args_bytes.next_multiple_of(ALIGNMENT);
@@ -180,31 +170,31 @@ fn push_args(args: &mut Vec<(u32, u32, u8)>, start: u64, words: &[Option<(usize,
     }
 }
 
-/// Lets values whose lifetimes don't overlap share buffers. Gives the buffers' sizes, and the buffer of each slot.
-fn share(slots: &[Slot]) -> (Vec<u64>, Vec<usize>) {
-    let mut order: Vec<usize> = (0..slots.len()).collect();
-    order.sort_by_key(|&s| slots[s].first);
+/// Lets values whose lifetimes don't overlap share buffers. Gives the buffers' sizes, and the buffer of each lifetime.
+fn share(lifetimes: &[Lifetime]) -> (Vec<u64>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..lifetimes.len()).collect();
+    order.sort_by_key(|&s| lifetimes[s].first);
     let mut buffers: Vec<u64> = Vec::new();
     // step after which a buffer is free again; never for what is kept
     let mut busy_until: Vec<Option<usize>> = Vec::new();
-    let mut buffer_of = vec![0; slots.len()];
+    let mut buffer_of = vec![0; lifetimes.len()];
     for s in order {
-        let slot = &slots[s];
-        let free = |b: &usize| busy_until[*b].is_some_and(|end| end < slot.first);
+        let lifetime = &lifetimes[s];
+        let free = |b: &usize| busy_until[*b].is_some_and(|end| end < lifetime.first);
         // the smallest that is large enough, unless it would waste more than half of it
         let fit = (0..buffers.len())
             .filter(free)
-            .filter(|&b| buffers[b] >= slot.bytes && buffers[b] / 2 <= slot.bytes)
+            .filter(|&b| buffers[b] >= lifetime.bytes && buffers[b] / 2 <= lifetime.bytes)
             .min_by_key(|&b| buffers[b]);
-        let b = match fit.filter(|_| !slot.kept) {
+        let b = match fit.filter(|_| !lifetime.kept) {
             Some(b) => b,
             None => {
-                buffers.push(slot.bytes);
+                buffers.push(lifetime.bytes);
                 busy_until.push(None);
                 buffers.len() - 1
             }
         };
-        busy_until[b] = if slot.kept { None } else { Some(slot.last) };
+        busy_until[b] = if lifetime.kept { None } else { Some(lifetime.last) };
         buffer_of[s] = b;
     }
     (buffers, buffer_of)

@@ -50,8 +50,8 @@ pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
     text
 }
 
-/// Binding of the words that a kernel records faults in, and the name that tells that it does.
-pub(in crate::gpu) const FAULTS_BINDING: u32 = 33;
+/// The name of the words that a kernel records faults in: it tells that the kernel does. Their binding is
+/// [`FAULTS_BINDING`](crate::gpu::faults::FAULTS_BINDING).
 pub(super) const FAULTS: &str = "wg_faults";
 
 /// Records a value that can't be taken, with what it is and the bound that it should be below. The first one stays; what the

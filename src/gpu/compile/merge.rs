@@ -8,11 +8,12 @@
 
 use super::emit::rewrite;
 use super::kernel::ARGS_BINDING;
-use super::library::{FAULT, FAULTS_BINDING};
-use super::schedule::{Place, Schedule, Step, locate};
+use super::library::FAULT;
+use super::step::{Owner, Place, Step, Steps, resolve};
 use super::values::Values;
-use crate::gpu::Gpu;
 use crate::gpu::array::storage_bytes;
+use crate::gpu::context::Gpu;
+use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::kernels::{Turns, fold};
 use crate::gpu::pipeline::{BindingKind, KernelSource};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -26,20 +27,6 @@ const MAX_SOURCE: usize = 8_000;
 const MAX_PARTS: usize = 8;
 /// Marks the names of a part.
 const MARK: &str = "_wgpart";
-
-/// What a step reads or writes: a buffer before buffers are shared.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Owner {
-    Value(usize),
-    Temp(usize),
-}
-
-fn owner(values: &Values<'_>, place: Place) -> Owner {
-    match place {
-        Place::Temp(t) => Owner::Temp(t),
-        Place::Value(stored) => Owner::Value(locate(values, stored).value),
-    }
-}
 
 /// Which steps wait for which.
 struct Dependencies {
@@ -57,12 +44,12 @@ impl Dependencies {
         for (k, step) in steps.iter().enumerate() {
             let mut before: BTreeSet<usize> = BTreeSet::new();
             for &(_, place) in &step.reads {
-                let o = owner(values, place);
+                let o = resolve(values, place).0;
                 before.extend(writers.get(&o).into_iter().flatten());
                 readers.entry(o).or_default().push(k);
             }
             for &(_, place) in &step.writes {
-                let o = owner(values, place);
+                let o = resolve(values, place).0;
                 before.extend(readers.get(&o).into_iter().flatten().filter(|&&r| r != k));
                 // The parts of a packed vector are written once each, in any order; a temporary may be written again.
                 if matches!(o, Owner::Temp(_)) {
@@ -149,12 +136,12 @@ fn arrange(
 }
 
 /// The most bytes that are in use at once.
-fn peak_bytes(values: &Values<'_>, schedule: &Schedule, dispatches: &[Vec<usize>]) -> u64 {
+fn peak_bytes(values: &Values<'_>, schedule: &Steps, dispatches: &[Vec<usize>]) -> u64 {
     let mut lives: HashMap<Owner, (usize, usize)> = HashMap::new();
     for (at, group) in dispatches.iter().enumerate() {
         for step in group.iter().map(|&k| &schedule.steps[k]) {
             for &(_, place) in step.writes.iter().chain(&step.reads) {
-                lives.entry(owner(values, place)).or_insert((at, at)).1 = at;
+                lives.entry(resolve(values, place).0).or_insert((at, at)).1 = at;
             }
         }
     }
@@ -179,7 +166,7 @@ fn peak_bytes(values: &Values<'_>, schedule: &Schedule, dispatches: &[Vec<usize>
 }
 
 /// Reorders the schedule and joins small kernels, where that costs no memory worth speaking of.
-pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Schedule) -> Schedule {
+pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Steps {
     let modules: Vec<Option<Module>> = schedule.steps.iter().map(Module::of).collect();
     let joinable: Vec<bool> = modules.iter().map(Option::is_some).collect();
     if joinable.iter().filter(|&&j| j).count() < 2 {

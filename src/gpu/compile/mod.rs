@@ -7,6 +7,8 @@
 //! 3. [`windows`]: what is larger than a binding is bound in several.
 //! 4. [`merge`]: small kernels that don't depend on each other become one dispatch.
 //! 5. [`assign`]: buffers, by lifetime.
+//!
+//! What the last four hand on are [`step`]s.
 
 mod assign;
 mod emit;
@@ -17,9 +19,9 @@ mod library;
 mod merge;
 mod reduction;
 mod schedule;
+mod step;
 mod values;
 mod windows;
 
 pub(super) use assign::{compile, dissect};
-pub(super) use library::FAULTS_BINDING;
 use values::Values;

@@ -2,59 +2,21 @@
 
 use super::expr::Bindings;
 use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, Pointwise};
-use super::library::{FAULTS, FAULTS_BINDING};
-use super::merge::merge;
+use super::library::FAULTS;
 use super::reduction::Reduction;
+use super::step::{Place, Step, Steps, locate};
 use super::values::{Constraints, Stored, Users, Values};
-use super::windows::{self, Window, further};
+use super::windows::{self, further};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
-use crate::gpu::kernels::{Operand, Turns};
+use crate::gpu::context::Gpu;
+use crate::gpu::faults::FAULTS_BINDING;
+use crate::gpu::kernels::Operand;
 use crate::gpu::pipeline::{BindingKind, KernelSource};
-use crate::gpu::plan::Task;
+use crate::gpu::step::Task;
 use crate::ops::Lowering;
 use crate::tensor::Spec;
 use std::collections::BTreeSet;
-
-/// What a kernel reads or writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Value(Stored),
-    Temp(usize),
-}
-
-/// One dispatch.
-pub(super) struct Step {
-    pub source: KernelSource,
-    /// What it computes; several where small kernels were joined.
-    pub tasks: Vec<Task>,
-    /// Contents of the uniform block at binding 0.
-    pub uniform: Vec<u32>,
-    /// Argument words: graph position of the scalar, and which of its words; `None` for words that nothing reads.
-    pub args: Vec<Option<(usize, usize)>>,
-    pub reads: Vec<(u32, Place)>,
-    pub writes: Vec<(u32, Place)>,
-    pub workgroups: [u32; 3],
-    pub turns: Turns,
-    /// The bindings that cover a part of what is at their place.
-    pub windows: Vec<Window>,
-}
-
-impl Step {
-    /// Whether it may record a fault.
-    pub fn records(&self) -> bool {
-        self.source.bindings.iter().any(|b| b.0 == FAULTS_BINDING)
-    }
-}
-
-/// All dispatches of a plan.
-#[derive(Default)]
-pub(super) struct Schedule {
-    pub steps: Vec<Step>,
-    /// Bytes of the temporary buffers inside operations.
-    pub temps: Vec<u64>,
-}
 
 /// The largest expression that goes into one kernel.
 const MAX_EXPRESSIONS: usize = 300;
@@ -87,7 +49,7 @@ pub(super) fn schedule(
     gpu: &Gpu,
     values: &mut Values<'_>,
     constraints: &mut Constraints,
-) -> Result<Option<Schedule>> {
+) -> Result<Option<Steps>> {
     let limit = gpu.max_storage_buffers;
     let mut host_of: Vec<Option<(usize, Box<Epilogue>)>> = (0..values.len()).map(|_| None).collect();
     let mut reduction_of: Vec<Option<usize>> = vec![None; values.len()];
@@ -195,7 +157,7 @@ pub(super) fn schedule(
         }
         producer[v] = Some(items.len() - 1);
     }
-    let mut out = Schedule::default();
+    let mut out = Steps::default();
     for item in &items {
         if let Some(v) = item.self_conflict(values) {
             // Reads another part of the packed vector that it writes to: compute it elsewhere, then copy.
@@ -207,7 +169,7 @@ pub(super) fn schedule(
     for step in &mut out.steps {
         windows::split(gpu, values, &out.temps, step)?;
     }
-    Ok(Some(merge(gpu, values, out)))
+    Ok(Some(out))
 }
 
 fn reduction(gpu: &Gpu, values: &Values<'_>, k: usize, root: Option<usize>) -> Option<Reduction> {
@@ -223,7 +185,7 @@ fn cut(
     root: usize,
     limit: usize,
     size: usize,
-) -> Result<Option<Schedule>> {
+) -> Result<Option<Steps>> {
     if size <= MAX_EXPRESSIONS
         && let Some(v) = values.cut(root, limit - 2)
         && constraints.stored.insert(v)
@@ -242,15 +204,6 @@ fn cut(
         return Err(Error::OutOfMemory { device: gpu.name.clone(), message });
     }
     Ok(None)
-}
-
-/// The buffer that a value is in: itself, the value that it is a part of, or the packed vector that it is placed in.
-pub(super) fn locate(values: &Values<'_>, stored: Stored) -> Stored {
-    let mut s = Stored { value: values.base(stored.value), offset: stored.offset };
-    while let Some(next) = values.alias[s.value].or(values.place[s.value]) {
-        s = Stored { value: values.base(next.value), offset: s.offset + next.offset };
-    }
-    s
 }
 
 fn owner(values: &Values<'_>, v: usize) -> usize {
@@ -330,7 +283,7 @@ impl Item {
         outputs.iter().find(placed).copied()
     }
 
-    fn steps(&self, gpu: &Gpu, values: &Values<'_>, out: &mut Schedule) {
+    fn steps(&self, gpu: &Gpu, values: &Values<'_>, out: &mut Steps) {
         let at = |v: usize| Place::Value(Stored { value: v, offset: 0 });
         match self {
             Item::Pointwise { outputs, code } => {
@@ -520,7 +473,7 @@ fn source(
     KernelSource { label, wgsl, constants, bindings, checked: false }
 }
 
-impl Schedule {
+impl Steps {
     /// A generated kernel whose buffers are bound in their order, then its outputs.
     fn push_generated(
         &mut self,

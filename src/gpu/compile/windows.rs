@@ -2,10 +2,10 @@
 //! the other, and the kernel's loads and stores choose among them. Done to the text of the finished kernel, whoever wrote it.
 
 use super::Values;
-use super::schedule::{Place, Step, locate};
+use super::step::{Place, Step, Window, locate};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
 use crate::gpu::array::storage_bytes;
+use crate::gpu::context::Gpu;
 use crate::gpu::kernels::wide::{assigned, closing, token};
 use crate::gpu::memory::ALIGNMENT;
 use crate::gpu::pipeline::BindingKind;
@@ -13,15 +13,6 @@ use std::fmt::Write;
 
 /// Binding of the first further window.
 const FIRST_BINDING: u32 = 48;
-
-/// A part of what is bound at a place.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Window {
-    pub binding: u32,
-    /// Bytes from where the place begins.
-    pub offset: u64,
-    pub bytes: u64,
-}
 
 /// Bytes that a binding of a place covers.
 pub(super) fn bytes(values: &Values<'_>, temps: &[u64], place: Place) -> u64 {

@@ -1,0 +1,65 @@
+//! The steps of a plan: a kernel, where it reads and writes, what it computes.
+
+use super::pipeline::Pipeline;
+use crate::shape::Shape;
+use std::sync::Arc;
+
+/// A place that a kernel reads or writes, or that a value is found in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Where {
+    /// A value that was computed before: a graph position.
+    Leaf(u32),
+    /// A buffer of the plan.
+    Buffer(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bind {
+    Uniform {
+        offset: u64,
+        bytes: u64,
+    },
+    Args {
+        offset: u64,
+        bytes: u64,
+    },
+    /// The device's record of faults.
+    Faults,
+    Data {
+        source: Where,
+        offset: u64,
+        bytes: u64,
+    },
+}
+
+/// What a kernel computes, for people who read profiles.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    /// The operations, inputs before users.
+    pub name: String,
+    /// Shape of (the first of) what is stored.
+    pub shape: Shape,
+    /// Floating-point operations of matrix products and convolutions; 0 for all else.
+    pub flops: u64,
+    /// Bytes that have to be read and written at least; 0 where that is not known.
+    pub bytes: u64,
+    /// Graph positions of the values that are computed, and of the expressions inside; none for all passes but the last.
+    pub nodes: Vec<u32>,
+}
+
+pub(super) struct PlanStep {
+    pub pipeline: Arc<Pipeline>,
+    pub bindings: Vec<(u32, Bind)>,
+    pub workgroups: [u32; 3],
+    /// What it computes; several where small kernels were joined.
+    pub tasks: Vec<Task>,
+    /// Whether it may record a fault.
+    pub records: bool,
+}
+
+impl PlanStep {
+    /// The dynamic offsets of its bind group: where the evaluation records faults.
+    pub fn offsets<'a>(&self, record: &'a u32) -> &'a [u32] {
+        if self.records { std::slice::from_ref(record) } else { &[] }
+    }
+}
