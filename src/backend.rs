@@ -4,7 +4,7 @@ use crate::cpu::{self, Array};
 use crate::device::{Device, DeviceInfo, DeviceKind, Stats};
 use crate::error::{Error, Result};
 use crate::gpu;
-use crate::profile::{KernelProfile, Profile, Recorder, Timing};
+use crate::profile::{KernelProfile, Profile, Timing, Timings};
 use crate::tensor::{Dispatch, Pending, Tensor, Value, not_known};
 use std::time::Instant;
 
@@ -222,26 +222,26 @@ impl Device {
         };
         self.synchronize()?;
         match self {
-            Device::Cpu => cpu::start_recording()?,
-            other => gpu::start_recording(other)?,
+            Device::Cpu => cpu::start_timing()?,
+            other => gpu::start_timing(other)?,
         }
-        let recording = Recording(self);
+        let profiling = Profiling(self);
         let start = Instant::now();
         let result = f();
         let wall = start.elapsed();
-        let recorder = recording.stop()?;
+        let timings = profiling.stop()?;
         result?;
-        let mut kernels: Vec<KernelProfile> = recorder.kernels.into_values().collect();
+        let mut kernels: Vec<KernelProfile> = timings.kernels.into_values().collect();
         kernels.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.name.cmp(&b.name)));
         Ok(Profile {
             device: info.name,
             timing,
             kernels,
-            evaluations: recorder.evaluations,
+            evaluations: timings.evaluations,
             wall,
-            planning: recorder.planning,
-            encoding: recorder.encoding,
-            outside: wall.saturating_sub(recorder.inside),
+            planning: timings.planning,
+            encoding: timings.encoding,
+            outside: wall.saturating_sub(timings.inside),
         })
     }
 
@@ -299,24 +299,24 @@ impl std::str::FromStr for Device {
 }
 
 /// Ends the recording, whatever happens in between.
-struct Recording(Device);
+struct Profiling(Device);
 
-impl Recording {
-    fn take(&self) -> Result<Recorder> {
+impl Profiling {
+    fn take(&self) -> Result<Timings> {
         match self.0 {
-            Device::Cpu => Ok(cpu::stop_recording()),
-            other => gpu::stop_recording(other),
+            Device::Cpu => Ok(cpu::stop_timing()),
+            other => gpu::stop_timing(other),
         }
     }
 
-    fn stop(self) -> Result<Recorder> {
-        let recorder = self.take();
+    fn stop(self) -> Result<Timings> {
+        let timings = self.take();
         std::mem::forget(self);
-        recorder
+        timings
     }
 }
 
-impl Drop for Recording {
+impl Drop for Profiling {
     fn drop(&mut self) {
         // only where `f` panics: the panic says more than an error of the device
         let _ = self.take();

@@ -82,7 +82,7 @@ impl Profile {
 }
 
 /// One call of a kernel.
-pub(crate) struct Call<'a> {
+pub(crate) struct KernelCall<'a> {
     pub name: &'a str,
     pub shape: Shape,
     pub grid: [u32; 3],
@@ -93,7 +93,7 @@ pub(crate) struct Call<'a> {
 
 /// What is noted while profiling.
 #[derive(Default)]
-pub(crate) struct Recorder {
+pub(crate) struct Timings {
     pub kernels: HashMap<(String, Shape, [u32; 3]), KernelProfile>,
     pub evaluations: u64,
     pub planning: Duration,
@@ -102,8 +102,8 @@ pub(crate) struct Recorder {
     pub inside: Duration,
 }
 
-impl Recorder {
-    pub fn add(&mut self, call: Call<'_>) {
+impl Timings {
+    pub fn add(&mut self, call: KernelCall<'_>) {
         let key = (call.name.to_string(), call.shape, call.grid);
         let kernel = self.kernels.entry(key).or_insert_with(|| KernelProfile {
             name: call.name.to_string(),

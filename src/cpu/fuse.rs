@@ -118,7 +118,7 @@ pub(super) fn groups(graph: &Pending, uses: &[u32]) -> (Vec<Role>, Vec<Group>) {
 
 /// Floats that a step reads.
 #[derive(Clone, Copy)]
-enum Source {
+enum Floats {
     /// The result of an earlier step.
     Register(usize),
     /// The block as the producer left it.
@@ -139,26 +139,26 @@ enum Truths {
 
 #[derive(Clone, Copy)]
 enum Operand {
-    Floats(Source),
+    Floats(Floats),
     Truths(Truths),
 }
 
 /// A function, what it reads, and the register of its result, which is none that it reads.
-enum Step {
-    Unary(Unary, Source, usize),
-    Binary(Binary, [Source; 2], usize),
-    Compare(Compare, [Source; 2], usize),
-    Where(Truths, [Source; 2], usize),
+enum Instruction {
+    Unary(Unary, Floats, usize),
+    Binary(Binary, [Floats; 2], usize),
+    Compare(Compare, [Floats; 2], usize),
+    Where(Truths, [Floats; 2], usize),
 }
 
-impl Step {
-    fn new(op: Pointwise, operands: &[Operand], to: usize) -> Option<Step> {
+impl Instruction {
+    fn new(op: Pointwise, operands: &[Operand], to: usize) -> Option<Instruction> {
         use Operand::{Floats, Truths};
         Some(match (op, operands) {
-            (Pointwise::Unary(f), &[Floats(a)]) => Step::Unary(f, a, to),
-            (Pointwise::Binary(f), &[Floats(a), Floats(b)]) => Step::Binary(f, [a, b], to),
-            (Pointwise::Compare(f), &[Floats(a), Floats(b)]) => Step::Compare(f, [a, b], to),
-            (Pointwise::Where, &[Truths(c), Floats(a), Floats(b)]) => Step::Where(c, [a, b], to),
+            (Pointwise::Unary(f), &[Floats(a)]) => Instruction::Unary(f, a, to),
+            (Pointwise::Binary(f), &[Floats(a), Floats(b)]) => Instruction::Binary(f, [a, b], to),
+            (Pointwise::Compare(f), &[Floats(a), Floats(b)]) => Instruction::Compare(f, [a, b], to),
+            (Pointwise::Where, &[Truths(c), Floats(a), Floats(b)]) => Instruction::Where(c, [a, b], to),
             _ => return None,
         })
     }
@@ -166,18 +166,20 @@ impl Step {
     /// The register of floats that it writes.
     fn to(&self) -> Option<usize> {
         match *self {
-            Step::Unary(_, _, to) | Step::Binary(_, _, to) | Step::Where(_, _, to) => Some(to),
-            Step::Compare(..) => None,
+            Instruction::Unary(_, _, to) | Instruction::Binary(_, _, to) | Instruction::Where(_, _, to) => {
+                Some(to)
+            }
+            Instruction::Compare(..) => None,
         }
     }
 
     fn reads_piece(&self) -> bool {
-        let piece = |source: &Source| matches!(source, Source::Piece);
+        let piece = |source: &Floats| matches!(source, Floats::Piece);
         match self {
-            Step::Unary(_, a, _) => piece(a),
-            Step::Binary(_, sources, _) | Step::Compare(_, sources, _) | Step::Where(_, sources, _) => {
-                sources.iter().any(piece)
-            }
+            Instruction::Unary(_, a, _) => piece(a),
+            Instruction::Binary(_, sources, _)
+            | Instruction::Compare(_, sources, _)
+            | Instruction::Where(_, sources, _) => sources.iter().any(piece),
         }
     }
 }
@@ -185,7 +187,7 @@ impl Step {
 /// What is computed for each block.
 #[derive(Default)]
 struct Program {
-    steps: Vec<Step>,
+    steps: Vec<Instruction>,
     /// Numbers of registers.
     floats: usize,
     truths: usize,
@@ -204,13 +206,13 @@ struct Views<'a> {
 }
 
 /// The registers of a thread.
-struct Registers<'a> {
+struct BlockRegisters<'a> {
     floats: Vec<&'a mut [f32]>,
     truths: Vec<&'a mut [u8]>,
 }
 
 /// A piece of an output.
-enum Slot<'a> {
+enum OutputBlock<'a> {
     Floats(&'a mut [f32]),
     Truths(&'a mut [u8]),
 }
@@ -293,7 +295,7 @@ impl Group {
                 if let Some(place) = self.members.iter().position(|&m| m == input) {
                     operands.extend(results[place]);
                 } else if self.producer == Some(input) {
-                    operands.push(Operand::Floats(Source::Piece));
+                    operands.push(Operand::Floats(Floats::Piece));
                 } else if let Some(array) = take(input) {
                     operands.push(program.operand(&array, &self.shape)?);
                 }
@@ -309,9 +311,9 @@ impl Group {
             });
             results[at] = Some(match truth {
                 true => Operand::Truths(Truths::Register(to)),
-                false => Operand::Floats(Source::Register(to)),
+                false => Operand::Floats(Floats::Register(to)),
             });
-            let Some(step) = Step::new(op, &operands, to) else {
+            let Some(step) = Instruction::new(op, &operands, to) else {
                 return Err(Error::Gpu(format!("cpu: {} has other operands", entry.tensor.0.op.name())));
             };
             program.steps.push(step);
@@ -321,7 +323,7 @@ impl Group {
                     self.members[at + 1..].iter().any(|&l| entries[l].inputs.contains(&(m as u32)));
                 if !read_later && !needed(m) {
                     match results[place].take() {
-                        Some(Operand::Floats(Source::Register(register))) => free_floats.push(register),
+                        Some(Operand::Floats(Floats::Register(register))) => free_floats.push(register),
                         Some(Operand::Truths(Truths::Register(register))) => free_truths.push(register),
                         _ => {}
                     }
@@ -368,14 +370,14 @@ impl Program {
         }
         let data = array.raw::<f32>()?;
         Ok(Operand::Floats(if period == 1 {
-            Source::One(data[array.offset])
+            Floats::One(data[array.offset])
         } else if period == shape.numel() {
             self.full.push(array.clone());
-            Source::Full(self.full.len() - 1)
+            Floats::Full(self.full.len() - 1)
         } else {
             let data = &data[array.offset..array.offset + period];
             self.cycles.push((data.iter().copied().cycle().take(period + BLOCK).collect(), period));
-            Source::Cycle(self.cycles.len() - 1)
+            Floats::Cycle(self.cycles.len() - 1)
         }))
     }
 
@@ -386,10 +388,10 @@ impl Program {
     }
 
     /// Lends `f` a thread's registers.
-    fn with_registers(&self, f: impl FnOnce(Registers)) {
+    fn with_registers(&self, f: impl FnOnce(BlockRegisters)) {
         let mut truths = vec![0; self.truths * BLOCK];
         f32::with_scratch(self.floats * BLOCK, |floats| {
-            f(Registers {
+            f(BlockRegisters {
                 floats: floats.chunks_mut(BLOCK).collect(),
                 truths: truths.chunks_mut(BLOCK).collect(),
             })
@@ -399,17 +401,17 @@ impl Program {
     /// Computes some steps for elements `first..first + len`; `piece` is what the producer wrote there.
     fn block(
         &self,
-        steps: &[Step],
+        steps: &[Instruction],
         views: &Views,
         first: usize,
         len: usize,
         piece: &[f32],
-        registers: &mut Registers,
+        registers: &mut BlockRegisters,
     ) {
-        let Registers { floats, truths } = registers;
+        let BlockRegisters { floats, truths } = registers;
         for step in steps {
             match *step {
-                Step::Unary(f, a, to) => {
+                Instruction::Unary(f, a, to) => {
                     let out = std::mem::take(&mut floats[to]);
                     let (a, a_step) = self.read(&a, views, first, len, piece, floats);
                     if a_step == 1 {
@@ -421,19 +423,19 @@ impl Program {
                     }
                     floats[to] = out;
                 }
-                Step::Binary(f, [a, b], to) => {
+                Instruction::Binary(f, [a, b], to) => {
                     let out = std::mem::take(&mut floats[to]);
                     let (a, a_step) = self.read(&a, views, first, len, piece, floats);
                     let (b, b_step) = self.read(&b, views, first, len, piece, floats);
                     f.map_f32(a, a_step, b, b_step, &mut out[..len]);
                     floats[to] = out;
                 }
-                Step::Compare(f, [a, b], to) => {
+                Instruction::Compare(f, [a, b], to) => {
                     let (a, a_step) = self.read(&a, views, first, len, piece, floats);
                     let (b, b_step) = self.read(&b, views, first, len, piece, floats);
                     f.map(a, a_step, b, b_step, &mut truths[to][..len]);
                 }
-                Step::Where(c, [a, b], to) => {
+                Instruction::Where(c, [a, b], to) => {
                     let out = std::mem::take(&mut floats[to]);
                     let c = match c {
                         Truths::Register(register) => &truths[register][..len],
@@ -451,7 +453,7 @@ impl Program {
     /// A block of a source, and the step from one element to the next: 0 or 1.
     fn read<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a Floats,
         views: &Views<'a>,
         first: usize,
         len: usize,
@@ -459,22 +461,22 @@ impl Program {
         floats: &'a [&mut [f32]],
     ) -> (&'a [f32], usize) {
         match source {
-            Source::Register(register) => (&floats[*register][..len], 1),
-            Source::Piece => (piece, 1),
-            Source::Full(i) => (&views.full[*i][first..first + len], 1),
-            Source::Cycle(i) => {
+            Floats::Register(register) => (&floats[*register][..len], 1),
+            Floats::Piece => (piece, 1),
+            Floats::Full(i) => (&views.full[*i][first..first + len], 1),
+            Floats::Cycle(i) => {
                 let (data, period) = &self.cycles[*i];
                 (&data[first % period..][..len], 1)
             }
-            Source::One(value) => (std::slice::from_ref(value), 0),
+            Floats::One(value) => (std::slice::from_ref(value), 0),
         }
     }
 
     /// Computes the one output from what a producer wrote, in its place.
     fn finish(&self, views: &Views, first: usize, piece: &mut [f32]) {
-        let Some(&Operand::Floats(Source::Register(output))) = self.outputs.first() else { return };
+        let Some(&Operand::Floats(Floats::Register(output))) = self.outputs.first() else { return };
         // Steps after the last that reads the piece may write their result right there.
-        let reads = self.steps.iter().rposition(Step::reads_piece).map_or(0, |last| last + 1);
+        let reads = self.steps.iter().rposition(Instruction::reads_piece).map_or(0, |last| last + 1);
         let (before, after) = self.steps.split_at(reads);
         let in_place = !after.is_empty() && before.iter().all(|step| step.to() != Some(output));
         self.with_registers(|registers| {
@@ -495,16 +497,16 @@ impl Program {
     }
 
     /// Copies registers into outputs, from their element `at` on.
-    fn store(&self, registers: &Registers, at: usize, slots: &mut [Slot]) {
-        for (output, slot) in self.outputs.iter().zip(slots) {
-            match (output, slot) {
-                (Operand::Floats(Source::Register(register)), Slot::Floats(slot)) => {
-                    let len = BLOCK.min(slot.len() - at);
-                    slot[at..at + len].copy_from_slice(&registers.floats[*register][..len]);
+    fn store(&self, registers: &BlockRegisters, at: usize, blocks: &mut [OutputBlock]) {
+        for (output, block) in self.outputs.iter().zip(blocks) {
+            match (output, block) {
+                (Operand::Floats(Floats::Register(register)), OutputBlock::Floats(block)) => {
+                    let len = BLOCK.min(block.len() - at);
+                    block[at..at + len].copy_from_slice(&registers.floats[*register][..len]);
                 }
-                (Operand::Truths(Truths::Register(register)), Slot::Truths(slot)) => {
-                    let len = BLOCK.min(slot.len() - at);
-                    slot[at..at + len].copy_from_slice(&registers.truths[*register][..len]);
+                (Operand::Truths(Truths::Register(register)), OutputBlock::Truths(block)) => {
+                    let len = BLOCK.min(block.len() - at);
+                    block[at..at + len].copy_from_slice(&registers.truths[*register][..len]);
                 }
                 _ => {}
             }
@@ -526,25 +528,27 @@ impl Program {
             });
         }
         let views = self.views()?;
-        let mut tasks: Vec<Vec<Slot>> = Vec::new();
+        let mut tasks: Vec<Vec<OutputBlock>> = Vec::new();
         tasks.resize_with(n.div_ceil(TASK), || Vec::with_capacity(self.outputs.len()));
         for whole in &mut wholes {
             match whole {
-                Whole::Floats(v) => {
-                    tasks.iter_mut().zip(v[..n].chunks_mut(TASK)).for_each(|(t, v)| t.push(Slot::Floats(v)))
-                }
-                Whole::Truths(v) => {
-                    tasks.iter_mut().zip(v[..n].chunks_mut(TASK)).for_each(|(t, v)| t.push(Slot::Truths(v)))
-                }
+                Whole::Floats(v) => tasks
+                    .iter_mut()
+                    .zip(v[..n].chunks_mut(TASK))
+                    .for_each(|(t, v)| t.push(OutputBlock::Floats(v))),
+                Whole::Truths(v) => tasks
+                    .iter_mut()
+                    .zip(v[..n].chunks_mut(TASK))
+                    .for_each(|(t, v)| t.push(OutputBlock::Truths(v))),
             }
         }
-        let task = |(t, slots): (usize, &mut Vec<Slot>)| {
+        let task = |(t, blocks): (usize, &mut Vec<OutputBlock>)| {
             self.with_registers(|mut registers| {
                 let end = n.min((t + 1) * TASK);
                 for first in (t * TASK..end).step_by(BLOCK) {
                     let len = BLOCK.min(end - first);
                     self.block(&self.steps, &views, first, len, &[], &mut registers);
-                    self.store(&registers, first - t * TASK, slots);
+                    self.store(&registers, first - t * TASK, blocks);
                 }
             });
         };

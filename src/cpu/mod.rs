@@ -15,4 +15,4 @@ pub(crate) use array::Array;
 pub use element::CpuElement;
 pub(crate) use element::{dispatch, dispatch_float};
 pub(crate) use memory::{stats, trim};
-pub(crate) use run::{collect, dissect, run, start_recording, stop_recording};
+pub(crate) use run::{collect, dissect, run, start_timing, stop_timing};

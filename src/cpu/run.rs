@@ -4,7 +4,7 @@ use super::array::Array;
 use super::fuse::{self, Role};
 use super::memory;
 use crate::error::{Error, Result};
-use crate::profile::{Call, Recorder};
+use crate::profile::{KernelCall, Timings};
 use crate::shape::Spec;
 use crate::tensor::{Dispatch, Entry, Pending, Tensor, Value};
 use std::sync::{Mutex, PoisonError};
@@ -12,29 +12,29 @@ use std::time::{Duration, Instant};
 
 /// One computation at a time: what is pending when a graph is collected stays pending until it is computed. Inside,
 /// what is noted while the device is being profiled.
-static LOCK: Mutex<Option<Recorder>> = Mutex::new(None);
+static LOCK: Mutex<Option<Timings>> = Mutex::new(None);
 
-pub(crate) fn start_recording() -> Result<()> {
-    let mut recorder = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
-    if recorder.is_some() {
+pub(crate) fn start_timing() -> Result<()> {
+    let mut timings = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    if timings.is_some() {
         return Err(Error::argument("Device::profile", "the CPU is being profiled already"));
     }
-    *recorder = Some(Recorder::default());
+    *timings = Some(Timings::default());
     Ok(())
 }
 
-pub(crate) fn stop_recording() -> Recorder {
+pub(crate) fn stop_timing() -> Timings {
     LOCK.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
 }
 
 /// Computes the values of `roots` and of what they need.
 pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
-    let mut recorder = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
-    let begin = recorder.is_some().then(Instant::now);
+    let mut timings = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    let begin = timings.is_some().then(Instant::now);
     let graph = Pending::collect(roots);
     let start = Instant::now();
-    if let (Some(recorder), Some(begin)) = (&mut *recorder, begin) {
-        recorder.planning += start - begin;
+    if let (Some(timings), Some(begin)) = (&mut *timings, begin) {
+        timings.planning += start - begin;
     }
     let mut uses = count_uses(&graph);
     let (roles, groups) = fuse::groups(&graph, &uses);
@@ -54,7 +54,7 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
             uses[i] -= 1;
             if uses[i] == 0 { values[i].take() } else { values[i].clone() }
         };
-        let began = recorder.is_some().then(Instant::now);
+        let began = timings.is_some().then(Instant::now);
         let computed = match roles[position] {
             Role::Deferred => continue,
             Role::Alone => {
@@ -63,11 +63,11 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
             }
             Role::Last(group) => groups[group].run(&graph, &total_uses, &mut take)?,
         };
-        if let (Some(recorder), Some(began)) = (&mut *recorder, began) {
+        if let (Some(timings), Some(began)) = (&mut *timings, began) {
             let time = began.elapsed();
             match roles[position] {
-                Role::Last(group) => note(recorder, &graph, &groups[group].nodes(), time),
-                _ => note(recorder, &graph, &[position], time),
+                Role::Last(group) => note(timings, &graph, &groups[group].nodes(), time),
+                _ => note(timings, &graph, &[position], time),
             }
         }
         for (position, array) in computed {
@@ -84,9 +84,9 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
     // Nodes that were computed together are one operation.
     let computed = graph.entries.iter().zip(&roles).filter(|(e, role)| !e.ready && **role != Role::Deferred);
     memory::count_run(computed.count(), start.elapsed());
-    if let (Some(recorder), Some(begin)) = (&mut *recorder, begin) {
-        recorder.evaluations += 1;
-        recorder.inside += begin.elapsed();
+    if let (Some(timings), Some(begin)) = (&mut *timings, begin) {
+        timings.evaluations += 1;
+        timings.inside += begin.elapsed();
     }
     Ok(())
 }
@@ -124,7 +124,7 @@ pub(crate) fn dissect(graph: &Pending) -> Vec<Dispatch> {
 }
 
 /// Notes how long nodes that were computed together took.
-fn note(recorder: &mut Recorder, graph: &Pending, nodes: &[usize], time: Duration) {
+fn note(timings: &mut Timings, graph: &Pending, nodes: &[usize], time: Duration) {
     let spec = |i: usize| graph.entries[i].tensor.0.spec;
     let mut names = Vec::with_capacity(nodes.len());
     let mut read: Vec<usize> = Vec::new();
@@ -142,7 +142,7 @@ fn note(recorder: &mut Recorder, graph: &Pending, nodes: &[usize], time: Duratio
     // A view reads and writes nothing.
     let copies = time.as_nanos() > 1000;
     let bytes: usize = read.into_iter().chain([last]).map(|i| spec(i).bytes()).sum();
-    recorder.add(Call {
+    timings.add(KernelCall {
         name: &names.join(" + "),
         shape: spec(last).shape,
         grid: [0; 3],

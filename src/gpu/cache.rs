@@ -8,7 +8,7 @@ use super::plan::Plan;
 use super::step::PlanStep;
 use crate::error::{Error, Result};
 use crate::ops::Key;
-use crate::profile::Recorder;
+use crate::profile::Timings;
 use crate::tensor::Pending;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,7 +29,7 @@ pub(crate) struct PlanCache {
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     scratch: Key,
     /// While the device is being profiled.
-    pub recorder: Option<Recorder>,
+    pub timings: Option<Timings>,
 }
 
 struct Cached {
@@ -98,10 +98,10 @@ pub(super) fn run(
         return Err(Error::Gpu("a plan was lost".into()));
     };
     cached.used = clock;
-    if let (Some(start), Some(recorder)) = (start, &mut cache.recorder) {
-        recorder.planning += start.elapsed();
+    if let (Some(start), Some(timings)) = (start, &mut cache.timings) {
+        timings.planning += start.elapsed();
     }
-    let submission = match cached.plan.replay(gpu, graph, cache.recorder.as_mut()) {
+    let submission = match cached.plan.replay(gpu, graph, cache.timings.as_mut()) {
         Err(Error::OutOfMemory { .. }) => {
             // Once more, when what lies unused has been given back.
             cache.trim(gpu);
@@ -109,7 +109,7 @@ pub(super) fn run(
             let Some(cached) = cache.plans.get_mut(&hash).and_then(|list| list.get_mut(position)) else {
                 return Err(Error::Gpu("a plan was lost".into()));
             };
-            cached.plan.replay(gpu, graph, cache.recorder.as_mut())?
+            cached.plan.replay(gpu, graph, cache.timings.as_mut())?
         }
         result => result?,
     };

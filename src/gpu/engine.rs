@@ -11,7 +11,7 @@ use super::transfer;
 use crate::cpu::Array;
 use crate::device::{Device, Stats};
 use crate::error::{Error, Result};
-use crate::profile::{Recorder, Timing};
+use crate::profile::{Timing, Timings};
 use crate::tensor::{Dispatch, Pending, Tensor};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
@@ -97,12 +97,12 @@ pub(crate) fn run(device: Device, roots: &[&Tensor]) -> Result<()> {
     let engine = engine(device)?;
     engine.gpu.check()?;
     let mut plans = engine.plans();
-    let start = plans.recorder.is_some().then(Instant::now);
+    let start = plans.timings.is_some().then(Instant::now);
     let graph = Pending::collect(roots);
     let result = cache::run(&engine.gpu, &engine.pipelines, &mut plans, &graph, start);
-    if let (Some(start), Some(recorder)) = (start, &mut plans.recorder) {
-        recorder.evaluations += 1;
-        recorder.inside += start.elapsed();
+    if let (Some(start), Some(timings)) = (start, &mut plans.timings) {
+        timings.evaluations += 1;
+        timings.inside += start.elapsed();
     }
     result
 }
@@ -181,19 +181,19 @@ pub(crate) fn timing(device: Device) -> Result<Timing> {
 }
 
 /// Begins to time the kernels.
-pub(crate) fn start_recording(device: Device) -> Result<()> {
+pub(crate) fn start_timing(device: Device) -> Result<()> {
     let engine = engine(device)?;
     let mut plans = engine.plans();
-    if plans.recorder.is_some() {
+    if plans.timings.is_some() {
         return Err(Error::argument("Device::profile", format!("{device} is being profiled already")));
     }
-    plans.recorder = Some(Recorder::default());
+    plans.timings = Some(Timings::default());
     Ok(())
 }
 
 /// What was timed.
-pub(crate) fn stop_recording(device: Device) -> Result<Recorder> {
+pub(crate) fn stop_timing(device: Device) -> Result<Timings> {
     let engine = engine(device)?;
     let mut plans = engine.plans();
-    Ok(plans.recorder.take().unwrap_or_default())
+    Ok(plans.timings.take().unwrap_or_default())
 }

@@ -8,7 +8,7 @@
 
 use super::array::GpuArray;
 use super::memory::ALIGNMENT;
-use super::record::{Found, Lineage, Record, Shared, State};
+use super::record::{Found, Lineage, Record, Registry, Shared};
 use crate::error::{Error, Result};
 use crate::ops::fault::Fault;
 use crate::tensor::{Pending, Value};
@@ -29,7 +29,7 @@ const LONG: usize = 8;
 
 /// What the values of an evaluation depend on.
 #[derive(Default)]
-pub(crate) struct Evaluation {
+pub(crate) struct Lineages {
     records: Vec<Arc<Record>>,
     /// Per position of the graph the records, by their [`bit`]; empty where there are none.
     depends: Vec<u64>,
@@ -42,7 +42,7 @@ fn bit(record: usize) -> u64 {
     1 << record.min(63)
 }
 
-impl Evaluation {
+impl Lineages {
     /// The lineage of the value at a position of the graph.
     pub fn of(&self, position: u32) -> Lineage {
         let depends = self.depends.get(position as usize).copied().unwrap_or(0);
@@ -69,7 +69,8 @@ impl Faults {
             usage: U::STORAGE | U::COPY_SRC | U::COPY_DST,
             mapped_at_creation: false,
         });
-        let state = State { free: (0..RECORDS).rev().map(|p| (p, false)).collect(), ..State::default() };
+        let state =
+            Registry { free: (0..RECORDS).rev().map(|p| (p, false)).collect(), ..Registry::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), alive: AtomicUsize::new(0) });
         Faults { buffer, shared }
     }
@@ -82,12 +83,12 @@ impl Faults {
         graph: &Pending,
         recording: &[u32],
         settle: impl FnOnce() -> Result<()>,
-    ) -> Result<Evaluation> {
-        let mut evaluation = Evaluation::default();
+    ) -> Result<Lineages> {
+        let mut evaluation = Lineages::default();
         if recording.is_empty() && self.shared.alive.load(Relaxed) == 0 {
             return Ok(evaluation);
         }
-        let Evaluation { records, depends, place } = &mut evaluation;
+        let Lineages { records, depends, place } = &mut evaluation;
         depends.resize(graph.entries.len(), 0);
         for (depends, entry) in depends.iter_mut().zip(&graph.entries).filter(|(_, e)| e.ready) {
             entry.tensor.0.with_value(|value| {

@@ -32,6 +32,6 @@ mod transfer;
 pub(crate) use adapters::{ADAPTER_VARIABLE, by_index, by_name, default_info, info, list};
 pub(crate) use array::GpuArray;
 pub(crate) use engine::{
-    collect, dissect, download, download_async, engine, is_there, limit_bindings, lose, run, start_recording,
-    stats, stop_recording, synchronize, timing, trim, upload,
+    collect, dissect, download, download_async, engine, is_there, limit_bindings, lose, run, start_timing,
+    stats, stop_timing, synchronize, timing, trim, upload,
 };

@@ -13,7 +13,7 @@ use super::step::{Bind, PlanStep, Where};
 use super::transfer::settle;
 use crate::error::{Error, Result};
 use crate::ops::Lowering;
-use crate::profile::Recorder;
+use crate::profile::Timings;
 use crate::tensor::{Pending, Value};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -128,9 +128,9 @@ impl Plan {
         &mut self,
         gpu: &Gpu,
         graph: &Pending,
-        recorder: Option<&mut Recorder>,
+        timings: Option<&mut Timings>,
     ) -> Result<Option<wgpu::SubmissionIndex>> {
-        let begin = recorder.is_some().then(Instant::now);
+        let begin = timings.is_some().then(Instant::now);
         let mut buffers: Vec<Arc<GpuBuffer>> = Vec::with_capacity(self.buffers.len());
         for &bytes in &self.buffers {
             buffers.push(gpu.pool.take(&gpu.device, bytes)?);
@@ -152,11 +152,11 @@ impl Plan {
                 }
             }
             let commands = encoder.finish();
-            if let (Some(begin), Some(recorder)) = (begin, recorder) {
+            if let (Some(begin), Some(timings)) = (begin, timings) {
                 // Recorded as always, to see how long that takes; what runs is recorded kernel by kernel.
-                recorder.encoding += begin.elapsed();
+                timings.encoding += begin.elapsed();
                 drop(commands);
-                profile::run(gpu, &self.steps, &groups, record, recorder)?;
+                profile::run(gpu, &self.steps, &groups, record, timings)?;
             } else {
                 let start = Instant::now();
                 submission = Some(gpu.queue.submit([commands]));

@@ -3,7 +3,7 @@
 use super::context::Gpu;
 use super::step::PlanStep;
 use crate::error::{Error, Result};
-use crate::profile::{Call, Recorder, Timing};
+use crate::profile::{KernelCall, Timing, Timings};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub(super) fn run(
     steps: &[PlanStep],
     groups: &[wgpu::BindGroup],
     record: u32,
-    recorder: &mut Recorder,
+    timings: &mut Timings,
 ) -> Result<()> {
     let times = match timing_of(gpu) {
         Timing::Timestamps => by_timestamps(gpu, steps, groups, record)?,
@@ -36,7 +36,7 @@ pub(super) fn run(
         let Some(first) = step.tasks.first() else { continue };
         // A joined kernel's bytes are known where all of its parts' are.
         let known = step.tasks.iter().all(|t| t.bytes > 0);
-        recorder.add(Call {
+        timings.add(KernelCall {
             name: &names.join(" | "),
             shape: first.shape,
             grid: step.workgroups,

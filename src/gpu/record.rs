@@ -9,13 +9,13 @@ pub(crate) type Lineage = Option<Arc<Vec<Arc<Record>>>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    pub state: Mutex<State>,
+    pub state: Mutex<Registry>,
     /// Records that some value still refers to.
     pub alive: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct Registry {
     /// Places in the buffer that nothing uses, and whether they have to be zeroed first.
     pub free: Vec<(u32, bool)>,
     pub open: Vec<Weak<Record>>,
@@ -26,7 +26,7 @@ pub(super) struct State {
 }
 
 impl Shared {
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, Registry> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

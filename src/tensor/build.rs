@@ -1,7 +1,7 @@
 //! Making nodes.
 
 use super::leaf::Constant;
-use super::node::{Node, Operation, Root, SYMBOLIC, State, Tensor, Value, next_id, recording};
+use super::node::{Node, NodeState, Operation, Root, SYMBOLIC, Tensor, Value, next_id, recording};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -37,7 +37,7 @@ impl Tensor {
     ) -> Result<Tensor> {
         let pending = |t: &Tensor| if t.0.depth == 0 || t.0.has_value() { 0 } else { t.0.depth };
         let depth = inputs.iter().map(pending).max().unwrap_or(0).saturating_add(1);
-        let state = Mutex::new(State { inputs, value: None });
+        let state = Mutex::new(NodeState { inputs, value: None });
         let node =
             Node { id: next_id(), op, spec, device, tracked, root, depth, mark: AtomicU64::new(0), state };
         let tensor = Tensor(Arc::new(node));
@@ -49,7 +49,7 @@ impl Tensor {
 
     /// A tensor that already has its value.
     pub(crate) fn from_value(value: Value, spec: Spec, device: Device) -> Tensor {
-        let state = Mutex::new(State { inputs: Vec::new(), value: Some(value) });
+        let state = Mutex::new(NodeState { inputs: Vec::new(), value: Some(value) });
         let op = Arc::new(Constant);
         let mark = AtomicU64::new(0);
         let node =
@@ -65,7 +65,7 @@ impl Tensor {
         tracked: bool,
         root: Option<Root>,
     ) -> Tensor {
-        let state = Mutex::new(State { inputs: Vec::new(), value: None });
+        let state = Mutex::new(NodeState { inputs: Vec::new(), value: None });
         let (id, mark) = (next_id(), AtomicU64::new(0));
         let node = Node { id, op: Arc::new(op), spec, device, tracked, root, depth: SYMBOLIC, mark, state };
         Tensor(Arc::new(node))

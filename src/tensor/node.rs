@@ -44,7 +44,7 @@ pub(crate) struct Node {
     pub depth: u32,
     /// Where the node is in the graph that was collected last with it: see [`Pending::collect`](super::pending::Pending).
     pub mark: AtomicU64,
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<NodeState>,
 }
 
 /// What a gradient is filed under: a variable, or a watched tensor (which has no slot).
@@ -140,7 +140,7 @@ pub(crate) trait Pieces {
     fn cpu_pieces(&self, inputs: &[Array], out: &Spec, finish: Finish<f32>) -> Result<Array>;
 }
 
-pub(super) struct State {
+pub(super) struct NodeState {
     pub inputs: Vec<Tensor>,
     pub value: Option<Value>,
 }
@@ -156,7 +156,7 @@ pub(crate) fn next_id() -> u64 {
 }
 
 impl Node {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, NodeState> {
         // A panic elsewhere can't leave the state half-written: every update is one assignment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -42,7 +42,7 @@ pub fn conv2d_forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T
     if shallow::applies(g) {
         return shallow::forward(g, x, w, y, finish);
     }
-    let plan = Plan::new::<T>(g);
+    let plan = ConvPlan::new::<T>(g);
     for_each_chunk(y, plan.rows * g.cout, plan.parallel_pieces, |piece, y| {
         let rows = y.len() / g.cout;
         for group in 0..g.groups {
@@ -69,7 +69,7 @@ pub fn conv2d_weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &
     if shallow::applies(g) {
         return shallow::weight_grad(g, x, dy, dw);
     }
-    let plan = Plan::new::<T>(g);
+    let plan = ConvPlan::new::<T>(g);
     let positions = plan.positions;
     // A power of two: threads mostly are.
     let splits = (positions / MIN_SPLIT).clamp(1, MIN_PIECES);
@@ -120,7 +120,7 @@ pub fn conv2d_input_grad<T: Float>(g: &Conv2dGeometry, dy: &[T], w: &[T], dx: &m
         depthwise::input_grad(g, dy, w, dx);
         return finish_all(dx, 0, true, finish);
     }
-    let plan = Plan::new::<T>(g);
+    let plan = ConvPlan::new::<T>(g);
     T::with_scratch(w.len(), |transposed| {
         transpose_weight(&plan, w, transposed);
         let transposed = &*transposed;
@@ -158,7 +158,7 @@ pub fn conv2d_input_grad<T: Float>(g: &Conv2dGeometry, dy: &[T], w: &[T], dx: &m
 /// Adds what the outputs at `positions` say about `dx`, which begins at element `dx_start` of the whole gradient. Places
 /// outside of `dx` belong to another task.
 fn scatter_input_grad<T: Float>(
-    plan: &Plan,
+    plan: &ConvPlan,
     dy: &[T],
     transposed: &[T],
     positions: Range<usize>,
@@ -167,7 +167,7 @@ fn scatter_input_grad<T: Float>(
     parallel: bool,
 ) {
     dx.fill(T::ZERO);
-    let plan = Plan { parallel_pieces: !parallel, ..*plan };
+    let plan = ConvPlan { parallel_pieces: !parallel, ..*plan };
     let dx_end = dx_start + dx.len();
     let rows = plan.rows.min(positions.len());
     T::with_scratch(rows * plan.taps, |col| {
@@ -192,7 +192,7 @@ fn scatter_input_grad<T: Float>(
 /// `out[rows, taps] = dy[rows, :] W'` for one group, rows of `out` being `stride` elements apart.
 #[allow(clippy::too_many_arguments)]
 fn input_grad_product<T: Float>(
-    plan: &Plan,
+    plan: &ConvPlan,
     dy: &[T],
     transposed: &[T],
     group: usize,
@@ -208,7 +208,7 @@ fn input_grad_product<T: Float>(
 }
 
 /// The weight as `[cout, taps]`: the product with it then reads rows, which the GEMM need not repack for each piece.
-fn transpose_weight<T: Float>(plan: &Plan, w: &[T], transposed: &mut [T]) {
+fn transpose_weight<T: Float>(plan: &ConvPlan, w: &[T], transposed: &mut [T]) {
     let cout = plan.g.cout;
     let block = 16 * plan.taps;
     for_each_chunk(transposed, block, w.len() >= 1 << 16, |i, out| {
@@ -235,7 +235,7 @@ fn is_empty(g: &Conv2dGeometry) -> bool {
 
 /// How a convolution is cut up: a matter of its sizes alone.
 #[derive(Clone, Copy)]
-struct Plan<'a> {
+struct ConvPlan<'a> {
     g: &'a Conv2dGeometry,
     /// Input and output channels per group.
     group_in: usize,
@@ -252,7 +252,7 @@ struct Plan<'a> {
     is_product: bool,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> ConvPlan<'a> {
     fn new<T>(g: &'a Conv2dGeometry) -> Self {
         let (group_in, group_out) = (g.cin / g.groups, g.cout / g.groups);
         let taps = g.kh * g.kw * group_in;
@@ -266,8 +266,9 @@ impl<'a> Plan<'a> {
         } else {
             fitting.min(positions.div_ceil(MIN_PIECES).next_multiple_of(ROW_TILE)).max(2 * ROW_TILE)
         };
-        let plan = Plan { g, group_in, group_out, taps, positions, rows, parallel_pieces: false, is_product };
-        Plan { parallel_pieces: !large && plan.work() >= PARALLEL_FLOPS && positions > rows, ..plan }
+        let plan =
+            ConvPlan { g, group_in, group_out, taps, positions, rows, parallel_pieces: false, is_product };
+        ConvPlan { parallel_pieces: !large && plan.work() >= PARALLEL_FLOPS && positions > rows, ..plan }
     }
 
     fn work(&self) -> usize {
@@ -277,7 +278,7 @@ impl<'a> Plan<'a> {
 
 /// Calls `f` with rows `first..first + rows` of a group's im2col matrix.
 fn with_col<T: Float>(
-    plan: &Plan,
+    plan: &ConvPlan,
     group: usize,
     x: &[T],
     first: usize,
@@ -332,7 +333,7 @@ fn add[T: Float](to: &mut [T], from: &[T]) {
 }
 
 /// A stretch of the im2col matrix that is contiguous in the input, too.
-struct Run {
+struct Stretch {
     /// Where it begins in im2col, counted from the first row asked for.
     col: usize,
     len: usize,
@@ -342,7 +343,7 @@ struct Run {
 
 /// Walks rows `first..first + rows` of a group's im2col matrix `[positions, taps]`, in order.
 #[inline(always)]
-fn for_each_run(g: &Conv2dGeometry, group: usize, first: usize, rows: usize, mut visit: impl FnMut(Run)) {
+fn for_each_run(g: &Conv2dGeometry, group: usize, first: usize, rows: usize, mut visit: impl FnMut(Stretch)) {
     let channels = g.cin / g.groups;
     // Without dilation and groups the taps of a kernel's row lie side by side in the input.
     let whole_rows = g.groups == 1 && (g.dilation[1] == 1 || g.kw == 1);
@@ -358,20 +359,24 @@ fn for_each_run(g: &Conv2dGeometry, group: usize, first: usize, rows: usize, mut
         for ky in 0..g.kh {
             let iy = (oy * sh + ky * g.dilation[0]).wrapping_sub(top);
             if iy >= g.h {
-                visit(Run { col, len: row_len, x: None });
+                visit(Stretch { col, len: row_len, x: None });
             } else if whole_rows {
                 let x_row = (image * g.h + iy) * g.w;
                 if x_left >= 0 && x_left as usize + g.kw <= g.w {
-                    visit(Run { col, len: row_len, x: Some((x_row + x_left as usize) * channels) });
+                    visit(Stretch { col, len: row_len, x: Some((x_row + x_left as usize) * channels) });
                 } else {
                     let start = ((-x_left).max(0) as usize).min(g.kw);
                     let end = ((g.w as isize - x_left).max(0) as usize).clamp(start, g.kw);
-                    visit(Run { col, len: start * channels, x: None });
+                    visit(Stretch { col, len: start * channels, x: None });
                     if end > start {
                         let x = (x_row + (x_left + start as isize) as usize) * channels;
-                        visit(Run { col: col + start * channels, len: (end - start) * channels, x: Some(x) });
+                        visit(Stretch {
+                            col: col + start * channels,
+                            len: (end - start) * channels,
+                            x: Some(x),
+                        });
                     }
-                    visit(Run { col: col + end * channels, len: (g.kw - end) * channels, x: None });
+                    visit(Stretch { col: col + end * channels, len: (g.kw - end) * channels, x: None });
                 }
             } else {
                 for kx in 0..g.kw {
@@ -379,7 +384,7 @@ fn for_each_run(g: &Conv2dGeometry, group: usize, first: usize, rows: usize, mut
                     let inside = ix >= 0 && (ix as usize) < g.w;
                     let x =
                         inside.then(|| ((image * g.h + iy) * g.w + ix as usize) * g.cin + group * channels);
-                    visit(Run { col: col + kx * channels, len: channels, x });
+                    visit(Stretch { col: col + kx * channels, len: channels, x });
                 }
             }
             col += row_len;

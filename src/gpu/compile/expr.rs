@@ -1,7 +1,7 @@
 //! What one generated kernel computes: the expressions of its outputs, down to the buffers that it loads from.
 
 use super::Values;
-use super::index::{Atom, Lin, Place};
+use super::index::{Atom, Coordinates, Lin};
 use crate::dtype::DType;
 use crate::ops::fault::Check;
 use crate::ops::{IndexFn, Lowering, Pointwise, View};
@@ -92,7 +92,7 @@ pub(super) struct Builder<'a, 'v> {
     pub home: Lin,
     /// Set where a value of this kernel would be read elsewhere than at home: the fusion is not possible.
     pub conflict: bool,
-    memo: Vec<(usize, Place, ExprId)>,
+    memo: Vec<(usize, Coordinates, ExprId)>,
 }
 
 impl<'a, 'v> Builder<'a, 'v> {
@@ -111,9 +111,9 @@ impl<'a, 'v> Builder<'a, 'v> {
     }
 
     /// The coordinates of an iteration over a shape: one variable per dimension.
-    pub fn origin(shape: &[usize]) -> Place {
+    pub fn origin(shape: &[usize]) -> Coordinates {
         let axis = |(d, &n): (usize, &usize)| if n == 1 { Lin::default() } else { Lin::var(d) };
-        Place::Axes(shape.iter().enumerate().map(axis).collect())
+        Coordinates::Axes(shape.iter().enumerate().map(axis).collect())
     }
 
     fn push(&mut self, e: Expr, dtype: DType) -> ExprId {
@@ -122,7 +122,7 @@ impl<'a, 'v> Builder<'a, 'v> {
     }
 
     /// The expression of a value at a place.
-    pub fn eval(&mut self, value: usize, place: Place) -> ExprId {
+    pub fn eval(&mut self, value: usize, place: Coordinates) -> ExprId {
         if let Some(found) = self.memo.iter().find(|m| m.0 == value && m.1 == place) {
             return found.2;
         }
@@ -131,7 +131,7 @@ impl<'a, 'v> Builder<'a, 'v> {
         id
     }
 
-    fn build(&mut self, value: usize, place: &Place) -> ExprId {
+    fn build(&mut self, value: usize, place: &Coordinates) -> ExprId {
         let values = self.values;
         let spec = values.spec(value);
         let shape = spec.shape;
@@ -176,7 +176,7 @@ impl<'a, 'v> Builder<'a, 'v> {
                 let from = values.spec(input).shape;
                 let place = match view {
                     View::Reshape if from == shape => place.clone(),
-                    View::Reshape => Place::Linear(place.linear(&shape)),
+                    View::Reshape => Coordinates::Linear(place.linear(&shape)),
                     View::Broadcast => self.broadcast(place, &shape, &from),
                     View::Permute(perm) => {
                         let axes = place.axes(&shape, &self.exprs.extents);
@@ -184,12 +184,14 @@ impl<'a, 'v> Builder<'a, 'v> {
                         for (axis, &p) in axes.into_iter().zip(perm.iter()) {
                             moved[p] = axis;
                         }
-                        Place::Axes(moved)
+                        Coordinates::Axes(moved)
                     }
                     View::Slice { start, step } => {
                         let axes = place.axes(&shape, &self.exprs.extents);
                         let moved = axes.iter().zip(start.iter().zip(step.iter()));
-                        Place::Axes(moved.map(|(a, (&s, &by))| a.times(by as i64).plus(s as i64)).collect())
+                        Coordinates::Axes(
+                            moved.map(|(a, (&s, &by))| a.times(by as i64).plus(s as i64)).collect(),
+                        )
                     }
                 };
                 self.eval(input, place)
@@ -198,11 +200,11 @@ impl<'a, 'v> Builder<'a, 'v> {
                 let (table, indices) = (values.input(value, 0), values.input(value, 1));
                 let n = values.spec(table).shape[*axis] as i64;
                 let mut axes = place.axes(&shape, &self.exprs.extents);
-                let index = self.eval(indices, Place::Axes(vec![axes[*axis].clone()]));
+                let index = self.eval(indices, Coordinates::Axes(vec![axes[*axis].clone()]));
                 // The index is within the axis; that nothing outside the table is read does not rest on it.
                 let within = Atom::Clamp(Rc::new(Lin::atom(Atom::Value(index, n))), 0, n);
                 axes[*axis] = Lin::atom(within);
-                self.eval(table, Place::Axes(axes))
+                self.eval(table, Coordinates::Axes(axes))
             }
             Lowering::Concat { axis } => {
                 let axes = place.axes(&shape, &self.exprs.extents);
@@ -223,7 +225,7 @@ impl<'a, 'v> Builder<'a, 'v> {
                         true => at.clone().plus(-end),
                         false => Lin::atom(Atom::Clamp(Rc::new(at.clone()), end, len)),
                     };
-                    let inside = self.eval(part, Place::Axes(inner));
+                    let inside = self.eval(part, Coordinates::Axes(inner));
                     result = Some(match result {
                         None => inside,
                         Some(outside) => self.push(
@@ -248,7 +250,7 @@ impl<'a, 'v> Builder<'a, 'v> {
                     let clamp = Atom::Clamp(Rc::new(axes[d].clone()), before[d] as i64, from[d] as i64);
                     inner[d] = Lin::atom(clamp);
                 }
-                let mut result = self.eval(input, Place::Axes(inner));
+                let mut result = self.eval(input, Coordinates::Axes(inner));
                 for &d in &padded {
                     let (low, len) = (before[d] as i64, from[d] as i64);
                     let guard = Expr::Guard { lin: axes[d].clone(), low, len, inside: result, outside };
@@ -268,14 +270,14 @@ impl<'a, 'v> Builder<'a, 'v> {
         }
     }
 
-    fn broadcast(&self, place: &Place, shape: &[usize], input: &[usize]) -> Place {
+    fn broadcast(&self, place: &Coordinates, shape: &[usize], input: &[usize]) -> Coordinates {
         if shape == input {
             return place.clone();
         }
         let axes = place.axes(shape, &self.exprs.extents);
         let skip = shape.len() - input.len();
         let axis = |(d, &n): (usize, &usize)| if n == 1 { Lin::default() } else { axes[d + skip].clone() };
-        Place::Axes(input.iter().enumerate().map(axis).collect())
+        Coordinates::Axes(input.iter().enumerate().map(axis).collect())
     }
 }
 

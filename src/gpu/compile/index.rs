@@ -181,17 +181,17 @@ impl Atom {
 
 /// Coordinates of an element, one form per dimension, or its linear index in row-major order: whichever is at hand.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Place {
+pub(super) enum Coordinates {
     Axes(Vec<Lin>),
     Linear(Lin),
 }
 
-impl Place {
+impl Coordinates {
     /// The row-major index in a tensor of this shape.
     pub fn linear(&self, shape: &[usize]) -> Lin {
         match self {
-            Place::Linear(l) => l.clone(),
-            Place::Axes(axes) => {
+            Coordinates::Linear(l) => l.clone(),
+            Coordinates::Axes(axes) => {
                 let mut step = 1;
                 let mut sum = Lin::default();
                 for (axis, &n) in axes.iter().zip(shape).rev() {
@@ -206,8 +206,8 @@ impl Place {
     /// The coordinates in a tensor of this shape.
     pub fn axes(&self, shape: &[usize], extents: Extents) -> Vec<Lin> {
         match self {
-            Place::Axes(axes) => axes.clone(),
-            Place::Linear(l) => {
+            Coordinates::Axes(axes) => axes.clone(),
+            Coordinates::Linear(l) => {
                 let mut step: i64 = 1;
                 let mut out = Vec::with_capacity(shape.len());
                 for (d, &n) in shape.iter().enumerate().rev() {
@@ -247,11 +247,11 @@ mod tests {
     fn reshape_round_trips() {
         // coordinates of [4, 6] seen as [2, 2, 3, 2] and as [3, 8]
         let extents = [4usize, 6];
-        let place = Place::Axes(vec![Lin::var(0), Lin::var(1)]);
+        let place = Coordinates::Axes(vec![Lin::var(0), Lin::var(1)]);
         let linear = place.linear(&[4, 6]);
         for shape in [&[2usize, 2, 3, 2][..], &[3, 8], &[24], &[1, 24, 1]] {
-            let axes = Place::Linear(linear.clone()).axes(shape, &extents);
-            let back = Place::Axes(axes).linear(shape);
+            let axes = Coordinates::Linear(linear.clone()).axes(shape, &extents);
+            let back = Coordinates::Axes(axes).linear(shape);
             for i in 0..4 {
                 for j in 0..6 {
                     assert_eq!(value(&back, &[i, j]), i * 6 + j, "{shape:?}");
@@ -265,7 +265,7 @@ mod tests {
         // [n, 12] -> [n, 3, 4] -> flattened again
         let extents = [5usize, 3, 4];
         let l = Lin::var(0).times(12).add(&Lin::var(1).times(4)).add(&Lin::var(2));
-        let axes = Place::Linear(l).axes(&[5, 3, 4], &extents);
+        let axes = Coordinates::Linear(l).axes(&[5, 3, 4], &extents);
         assert_eq!(axes, vec![Lin::var(0), Lin::var(1), Lin::var(2)]);
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Generated {
 
 /// Expressions of stored values, element by element.
 #[derive(Clone)]
-pub(super) struct Pointwise {
+pub(super) struct PointwiseKernel {
     pub bindings: Bindings,
     exprs: Exprs,
     /// The outputs' expressions and types, in the order of their bindings.
@@ -35,10 +35,10 @@ pub(super) struct Pointwise {
     width: Width,
 }
 
-impl Pointwise {
+impl PointwiseKernel {
     /// Builds the expressions of `outputs`, which have equally many elements; `None` where one would have to read
     /// another of them elsewhere than at the same element.
-    pub fn new(values: &Values<'_>, outputs: &[usize]) -> Option<Pointwise> {
+    pub fn new(values: &Values<'_>, outputs: &[usize]) -> Option<PointwiseKernel> {
         let shape = values.spec(outputs[0]).shape;
         let mut bindings = Bindings::default();
         let mut builder = Builder::new(values, &mut bindings, &shape);
@@ -49,7 +49,7 @@ impl Pointwise {
             .map(|&o| {
                 let place = match values.spec(o).shape == shape {
                     true => Builder::origin(&shape),
-                    false => super::index::Place::Linear(home.clone()),
+                    false => super::index::Coordinates::Linear(home.clone()),
                 };
                 (builder.eval(o, place), values.spec(o).dtype)
             })
@@ -65,7 +65,7 @@ impl Pointwise {
     }
 
     /// A copy of a value, whatever it is.
-    pub fn copy(values: &Values<'_>, value: usize) -> Pointwise {
+    pub fn copy(values: &Values<'_>, value: usize) -> PointwiseKernel {
         let shape = values.spec(value).shape;
         let mut bindings = Bindings::default();
         let mut builder = Builder::new(values, &mut bindings, &shape);
@@ -75,13 +75,18 @@ impl Pointwise {
     }
 
     /// Merges the loop variables and chooses the width.
-    fn finish(bindings: Bindings, mut exprs: Exprs, roots: Vec<(ExprId, DType)>, rank: usize) -> Pointwise {
+    fn finish(
+        bindings: Bindings,
+        mut exprs: Exprs,
+        roots: Vec<(ExprId, DType)>,
+        rank: usize,
+    ) -> PointwiseKernel {
         let left = exprs.merge(&[rank])[0];
         let width = match Emitter::can_widen(&exprs, left - 1) {
             true => Width::Four { along: left - 1 },
             false => Width::One,
         };
-        Pointwise { bindings, exprs, roots, width }
+        PointwiseKernel { bindings, exprs, roots, width }
     }
 
     /// Storage buffers that it binds besides its outputs.

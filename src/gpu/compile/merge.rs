@@ -167,7 +167,7 @@ fn peak_bytes(values: &Values<'_>, schedule: &Steps, dispatches: &[Vec<usize>]) 
 
 /// Reorders the schedule and joins small kernels, where that costs no memory worth speaking of.
 pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Steps {
-    let modules: Vec<Option<Module>> = schedule.steps.iter().map(Module::of).collect();
+    let modules: Vec<Option<PartModule>> = schedule.steps.iter().map(PartModule::of).collect();
     let joinable: Vec<bool> = modules.iter().map(Option::is_some).collect();
     if joinable.iter().filter(|&&j| j).count() < 2 {
         return schedule;
@@ -184,7 +184,7 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
     schedule.steps = Vec::new();
     for group in dispatches {
         let parts: Vec<Step> = group.iter().filter_map(|&k| steps[k].take()).collect();
-        let sources: Vec<&Module> = group.iter().filter_map(|&k| modules[k].as_ref()).collect();
+        let sources: Vec<&PartModule> = group.iter().filter_map(|&k| modules[k].as_ref()).collect();
         if parts.len() > 1 && sources.len() == parts.len() {
             schedule.steps.push(join(gpu, parts, &sources));
         } else {
@@ -195,7 +195,7 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
 }
 
 /// A kernel's source taken apart, as far as joining needs it.
-struct Module {
+struct PartModule {
     /// Without comments and without the entry point's attributes.
     text: String,
     /// Names of module scope.
@@ -219,10 +219,10 @@ const BUILTINS: [&str; 3] = ["workgroup_id", "num_workgroups", "local_invocation
 const ENTRY: [&str; 2] =
     ["@compute @workgroup_size(64)\nfn main(", "@compute @workgroup_size(GROUP)\nfn main("];
 
-impl Module {
+impl PartModule {
     /// `None` where the kernel is too large to be worth it, or does something that can't be done in a part: then it stays
     /// as it is.
-    fn of(step: &Step) -> Option<Module> {
+    fn of(step: &Step) -> Option<PartModule> {
         let source = &step.source;
         let [x, y, z] = step.workgroups;
         let plain = source.constants.is_empty() && step.windows.is_empty();
@@ -269,7 +269,7 @@ impl Module {
         };
         let taken = |name: &String| names.contains(name) || member(name) || declares(&text, name);
         let fits = !names.iter().any(member) && !uniforms.iter().any(|u| taken(&u.name));
-        fits.then_some(Module { text, names, parameters, uniforms })
+        fits.then_some(PartModule { text, names, parameters, uniforms })
     }
 }
 
@@ -377,12 +377,12 @@ fn renumber(text: &str, number: impl Fn(u32) -> Option<u32>) -> String {
 }
 
 /// A uniform block that holds those of all parts, each from a multiple of 16 bytes.
-struct Block<T> {
+struct UniformBlock<T> {
     members: String,
     words: Vec<T>,
 }
 
-impl<T: Clone> Block<T> {
+impl<T: Clone> UniformBlock<T> {
     fn add(&mut self, name: &str, ty: &str, words: &[T], padding: T) {
         let size = words.len().next_multiple_of(4).max(4);
         let _ = writeln!(self.members, "    @align(16) @size({}) {name}: {ty},", 4 * size);
@@ -399,9 +399,10 @@ const BLOCKS: [(&str, u32); 2] = [("part_sizes", 0), ("part_args", ARGS_BINDING)
 ///
 /// It has two uniform blocks, whatever the number of parts: lavapipe (Mesa 22.3) corrupts its memory where a shader's
 /// conditions depend on more than four.
-fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
-    let mut sizes: Block<u32> = Block { members: String::new(), words: Vec::new() };
-    let mut args: Block<Option<(usize, usize)>> = Block { members: String::new(), words: Vec::new() };
+fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&PartModule]) -> Step {
+    let mut sizes: UniformBlock<u32> = UniformBlock { members: String::new(), words: Vec::new() };
+    let mut args: UniformBlock<Option<(usize, usize)>> =
+        UniformBlock { members: String::new(), words: Vec::new() };
     let vectors = parts.len().div_ceil(4);
     let mut ends = vec![0u32; 4 * vectors];
     let mut total = 0;

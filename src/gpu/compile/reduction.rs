@@ -71,7 +71,7 @@ impl Reduction {
             for (v, d) in order().filter(|&(_, d)| shape[d] != 1) {
                 place[d] = super::index::Lin::var(v);
             }
-            let id = builder.eval(input, super::index::Place::Axes(place));
+            let id = builder.eval(input, super::index::Coordinates::Axes(place));
             let exprs = (!builder.conflict).then_some(builder.exprs);
             exprs.map(|exprs| (bindings, exprs, id))
         };

@@ -1,7 +1,7 @@
 //! The kernels of a plan, in order, before buffers are assigned.
 
 use super::expr::Bindings;
-use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, Pointwise};
+use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, PointwiseKernel};
 use super::library::FAULTS;
 use super::reduction::Reduction;
 use super::step::{Place, Step, Steps, locate};
@@ -25,13 +25,13 @@ const MAX_EXPRESSIONS: usize = 300;
 enum Item {
     Pointwise {
         outputs: Vec<usize>,
-        code: Box<Pointwise>,
+        code: Box<PointwiseKernel>,
     },
     /// A part of a packed vector that has to be copied there: the value, and its place.
     Copy {
         from: usize,
         to: Stored,
-        code: Box<Pointwise>,
+        code: Box<PointwiseKernel>,
     },
     Reduction {
         output: usize,
@@ -111,7 +111,11 @@ pub(super) fn schedule(
                     continue;
                 }
                 let to = Stored { value: v, offset: 4 * at as u64 };
-                items.push(Item::Copy { from: input, to, code: Box::new(Pointwise::copy(values, input)) });
+                items.push(Item::Copy {
+                    from: input,
+                    to,
+                    code: Box::new(PointwiseKernel::copy(values, input)),
+                });
             }
             producer[v] = items.len().checked_sub(1);
             continue;
@@ -139,7 +143,7 @@ pub(super) fn schedule(
                 };
                 items.push(Item::Reduction { output: v, code: Box::new(code) });
             } else {
-                let Some(code) = Pointwise::new(values, &[v]) else {
+                let Some(code) = PointwiseKernel::new(values, &[v]) else {
                     return Err(Error::Gpu("an expression could not be compiled".into()));
                 };
                 let further = further(values, &code.bindings.buffers) + further(values, &[v]);
@@ -217,7 +221,7 @@ fn join(
     items: &mut [Item],
     producer: &[Option<usize>],
     v: usize,
-    alone: &Pointwise,
+    alone: &PointwiseKernel,
     limit: usize,
 ) -> Option<usize> {
     let made_by = |b: usize| {
@@ -246,7 +250,7 @@ fn join(
         }
         let mut all = outputs.clone();
         all.push(v);
-        let Some(joined) = Pointwise::new(values, &all) else { continue };
+        let Some(joined) = PointwiseKernel::new(values, &all) else { continue };
         let buffers =
             joined.storage() + all.len() + further(values, &joined.bindings.buffers) + further(values, &all);
         let narrower = (code.is_wide() || alone.is_wide()) && !joined.is_wide();
