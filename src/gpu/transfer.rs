@@ -1,10 +1,8 @@
 //! Values from the host to the device and back.
 
 use super::array::{GpuArray, storage_bytes};
-use super::array::{GpuArray, storage_bytes};
 use super::context::Gpu;
 use super::faults::{self, Faults, Look};
-use super::{Gpu, context};
 use crate::cpu::{Array, dispatch};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
