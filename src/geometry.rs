@@ -121,6 +121,11 @@ pub struct Conv2dGeometry {
     pub ow: usize,
 }
 
+/// Input and output channels of a group of a convolution.
+pub fn group_channels(g: &Conv2dGeometry) -> (usize, usize) {
+    (g.cin / g.groups, g.cout / g.groups)
+}
+
 /// A 2-D pooling window over NHWC.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pool2dGeometry {

@@ -4,16 +4,11 @@ mod direct;
 
 use super::gemm::{ALayout, Problem, widest};
 use super::{KernelTarget, Launches};
-use crate::geometry::Conv2dGeometry;
+use crate::geometry::{Conv2dGeometry, group_channels};
 
 const FORWARD: &str = include_str!("../../../shaders/conv2d_forward.wgsl");
 const INPUT_GRAD: &str = include_str!("../../../shaders/conv2d_input_grad.wgsl");
 const WEIGHT_GRAD: &str = include_str!("../../../shaders/conv2d_weight_grad.wgsl");
-
-/// Input and output channels of a group.
-fn group_channels(g: &Conv2dGeometry) -> (usize, usize) {
-    (g.cin / g.groups, g.cout / g.groups)
-}
 
 /// `y = conv2d(x, w)`; inputs x (NHWC) and w (HWIO).
 pub fn conv2d_forward(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {

@@ -11,12 +11,15 @@
 //! Few tiles and a long k: k is split over workgroups, whose partial sums a second dispatch adds in a fixed order.
 
 mod accumulators;
+mod parts;
 mod registers;
 mod tiled;
 
 use super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
 use crate::geometry::MatmulGeometry;
-use accumulators::{CHAIN, add_up_levels, declare_accumulators, flush, levels};
+use accumulators::{CHAIN, levels};
+pub(super) use parts::ALayout;
+use parts::BLoad;
 use registers::Registers;
 use tiled::{Block, TILED_CHAIN, Tiled};
 
@@ -29,21 +32,6 @@ const REDUCE_BLOCK: usize = 32;
 
 /// Everything above this line of an operand file is kept; the plain kernel below it is replaced.
 const PLAIN_KERNEL: &str = "// ---- plain kernel ----";
-
-/// The dimension along which A is contiguous.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ALayout {
-    AlongK,
-    AlongM,
-}
-
-/// How elements of B are loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BLoad {
-    QuadsAlongN,
-    QuadsAlongK,
-    Scalar,
-}
 
 /// A GEMM whose operands are addressed by an operand file.
 pub(super) struct Problem {
@@ -427,48 +415,6 @@ pub(super) fn reduce(
         turns: Turns::in_blocks(splits.div_ceil(REDUCE_BLOCK), REDUCE_BLOCK, Turns::of(REDUCE_BLOCK)),
         epilogue: true,
     }
-}
-
-/// Declares the storage bindings, whose elements are of these types, and the epilogues.
-fn bindings(a: &str, b: &str, out_vec4: bool) -> String {
-    format!(
-        "@group(0) @binding(1) var<storage, read> a: array<{a}>;
-@group(0) @binding(2) var<storage, read> b: array<{b}>;
-@group(0) @binding(3) var<storage, read_write> out: array<{}>;
-
-fn epilogue(v: f32, i: u32) -> f32 {{ return v; }}
-fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> {{ return v; }}
-
-",
-        element(out_vec4)
-    )
-}
-
-fn element(vec4: bool) -> &'static str {
-    if vec4 { "vec4<f32>" } else { "f32" }
-}
-
-/// First lines of `main`: which tile, matrix of the batch and part of k this workgroup has.
-fn tile_prologue(tile_m: usize, tile_n: usize) -> String {
-    format!(
-        "    let tile = group.y * groups.x + group.x;
-    if tile >= p.tiles {{
-        return;
-    }}
-    let outer = tile / p.tiles_n;
-    let n0 = (tile - outer * p.tiles_n) * {tile_n}u;
-    let plane = outer / p.tiles_m;
-    let m0 = (outer - plane * p.tiles_m) * {tile_m}u;
-    let split = plane / p.batches;
-    let batch = batch_init(plane - split * p.batches);
-    let first = split * p.chunk;
-    let by_segment = p.segments > 1u;
-    let s0 = select(0u, first, by_segment);
-    let s1 = select(1u, min(first + p.chunk, p.segments), by_segment);
-    let k0 = select(first, 0u, by_segment);
-    let k1 = select(min(first + p.chunk, p.k), p.k, by_segment);
-"
-    )
 }
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 
 use super::super::gemm::reduce;
 use super::super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
-use super::group_channels;
-use crate::geometry::Conv2dGeometry;
+use crate::geometry::{Conv2dGeometry, group_channels};
 
 const FORWARD: &str = include_str!("../../../../shaders/conv2d_direct_forward.wgsl");
 const INPUT_GRAD: &str = include_str!("../../../../shaders/conv2d_direct_input_grad.wgsl");

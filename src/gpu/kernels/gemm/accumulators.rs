@@ -5,7 +5,7 @@
 //! sum is long, the `d` to the `e`. Compensated summation would need fewer registers, but infinities would become NaN in it,
 //! and drivers with fast math may undo it.
 
-use super::registers::line;
+use super::parts::line;
 use std::fmt::Write;
 
 /// Additions that an accumulator takes before it is added to one of the next level.

@@ -17,7 +17,9 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-use super::{ALayout, BLoad, Turns};
+use super::Turns;
+use super::accumulators::{CHAIN, add_up_levels, declare_accumulators, flush};
+use super::parts::{ALayout, BLoad, bindings, line, tile_prologue};
 
 mod columns;
 
@@ -48,17 +50,11 @@ pub(super) struct Registers {
     pub permuted: bool,
     /// C is bound as `vec4` and stored so.
     pub out_vec4: bool,
-    /// Levels of accumulators (see [`super::levels`]).
+    /// Levels of accumulators (see [`levels`](super::accumulators::levels)).
     pub levels: usize,
 }
 
 const XYZW: [char; 4] = ['x', 'y', 'z', 'w'];
-
-/// Appends a formatted line. Writing to a `String` cannot fail.
-macro_rules! line {
-    ($out:expr, $($arg:tt)*) => {{ let _ = writeln!($out, $($arg)*); }};
-}
-pub(super) use line;
 
 impl Registers {
     /// Columns of C per workgroup.
@@ -102,7 +98,7 @@ impl Registers {
 
     /// k that the first accumulators take before they are added to the second ones.
     fn block(&self) -> usize {
-        super::CHAIN * self.tree()
+        CHAIN * self.tree()
     }
 
     /// Components of an accumulator, and accumulators per row.
@@ -126,7 +122,7 @@ impl Registers {
 
     /// The kernel, to stand below the declarations of an operand file.
     pub fn source(&self) -> String {
-        let mut s = super::bindings(element(self.a_width), element(self.b_width), self.out_vec4);
+        let mut s = bindings(element(self.a_width), element(self.b_width), self.out_vec4);
         if self.a_width.max(self.b_width) == 8 {
             s += UNPACK;
         }
@@ -139,7 +135,7 @@ impl Registers {
         line!(s, "    @builtin(num_workgroups) groups: vec3<u32>,");
         line!(s, "    @builtin({lane}) lane: u32,");
         line!(s, ") {{");
-        s += &super::tile_prologue(rows, self.tile_n());
+        s += &tile_prologue(rows, self.tile_n());
         self.columns(&mut s);
         if let Some(k) = self.short_k {
             self.short(&mut s, k);
@@ -147,12 +143,12 @@ impl Registers {
             return s;
         }
         let (_, vectors) = self.vector();
-        super::declare_accumulators(&mut s, self.levels, rows, vectors, self.vector_type());
+        declare_accumulators(&mut s, self.levels, rows, vectors, self.vector_type());
         match self.a {
             ALayout::AlongK => self.segments(&mut s),
             ALayout::AlongM => self.walk(&mut s),
         }
-        super::add_up_levels(&mut s, self.levels, rows, vectors);
+        add_up_levels(&mut s, self.levels, rows, vectors);
         self.stores(&mut s);
         s += "}\n";
         s
@@ -163,7 +159,7 @@ impl Registers {
         line!(s, "{indent}if pending >= {}u {{", self.block());
         line!(s, "{indent}    pending = 0u;");
         let (_, vectors) = self.vector();
-        super::flush(s, self.levels, self.rows, vectors, self.vector_type(), &format!("{indent}    "));
+        flush(s, self.levels, self.rows, vectors, self.vector_type(), &format!("{indent}    "));
         line!(s, "{indent}}}");
     }
 

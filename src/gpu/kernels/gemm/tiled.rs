@@ -6,8 +6,9 @@
 //! Tiles hold quads along the dimension that is contiguous in memory, so that global loads, workgroup stores and
 //! workgroup loads are all of 16 bytes, and a transposed operand costs nothing: the multiplication picks components.
 
-use super::registers::line;
-use super::{ALayout, BLoad, Turns};
+use super::Turns;
+use super::accumulators::{add_up_levels, declare_accumulators, flush};
+use super::parts::{ALayout, BLoad, bindings, element, line, tile_prologue};
 use std::fmt::Write;
 
 /// Shape of a generated kernel: everything that the source text depends on.
@@ -22,7 +23,7 @@ pub(super) struct Tiled {
     pub b_along_k: bool,
     /// C is bound as `vec4` and stored so.
     pub out_vec4: bool,
-    /// Levels of accumulators (see [`super::levels`]).
+    /// Levels of accumulators (see [`levels`](super::accumulators::levels)).
     pub levels: usize,
 }
 
@@ -94,11 +95,7 @@ impl Tiled {
             if self.a_along_k() { bm * (bk / 4 + 1) } else { bk * bm / 4 },
             if self.b_along_k { bn * (bk / 4 + 1) } else { bk * bn / 4 },
         );
-        let mut s = super::bindings(
-            super::element(self.a_vec4),
-            super::element(self.b != BLoad::Scalar),
-            self.out_vec4,
-        );
+        let mut s = bindings(element(self.a_vec4), element(self.b != BLoad::Scalar), self.out_vec4);
         line!(s, "var<workgroup> tile_a: array<vec4<f32>, {a_quads}>;");
         line!(s, "var<workgroup> tile_b: array<vec4<f32>, {b_quads}>;\n");
         self.load_functions(&mut s);
@@ -110,9 +107,9 @@ impl Tiled {
         line!(s, "    @builtin(local_invocation_id) local: vec3<u32>,");
         line!(s, "    @builtin(local_invocation_index) index: u32,");
         line!(s, ") {{");
-        s += &super::tile_prologue(bm, bn);
+        s += &tile_prologue(bm, bn);
         self.stage_init(&mut s);
-        super::declare_accumulators(&mut s, self.levels, tm, tn / 4, "vec4<f32>");
+        declare_accumulators(&mut s, self.levels, tm, tn / 4, "vec4<f32>");
         self.stage_load(&mut s, "    ");
         if self.levels > 1 {
             line!(s, "    var pending = 0u;");
@@ -128,11 +125,11 @@ impl Tiled {
             line!(s, "        pending += {bk}u;");
             line!(s, "        if pending >= {}u {{", TILED_CHAIN);
             line!(s, "            pending = 0u;");
-            super::flush(&mut s, self.levels, tm, tn / 4, "vec4<f32>", "            ");
+            flush(&mut s, self.levels, tm, tn / 4, "vec4<f32>", "            ");
             line!(s, "        }}");
         }
         line!(s, "    }}");
-        super::add_up_levels(&mut s, self.levels, tm, tn / 4);
+        add_up_levels(&mut s, self.levels, tm, tn / 4);
         line!(s, "    let base = batch.out + split * p.out_split;");
         line!(s, "    let m = m0 + local.y * {tm}u;");
         for j in 0..tn / 4 {

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-use super::super::BLoad;
-use super::{Registers, line};
+use super::super::parts::{BLoad, line};
+use super::Registers;
 
 impl Registers {
     /// First column of each accumulator (of each two, by octets), and where its elements of B are; columns past the end
