@@ -7,6 +7,7 @@ mod common;
 
 use common::{config, devices, run, uniform};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use wgrad::Axes;
 use wgrad::prelude::*;
 
 fn matmul(c: &mut Criterion) -> Result<()> {
@@ -129,9 +130,9 @@ fn reduce(c: &mut Criterion) -> Result<()> {
     for device in devices() {
         let x = uniform(&[1024, 1024], device, 1)?;
         group.throughput(Throughput::Elements(1 << 20));
-        for (what, axes) in [("rows", &[1][..]), ("columns", &[0]), ("all", &[])] {
+        for (what, axes) in [("rows", Axes::from(1)), ("columns", Axes::from(0)), ("all", Axes::from(..))] {
             group.bench_function(format!("{device} {what}"), |bench| {
-                bench.iter(|| run(device, || Ok([x.sum(axes, false)?])));
+                bench.iter(|| run(device, || Ok([x.sum(&axes, false)?])));
             });
         }
     }

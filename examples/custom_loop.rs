@@ -46,7 +46,7 @@ fn main() -> Result<()> {
         for batch in test.batches(500, device)? {
             let (images, labels) = batch?;
             let chosen = no_grad(|| forward(&images))?.argmax(-1, false)?;
-            right = (right + chosen.eq(labels.cast(DType::I32)?)?.cast(DType::F32)?.sum(&[], false)?)?;
+            right = (right + chosen.eq(labels.cast(DType::I32)?)?.cast(DType::F32)?.sum(.., false)?)?;
             right.eval()?;
         }
         println!("epoch {}  test accuracy {:.4}", epoch + 1, right.item::<f32>()? / test.len() as f32);

@@ -82,7 +82,7 @@ fn built_in(x: &Tensor) -> Result<Tensor> {
 fn run(x: &Tensor, f: fn(&Tensor) -> Result<Tensor>) -> Result<(Tensor, Tensor)> {
     let x = x.watch()?;
     let y = (f(&(&x * 2.0)?)? + 1.0)?;
-    let gradient = y.square()?.mean(&[], false)?.backward()?.get(&x)?;
+    let gradient = y.square()?.mean(.., false)?.backward()?.get(&x)?;
     Ok((y, gradient))
 }
 

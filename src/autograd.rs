@@ -191,7 +191,7 @@ fn walk(from: &Tensor, upstream: &Tensor, stops: &[Tensor]) -> Result<Walk> {
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let x = Tensor::new([1.0f32, 2.0, 3.0], Device::Cpu)?;
-/// let (value, gradients) = wgrad::value_and_grad(|x| x[0].square()?.sum(&[], false), &[&x])?;
+/// let (value, gradients) = wgrad::value_and_grad(|x| x[0].square()?.sum(.., false), &[&x])?;
 /// assert_eq!(value.item::<f32>()?, 14.0);
 /// assert_eq!(gradients[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
 /// # Ok(()) }
@@ -243,10 +243,10 @@ pub fn value_and_grad(
 /// # fn main() -> Result<()> {
 /// use wgrad::grad;
 /// let x = Tensor::new([1.0f32, -2.0], Device::Cpu)?;
-/// let cubes = |x: &[Tensor]| (x[0].square()? * &x[0])?.sum(&[], false);
+/// let cubes = |x: &[Tensor]| (x[0].square()? * &x[0])?.sum(.., false);
 /// assert_eq!(grad(cubes, &[&x])?[0].to_vec::<f32>()?, [3.0, 12.0]);
 /// // the second derivative: the gradient of the gradient's sum
-/// let second = grad(|x| grad(cubes, &[&x[0]])?[0].sum(&[], false), &[&x])?;
+/// let second = grad(|x| grad(cubes, &[&x[0]])?[0].sum(.., false), &[&x])?;
 /// assert_eq!(second[0].to_vec::<f32>()?, [6.0, -12.0]);
 /// # Ok(()) }
 /// ```

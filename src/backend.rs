@@ -17,7 +17,7 @@ use std::time::Instant;
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let x = Tensor::arange(0, 4, Device::Cpu)?.cast(DType::F32)?;
-/// let (sum, max) = (x.sum(&[], false)?, x.max(&[], false)?);
+/// let (sum, max) = (x.sum(.., false)?, x.max(.., false)?);
 /// wgrad::eval(&[&sum, &max])?;
 /// # Ok(()) }
 /// ```

@@ -3,6 +3,7 @@
 
 mod autograd;
 mod backend;
+mod axes;
 mod cpu;
 pub mod data;
 mod device;
@@ -29,6 +30,7 @@ mod variable;
 
 pub use autograd::{Gradients, grad, value_and_grad};
 pub use backend::eval;
+pub use axes::Axes;
 pub use cpu::CpuElement;
 pub use device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};
 pub use dtype::{DType, Element};

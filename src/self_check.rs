@@ -4,6 +4,7 @@
 //! compiled wrongly. The cases here are few and small; they call each operation once or a few times, with shapes that reach
 //! its different kernels. A test makes sure that none is missing.
 
+use crate::axes::Axes;
 use crate::cpu::{Array, dispatch};
 use crate::device::{Device, DeviceInfo};
 use crate::dtype::{DType, Element};
@@ -194,7 +195,7 @@ impl Case {
             let mut total: Option<Tensor> = None;
             for (i, y) in of.iter().enumerate().filter(|(_, y)| y.is_tracked()) {
                 let direction = (Tensor::rand(y.shape(), device, seed + i as u64)? - 0.5)?;
-                let sum = (y * direction)?.sum(&[], false)?;
+                let sum = (y * direction)?.sum(.., false)?;
                 total = Some(match total {
                     Some(t) => (t + sum)?,
                     None => sum,
@@ -401,25 +402,25 @@ fn random(c: &mut Cases) -> Result<()> {
 }
 
 fn reductions(c: &mut Cases) -> Result<()> {
-    type Reduce = fn(&Tensor, &[isize], bool) -> Result<Tensor>;
+    type Reduce = fn(&Tensor, Axes, bool) -> Result<Tensor>;
     let list: [(&str, Reduce); 4] =
         [("sum", Tensor::sum), ("prod", Tensor::prod), ("max", Tensor::max), ("min", Tensor::min)];
     for (name, f) in list {
-        for axes in [&[][..], &[-1], &[0, 2]] {
+        for axes in [Axes::from(..), Axes::from(-1), Axes::from([0, 2])] {
             let dims = if name == "prod" { [2, 3, 2] } else { [7, 19, 6] };
             let x = match name {
                 "max" | "min" => c.distinct(&dims)?,
                 "prod" => c.uniform(&dims, 0.7, 1.4)?,
                 _ => c.float(&dims)?,
             };
-            c.add(name, vec![x], move |x| f(&x[0], axes, false));
+            c.add(name, vec![x], move |x| f(&x[0], axes.clone(), false));
         }
     }
     // Longer than the 65,535 turns after which lavapipe ends a loop, and more rows than a dispatch has workgroups.
     let long = c.uniform(&[150_000], 0.0, 1.0)?;
-    c.add("sum", vec![long], |x| x[0].sum(&[], false));
+    c.add("sum", vec![long], |x| x[0].sum(.., false));
     let rows = c.uniform(&[70_000, 3], 0.0, 1.0)?;
-    c.add("max", vec![rows], |x| x[0].max(&[-1], false)).exact();
+    c.add("max", vec![rows], |x| x[0].max(-1, false)).exact();
     for axis in [0, -1] {
         let x = c.distinct(&[9, 31])?;
         c.add("argmax", vec![x.clone()], move |x| x[0].argmax(axis, false)).exact();
@@ -519,7 +520,7 @@ fn losses(c: &mut Cases) -> Result<()> {
         let labels = c.whole(&[rows], 0, cols as i32, DType::U8)?;
         c.add("cross_entropy", vec![x.clone(), labels], |x| x[0].cross_entropy_rows(&x[1])).second();
         let weights = c.uniform(&[rows, cols], 0.1, 1.0)?;
-        let sum = weights.sum(&[-1], true)?;
+        let sum = weights.sum(-1, true)?;
         let dense = (weights / sum)?;
         dense.eval()?;
         c.add("cross_entropy, dense", vec![x, dense], |x| x[0].cross_entropy_rows(&x[1])).second();
@@ -547,8 +548,8 @@ fn steps(c: &mut Cases) -> Result<()> {
             let variables = [Variable::new(x[0].detach()?), Variable::new(x[1].detach()?)];
             let mut optimizer = make();
             for _ in 0..2 {
-                let sums = (variables[0].value().square()?.sum(&[], false)?
-                    + variables[1].value().exp()?.sum(&[], false)?)?;
+                let sums = (variables[0].value().square()?.sum(.., false)?
+                    + variables[1].value().exp()?.sum(.., false)?)?;
                 optimizer.step(&sums.backward()?)?;
             }
             variables.iter().map(|v| v.value().detach()).collect()

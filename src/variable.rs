@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let w = Variable::new(Tensor::from_slice(&[1.0f32, 2.0], [2], Device::Cpu)?);
-/// let loss = w.value().square()?.sum(&[], false)?;
+/// let loss = w.value().square()?.sum(.., false)?;
 /// let grads = loss.backward()?;
 /// assert_eq!(grads.get(&w)?.to_vec::<f32>()?, [2.0, 4.0]);
 /// w.set(w.value() - (grads.get(&w)? * 0.5)?)?;

@@ -40,7 +40,7 @@ fn vector(values: &[f32], device: Device) -> Result<Tensor> {
 }
 
 fn sum(t: &Tensor) -> Result<Tensor> {
-    t.sum(&[], false)
+    t.sum(.., false)
 }
 
 /// `scale * x^3`, with its gradient in tensor operations.
@@ -370,7 +370,7 @@ mod checks {
     pub fn ties_of_maxima(d: Device) -> Result<()> {
         let x = vector(&[3.0, 1.0, 3.0, 3.0], d)?.watch()?;
         let third = 1.0 / 3.0;
-        let grads = x.max(&[], false)?.backward()?;
+        let grads = x.max(.., false)?.backward()?;
         common::assert_close(
             &common::values(&grads.get(&x)?)?,
             &[third, 0.0, third, third],
@@ -425,7 +425,7 @@ mod checks {
             assert_eq!(both.to_vec::<f32>()?, more.to_vec::<f32>()?, "{options:?}");
             // and the gradient can be differentiated: with respect to the weight it is the pooled values' mask
             let scale = Tensor::ones([1], d)?.watch()?;
-            let first = (loss(&relu)? * &scale)?.sum(&[], false)?.backward()?.get(&input)?;
+            let first = (loss(&relu)? * &scale)?.sum(.., false)?.backward()?.get(&input)?;
             let second = sum(&first)?.backward()?.get(&scale)?;
             let expected = sum(&at_once)?.item::<f32>()?;
             assert!((second.item::<f32>()? - expected).abs() <= 1e-4 * expected.abs().max(1.0));
@@ -453,7 +453,7 @@ mod checks {
         let x = Tensor::arange(0, 300, d)?.cast(DType::F32)?.reshape([20, 15])?.watch()?;
         let before = ((&x * 0.01)? - 1.0)?.transpose()?;
         let y = apply_custom(Arc::new(Cube { scale: 1.0 }), &[&before])?;
-        let loss = (y.transpose()? + 1.0)?.relu()?.mean(&[], false)?;
+        let loss = (y.transpose()? + 1.0)?.relu()?.mean(.., false)?;
         let expected: f64 =
             (0..300).map(|i| ((i as f64 * 0.01 - 1.0).powi(3) + 1.0).max(0.0)).sum::<f64>() / 300.0;
         common::assert_close(&common::values(&loss)?, &[expected], 1e-5, "loss");
@@ -497,7 +497,7 @@ fn empty_batches_have_gradients_of_zero() -> Result<()> {
         let y = x.conv2d(&w, Conv2dOptions::default())?.max_pool2d(Pool2dOptions::new([2, 2]))?.flatten(1)?;
         let dense = Variable::new(Tensor::ones([16, 3], device)?);
         let labels = Tensor::zeros([0], device)?.cast(DType::U32)?;
-        let loss = y.matmul(&dense)?.cross_entropy_rows(&labels)?.sum(&[], false)?;
+        let loss = y.matmul(&dense)?.cross_entropy_rows(&labels)?.sum(.., false)?;
         assert_eq!(loss.item::<f32>()?, 0.0);
         let grads = loss.backward()?;
         assert_eq!(grads.get(&x)?.shape(), [0, 6, 6, 2]);

@@ -67,7 +67,7 @@ mod checks {
     pub fn asynchronous_reading(d: Device) -> Result<()> {
         let t = (Tensor::arange(0, 1000, d)? * 2)?;
         let (list, sum) = pollster::block_on(async {
-            let sum = t.sum(&[], false)?;
+            let sum = t.sum(.., false)?;
             Ok::<_, wgrad::Error>((t.to_vec_async::<i32>().await?, sum.item_async::<i32>().await?))
         })?;
         assert_eq!((list[999], sum), (1998, 999_000));

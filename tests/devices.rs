@@ -117,7 +117,7 @@ fn the_first_read_after_a_loss_is_a_raw_map_error() -> Result<()> {
     (&x * 2.0)?.to_vec::<f32>()?;
     device.simulate_loss()?;
     is_lost((&x * 2.0)?.to_vec::<f32>());
-    is_lost((&x * 3.0)?.exp()?.sum(&[], false)?.item::<f32>());
+    is_lost((&x * 3.0)?.exp()?.sum(.., false)?.item::<f32>());
     is_lost((x + values()?)?.to_vec::<f32>());
     // wait
     let x = values()?;
@@ -163,7 +163,7 @@ fn seven_hundred_megabytes_stay_in_the_pool() -> Result<()> {
         }
         let stats = device.stats()?;
         assert!(stats.bytes_pooled <= 66 * MIB, "{device}: {stats:?}");
-        assert_eq!((&x + 1.0)?.sum(&[], false)?.item::<f32>()?, 200_000.0);
+        assert_eq!((&x + 1.0)?.sum(.., false)?.item::<f32>()?, 200_000.0);
     }
     Ok(())
 }
@@ -209,7 +209,7 @@ fn agree(what: &str, dims: &[&[usize]], f: impl Fn(&[Tensor]) -> Result<Tensor>)
         let inputs = (1..).zip(dims).map(|(seed, &d)| Tensor::from_vec(numbers(d, seed), d, device)?.watch());
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let y = f(&inputs)?;
-        let grads = y.square()?.mean(&[], false)?.backward()?;
+        let grads = y.square()?.mean(.., false)?.backward()?;
         let mut all = vec![y.to_vec::<f32>()?];
         for x in &inputs {
             all.push((grads.get(x)? * y.numel() as f64)?.to_vec::<f32>()?);
@@ -237,11 +237,11 @@ fn a_tensor_larger_than_a_binding_is_a_raw_driver_message() -> Result<()> {
     agree("a row for all", &[big, &[190]], |x| (&x[0] - &x[1])?.exp())?;
     agree("permuted", &[big, &[190, 210]], |x| &x[0].transpose()? + &x[1])?;
     agree("scattered", &[&[33, 7, 190]], |x| x[0].permute([2, 0, 1])?.sin())?;
-    agree("sum", &[big], |x| x[0].sum(&[], false))?;
-    agree("sums of rows", &[big], |x| x[0].sum(&[1], false))?;
-    agree("sums of columns", &[big], |x| x[0].sum(&[0], false))?;
-    agree("maxima", &[big], |x| x[0].max(&[0], false))?;
-    agree("many sums", &[&[20_000, 3]], |x| x[0].sum(&[1], false))?;
+    agree("sum", &[big], |x| x[0].sum(.., false))?;
+    agree("sums of rows", &[big], |x| x[0].sum(1, false))?;
+    agree("sums of columns", &[big], |x| x[0].sum(0, false))?;
+    agree("maxima", &[big], |x| x[0].max(0, false))?;
+    agree("many sums", &[&[20_000, 3]], |x| x[0].sum(1, false))?;
     agree("slices", &[big], |x| x[0].slice(0, 3, 200)?.slice(1, 7, 100))?;
     agree("joined", &[big, &[5, 190]], |x| Tensor::concat(&[&x[0], &x[1], &x[0]], 0))?;
     agree("rows times", &[big, &[190, 40]], |x| x[0].matmul(&x[1]))?;
@@ -311,7 +311,7 @@ fn a_data_set_larger_than_a_binding_can_not_be_trained_on() -> Result<()> {
     let x = Tensor::from_vec(images, [rows, columns], Device::Gpu)?;
     let at = Tensor::from_vec(picked.map(|r| r as i32).to_vec(), [picked.len()], Device::Gpu)?;
     assert_eq!(x.index_select(0, &at)?.to_vec::<u8>()?, expected);
-    let last = x.slice(0, rows - 1, 1)?.cast(DType::F32)?.sum(&[], false)?.item::<f32>()?;
+    let last = x.slice(0, rows - 1, 1)?.cast(DType::F32)?.sum(.., false)?.item::<f32>()?;
     assert_eq!(f64::from(last), expected[..columns].iter().map(|&b| f64::from(b)).sum::<f64>());
     drop(x);
     Device::Gpu.trim()

@@ -65,7 +65,7 @@ fn broadcasting_and_element_types() -> Result<()> {
     says(&whole + 0.5, &["0.5", "i32", "cast the tensor to f32"]);
     says(ones(&[2])?.cast(DType::U8)? + -1, &["-1", "u8"]);
     says(whole.exp(), &["exp", "float", "i32", ".cast(DType::F32)"]);
-    says(whole.mean(&[], false), &["mean", "i32", "cast"]);
+    says(whole.mean(.., false), &["mean", "i32", "cast"]);
     says(ones(&[2])?.select(1.0, 2.0), &["where", "f32", "u8", "comparison"]);
     says(ones(&[2])?.clamp(2.0, 1.0), &["clamp", "2..=1"]);
     says(ones(&[2])?.clamp(f64::NAN, 1.0), &["clamp", "NaN"]);
@@ -81,8 +81,8 @@ fn shapes_and_axes() -> Result<()> {
     says(x.reshape([INFER, 4]), &["reshape", "6 elements", "multiple of 4"]);
     says(x.reshape([INFER, INFER]), &["reshape", "only one"]);
     says(x.reshape([INFER, 0]), &["reshape"]);
-    says(x.sum(&[2], false), &["sum", "axis 2", "[2, 3]", "-2 to 1"]);
-    says(x.max(&[0, -2], false), &["max", "twice"]);
+    says(x.sum(2, false), &["sum", "axis 2", "[2, 3]", "-2 to 1"]);
+    says(x.max([0, -2], false), &["max", "twice"]);
     says(x.softmax(-3), &["softmax", "axis -3"]);
     says(x.squeeze(0), &["squeeze", "axis 0", "length 2"]);
     says(x.unsqueeze(4), &["unsqueeze", "axis 4"]);
@@ -105,13 +105,13 @@ fn shapes_and_axes() -> Result<()> {
 #[test]
 fn reductions_of_nothing() -> Result<()> {
     let empty = ones(&[0, 3])?;
-    says(empty.max(&[], false), &["max", "no elements", "[0, 3]"]);
-    says(empty.min(&[0], false), &["min", "no elements"]);
+    says(empty.max(.., false), &["max", "no elements", "[0, 3]"]);
+    says(empty.min(0, false), &["min", "no elements"]);
     says(empty.argmax(0, false), &["argmax", "no elements"]);
-    assert_eq!(empty.max(&[1], false)?.dims(), [0]);
-    assert_eq!(empty.sum(&[0], false)?.to_vec::<f32>()?, [0.0; 3]);
-    assert_eq!(empty.prod(&[], false)?.item::<f32>()?, 1.0);
-    assert!(empty.mean(&[], false)?.item::<f32>()?.is_nan());
+    assert_eq!(empty.max(1, false)?.dims(), [0]);
+    assert_eq!(empty.sum(0, false)?.to_vec::<f32>()?, [0.0; 3]);
+    assert_eq!(empty.prod(.., false)?.item::<f32>()?, 1.0);
+    assert!(empty.mean(.., false)?.item::<f32>()?.is_nan());
     Ok(())
 }
 
@@ -169,7 +169,7 @@ fn gradients() -> Result<()> {
     let x = ones(&[2, 3])?.watch()?;
     says((&x * 2.0)?.backward(), &["backward", "[2, 3]", "mean", "backward_with"]);
     says(ones(&[])?.backward(), &["backward", "does not depend"]);
-    says(x.sum(&[], false)?.backward()?.get(&ones(&[2])?), &["Gradients::get", "watch"]);
+    says(x.sum(.., false)?.backward()?.get(&ones(&[2])?), &["Gradients::get", "watch"]);
     Ok(())
 }
 
@@ -343,7 +343,7 @@ impl Bad {
             },
             _ => {
                 let watched = x.watch()?;
-                let y = (&watched * y)?.sum(&[], false)?;
+                let y = (&watched * y)?.sum(.., false)?;
                 y.backward()?.get(&watched)
             }
         }
@@ -392,7 +392,7 @@ fn calls_never_panic(device: Device, calls: usize, every: usize, seed: u64) -> R
             if y.numel() <= 5000 && i % every == 0 {
                 common::values(&y)?;
                 if y.is_tracked() {
-                    let grads = y.sum(&[], false)?.backward()?;
+                    let grads = y.sum(.., false)?.backward()?;
                     wgrad::eval(&[grads.loss()])?;
                 }
             }

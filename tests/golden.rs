@@ -5,6 +5,7 @@ mod common;
 
 use common::{tensor, values};
 use serde_json::Value;
+use wgrad::Axes;
 use wgrad::prelude::*;
 
 /// Of each element, `tolerance * (1 + |expected|)`: stricter than relative to the largest, for values from 1e-20 to 1e8.
@@ -86,6 +87,8 @@ fn pool_options(a: &[f64]) -> Pool2dOptions {
 /// The calls that generate.py names.
 fn call(name: &str, a: &[f64], x: &[Tensor]) -> Result<Tensor> {
     let axes: Vec<isize> = a.iter().map(|&v| v as isize).collect();
+    // in the file an empty list stands for all
+    let reduced = if axes.is_empty() { Axes::from(..) } else { Axes::from(&axes) };
     match name {
         "neg" => x[0].neg(),
         "abs" => x[0].abs(),
@@ -124,11 +127,11 @@ fn call(name: &str, a: &[f64], x: &[Tensor]) -> Result<Tensor> {
         "le" => x[0].le(&x[1]),
         "gt" => x[0].gt(&x[1]),
         "ge" => x[0].ge(&x[1]),
-        "sum" => x[0].sum(&axes, false),
-        "mean" => x[0].mean(&axes, false),
-        "max" => x[0].max(&axes, false),
-        "min" => x[0].min(&axes, false),
-        "prod" => x[0].prod(&axes, false),
+        "sum" => x[0].sum(reduced, false),
+        "mean" => x[0].mean(reduced, false),
+        "max" => x[0].max(reduced, false),
+        "min" => x[0].min(reduced, false),
+        "prod" => x[0].prod(reduced, false),
         "argmax" => x[0].argmax(axes[0], false),
         "argmin" => x[0].argmin(axes[0], false),
         "permute" => x[0].permute(axes),

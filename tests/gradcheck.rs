@@ -21,7 +21,7 @@ fn build(inputs: &[Input]) -> Result<Vec<Tensor>> {
 /// `sum(direction * y^2)`: the square keeps a curvature where y is linear.
 fn project(y: &Tensor) -> Result<Tensor> {
     let r = tensor(&direction(7, y.numel()), y.dims(), DType::F64, Device::Cpu)?;
-    (y.square()? * r)?.sum(&[], false)
+    (y.square()? * r)?.sum(.., false)
 }
 
 /// The projection of the gradients onto a fixed direction: a scalar whose gradient is a Hessian times that direction.
@@ -32,7 +32,7 @@ fn slope(case: &Case, inputs: &[Tensor]) -> Result<Tensor> {
     for (i, (x, input)) in inputs.iter().zip(&case.inputs).enumerate() {
         if input.watched {
             let s = tensor(&direction(11 + i as u64, x.numel()), x.dims(), DType::F64, Device::Cpu)?;
-            total = (total + (grads.get_or_zeros(x)? * s)?.sum(&[], false)?)?;
+            total = (total + (grads.get_or_zeros(x)? * s)?.sum(.., false)?)?;
         }
     }
     Ok(total)
@@ -84,7 +84,7 @@ fn gradients_of_gradients_match_finite_differences() -> Result<()> {
 fn every_float_input_has_a_gradient() -> Result<()> {
     for case in ops(5, Size::Small).iter().filter(|c| c.differentiable) {
         let inputs = build(&case.inputs)?;
-        let grads = case.run(&inputs, Device::Cpu, DType::F64)?.sum(&[], false)?.backward()?;
+        let grads = case.run(&inputs, Device::Cpu, DType::F64)?.sum(.., false)?.backward()?;
         for (x, input) in inputs.iter().zip(&case.inputs).filter(|(_, i)| i.kind == Kind::Float) {
             assert!(input.watched, "{}", case.name);
             assert_eq!(grads.get(x)?.shape(), x.shape(), "{}", case.name);

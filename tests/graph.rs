@@ -87,7 +87,7 @@ mod checks {
         let captured = Tensor::rand([3], device, 9)?;
         let f = |x: &[Tensor]| -> Result<Vec<Tensor>> {
             let y = (model.forward(&x[0], &Context::eval())? * &captured)?;
-            Ok(vec![y.softmax(-1)?, (y.sum(&[0], false)? + &x[1])?, x[1].clone()])
+            Ok(vec![y.softmax(-1)?, (y.sum(0, false)? + &x[1])?, x[1].clone()])
         };
         let graph = Graph::trace(&[spec(&[5, 8, 8, 1], device)?, spec(&[3], device)?], f)?;
         for seed in 0..3 {
@@ -107,7 +107,7 @@ mod checks {
         let runs = Mutex::new(0);
         let graph = Graph::trace(&[spec(&[2, 3], device)?], |x| {
             *runs.lock().expect("nobody panics") += 1;
-            Ok(vec![x[0].sum(&[], false)?])
+            Ok(vec![x[0].sum(.., false)?])
         })?;
         for n in [2, 4, 2, 4, 7, 4] {
             let sum = graph.call(&[&Tensor::ones([n, 3], device)?])?[0].item::<f32>()?;
@@ -232,7 +232,7 @@ mod checks {
         let graph = Graph::trace(&[spec(&[4, 3], device)?], f)?;
         let x = Tensor::randn([4, 3], device, 2)?.watch()?;
         let gradients = |y: Tensor| -> Result<(Vec<u32>, Vec<u32>)> {
-            let grads = y.square()?.sum(&[], false)?.backward()?;
+            let grads = y.square()?.sum(.., false)?.backward()?;
             let (gx, gw) = (grads.get(&x)?, grads.get(&w)?);
             wgrad::eval(&[&gx, &gw])?;
             Ok((bits(&gx)?, bits(&gw)?))
@@ -255,14 +255,14 @@ mod checks {
             let constant = x[0].detach()?.square()?;
             let silent = no_grad(|| w.value() * 2.0)?;
             let inner = x[0].watch()?;
-            let slope = inner.square()?.sum(&[], false)?.backward()?.get(&inner)?;
+            let slope = inner.square()?.sum(.., false)?.backward()?.get(&inner)?;
             Ok(vec![((&constant + &silent)? * &x[0])?, slope])
         };
         let graph = Graph::trace(&[spec(&[2], device)?], f)?;
         let x = Tensor::new([1.0f32, 2.0], device)?.watch()?;
         for out in [f(std::slice::from_ref(&x))?, graph.call(&[&x])?] {
             assert_eq!(out[1].to_vec::<f32>()?, [2.0, 4.0]);
-            let grads = out[0].sum(&[], false)?.backward()?;
+            let grads = out[0].sum(.., false)?.backward()?;
             assert!(!grads.contains(&w));
             assert_eq!(grads.get(&x)?.to_vec::<f32>()?, [7.0, 10.0]);
         }
@@ -302,7 +302,7 @@ mod checks {
         let _alone = alone();
         let (a, b) = (Variable::new(Tensor::ones([2], device)?), Variable::new(Tensor::ones([2], device)?));
         let graph = Graph::trace(&[spec(&[2], device)?], |x| {
-            let grads = ((&x[0] * &a)? * &b)?.sum(&[], false)?.backward()?;
+            let grads = ((&x[0] * &a)? * &b)?.sum(.., false)?.backward()?;
             Ok(vec![grads.get_or_zeros(&a)?, grads.get_or_zeros(&b)?])
         })?;
         let x = Tensor::full([2], 3.0f32, device)?;
@@ -354,7 +354,7 @@ mod checks {
         type Read = fn(&Tensor, &Variable) -> Result<()>;
         let reads: [Read; 6] = [
             |x, _| x.to_vec::<f32>().map(drop),
-            |x, _| x.sum(&[], false)?.item::<f32>().map(drop),
+            |x, _| x.sum(.., false)?.item::<f32>().map(drop),
             |x, _| (x * 2.0)?.eval(),
             |_, w| w.value().to_vec::<f32>().map(drop),
             |x, w| wgrad::eval(&[&(x * w)?]),
@@ -370,7 +370,7 @@ mod checks {
         }
         // what depends on neither can be read, and a printed tensor says why it can't
         Graph::trace(&[spec(&[2], device)?], |x| {
-            assert_eq!(Tensor::ones([2], device)?.sum(&[], false)?.item::<f32>()?, 2.0);
+            assert_eq!(Tensor::ones([2], device)?.sum(.., false)?.item::<f32>()?, 2.0);
             assert!(x[0].to_string().contains("known only when"));
             assert!(Graph::of(&[&x[0]]).is_err());
             Ok(Vec::new())
@@ -384,7 +384,7 @@ mod checks {
         let w = Variable::new(Tensor::ones([2], device)?);
         let sgd = Mutex::new(Sgd::new(0.1));
         let error = Graph::trace(&[spec(&[2], device)?], |x| {
-            let loss = (&x[0] * &w)?.sum(&[], false)?;
+            let loss = (&x[0] * &w)?.sum(.., false)?;
             sgd.lock().expect("nobody panics").step(&loss.backward()?)?;
             Ok(vec![loss])
         });
@@ -448,8 +448,7 @@ mod checks {
         check_xml(&none.to_svg()?);
         let constant = Graph::trace(&[], |_| Ok(vec![(Tensor::ones([2], device)? * 3.0)?]))?;
         assert_eq!(constant.call(&[])?[0].to_vec::<f32>()?, [3.0; 2]);
-        let empty =
-            Graph::trace(&[spec(&[0, 3], device)?], |x| Ok(vec![x[0].exp()?, x[0].sum(&[0], false)?]))?;
+        let empty = Graph::trace(&[spec(&[0, 3], device)?], |x| Ok(vec![x[0].exp()?, x[0].sum(0, false)?]))?;
         let out = empty.call(&[&Tensor::zeros([0, 3], device)?])?;
         assert_eq!((out[0].dims(), out[1].to_vec::<f32>()?), (&[0, 3][..], vec![0.0; 3]));
         check_xml(&empty.to_svg()?);
@@ -551,7 +550,7 @@ mod checks {
         let model = network(device)?;
         let graph = Graph::trace(&[spec(&[4, 8, 8, 1], device)?], |x| {
             let y = model.forward(&x[0], &Context::eval())?.softmax(-1)?;
-            Ok(vec![y.argmax(-1, false)?, y.ge(0.5)?, (y.max(&[], false)? * 2.0)?])
+            Ok(vec![y.argmax(-1, false)?, y.ge(0.5)?, (y.max(.., false)? * 2.0)?])
         })?;
         let svg = graph.to_svg()?;
         check_xml(&svg);
@@ -575,7 +574,7 @@ mod checks {
         let _alone = alone();
         let x = Tensor::from_vec((0..12).map(|v| v as f32).collect(), [3, 4], device)?;
         let hidden = (&x * 0.5)?.relu()?;
-        let sum = hidden.exp()?.sum(&[-1], false)?;
+        let sum = hidden.exp()?.sum(-1, false)?;
         let diagram = Graph::of(&[&sum])?;
         let before = device.stats()?;
         sum.eval()?;

@@ -466,7 +466,7 @@ fn five_hundred_steps_with_batch_norm_keep_memory_flat() -> Result<()> {
         let mut warm = None;
         for step in 0..500 {
             let cx = Context::train(step);
-            let loss = model.forward(&x, &cx)?.square()?.mean(&[], false)?;
+            let loss = model.forward(&x, &cx)?.square()?.mean(.., false)?;
             let mut pending = optimizer.update(&loss.backward()?)?;
             pending.extend(cx.take_also_compute());
             wgrad::eval(&pending.iter().collect::<Vec<_>>())?;

@@ -143,7 +143,7 @@ mod checks {
                     0 => ((&t * &vars[v])?, std::array::from_fn(|i| x[i] * now[v][i])),
                     1 => ((&t + &vars[v])?.tanh()?, std::array::from_fn(|i| (x[i] + now[v][i]).tanh())),
                     2 => (t.flip(0)?, [x[2], x[1], x[0]]),
-                    _ => (t.max(&[0], true)?.broadcast_to([3])?, [x[0].max(x[1]).max(x[2]); 3]),
+                    _ => (t.max(0, true)?.broadcast_to([3])?, [x[0].max(x[1]).max(x[2]); 3]),
                 };
                 if rng.flag() {
                     vars[v].set((&made * 0.5)?)?;
@@ -167,7 +167,7 @@ mod checks {
         let _alone = alone();
         let x = Tensor::from_vec(seeded(600, 1), [20, 30], d)?.watch()?;
         let hidden = x.matmul(x.transpose()?)?.tanh()?;
-        let total = hidden.sum(&[], false)?;
+        let total = hidden.sum(.., false)?;
         total.eval()?;
         d.synchronize()?;
         let before = d.stats()?.dispatches;
@@ -189,7 +189,7 @@ mod checks {
         let build = || -> Result<[Tensor; 2]> {
             let x = Tensor::from_vec(seeded(4096, 2), [64, 64], d)?;
             let product = x.matmul(&x)?.relu()?;
-            Ok([product.sum(&[0], false)?, product.max(&[1], false)?])
+            Ok([product.sum(0, false)?, product.max(1, false)?])
         };
         let count = |f: &dyn Fn() -> Result<()>| -> Result<u64> {
             let before = d.stats()?.dispatches;
@@ -214,7 +214,7 @@ mod checks {
         let target = Tensor::from_vec(seeded(2000, 4), [2000], d)?;
         let mut warm = None;
         for i in 0..10_000 {
-            let loss = (&w - &target)?.square()?.mean(&[], false)?;
+            let loss = (&w - &target)?.square()?.mean(.., false)?;
             let grads = loss.backward()?;
             w.set(no_grad(|| w.value() - (grads.get(&w)? * 2.0)?)?)?;
             wgrad::eval(&[&w.value(), &loss])?;
@@ -265,7 +265,7 @@ mod checks {
                 want = want.map(|v| v * if i % 2 == 0 { 1.25 } else { 0.8 } + 0.125);
             }
             assert_close(&values(&y)?, &want.map(f64::from), 1e-3, "forward");
-            let grads = y.sum(&[], false)?.backward()?;
+            let grads = y.sum(.., false)?.backward()?;
             assert_close(&values(&grads.get(&x)?)?, &[1.0, 1.0], 1e-2, "backward");
             drop((y, grads));
             let grown = d.stats()?.bytes_live as i64 - before as i64;
@@ -284,11 +284,11 @@ mod checks {
                 level = level.chunks(2).map(|p| &p[0] + &p[1]).collect::<Result<_>>()?;
             }
             // once inside a sum that nothing has computed yet, once by itself
-            let total = level[0].square()?.sum(&[], false)?;
+            let total = level[0].square()?.sum(.., false)?;
             let factor: f64 = (0..2048).map(|i| (i % 7) as f64).sum();
             assert_close(&values(&total)?, &[5.0 * factor * factor], 1e-6, "sum of squares");
             assert_close(&values(&level[0])?, &[factor, 2.0 * factor], 1e-6, "sum of the leaves");
-            let grad = level[0].sum(&[], false)?.backward()?.get(&x)?;
+            let grad = level[0].sum(.., false)?.backward()?.get(&x)?;
             assert_close(&values(&grad)?, &[factor, factor], 1e-6, "gradient");
             Ok(())
         })

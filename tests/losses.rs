@@ -269,7 +269,7 @@ impl Case {
         let weights = tensor(&direction(3, samples), &[samples], float, device)?;
         let each = self.loss.per_sample(y, &t)?;
         assert_eq!(each.dims(), [samples], "{}", self.name);
-        let each = (each * tensor(&direction(5, samples), &[samples], float, device)?)?.sum(&[], false)?;
+        let each = (each * tensor(&direction(5, samples), &[samples], float, device)?)?.sum(.., false)?;
         (each + self.loss.compute(y, &t)?)? + self.loss.weighted(y, &t, &weights)?
     }
 }

@@ -69,7 +69,7 @@ fn a_shared_layer_gets_the_gradients_of_all_its_uses() {
     let model = branched(Device::Cpu, 1);
     assert_eq!(model.parameter_count(), 4 * 3 + 3 + 22 * 5 + 5 + 5 * 2 + 2);
     let x = inputs(Device::Cpu);
-    let loss = |x: &[Tensor]| model.forward_all(x, &Context::train(0))?[1].square()?.sum(&[], false);
+    let loss = |x: &[Tensor]| model.forward_all(x, &Context::train(0))?[1].square()?.sum(.., false);
     let weight = model.parameter("shared.weight").unwrap().variable;
     let analytic = values(&loss(&x).unwrap().backward().unwrap().get(&weight).unwrap());
     let start = values(&weight.value());
@@ -175,12 +175,12 @@ fn frozen_layers_get_no_gradients() {
         model.summary()
     );
     let x = Tensor::ones([1, 4], Device::Cpu).unwrap();
-    let grads = model.forward(&x, &Context::train(0)).unwrap().sum(&[], false).unwrap().backward().unwrap();
+    let grads = model.forward(&x, &Context::train(0)).unwrap().sum(.., false).unwrap().backward().unwrap();
     let names: Vec<String> =
         model.parameters().into_iter().filter(|p| grads.contains(&p.variable)).map(|p| p.name).collect();
     assert_eq!(names, ["head.weight", "head.bias"]);
     model.set_layer_trainable("features", true).unwrap();
-    let grads = model.forward(&x, &Context::train(0)).unwrap().sum(&[], false).unwrap().backward().unwrap();
+    let grads = model.forward(&x, &Context::train(0)).unwrap().sum(.., false).unwrap().backward().unwrap();
     assert_eq!(grads.len(), 4);
 }
 

@@ -79,7 +79,7 @@ impl Problem {
         let mut sum: Option<Tensor> = None;
         for &i in which {
             let off = (self.variables[i].value() - 0.25 * (step % 5) as f64)?.square()?;
-            let part = (&self.scales[i] * off)?.sum(&[], false)?;
+            let part = (&self.scales[i] * off)?.sum(.., false)?;
             sum = Some(match sum {
                 Some(sum) => (sum + part)?,
                 None => part,
@@ -410,11 +410,11 @@ mod checks {
         }
         // A gradient of zero stays zero, and small ones stay as they are.
         let w = Variable::new(Tensor::new([3.0f32, 0.0], d)?);
-        let grads = (w.value().square()? * 0.5)?.sum(&[], false)?.backward()?;
+        let grads = (w.value().square()? * 0.5)?.sum(.., false)?.backward()?;
         assert_eq!(clip::global_norm(&grads)?.item::<f32>()?, 3.0);
         let grads = clip::by_norm(grads, 100.0)?;
         assert_eq!(grads.get(&w)?.to_vec::<f32>()?, [3.0, 0.0]);
-        let zero = (w.value() * 0.0)?.sum(&[], false)?.backward()?;
+        let zero = (w.value() * 0.0)?.sum(.., false)?.backward()?;
         let (zero, norm) = clip::by_global_norm(zero, 1.0)?;
         assert_eq!((zero.get(&w)?.to_vec::<f32>()?, norm.item::<f32>()?), (vec![0.0; 2], 0.0));
         Ok(())
@@ -474,7 +474,7 @@ mod checks {
             Ok((w, Variable::new(Tensor::zeros([3], d)?), x))
         };
         let loss = |w: &Variable, b: &Variable, x: &Tensor| {
-            (x.matmul(w)? + &b.value())?.square()?.mean(&[], false)?.sqrt()?.square()
+            (x.matmul(w)? + &b.value())?.square()?.mean(.., false)?.sqrt()?.square()
         };
         let (w, b, x) = problem(1)?;
         let mut adam = Adam::new(0.05).global_clip_norm(0.5);
@@ -542,9 +542,9 @@ mod checks {
         let _alone = alone();
         let v = Variable::new(Tensor::new([1.0f32, -2.0, 0.5], d)?);
         let mut adam = Adam::new(0.1);
-        adam.step(&v.value().sum(&[], false)?.backward()?)?;
+        adam.step(&v.value().sum(.., false)?.backward()?)?;
         v.set(Tensor::full([3], 100.0f32, d))?;
-        adam.step(&v.value().sum(&[], false)?.backward()?)?;
+        adam.step(&v.value().sum(.., false)?.backward()?)?;
         for x in v.value().to_vec::<f32>()? {
             assert!((x - 99.9).abs() < 1e-4, "{x}");
         }
@@ -603,7 +603,7 @@ fn clipping_by_norm_in_f64() -> Result<()> {
     ] {
         let variables =
             [Variable::new(Tensor::new(a, Device::Cpu)?), Variable::new(Tensor::new(b, Device::Cpu)?)];
-        let of = |v: &Variable| v.value().square()?.sum(&[], false);
+        let of = |v: &Variable| v.value().square()?.sum(.., false);
         let loss = ((of(&variables[0])? + of(&variables[1])?)? * 0.5)?;
         Sgd::new(1.0).clip(clip).step(&loss.backward()?)?;
         for ((v, start), scale) in variables.iter().zip([&a[..], &b[..]]).zip(scales) {
@@ -622,7 +622,7 @@ fn f64_and_f32_variables_are_updated_together() -> Result<()> {
     let b = Variable::new(Tensor::new([[4.0f64]], Device::Cpu)?);
     let mut sgd = Sgd::new(1.0).global_clip_norm(2.5);
     let loss =
-        (a.value().cast(DType::F64)?.square()?.sum(&[], false)? + b.value().square()?.sum(&[], false)?)?;
+        (a.value().cast(DType::F64)?.square()?.sum(.., false)? + b.value().square()?.sum(.., false)?)?;
     sgd.step(&(loss * 0.5)?.backward()?)?;
     assert_eq!(a.value().item::<f32>()?, 1.5);
     assert_eq!(b.value().item::<f64>()?, 2.0);
@@ -636,7 +636,7 @@ fn empty_and_scalar_variables_are_fine() -> Result<()> {
         let empty = Variable::new(Tensor::zeros([0, 3], device)?);
         let scalar = Variable::new(Tensor::new(2.0f32, device)?);
         let mut adam = Adam::new(0.5).clip_norm(1.0).ema(0.5);
-        let loss = (empty.value().sum(&[], false)? + scalar.value().square()?)?;
+        let loss = (empty.value().sum(.., false)? + scalar.value().square()?)?;
         adam.step(&loss.backward()?)?;
         assert!((scalar.value().item::<f32>()? - 1.5).abs() < 1e-5);
         assert_eq!(empty.shape(), [0, 3]);
@@ -657,7 +657,7 @@ fn groups_are_chosen_by_the_names_of_parameters() -> Result<()> {
     let before: Vec<Vec<f32>> =
         model.parameters().iter().map(|p| p.variable.value().to_vec()).collect::<Result<_>>()?;
     let loss =
-        model.forward(&Tensor::ones([2, 3], Device::Cpu)?, &wgrad::nn::Context::eval())?.sum(&[], false)?;
+        model.forward(&Tensor::ones([2, 3], Device::Cpu)?, &wgrad::nn::Context::eval())?.sum(.., false)?;
     adam.step(&loss.backward()?)?;
     for (p, before) in model.parameters().iter().zip(&before) {
         let changed = p.variable.value().to_vec::<f32>()? != *before;
@@ -710,7 +710,7 @@ fn impossible_settings_are_errors_and_change_nothing() -> Result<()> {
     let _alone = alone();
     let w = Variable::new(Tensor::ones([1], Device::Cpu)?);
     let fails = |mut optimizer: Box<dyn Optimizer>, expected: &str| {
-        let error = optimizer.step(&w.value().sum(&[], false)?.backward()?).unwrap_err().to_string();
+        let error = optimizer.step(&w.value().sum(.., false)?.backward()?).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
         assert_eq!((optimizer.steps(), w.value().item::<f32>()?), (0, 1.0));
         Ok(())
@@ -748,13 +748,13 @@ fn impossible_settings_are_errors_and_change_nothing() -> Result<()> {
     for (optimizer, expected) in cases {
         fails(optimizer, expected)?;
     }
-    let grads = w.value().sum(&[], false)?.backward()?;
+    let grads = w.value().sum(.., false)?.backward()?;
     assert!(GradientAccumulator::new(0).add(&grads).unwrap_err().to_string().contains("at least one batch"));
     assert!(clip::by_value(grads, f64::NAN).is_err());
     // What the state consists of is settled by the first step.
     let mut sgd = Sgd::new(0.1);
-    sgd.step(&w.value().sum(&[], false)?.backward()?)?;
-    let error = sgd.momentum(0.9).step(&w.value().sum(&[], false)?.backward()?).unwrap_err().to_string();
+    sgd.step(&w.value().sum(.., false)?.backward()?)?;
+    let error = sgd.momentum(0.9).step(&w.value().sum(.., false)?.backward()?).unwrap_err().to_string();
     assert!(error.contains("can't be changed after the first step"), "{error}");
     Ok(())
 }

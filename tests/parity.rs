@@ -99,10 +99,10 @@ fn gradients_of_gradients() -> Result<()> {
                 .collect::<Result<_>>()?;
             let watched: Vec<&Tensor> = inputs.iter().filter(|x| x.is_tracked()).collect();
             let y = case.run(&inputs, device, DType::F32)?;
-            let grads = y.square()?.sum(&[], false)?.backward()?;
+            let grads = y.square()?.sum(.., false)?.backward()?;
             let mut slope = Tensor::zeros([], device)?;
             for x in &watched {
-                slope = (slope + grads.get(*x)?.square()?.sum(&[], false)?)?;
+                slope = (slope + grads.get(*x)?.square()?.sum(.., false)?)?;
             }
             let grads = slope.backward()?;
             watched.iter().map(|x| values(&grads.get_or_zeros(*x)?)).collect()

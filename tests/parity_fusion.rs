@@ -98,8 +98,8 @@ impl Program {
                 if y.leaf { moved(Ok(picked)) } else { smooth(y.t + 0.25) }
             }
             15 if rank > 0 => smooth(t.mean(&[axis], self.rng.flag())),
-            16 if rank > 0 => smooth(t.sum(&[axis], true)? * (1.0 / t.shape()[axis as usize] as f64)),
-            17 if rank > 0 && x.leaf => smooth(t.max(&[axis], true)),
+            16 if rank > 0 => smooth(t.sum(axis, true)? * (1.0 / t.shape()[axis as usize] as f64)),
+            17 if rank > 0 && x.leaf => smooth(t.max(axis, true)),
             18 if rank > 0 => smooth(t.softmax(axis)),
             19 if rank == 2 => moved(t.transpose()),
             20 if rank > 0 => moved(t.flip(axis)),
@@ -124,7 +124,7 @@ impl Program {
                     return smooth(a.tanh());
                 }
                 // scale, bias and activation: what an epilogue takes
-                let y = ((a.matmul(&b)? * (1.0 / k as f64))? + b.mean(&[0], false)?)?;
+                let y = ((a.matmul(&b)? * (1.0 / k as f64))? + b.mean(0, false)?)?;
                 smooth(y.tanh())
             }
             26 => {
@@ -133,9 +133,9 @@ impl Program {
                 let kernel = Tensor::randn([3, 3, 1, 2], self.device, self.rng.bits())?.watch()?;
                 let options = Conv2dOptions { padding: Padding::Same, ..Default::default() };
                 let y = a.reshape([1, h, w, 1])?.conv2d((kernel * 0.2)?, options)?;
-                smooth((y + 0.1)?.sigmoid()?.mean(&[3], false)?.reshape([h, w]))
+                smooth((y + 0.1)?.sigmoid()?.mean(3, false)?.reshape([h, w]))
             }
-            27 if t.numel() > 1 => smooth(t.pad(vec![(1, 0); rank], 0.5)?.mean(&[axis], false)),
+            27 if t.numel() > 1 => smooth(t.pad(vec![(1, 0); rank], 0.5)?.mean(axis, false)),
             _ => smooth(t * -0.8),
         }
     }
@@ -155,7 +155,7 @@ fn run(seed: u64, length: usize, device: Device) -> Result<Vec<Tensor>> {
     held.extend(program.values.last().map(|v| v.t.clone()));
     let mut loss = Tensor::full([], 0.0f32, device)?;
     for t in held.iter().filter(|t| t.is_tracked()) {
-        loss = (loss + t.mean(&[], false)?)?;
+        loss = (loss + t.mean(.., false)?)?;
     }
     if loss.is_tracked() {
         let grads = loss.backward()?;
@@ -200,7 +200,7 @@ fn epilogues_of_products() -> Result<()> {
             let relu = before.relu()?;
             let gated = (before.gt(0.0)?.select(&relu, (&before * 0.25)?)? + &column)?;
             let both = Tensor::concat(&[&gated, &relu], 1)?;
-            let loss = both.mean(&[], false)?;
+            let loss = both.mean(.., false)?;
             let grads = loss.backward()?;
             let transposed = (a.matmul(&b)?.transpose()? * 2.0)?.flip(0)?;
             let alone = (a.matmul(&b)? + &bias)?.relu()?;
@@ -221,7 +221,7 @@ fn epilogues_of_convolutions() -> Result<()> {
             let bias = (whole(seed + 90, &[cout], d)? + 0.5)?.watch()?;
             let y = (x.conv2d(&k, Conv2dOptions::default())? + &bias)?.relu()?;
             let pooled = y.max_pool2d(Pool2dOptions::new([2, 2]))?;
-            let loss = ((&pooled * 0.125)?.square()?.mean(&[], false)? + y.mean(&[], false)?)?;
+            let loss = ((&pooled * 0.125)?.square()?.mean(.., false)? + y.mean(.., false)?)?;
             let grads = loss.backward()?;
             Ok(vec![y, pooled, loss, grads.get(&x)?, grads.get(&k)?, grads.get(&bias)?])
         })?;
@@ -240,9 +240,9 @@ fn more_inputs_than_one_kernel_can_bind() -> Result<()> {
             for (i, x) in inputs.iter().enumerate().skip(1) {
                 y = if i % 2 == 0 { (y + x)? } else { (y * 0.5)?.maximum((x + 0.25)?)? };
             }
-            let total = y.sum(&[0], false)?;
+            let total = y.sum(0, false)?;
             let joined = Tensor::concat(&inputs.iter().collect::<Vec<_>>()[1..3], 0)?;
-            let grads = total.sum(&[], false)?.backward()?;
+            let grads = total.sum(.., false)?.backward()?;
             let mut out = vec![y, total, joined];
             for x in &inputs {
                 out.push(grads.get_or_zeros(x)?);
@@ -259,10 +259,10 @@ fn one_value_and_many_readers() -> Result<()> {
         let x = whole(1, &[12, 10], d)?.watch()?;
         let h = ((&x * 0.25)? - 0.5)?.tanh()?;
         let mut out = vec![
-            h.sum(&[0], false)?,
-            h.max(&[1], true)?,
+            h.sum(0, false)?,
+            h.max(1, true)?,
             h.transpose()?.matmul(&h)?,
-            (&h + h.mean(&[1], true)?)?,
+            (&h + h.mean(1, true)?)?,
             h.slice_step(1, 9, 4, -2)?,
             h.reshape([2, 6, 10, 1])?.avg_pool2d(Pool2dOptions::new([2, 3]))?,
             Tensor::concat(&[&h, &x], 0)?,
@@ -272,7 +272,7 @@ fn one_value_and_many_readers() -> Result<()> {
         ];
         let mut loss = Tensor::full([], 0.0f32, d)?;
         for t in out.iter().filter(|t| t.is_tracked()) {
-            loss = (loss + t.square()?.mean(&[], false)?)?;
+            loss = (loss + t.square()?.mean(.., false)?)?;
         }
         out.push(loss.backward()?.get(&x)?);
         Ok(out)
@@ -291,7 +291,7 @@ fn chains_of_hundreds_of_pointwise_operations() -> Result<()> {
                 _ => (&y - (&y * 0.02)?)?,
             };
         }
-        let grads = y.mean(&[], false)?.backward()?;
+        let grads = y.mean(.., false)?.backward()?;
         Ok(vec![y, grads.get(&x)?])
     })
 }
@@ -304,15 +304,15 @@ fn reductions_between_pointwise_operations() -> Result<()> {
             // layer normalisation, over each axis in turn
             let mut out = Vec::new();
             for axis in 0..3 {
-                let centred = (&x - x.mean(&[axis], true)?)?;
-                let variance = centred.square()?.mean(&[axis], true)?;
+                let centred = (&x - x.mean(axis, true)?)?;
+                let variance = centred.square()?.mean(axis, true)?;
                 let y = (centred / (variance + 0.1)?.sqrt()?)?;
-                out.push(y.square()?.sum(&[-1], false)?);
-                out.push(y.sum(&[0, 2], true)?.exp()?);
-                out.push((y * 0.5)?.tanh()?.mean(&[], false)?.backward()?.get(&x)?);
+                out.push(y.square()?.sum(-1, false)?);
+                out.push(y.sum([0, 2], true)?.exp()?);
+                out.push((y * 0.5)?.tanh()?.mean(.., false)?.backward()?.get(&x)?);
             }
-            out.push(x.transpose()?.sum(&[1], false)?);
-            out.push(x.permute([2, 0, 1])?.flip(0)?.max(&[0, 1], false)?);
+            out.push(x.transpose()?.sum(1, false)?);
+            out.push(x.permute([2, 0, 1])?.flip(0)?.max([0, 1], false)?);
             Ok(out)
         })?;
     }

@@ -20,13 +20,13 @@ fn empty_tensors() -> Result<()> {
     for dims in [[0, 3], [3, 0], [0, 0]] {
         same_on_both(&format!("{dims:?}"), 0.0, |d| {
             let x = Tensor::zeros(dims, d)?.watch()?;
-            let loss = (x.exp()? + 1.0)?.sum(&[], false)?;
+            let loss = (x.exp()? + 1.0)?.sum(.., false)?;
             let grad = loss.backward()?.get(&x)?;
             Ok(vec![
                 loss,
                 grad,
-                x.sum(&[0], false)?,
-                x.prod(&[1], true)?,
+                x.sum(0, false)?,
+                x.prod(1, true)?,
                 x.transpose()?.matmul(&x)?,
                 x.matmul(x.transpose()?)?,
                 (&x + Tensor::ones([1, 1], d)?)?,
@@ -58,7 +58,7 @@ fn single_elements() -> Result<()> {
         same_on_both(&format!("{dims:?}"), 1e-6, |d| {
             let x = Tensor::full(dims, 0.75f32, d)?.watch()?;
             let y = (x.exp()? * 2.0)?.log()?;
-            let mut out = vec![y.sum(&[], true)?, y.max(&[], false)?, y.mean(&[], false)?, y.reshape([1])?];
+            let mut out = vec![y.sum(.., true)?, y.max(.., false)?, y.mean(.., false)?, y.reshape([1])?];
             if !dims.is_empty() {
                 out.push(y.softmax(-1)?);
                 out.push(y.argmax(0, true)?);
@@ -70,7 +70,7 @@ fn single_elements() -> Result<()> {
                 out.push(x.conv2d(&y, Conv2dOptions::default())?);
                 out.push(x.max_pool2d(Pool2dOptions::new([1, 1]))?);
             }
-            out.push(y.square()?.sum(&[], false)?.backward()?.get(&x)?);
+            out.push(y.square()?.sum(.., false)?.backward()?.get(&x)?);
             Ok(out)
         })?;
     }
@@ -82,10 +82,10 @@ fn eight_axes() -> Result<()> {
     same_on_both("eight axes", 1e-5, |d| {
         let x = uniform(3, &[2, 1, 3, 2, 1, 2, 3, 2], d)?.watch()?;
         let p = x.permute([7, 2, 5, 0, 3, 6, 1, 4])?;
-        let y = (&p + p.mean(&[1, 3, -3], true)?)?.tanh()?;
+        let y = (&p + p.mean([1, 3, -3], true)?)?.tanh()?;
         let s = y.slice_step(1, 2, 2, -2)?.flip(5)?;
-        let r = s.sum(&[0, 2, 4], false)?;
-        let grads = r.square()?.sum(&[], false)?.backward()?;
+        let r = s.sum([0, 2, 4], false)?;
+        let grads = r.square()?.sum(.., false)?.backward()?;
         Ok(vec![p, y, s, r, grads.get(&x)?])
     })
 }
@@ -116,12 +116,12 @@ fn kernels_over_many_rows() -> Result<()> {
         let grads = (x.cross_entropy(&labels)? * rows as f64)?.backward()?;
         Ok(vec![
             h.slice(0, rows - 5, 5)?,
-            x.sum(&[1], false)?,
+            x.sum(1, false)?,
             x.argmax(1, false)?,
             x.index_select(0, &picks)?,
             x.matmul(uniform(4, &[3, 5], d)?)?,
             x.transpose()?.flip(1)?.reshape([rows, 3])?,
-            x.unsqueeze(2)?.matmul(x.unsqueeze(1)?)?.sum(&[1], false)?,
+            x.unsqueeze(2)?.matmul(x.unsqueeze(1)?)?.sum(1, false)?,
             grads.get(&x)?,
         ])
     })?;
@@ -131,7 +131,7 @@ fn kernels_over_many_rows() -> Result<()> {
         let y = x.conv2d(&k, Conv2dOptions::default())?;
         let pooled = y.max_pool2d(Pool2dOptions { stride: [1, 1], ..Pool2dOptions::new([2, 2]) })?;
         let means = y.avg_pool2d(Pool2dOptions { stride: [1, 1], ..Pool2dOptions::new([2, 1]) })?;
-        let grads = (pooled.sum(&[], false)? + means.sum(&[], false)?)?.backward()?;
+        let grads = (pooled.sum(.., false)? + means.sum(.., false)?)?.backward()?;
         Ok(vec![pooled, means, grads.get(&x)?])
     })
 }
@@ -151,11 +151,11 @@ fn reductions_beyond_65535_terms() -> Result<()> {
     let k = 200_003;
     same_on_both("sums", 1e-5, |d| {
         let x = precise(1, &[k], d)?.watch()?;
-        let grad = x.square()?.mean(&[], false)?.backward()?.get(&x)?;
+        let grad = x.square()?.mean(.., false)?.backward()?.get(&x)?;
         single(vec![
-            x.square()?.sum(&[], false)?,
-            x.max(&[], false)?,
-            x.min(&[0], true)?,
+            x.square()?.sum(.., false)?,
+            x.max(.., false)?,
+            x.min(0, true)?,
             x.argmax(0, false)?,
             x.argmin(0, false)?,
             x.softmax(0)?,
@@ -166,7 +166,7 @@ fn reductions_beyond_65535_terms() -> Result<()> {
     })?;
     // each of the factors is rounded to one part in 1e7, and so is each product
     same_on_both("product", 1e-4, |d| {
-        single(vec![((precise(1, &[k], d)? * 1e-3)? + 1.0)?.prod(&[], false)?])
+        single(vec![((precise(1, &[k], d)? * 1e-3)? + 1.0)?.prod(.., false)?])
     })?;
     let rows = 70_001;
     same_on_both("columns", 1e-5, |d| {
@@ -174,27 +174,27 @@ fn reductions_beyond_65535_terms() -> Result<()> {
         let y = precise(3, &[rows, 5], d)?;
         let squares = x.square()?;
         single(vec![
-            squares.sum(&[0], false)?,
-            squares.transpose()?.mean(&[1], false)?,
-            x.max(&[0], false)?,
+            squares.sum(0, false)?,
+            squares.transpose()?.mean(1, false)?,
+            x.max(0, false)?,
             x.argmin(0, false)?,
             squares.transpose()?.matmul(y.square()?)?,
-            squares.reshape([rows, 3, 1])?.sum(&[0, 2], true)?,
+            squares.reshape([rows, 3, 1])?.sum([0, 2], true)?,
         ])
     })?;
     same_on_both("gradients", 2e-5, |d| {
         let table = precise(4, &[5, 2], d)?.watch()?;
         let picks = ints(5, DType::U32, &[rows], 5, d)?;
-        let looked_up = table.index_select(0, &picks)?.square()?.sum(&[], false)?.backward()?.get(&table)?;
+        let looked_up = table.index_select(0, &picks)?.square()?.sum(.., false)?.backward()?.get(&table)?;
         let logits = precise(6, &[2, rows], d)?.watch()?;
         let loss = logits.cross_entropy(&ints(7, DType::U32, &[2], rows as i64, d)?)?;
         let slope = loss.backward()?.get(&logits)?;
         let image = (precise(8, &[1, 300, 301, 1], d)? + 1.5)?;
         let kernel = precise(9, &[2, 2, 1, 2], d)?.watch()?;
         let y = image.conv2d(&kernel, Conv2dOptions::default())?;
-        let weight = y.sum(&[], false)?.backward()?.get(&kernel)?;
+        let weight = y.sum(.., false)?.backward()?.get(&kernel)?;
         let bias = precise(11, &[3], d)?.watch()?;
-        let spread = ((precise(10, &[rows, 3], d)? + 2.5)? + &bias)?.square()?.sum(&[], false)?;
+        let spread = ((precise(10, &[rows, 3], d)? + 2.5)? + &bias)?.square()?.sum(.., false)?;
         single(vec![looked_up, loss, slope, weight, spread.backward()?.get(&bias)?])
     })
 }
@@ -221,8 +221,8 @@ fn bytes_in_and_out() -> Result<()> {
             out.push(x.slice_step(0, n - 1, n.div_ceil(2), -2)?);
             out.push((x.slice(0, n / 2, n - n / 2)?.cast(DType::I32)? * 2)?);
             out.push(x.cast(DType::F32)?.gt(100.0)?.select(&x, &y)?);
-            out.push(x.sum(&[], false)?);
-            out.push(x.cast(DType::U32)?.sum(&[], false)?);
+            out.push(x.sum(.., false)?);
+            out.push(x.cast(DType::U32)?.sum(.., false)?);
             Ok(out)
         })?;
     }
@@ -236,7 +236,7 @@ fn bytes_in_and_out() -> Result<()> {
             decoded,
             batch.permute([2, 0, 1])?,
             batch.transpose()?.slice(1, 1, 2)?,
-            images.max(&[1], false)?,
+            images.max(1, false)?,
             images.argmax(2, false)?,
             batch,
         ])
@@ -277,16 +277,16 @@ fn infinities() -> Result<()> {
             x.gt(0.0)?,
             x.eq(inf)?,
             x.le(-inf)?,
-            x.max(&[], false)?,
-            x.min(&[], false)?,
+            x.max(.., false)?,
+            x.min(.., false)?,
             x.argmax(0, false)?,
             x.argmin(0, false)?,
-            x.slice(0, 1, 4)?.sum(&[], false)?,
-            x.slice(0, 0, 4)?.sum(&[], false)?,
+            x.slice(0, 1, 4)?.sum(.., false)?,
+            x.slice(0, 0, 4)?.sum(.., false)?,
             x.gt(0.0)?.select(&x, 0.0)?,
             x.pad([(1, 1)], f64::NEG_INFINITY)?,
             low.softmax(-1)?,
-            low.max(&[1], true)?,
+            low.max(1, true)?,
             loss.backward()?.get(&masked)?,
             loss,
         ];
@@ -307,8 +307,8 @@ fn large_magnitudes() -> Result<()> {
         let hot = labels.one_hot(3)?;
         let (sparse, dense) = (logits.cross_entropy_rows(&labels)?, logits.cross_entropy_rows(&hot)?);
         let grads = [
-            sparse.sum(&[], false)?.backward()?.get(&logits)?,
-            dense.sum(&[], false)?.backward()?.get(&logits)?,
+            sparse.sum(.., false)?.backward()?.get(&logits)?,
+            dense.sum(.., false)?.backward()?.get(&logits)?,
         ];
         let x = Tensor::new([-1e30f32, -80.0, -1e-30, 1e-30, 80.0, 1e30], d)?;
         let [a, b] = grads;
@@ -335,7 +335,7 @@ fn indices_out_of_range_do_no_harm() -> Result<()> {
     let picks = Tensor::new([1i32, -1, 4, 2_000_000_000, 0], Device::Gpu)?;
     let picked = x.index_select(0, &picks)?;
     refuse(values(&picked), "picks");
-    let grads = x.index_select(0, &picks)?.sum(&[], false)?.backward()?;
+    let grads = x.index_select(0, &picks)?.sum(.., false)?.backward()?;
     refuse(values(&grads.get(&x)?), "their gradient");
     let labels = Tensor::new([0u32, 7, 2, 1], Device::Gpu)?;
     refuse(x.cross_entropy_rows(&labels).and_then(|losses| values(&losses)), "a label that is none");

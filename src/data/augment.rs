@@ -224,7 +224,7 @@ impl Augment {
             let of_image = |k: usize| draws.slice(1, k, 1)?.reshape([n, 1, 1, 1])?.cast(dtype);
             if self.contrast > 0.0 {
                 let factor = (symmetric(&of_image(CONTRAST)?, self.contrast)? + 1.0)?;
-                let mean = x.mean(&[1, 2], true)?;
+                let mean = x.mean([1, 2], true)?;
                 x = (((&x - &mean)? * factor)? + mean)?;
             }
             if self.brightness > 0.0 {
@@ -347,7 +347,7 @@ impl Augment {
         let columns = Tensor::concat(&columns.iter().collect::<Vec<_>>(), 1)?;
         // A sum of one: a reduction has its result in memory, so that random numbers, sines and cosines are computed once
         // per image rather than once per pixel.
-        columns.unsqueeze(-1)?.sum(&[-1], false)
+        columns.unsqueeze(-1)?.sum(-1, false)
     }
 }
 

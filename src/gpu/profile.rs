@@ -153,7 +153,7 @@ mod tests {
         let engine = crate::gpu::engine(Device::Gpu)?;
         let gpu = &engine.gpu;
         let x = Tensor::ones([300, 300], Device::Gpu)?;
-        let y = x.matmul(&x)?.sum(&[], false)?;
+        let y = x.matmul(&x)?.sum(.., false)?;
         assert_eq!(y.item::<f32>()?, 300.0 * 300.0 * 300.0);
         let plans = engine.plans();
         let (steps, groups) = plans.any_bound().expect("a plan has run");

@@ -79,7 +79,7 @@ type Function<'f> = Box<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync +
 /// let w = Variable::new(Tensor::new([[1.0f32], [2.0]], Device::Cpu)?);
 /// // The loss of a linear model, and its gradient with respect to w.
 /// let f = Graph::trace(&[TensorSpec::f32([3, 2], Device::Cpu)?], |x| {
-///     let loss = x[0].matmul(&w)?.square()?.mean(&[], false)?;
+///     let loss = x[0].matmul(&w)?.square()?.mean(.., false)?;
 ///     let grads = loss.backward()?;
 ///     Ok(vec![grads.get(&w)?, loss])
 /// })?;

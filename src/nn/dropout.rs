@@ -221,7 +221,7 @@ mod tests {
         assert!((mean - 1.0).abs() < 0.01, "{mean}");
         assert!(values.iter().all(|&v| v == 0.0 || (v - 1.0 / 0.7).abs() < 1e-6));
         // The gradient passes where the value passed, by the same factor.
-        let grads = y.sum(&[], false).unwrap().backward().unwrap();
+        let grads = y.sum(.., false).unwrap().backward().unwrap();
         assert_eq!(grads.get(&x).unwrap().to_vec::<f32>().unwrap(), values);
         assert_eq!(run(11).to_vec::<f32>().unwrap(), values);
         assert_ne!(run(12).to_vec::<f32>().unwrap(), values);
@@ -245,7 +245,7 @@ mod tests {
         let model = model.build([3, 2, 500], Device::Cpu).unwrap();
         let x = Tensor::ones([4, 3, 2, 500], Device::Cpu).unwrap();
         let y = model.forward(&x, &Context::train(3)).unwrap();
-        let (low, high) = (y.min(&[1, 2], false).unwrap(), y.max(&[1, 2], false).unwrap());
+        let (low, high) = (y.min([1, 2], false).unwrap(), y.max([1, 2], false).unwrap());
         let channels = low.to_vec::<f32>().unwrap();
         assert_eq!(channels, high.to_vec::<f32>().unwrap());
         let dropped = channels.iter().filter(|&&v| v == 0.0).count() as f64 / 2000.0;

@@ -20,7 +20,7 @@ pub(crate) fn first_not_finite(parameters: &[Parameter]) -> Result<Option<String
             let largest = if value.dtype() == DType::F64 { f64::MAX } else { f64::from(f32::MAX) };
             // comparisons with NaN are false
             let finite = value.detach()?.abs()?.le(largest)?.cast(DType::U32)?;
-            finite.min(&[], false)?.reshape([1])?.to_device(device)
+            finite.min(.., false)?.reshape([1])?.to_device(device)
         });
         let each = each.collect::<Result<Vec<Tensor>>>()?;
         Tensor::concat(&each.iter().collect::<Vec<_>>(), 0)?.to_vec::<u32>()

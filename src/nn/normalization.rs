@@ -2,6 +2,7 @@
 
 use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config};
 use crate::backend::eval;
+use crate::axes::Axes;
 use crate::error::{Error, Result};
 use crate::ops::moments::{Moments, moments};
 use crate::shape::Shape;
@@ -375,7 +376,7 @@ impl Layer for LayerNorm {
         if self.axes.is_empty() {
             return Err(Error::argument("build", "expects at least one axis, got none; the default is [-1]"));
         }
-        let mask = input.axes("build", &self.axes)?;
+        let mask = Axes::from(&self.axes).mask("build", input)?;
         let axes: Vec<usize> = (0..input.rank()).filter(|&d| mask[d]).collect();
         let sizes: Vec<usize> = axes.iter().map(|&d| input[d]).collect();
         let place: Vec<usize> = (0..input.rank()).map(|d| if mask[d] { input[d] } else { 1 }).collect();
@@ -398,7 +399,7 @@ impl Module for LayerNormModule {
         if x.numel() == 0 {
             return Ok(x.clone());
         }
-        let m = moments(x, &x.shape().axes("LayerNorm", &self.axes)?)?;
+        let m = moments(x, &Axes::from(&self.axes).mask("LayerNorm", x.shape())?)?;
         self.affine.apply(&m.centered, Some(&m.offset), &m.variance, |t| t.reshape(&self.place))
     }
 
@@ -474,7 +475,7 @@ impl Module for GroupNormModule {
         };
         let per_group = channels / self.groups;
         let apart = x.reshape([n, x.numel() / (n * channels), self.groups, per_group])?;
-        let m = moments(&apart, &apart.shape().axes("GroupNorm", &[1, 3])?)?;
+        let m = moments(&apart, &Axes::from([1, 3]).mask("GroupNorm", apart.shape())?)?;
         let place = |t: &Tensor| t.reshape([self.groups, per_group]);
         self.affine.apply(&m.centered, Some(&m.offset), &m.variance, place)?.reshape(x.shape())
     }
@@ -515,7 +516,7 @@ mod tests {
         let x = vector(&inputs[0], shape).watch().unwrap();
         let y = module.forward(&x, &Context::train(0)).unwrap();
         let weights = vector(&wave(y.numel(), 1.3), y.dims());
-        let loss = (y.square().unwrap() * weights).unwrap().sum(&[], false).unwrap();
+        let loss = (y.square().unwrap() * weights).unwrap().sum(.., false).unwrap();
         (loss, x, vec![gamma, beta])
     }
 
@@ -526,7 +527,7 @@ mod tests {
             let grads = loss.backward().unwrap();
             let mut list = vec![grads.get(&x).unwrap()];
             list.extend(weights.iter().map(|w| grads.get(w).unwrap()));
-            let along = |g: &Tensor| (g * vector(&wave(g.numel(), 0.7), g.dims())).unwrap().sum(&[], false);
+            let along = |g: &Tensor| (g * vector(&wave(g.numel(), 0.7), g.dims())).unwrap().sum(.., false);
             list.iter().map(|g| along(g).unwrap()).reduce(|a, b| (a + b).unwrap()).unwrap()
         } else {
             loss
@@ -596,7 +597,7 @@ mod tests {
             longest = longest.max(if mean.value().0.has_value() { 0 } else { mean.value().0.depth });
         }
         assert!(longest < 60, "{longest} operations wait");
-        let expected = x.mean(&[0], false).unwrap().to_vec::<f32>().unwrap();
+        let expected = x.mean(0, false).unwrap().to_vec::<f32>().unwrap();
         let share = 1.0 - 0.99f32.powi(100);
         for (got, expected) in mean.value().to_vec::<f32>().unwrap().iter().zip(expected) {
             assert!((got - share * expected).abs() < 1e-5, "{got} {expected}");

@@ -41,8 +41,8 @@ impl Regularizer {
 
     /// The penalty for `w`, as a scalar.
     pub fn penalty(&self, w: &Tensor) -> Result<Tensor> {
-        let l1 = || w.abs()?.sum(&[], false)? * self.l1;
-        let l2 = || w.square()?.sum(&[], false)? * self.l2;
+        let l1 = || w.abs()?.sum(.., false)? * self.l1;
+        let l2 = || w.square()?.sum(.., false)? * self.l2;
         match (self.l1 != 0.0, self.l2 != 0.0) {
             (true, false) => l1(),
             (true, true) => l1()? + l2()?,

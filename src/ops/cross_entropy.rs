@@ -113,21 +113,21 @@ impl Operation for CrossEntropy {
                 let dense = self.kind == Kind::DenseGrad;
                 let g = cx.inputs[2].unsqueeze(-1)?;
                 let q = x.softmax(-1)?;
-                let total = if dense { labels.sum(&[-1], true)? } else { g.ones_like()? };
+                let total = if dense { labels.sum(-1, true)? } else { g.ones_like()? };
                 if cx.needs[0] {
                     let v = ((up * &g)? * &total)?;
-                    let mean = (&v * &q)?.sum(&[-1], true)?;
+                    let mean = (&v * &q)?.sum(-1, true)?;
                     grads[0] = Some((&q * (v - mean)?)?);
                 }
                 if cx.needs[1] && dense {
-                    let inner = (up * &q)?.sum(&[-1], true)?;
+                    let inner = (up * &q)?.sum(-1, true)?;
                     grads[1] = Some((&g * (inner - up)?)?);
                 }
                 if cx.needs[2] {
                     let p =
                         if dense { labels.clone() } else { labels.one_hot(self.cols)?.cast(x.dtype())? };
                     let slope = ((&total * &q)? - p)?;
-                    grads[2] = Some((up * slope)?.sum(&[-1], false)?);
+                    grads[2] = Some((up * slope)?.sum(-1, false)?);
                 }
             }
         }

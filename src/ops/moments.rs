@@ -1,5 +1,6 @@
 //! Mean and variance without cancellation: what normalisations and standard deviations are computed from.
 
+use crate::axes::of_mask;
 use crate::error::Result;
 use crate::shape::MAX_RANK;
 use crate::tensor::{Tensor, no_grad};
@@ -26,9 +27,8 @@ pub(crate) struct Moments {
 /// With the rounded mean for o nothing cancels, and the second term's gradient needs no further pass over x, as that of
 /// `E[(x - E[x])^2]` would.
 pub(crate) fn moments(x: &Tensor, mask: &[bool; MAX_RANK]) -> Result<Moments> {
-    let axes: Vec<isize> = (0..x.rank()).filter(|&d| mask[d]).map(|d| d as isize).collect();
+    let axes = of_mask(mask);
     if axes.is_empty() {
-        // no axes would mean all of them
         let zero = (x - x.detach()?)?;
         let variance = zero.square()?;
         return Ok(Moments { mean: x.clone(), variance, centered: x.zeros_like()?, offset: zero });

@@ -3,6 +3,7 @@
 use super::masked::through;
 use super::view::full;
 use super::{Grads, Key, Lowering, Operation, ReduceKind, Vjp};
+use crate::axes::of_mask;
 use crate::cpu::{Array, dispatch, kernels};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -16,29 +17,35 @@ struct Reduce {
     axes: [bool; MAX_RANK],
 }
 
-/// Reduces the given axes (all where none is given).
-pub(crate) fn reduce(kind: ReduceKind, x: &Tensor, axes: &[isize], keepdims: bool) -> Result<Tensor> {
-    let mask = x.shape().axes(kind.name(), axes)?;
+/// Reduces the axes of the mask.
+pub(crate) fn reduce(kind: ReduceKind, x: &Tensor, mask: [bool; MAX_RANK], keepdims: bool) -> Result<Tensor> {
     let shape = x.shape().reduced(&mask, false);
     let kept = x.shape().reduced(&mask, keepdims);
     if x.numel() == 0 && shape.numel() > 0 && matches!(kind, ReduceKind::Max | ReduceKind::Min) {
-        let message = format!("no elements to choose from in {} over axes {axes:?}", x.shape());
+        let message = format!("no elements to choose from in {} over axes {:?}", x.shape(), of_mask(&mask));
         return Err(Error::argument(kind.name(), message));
     }
     let combines = matches!(kind, ReduceKind::Sum | ReduceKind::Prod);
     if x.dtype() == DType::U8 && combines {
         // 256 ones don't fit a byte: as NumPy, which sums small integers in its default integer
-        return reduce(kind, &x.cast(DType::U32)?, axes, keepdims);
+        return reduce(kind, &x.cast(DType::U32)?, mask, keepdims);
     }
     if x.shape() == shape || (x.numel() == shape.numel() && x.numel() > 0) {
         return x.reshape(kept);
     }
     if x.dtype() == DType::U8 && x.device() != crate::Device::Cpu {
         // GPUs store bytes by the word, which the threads of a reduction can't share
-        return reduce(kind, &x.cast(DType::U32)?, axes, keepdims)?.cast(DType::U8);
+        return reduce(kind, &x.cast(DType::U32)?, mask, keepdims)?.cast(DType::U8);
     }
     let y = Tensor::from_op(Reduce { kind, axes: mask }, vec![x.clone()], shape, x.dtype(), x.device())?;
     y.reshape(kept)
+}
+
+/// The mean over the axes of the mask.
+pub(crate) fn mean(x: &Tensor, mask: [bool; MAX_RANK], keepdims: bool) -> Result<Tensor> {
+    super::require_float("mean", "the input", x)?;
+    let count: usize = x.shape().iter().zip(mask).filter(|(_, m)| *m).map(|(&n, _)| n).product();
+    reduce(ReduceKind::Sum, x, mask, keepdims)? / count as f64
 }
 
 impl Operation for Reduce {
@@ -60,8 +67,7 @@ impl Operation for Reduce {
             // shared evenly among ties, as in PyTorch's amax and TensorFlow's reduce_max
             ReduceKind::Max | ReduceKind::Min => {
                 let hit = x.eq(cx.output.reshape(kept)?)?.cast(x.dtype())?;
-                let axes: Vec<isize> = (0..x.rank()).filter(|&d| self.axes[d]).map(|d| d as isize).collect();
-                let count = hit.sum(&axes, true)?;
+                let count = hit.sum(of_mask(&self.axes), true)?;
                 (hit * (g / count)?)?
             }
             ReduceKind::Prod => (g * product_of_others(x, &self.axes)?)?,

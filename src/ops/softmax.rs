@@ -41,10 +41,10 @@ impl Operation for Softmax {
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
         let (y, g) = (cx.output, cx.grad);
         let dx = if self.log {
-            (g - (y.exp()? * g.sum(&[-1], true)?)?)?
+            (g - (y.exp()? * g.sum(-1, true)?)?)?
         } else {
             let weighted = (g * y)?;
-            (&weighted - (y * weighted.sum(&[-1], true)?)?)?
+            (&weighted - (y * weighted.sum(-1, true)?)?)?
         };
         Ok(vec![Some(dx)])
     }

@@ -171,8 +171,7 @@ pub(crate) fn sum_to(grad: &Tensor, shape: Shape) -> Result<Tensor> {
         .filter(|&d| d < skip || (shape[d - skip] == 1 && grad.shape()[d] != 1))
         .map(|d| d as isize)
         .collect();
-    let reduced = if axes.is_empty() { grad.clone() } else { grad.sum(&axes, false)? };
-    reduced.reshape(shape)
+    grad.sum(axes, false)?.reshape(shape)
 }
 
 /// A tensor whose elements are all `value`.
@@ -185,7 +184,7 @@ pub(crate) fn full(value: f64, shape: Shape, dtype: DType, device: Device) -> Re
 pub(crate) fn nothing(shape: Shape, inputs: &[&Tensor]) -> Result<Tensor> {
     let mut zeros = full(0.0, shape, inputs[0].dtype(), inputs[0].device())?;
     for input in inputs.iter().filter(|t| t.is_tracked()) {
-        zeros = (zeros + (input.sum(&[], false)? * 0.0)?)?;
+        zeros = (zeros + (input.sum(.., false)? * 0.0)?)?;
     }
     Ok(zeros)
 }

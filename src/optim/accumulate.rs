@@ -28,7 +28,7 @@ const ROWS: &str = "accumulator.rows";
 /// let mut sgd = Sgd::new(0.1);
 /// let mut accumulator = GradientAccumulator::new(2);
 /// for (x, updated) in [(1.0, false), (3.0, true)] {
-///     let grads = (w.value() * x)?.sum(&[], false)?.backward()?;
+///     let grads = (w.value() * x)?.sum(.., false)?.backward()?;
 ///     assert_eq!(accumulator.step(&grads, &mut sgd)?, updated);
 /// }
 /// assert_eq!(w.value().item::<f32>()?, 0.8); // 1 - 0.1 * (1 + 3) / 2
@@ -95,7 +95,7 @@ impl GradientAccumulator {
     /// for batch in [vec![1.0f32, 2.0, 3.0], vec![10.0]] {
     ///     let samples = batch.len();
     ///     let x = Tensor::from_vec(batch, [samples], Device::Cpu)?;
-    ///     let grads = (w.value() * x)?.mean(&[], false)?.backward()?;
+    ///     let grads = (w.value() * x)?.mean(.., false)?.backward()?;
     ///     mean = accumulator.add_weighted(&grads, samples as f64)?;
     /// }
     /// assert_eq!(mean.map(|grads| grads.get(&w)?.item::<f32>()).transpose()?, Some(4.0)); // (1 + 2 + 3 + 10) / 4

@@ -9,7 +9,7 @@
 //! use wgrad::optim::clip;
 //! # fn main() -> Result<()> {
 //! let w = Variable::new(Tensor::new([3.0f32, 4.0], Device::Cpu)?);
-//! let grads = w.value().square()?.sum(&[], false)?.backward()?;
+//! let grads = w.value().square()?.sum(.., false)?.backward()?;
 //! let (grads, norm) = clip::by_global_norm(grads, 5.0)?;
 //! assert_eq!(norm.item::<f32>()?, 10.0);
 //! assert_eq!(grads.get(&w)?.to_vec::<f32>()?, [3.0, 4.0]);
@@ -84,7 +84,7 @@ pub fn by_value(grads: Gradients, limit: f64) -> Result<Gradients> {
 /// The limit is not above 0.
 pub fn by_norm(grads: Gradients, limit: f64) -> Result<Gradients> {
     check_limit("clip::by_norm", limit)?;
-    map(grads, |g| g * scale(&g.square()?.sum(&[], false)?.sqrt()?, limit)?)
+    map(grads, |g| g * scale(&g.square()?.sum(.., false)?.sqrt()?, limit)?)
 }
 
 /// Scales all variables' gradients by one factor so that the L2 norm of them together is at most `limit`; gives also the
@@ -113,7 +113,7 @@ pub fn global_norm(grads: &Gradients) -> Result<Tensor> {
     no_grad(|| {
         let mut sum: Option<Tensor> = None;
         for (_, g) in grads.variables() {
-            let squares = g.square()?.sum(&[], false)?;
+            let squares = g.square()?.sum(.., false)?;
             sum = Some(match sum {
                 Some(sum) => {
                     let squares = squares.to_device(sum.device())?.cast(sum.dtype())?;

@@ -335,7 +335,7 @@ fn clipped(arenas: &mut [Arena], grads: Vec<Tensor>, clip: Clip) -> Result<Vec<T
         Clip::GlobalNorm(limit) => {
             let mut squares = Vec::new();
             for (arena, g) in arenas.iter_mut().zip(&grads) {
-                squares.push(arena.without_gaps(g)?.square()?.sum(&[], false)?);
+                squares.push(arena.without_gaps(g)?.square()?.sum(.., false)?);
             }
             let one = |g: &Tensor| {
                 let mut sum: Option<Tensor> = None;
@@ -500,15 +500,15 @@ impl Arena {
     fn squares(&mut self, packed: &Tensor) -> Result<Tensor> {
         let count = self.variables.len();
         if self.device == Device::Cpu || self.rows.saturating_mul(count) > ONE_KERNEL_NORMS {
-            let of = |i| self.part(packed, i)?.square()?.sum(&[], false);
+            let of = |i| self.part(packed, i)?.square()?.sum(.., false);
             let each = (0..count).map(of).collect::<Result<Vec<_>>>()?;
             return Tensor::stack(&each.iter().collect::<Vec<_>>(), 0);
         }
         // Rows first; then, in one kernel for all variables, each adds up its own.
-        let rows = self.without_gaps(packed)?.square()?.sum(&[1], false)?;
+        let rows = self.without_gaps(packed)?.square()?.sum(1, false)?;
         let (_, variable_of_row) = self.rows_of()?;
         let own = iota(count, packed.device())?.unsqueeze(1)?.eq(variable_of_row)?;
-        own.select(&rows, 0.0)?.sum(&[1], false)
+        own.select(&rows, 0.0)?.sum(1, false)
     }
 
     /// The variables' factors: numbers where all have the same, else one per row.

@@ -35,7 +35,7 @@ use std::collections::{BTreeSet, HashMap};
 /// # fn main() -> Result<()> {
 /// let w = Variable::new(Tensor::new([1.0f32, -2.0], Device::Cpu)?);
 /// let mut optimizer = Fused::with_rule(SignSgd, 0.5).weight_decay(0.1);
-/// optimizer.step(&w.value().square()?.sum(&[], false)?.backward()?)?;
+/// optimizer.step(&w.value().square()?.sum(.., false)?.backward()?)?;
 /// assert_eq!(w.value().to_vec::<f32>()?, [0.45, -1.4]);
 /// # Ok(()) }
 /// ```

@@ -6,10 +6,10 @@
 //! let w = Variable::new(Tensor::new([3.0f32, -2.0], Device::Cpu)?);
 //! let mut sgd = Sgd::new(0.1);
 //! for _ in 0..50 {
-//!     let loss = w.value().square()?.sum(&[], false)?;
+//!     let loss = w.value().square()?.sum(.., false)?;
 //!     sgd.step(&loss.backward()?)?;
 //! }
-//! assert!(w.value().abs()?.max(&[], false)?.item::<f32>()? < 1e-4);
+//! assert!(w.value().abs()?.max(.., false)?.item::<f32>()? < 1e-4);
 //! # Ok(()) }
 //! ```
 //!
@@ -125,7 +125,7 @@ pub trait Optimizer: Send {
     /// let w = Variable::new(Tensor::new([1.0f32], Device::Cpu)?);
     /// let mut sgd = Sgd::new(0.5).ema(0.5);
     /// for _ in 0..2 {
-    ///     sgd.step(&w.value().sum(&[], false)?.backward()?)?;
+    ///     sgd.step(&w.value().sum(.., false)?.backward()?)?;
     /// }
     /// assert!(sgd.swap_averages()?);
     /// assert_eq!(w.value().item::<f32>()?, 0.25); // of 0.5 and 0

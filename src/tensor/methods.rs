@@ -1,6 +1,7 @@
 //! The operations as methods.
 
 use super::{IntoOperand, Tensor};
+use crate::axes::Axes;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::ReduceKind;
@@ -8,6 +9,7 @@ use crate::ops::conv2d::Conv2dOptions;
 use crate::ops::conv2d_transpose::{ConvTranspose2dOptions, conv2d_transpose};
 use crate::ops::pool2d::Pool2dOptions;
 use crate::ops::reduce::{arg_extreme, reduce};
+use crate::ops::reduce::{ReduceKind, arg_extreme, mean, reduce};
 use crate::ops::resize::{Interpolation, upsample2d};
 use crate::ops::table::{Binary, Compare, Unary};
 use crate::ops::{conv2d, cross_entropy, index, join, matmul, pointwise, pool2d, softmax, view};
@@ -191,39 +193,65 @@ impl Tensor {
         pointwise::cast(self, dtype)
     }
 
-    /// The sum over `axes` (all where none is given; -1 is the last). That of u8, which comparisons give, is u32, so that
-    /// `x.gt(0.0)?.sum(..)` counts; other types keep theirs, and sums of i32 and u32 that don't fit wrap.
-    pub fn sum(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
-        reduce(ReduceKind::Sum, self, axes, keepdims)
-    }
-
-    /// The mean over `axes` (all where none is given): the sum divided by the number of elements, NaN where there are none.
+    /// The sum over `axes`: `..` for all, an axis (-1 is the last), several, a range; see [`Axes`]. The sum of u8, which
+    /// comparisons give, is u32, so that `x.gt(0.0)?.sum(..)` counts; other types keep theirs, and sums of i32 and u32 that
+    /// don't fit wrap.
+    ///
+    /// Axes that are summed over are left out of the shape, or have length 1 in it (`keepdims`).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], Device::Cpu)?;
+    /// assert_eq!(x.sum(.., false)?.item::<f32>()?, 10.0);
+    /// assert_eq!(x.sum(0, false)?.to_vec::<f32>()?, [4.0, 6.0]);
+    /// assert_eq!(x.sum([1], true)?.shape(), [2, 1]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// Integers, whose mean is none: cast them to f32.
-    pub fn mean(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
-        crate::ops::require_float("mean", "the input", self)?;
-        let sum = reduce(ReduceKind::Sum, self, axes, keepdims)?;
-        let count = self.shape().axes("mean", axes)?;
-        let count: usize = self.shape().iter().zip(count).filter(|(_, m)| *m).map(|(&n, _)| n).product();
-        sum / count as f64
+    /// An axis that the tensor lacks, or one that is given twice.
+    pub fn sum(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        reduce(ReduceKind::Sum, self, axes.into().mask("sum", self.shape())?, keepdims)
     }
 
-    /// The largest element over `axes`; ties share the gradient.
-    pub fn max(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
-        reduce(ReduceKind::Max, self, axes, keepdims)
+    /// The mean over `axes`, as [`sum`](Self::sum) takes them: the sum divided by the number of elements, NaN where there are
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// As [`sum`](Self::sum); or integers, whose mean is none: cast them to f32.
+    pub fn mean(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        mean(self, axes.into().mask("mean", self.shape())?, keepdims)
     }
 
-    /// The smallest element over `axes`; ties share the gradient.
-    pub fn min(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
-        reduce(ReduceKind::Min, self, axes, keepdims)
+    /// The largest element over `axes`, as [`sum`](Self::sum) takes them; ties share the gradient. NaN where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`sum`](Self::sum); or there are no elements to choose from.
+    pub fn max(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        reduce(ReduceKind::Max, self, axes.into().mask("max", self.shape())?, keepdims)
     }
 
-    /// The product over `axes`; that of u8 is u32. Gradients of any order are products of the other elements, never
-    /// quotients: exact where elements are zero, infinite, or so large that the whole product overflows.
-    pub fn prod(&self, axes: &[isize], keepdims: bool) -> Result<Tensor> {
-        reduce(ReduceKind::Prod, self, axes, keepdims)
+    /// The smallest element over `axes`, as [`sum`](Self::sum) takes them; ties share the gradient. NaN where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`sum`](Self::sum); or there are no elements to choose from.
+    pub fn min(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        reduce(ReduceKind::Min, self, axes.into().mask("min", self.shape())?, keepdims)
+    }
+
+    /// The product over `axes`, as [`sum`](Self::sum) takes them; that of u8 is u32. Gradients of any order are products of the
+    /// other elements, never quotients: exact where elements are zero, infinite, or so large that the whole product overflows.
+    ///
+    /// # Errors
+    ///
+    /// As [`sum`](Self::sum).
+    pub fn prod(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        reduce(ReduceKind::Prod, self, axes.into().mask("prod", self.shape())?, keepdims)
     }
 
     /// Position of the largest element along an axis (i32), the first at a tie.
@@ -408,7 +436,7 @@ impl Tensor {
     /// The mean softmax cross-entropy of these logits `[.., classes]` against integer labels `[..]`, or probabilities
     /// `[.., classes]`. Exact for logits of any magnitude.
     pub fn cross_entropy(&self, labels: &Tensor) -> Result<Tensor> {
-        cross_entropy::cross_entropy(self, labels)?.mean(&[], false)
+        cross_entropy::cross_entropy(self, labels)?.mean(.., false)
     }
 
     /// As [`cross_entropy`](Self::cross_entropy), one loss per row.

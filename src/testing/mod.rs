@@ -15,7 +15,7 @@
 //! #[test]
 //! fn my_loss_is_right() -> Result<()> {
 //!     let (x, y) = (Tensor::randn([4, 3], Device::Cpu, 1)?, Tensor::randn([4, 3], Device::Cpu, 2)?);
-//!     let loss = |t: &[Tensor]| (&t[0] - &t[1])?.square()?.mean(&[], false);
+//!     let loss = |t: &[Tensor]| (&t[0] - &t[1])?.square()?.mean(.., false);
 //!     check_gradients(loss, &[x.clone(), y.clone()])?; // against finite differences
 //!     assert_parity(loss, &[x, y]) // every device of this machine against the CPU
 //! }

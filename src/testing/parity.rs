@@ -41,7 +41,7 @@ const SEED: u64 = 7;
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let x = Tensor::randn([3, 4], Device::Cpu, 1)?;
-/// wgrad::testing::assert_parity(|t| t[0].tanh()?.sum(&[1], false), &[x])?;
+/// wgrad::testing::assert_parity(|t| t[0].tanh()?.sum(1, false), &[x])?;
 /// # Ok(()) }
 /// ```
 ///

@@ -70,7 +70,7 @@ fn a_network_learns_and_every_way_to_measure_agrees() {
     assert!((loss - evaluation.loss).abs() < 1e-5 * loss, "{loss} {}", evaluation.loss);
     let predicted = trainer.predict(&x).unwrap();
     assert_eq!(predicted.shape(), [201, 10]);
-    let largest = |t: Tensor| t.abs().unwrap().max(&[], false).unwrap().item::<f32>().unwrap();
+    let largest = |t: Tensor| t.abs().unwrap().max(.., false).unwrap().item::<f32>().unwrap();
     let (difference, size) = (largest((predicted - &logits).unwrap()), largest(logits));
     assert!(difference < 1e-5 * size, "{difference} of {size}");
     assert_eq!(trainer.predict(&x.slice(0, 0, 3).unwrap()).unwrap().shape(), [3, 10]);

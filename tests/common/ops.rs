@@ -3,6 +3,7 @@
 use super::ops_pointwise;
 use super::{Domain, Input, Rng};
 use std::ops::Index;
+use wgrad::Axes;
 use wgrad::prelude::*;
 
 /// What single precision owes: relative to the largest magnitude of the result.
@@ -222,7 +223,7 @@ pub fn ops(seed: u64, size: Size) -> Vec<Case> {
 }
 
 fn reductions(t: &mut Table) {
-    type Reduce = fn(&Tensor, &[isize], bool) -> Result<Tensor>;
+    type Reduce = fn(&Tensor, Axes, bool) -> Result<Tensor>;
     let list: [(&str, Reduce, Domain); 5] = [
         ("sum", |x, a, k| x.sum(a, k), Domain::Any),
         ("mean", |x, a, k| x.mean(a, k), Domain::Any),
@@ -235,14 +236,14 @@ fn reductions(t: &mut Table) {
             let most = if name == "prod" { 2 } else { 4 };
             let dims = t.shape(1, most);
             let axes = match variant {
-                "all" => vec![],
-                "last" => vec![-1],
-                "first" => vec![0],
-                _ => t.axes(dims.len()),
+                "all" => Axes::from(..),
+                "last" => Axes::from(-1),
+                "first" => Axes::from(0),
+                _ => Axes::from(t.axes(dims.len())),
             };
             let keep = t.rng.flag();
             let x = t.float(&dims, domain);
-            let case = t.add(format!("{name}/{variant}"), vec![x], move |a| f(&a[0], &axes, keep));
+            let case = t.add(format!("{name}/{variant}"), vec![x], move |a| f(&a[0], axes.clone(), keep));
             if matches!(name, "max" | "min") {
                 case.exact();
             }
@@ -251,9 +252,9 @@ fn reductions(t: &mut Table) {
             }
         }
         let (dims, keep) = (t.shape(2, 3), t.rng.flag());
-        let axes = t.axes(dims.len());
+        let axes = Axes::from(t.axes(dims.len()));
         let ties = t.float(&dims, Domain::Ties);
-        t.add(format!("{name}/ties"), vec![ties], move |a| f(&a[0], &axes, keep)).tied();
+        t.add(format!("{name}/ties"), vec![ties], move |a| f(&a[0], axes.clone(), keep)).tied();
     }
     // A product is smooth where factors are zero: one, two, three of them in a row.
     for keep in [false, true] {

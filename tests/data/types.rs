@@ -70,7 +70,7 @@ struct Sum(Variable);
 
 impl Module for Sum {
     fn forward(&self, x: &Tensor, _: &Context) -> Result<Tensor> {
-        (x * &self.0)?.sum(&[1], true)
+        (x * &self.0)?.sum(1, true)
     }
     fn parameters(&self) -> Vec<Parameter> {
         vec![Parameter::new("one", &self.0)]

@@ -51,7 +51,7 @@ fn an_index_outside_reads_another_row() -> Result<()> {
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 says(x.index_select(axis, &indices).and_then(|y| y.to_vec::<f32>()), &words);
                 // inside of other work
-                let y = ((x.index_select(axis, &indices)? * 2.0)? + 1.0)?.relu()?.sum(&[], false)?;
+                let y = ((x.index_select(axis, &indices)? * 2.0)? + 1.0)?.relu()?.sum(.., false)?;
                 says(y.item::<f32>(), &words);
                 let y =
                     x.index_select(axis, &indices)?.matmul(&x.index_select(axis, &indices)?.transpose()?)?;
@@ -98,7 +98,7 @@ fn a_gathered_index_outside_reads_another_row() -> Result<()> {
             says(x.gather(axis, &indices).and_then(|y| y.to_vec::<f32>()), &words);
             // the gradient alone
             let y = x.gather(axis, &indices)?;
-            let dx = y.square()?.sum(&[], false)?.backward().and_then(|g| g.get(&x)?.to_vec::<f32>());
+            let dx = y.square()?.sum(.., false)?.backward().and_then(|g| g.get(&x)?.to_vec::<f32>());
             says(dx, &words);
             is_well(device)?;
         }
@@ -106,7 +106,7 @@ fn a_gathered_index_outside_reads_another_row() -> Result<()> {
         let indices = Tensor::new([[0i32, 0], [2, 1]], device)?;
         let y = x.gather(1, &indices)?;
         assert_eq!(y.to_vec::<f32>()?, [0.0, 0.0, 5.0, 4.0]);
-        let dx = y.square()?.sum(&[], false)?.backward()?.get(&x)?.to_vec::<f32>()?;
+        let dx = y.square()?.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()?;
         assert_eq!(dx, [0.0, 0.0, 0.0, 0.0, 8.0, 10.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     }
     Ok(())
@@ -194,7 +194,7 @@ fn an_error_is_of_the_values_that_it_went_into() -> Result<()> {
     let z = (&y * 2.0)?;
     z.eval()?;
     assert_eq!(other.to_vec::<f32>()?[0], 1.0);
-    says(z.sum(&[], false)?.item::<f32>(), &words);
+    says(z.sum(.., false)?.item::<f32>(), &words);
     is_well(device)?;
     // a synchronization, where nobody holds the value any more, or still does
     x.index_select(0, &bad)?.eval()?;

@@ -59,7 +59,7 @@ mod checks {
             let labels: Vec<u32> = (0..rows).map(|r| [cols - 1, 0, cols / 2][r] as u32).collect();
             let x = Tensor::from_vec(values, [rows, cols], device)?.watch()?;
             let losses = x.cross_entropy_rows(&Tensor::from_slice(&labels, [rows], device)?)?;
-            let slope = losses.sum(&[], false)?.backward()?.get(&x)?.to_vec::<f32>()?;
+            let slope = losses.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()?;
             for (r, got) in losses.to_vec::<f32>()?.into_iter().enumerate() {
                 let (row, log_sum) = &all[r];
                 let label = labels[r] as usize;
@@ -76,7 +76,7 @@ mod checks {
                 .map(|i| if i % 10 == 0 { 0.0 } else { rng.uniform(0.0, 2e-6) as f32 })
                 .collect();
             let losses = x.cross_entropy_rows(&Tensor::from_slice(&targets, [rows, cols], device)?)?;
-            let slope = losses.sum(&[], false)?.backward()?.get(&x)?.to_vec::<f32>()?;
+            let slope = losses.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()?;
             for (r, got) in losses.to_vec::<f32>()?.into_iter().enumerate() {
                 let (row, log_sum) = &all[r];
                 let targets = &targets[r * cols..][..cols];
@@ -104,13 +104,13 @@ mod checks {
             // what the targets sum up to, each being rounded
             let mass = f64::from(1.0 / cols as f32) * cols as f64;
             assert_digits(
-                x.cross_entropy_rows(&uniform)?.sum(&[], false)?.item()?,
+                x.cross_entropy_rows(&uniform)?.sum(.., false)?.item()?,
                 want * mass,
                 want,
                 "dense",
             );
             let label = Tensor::new([cols as u32 - 1], device)?;
-            assert_digits(x.cross_entropy_rows(&label)?.sum(&[], false)?.item()?, want, want, "sparse");
+            assert_digits(x.cross_entropy_rows(&label)?.sum(.., false)?.item()?, want, want, "sparse");
             for p in x.softmax(-1)?.to_vec::<f32>()? {
                 assert_digits(p, 1.0 / cols as f64, 1.0 / cols as f64, "softmax");
             }
@@ -129,7 +129,7 @@ mod checks {
                 let labels = Tensor::new([1u32, 2, 3, 4], device)?;
                 let hot = labels.one_hot(cols)?;
                 for losses in [x.cross_entropy_rows(&labels)?, x.cross_entropy_rows(&hot)?] {
-                    let slope = losses.sum(&[], false)?.backward()?.get(&x)?;
+                    let slope = losses.sum(.., false)?.backward()?.get(&x)?;
                     for (row, loss) in losses.to_vec::<f32>()?.into_iter().enumerate() {
                         assert_eq!(loss.is_nan(), bad(row), "loss {row} of {cols}, {r}");
                     }
@@ -168,7 +168,7 @@ mod checks {
             let picked = table.index_select(0, &Tensor::from_vec(picks, [count], device)?)?;
             for value in [0.1f32, 1.4577] {
                 let slope = Tensor::from_vec(vec![value; count * inner], [count, inner], device)?;
-                let grads = (&picked * slope)?.sum(&[], false)?.backward()?.get(&table)?.to_vec::<f32>()?;
+                let grads = (&picked * slope)?.sum(.., false)?.backward()?.get(&table)?.to_vec::<f32>()?;
                 for (i, got) in grads.into_iter().enumerate() {
                     let terms = [0, times, count - times, 0][i / inner];
                     let want = terms as f64 * f64::from(value);
@@ -200,7 +200,7 @@ mod checks {
                 let y = x.max_pool2d(options)?;
                 let weights: Vec<f32> = (0..y.numel()).map(|i| 1.0 + i as f32).collect();
                 let weighted = (&y * Tensor::from_slice(&weights, y.shape(), device)?)?;
-                let slope = weighted.sum(&[], false)?.backward()?.get(&x)?.to_vec::<f32>()?;
+                let slope = weighted.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()?;
                 let mut want = vec![0f32; count];
                 for (i, got) in y.to_vec::<f32>()?.into_iter().enumerate() {
                     let (b, oy, ox, ch) = (i / c / ow / oh, i / c / ow % oh, i / c % ow, i % c);
@@ -231,7 +231,7 @@ mod checks {
             let x = Tensor::from_slice(&values, dims, device)?.watch()?;
             let y = x.max_pool2d(options)?;
             let windows = long - size + 1;
-            let slope = (&y * 0.1)?.sum(&[], false)?.backward()?.get(&x)?.to_vec::<f32>()?;
+            let slope = (&y * 0.1)?.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()?;
             for (i, got) in slope.iter().enumerate() {
                 let (at, ch) = (i / c, i % c);
                 let shared = if ch == 0 { windows.min(4001) } else { 0 };
@@ -239,7 +239,7 @@ mod checks {
                 let want = 0.1f32 as f64 * if ch == 0 && at == 4000 { shared } else { own } as f64;
                 assert_digits(*got, want, want.max(1e-9), &format!("maximum at {i} of {dims:?}"));
             }
-            let means = (x.avg_pool2d(options)? * 0.1)?.sum(&[], false)?.backward()?.get(&x)?;
+            let means = (x.avg_pool2d(options)? * 0.1)?.sum(.., false)?.backward()?.get(&x)?;
             for (i, got) in means.to_vec::<f32>()?.into_iter().enumerate() {
                 let at = i / c;
                 let inside = at.min(windows - 1) + 1 - (at + 1).saturating_sub(size);
@@ -261,7 +261,7 @@ mod checks {
                 for got in y.to_vec::<f32>()? {
                     assert_digits(got, value.into(), value.into(), &format!("{kernel} of {side}"));
                 }
-                let slope = (&y * value as f64)?.sum(&[], false)?.backward()?.get(&x)?.to_vec::<f32>()?;
+                let slope = (&y * value as f64)?.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()?;
                 let windows = (side - kernel) / stride + 1;
                 let along = |p: usize| {
                     (0..windows).filter(|o| (o * stride..o * stride + kernel).contains(&p)).count()

@@ -42,7 +42,7 @@ fn floats(v: &[f32]) -> Vec<f64> {
 fn run(loss: &dyn Loss, outputs: &Tensor, targets: &Tensor) -> Result<(Vec<f64>, Vec<f64>)> {
     let x = outputs.watch()?;
     let rows = loss.per_sample(&x, targets)?;
-    let slope = rows.sum(&[], false)?.backward()?.get(&x)?;
+    let slope = rows.sum(.., false)?.backward()?.get(&x)?;
     Ok((values(&rows)?, values(&slope)?))
 }
 
@@ -67,7 +67,7 @@ mod checks {
         let t = vector(&[1.0, 0.0, 0.25], d)?.watch()?;
         let x = vector(&[2.0, -3.0, 0.5], d)?;
         let slope =
-            BinaryCrossentropy::from_logits().per_sample(&x, &t)?.sum(&[], false)?.backward()?.get(&t)?;
+            BinaryCrossentropy::from_logits().per_sample(&x, &t)?.sum(.., false)?.backward()?.get(&t)?;
         assert_close(&values(&slope)?, &[-2.0, 3.0, -0.5], 1e-6, "gradient by the targets");
         Ok(())
     }
@@ -255,7 +255,7 @@ mod checks {
         let gradients = || {
             let w = Variable::new(vector(&[1.0, 2.0, 3.0], d)?);
             let slope = vector(&[NAN, 5.0, -INF], d)?;
-            let grads = (w.value() * slope)?.sum(&[], false)?.backward()?;
+            let grads = (w.value() * slope)?.sum(.., false)?.backward()?;
             Ok::<_, wgrad::Error>((w, grads))
         };
         let (w, grads) = gradients()?;
@@ -287,7 +287,7 @@ mod checks {
             let w = Variable::new(vector(&[1.0, 2.0, 3.0], d)?);
             for _ in 0..3 {
                 let slope = vector(&[0.0, 2.0, -2.0], d)?;
-                optimizer.step(&(w.value() * slope)?.sum(&[], false)?.backward()?)?;
+                optimizer.step(&(w.value() * slope)?.sum(.., false)?.backward()?)?;
             }
             let after = w.value().to_vec::<f32>()?;
             assert!(after[0] == 1.0 && after[1] < 2.0 && after[2] > 3.0, "{name}: {after:?}");

@@ -47,7 +47,7 @@ mod checks {
             let values = small(dims.iter().product(), 5);
             let x = Tensor::from_slice(&values, dims, device)?;
             let turned = x.permute(order)?;
-            assert_eq!(f64::from(turned.sum(&[], false)?.item::<f32>()?), exact(&values), "{dims:?}");
+            assert_eq!(f64::from(turned.sum(.., false)?.item::<f32>()?), exact(&values), "{dims:?}");
             let mut cut = turned;
             for (axis, &d) in order.iter().enumerate().filter(|&(_, &d)| dims[d as usize] > 2) {
                 cut = cut.slice(axis as isize, 1, dims[d as usize] - 2)?;
@@ -61,8 +61,8 @@ mod checks {
             };
             let kept = values.iter().enumerate().filter(|&(i, _)| inside(i));
             let want: f64 = kept.map(|(_, &v)| f64::from(v)).sum();
-            assert_eq!(f64::from(cut.sum(&[], false)?.item::<f32>()?), want, "{dims:?}, without its faces");
-            assert_eq!(f64::from((cut + 1.0)?.max(&[], false)?.item::<f32>()?), 3.0);
+            assert_eq!(f64::from(cut.sum(.., false)?.item::<f32>()?), want, "{dims:?}, without its faces");
+            assert_eq!(f64::from((cut + 1.0)?.max(.., false)?.item::<f32>()?), 3.0);
         }
         Ok(())
     }
@@ -80,7 +80,7 @@ mod checks {
                 let mut found = Vec::new();
                 for part in &parts {
                     let part = (part * sign)?;
-                    let best = if sign > 0.0 { part.max(&[], false)? } else { part.min(&[], false)? };
+                    let best = if sign > 0.0 { part.max(.., false)? } else { part.min(.., false)? };
                     found.push(best.item::<f32>()? * sign as f32);
                 }
                 found.sort_by(f32::total_cmp);
@@ -99,11 +99,11 @@ mod checks {
             want[4 * b + 2 * d + f] += v;
         }
         let x = Tensor::from_vec(values, dims, device)?;
-        assert_eq!(x.sum(&[0, 2, 4, 6], false)?.to_vec::<f32>()?, want);
-        let turned = x.permute([6, 5, 4, 3, 2, 1, 0])?.sum(&[0, 2, 4, 6], false)?.permute([2, 1, 0])?;
+        assert_eq!(x.sum([0, 2, 4, 6], false)?.to_vec::<f32>()?, want);
+        let turned = x.permute([6, 5, 4, 3, 2, 1, 0])?.sum([0, 2, 4, 6], false)?.permute([2, 1, 0])?;
         assert_eq!(turned.to_vec::<f32>()?, want);
         // a maximum over the same, and the mean's exact quotient
-        assert_eq!((x.max(&[0, 2, 4, 6], false)? - 2.0)?.to_vec::<f32>()?, [0.0; 8]);
+        assert_eq!((x.max([0, 2, 4, 6], false)? - 2.0)?.to_vec::<f32>()?, [0.0; 8]);
         Ok(())
     }
 
@@ -116,14 +116,14 @@ mod checks {
             let x = Tensor::full([count], value, device)?;
             let x = x.to_device(Device::Cpu)?.to_device(device)?;
             let what = format!("{count} times {value}");
-            assert_digits(x.sum(&[], false)?.item()?, want, want, &what);
+            assert_digits(x.sum(.., false)?.item()?, want, want, &what);
             assert_digits(
-                (&x * 1.0)?.flip(0)?.sum(&[], false)?.item()?,
+                (&x * 1.0)?.flip(0)?.sum(.., false)?.item()?,
                 want,
                 want,
                 &format!("{what}, flipped"),
             );
-            let mean: f32 = x.mean(&[], false)?.item()?;
+            let mean: f32 = x.mean(.., false)?.item()?;
             assert_digits(mean, value.into(), value.into(), &format!("mean of {what}"));
         }
         Ok(())
@@ -159,8 +159,8 @@ mod checks {
         let magnitude = values.iter().map(|v| f64::from(v.abs())).sum();
         let want = exact(&values);
         let x = Tensor::from_vec(values, [3_000_007], device)?;
-        assert_digits(x.sum(&[], false)?.item()?, want, magnitude, "sum");
-        assert_digits(x.flip(0)?.sum(&[], false)?.item()?, want, magnitude, "flipped");
+        assert_digits(x.sum(.., false)?.item()?, want, magnitude, "sum");
+        assert_digits(x.flip(0)?.sum(.., false)?.item()?, want, magnitude, "flipped");
         Ok(())
     }
 
@@ -175,17 +175,14 @@ mod checks {
                     let x = Tensor::from_vec(values, dims, device)?;
                     let last = x.rank() as isize - 1;
                     let what = format!("{bits:x} at {at} of {dims:?}");
-                    assert!(x.max(&[], false)?.item::<f32>()?.is_nan(), "max of {what}");
-                    assert!(x.min(&[], false)?.item::<f32>()?.is_nan(), "min of {what}");
-                    assert!(x.sum(&[], false)?.item::<f32>()?.is_nan(), "sum of {what}");
-                    assert!(x.mean(&[], false)?.item::<f32>()?.is_nan(), "mean of {what}");
-                    assert!(
-                        x.prod(&[0], false)?.to_vec::<f32>()?.iter().any(|v| v.is_nan()),
-                        "prod of {what}"
-                    );
+                    assert!(x.max(.., false)?.item::<f32>()?.is_nan(), "max of {what}");
+                    assert!(x.min(.., false)?.item::<f32>()?.is_nan(), "min of {what}");
+                    assert!(x.sum(.., false)?.item::<f32>()?.is_nan(), "sum of {what}");
+                    assert!(x.mean(.., false)?.item::<f32>()?.is_nan(), "mean of {what}");
+                    assert!(x.prod(0, false)?.to_vec::<f32>()?.iter().any(|v| v.is_nan()), "prod of {what}");
                     // one of the rows has it, and no other
                     for (axes, among) in [(0, count / dims[0]), (last, count / dims[last as usize])] {
-                        for reduced in [x.max(&[axes], false)?, x.min(&[axes], false)?] {
+                        for reduced in [x.max(axes, false)?, x.min(axes, false)?] {
                             let found = reduced.to_vec::<f32>()?.iter().filter(|v| v.is_nan()).count();
                             assert_eq!((found, reduced.numel()), (1, among), "along {axes} of {what}");
                         }
@@ -202,18 +199,18 @@ mod checks {
             let mut values = vec![1f32; count];
             values[count / 3] = inf;
             let x = Tensor::from_slice(&values, [count], device)?;
-            assert_eq!(x.sum(&[], false)?.item::<f32>()?, inf);
-            assert_eq!(x.max(&[], false)?.item::<f32>()?, inf);
-            assert_eq!(x.min(&[], false)?.item::<f32>()?, 1.0);
+            assert_eq!(x.sum(.., false)?.item::<f32>()?, inf);
+            assert_eq!(x.max(.., false)?.item::<f32>()?, inf);
+            assert_eq!(x.min(.., false)?.item::<f32>()?, 1.0);
             values[count - 1] = -inf;
             let x = Tensor::from_vec(values, [count], device)?;
-            assert!(x.sum(&[], false)?.item::<f32>()?.is_nan(), "{count}");
-            assert_eq!(x.max(&[], false)?.item::<f32>()?, inf);
-            assert_eq!(x.min(&[], false)?.item::<f32>()?, -inf);
+            assert!(x.sum(.., false)?.item::<f32>()?.is_nan(), "{count}");
+            assert_eq!(x.max(.., false)?.item::<f32>()?, inf);
+            assert_eq!(x.min(.., false)?.item::<f32>()?, -inf);
         }
         let x = Tensor::from_vec(vec![-inf; 70_000], [70_000], device)?;
-        assert_eq!(x.max(&[], false)?.item::<f32>()?, -inf);
-        assert_eq!((x.neg()?).min(&[], false)?.item::<f32>()?, inf);
+        assert_eq!(x.max(.., false)?.item::<f32>()?, -inf);
+        assert_eq!((x.neg()?).min(.., false)?.item::<f32>()?, inf);
         Ok(())
     }
 
@@ -225,8 +222,8 @@ mod checks {
             (0..dims.iter().product()).map(|_| 1.0 + rng.uniform(-2e-4, 2e-4) as f32).collect();
         let want: f64 = values.iter().map(|&v| f64::from(v)).product();
         let x = Tensor::from_vec(values, dims, device)?.permute([3, 1, 0, 2])?;
-        let got = f64::from(x.slice(1, 0, 17)?.prod(&[], false)?.item::<f32>()?)
-            * f64::from(x.slice(1, 17, 16)?.prod(&[], false)?.item::<f32>()?);
+        let got = f64::from(x.slice(1, 0, 17)?.prod(.., false)?.item::<f32>()?)
+            * f64::from(x.slice(1, 17, 16)?.prod(.., false)?.item::<f32>()?);
         // every one of the million products is rounded, and those of factors this close to 1 mostly downwards
         assert!((got / want - 1.0).abs() < 2e-2, "{got} {want}");
         // Powers of two are exact, wherever they stand; there are too few of them to overflow in any order.
@@ -238,8 +235,8 @@ mod checks {
         let twos: Vec<f32> = (0..1001 * 999).map(|i| 2f32.powi(power(i))).collect();
         let product = |all: &mut dyn Iterator<Item = usize>| 2f32.powi(all.map(power).sum());
         let x = Tensor::from_vec(twos, [1001, 999], device)?;
-        assert_eq!(x.prod(&[], false)?.item::<f32>()?, product(&mut (0..1001 * 999)));
-        let part = x.transpose()?.slice(0, 0, 998)?.prod(&[], false)?.item::<f32>()?;
+        assert_eq!(x.prod(.., false)?.item::<f32>()?, product(&mut (0..1001 * 999)));
+        let part = x.transpose()?.slice(0, 0, 998)?.prod(.., false)?.item::<f32>()?;
         assert_eq!(part, product(&mut (0..1001 * 999).filter(|i| i % 999 < 998)));
         Ok(())
     }
@@ -250,11 +247,11 @@ mod checks {
             (0..dims.iter().product::<usize>()).map(|i| (i as i32).wrapping_mul(40_503)).collect();
         let want = values.iter().fold(0i32, |a, &b| a.wrapping_add(b));
         let x = Tensor::from_slice(&values, dims, device)?.permute([2, 1, 0])?;
-        assert_eq!(x.sum(&[], false)?.item::<i32>()?, want);
-        assert_eq!(x.max(&[], false)?.item::<i32>()?, *values.iter().max().unwrap());
-        assert_eq!(x.min(&[], false)?.item::<i32>()?, *values.iter().min().unwrap());
+        assert_eq!(x.sum(.., false)?.item::<i32>()?, want);
+        assert_eq!(x.max(.., false)?.item::<i32>()?, *values.iter().max().unwrap());
+        assert_eq!(x.min(.., false)?.item::<i32>()?, *values.iter().min().unwrap());
         let x = x.cast(DType::U32)?;
-        assert_eq!(x.sum(&[], false)?.item::<u32>()?, want as u32);
+        assert_eq!(x.sum(.., false)?.item::<u32>()?, want as u32);
         Ok(())
     }
 }

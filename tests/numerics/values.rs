@@ -7,6 +7,7 @@ use wgrad::prelude::*;
 
 on_both_devices! {
     sums_of_bytes_wrapped_at_256;
+    an_empty_list_of_axes_was_all_of_them;
     means_of_equal_numbers_were_a_bit_less;
     normalised_constants_were_not_zero;
     normalisation_lost_the_digits_of_a_large_mean;
@@ -27,7 +28,7 @@ fn vector(v: &[f32], d: Device) -> Result<Tensor> {
 /// The gradient of a sum of what `f` gives, at a vector.
 fn gradient(v: &[f32], d: Device, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Vec<f32>> {
     let x = vector(v, d)?.watch()?;
-    f(&x)?.sum(&[], false)?.backward()?.get(&x)?.to_vec::<f32>()
+    f(&x)?.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()
 }
 
 /// Pearson's coefficient.
@@ -47,40 +48,69 @@ mod checks {
 
     pub fn sums_of_bytes_wrapped_at_256(d: Device) -> Result<()> {
         let ones = Tensor::ones([256], d)?;
-        let count = ones.eq(1.0)?.sum(&[], false)?;
+        let count = ones.eq(1.0)?.sum(.., false)?;
         assert_eq!((count.dtype(), count.item::<u32>()?), (DType::U32, 256));
         let bytes = Tensor::full([1000, 70], 255u8, d)?;
-        assert_eq!(bytes.sum(&[], false)?.item::<u32>()?, 17_850_000);
-        assert_eq!(bytes.sum(&[0], true)?.to_vec::<u32>()?, [255_000; 70]);
-        assert_eq!(bytes.sum(&[-1], false)?.to_vec::<u32>()?, [17_850; 1000]);
-        assert_eq!(bytes.slice(0, 3, 2)?.transpose()?.sum(&[1], false)?.to_vec::<u32>()?, [510; 70]);
+        assert_eq!(bytes.sum(.., false)?.item::<u32>()?, 17_850_000);
+        assert_eq!(bytes.sum(0, true)?.to_vec::<u32>()?, [255_000; 70]);
+        assert_eq!(bytes.sum(-1, false)?.to_vec::<u32>()?, [17_850; 1000]);
+        assert_eq!(bytes.slice(0, 3, 2)?.transpose()?.sum(1, false)?.to_vec::<u32>()?, [510; 70]);
         let factors = Tensor::new([[200u8, 3, 7], [255, 255, 2]], d)?;
-        assert_eq!(factors.prod(&[-1], false)?.to_vec::<u32>()?, [4200, 130_050]);
+        assert_eq!(factors.prod(-1, false)?.to_vec::<u32>()?, [4200, 130_050]);
         // one element, or none, of the same type as many
         for axis in [0, 1] {
             let one = Tensor::full([1, 1], 9u8, d)?;
-            assert_eq!(one.sum(&[axis], false)?.to_vec::<u32>()?, [9]);
-            assert_eq!(one.prod(&[axis], true)?.to_vec::<u32>()?, [9]);
+            assert_eq!(one.sum(axis, false)?.to_vec::<u32>()?, [9]);
+            assert_eq!(one.prod(axis, true)?.to_vec::<u32>()?, [9]);
         }
-        assert_eq!(bytes.slice(0, 0, 0)?.sum(&[0], false)?.to_vec::<u32>()?, [0; 70]);
+        assert_eq!(bytes.slice(0, 0, 0)?.sum(0, false)?.to_vec::<u32>()?, [0; 70]);
         // what does not combine keeps its type
-        assert_eq!(factors.max(&[-1], false)?.to_vec::<u8>()?, [200, 255]);
+        assert_eq!(factors.max(-1, false)?.to_vec::<u8>()?, [200, 255]);
+        Ok(())
+    }
+
+    pub fn an_empty_list_of_axes_was_all_of_them(d: Device) -> Result<()> {
+        let x = Tensor::new([[3.0f32, -4.0], [0.0, 5.0]], d)?.watch()?;
+        let none: [isize; 0] = [];
+        for y in [
+            x.sum(none, false)?,
+            x.mean(&none, true)?,
+            x.max([], false)?,
+            x.min([], true)?,
+            x.prod([], false)?,
+        ] {
+            assert_eq!((y.dims(), y.to_vec::<f32>()?), (x.dims(), x.to_vec()?));
+            assert_eq!(y.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()?, [1.0; 4]);
+        }
+        assert_eq!(x.norm([], false)?.to_vec::<f32>()?, [3.0, 4.0, 0.0, 5.0]);
+        assert_eq!(
+            x.norm([], false)?.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()?,
+            [1.0, -1.0, 0.0, 1.0]
+        );
+        for y in [x.var([], false)?, x.std([], true)?] {
+            assert_eq!((y.dims(), y.to_vec::<f32>()?), (x.dims(), vec![0.0; 4]));
+        }
+        assert_eq!(x.cast(DType::U8)?.sum([], false)?.dtype(), DType::U32);
+        // a range leaves out what it doesn't name
+        assert_eq!(x.sum(1.., false)?.to_vec::<f32>()?, [-1.0, 5.0]);
+        assert_eq!(x.max(..-1, true)?.to_vec::<f32>()?, [3.0, 5.0]);
+        assert_eq!(x.sum(0..2, false)?.item::<f32>()?, 4.0);
         Ok(())
     }
 
     pub fn means_of_equal_numbers_were_a_bit_less(d: Device) -> Result<()> {
         for n in (1..130).chain([1000, 4099, 65_537]) {
-            assert_eq!(Tensor::ones([n], d)?.mean(&[], false)?.item::<f32>()?, 1.0, "{n} ones");
+            assert_eq!(Tensor::ones([n], d)?.mean(.., false)?.item::<f32>()?, 1.0, "{n} ones");
             let rows = Tensor::full([3, n], 24.0, d)?;
-            assert_eq!(rows.mean(&[-1], false)?.to_vec::<f32>()?, [24.0; 3], "{n} of 24");
+            assert_eq!(rows.mean(-1, false)?.to_vec::<f32>()?, [24.0; 3], "{n} of 24");
         }
         // the sum of 0..n is a whole number, and so is its mean for odd n
         for n in [41i64, 83, 3001] {
-            let mean = Tensor::arange(0, n, d)?.cast(DType::F32)?.mean(&[], false)?.item::<f32>()?;
+            let mean = Tensor::arange(0, n, d)?.cast(DType::F32)?.mean(.., false)?.item::<f32>()?;
             assert_eq!(mean, (n - 1) as f32 / 2.0);
         }
-        assert!(Tensor::zeros([0], d)?.mean(&[], false)?.item::<f32>()?.is_nan());
-        let e = Tensor::ones([3], d)?.gt(0.0)?.mean(&[], false).unwrap_err().to_string();
+        assert!(Tensor::zeros([0], d)?.mean(.., false)?.item::<f32>()?.is_nan());
+        let e = Tensor::ones([3], d)?.gt(0.0)?.mean(.., false).unwrap_err().to_string();
         assert!(e.contains("mean: the input is u8"), "{e}");
         Ok(())
     }
@@ -98,8 +128,8 @@ mod checks {
                 for (y, name) in all.iter().zip(["BatchNorm", "LayerNorm", "GroupNorm"]) {
                     assert!(y.to_vec::<f32>()?.iter().all(|&v| v == 0.0), "{name} of {value}: {y}");
                 }
-                assert_eq!(x.var(&[0], false)?.to_vec::<f32>()?, [0.0; 6]);
-                assert_eq!(x.std(&[], false)?.item::<f32>()?, 0.0);
+                assert_eq!(x.var(0, false)?.to_vec::<f32>()?, [0.0; 6]);
+                assert_eq!(x.std(.., false)?.item::<f32>()?, 0.0);
             }
             // The moving averages, once they are there, stay.
             let model = Sequential::new().add(BatchNorm::new()).build([6], d)?;
@@ -136,14 +166,14 @@ mod checks {
         assert_close(&values(&layer.infer(&row)?)?, &want, 1e-6, "LayerNorm");
         let group = Sequential::new().add(GroupNorm::new(1)).build([60], d)?;
         assert_close(&values(&group.infer(&row)?)?, &want, 1e-6, "GroupNorm");
-        assert_close(&values(&row.var(&[], false)?)?, &[variance], 1e-6, "var");
+        assert_close(&values(&row.var(.., false)?)?, &[variance], 1e-6, "var");
         assert_close(
-            &values(&row.var_unbiased(&[], false)?)?,
+            &values(&row.var_unbiased(.., false)?)?,
             &[variance * n / (n - 1.0)],
             1e-6,
             "var_unbiased",
         );
-        assert_close(&values(&row.std(&[-1], true)?)?, &[variance.sqrt()], 1e-6, "std");
+        assert_close(&values(&row.std(-1, true)?)?, &[variance.sqrt()], 1e-6, "std");
         // The first element far from all others: what is lost is small beside the deviation.
         let far: Vec<f32> = (0..1000).map(|i| if i == 0 { 1e6 } else { (i % 7) as f32 }).collect();
         let mean = far.iter().map(|&v| f64::from(v)).sum::<f64>() / 1000.0;
@@ -257,16 +287,16 @@ mod checks {
             (&[7.0], &[1.0]),
         ];
         for (x, want) in cases {
-            let got = gradient(x, d, |x| x.prod(&[], false))?;
+            let got = gradient(x, d, |x| x.prod(.., false))?;
             assert_eq!(got, want, "{x:?}");
         }
-        let got = gradient(&[f32::NAN, 3.0, 2.0], d, |x| x.prod(&[], false))?;
+        let got = gradient(&[f32::NAN, 3.0, 2.0], d, |x| x.prod(.., false))?;
         assert!(got[0] == 6.0 && got[1].is_nan() && got[2].is_nan(), "{got:?}");
         // over inner axes, with zeros in some rows
         let x =
             Tensor::new([[[1.0f32, 2.0], [0.0, 3.0], [4.0, 5.0]], [[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]]], d)?
                 .watch()?;
-        let y = x.prod(&[1], false)?;
+        let y = x.prod(1, false)?;
         let upstream = Tensor::new([[1.0f32, 10.0], [1.0, 10.0]], d)?;
         let got = y.backward_with(&upstream)?.get(&x)?.to_vec::<f32>()?;
         assert_eq!(got, [0.0, 150.0, 4.0, 100.0, 0.0, 60.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
@@ -274,9 +304,9 @@ mod checks {
         for v in [[2.0f32, 0.0, 5.0, 3.0], [0.0, 0.0, 5.0, 3.0], [0.0, 0.0, 0.0, 3.0]] {
             for i in 0..4 {
                 let x = vector(&v, d)?.watch()?;
-                let first = x.prod(&[], false)?.backward()?.get(&x)?;
+                let first = x.prod(.., false)?.backward()?.get(&x)?;
                 let row =
-                    first.slice(0, i, 1)?.sum(&[], false)?.backward()?.get_or_zeros(&x)?.to_vec::<f32>()?;
+                    first.slice(0, i, 1)?.sum(.., false)?.backward()?.get_or_zeros(&x)?.to_vec::<f32>()?;
                 for j in 0..4 {
                     let rest: f32 = (0..4).filter(|&k| k != i && k != j).map(|k| v[k]).product();
                     assert_eq!(row[j], if i == j { 0.0 } else { rest }, "{v:?} {i} {j}");
@@ -317,7 +347,7 @@ mod checks {
             (
                 "a root behind a sum",
                 |x| {
-                    let norm = x.square()?.sum(&[], true)?.sqrt()?;
+                    let norm = x.square()?.sum(.., true)?.sqrt()?;
                     norm.gt(0.0)?.select((x / &norm)?, 0.0)
                 },
                 &[0.0, 0.0],
@@ -333,8 +363,8 @@ mod checks {
         assert_eq!(gradient(&[0.0], d, |x| x.ge(0.0)?.select(x.sqrt()?, 0.0))?, [f32::INFINITY]);
         let x = vector(&[1.0, 4.0], d)?.watch()?;
         let y = (x.sqrt()? - 1.0)?.square()?; // the upstream gradient of the root is 0 at 1
-        let slope = y.sum(&[], false)?.backward()?.get(&x)?;
-        let second = slope.sum(&[], false)?.backward()?.get(&x)?;
+        let slope = y.sum(.., false)?.backward()?.get(&x)?;
+        let second = slope.sum(.., false)?.backward()?.get(&x)?;
         assert_close(&values(&second)?, &[0.5, 0.0625], 1e-6, "second order"); // 1 / (2 x^1.5)
         Ok(())
     }
@@ -343,36 +373,34 @@ mod checks {
         let x =
             Tensor::new([[3.0f32, 4.0, 0.0], [0.0, 0.0, 0.0], [1e30, -1e30, 1e30], [1e-30, 0.0, 0.0]], d)?
                 .watch()?;
-        let norm = x.norm(&[-1], true)?;
+        let norm = x.norm(-1, true)?;
         assert_eq!(norm.dims(), [4, 1]);
         assert_close(&values(&norm)?[..2], &[5.0, 0.0], 1e-6, "norm");
         assert_close(&values(&norm)?[2..3], &[1e30 * 3f64.sqrt()], 1e-6, "large norm");
         assert_close(&values(&norm)?[3..], &[f64::from(1e-30f32)], 1e-6, "small norm");
-        let got = values(&norm.sum(&[], false)?.backward()?.get(&x)?)?;
+        let got = values(&norm.sum(.., false)?.backward()?.get(&x)?)?;
         let third = 1.0 / 3f64.sqrt();
         let want = [0.6, 0.8, 0.0, 0.0, 0.0, 0.0, third, -third, third, 1.0, 0.0, 0.0];
         assert_close(&got, &want, 1e-6, "gradient of the norm");
-        assert_eq!(x.norm(&[], false)?.dims(), [0usize; 0]);
+        assert_eq!(x.norm(.., false)?.dims(), [0usize; 0]);
         // unit vectors, 0 for 0
         let unit = (&x / norm.maximum(1e-12)?)?;
-        let got = values(&unit.sum(&[], false)?.backward()?.get(&x)?)?;
+        let got = values(&unit.sum(.., false)?.backward()?.get(&x)?)?;
         assert!(got.iter().all(|v| v.is_finite()), "{got:?}");
         let nan = vector(&[f32::NAN, 1.0], d)?;
-        assert!(
-            nan.norm(&[], false)?.item::<f32>()?.is_nan() && nan.std(&[], false)?.item::<f32>()?.is_nan()
-        );
-        assert_eq!(vector(&[f32::INFINITY, 1.0], d)?.norm(&[], false)?.item::<f32>()?, f32::INFINITY);
+        assert!(nan.norm(.., false)?.item::<f32>()?.is_nan() && nan.std(.., false)?.item::<f32>()?.is_nan());
+        assert_eq!(vector(&[f32::INFINITY, 1.0], d)?.norm(.., false)?.item::<f32>()?, f32::INFINITY);
         // the deviation, of one sample and of equal ones
         let x = Tensor::new([[1.0f32, 2.0, 6.0], [5.0, 5.0, 5.0]], d)?.watch()?;
-        let std = x.std(&[-1], false)?;
+        let std = x.std(-1, false)?;
         let deviation = (14.0f64 / 3.0).sqrt();
         assert_close(&values(&std)?, &[deviation, 0.0], 1e-6, "std");
-        let got = values(&std.sum(&[], false)?.backward()?.get(&x)?)?;
+        let got = values(&std.sum(.., false)?.backward()?.get(&x)?)?;
         let slope = |v: f64| (v - 3.0) / (3.0 * deviation);
         assert_close(&got, &[slope(1.0), slope(2.0), slope(6.0), 0.0, 0.0, 0.0], 1e-6, "gradient of std");
-        assert!(x.slice(1, 0, 1)?.var_unbiased(&[-1], false)?.to_vec::<f32>()?.iter().all(|v| v.is_nan()));
-        assert_close(&values(&x.std_unbiased(&[-1], false)?)?, &[7f64.sqrt(), 0.0], 1e-6, "std_unbiased");
-        assert_eq!(x.var(&[0, 1], true)?.dims(), [1, 1]);
+        assert!(x.slice(1, 0, 1)?.var_unbiased(-1, false)?.to_vec::<f32>()?.iter().all(|v| v.is_nan()));
+        assert_close(&values(&x.std_unbiased(-1, false)?)?, &[7f64.sqrt(), 0.0], 1e-6, "std_unbiased");
+        assert_eq!(x.var([0, 1], true)?.dims(), [1, 1]);
         Ok(())
     }
 

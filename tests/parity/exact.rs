@@ -393,9 +393,9 @@ fn extremes_at_the_ends_of_pieces() -> Result<()> {
             let results = [
                 high.argmax(0, false)?,
                 low.argmin(0, false)?,
-                high.max(&[0], false)?.cast(DType::I32)?,
-                low.min(&[0], false)?.neg()?.cast(DType::I32)?,
-                rows.max(&[], false)?.cast(DType::I32)?,
+                high.max(0, false)?.cast(DType::I32)?,
+                low.min(0, false)?.neg()?.cast(DType::I32)?,
+                rows.max(.., false)?.cast(DType::I32)?,
                 rows.argmax(1, false)?.slice(0, p / (n / 2), 1)?,
             ];
             // one by one: evaluated together, small kernels become one

@@ -121,7 +121,7 @@ fn check_broken(what: &str, device: Device, x: &Input, labels: &[usize]) -> Resu
     let at = Tensor::from_vec(labels.iter().map(|&l| l as u32).collect(), [rows], device)?;
     for (kind, labels_of) in [("sparse", at.clone()), ("dense", at.one_hot(cols)?)] {
         let losses = t.cross_entropy_rows(&labels_of)?;
-        let grad = losses.sum(&[], false)?.backward()?.get(&t)?;
+        let grad = losses.sum(.., false)?.backward()?.get(&t)?;
         let want: Vec<f64> = (0..rows).map(|r| -logs[r * cols + labels[r]]).collect();
         near(&format!("{kind} cross_entropy {what}"), &losses, &want)?;
         let slope = |r: usize, c: usize| soft[r * cols + c] - f64::from(u8::from(labels[r] == c));

@@ -92,7 +92,7 @@ fn gradients_and_masks() {
     check([1, 1], |step| {
         let y = Variable::new(x.clone());
         let pooled = y.value().max_pool2d(Pool2dOptions::new([2, 2]))?;
-        let loss = (pooled * &dy)?.sum(&[], false)?;
+        let loss = (pooled * &dy)?.sum(.., false)?;
         let grads = loss.backward()?;
         let g = step(grads.get(&y))?;
         let mask = step(x.gt(0.0))?;
@@ -101,7 +101,7 @@ fn gradients_and_masks() {
     let y = Variable::new(x.clone());
     check([2, 1], |step| {
         let out = y.value().conv2d(&w, Conv2dOptions::default())?;
-        let grads = (&out * &out)?.sum(&[], false)?.backward()?;
+        let grads = (&out * &out)?.sum(.., false)?.backward()?;
         let g = step(grads.get(&y))?;
         let mask = step(x.le(0.5))?;
         Ok(vec![step(mask.select(0.0, &g))?, mask])
@@ -118,7 +118,7 @@ fn the_mask_of_a_relu_goes_to_its_user() {
         let y = step(x.conv2d(&w, Conv2dOptions::default()))?;
         let y = step(step(&y + &b)?.relu())?;
         let pooled = step(y.max_pool2d(Pool2dOptions::new([2, 2])))?;
-        let grads = (pooled * &dy)?.sum(&[], false)?.backward()?;
+        let grads = (pooled * &dy)?.sum(.., false)?.backward()?;
         Ok(vec![grads.get(&w)?, grads.get(&b)?])
     });
 }

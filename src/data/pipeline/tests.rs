@@ -234,7 +234,7 @@ fn par_map_works_on_several_threads_that_end_with_the_iterator() {
 fn tensor_operations_in_threads_and_in_training_get_on_with_each_other() {
     let source = numbers(64).par_map(4, |i| {
         let x = Tensor::rand([32], Device::Cpu, u64::from(i))?;
-        Ok(((x * 2.0)?.sum(&[], true)?, i % 2))
+        Ok(((x * 2.0)?.sum(.., true)?, i % 2))
     });
     let source = source.batch(8).prefetch(2);
     let model = Sequential::new().add(Dense::new(2)).build([1], Device::Cpu).unwrap();

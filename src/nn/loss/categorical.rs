@@ -107,7 +107,7 @@ impl SparseCategoricalCrossentropy {
         let mut rows = logits.cross_entropy_rows(&labels)?;
         if self.smoothing > 0.0 {
             // The share of the label by the fused kernel, which also sees wrong ones, and that of all classes together.
-            let all = (logits.log_softmax(-1)?.mean(&[-1], false)? * -self.smoothing)?;
+            let all = (logits.log_softmax(-1)?.mean(-1, false)? * -self.smoothing)?;
             // without the label, rather than with 0 times what may be infinite
             rows = match self.smoothing < 1.0 {
                 true => ((rows * (1.0 - self.smoothing))? + all)?,
@@ -123,7 +123,7 @@ impl SparseCategoricalCrossentropy {
 
 /// The sum of the rows' losses over the number of rows that count; 0 where none does.
 fn mean_of_counted(rows: &Tensor, counted: &Tensor) -> Result<Tensor> {
-    rows.sum(&[], false)? / counted.cast(rows.dtype())?.sum(&[], false)?.maximum(1.0)?
+    rows.sum(.., false)? / counted.cast(rows.dtype())?.sum(.., false)?.maximum(1.0)?
 }
 
 impl Loss for SparseCategoricalCrossentropy {
@@ -140,7 +140,7 @@ impl Loss for SparseCategoricalCrossentropy {
         let (rows, counted) = self.rows(outputs, targets)?;
         match counted {
             Some(counted) => mean_of_counted(&rows, &counted),
-            None => rows.mean(&[], false),
+            None => rows.mean(.., false),
         }
     }
 
@@ -156,7 +156,7 @@ impl Loss for SparseCategoricalCrossentropy {
                 }
                 mean_of_counted(&weighted_by(&weights.reshape(dims)?, &rows)?, &counted)
             }
-            None => weighted_by(weights, &losses)?.mean(&[], false),
+            None => weighted_by(weights, &losses)?.mean(.., false),
         }
     }
 
@@ -164,7 +164,7 @@ impl Loss for SparseCategoricalCrossentropy {
     fn count(&self, _outputs: &Tensor, targets: &Tensor) -> Result<Option<Tensor>> {
         self.check(targets)?;
         let Some(class) = self.ignore else { return Ok(None) };
-        self.counted(class, targets)?.cast(DType::F32)?.sum(&[], false).map(Some)
+        self.counted(class, targets)?.cast(DType::F32)?.sum(.., false).map(Some)
     }
 }
 
@@ -235,8 +235,8 @@ impl CategoricalCrossentropy {
         match self.outputs {
             Outputs::Logits => outputs.cross_entropy_rows(&targets),
             Outputs::Probabilities => {
-                let p = (outputs / outputs.sum(&[-1], true)?)?.clamp(EPSILON, 1.0 - EPSILON)?;
-                (targets * p.log()?)?.sum(&[-1], false)?.neg()
+                let p = (outputs / outputs.sum(-1, true)?)?.clamp(EPSILON, 1.0 - EPSILON)?;
+                (targets * p.log()?)?.sum(-1, false)?.neg()
             }
         }
     }
@@ -248,7 +248,7 @@ impl Loss for CategoricalCrossentropy {
     }
 
     fn compute(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
-        self.rows(outputs, targets)?.mean(&[], false)
+        self.rows(outputs, targets)?.mean(.., false)
     }
 }
 

@@ -70,7 +70,7 @@ pub trait Loss: Send + Sync {
 
     /// The mean loss of a batch, as a scalar.
     fn compute(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
-        self.per_sample(outputs, targets)?.mean(&[], false)
+        self.per_sample(outputs, targets)?.mean(.., false)
     }
 
     /// The integer label whose rows are left out, where there is one: metrics of a trainer leave them out, too.
@@ -83,7 +83,7 @@ pub trait Loss: Send + Sync {
     fn weighted(&self, outputs: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
         let losses = self.per_sample(outputs, targets)?;
         check_weights(&losses, weights)?;
-        weighted_by(weights, &losses)?.mean(&[], false)
+        weighted_by(weights, &losses)?.mean(.., false)
     }
 
     /// Over how many rows [`compute`](Self::compute) and [`weighted`](Self::weighted) take the mean, as a scalar f32, where
@@ -115,7 +115,7 @@ where
 
     fn compute(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         let losses = self(outputs, targets)?;
-        if losses.rank() == 0 { Ok(losses) } else { losses.mean(&[], false) }
+        if losses.rank() == 0 { Ok(losses) } else { losses.mean(.., false) }
     }
 }
 
@@ -128,9 +128,7 @@ enum Outputs {
 
 /// The mean over all axes but the first.
 fn sample_means(losses: &Tensor) -> Result<Tensor> {
-    let axes: Vec<isize> = (1..losses.rank() as isize).collect();
-    // no axes would mean all of them
-    if axes.is_empty() { Ok(losses.clone()) } else { losses.mean(&axes, false) }
+    if losses.rank() < 2 { Ok(losses.clone()) } else { losses.mean(1.., false) }
 }
 
 fn check_weights(losses: &Tensor, weights: &Tensor) -> Result<()> {

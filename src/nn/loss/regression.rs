@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(each.compute(&y, &t).unwrap().item::<f32>().unwrap(), 1.5);
         let weights = Tensor::new([0.0f32, 1.0], Device::Cpu).unwrap();
         assert_eq!(each.weighted(&y, &t, &weights).unwrap().item::<f32>().unwrap(), 0.5);
-        let whole = |y: &Tensor, _: &Tensor| y.sum(&[], false);
+        let whole = |y: &Tensor, _: &Tensor| y.sum(.., false);
         assert_eq!(whole.compute(&y, &t).unwrap().item::<f32>().unwrap(), 6.0);
         let e = whole.weighted(&y, &t, &weights).unwrap_err().to_string();
         assert!(e.contains("expected one loss for each sample"), "{e}");

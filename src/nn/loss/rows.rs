@@ -20,7 +20,7 @@ plain_losses! {
     /// ```
     KLDivergence vectors |y, t| {
         let (y, t) = (y.clamp(EPSILON, 1.0)?, t.clamp(EPSILON, 1.0)?);
-        (&t * (&t / y)?.log()?)?.sum(&[-1], false)
+        (&t * (&t / y)?.log()?)?.sum(-1, false)
     };
 
     /// Minus the cosine of the angle between outputs and targets, -1 (one direction) to 1 (opposite); 0 where either
@@ -35,8 +35,8 @@ plain_losses! {
     /// # Ok(()) }
     /// ```
     CosineSimilarity vectors |y, t| {
-        let unit = |v: Tensor| &v / v.norm(&[-1], true)?.maximum(EPSILON)?;
-        (unit(y)? * unit(t)?)?.sum(&[-1], false)?.neg()
+        let unit = |v: Tensor| &v / v.norm(-1, true)?.maximum(EPSILON)?;
+        (unit(y)? * unit(t)?)?.sum(-1, false)?.neg()
     };
 
     /// `max(0, 1 + the largest output of a wrong class - the output of the right one)` of each row; targets are one-hot
@@ -53,8 +53,8 @@ plain_losses! {
     /// # Ok(()) }
     /// ```
     CategoricalHinge vectors |y, t| {
-        let right = weighted_by(&t, &y)?.sum(&[-1], false)?;
-        let wrong = weighted_by(&(1.0 - t)?, &y)?.max(&[-1], false)?;
+        let right = weighted_by(&t, &y)?.sum(-1, false)?;
+        let wrong = weighted_by(&(1.0 - t)?, &y)?.max(-1, false)?;
         ((wrong - right)? + 1.0)?.relu()
     };
 }

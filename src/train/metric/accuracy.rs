@@ -166,8 +166,8 @@ impl Metric for TopKAccuracy {
         let classes = outputs.dims().last().copied().unwrap_or(1);
         // The output at the label; below all others where the label is no class.
         let at_label = labels.one_hot(classes)?.gt(0.5)?;
-        let at_label = at_label.select(outputs, f64::NEG_INFINITY)?.max(&[-1], true)?;
-        let not_larger = outputs.le(at_label)?.cast(crate::DType::F32)?.sum(&[-1], false)?;
+        let at_label = at_label.select(outputs, f64::NEG_INFINITY)?.max(-1, true)?;
+        let not_larger = outputs.le(at_label)?.cast(crate::DType::F32)?.sum(-1, false)?;
         let right = not_larger.gt((classes - self.k.min(classes)) as f64)?;
         self.rows.sum(NAME, &right, &labels)
     }

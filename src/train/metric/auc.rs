@@ -92,7 +92,7 @@ impl Metric for Auc {
         let yes = targets.cast(DType::F32)?.gt(0.5)?.flatten(0)?;
         let no = yes.eq(0u8)?;
         let both = [(&there * yes)?, (&there * no)?];
-        let counts = Tensor::stack(&[&both[0], &both[1]], 0)?.cast(DType::F32)?.sum(&[-1], false)?;
+        let counts = Tensor::stack(&[&both[0], &both[1]], 0)?.cast(DType::F32)?.sum(-1, false)?;
         // What is in no order has no curve.
         counts + all_of(&is_number(outputs)?)?.select(0.0, f64::NAN)?
     }

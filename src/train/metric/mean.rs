@@ -12,7 +12,7 @@ fn sum_of_loss(loss: &(impl Loss + ?Sized), outputs: &Tensor, targets: &Tensor) 
     let mean = loss.compute(outputs, targets)?.cast(DType::F32)?;
     match loss.ignored_class() {
         Some(class) => {
-            let rows = targets.ne(class as f64)?.cast(DType::F32)?.sum(&[], false)?;
+            let rows = targets.ne(class as f64)?.cast(DType::F32)?.sum(.., false)?;
             Tensor::stack(&[&(mean * &rows)?, &rows], 0)
         }
         None => mean * outputs.dims().first().copied().unwrap_or(1) as f64,

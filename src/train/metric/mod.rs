@@ -52,7 +52,7 @@ use crate::tensor::Tensor;
 ///         "bias"
 ///     }
 ///     fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
-///         (outputs - targets)?.sum(&[], false)
+///         (outputs - targets)?.sum(.., false)
 ///     }
 ///     fn result(&self, sum: &[f32], samples: usize) -> f64 {
 ///         f64::from(sum[0]) / samples as f64
@@ -152,7 +152,7 @@ fn ratio(part: f64, whole: f64) -> f64 {
 
 /// The sum over all elements, each sample counting once however many elements it has.
 fn sum_of_samples(values: &Tensor) -> Result<Tensor> {
-    let sum = values.cast(DType::F32)?.sum(&[], false)?;
+    let sum = values.cast(DType::F32)?.sum(.., false)?;
     let samples = values.dims().first().copied().unwrap_or(1);
     let per_sample = values.numel() / samples.max(1);
     if per_sample > 1 { sum / per_sample as f64 } else { Ok(sum) }
@@ -175,7 +175,7 @@ impl Rows {
             None => sum_of_samples(right),
             Some(counted) => {
                 let (right, counted) = ((right * &counted)?.flatten(0)?, counted.flatten(0)?);
-                Tensor::stack(&[&right, &counted], 0)?.cast(DType::F32)?.sum(&[-1], false)
+                Tensor::stack(&[&right, &counted], 0)?.cast(DType::F32)?.sum(-1, false)
             }
         }
     }
@@ -213,7 +213,7 @@ fn is_number_at(outputs: &Tensor, places: &Tensor) -> Result<Tensor> {
 
 /// Whether all of some truths hold, a scalar u8.
 fn all_of(truths: &Tensor) -> Result<Tensor> {
-    truths.eq(0u8)?.sum(&[], false)?.eq(0u32)
+    truths.eq(0u8)?.sum(.., false)?.eq(0u32)
 }
 
 /// Elements that are not NaN, u8.

@@ -73,7 +73,7 @@ impl Question {
             }
         };
         // one reduction for all three
-        Tensor::stack(&[&(&said * &meant)?, &said, &meant], 0)?.sum(&[-1], false)
+        Tensor::stack(&[&(&said * &meant)?, &said, &meant], 0)?.sum(-1, false)
     }
 
     /// The number of each class.

@@ -239,7 +239,7 @@ impl Library for Wgrad {
                 return Ok(Vec::new());
             }
             let (image, kernel, bias) = (image.watch()?, kernel.watch()?, bias.watch()?);
-            let loss = ((image.conv2d(&kernel, options)? + &bias)? * &upstream)?.sum(&[], false)?;
+            let loss = ((image.conv2d(&kernel, options)? + &bias)? * &upstream)?.sum(.., false)?;
             let gradients = loss.backward()?;
             let [image, kernel, bias] =
                 [gradients.get(&image)?, gradients.get(&kernel)?, gradients.get(&bias)?];
