@@ -53,12 +53,7 @@ impl CustomOp for HardSwish {
 
     fn gpu(&self, shapes: &[Shape]) -> Option<CustomKernel> {
         let n = shapes[0].numel();
-        Some(CustomKernel {
-            source: WGSL.into(),
-            uniform: vec![n as u32],
-            invocations: n,
-            workgroup_size: WORKGROUP,
-        })
+        Some(CustomKernel::new(WGSL, n, WORKGROUP).uniform(vec![n as u32]))
     }
 
     /// The slope is 0 below -3, 1 above 3, and (2x + 3) / 6 between.

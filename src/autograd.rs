@@ -11,6 +11,7 @@ use crate::variable::{Variable, Watched};
 use std::collections::hash_map::Entry;
 
 /// The gradients of one backward pass, by variable or watched tensor.
+#[must_use = "gradients change nothing: give them to an optimizer, or read them"]
 pub struct Gradients {
     map: IdMap<Tensor>,
     /// The variables among what the loss depends on.

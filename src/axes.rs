@@ -27,6 +27,7 @@ use std::ops::{Range, RangeFrom, RangeFull, RangeTo};
 /// Operations give `Error::Argument` for an axis that the tensor lacks, one that is given twice, or a range that ends before it
 /// begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Axes(Kind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]

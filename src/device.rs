@@ -4,6 +4,7 @@ use std::fmt;
 
 /// Where a tensor lives. Switching is one word: the same program runs on all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Device {
     /// The host: plain reference kernels on all cores.
     Cpu,
@@ -23,6 +24,7 @@ pub struct AdapterId(pub(crate) usize);
 
 /// The kind of hardware behind an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum DeviceKind {
     /// A graphics card of its own.
     DiscreteGpu,
@@ -53,6 +55,7 @@ impl fmt::Display for DeviceKind {
 
 /// What is known of a device.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DeviceInfo {
     /// What to pass to create tensors on it.
     pub device: Device,
@@ -72,6 +75,7 @@ pub struct DeviceInfo {
 
 /// Counters of a device since the process first used it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// Kernels dispatched (operations run, on the CPU).
     pub dispatches: u64,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 /// How the kernels of a [`Profile`] were timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Timing {
     /// By the clock of the GPU (or of the driver, on a software adapter), before and after each kernel.
     Timestamps,
@@ -18,6 +19,7 @@ pub enum Timing {
 
 /// All calls of one kernel (one operation, on the CPU) over one shape.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct KernelProfile {
     /// The operations that it computes, inputs before users; for a hand-written kernel its variant (`/subgroup`), and
     /// `|` between small kernels that share a dispatch.
@@ -55,6 +57,7 @@ fn rate(count: u64, time: Duration) -> Option<f64> {
 
 /// What [`Device::profile`](crate::Device::profile) found; `{}` prints a table.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Profile {
     /// The device, as it names itself.
     pub device: String,

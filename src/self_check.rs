@@ -61,6 +61,7 @@ struct Cases {
 
 /// What a self-check found about one operation.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct CheckedOperation {
     /// The operation.
     pub name: String,
@@ -78,6 +79,7 @@ pub struct CheckedOperation {
 
 /// The report of [`Device::self_check`]; `{}` prints a table.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SelfCheck {
     /// The device.
     pub device: DeviceInfo,

@@ -150,6 +150,7 @@ impl<const N: usize> PartialEq<[usize; N]> for Shape {
 
 /// Shape and element type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Spec {
     /// Dimensions, outermost first.
     pub shape: Shape,

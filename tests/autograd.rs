@@ -90,7 +90,7 @@ impl CustomOp for Cube {
     fn gpu(&self, shapes: &[Shape]) -> Option<CustomKernel> {
         let n = shapes[0].numel();
         let uniform = vec![n as u32, self.scale.to_bits()];
-        Some(CustomKernel { source: CUBE.into(), uniform, invocations: n, workgroup_size: 64 })
+        Some(CustomKernel::new(CUBE, n, 64).uniform(uniform))
     }
     fn vjp(&self, inputs: &[Tensor], _output: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let slope = (inputs[0].square()? * (3.0 * self.scale as f64))?;
@@ -117,7 +117,7 @@ impl CustomOp for NoGradient {
         let source = CUBE.replace("* x[i] * x[i] * x[i]", "* x[i]");
         let n = shapes[0].numel();
         let uniform = vec![n as u32, 1.0f32.to_bits()];
-        Some(CustomKernel { source, uniform, invocations: n, workgroup_size: 64 })
+        Some(CustomKernel::new(source, n, 64).uniform(uniform))
     }
     fn vjp(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
         Err(wgrad::Error::argument("no_gradient", "asked for a gradient that nobody needs"))
@@ -393,8 +393,7 @@ mod checks {
 
     /// The mask of a ReLU is taken from the pooled values there: the same gradient as in two separate steps.
     pub fn a_relu_before_max_pooling(d: Device) -> Result<()> {
-        let strided =
-            |kernel, stride, padding| Pool2dOptions { kernel, stride, padding, ..Pool2dOptions::new(kernel) };
+        let strided = |kernel, stride, padding| Pool2dOptions::new(kernel).stride(stride).padding(padding);
         for options in [
             Pool2dOptions::new([2, 2]),
             strided([3, 3], [2, 2], Padding::Valid),

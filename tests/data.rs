@@ -6,7 +6,8 @@ mod common;
 mod types;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use wgrad::data::{Augment, BatchIter, Dataset, Fill, Interpolation, Pass, Source};
+use wgrad::Interpolation;
+use wgrad::data::{Augment, BatchIter, Dataset, Fill, Pass, Source};
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow};
 
@@ -109,8 +110,7 @@ fn augmented_data_differ_from_epoch_to_epoch_and_repeat_with_the_seed() -> Resul
     let augmented = set.augmented(Augment::new().rotate(20.0));
     assert_eq!((augmented.samples(), augmented.steps(4), augmented.unit()), (Some(6), Some(2), "images"));
     let pixels = |shuffle| -> Result<Vec<f32>> {
-        let batches: BatchIter<'_> =
-            augmented.pass(&Pass { batch_size: 4, shuffle: Some(shuffle), device: Device::Cpu })?;
+        let batches: BatchIter<'_> = augmented.pass(&Pass::new(4, Device::Cpu).shuffle(shuffle))?;
         let mut all = Vec::new();
         for batch in batches {
             all.extend(batch?.inputs[0].to_vec::<f32>()?);

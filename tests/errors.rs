@@ -126,18 +126,12 @@ fn images() -> Result<()> {
     says(ones(&[2, 9, 9, 4])?.conv2d(&w, options), &["conv2d", "takes 3 channels", "has 4"]);
     says(ones(&[9, 9, 3])?.conv2d(&w, options), &["conv2d", "[9, 9, 3]", "[n, h, w, c]"]);
     says(ones(&[1, 2, 9, 3])?.conv2d(&w, options), &["conv2d", "3 rows", "2", "Padding::Same"]);
-    says(
-        ones(&[1, 9, 9, 3])?.conv2d(&w, Conv2dOptions { stride: [0, 1], ..options }),
-        &["conv2d", "stride [0, 1]", "at least 1"],
-    );
-    says(
-        ones(&[1, 9, 9, 3])?.conv2d(&w, Conv2dOptions { groups: 2, ..options }),
-        &["conv2d", "3 input and 8 output", "2 groups"],
-    );
+    says(ones(&[1, 9, 9, 3])?.conv2d(&w, options.stride([0, 1])), &["conv2d", "stride [0, 1]", "at least 1"]);
+    says(ones(&[1, 9, 9, 3])?.conv2d(&w, options.groups(2)), &["conv2d", "3 input and 8 output", "2 groups"]);
     says(ones(&[9, 9])?.max_pool2d(Pool2dOptions::new([2, 2])), &["max_pool2d", "[9, 9]", "[n, h, w, c]"]);
     says(ones(&[1, 2, 2, 1])?.avg_pool2d(Pool2dOptions::new([3, 3])), &["avg_pool2d", "3 rows"]);
     let padding = Padding::Explicit([2, 0, 0, 0]);
-    let wide = Pool2dOptions { padding, ..Pool2dOptions::new([2, 2]) };
+    let wide = Pool2dOptions::new([2, 2]).padding(padding);
     says(ones(&[1, 4, 4, 1])?.max_pool2d(wide), &["max_pool2d", "[2, 0, 0, 0]", "[2, 2]"]);
     Ok(())
 }
@@ -321,12 +315,11 @@ impl Bad {
             37 => x.index_select(self.axis(), y),
             38 => x.matmul(y),
             39 => {
-                let options = Conv2dOptions {
-                    stride: self.pair(),
-                    padding: self.padding(),
-                    dilation: self.pair(),
-                    groups: self.small(),
-                };
+                let options = Conv2dOptions::new()
+                    .stride(self.pair())
+                    .padding(self.padding())
+                    .dilation(self.pair())
+                    .groups(self.small());
                 x.conv2d(y, options)
             }
             40 => x.max_pool2d(self.pool()),
@@ -351,7 +344,10 @@ impl Bad {
 
     fn pool(&mut self) -> Pool2dOptions {
         let count_include_pad = self.0.flag();
-        Pool2dOptions { kernel: self.pair(), stride: self.pair(), padding: self.padding(), count_include_pad }
+        Pool2dOptions::new(self.pair())
+            .stride(self.pair())
+            .padding(self.padding())
+            .count_include_pad(count_include_pad)
     }
 }
 

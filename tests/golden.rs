@@ -66,22 +66,19 @@ impl Entry<'_> {
 
 fn conv_options(a: &[f64]) -> Conv2dOptions {
     let u: Vec<usize> = a.iter().map(|&v| v as usize).collect();
-    Conv2dOptions {
-        stride: [u[0], u[1]],
-        padding: Padding::Explicit([u[2], u[3], u[4], u[5]]),
-        dilation: [u[6], u[7]],
-        groups: u[8],
-    }
+    Conv2dOptions::new()
+        .stride([u[0], u[1]])
+        .padding(Padding::Explicit([u[2], u[3], u[4], u[5]]))
+        .dilation([u[6], u[7]])
+        .groups(u[8])
 }
 
 fn pool_options(a: &[f64]) -> Pool2dOptions {
     let u: Vec<usize> = a.iter().map(|&v| v as usize).collect();
-    Pool2dOptions {
-        kernel: [u[0], u[1]],
-        stride: [u[2], u[3]],
-        padding: Padding::Explicit([u[4], u[5], u[6], u[7]]),
-        count_include_pad: u.get(8) == Some(&1),
-    }
+    Pool2dOptions::new([u[0], u[1]])
+        .stride([u[2], u[3]])
+        .padding(Padding::Explicit([u[4], u[5], u[6], u[7]]))
+        .count_include_pad(u.get(8) == Some(&1))
 }
 
 /// The calls that generate.py names.

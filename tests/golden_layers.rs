@@ -74,13 +74,12 @@ fn call(name: &str, a: &[f64], x: &[Tensor]) -> Result<Tensor> {
         "softsign" => x[0].softsign(),
         "mish" => x[0].mish(),
         "conv2d_transpose" => {
-            let options = ConvTranspose2dOptions {
-                stride: [u[0], u[1]],
-                padding: padding(a[2], &u[3..7]),
-                output_padding: (u[7] == 1).then_some([u[8], u[9]]),
-                dilation: [u[10], u[11]],
-                groups: u[12],
-            };
+            let options = ConvTranspose2dOptions::new()
+                .stride([u[0], u[1]])
+                .padding(padding(a[2], &u[3..7]))
+                .output_padding((u[7] == 1).then_some([u[8], u[9]]))
+                .dilation([u[10], u[11]])
+                .groups(u[12]);
             x[0].conv2d_transpose(&x[1], options)
         }
         "upsample2d" => x[0].upsample2d([u[0], u[1]], interpolation(a[2])),

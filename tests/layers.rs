@@ -367,9 +367,9 @@ fn operations_refuse_what_they_cannot_do() -> Result<()> {
     assert!(told.contains("takes 5 channels (its last dimension)"), "{told}");
     let told = message(x.conv2d_transpose(&zeros(&[3, 3, 2])?, options()));
     assert!(told.contains("expected [n, h, w, c] and [kh, kw, out / groups, c]"), "{told}");
-    let three = wgrad::ConvTranspose2dOptions { groups: 3, ..options() };
+    let three = options().groups(3);
     assert!(message(x.conv2d_transpose(&zeros(&[3, 3, 2, 2])?, three)).contains("into 3 groups"));
-    let far = wgrad::ConvTranspose2dOptions { stride: [usize::MAX, 1], ..options() };
+    let far = options().stride([usize::MAX, 1]);
     assert!(!message(x.conv2d_transpose(&zeros(&[3, 3, 2, 2])?, far)).is_empty());
     assert!(message(x.upsample2d([usize::MAX, 1], Interpolation::Nearest)).contains("split the tensor"));
     assert!(message(x.upsample2d([0, 1], Interpolation::Nearest)).contains("at least 1"));

@@ -131,7 +131,7 @@ impl Program {
                 let a = self.matrix().t;
                 let [h, w] = [a.shape()[0], a.shape()[1]];
                 let kernel = Tensor::randn([3, 3, 1, 2], self.device, self.rng.bits())?.watch()?;
-                let options = Conv2dOptions { padding: Padding::Same, ..Default::default() };
+                let options = Conv2dOptions::new().padding(Padding::Same);
                 let y = a.reshape([1, h, w, 1])?.conv2d((kernel * 0.2)?, options)?;
                 smooth((y + 0.1)?.sigmoid()?.mean(3, false)?.reshape([h, w]))
             }

@@ -129,8 +129,8 @@ fn kernels_over_many_rows() -> Result<()> {
         let x = uniform(5, &[1, 530, 520, 1], d)?.watch()?;
         let k = uniform(6, &[2, 2, 1, 1], d)?.watch()?;
         let y = x.conv2d(&k, Conv2dOptions::default())?;
-        let pooled = y.max_pool2d(Pool2dOptions { stride: [1, 1], ..Pool2dOptions::new([2, 2]) })?;
-        let means = y.avg_pool2d(Pool2dOptions { stride: [1, 1], ..Pool2dOptions::new([2, 1]) })?;
+        let pooled = y.max_pool2d(Pool2dOptions::new([2, 2]).stride([1, 1]))?;
+        let means = y.avg_pool2d(Pool2dOptions::new([2, 1]).stride([1, 1]))?;
         let grads = (pooled.sum(.., false)? + means.sum(.., false)?)?.backward()?;
         Ok(vec![pooled, means, grads.get(&x)?])
     })
@@ -292,7 +292,7 @@ fn infinities() -> Result<()> {
         ];
         let image = Tensor::new([-inf, -5.0, -inf, -inf], d)?.reshape([1, 2, 2, 1])?;
         out.push(image.max_pool2d(Pool2dOptions::new([2, 2]))?);
-        out.push(image.max_pool2d(Pool2dOptions { stride: [1, 1], ..Pool2dOptions::new([2, 1]) })?);
+        out.push(image.max_pool2d(Pool2dOptions::new([2, 1]).stride([1, 1]))?);
         Ok(out)
     })
 }

@@ -83,15 +83,17 @@ fn contains(pixels: &RgbImage, color: [u8; 3]) -> bool {
 
 fn evaluation(loss: f64, metrics: &[(&str, f64)]) -> Evaluation {
     let metrics = metrics.iter().map(|&(name, value)| (name.to_string(), value)).collect();
-    Evaluation { loss, metrics, samples: 4, seconds: 0.5 }
+    Evaluation::new(loss, metrics)
 }
 
 fn run(epochs: usize, make: impl Fn(usize) -> (Evaluation, Option<Evaluation>, f64)) -> History {
     let epoch = |number| {
         let (train, validation, learning_rate) = make(number);
-        Epoch { number, train, validation, learning_rate, seconds: 1.0 }
+        let mut epoch = Epoch::new(number, train);
+        (epoch.validation, epoch.learning_rate) = (validation, learning_rate);
+        epoch
     };
-    History { epochs: (1..=epochs).map(epoch).collect() }
+    (1..=epochs).map(epoch).collect()
 }
 
 fn usual(epochs: usize, validation: bool) -> History {
@@ -257,7 +259,8 @@ fn a_confusion_matrix_with_names() {
 
     let e = plot::confusion_matrix(&ConfusionMatrix::new(Vec::new()).unwrap()).unwrap_err().to_string();
     assert!(e.contains("no classes to draw"), "{e}");
-    let crooked = ConfusionMatrix { counts: vec![vec![1]], classes: Vec::new() };
+    let mut crooked = ConfusionMatrix::new(vec![vec![1]]).unwrap();
+    crooked.classes.clear();
     assert!(plot::confusion_matrix(&crooked).is_err());
     // Too many for a PNG, not for an SVG.
     let picture = plot::confusion_matrix(&matrix(600, 1000, 90)).unwrap();

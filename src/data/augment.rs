@@ -5,6 +5,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Build, Built, Context, Layer, Module, Parameter, layer_config};
 use crate::ops::random::iota;
+use crate::ops::resize::Interpolation;
 use crate::seed;
 use crate::shape::Shape;
 use crate::tensor::{Tensor, no_grad};
@@ -12,19 +13,11 @@ use serde::{Deserialize, Serialize};
 
 /// What lies beyond an image's edge.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Fill {
     /// One value everywhere.
     Constant(f64),
     /// The nearest pixel of the edge.
-    Nearest,
-}
-
-/// What lies between pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Interpolation {
-    /// The mean of the four neighbours, weighted by how near they are.
-    Bilinear,
-    /// The nearest pixel.
     Nearest,
 }
 
@@ -56,6 +49,7 @@ pub enum Interpolation {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct Augment {
     shift: [f64; 2],
     rotate: f64,

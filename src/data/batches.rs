@@ -104,6 +104,7 @@ impl Iterator for Reader {
 
 /// Batches of features and labels, of [`Dataset::batches`](super::Dataset::batches). Lazy: a batch is read and decoded as
 /// part of whatever is computed from it.
+#[must_use]
 pub struct Batches {
     reader: Reader,
 }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// A column of a table: its name in the header, or its number, counted from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Column {
     /// By its name.
     Name(String),
@@ -73,6 +74,7 @@ pub fn csv(path: impl AsRef<Path>) -> Csv {
 
 /// How a CSV file is to be read: see [`csv()`].
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Csv {
     path: PathBuf,
     header: bool,

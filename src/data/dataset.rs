@@ -49,7 +49,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///     .with_weights(&Tensor::ones([10], Device::Cpu)?)?;
 /// let (train, validation) = set.validation_split(0.2)?;
 /// assert_eq!((train.len(), validation.len()), (8, 2));
-/// let pass = Pass { batch_size: 8, shuffle: None, device: Device::Cpu };
+/// let pass = Pass::new(8, Device::Cpu);
 /// for batch in train.pass(&pass)? {
 ///     let batch = batch?;
 ///     assert_eq!((batch.inputs.len(), batch.targets.len()), (1, 2));
@@ -58,6 +58,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct Dataset {
     name: String,
     samples: usize,

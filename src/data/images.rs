@@ -109,6 +109,7 @@ fn find(folder: &Path, class: u32, files: &mut Vec<(PathBuf, u32)>) -> Result<()
 
 /// The image files of [`image_folder`], and how they are to be read.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct ImageFolder {
     name: String,
     classes: Vec<String>,

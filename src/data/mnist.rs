@@ -62,6 +62,7 @@ impl FileKind {
 
 /// The training or the test half of a data set, as plain bytes.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RawSplit {
     /// Grey levels, `[count, height, width]` in row-major order; 0 is the background, 255 full ink.
     pub images: Vec<u8>,
@@ -77,6 +78,34 @@ pub struct RawSplit {
     pub classes: usize,
 }
 
+impl RawSplit {
+    /// Images of `[height, width]` grey levels each, one after the other, and a label below `classes` for each.
+    ///
+    /// # Errors
+    ///
+    /// There are more or fewer images than labels, or a label is no class.
+    pub fn new(
+        images: Vec<u8>,
+        labels: Vec<u8>,
+        [height, width]: [usize; 2],
+        classes: usize,
+    ) -> Result<RawSplit> {
+        const OP: &str = "RawSplit::new";
+        let count = labels.len();
+        if images.len() != count.saturating_mul(height).saturating_mul(width) {
+            let message = format!(
+                "{} bytes are not {count} images of {height}x{width}, as there are labels",
+                images.len()
+            );
+            return Err(Error::argument(OP, message));
+        }
+        if let Some(label) = labels.iter().find(|&&label| usize::from(label) >= classes) {
+            return Err(Error::argument(OP, format!("label {label} is no class: there are {classes}")));
+        }
+        Ok(RawSplit { images, labels, count, height, width, classes })
+    }
+}
+
 // The derived form would print every pixel.
 impl fmt::Debug for RawSplit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,6 +116,7 @@ impl fmt::Debug for RawSplit {
 
 /// A data set of labelled images, as plain bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RawDataset {
     /// What this is, for people: "MNIST", or where it came from.
     pub name: String,
@@ -97,6 +127,23 @@ pub struct RawDataset {
     /// All four files are MNIST, byte for byte, by their SHA-256. Never true in a build without the
     /// feature `app`, which has no SHA-256.
     pub is_real_mnist: bool,
+}
+
+impl RawDataset {
+    /// A data set of your own, to be [made into data sets](Self::into_datasets) of tensors.
+    ///
+    /// ```
+    /// use wgrad::data::mnist::{RawDataset, RawSplit};
+    /// # fn main() -> wgrad::Result<()> {
+    /// let train = RawSplit::new(vec![0; 2 * 4], vec![1, 0], [2, 2], 2)?;
+    /// let test = RawSplit::new(vec![255; 4], vec![1], [2, 2], 2)?;
+    /// let (train, test) = RawDataset::new("mine", train, test).into_datasets()?;
+    /// assert_eq!((train.len(), test.len()), (2, 1));
+    /// # Ok(()) }
+    /// ```
+    pub fn new(name: impl Into<String>, train: RawSplit, test: RawSplit) -> RawDataset {
+        RawDataset { name: name.into(), train, test, is_real_mnist: false }
+    }
 }
 
 /// Loads a data set with ten classes from a folder with four files in MNIST's format, whose names may

@@ -73,7 +73,7 @@ pub mod synthetic;
 
 #[cfg(feature = "app")]
 pub use self::csv::{Column, Csv, csv};
-pub use augment::{Augment, Augmented, Fill, Interpolation};
+pub use augment::{Augment, Augmented, Fill};
 pub use batches::Batches;
 pub use dataset::Dataset;
 #[cfg(feature = "app")]

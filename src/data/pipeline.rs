@@ -28,6 +28,7 @@ const LONGEST_WAIT: usize = 1 << 22;
 
 /// How many elements a [`Pipeline`] has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cardinality {
     /// So many.
     Finite(usize),
@@ -79,6 +80,7 @@ impl Cardinality {
 /// assert!(history.epochs[19].train.loss < 0.01);
 /// # Ok(()) }
 /// ```
+#[must_use]
 pub struct Pipeline<T> {
     name: Arc<str>,
     cardinality: Cardinality,

@@ -19,6 +19,8 @@ use crate::tensor::{NestedArray, Tensor};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use]
 pub struct Sample {
     /// What goes into the model: one tensor, unless it has several inputs.
     pub inputs: Vec<Tensor>,

@@ -7,6 +7,8 @@ use crate::tensor::Tensor;
 
 /// The data of one training step. Each tensor's first dimension counts samples.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use]
 pub struct Batch {
     /// What goes into the model: one tensor, unless it has several inputs.
     pub inputs: Vec<Tensor>,
@@ -20,6 +22,23 @@ impl Batch {
     /// One input, one target, no weights.
     pub fn new(input: Tensor, target: Tensor) -> Batch {
         Batch { inputs: vec![input], targets: vec![target], weights: None }
+    }
+
+    /// As well a further input.
+    pub fn also_input(mut self, input: Tensor) -> Batch {
+        self.inputs.push(input);
+        self
+    }
+
+    /// As well a further target.
+    pub fn also_target(mut self, target: Tensor) -> Batch {
+        self.targets.push(target);
+        self
+    }
+
+    /// The same batch, each of whose samples' losses is multiplied by its weight: `[samples]`, f32.
+    pub fn weighted(self, weights: Tensor) -> Batch {
+        Batch { weights: Some(weights), ..self }
     }
 
     /// The same batch on a device.
@@ -54,6 +73,8 @@ impl Batch {
 
 /// How to go once through the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
 pub struct Pass {
     /// Samples in a batch; the last may have fewer. A source that makes its own batches does not look at it.
     pub batch_size: usize,
@@ -61,6 +82,18 @@ pub struct Pass {
     pub shuffle: Option<u64>,
     /// Where the batches are wanted.
     pub device: Device,
+}
+
+impl Pass {
+    /// In the order as it is.
+    pub fn new(batch_size: usize, device: Device) -> Pass {
+        Pass { batch_size, shuffle: None, device }
+    }
+
+    /// In the random order of a seed.
+    pub fn shuffle(self, seed: u64) -> Pass {
+        Pass { shuffle: Some(seed), ..self }
+    }
 }
 
 /// Batches of one pass.

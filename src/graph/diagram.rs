@@ -14,6 +14,7 @@ use std::path::Path;
 
 /// What a node of a [`Diagram`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NodeKind {
     /// The argument of this number.
     Input(usize),
@@ -27,6 +28,7 @@ pub enum NodeKind {
 
 /// A node of a [`Diagram`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct GraphNode {
     /// What it is.
     pub kind: NodeKind,
@@ -57,6 +59,7 @@ impl GraphNode {
 /// A kernel of a [`Diagram`]: one dispatch on a GPU; on the CPU one operation, or several that go through the cache
 /// together.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct GraphKernel {
     /// The operations that it computes; ` | ` between small kernels that share the dispatch.
     pub name: String,

@@ -24,6 +24,7 @@ use trace::Trace;
 
 /// Shape, element type and device of an argument (TensorFlow's `tf.TensorSpec`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct TensorSpec {
     /// Shape and element type.
     pub spec: Spec,

@@ -156,6 +156,7 @@ impl Module for Activation {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct Softmax {
     axis: isize,
 }
@@ -226,6 +227,7 @@ impl Module for SoftmaxModule {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct PRelu {
     shared_axes: Vec<isize>,
     initializer: Initializer,

@@ -43,6 +43,7 @@ macro_rules! window_methods {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[must_use]
 pub struct Conv2d {
     filters: usize,
     kernel: [usize; 2],
@@ -139,6 +140,7 @@ fn positive(what: &str, n: usize) -> Result<()> {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[must_use]
 pub struct DepthwiseConv2d {
     kernel: [usize; 2],
     multiplier: usize,
@@ -235,6 +237,7 @@ impl Layer for DepthwiseConv2d {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[must_use]
 pub struct SeparableConv2d {
     filters: usize,
     kernel: [usize; 2],
@@ -352,6 +355,7 @@ impl Module for Convolution {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[must_use]
 pub struct ConvTranspose2d {
     filters: usize,
     kernel: [usize; 2],

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[must_use]
 pub struct Dropout {
     rate: f64,
 }
@@ -94,6 +95,7 @@ impl Module for Dropout {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct SpatialDropout2d {
     rate: f64,
 }
@@ -153,6 +155,7 @@ impl Module for SpatialDropout2d {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct GaussianNoise {
     std: f64,
 }

@@ -38,6 +38,7 @@ pub struct Symbol {
 /// assert_eq!((outputs[0].shape(), outputs[1].shape()), (Shape::new(&[2, 10])?, Shape::new(&[2, 1])?));
 /// # Ok(()) }
 /// ```
+#[must_use]
 pub struct Functional {
     id: u64,
     device: Device,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 /// What [`Initializer::VarianceScaling`] divides its scale by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Fan {
     /// What one output reads.
     In,
@@ -24,6 +25,7 @@ pub enum Fan {
 /// How [`Initializer::VarianceScaling`] draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Distribution {
     /// Uniform in +-sqrt(3 * scale / fan).
     Uniform,

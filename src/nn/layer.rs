@@ -9,6 +9,7 @@ use crate::tensor::Tensor;
 use crate::variable::Variable;
 
 /// A module and the shape of what it gives for one sample.
+#[non_exhaustive]
 pub struct Built {
     /// The module.
     pub module: Box<dyn Module>,

@@ -20,6 +20,7 @@ use serde_json::Value;
 /// println!("{}", model.summary());
 /// # Ok(()) }
 /// ```
+#[must_use]
 pub struct Model {
     pub(super) network: Network,
     device: Device,

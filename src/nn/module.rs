@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// A variable of a module, under a name that is unique in the model, such as `conv2d_1.weight`.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use]
 pub struct Parameter {
     /// Dot-separated path from the model to the variable.
     pub name: String,

@@ -193,6 +193,7 @@ impl AffineModule {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct BatchNorm {
     momentum: f64,
     affine: Affine,
@@ -337,6 +338,7 @@ impl Module for BatchNormModule {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct LayerNorm {
     axes: Vec<isize>,
     affine: Affine,
@@ -421,6 +423,7 @@ impl Module for LayerNormModule {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct GroupNorm {
     groups: usize,
     affine: Affine,

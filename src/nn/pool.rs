@@ -12,6 +12,7 @@ macro_rules! pooling {
     ($(#[$doc:meta])* $layer:ident, $kind:literal, $method:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[must_use]
         pub struct $layer {
             options: Pool2dOptions,
         }
@@ -99,6 +100,7 @@ macro_rules! global_pooling {
     ($(#[$doc:meta])* $layer:ident, $kind:literal, $method:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[must_use]
         pub struct $layer {
             keep_dims: bool,
         }

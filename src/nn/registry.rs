@@ -26,6 +26,7 @@ type Make = fn(&Value) -> serde_json::Result<Box<dyn Layer>>;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct Layers {
     makers: BTreeMap<&'static str, Make>,
 }

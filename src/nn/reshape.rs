@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A sample of any shape as a vector. Takes no time and no memory.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[must_use]
 pub struct Flatten {}
 
 impl Flatten {
@@ -43,6 +44,7 @@ impl Layer for Flatten {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[must_use]
 pub struct Reshape {
     sample: Vec<usize>,
 }
@@ -98,6 +100,7 @@ impl Layer for Reshape {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct Permute {
     axes: Vec<usize>,
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct ZeroPad2d {
     sides: [usize; 4],
 }
@@ -72,6 +73,7 @@ impl Module for ZeroPad2d {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct Cropping2d {
     sides: [usize; 4],
 }
@@ -146,6 +148,7 @@ impl Module for Cropped {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct UpSample2d {
     factor: [usize; 2],
     interpolation: Interpolation,

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 /// );
 /// ```
 #[derive(Default)]
+#[must_use]
 pub struct Sequential {
     layers: Vec<(Option<String>, Box<dyn Layer>)>,
     seed: u64,

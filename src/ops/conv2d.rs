@@ -14,6 +14,7 @@ use crate::tensor::{Spec, Tensor};
 /// How an image is surrounded by zeros.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Padding {
     /// None: the window stays inside the image.
     #[default]
@@ -81,10 +82,12 @@ impl Padding {
 ///
 /// ```
 /// use wgrad::{Conv2dOptions, Padding};
-/// let options = Conv2dOptions { stride: [2, 2], padding: Padding::Same, ..Default::default() };
+/// let options = Conv2dOptions::new().stride([2, 2]).padding(Padding::Same);
 /// assert_eq!(options.groups, 1);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+#[must_use]
 pub struct Conv2dOptions {
     /// Rows and columns from one window to the next.
     pub stride: [usize; 2],
@@ -99,6 +102,33 @@ pub struct Conv2dOptions {
 impl Default for Conv2dOptions {
     fn default() -> Self {
         Conv2dOptions { stride: [1, 1], padding: Padding::Valid, dilation: [1, 1], groups: 1 }
+    }
+}
+
+impl Conv2dOptions {
+    /// A stride and a dilation of 1, no padding, one group.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Rows and columns from one window to the next.
+    pub fn stride(self, stride: [usize; 2]) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// Zeros around the image.
+    pub fn padding(self, padding: Padding) -> Self {
+        Self { padding, ..self }
+    }
+
+    /// Rows and columns from one tap to the next.
+    pub fn dilation(self, dilation: [usize; 2]) -> Self {
+        Self { dilation, ..self }
+    }
+
+    /// Input and output channels are split into this many independent groups.
+    pub fn groups(self, groups: usize) -> Self {
+        Self { groups, ..self }
     }
 }
 

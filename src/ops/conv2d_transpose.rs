@@ -21,10 +21,12 @@ use crate::tensor::Tensor;
 ///
 /// ```
 /// use wgrad::{ConvTranspose2dOptions, Padding};
-/// let options = ConvTranspose2dOptions { stride: [2, 2], padding: Padding::Same, ..Default::default() };
+/// let options = ConvTranspose2dOptions::new().stride([2, 2]).padding(Padding::Same);
 /// assert_eq!(options.output_padding, None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+#[must_use]
 pub struct ConvTranspose2dOptions {
     /// Rows and columns of the output from one pixel's window to the next.
     pub stride: [usize; 2],
@@ -52,6 +54,36 @@ impl Default for ConvTranspose2dOptions {
 }
 
 impl ConvTranspose2dOptions {
+    /// A stride and a dilation of 1, no padding, one group.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Rows and columns of the output from one pixel's window to the next.
+    pub fn stride(self, stride: [usize; 2]) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// What is cut off from the output.
+    pub fn padding(self, padding: Padding) -> Self {
+        Self { padding, ..self }
+    }
+
+    /// Rows and columns at the bottom and the right; `None` for Keras's size.
+    pub fn output_padding(self, output_padding: impl Into<Option<[usize; 2]>>) -> Self {
+        Self { output_padding: output_padding.into(), ..self }
+    }
+
+    /// Rows and columns from one tap to the next.
+    pub fn dilation(self, dilation: [usize; 2]) -> Self {
+        Self { dilation, ..self }
+    }
+
+    /// Input and output channels are split into this many independent groups.
+    pub fn groups(self, groups: usize) -> Self {
+        Self { groups, ..self }
+    }
+
     /// Padding of the convolution and output sizes for one image size: `[top, bottom, left, right]`, `[height, width]`.
     pub(crate) fn resolve(
         &self,

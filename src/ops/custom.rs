@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// It is compiled with bounds checks and a limit on loops, in release builds as well: an access outside a buffer reads or
 /// writes elsewhere in that buffer or nothing, never memory of others.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use]
 pub struct CustomKernel {
     /// The WGSL module. The loops of one invocation must stay below 65,535 turns, all of them together: some drivers end
     /// them there without a word.
@@ -30,6 +32,18 @@ pub struct CustomKernel {
     pub invocations: usize,
     /// The workgroup size declared in the source.
     pub workgroup_size: usize,
+}
+
+impl CustomKernel {
+    /// A kernel with an empty uniform block that needs so many invocations, in workgroups of the size that its source declares.
+    pub fn new(source: impl Into<String>, invocations: usize, workgroup_size: usize) -> CustomKernel {
+        CustomKernel { source: source.into(), uniform: Vec::new(), invocations, workgroup_size }
+    }
+
+    /// The same with a uniform block of these words.
+    pub fn uniform(self, uniform: impl Into<Vec<u32>>) -> CustomKernel {
+        CustomKernel { uniform: uniform.into(), ..self }
+    }
 }
 
 /// An operation from outside the crate: f32 inputs, one f32 output.

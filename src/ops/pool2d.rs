@@ -19,6 +19,8 @@ use crate::tensor::{Spec, Tensor};
 /// assert_eq!(options.stride, [2, 2]); // the window's size, where nothing else is said
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+#[must_use]
 pub struct Pool2dOptions {
     /// Rows and columns of the window.
     pub kernel: [usize; 2],
@@ -34,6 +36,21 @@ impl Pool2dOptions {
     /// A window that moves by its own size, without padding.
     pub fn new(kernel: [usize; 2]) -> Self {
         Pool2dOptions { kernel, stride: kernel, padding: Padding::Valid, count_include_pad: false }
+    }
+
+    /// Rows and columns from one window to the next.
+    pub fn stride(self, stride: [usize; 2]) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// Border around the image.
+    pub fn padding(self, padding: Padding) -> Self {
+        Self { padding, ..self }
+    }
+
+    /// Average pooling only: whether places of the border count in the average (as zeros).
+    pub fn count_include_pad(self, count_include_pad: bool) -> Self {
+        Self { count_include_pad, ..self }
     }
 }
 

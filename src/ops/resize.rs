@@ -6,15 +6,20 @@ use super::require_float;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// What stands between the pixels of an image that is made larger.
+/// What stands between the pixels of an image that is made larger, turned or moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Interpolation {
-    /// The nearest pixel: each is repeated.
+    /// The nearest pixel.
     #[default]
+    // The aliases: model files of before augmentation shared this type.
+    #[serde(alias = "Nearest")]
     Nearest,
-    /// A weighted mean of the two nearest rows and columns. Pixels are squares whose centres keep their places ("half-pixel
-    /// centres", PyTorch's `align_corners=False`), and the border's are repeated outwards, as Keras and PyTorch have it.
+    /// A weighted mean of the two nearest rows and columns, that is of four pixels. Where an image is made larger, pixels are
+    /// squares whose centres keep their places ("half-pixel centres", PyTorch's `align_corners=False`), and the border's are
+    /// repeated outwards, as Keras and PyTorch have it.
+    #[serde(alias = "Bilinear")]
     Bilinear,
 }
 

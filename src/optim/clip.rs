@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 /// How an optimizer clips gradients before it uses them; Keras's formulas.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Clip {
     /// Each element to `-limit..=limit` (Keras's `clipvalue`).
     Value(f64),

@@ -116,6 +116,7 @@ impl Vectors<'_> {
 /// # drop(adam);
 /// # Ok(()) }
 /// ```
+#[must_use]
 pub struct Fused<R> {
     pub(super) rule: R,
     settings: Settings,
@@ -150,6 +151,7 @@ struct Ema {
 
 /// What is different for some variables than for all others; see [`Fused::group`].
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use]
 pub struct ParamGroup {
     lr_scale: f64,
     weight_decay: Option<f64>,

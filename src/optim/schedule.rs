@@ -126,6 +126,7 @@ impl Constant {
 /// assert_eq!([0, 100, 101, 201].map(|s| schedule.learning_rate(s)), [0.1, 0.1, 0.01, 0.001]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct PiecewiseConstant {
     first: f64,
     pieces: Vec<(u64, f64)>,
@@ -173,6 +174,7 @@ impl StepDecay {
 
 /// `initial * rate^(step / steps)`, in steps where `staircase` is set (Keras's `ExponentialDecay`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct ExponentialDecay {
     initial: f64,
     steps: u64,
@@ -199,6 +201,7 @@ impl ExponentialDecay {
 
 /// `initial / (1 + rate * step / steps)`, in steps where `staircase` is set (Keras's `InverseTimeDecay`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct InverseTimeDecay {
     initial: f64,
     steps: u64,
@@ -230,6 +233,7 @@ fn part(step: u64, steps: u64, staircase: bool) -> f64 {
 
 /// `(initial - end) * (1 - step / steps)^power + end` (Keras's `PolynomialDecay`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct PolynomialDecay {
     initial: f64,
     steps: u64,
@@ -276,6 +280,7 @@ impl PolynomialDecay {
 /// Half a cosine, from `initial` down to `initial * alpha`: `initial * ((1 - alpha) * (1 + cos(pi * step / steps)) / 2 +
 /// alpha)` (Loshchilov and Hutter, "SGDR", 2017; Keras's `CosineDecay`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct CosineDecay {
     initial: f64,
     steps: u64,
@@ -308,6 +313,7 @@ fn cosine(p: f64) -> f64 {
 /// Half cosines that begin anew, each `t_mul` times as long and `m_mul` times as high as the one before (Loshchilov and
 /// Hutter, "SGDR", 2017; Keras's `CosineDecayRestarts`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct CosineDecayRestarts {
     initial: f64,
     first_steps: u64,
@@ -388,6 +394,7 @@ impl LinearWarmup {
 /// Up to a high rate and down again, further than where it began (Smith and Topin, "Super-Convergence", 2018; PyTorch's
 /// `OneCycleLR`, of the learning rate only). After its last step the rate stays.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
 pub struct OneCycle {
     max: f64,
     steps: u64,
@@ -479,6 +486,7 @@ impl OneCycle {
 ///     .then(90, ExponentialDecay::new(0.1, 100, 0.5));
 /// assert_eq!([5, 10, 99, 100, 200].map(|s| schedule.learning_rate(s)), [0.05, 0.1, 0.1, 0.1, 0.05]);
 /// ```
+#[must_use]
 pub struct Sequence {
     first: Box<dyn Schedule>,
     /// How long the schedule before lasts, and the next.

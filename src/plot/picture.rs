@@ -65,6 +65,7 @@ pub(super) enum Item {
 /// assert!(picture.to_png()?.starts_with(b"\x89PNG"));
 /// # Ok(()) }
 /// ```
+#[must_use]
 pub struct Picture {
     pub(super) width: f64,
     pub(super) height: f64,

@@ -395,7 +395,7 @@ impl Tensor {
     /// # fn main() -> Result<()> {
     /// let image = Tensor::new([[[[1.0f32], [2.0]]]], Device::Cpu)?; // [1, 1, 2, 1]
     /// let weight = Tensor::new([[[[1.0f32]], [[10.0]]]], Device::Cpu)?; // [1, 2, 1, 1]
-    /// let options = ConvTranspose2dOptions { stride: [1, 2], ..Default::default() };
+    /// let options = ConvTranspose2dOptions::new().stride([1, 2]);
     /// let y = image.conv2d_transpose(&weight, options)?;
     /// assert_eq!(y.to_vec::<f32>()?, [1.0, 10.0, 2.0, 20.0]);
     /// # Ok(()) }

@@ -28,6 +28,7 @@ pub(crate) enum Value {
 /// Operations check shapes at once and compute nothing; values are computed when they are asked for
 /// ([`to_vec`](Tensor::to_vec), [`item`](Tensor::item), [`eval`](Tensor::eval)) or when an optimizer steps.
 #[derive(Clone)]
+#[must_use = "operations change nothing: their result does nothing unless it is used"]
 pub struct Tensor(pub(crate) Arc<Node>);
 
 pub(crate) struct Node {

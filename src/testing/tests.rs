@@ -66,7 +66,7 @@ impl CustomOp for Scaled {
             self.on_gpu
         );
         let n = shapes[0].numel();
-        Some(CustomKernel { source, uniform: vec![n as u32], invocations: n, workgroup_size: 64 })
+        Some(CustomKernel::new(source, n, 64).uniform(vec![n as u32]))
     }
 
     fn vjp(&self, _: &[Tensor], _: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 /// Whether training goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Flow {
     /// It does.
     Continue,
@@ -20,6 +21,7 @@ pub enum Flow {
 
 /// A training step that has been queued.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Step<'a> {
     /// Number of the epoch; 1 for the first.
     pub epoch: usize,

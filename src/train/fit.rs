@@ -21,6 +21,7 @@ use std::sync::atomic::AtomicBool;
 ///     Ok(Flow::Continue)
 /// });
 /// ```
+#[must_use]
 pub struct Fit<'a> {
     pub(super) epochs: usize,
     pub(super) initial_epoch: Option<usize>,

@@ -9,6 +9,7 @@ use std::path::Path;
 ///
 /// Displays as `accuracy 0.9891 (loss 0.0345)`.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// The mean loss over all samples (over all rows that count, where a loss ignores some), with the penalties of regularised
     /// parameters.
@@ -23,6 +24,11 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// A loss with metrics by name; of no samples, in no time, until these fields are set.
+    pub fn new(loss: f64, metrics: Vec<(String, f64)>) -> Evaluation {
+        Evaluation { loss, metrics, samples: 0, seconds: 0.0 }
+    }
+
     /// A metric by name.
     pub fn metric(&self, name: &str) -> Option<f64> {
         self.metrics.iter().find(|(n, _)| n == name).map(|&(_, value)| value)
@@ -47,6 +53,7 @@ impl fmt::Display for Evaluation {
 
 /// One epoch: one pass over the training set.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Epoch {
     /// 1 for the first of a run.
     pub number: usize,
@@ -61,6 +68,12 @@ pub struct Epoch {
 }
 
 impl Epoch {
+    /// An epoch of a training loop of your own, for [`History`]: without validation, learning rate and time, until these
+    /// fields are set.
+    pub fn new(number: usize, train: Evaluation) -> Epoch {
+        Epoch { number, train, validation: None, learning_rate: 0.0, seconds: 0.0 }
+    }
+
     /// A number by the name that Keras has for it: `loss`, a metric, `learning_rate`, or `val_` and what is to be known of
     /// the validation.
     ///
@@ -81,9 +94,23 @@ impl Epoch {
 
 /// The epochs of a run: what [`Trainer::fit`](super::Trainer::fit) gives.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct History {
     /// In order.
     pub epochs: Vec<Epoch>,
+}
+
+/// The history of a training loop of your own, to be saved or drawn.
+///
+/// ```
+/// use wgrad::train::{Epoch, Evaluation, History};
+/// let history: History = (1..=3).map(|n| Epoch::new(n, Evaluation::new(1.0 / n as f64, Vec::new()))).collect();
+/// assert_eq!(history.epochs[1].value("loss"), Some(0.5));
+/// ```
+impl FromIterator<Epoch> for History {
+    fn from_iter<I: IntoIterator<Item = Epoch>>(epochs: I) -> History {
+        History { epochs: epochs.into_iter().collect() }
+    }
 }
 
 impl History {

@@ -39,6 +39,7 @@ const DEFAULT_BATCH_SIZE: usize = 128;
 /// ```
 ///
 /// The loss is the weighted sum of the outputs' losses and the penalties of all regularised parameters, as Keras shows it.
+#[must_use]
 pub struct Trainer<M: Module> {
     pub(super) model: M,
     pub(super) optimizer: Box<dyn Optimizer>,

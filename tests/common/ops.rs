@@ -441,7 +441,7 @@ fn conv2d(t: &mut Table) {
         let channels = if groups == 1 && name != "one channel" { cin * large * large } else { cin };
         let x = t.float(&[n, h, w, channels * groups], Domain::Any);
         let k = t.float(&[kernel[0], kernel[1], channels, cout * groups], Domain::Any);
-        let options = Conv2dOptions { stride, padding, dilation, groups };
+        let options = Conv2dOptions::new().stride(stride).padding(padding).dilation(dilation).groups(groups);
         t.add(format!("conv2d/{name}"), vec![x, k], move |a| a[0].conv2d(&a[1], options)).second();
     }
     let x = t.float(&[2, 4, 5, 2], Domain::Any);
@@ -474,7 +474,12 @@ fn conv2d_transpose(t: &mut Table) {
         let (cin, cout) = if few { (cin, cout) } else { (cin * large * large, cout * large) };
         let x = t.float(&[n, h, w, cin * groups], Domain::Any);
         let k = t.float(&[kernel[0], kernel[1], cout, cin * groups], Domain::Any);
-        let options = wgrad::ConvTranspose2dOptions { stride, padding, output_padding, dilation, groups };
+        let options = wgrad::ConvTranspose2dOptions::new()
+            .stride(stride)
+            .padding(padding)
+            .output_padding(output_padding)
+            .dilation(dilation)
+            .groups(groups);
         let call = move |a: &Args<'_>| a[0].conv2d_transpose(&a[1], options);
         t.add(format!("conv2d_transpose/{name}"), vec![x, k], call).second();
     }
@@ -516,7 +521,7 @@ fn pool2d(t: &mut Table) {
         let large = if t.size == Size::Large { 3 } else { 1 };
         let dims =
             [t.rng.int(1, 2), t.rng.int(3, 4 * large), t.rng.int(3, 5 * large), t.rng.int(1, 3 * large)];
-        let options = Pool2dOptions { stride, padding, ..Pool2dOptions::new(kernel) };
+        let options = Pool2dOptions::new(kernel).stride(stride).padding(padding);
         let x = t.float(&dims, Domain::Distinct(0.0));
         t.add(format!("max_pool2d/{name}"), vec![x], move |a| a[0].max_pool2d(options)).exact().second();
         let ties = t.float(&dims, Domain::Ties);
@@ -524,7 +529,7 @@ fn pool2d(t: &mut Table) {
             .exact()
             .tied();
         for count_include_pad in [false, true] {
-            let options = Pool2dOptions { count_include_pad, ..options };
+            let options = options.count_include_pad(count_include_pad);
             let x = t.float(&dims, Domain::Any);
             let name = format!("avg_pool2d/{name}{}", if count_include_pad { " counted" } else { "" });
             t.add(name, vec![x], move |a| a[0].avg_pool2d(options)).second();

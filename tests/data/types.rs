@@ -92,7 +92,7 @@ fn bytes_are_numbers_to_whatever_computes_with_them() -> Result<()> {
         assert_eq!(model.predict_on(&set)?[0].to_vec::<f32>()?, sums);
         assert_eq!(module.predict_on(&set.pipeline()?)?[0].to_vec::<f32>()?, sums);
         assert_eq!(module.predict(&x)?.to_vec::<f32>()?, sums);
-        let pass = Pass { batch_size: 4, shuffle: None, device };
+        let pass = Pass::new(4, device);
         for batch in set.clone().scaled(1.0).pass(&pass)? {
             assert_eq!(batch?.inputs[0].dtype(), DType::F32);
         }
@@ -163,7 +163,7 @@ fn negative_labels_became_large_ones() -> Result<()> {
         assert!(message.contains("a weight for class 3") && message.contains("3 classes"), "{message}");
     }
     // Where none is negative, labels are u32 as ever.
-    let pass = Pass { batch_size: 6, shuffle: None, device: Device::Cpu };
+    let pass = Pass::new(6, Device::Cpu);
     let dtype = |set: &dyn Source| Ok::<_, Error>(set.pass(&pass)?.next().unwrap()?.targets[0].dtype());
     assert_eq!(dtype(&set)?, DType::I32);
     assert_eq!(dtype(&Dataset::from_tensors("all known", &x, &y.abs()?)?)?, DType::U32);

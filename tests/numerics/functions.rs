@@ -575,9 +575,7 @@ fn max_pooling_of_special_values() -> Result<()> {
             let x = Tensor::from_vec(image.to_vec(), [1, 2, 8, 1], device)?;
             let x = Tensor::concat(&vec![&x; channels], 3)?.watch()?;
             // windows of 2x2 as such, and by the general kernel
-            for options in
-                [Pool2dOptions::new([2, 2]), Pool2dOptions { stride: [3, 2], ..Pool2dOptions::new([2, 2]) }]
-            {
+            for options in [Pool2dOptions::new([2, 2]), Pool2dOptions::new([2, 2]).stride([3, 2])] {
                 let y = x.max_pool2d(options)?;
                 let grad = y.backward_with(&y.ones_like()?)?.get(&x)?;
                 let one = y.slice(3, 0, 1)?.reshape([4])?;

@@ -190,7 +190,7 @@ mod checks {
             let count: usize = dims.iter().product();
             let [n, h, w, c] = dims;
             let (oh, ow) = (h - kernel[0] + 1, w - kernel[1] + 1);
-            let options = Pool2dOptions { stride: [1, 1], ..Pool2dOptions::new(kernel) };
+            let options = Pool2dOptions::new(kernel).stride([1, 1]);
             let mut rng = Rng(2);
             let mut values: Vec<f32> = (0..count).map(|_| (rng.bits() % 1000) as f32).collect();
             for at in [count - 1, count - 2 - count / 3, 4 * c] {
@@ -224,7 +224,7 @@ mod checks {
             let long = dims[1].max(dims[2]);
             let (size, c) = (4500, dims[3]);
             let kernel = if axis == 0 { [size, 1] } else { [1, size] };
-            let options = Pool2dOptions { stride: [1, 1], ..Pool2dOptions::new(kernel) };
+            let options = Pool2dOptions::new(kernel).stride([1, 1]);
             // rising, so that every window has its maximum at its end, but for one that many share
             let mut values: Vec<f32> = (0..long * c).map(|i| (i / c) as f32).collect();
             values[4000 * c] = 1e6;
@@ -255,8 +255,7 @@ mod checks {
             for (side, kernel, stride) in [(300usize, 260usize, 20usize), (64, 64, 1), (200, 61, 7)] {
                 let x =
                     Tensor::from_vec(vec![value; side * side * 2], [1, side, side, 2], device)?.watch()?;
-                let options =
-                    Pool2dOptions { stride: [stride, stride], ..Pool2dOptions::new([kernel, kernel]) };
+                let options = Pool2dOptions::new([kernel, kernel]).stride([stride, stride]);
                 let y = x.avg_pool2d(options)?;
                 for got in y.to_vec::<f32>()? {
                     assert_digits(got, value.into(), value.into(), &format!("{kernel} of {side}"));

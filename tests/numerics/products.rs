@@ -84,7 +84,7 @@ fn weight_gradients_of_convolutions_over_many_pixels_keep_their_digits() -> Resu
         for device in DEVICES {
             let x = Tensor::full([n, size, size, cin], 0.1f32, device)?;
             let w = Tensor::zeros([3, 3, cin / groups, cout], device)?.watch()?;
-            let y = x.conv2d(&w, Conv2dOptions { groups, ..Default::default() })?;
+            let y = x.conv2d(&w, Conv2dOptions::new().groups(groups))?;
             let upstream = Tensor::ones(y.dims(), device)?;
             let dw = y.backward_with(&upstream)?.get(&w)?;
             let pixels = n * (size - 2) * (size - 2);
@@ -102,7 +102,7 @@ fn convolutions_over_many_channels_and_taps_keep_their_digits() -> Result<()> {
             let size = kernel + 2;
             let x = Tensor::full([1, size, size, cin], 0.1f32, device)?.watch()?;
             let w = Tensor::ones([kernel, kernel, cin / groups, cout], device)?;
-            let y = x.conv2d(&w, Conv2dOptions { groups, ..Default::default() })?;
+            let y = x.conv2d(&w, Conv2dOptions::new().groups(groups))?;
             let what = format!("{kernel}x{kernel}, {cin} channels, {groups} groups");
             all_near(&y, tenth() * (kernel * kernel * cin / groups) as f64, &what)?;
         }
@@ -115,7 +115,7 @@ fn average_pooling_with_large_windows_keeps_its_digits() -> Result<()> {
     for device in DEVICES {
         let (size, kernel) = (300, 260);
         let x = Tensor::full([1, size, size, 2], 0.1f32, device)?.watch()?;
-        let y = x.avg_pool2d(Pool2dOptions { stride: [1, 1], ..Pool2dOptions::new([kernel, kernel]) })?;
+        let y = x.avg_pool2d(Pool2dOptions::new([kernel, kernel]).stride([1, 1]))?;
         assert_eq!(y.dims(), [1, 41, 41, 2]);
         all_near(&y, tenth(), "the mean of like numbers")?;
         // The middle lies in all 41 x 41 windows.

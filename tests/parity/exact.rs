@@ -227,12 +227,11 @@ impl Conv {
         let kernel = whole(seed + 1, &[kh, kw, cin, cout * groups]);
         let bias = whole(seed + 2, &[cout * groups]);
         let [top, bottom, left, right] = self.padding;
-        let options = Conv2dOptions {
-            stride: self.stride,
-            padding: Padding::Explicit([top, bottom, left, right]),
-            dilation: self.dilation,
-            groups,
-        };
+        let options = Conv2dOptions::new()
+            .stride(self.stride)
+            .padding(Padding::Explicit([top, bottom, left, right]))
+            .dilation(self.dilation)
+            .groups(groups);
         let (x, k) = (on_gpu(&image)?, on_gpu(&kernel)?);
         let y = x.conv2d(&k, options)?;
         let fused = (x.conv2d(&k, options)? + &on_gpu(&bias)?)?.relu()?;

@@ -21,6 +21,7 @@ use crate::tensor::Tensor;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct BinaryCrossentropy {
     outputs: Outputs,
     smoothing: f64,

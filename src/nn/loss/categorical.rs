@@ -26,6 +26,7 @@ use crate::tensor::Tensor;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct SparseCategoricalCrossentropy {
     outputs: Outputs,
     ignore: Option<i64>,
@@ -184,6 +185,7 @@ impl Loss for SparseCategoricalCrossentropy {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct CategoricalCrossentropy {
     outputs: Outputs,
     smoothing: f64,

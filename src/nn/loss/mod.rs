@@ -188,6 +188,7 @@ macro_rules! plain_losses {
     ($($(#[$doc:meta])* $name:ident $check:ident |$y:ident, $t:ident| $e:expr;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default)]
+        #[must_use]
         pub struct $name {}
 
         impl $name {

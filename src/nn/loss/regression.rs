@@ -128,6 +128,7 @@ fn margin(y: Tensor, t: Tensor) -> Result<Tensor> {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[must_use]
 pub struct Huber {
     delta: f64,
 }

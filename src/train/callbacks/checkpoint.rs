@@ -31,6 +31,7 @@ use crate::train::{Callback, Epoch, Flow, Run};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct ModelCheckpoint {
     path: String,
     every: usize,

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct CsvLogger {
     path: PathBuf,
     append: bool,

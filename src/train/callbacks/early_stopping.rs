@@ -25,6 +25,7 @@ use crate::train::{Callback, Epoch, Flow, Run};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct EarlyStopping {
     monitor: Monitor,
     patience: usize,

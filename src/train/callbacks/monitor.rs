@@ -5,6 +5,7 @@ use crate::train::{Epoch, Run};
 
 /// Whether a number should fall or rise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mode {
     /// Told by its name: losses and errors fall; accuracies, precision, recall, F1 and AUC rise.
     #[default]

@@ -22,6 +22,7 @@ use crate::train::{Callback, Flow, Run, Step};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct TerminateOnNan {
     every: usize,
     last: Option<Tensor>,

@@ -23,6 +23,7 @@ use crate::train::{Callback, Epoch, Flow, Run};
 /// assert_eq!(rates, [1e-2, 1e-2, 5e-3, 2.5e-3]);
 /// # Ok(()) }
 /// ```
+#[must_use]
 pub struct LearningRateScheduler<F> {
     rate: F,
 }
@@ -60,6 +61,7 @@ impl<F: FnMut(usize, f64) -> f64> Callback for LearningRateScheduler<F> {
 /// let fit = Fit::epochs(20).with(reduce);
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct ReduceLrOnPlateau {
     monitor: Monitor,
     factor: f64,

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
+#[must_use]
 pub struct TensorBoard {
     folder: PathBuf,
     every: Option<usize>,

@@ -23,6 +23,7 @@ use crate::tensor::Tensor;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Default)]
+#[must_use]
 pub struct Accuracy {
     rows: Rows,
 }
@@ -80,6 +81,7 @@ impl Metric for Accuracy {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct BinaryAccuracy {
     decision: Decision,
 }
@@ -134,6 +136,7 @@ impl Metric for BinaryAccuracy {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct TopKAccuracy {
     k: usize,
     name: String,

@@ -8,6 +8,7 @@ use crate::tensor::Tensor;
 
 /// Which curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Curve {
     /// Receiver operating characteristic: recall over the share of false alarms. The area is the probability that a
     /// positive sample's output is above a negative one's.
@@ -35,6 +36,7 @@ pub enum Curve {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Auc {
     logits: bool,
     thresholds: usize,

@@ -27,6 +27,7 @@ use std::fmt::{self, Write};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Confusion {
     classes: usize,
     ignored: Option<i64>,
@@ -100,6 +101,8 @@ impl Metric for Confusion {
 ///
 /// Displays as a table, targets down and answers across.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
 pub struct ConfusionMatrix {
     /// `counts[target][answer]`.
     pub counts: Vec<Vec<u64>>,

@@ -45,6 +45,7 @@ fn mean_of_loss(loss: &(impl Loss + ?Sized), sum: &[f32], samples: usize) -> f64
 /// assert_eq!(bias.result(&bias.sum(&y, &t)?.to_vec()?, 2), 0.25);
 /// # Ok(()) }
 /// ```
+#[must_use]
 pub struct Mean {
     name: String,
     loss: Box<dyn Loss>,
@@ -129,6 +130,7 @@ loss_metrics! {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Default)]
+#[must_use]
 pub struct RootMeanSquaredError {}
 
 impl RootMeanSquaredError {

@@ -7,6 +7,7 @@ use crate::tensor::Tensor;
 
 /// How the numbers of several classes become one; scikit-learn's and Keras's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Average {
     /// The mean over all classes. One that never occurs counts as 0.
     Macro,
@@ -136,6 +137,7 @@ macro_rules! retrieval_metrics {
     ($($(#[$doc:meta])* $name:ident $label:literal |$c:ident| $e:expr;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug)]
+        #[must_use]
         pub struct $name {
             question: Question,
         }

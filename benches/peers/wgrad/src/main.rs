@@ -232,7 +232,7 @@ impl Library for Wgrad {
         let bias = Tensor::zeros([outputs], self.device)?;
         let upstream = tensor([batch, out, out, outputs], 1.0, 4)?;
         self.finish(&[&bias])?;
-        let options = Conv2dOptions { padding: Padding::Explicit([padding; 4]), ..Default::default() };
+        let options = Conv2dOptions::new().padding(Padding::Explicit([padding; 4]));
         Ok(Box::new(move |_| {
             if !backward {
                 self.finish(&[&(image.conv2d(&kernel, options)? + &bias)?])?;
