@@ -130,7 +130,7 @@ pub type BatchIter<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 /// assert!(history.epochs[14].train.loss < 1e-3);
 /// # Ok(()) }
 /// ```
-pub trait Source {
+pub trait Source: Send {
     /// What this is, for people.
     fn name(&self) -> &str;
 
@@ -184,29 +184,41 @@ pub trait Source {
     }
 }
 
-impl Source for Box<dyn Source> {
-    fn name(&self) -> &str {
-        (**self).name()
-    }
-    fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
-        (**self).pass(pass)
-    }
-    fn nth_pass(&self, number: u64, pass: &Pass) -> Result<BatchIter<'_>> {
-        (**self).nth_pass(number, pass)
-    }
-    fn samples(&self) -> Option<usize> {
-        (**self).samples()
-    }
-    fn steps(&self, batch_size: usize) -> Option<usize> {
-        (**self).steps(batch_size)
-    }
-    fn endless(&self) -> bool {
-        (**self).endless()
-    }
-    fn unit(&self) -> &'static str {
-        (**self).unit()
-    }
-    fn split_for_validation(&self, fraction: f64) -> Result<(Box<dyn Source>, Box<dyn Source>)> {
-        (**self).split_for_validation(fraction)
-    }
+/// `Source` by what is pointed to: each method is handed on. Clippy refuses one that is forgotten, and would fall back to what the
+/// trait provides.
+macro_rules! forward_source {
+    ([$($generics:tt)*] $pointer:ty) => {
+        #[deny(clippy::missing_trait_methods)]
+        impl<$($generics)*> Source for $pointer {
+            fn name(&self) -> &str {
+                (**self).name()
+            }
+            fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
+                (**self).pass(pass)
+            }
+            fn nth_pass(&self, number: u64, pass: &Pass) -> Result<BatchIter<'_>> {
+                (**self).nth_pass(number, pass)
+            }
+            fn samples(&self) -> Option<usize> {
+                (**self).samples()
+            }
+            fn steps(&self, batch_size: usize) -> Option<usize> {
+                (**self).steps(batch_size)
+            }
+            fn endless(&self) -> bool {
+                (**self).endless()
+            }
+            fn unit(&self) -> &'static str {
+                (**self).unit()
+            }
+            fn split_for_validation(&self, fraction: f64) -> Result<(Box<dyn Source>, Box<dyn Source>)> {
+                (**self).split_for_validation(fraction)
+            }
+            fn augmented(self, augment: Augment) -> Augmented<Self> {
+                Augmented::new(self, augment)
+            }
+        }
+    };
 }
+forward_source!([S: Source + ?Sized] Box<S>);
+forward_source!([S: Source + Sync + ?Sized] &S);

@@ -83,8 +83,9 @@ pub trait Layer: Send + Sync {
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built>;
 }
 
-/// A boxed layer is a layer.
-impl Layer for Box<dyn Layer> {
+/// A boxed layer is a layer. Clippy refuses a method that is forgotten.
+#[deny(clippy::missing_trait_methods)]
+impl<L: Layer + ?Sized> Layer for Box<L> {
     fn kind(&self) -> &'static str {
         (**self).kind()
     }

@@ -1,27 +1,30 @@
 //! Adagrad.
 
 use super::fused::{Fused, Rule, Vectors};
+use super::settings::optimizer;
 use super::{check_setting, divided};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Adagrad (Duchi, Hazan and Singer, 2011) as Keras computes it: with `a` the sum of the gradient's squares so far,
-/// `p -= lr * g / sqrt(a + epsilon)`. PyTorch adds its epsilon after the root, and begins with 0.
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// use wgrad::optim::Adagrad;
-/// let adagrad = Adagrad::new(1e-2).initial_accumulator(0.0);
-/// # drop(adagrad);
-/// ```
-pub type Adagrad = Fused<AdagradRule>;
+optimizer! {
+    /// Adagrad (Duchi, Hazan and Singer, 2011) as Keras computes it: with `a` the sum of the gradient's squares so far,
+    /// `p -= lr * g / sqrt(a + epsilon)`. PyTorch adds its epsilon after the root, and begins with 0.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::optim::Adagrad;
+    /// let adagrad = Adagrad::new(1e-2).initial_accumulator(0.0);
+    /// # drop(adagrad);
+    /// ```
+    Adagrad(AdagradRule)
+}
 
 /// The formula of [`Adagrad`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct AdagradRule {
+pub(super) struct AdagradRule {
     initial_accumulator: f64,
     epsilon: f64,
 }
@@ -35,18 +38,18 @@ impl Default for AdagradRule {
 impl Adagrad {
     /// With Keras's settings: the sum begins with 0.1, epsilon 1e-7.
     pub fn new(learning_rate: f64) -> Adagrad {
-        Fused::with_rule(AdagradRule::default(), learning_rate)
+        Adagrad(Fused::with_rule(AdagradRule::default(), learning_rate))
     }
 
     /// What the sum of squares begins with (Keras's `initial_accumulator_value`). Choose it before the first step.
     pub fn initial_accumulator(mut self, value: f64) -> Adagrad {
-        self.rule.initial_accumulator = value;
+        self.0.rule.initial_accumulator = value;
         self
     }
 
     /// What keeps the division from zero; under the root.
     pub fn epsilon(mut self, epsilon: f64) -> Adagrad {
-        self.rule.epsilon = epsilon;
+        self.0.rule.epsilon = epsilon;
         self
     }
 }

@@ -1,40 +1,45 @@
 //! Adam and AdamW.
 
 use super::fused::{Fused, Rule, Vectors};
+use super::settings::optimizer;
 use super::{check_setting, divided};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Adam (Kingma and Ba, 2015) as Keras computes it: with `m` and `v` the running means of the gradient and of its square,
-/// `p -= lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon)`.
-///
-/// PyTorch adds its epsilon after the correction of `v`: its effect is there `sqrt(1 - beta2^t)` times as large.
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// let adam = Adam::new(1e-3).betas(0.9, 0.98).epsilon(1e-8);
-/// assert_eq!(adam.learning_rate(), 1e-3);
-/// ```
-pub type Adam = Fused<AdamRule>;
+optimizer! {
+    /// Adam (Kingma and Ba, 2015) as Keras computes it: with `m` and `v` the running means of the gradient and of its square,
+    /// `p -= lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon)`.
+    ///
+    /// PyTorch adds its epsilon after the correction of `v`: its effect is there `sqrt(1 - beta2^t)` times as large.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// let adam = Adam::new(1e-3).betas(0.9, 0.98).epsilon(1e-8);
+    /// assert_eq!(adam.learning_rate(), 1e-3);
+    /// ```
+    Adam(AdamRule)
+}
 
-/// [`Adam`] with decoupled weight decay (Loshchilov and Hutter, 2019): `p -= lr * weight_decay * p` beside Adam's step. The
-/// decay is 0.004 unless [`weight_decay`](Fused::weight_decay) says otherwise, as in Keras; biases and scales of
-/// normalisations are better [excluded](Fused::exclude_from_weight_decay).
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// use wgrad::optim::AdamW;
-/// let adamw = AdamW::new(1e-3).weight_decay(0.01);
-/// # drop(adamw);
-/// ```
-pub type AdamW = Fused<AdamWRule>;
+optimizer! {
+    /// [`Adam`] with decoupled weight decay (Loshchilov and Hutter, 2019): `p -= lr * weight_decay * p` beside Adam's step. The
+    /// decay is 0.004 unless [`weight_decay`](AdamW::weight_decay) says otherwise, as in Keras; biases and scales of
+    /// normalisations are better [excluded](AdamW::exclude_from_weight_decay).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::optim::AdamW;
+    /// let adamw = AdamW::new(1e-3).weight_decay(0.01);
+    /// # drop(adamw);
+    /// ```
+    AdamW(AdamWRule)
+}
 
 /// The formula of [`Adam`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct AdamRule {
+pub(super) struct AdamRule {
     beta1: f64,
     beta2: f64,
     epsilon: f64,
@@ -44,7 +49,7 @@ pub struct AdamRule {
 /// The formula of [`AdamW`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct AdamWRule(AdamRule);
+pub(super) struct AdamWRule(AdamRule);
 
 impl Default for AdamRule {
     fn default() -> AdamRule {
@@ -57,19 +62,19 @@ macro_rules! settings {
         impl $optimizer {
             /// With Keras's settings: betas 0.9 and 0.999, epsilon 1e-7.
             pub fn new(learning_rate: f64) -> $optimizer {
-                Fused::with_rule($rule::default(), learning_rate)
+                $optimizer(Fused::with_rule($rule::default(), learning_rate))
             }
 
             /// How much of the running means of the gradient and of its square is kept at each step.
             pub fn betas(mut self, beta1: f64, beta2: f64) -> $optimizer {
-                let $adam = &mut self.rule;
+                let $adam = &mut self.0.rule;
                 ($place.beta1, $place.beta2) = (beta1, beta2);
                 self
             }
 
             /// What keeps the division from zero.
             pub fn epsilon(mut self, epsilon: f64) -> $optimizer {
-                let $adam = &mut self.rule;
+                let $adam = &mut self.0.rule;
                 $place.epsilon = epsilon;
                 self
             }
@@ -77,7 +82,7 @@ macro_rules! settings {
             /// Whether to divide by the largest `v` so far (Reddi, Kale and Kumar, 2018), not bias-corrected by itself, as
             /// in Keras. Choose it before the first step.
             pub fn amsgrad(mut self, amsgrad: bool) -> $optimizer {
-                let $adam = &mut self.rule;
+                let $adam = &mut self.0.rule;
                 $place.amsgrad = amsgrad;
                 self
             }

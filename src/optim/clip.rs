@@ -1,7 +1,7 @@
 //! Clipping of gradients, as functions of [`Gradients`] for loops of one's own.
 //!
-//! Optimizers do the same by themselves where they are told to, with fewer kernels: [`clip_value`](super::Fused::clip_value),
-//! [`clip_norm`](super::Fused::clip_norm), [`global_clip_norm`](super::Fused::global_clip_norm). Nothing is read back, and
+//! Optimizers do the same by themselves where they are told to, with fewer kernels: [`clip_value`](super::Adam::clip_value),
+//! [`clip_norm`](super::Adam::clip_norm), [`global_clip_norm`](super::Adam::global_clip_norm). Nothing is read back, and
 //! nothing is computed before the optimizer steps.
 //!
 //! ```

@@ -1,8 +1,8 @@
 //! What all optimizers share around their formulas.
 
-use super::clip::Clip;
 use super::flat::{Arrays, Factor, Factors, Flat, Initial, Request, Slot};
 use super::schedule::Schedule;
+use super::settings::{ParamGroup, Settings, Shared, shared_settings};
 use super::{Optimizer, State, check_setting, state_entry};
 use crate::autograd::Gradients;
 use crate::device::Device;
@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::tensor::{IdMap, Tensor};
 use crate::variable::Variable;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 
@@ -119,73 +118,15 @@ impl Vectors<'_> {
 #[must_use]
 pub struct Fused<R> {
     pub(super) rule: R,
-    settings: Settings,
-    schedule: Option<Box<dyn Schedule>>,
+    pub(super) shared: Shared,
     /// Whether the learning rate was set in the middle of the training.
     rate_set: bool,
-    groups: IdMap<ParamGroup>,
     /// Updates so far.
     steps: u32,
     flat: Flat,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Settings {
-    learning_rate: f64,
-    #[serde(default)]
-    weight_decay: Option<f64>,
-    #[serde(default)]
-    coupled_weight_decay: f64,
-    #[serde(default)]
-    clip: Option<Clip>,
-    #[serde(default)]
-    ema: Option<Ema>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Ema {
-    momentum: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    overwrite_every: Option<u32>,
-}
-
-/// What is different for some variables than for all others; see [`Fused::group`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[must_use]
-pub struct ParamGroup {
-    lr_scale: f64,
-    weight_decay: Option<f64>,
-    coupled_weight_decay: Option<f64>,
-}
-
-impl ParamGroup {
-    const DEFAULT: ParamGroup = ParamGroup { lr_scale: 1.0, weight_decay: None, coupled_weight_decay: None };
-
-    /// What the learning rate is multiplied by.
-    pub fn lr_scale(mut self, factor: f64) -> ParamGroup {
-        self.lr_scale = factor;
-        self
-    }
-
-    /// The decoupled weight decay.
-    pub fn weight_decay(mut self, weight_decay: f64) -> ParamGroup {
-        self.weight_decay = Some(weight_decay);
-        self
-    }
-
-    /// The coupled weight decay.
-    pub fn coupled_weight_decay(mut self, weight_decay: f64) -> ParamGroup {
-        self.coupled_weight_decay = Some(weight_decay);
-        self
-    }
-
-    fn check(self, op: &str) -> Result<()> {
-        let range = 0.0..f64::INFINITY;
-        check_setting(op, "a group's lr_scale", self.lr_scale, range.clone())?;
-        check_setting(op, "a group's weight decay", self.weight_decay.unwrap_or(0.0), range.clone())?;
-        check_setting(op, "a group's coupled weight decay", self.coupled_weight_decay.unwrap_or(0.0), range)
-    }
-}
+shared_settings!([R: Rule] Fused<R>, shared);
 
 impl<R: Rule> Fused<R> {
     /// An optimizer of a rule of one's own.
@@ -196,121 +137,28 @@ impl<R: Rule> Fused<R> {
     }
 
     fn of(rule: R, settings: Settings) -> Fused<R> {
-        Fused {
-            rule,
-            settings,
-            schedule: None,
-            rate_set: false,
-            groups: IdMap::default(),
-            steps: 0,
-            flat: Flat::default(),
-        }
-    }
-
-    /// The learning rate as a function of the number of updates so far, 0 for the first, in place of a fixed one. Free on
-    /// every device: the rate is an argument of the plan.
-    pub fn schedule(mut self, schedule: impl Schedule + 'static) -> Self {
-        self.schedule = Some(Box::new(schedule));
-        self
-    }
-
-    /// Decoupled weight decay: each update takes away `learning_rate * weight_decay` of a parameter, whatever the gradient
-    /// does (Loshchilov and Hutter, 2019; Keras's `weight_decay`, PyTorch's in `AdamW` only).
-    pub fn weight_decay(mut self, weight_decay: f64) -> Self {
-        self.settings.weight_decay = Some(weight_decay);
-        self
-    }
-
-    /// Coupled weight decay: adds this times the parameter to its gradient, an L2 penalty of half of it (PyTorch's
-    /// `weight_decay`).
-    pub fn coupled_weight_decay(mut self, weight_decay: f64) -> Self {
-        self.settings.coupled_weight_decay = weight_decay;
-        self
-    }
-
-    /// Settings of their own for some variables: `.group(&head, |g| g.lr_scale(10.0))`. A variable that is given again keeps
-    /// what it was given before and is not given now. All variables are still updated by one kernel.
-    ///
-    /// ```
-    /// # use wgrad::prelude::*;
-    /// # fn main() -> Result<()> {
-    /// # let model = Sequential::new().add(Dense::new(2)).add(Dense::new(1)).build([3], Device::Cpu)?;
-    /// let first = model.parameters().into_iter().filter(|p| p.name.starts_with("dense."));
-    /// let sgd = Sgd::new(0.1).weight_decay(1e-3).group(first, |g| g.lr_scale(0.1).weight_decay(0.0));
-    /// # drop(sgd);
-    /// # Ok(()) }
-    /// ```
-    pub fn group(
-        mut self,
-        variables: impl IntoIterator<Item = impl Into<Variable>>,
-        settings: impl Fn(ParamGroup) -> ParamGroup,
-    ) -> Self {
-        for variable in variables {
-            let group = self.groups.entry(variable.into().id()).or_insert(ParamGroup::DEFAULT);
-            *group = settings(*group);
-        }
-        self
-    }
-
-    /// No weight decay, of neither kind, for these variables, such as biases and scales of normalisations (Keras's
-    /// `exclude_from_weight_decay`).
-    pub fn exclude_from_weight_decay(self, variables: impl IntoIterator<Item = impl Into<Variable>>) -> Self {
-        self.group(variables, |g| g.weight_decay(0.0).coupled_weight_decay(0.0))
-    }
-
-    /// Clips gradients; see [`Clip`]. One kind at a time, as in Keras: a later call replaces an earlier one.
-    pub fn clip(mut self, clip: Clip) -> Self {
-        self.settings.clip = Some(clip);
-        self
-    }
-
-    /// Clips each element of the gradients to `-limit..=limit` (Keras's `clipvalue`).
-    pub fn clip_value(self, limit: f64) -> Self {
-        self.clip(Clip::Value(limit))
-    }
-
-    /// Scales each variable's gradient down to this L2 norm (Keras's `clipnorm`).
-    pub fn clip_norm(self, limit: f64) -> Self {
-        self.clip(Clip::Norm(limit))
-    }
-
-    /// Scales all gradients down by one factor so that they have this L2 norm together (Keras's `global_clipnorm`).
-    pub fn global_clip_norm(self, limit: f64) -> Self {
-        self.clip(Clip::GlobalNorm(limit))
-    }
-
-    /// Keeps exponential moving averages of the weights, of which each update keeps the share `momentum` (Keras's `use_ema`
-    /// and `ema_momentum`, there 0.99). They begin with the weights after the first update.
-    ///
-    /// [`swap_averages`](Optimizer::swap_averages) puts them into the variables for an evaluation and takes them out again;
-    /// [`finalize`](Optimizer::finalize) puts them there for good.
-    pub fn ema(mut self, momentum: f64) -> Self {
-        let overwrite_every = self.settings.ema.and_then(|e| e.overwrite_every);
-        self.settings.ema = Some(Ema { momentum, overwrite_every });
-        self
-    }
-
-    /// Sets the variables to their averages after every so many updates (Keras's `ema_overwrite_frequency`). Averages are
-    /// kept with momentum 0.99 unless [`ema`](Self::ema) says otherwise.
-    pub fn ema_overwrite_every(mut self, updates: u32) -> Self {
-        let momentum = self.settings.ema.map_or(0.99, |e| e.momentum);
-        self.settings.ema = Some(Ema { momentum, overwrite_every: Some(updates) });
-        self
+        let shared = Shared { settings, schedule: None, groups: IdMap::default() };
+        Fused { rule, shared, rate_set: false, steps: 0, flat: Flat::default() }
     }
 
     fn weight_decay_of_all(&self) -> f64 {
-        self.settings.weight_decay.unwrap_or(self.rule.default_weight_decay())
+        self.shared.settings.weight_decay.unwrap_or(self.rule.default_weight_decay())
     }
 
     fn check(&self) -> Result<()> {
         let op = self.rule.name();
         let positive = 0.0..f64::INFINITY;
         check_setting(op, "weight decay", self.weight_decay_of_all(), positive.clone())?;
-        check_setting(op, "coupled weight decay", self.settings.coupled_weight_decay, positive.clone())?;
-        if let Some(clip) = self.settings.clip {
+        check_setting(
+            op,
+            "coupled weight decay",
+            self.shared.settings.coupled_weight_decay,
+            positive.clone(),
+        )?;
+        if let Some(clip) = self.shared.settings.clip {
             clip.check(op)?;
         }
-        if let Some(ema) = self.settings.ema {
+        if let Some(ema) = self.shared.settings.ema {
             check_setting(op, "the momentum of the averages", ema.momentum, 0.0..1.0)?;
             if ema.overwrite_every == Some(0) {
                 let message =
@@ -318,10 +166,10 @@ impl<R: Rule> Fused<R> {
                 return Err(Error::argument(op, message));
             }
         }
-        self.groups.values().try_for_each(|g| g.check(op))?;
+        self.shared.groups.values().try_for_each(|g| g.check(op))?;
         self.rule.check()?;
         let rate = self.learning_rate();
-        match &self.schedule {
+        match &self.shared.schedule {
             Some(schedule) if !positive.contains(&rate) => {
                 let settings = schedule.config().map_or_else(String::new, |c| format!(" ({c})"));
                 let message = format!(
@@ -342,7 +190,7 @@ impl<R: Rule> Fused<R> {
     fn slots(&self) -> Vec<Slot> {
         let slot = |(name, c)| Slot { name: self.name_of(name), initial: Initial::Constant(c) };
         let mut slots: Vec<Slot> = self.rule.slots().into_iter().map(slot).collect();
-        if self.settings.ema.is_some() {
+        if self.shared.settings.ema.is_some() {
             slots.push(Slot { name: self.name_of("ema"), initial: Initial::Value });
         }
         slots
@@ -350,7 +198,7 @@ impl<R: Rule> Fused<R> {
 
     /// The slot of the averages.
     fn ema_slot(&self) -> Option<usize> {
-        self.settings.ema.map(|_| self.rule.slots().len())
+        self.shared.settings.ema.map(|_| self.rule.slots().len())
     }
 }
 
@@ -363,14 +211,15 @@ impl<R: Rule> Optimizer for Fused<R> {
         self.check()?;
         let (slots, learning_rate, own) = (self.slots(), self.learning_rate(), self.rule.slots().len());
         let (decay, coupled, ema) =
-            (self.weight_decay_of_all(), self.settings.coupled_weight_decay, self.settings.ema);
-        let (rule, groups, updates) = (&mut self.rule, &self.groups, self.steps);
+            (self.weight_decay_of_all(), self.shared.settings.coupled_weight_decay, self.shared.settings.ema);
+        let (rule, groups, updates) = (&mut self.rule, &self.shared.groups, self.steps);
         let factors = |variable: &Variable| -> Factors {
             let group = groups.get(&variable.id()).copied().unwrap_or(ParamGroup::DEFAULT);
             let decay = group.weight_decay.unwrap_or(decay);
             [group.lr_scale, group.lr_scale * decay, group.coupled_weight_decay.unwrap_or(coupled)]
         };
-        let request = Request { op: rule.name(), slots: &slots, clip: self.settings.clip, factors: &factors };
+        let request =
+            Request { op: rule.name(), slots: &slots, clip: self.shared.settings.clip, factors: &factors };
         let pending = self.flat.update(grads, &request, &mut |x: Arrays<'_>| {
             let [scale, decay, coupled] = &x.factors;
             let p = x.values;
@@ -407,7 +256,7 @@ impl<R: Rule> Optimizer for Fused<R> {
     fn config(&self) -> Value {
         let mut config = serde_json::Map::new();
         config.insert("name".into(), self.rule.name().into());
-        let settings = serde_json::to_value(&self.settings).unwrap_or_default();
+        let settings = serde_json::to_value(&self.shared.settings).unwrap_or_default();
         for part in [settings, self.rule.config()] {
             if let Value::Object(part) = part {
                 config.extend(part);
@@ -415,9 +264,9 @@ impl<R: Rule> Optimizer for Fused<R> {
         }
         config.insert("weight_decay".into(), self.weight_decay_of_all().into());
         let schedule = |s: &dyn Schedule| s.config().unwrap_or_else(|| "custom".into());
-        config.insert("schedule".into(), self.schedule.as_deref().map_or(Value::Null, schedule));
+        config.insert("schedule".into(), self.shared.schedule.as_deref().map_or(Value::Null, schedule));
         let mut kinds: Vec<(ParamGroup, usize)> = Vec::new();
-        let mut groups: Vec<(&u64, &ParamGroup)> = self.groups.iter().collect();
+        let mut groups: Vec<(&u64, &ParamGroup)> = self.shared.groups.iter().collect();
         groups.sort_by_key(|g| g.0);
         for (_, group) in groups {
             match kinds.iter_mut().find(|k| k.0 == *group) {
@@ -444,15 +293,15 @@ impl<R: Rule> Optimizer for Fused<R> {
     }
 
     fn learning_rate(&self) -> f64 {
-        match &self.schedule {
+        match &self.shared.schedule {
             Some(schedule) => schedule.learning_rate(u64::from(self.steps)),
-            None => self.settings.learning_rate,
+            None => self.shared.settings.learning_rate,
         }
     }
 
     fn set_learning_rate(&mut self, learning_rate: f64) {
-        self.schedule = None;
-        self.settings.learning_rate = learning_rate;
+        self.shared.schedule = None;
+        self.shared.settings.learning_rate = learning_rate;
         self.rate_set = true;
     }
 
@@ -479,7 +328,7 @@ impl<R: Rule> Optimizer for Fused<R> {
         let mut state = self.flat.export(&self.slots(), variables)?;
         state.push((self.name_of("step"), Tensor::new([self.steps], Device::Cpu)?));
         if self.rate_set {
-            let rate = Tensor::new([self.settings.learning_rate], Device::Cpu)?;
+            let rate = Tensor::new([self.shared.settings.learning_rate], Device::Cpu)?;
             state.push((self.name_of("learning_rate"), rate));
         }
         Ok(state)
@@ -529,7 +378,7 @@ where
         return Err(Error::argument(OP, message));
     }
     if let Some(schedule) = config.get("schedule").filter(|s| !s.is_null()) {
-        made.schedule = Some(super::schedule::from_config(schedule)?);
+        made.shared.schedule = Some(super::schedule::from_config(schedule)?);
     }
     let known = made.config();
     let keys = |v: &Value| -> BTreeSet<String> {

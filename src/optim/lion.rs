@@ -2,28 +2,31 @@
 
 use super::check_setting;
 use super::fused::{Fused, Rule, Vectors};
+use super::settings::optimizer;
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Lion (Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023): steps of equal length,
-/// `p -= lr * sign(beta1 * m + (1 - beta1) * g)`, then `m = beta2 * m + (1 - beta2) * g`.
-///
-/// Its authors recommend a learning rate 3 to 10 times smaller than Adam's, and a weight decay as much larger.
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// use wgrad::optim::Lion;
-/// let lion = Lion::new(1e-4).weight_decay(0.1);
-/// # drop(lion);
-/// ```
-pub type Lion = Fused<LionRule>;
+optimizer! {
+    /// Lion (Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023): steps of equal length,
+    /// `p -= lr * sign(beta1 * m + (1 - beta1) * g)`, then `m = beta2 * m + (1 - beta2) * g`.
+    ///
+    /// Its authors recommend a learning rate 3 to 10 times smaller than Adam's, and a weight decay as much larger.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::optim::Lion;
+    /// let lion = Lion::new(1e-4).weight_decay(0.1);
+    /// # drop(lion);
+    /// ```
+    Lion(LionRule)
+}
 
 /// The formula of [`Lion`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct LionRule {
+pub(super) struct LionRule {
     beta1: f64,
     beta2: f64,
 }
@@ -37,12 +40,12 @@ impl Default for LionRule {
 impl Lion {
     /// With Keras's settings: betas 0.9 and 0.99.
     pub fn new(learning_rate: f64) -> Lion {
-        Fused::with_rule(LionRule::default(), learning_rate)
+        Lion(Fused::with_rule(LionRule::default(), learning_rate))
     }
 
     /// The share of the mean in the step's direction, and how much of the mean is kept at each step.
     pub fn betas(mut self, beta1: f64, beta2: f64) -> Lion {
-        (self.rule.beta1, self.rule.beta2) = (beta1, beta2);
+        (self.0.rule.beta1, self.0.rule.beta2) = (beta1, beta2);
         self
     }
 }

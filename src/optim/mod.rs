@@ -13,8 +13,19 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Formulas and defaults are Keras's. All optimizers are a [`Rule`] in a [`Fused`], which has what they share: all variables
-//! are updated by one kernel, and nothing is read back.
+//! Formulas and defaults are Keras's. All optimizers are formulas, [`Rule`]s, around which a [`Fused`] has what they share: all
+//! variables are updated by one kernel, and nothing is read back. Settings that all have, such as
+//! [`weight_decay`](Adam::weight_decay), are methods of each:
+//!
+//! ```
+//! # use wgrad::prelude::*;
+//! # fn main() -> Result<()> {
+//! # let model = Sequential::new().add(Dense::new(2)).add(Dense::new(1)).build([3], Device::Cpu)?;
+//! let first = model.parameters().into_iter().filter(|p| p.name.starts_with("dense."));
+//! let sgd = Sgd::new(0.1).weight_decay(1e-3).group(first, |g| g.lr_scale(0.1).weight_decay(0.0));
+//! # drop(sgd);
+//! # Ok(()) }
+//! ```
 //!
 //! | TensorFlow, Keras | here |
 //! | --- | --- |
@@ -22,17 +33,17 @@
 //! | `Adagrad`, `Nadam`, `Lion` | [`Adagrad`], [`Nadam`], [`Lion`] |
 //! | a subclass of `Optimizer` | a [`Rule`], or an [`Optimizer`] |
 //! | `optimizer.apply(grads, variables)` | [`Optimizer::step`] |
-//! | `weight_decay=` | [`Fused::weight_decay`] |
-//! | PyTorch's `weight_decay=` but in `AdamW` | [`Fused::coupled_weight_decay`] |
-//! | `exclude_from_weight_decay` | [`Fused::exclude_from_weight_decay`] |
-//! | `MultiOptimizer`, PyTorch's `param_groups` | [`Fused::group`] |
-//! | `clipvalue=`, `clipnorm=`, `global_clipnorm=` | [`Fused::clip_value`], [`Fused::clip_norm`], [`Fused::global_clip_norm`] |
+//! | `weight_decay=` | [`weight_decay`](Adam::weight_decay) |
+//! | PyTorch's `weight_decay=` but in `AdamW` | [`coupled_weight_decay`](Adam::coupled_weight_decay) |
+//! | `exclude_from_weight_decay` | [`exclude_from_weight_decay`](Adam::exclude_from_weight_decay) |
+//! | `MultiOptimizer`, PyTorch's `param_groups` | [`group`](Adam::group) |
+//! | `clipvalue=`, `clipnorm=`, `global_clipnorm=` | [`clip_value`](Adam::clip_value), [`clip_norm`](Adam::clip_norm), [`global_clip_norm`](Adam::global_clip_norm) |
 //! | `tf.clip_by_norm`, `tf.clip_by_global_norm` | [`clip::by_norm`], [`clip::by_global_norm`] |
-//! | `use_ema=`, `ema_momentum=` | [`Fused::ema`], [`Optimizer::swap_averages`] |
-//! | `ema_overwrite_frequency=` | [`Fused::ema_overwrite_every`] |
+//! | `use_ema=`, `ema_momentum=` | [`ema`](Adam::ema), [`Optimizer::swap_averages`] |
+//! | `ema_overwrite_frequency=` | [`ema_overwrite_every`](Adam::ema_overwrite_every) |
 //! | `finalize_variable_values` | [`Optimizer::finalize`] |
 //! | `gradient_accumulation_steps=` | [`GradientAccumulator`] |
-//! | `learning_rate=` a schedule | [`Fused::schedule`], [`schedule`] |
+//! | `learning_rate=` a schedule | [`schedule`](Adam::schedule), [`schedule`] |
 //! | `get_config`, `optimizers.get` | [`Optimizer::config`], [`from_config`] |
 //! | `save_own_variables` | [`Optimizer::export_state`] |
 //!
@@ -49,22 +60,24 @@ mod lion;
 mod nadam;
 mod rmsprop;
 pub mod schedule;
+mod settings;
 mod sgd;
 
 pub(crate) use accumulate::Count;
 pub use accumulate::GradientAccumulator;
-pub use adagrad::{Adagrad, AdagradRule};
-pub use adam::{Adam, AdamRule, AdamW, AdamWRule};
+pub use adagrad::Adagrad;
+pub use adam::{Adam, AdamW};
 pub use clip::Clip;
-pub use fused::{Fused, ParamGroup, Rule, Vectors};
-pub use lion::{Lion, LionRule};
-pub use nadam::{Nadam, NadamRule};
-pub use rmsprop::{RmsProp, RmsPropRule};
+pub use fused::{Fused, Rule, Vectors};
+pub use lion::Lion;
+pub use nadam::Nadam;
+pub use rmsprop::RmsProp;
 pub use schedule::{
     Constant, CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LinearWarmup, OneCycle,
     PiecewiseConstant, PolynomialDecay, Schedule, Sequence, StepDecay,
 };
-pub use sgd::{Sgd, SgdRule};
+pub use settings::ParamGroup;
+pub use sgd::Sgd;
 
 use crate::autograd::Gradients;
 use crate::error::{Error, Result};
@@ -111,7 +124,7 @@ pub trait Optimizer: Send {
     /// Changes the learning rate: free on every device. A schedule, where there is one, ends with it.
     fn set_learning_rate(&mut self, learning_rate: f64);
 
-    /// The average of a variable's values, where averages are kept; see [`Fused::ema`].
+    /// The average of a variable's values, where averages are kept; see [`ema`](Adam::ema).
     fn average(&self, _variable: &Variable) -> Result<Option<Tensor>> {
         Ok(None)
     }
@@ -155,47 +168,78 @@ pub trait Optimizer: Send {
     fn import_state(&mut self, variables: &[(String, Variable)], state: &State) -> Result<()>;
 }
 
-impl Optimizer for Box<dyn Optimizer> {
-    fn update(&mut self, grads: &Gradients) -> Result<Vec<Tensor>> {
-        (**self).update(grads)
-    }
-    fn step(&mut self, grads: &Gradients) -> Result<()> {
-        (**self).step(grads)
-    }
-    fn name(&self) -> &str {
-        (**self).name()
-    }
-    fn config(&self) -> Value {
-        (**self).config()
-    }
-    fn steps(&self) -> u64 {
-        (**self).steps()
-    }
-    fn prepare(&mut self, variables: &[Variable]) -> Result<()> {
-        (**self).prepare(variables)
-    }
-    fn learning_rate(&self) -> f64 {
-        (**self).learning_rate()
-    }
-    fn set_learning_rate(&mut self, learning_rate: f64) {
-        (**self).set_learning_rate(learning_rate);
-    }
-    fn average(&self, variable: &Variable) -> Result<Option<Tensor>> {
-        (**self).average(variable)
-    }
-    fn swap_averages(&mut self) -> Result<bool> {
-        (**self).swap_averages()
-    }
-    fn finalize(&mut self) -> Result<()> {
-        (**self).finalize()
-    }
-    fn export_state(&self, variables: &[(String, Variable)]) -> Result<State> {
-        (**self).export_state(variables)
-    }
-    fn import_state(&mut self, variables: &[(String, Variable)], state: &State) -> Result<()> {
-        (**self).import_state(variables, state)
-    }
+/// `Optimizer` by what a type holds: each method is handed on. Clippy refuses one that is forgotten, and would fall back to what
+/// the trait provides.
+macro_rules! forward_optimizer {
+    ([$($generics:tt)*] $optimizer:ty, $this:ident => $inner:expr) => {
+        #[deny(clippy::missing_trait_methods)]
+        impl<$($generics)*> $crate::optim::Optimizer for $optimizer {
+            fn update(&mut self, grads: &$crate::Gradients) -> $crate::Result<Vec<$crate::Tensor>> {
+                let $this = self;
+                $inner.update(grads)
+            }
+            fn step(&mut self, grads: &$crate::Gradients) -> $crate::Result<()> {
+                let $this = self;
+                $inner.step(grads)
+            }
+            fn name(&self) -> &str {
+                let $this = self;
+                $inner.name()
+            }
+            fn config(&self) -> serde_json::Value {
+                let $this = self;
+                $inner.config()
+            }
+            fn steps(&self) -> u64 {
+                let $this = self;
+                $inner.steps()
+            }
+            fn prepare(&mut self, variables: &[$crate::Variable]) -> $crate::Result<()> {
+                let $this = self;
+                $inner.prepare(variables)
+            }
+            fn learning_rate(&self) -> f64 {
+                let $this = self;
+                $inner.learning_rate()
+            }
+            fn set_learning_rate(&mut self, learning_rate: f64) {
+                let $this = self;
+                $inner.set_learning_rate(learning_rate);
+            }
+            fn average(&self, variable: &$crate::Variable) -> $crate::Result<Option<$crate::Tensor>> {
+                let $this = self;
+                $inner.average(variable)
+            }
+            fn swap_averages(&mut self) -> $crate::Result<bool> {
+                let $this = self;
+                $inner.swap_averages()
+            }
+            fn finalize(&mut self) -> $crate::Result<()> {
+                let $this = self;
+                $inner.finalize()
+            }
+            fn export_state(
+                &self,
+                variables: &[(String, $crate::Variable)],
+            ) -> $crate::Result<$crate::optim::State> {
+                let $this = self;
+                $inner.export_state(variables)
+            }
+            fn import_state(
+                &mut self,
+                variables: &[(String, $crate::Variable)],
+                state: &$crate::optim::State,
+            ) -> $crate::Result<()> {
+                let $this = self;
+                $inner.import_state(variables, state)
+            }
+        }
+    };
 }
+use forward_optimizer;
+
+forward_optimizer!([O: Optimizer + ?Sized] Box<O>, this => (**this));
+forward_optimizer!([O: Optimizer + ?Sized] &mut O, this => (**this));
 
 /// An optimizer with the settings that [`Optimizer::config`] gave, or with some of them: `name` and `learning_rate` are
 /// needed, all others have defaults.
@@ -215,13 +259,13 @@ impl Optimizer for Box<dyn Optimizer> {
 /// variables, neither of which can be made of JSON.
 pub fn from_config(config: &Value) -> Result<Box<dyn Optimizer>> {
     match config["name"].as_str().unwrap_or_default() {
-        "Sgd" => fused::from_config::<SgdRule>(config),
-        "Adam" => fused::from_config::<AdamRule>(config),
-        "AdamW" => fused::from_config::<AdamWRule>(config),
-        "RmsProp" => fused::from_config::<RmsPropRule>(config),
-        "Adagrad" => fused::from_config::<AdagradRule>(config),
-        "Nadam" => fused::from_config::<NadamRule>(config),
-        "Lion" => fused::from_config::<LionRule>(config),
+        "Sgd" => fused::from_config::<sgd::SgdRule>(config),
+        "Adam" => fused::from_config::<adam::AdamRule>(config),
+        "AdamW" => fused::from_config::<adam::AdamWRule>(config),
+        "RmsProp" => fused::from_config::<rmsprop::RmsPropRule>(config),
+        "Adagrad" => fused::from_config::<adagrad::AdagradRule>(config),
+        "Nadam" => fused::from_config::<nadam::NadamRule>(config),
+        "Lion" => fused::from_config::<lion::LionRule>(config),
         _ => {
             let message = format!(
                 "{config} names no optimizer of wgrad's; its `name` may be Sgd, Adam, AdamW, RmsProp, Adagrad, Nadam or Lion"

@@ -1,30 +1,33 @@
 //! Nadam.
 
 use super::fused::{Fused, Rule, Vectors};
+use super::settings::optimizer;
 use super::{check_setting, divided};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Nadam (Dozat, 2016), Adam with Nesterov's momentum, as Keras computes it.
-///
-/// With `m` and `v` the running means of the gradient and of its square, `u_t = beta1 * (1 - 0.96^t / 2)` and `U_t` the
-/// product of all `u` so far: `p -= lr * m' / (sqrt(v / (1 - beta2^t)) + epsilon)`, where
-/// `m' = u_{t+1} * m / (1 - U_{t+1}) + (1 - u_t) * g / (1 - U_t)`. PyTorch has `0.96^(0.004 t)` unless told otherwise.
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// use wgrad::optim::Nadam;
-/// let nadam = Nadam::new(1e-3).betas(0.9, 0.99);
-/// # drop(nadam);
-/// ```
-pub type Nadam = Fused<NadamRule>;
+optimizer! {
+    /// Nadam (Dozat, 2016), Adam with Nesterov's momentum, as Keras computes it.
+    ///
+    /// With `m` and `v` the running means of the gradient and of its square, `u_t = beta1 * (1 - 0.96^t / 2)` and `U_t` the
+    /// product of all `u` so far: `p -= lr * m' / (sqrt(v / (1 - beta2^t)) + epsilon)`, where
+    /// `m' = u_{t+1} * m / (1 - U_{t+1}) + (1 - u_t) * g / (1 - U_t)`. PyTorch has `0.96^(0.004 t)` unless told otherwise.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::optim::Nadam;
+    /// let nadam = Nadam::new(1e-3).betas(0.9, 0.99);
+    /// # drop(nadam);
+    /// ```
+    Nadam(NadamRule)
+}
 
 /// The formula of [`Nadam`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct NadamRule {
+pub(super) struct NadamRule {
     beta1: f64,
     beta2: f64,
     epsilon: f64,
@@ -42,20 +45,20 @@ impl Default for NadamRule {
 impl Nadam {
     /// With Keras's settings: betas 0.9 and 0.999, epsilon 1e-7.
     pub fn new(learning_rate: f64) -> Nadam {
-        Fused::with_rule(NadamRule::default(), learning_rate)
+        Nadam(Fused::with_rule(NadamRule::default(), learning_rate))
     }
 
     /// How much of the running means of the gradient and of its square is kept at each step. Choose them before the first
     /// step.
     pub fn betas(mut self, beta1: f64, beta2: f64) -> Nadam {
-        (self.rule.beta1, self.rule.beta2) = (beta1, beta2);
-        self.rule.product = (0, 1.0);
+        (self.0.rule.beta1, self.0.rule.beta2) = (beta1, beta2);
+        self.0.rule.product = (0, 1.0);
         self
     }
 
     /// What keeps the division from zero.
     pub fn epsilon(mut self, epsilon: f64) -> Nadam {
-        self.rule.epsilon = epsilon;
+        self.0.rule.epsilon = epsilon;
         self
     }
 }

@@ -1,30 +1,33 @@
 //! RMSprop.
 
 use super::fused::{Fused, Rule, Vectors};
+use super::settings::optimizer;
 use super::{check_setting, divided};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// RMSprop (Tieleman and Hinton, 2012) as Keras computes it: with `v` the running mean of the gradient's square,
-/// `p -= lr * g / sqrt(v + epsilon)`.
-///
-/// Centered, the mean is that of the deviation: `v - a^2 + epsilon` under the root, with `a` the running mean of the
-/// gradient. With momentum, `b = momentum * b + lr * g / sqrt(..)` and `p -= b`. PyTorch adds its epsilon after the root.
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// use wgrad::optim::RmsProp;
-/// let rmsprop = RmsProp::new(1e-3).rho(0.95).momentum(0.5).centered(true);
-/// # drop(rmsprop);
-/// ```
-pub type RmsProp = Fused<RmsPropRule>;
+optimizer! {
+    /// RMSprop (Tieleman and Hinton, 2012) as Keras computes it: with `v` the running mean of the gradient's square,
+    /// `p -= lr * g / sqrt(v + epsilon)`.
+    ///
+    /// Centered, the mean is that of the deviation: `v - a^2 + epsilon` under the root, with `a` the running mean of the
+    /// gradient. With momentum, `b = momentum * b + lr * g / sqrt(..)` and `p -= b`. PyTorch adds its epsilon after the root.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::optim::RmsProp;
+    /// let rmsprop = RmsProp::new(1e-3).rho(0.95).momentum(0.5).centered(true);
+    /// # drop(rmsprop);
+    /// ```
+    RmsProp(RmsPropRule)
+}
 
 /// The formula of [`RmsProp`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RmsPropRule {
+pub(super) struct RmsPropRule {
     rho: f64,
     momentum: f64,
     epsilon: f64,
@@ -40,30 +43,30 @@ impl Default for RmsPropRule {
 impl RmsProp {
     /// With Keras's settings: rho 0.9, no momentum, epsilon 1e-7, not centered.
     pub fn new(learning_rate: f64) -> RmsProp {
-        Fused::with_rule(RmsPropRule::default(), learning_rate)
+        RmsProp(Fused::with_rule(RmsPropRule::default(), learning_rate))
     }
 
     /// How much of the running means is kept at each step.
     pub fn rho(mut self, rho: f64) -> RmsProp {
-        self.rule.rho = rho;
+        self.0.rule.rho = rho;
         self
     }
 
     /// The share of the last step that is added to the next. Choose it before the first step.
     pub fn momentum(mut self, momentum: f64) -> RmsProp {
-        self.rule.momentum = momentum;
+        self.0.rule.momentum = momentum;
         self
     }
 
     /// What keeps the division from zero; under the root.
     pub fn epsilon(mut self, epsilon: f64) -> RmsProp {
-        self.rule.epsilon = epsilon;
+        self.0.rule.epsilon = epsilon;
         self
     }
 
     /// Whether to divide by the gradient's deviation from its mean rather than by its size. Choose it before the first step.
     pub fn centered(mut self, centered: bool) -> RmsProp {
-        self.rule.centered = centered;
+        self.0.rule.centered = centered;
         self
     }
 }

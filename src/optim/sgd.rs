@@ -2,25 +2,28 @@
 
 use super::check_setting;
 use super::fused::{Fused, Rule, Vectors};
+use super::settings::optimizer;
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Stochastic gradient descent, with momentum and Nesterov's look-ahead as Keras defines them (there `SGD`, with a learning
-/// rate of 0.01): `v = momentum * v - lr * g`, then `p += v`, or with Nesterov `p += momentum * v - lr * g`.
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// let sgd = Sgd::new(0.01).momentum(0.9).nesterov(true).coupled_weight_decay(5e-4);
-/// # drop(sgd);
-/// ```
-pub type Sgd = Fused<SgdRule>;
+optimizer! {
+    /// Stochastic gradient descent, with momentum and Nesterov's look-ahead as Keras defines them (there `SGD`, with a learning
+    /// rate of 0.01): `v = momentum * v - lr * g`, then `p += v`, or with Nesterov `p += momentum * v - lr * g`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// let sgd = Sgd::new(0.01).momentum(0.9).nesterov(true).coupled_weight_decay(5e-4);
+    /// # drop(sgd);
+    /// ```
+    Sgd(SgdRule)
+}
 
 /// The formula of [`Sgd`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct SgdRule {
+pub(super) struct SgdRule {
     momentum: f64,
     nesterov: bool,
 }
@@ -28,18 +31,18 @@ pub struct SgdRule {
 impl Sgd {
     /// Plain gradient descent: `p -= learning_rate * g`.
     pub fn new(learning_rate: f64) -> Sgd {
-        Fused::with_rule(SgdRule::default(), learning_rate)
+        Sgd(Fused::with_rule(SgdRule::default(), learning_rate))
     }
 
     /// The share of the last step that is added to the next. Choose it before the first step.
     pub fn momentum(mut self, momentum: f64) -> Sgd {
-        self.rule.momentum = momentum;
+        self.0.rule.momentum = momentum;
         self
     }
 
     /// Whether the gradient is applied where the momentum will lead.
     pub fn nesterov(mut self, nesterov: bool) -> Sgd {
-        self.rule.nesterov = nesterov;
+        self.0.rule.nesterov = nesterov;
         self
     }
 }

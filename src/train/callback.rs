@@ -72,7 +72,7 @@ pub enum Event<'a> {
 /// assert_eq!(history.epochs[2].learning_rate, 0.0025);
 /// # Ok(()) }
 /// ```
-pub trait Callback {
+pub trait Callback: Send {
     /// What its state is saved under.
     fn name(&self) -> &'static str {
         "callback"
@@ -122,40 +122,47 @@ pub trait Callback {
     }
 }
 
-impl<C: Callback + ?Sized> Callback for &mut C {
-    fn name(&self) -> &'static str {
-        (**self).name()
-    }
-    fn on_train_begin(&mut self, run: &mut Run<'_>) -> Result<()> {
-        (**self).on_train_begin(run)
-    }
-    fn on_epoch_begin(&mut self, epoch: usize, run: &mut Run<'_>) -> Result<()> {
-        (**self).on_epoch_begin(epoch, run)
-    }
-    fn on_step(&mut self, step: &Step<'_>, run: &mut Run<'_>) -> Result<Flow> {
-        (**self).on_step(step, run)
-    }
-    fn on_epoch_end(&mut self, epoch: &Epoch, run: &mut Run<'_>) -> Result<Flow> {
-        (**self).on_epoch_end(epoch, run)
-    }
-    fn on_diverged(&mut self, epoch: usize, loss: f64, run: &mut Run<'_>) -> Result<Flow> {
-        (**self).on_diverged(epoch, loss, run)
-    }
-    fn on_train_end(&mut self, run: &mut Run<'_>) -> Result<()> {
-        (**self).on_train_end(run)
-    }
-    fn export_state(&self) -> Result<State> {
-        (**self).export_state()
-    }
-    fn import_state(&mut self, state: &State) -> Result<()> {
-        (**self).import_state(state)
-    }
+/// `Callback` by what is pointed to: each method is handed on. Clippy refuses one that is forgotten.
+macro_rules! forward_callback {
+    ($($pointer:ty),*) => {$(
+        #[deny(clippy::missing_trait_methods)]
+        impl<C: Callback + ?Sized> Callback for $pointer {
+            fn name(&self) -> &'static str {
+                (**self).name()
+            }
+            fn on_train_begin(&mut self, run: &mut Run<'_>) -> Result<()> {
+                (**self).on_train_begin(run)
+            }
+            fn on_epoch_begin(&mut self, epoch: usize, run: &mut Run<'_>) -> Result<()> {
+                (**self).on_epoch_begin(epoch, run)
+            }
+            fn on_step(&mut self, step: &Step<'_>, run: &mut Run<'_>) -> Result<Flow> {
+                (**self).on_step(step, run)
+            }
+            fn on_epoch_end(&mut self, epoch: &Epoch, run: &mut Run<'_>) -> Result<Flow> {
+                (**self).on_epoch_end(epoch, run)
+            }
+            fn on_diverged(&mut self, epoch: usize, loss: f64, run: &mut Run<'_>) -> Result<Flow> {
+                (**self).on_diverged(epoch, loss, run)
+            }
+            fn on_train_end(&mut self, run: &mut Run<'_>) -> Result<()> {
+                (**self).on_train_end(run)
+            }
+            fn export_state(&self) -> Result<State> {
+                (**self).export_state()
+            }
+            fn import_state(&mut self, state: &State) -> Result<()> {
+                (**self).import_state(state)
+            }
+        }
+    )*};
 }
+forward_callback!(Box<C>, &mut C);
 
 /// A closure as a callback.
 pub(super) struct Closure<F>(pub F);
 
-impl<F: FnMut(Event<'_>) -> Result<Flow>> Callback for Closure<F> {
+impl<F: FnMut(Event<'_>) -> Result<Flow> + Send> Callback for Closure<F> {
     fn on_step(&mut self, step: &Step<'_>, _run: &mut Run<'_>) -> Result<Flow> {
         (self.0)(Event::Step(*step))
     }

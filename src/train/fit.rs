@@ -167,7 +167,7 @@ impl<'a> Fit<'a> {
     }
 
     /// A closure to be called after each step and each epoch. It and all callbacks are called in the order given.
-    pub fn callback(self, callback: impl FnMut(Event<'_>) -> Result<Flow> + 'a) -> Self {
+    pub fn callback(self, callback: impl FnMut(Event<'_>) -> Result<Flow> + Send + 'a) -> Self {
         self.with(Closure(callback))
     }
 

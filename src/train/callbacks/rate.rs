@@ -7,7 +7,7 @@ use crate::optim::State;
 use crate::train::{Callback, Epoch, Flow, Run};
 
 /// Sets the learning rate at the beginning of each epoch (`keras.callbacks.LearningRateScheduler`). For a rate that changes
-/// from step to step there are the optimizers' own schedules ([`Fused::schedule`](crate::optim::Fused::schedule)), which this
+/// from step to step there are the optimizers' own schedules ([`Adam::schedule`](crate::optim::Adam::schedule)), which this
 /// replaces.
 ///
 /// ```
@@ -35,7 +35,7 @@ impl<F: FnMut(usize, f64) -> f64> LearningRateScheduler<F> {
     }
 }
 
-impl<F: FnMut(usize, f64) -> f64> Callback for LearningRateScheduler<F> {
+impl<F: FnMut(usize, f64) -> f64 + Send> Callback for LearningRateScheduler<F> {
     fn name(&self) -> &'static str {
         "learning_rate_scheduler"
     }

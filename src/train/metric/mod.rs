@@ -122,6 +122,8 @@ impl<M: Metric> Metric for Named<M> {
     }
 }
 
+// Clippy refuses a method that is forgotten, and would fall back to what the trait provides.
+#[deny(clippy::missing_trait_methods)]
 impl<M: Metric + ?Sized> Metric for Box<M> {
     fn name(&self) -> &str {
         (**self).name()
