@@ -46,7 +46,8 @@ fn run(device: Device, samples: usize, batch: usize) -> Result<()> {
     let (train, _) = data::synthetic::digits(samples, 1, 1).into_datasets()?;
     let mut trainer =
         Trainer::new(build(device)?, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits())
-            .metric(Accuracy::new());
+            .metric(Accuracy::new())
+            .build()?;
     let (mut whole, mut own) = (Vec::new(), Vec::new());
     let mut before = device.stats()?;
     let start = Instant::now();

@@ -123,7 +123,8 @@ fn main() -> Result<()> {
     let model = build_model(arguments.code, arguments.seed, device)?;
     println!("{}", model.summary());
     let (train, test) = (Itself(train), Itself(test));
-    let mut trainer = Trainer::new(model, Adam::new(arguments.lr), BinaryCrossentropy::from_logits());
+    let mut trainer =
+        Trainer::new(model, Adam::new(arguments.lr), BinaryCrossentropy::from_logits()).build()?;
     let before = trainer.evaluate(&test)?;
     println!("before training: test {before}");
     let fit = Fit::epochs(arguments.epochs)

@@ -161,7 +161,8 @@ fn main() -> Result<()> {
     println!("{}", model.summary());
     let steps = (arguments.epochs * train.len().div_ceil(arguments.batch_size.max(1))).max(1) as u64;
     let loss = SparseCategoricalCrossentropy::from_logits();
-    let mut trainer = Trainer::new(model, optimizer(&arguments, steps), loss).metric(Accuracy::new());
+    let mut trainer =
+        Trainer::new(model, optimizer(&arguments, steps), loss).metric(Accuracy::new()).build()?;
     let fit = Fit::epochs(arguments.epochs)
         .batch_size(arguments.batch_size)
         .seed(arguments.seed)

@@ -31,7 +31,8 @@ fn main() -> Result<()> {
     println!("{}", model.summary());
 
     let mut trainer = Trainer::new(model, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits())
-        .metric(Accuracy::new());
+        .metric(Accuracy::new())
+        .build()?;
     let history = trainer.fit(&train, Fit::epochs(epochs).validation(&test).stop_on_ctrl_c())?;
     let evaluation = trainer.evaluate(&test)?;
     println!("test {evaluation}");

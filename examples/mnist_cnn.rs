@@ -109,7 +109,8 @@ fn main() -> Result<()> {
     let mut figures = Figures::new(device, start);
     let mut trainer =
         Trainer::new(model, Adam::new(arguments.lr), SparseCategoricalCrossentropy::from_logits())
-            .metric(Accuracy::new());
+            .metric(Accuracy::new())
+            .build()?;
     if let Some(steps) = arguments.profile {
         return profile(&mut trainer, &train.take(steps.max(1) * arguments.batch_size)?, &arguments);
     }

@@ -115,7 +115,8 @@ fn main() -> Result<()> {
         .output("digit", SparseCategoricalCrossentropy::from_logits(), digit)
         .output("parity", BinaryCrossentropy::from_logits(), parity)
         .metric_for("digit", Accuracy::new())
-        .metric_for("parity", BinaryAccuracy::from_logits());
+        .metric_for("parity", BinaryAccuracy::from_logits())
+        .build()?;
     let mut fit = Fit::epochs(arguments.epochs)
         .batch_size(arguments.batch_size)
         .seed(arguments.seed)

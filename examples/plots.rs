@@ -90,7 +90,7 @@ fn main() -> Result<()> {
 
     let model = build_model(arguments.seed, device)?;
     let loss = SparseCategoricalCrossentropy::from_logits();
-    let mut trainer = Trainer::new(model, Adam::new(arguments.lr), loss).metric(Accuracy::new());
+    let mut trainer = Trainer::new(model, Adam::new(arguments.lr), loss).metric(Accuracy::new()).build()?;
     let fit = Fit::epochs(arguments.epochs)
         .batch_size(arguments.batch_size)
         .seed(arguments.seed)

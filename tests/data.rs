@@ -61,7 +61,7 @@ fn steps(source: &dyn Source, augment: Option<Augment>) -> Result<(u64, u64, u64
         .add(Dense::new(10))
         .build([28, 28, 1], Device::Gpu)?;
     let loss = SparseCategoricalCrossentropy::from_logits();
-    let mut trainer = Trainer::new(model, Adam::new(1e-3), loss).metric(Accuracy::new());
+    let mut trainer = Trainer::new(model, Adam::new(1e-3), loss).metric(Accuracy::new()).build()?;
     let mut before = Device::Gpu.stats()?;
     let mut counts = Vec::new();
     let fit = Fit::epochs(2).batch_size(16).verbose(false).callback(|event| {

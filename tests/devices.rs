@@ -36,8 +36,9 @@ fn trainer() -> Result<Trainer<wgrad::nn::Model>> {
         .add(Dropout::new(0.2))
         .add(Dense::new(10))
         .build([28, 28, 1], Device::Gpu)?;
-    Ok(Trainer::new(model, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits())
-        .metric(Accuracy::new()))
+    Trainer::new(model, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits())
+        .metric(Accuracy::new())
+        .build()
 }
 
 fn fit<'a>() -> Fit<'a> {

@@ -404,7 +404,8 @@ fn train(
 ) -> Result<(Trainer<Model>, Vec<wgrad::Stats>, Vec<f32>)> {
     let (set, _) = data::synthetic::digits(512, 10, 5).into_datasets()?;
     let loss = SparseCategoricalCrossentropy::from_logits();
-    let mut trainer = Trainer::new(normalised(device)?, Adam::new(1e-3), loss).metric(Accuracy::new());
+    let mut trainer =
+        Trainer::new(normalised(device)?, Adam::new(1e-3), loss).metric(Accuracy::new()).build()?;
     let (mut stats, mut losses) = (Vec::new(), Vec::new());
     let fit = Fit::epochs(epochs).batch_size(32).verbose(false).callback(|event| {
         if let Event::Step(step) = event {

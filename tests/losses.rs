@@ -514,7 +514,8 @@ fn a_trainer_reports_them() -> Result<()> {
             .metric(F1Score::of_classes(10, Average::Macro))
             .metric(Precision::of_classes(10, Average::Micro).named("micro"))
             .metric(Confusion::new(10))
-            .metric(SparseCategoricalCrossentropy::from_logits());
+            .metric(SparseCategoricalCrossentropy::from_logits())
+            .build()?;
         trainer.fit(&train, Fit::epochs(4).batch_size(16).verbose(false))?;
         let seen = trainer.evaluate(&test)?;
         let get = |name: &str| seen.metric(name).expect("a metric of that name");

@@ -31,8 +31,9 @@ fn trainer(device: Device) -> Result<Trainer<Model>> {
         .add(Dense::new(10))
         .seed(4)
         .build([28, 28, 1], device)?;
-    Ok(Trainer::new(model, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits())
-        .metric(Accuracy::new()))
+    Trainer::new(model, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits())
+        .metric(Accuracy::new())
+        .build()
 }
 
 fn calls(profile: &Profile) -> u64 {

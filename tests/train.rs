@@ -33,7 +33,7 @@ fn trainer(seed: u64, device: Device) -> Result<Trainer<Model>> {
         .add(Dense::new(10).kernel_regularizer(Regularizer::l2(1e-3)))
         .build([28, 28, 1], device)?;
     let adam = Adam::new(1e-2).ema(0.9);
-    Ok(Trainer::new(model, adam, SparseCategoricalCrossentropy::from_logits()).metric(Accuracy::new()))
+    Trainer::new(model, adam, SparseCategoricalCrossentropy::from_logits()).metric(Accuracy::new()).build()
 }
 
 fn weights(trainer: &Trainer<Model>) -> Result<Vec<u32>> {
@@ -141,12 +141,13 @@ fn a_checkpoint_of_something_else_changes_nothing() -> Result<()> {
         Ok(message)
     };
     let small = || Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu);
-    let message = resume(Trainer::new(small()?, Adam::new(0.1), loss()), &path)?;
+    let message = resume(Trainer::new(small()?, Adam::new(0.1), loss()).build()?, &path)?;
     assert!(message.contains("does not fit the model"), "{message}");
-    let message = resume(Trainer::new(trainer(1, Device::Cpu)?.into_model(), Sgd::new(0.1), loss()), &path)?;
+    let message =
+        resume(Trainer::new(trainer(1, Device::Cpu)?.into_model(), Sgd::new(0.1), loss()).build()?, &path)?;
     assert!(message.contains("the optimizer Adam, the trainer has Sgd"), "{message}");
     // Without averages of its own, Adam leaves those of the file alone; with them, it needs them.
-    let mut without = Trainer::new(trainer(1, Device::Cpu)?.into_model(), Adam::new(0.1), loss());
+    let mut without = Trainer::new(trainer(1, Device::Cpu)?.into_model(), Adam::new(0.1), loss()).build()?;
     without.fit(&train, Fit::epochs(1).verbose(false))?;
     let other = folder.path().join("without.safetensors");
     without.save_checkpoint(&other)?;
@@ -177,7 +178,8 @@ fn two_outputs_are_one_submission_without_planning_or_allocation() -> Result<()>
         .output("digit", SparseCategoricalCrossentropy::from_logits(), 1.0)
         .output("odd", BinaryCrossentropy::from_logits(), 0.5)
         .metric_for("digit", Accuracy::new())
-        .metric_for("odd", BinaryAccuracy::from_logits());
+        .metric_for("odd", BinaryAccuracy::from_logits())
+        .build()?;
     let mut marks = Vec::new();
     // 130 = 4 * 32 + 2: the last batch is a small one
     let fit = Fit::epochs(4).batch_size(32).class_weights_of("digit", [(3, 2.0)]).verbose(false);

@@ -22,7 +22,7 @@ fn train(device: Device, seed: u64, steps: usize) -> Result<(Vec<f32>, Vec<f32>)
         .add(Dense::new(10))
         .build([28, 28, 1], device)?;
     let loss = SparseCategoricalCrossentropy::from_logits();
-    let mut trainer = Trainer::new(model, Adam::new(1e-3), loss).metric(Accuracy::new());
+    let mut trainer = Trainer::new(model, Adam::new(1e-3), loss).metric(Accuracy::new()).build()?;
     let mut losses = Vec::new();
     let fit = Fit::epochs(1).batch_size(64).seed(seed).verbose(false).callback(|event| {
         let Event::Step(step) = event else { return Ok(Flow::Continue) };
@@ -78,7 +78,8 @@ fn a_step_is_one_submission_without_planning_or_allocation() -> Result<()> {
         .add(Dense::new(10))
         .build([28, 28, 1], Device::Gpu)?;
     let mut trainer = Trainer::new(model, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits())
-        .metric(Accuracy::new());
+        .metric(Accuracy::new())
+        .build()?;
     let mut marks = Vec::new();
     // 1300 = 40 * 32 + 20: the last batch is a small one
     let fit = Fit::epochs(3).batch_size(32).verbose(false).callback(|event| {

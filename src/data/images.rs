@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// let train = train.shuffled(1).pipeline()?.batch(32).prefetch(2);
 /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(3)).build([64, 64, 3], Device::Cpu)?;
 /// # let loss = SparseCategoricalCrossentropy::from_logits();
-/// # let mut trainer = Trainer::new(model, Adam::new(1e-3), loss);
+/// # let mut trainer = Trainer::new(model, Adam::new(1e-3), loss).build()?;
 /// trainer.fit(&train, Fit::epochs(10).validation(&validation))?;
 /// # Ok(()) }
 /// ```

@@ -43,7 +43,7 @@
 //!
 //! let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
 //! let loss = SparseCategoricalCrossentropy::from_logits();
-//! let mut trainer = Trainer::new(model, Adam::new(1e-3), loss).metric(Accuracy::new());
+//! let mut trainer = Trainer::new(model, Adam::new(1e-3), loss).metric(Accuracy::new()).build()?;
 //! trainer.fit(&train, Fit::epochs(1).validation(&validation).verbose(false))?;
 //! println!("{}", trainer.evaluate(&test)?);
 //! # Ok(()) }

@@ -75,7 +75,7 @@ impl Cardinality {
 ///     .batch(10)
 ///     .prefetch(2);
 /// let model = Sequential::new().add(Dense::new(1)).build([1], Device::Cpu)?;
-/// let mut trainer = Trainer::new(model, Sgd::new(0.2), MeanSquaredError::new());
+/// let mut trainer = Trainer::new(model, Sgd::new(0.2), MeanSquaredError::new()).build()?;
 /// let history = trainer.fit(&line, Fit::epochs(20).verbose(false))?;
 /// assert!(history.epochs[19].train.loss < 0.01);
 /// # Ok(()) }

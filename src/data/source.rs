@@ -125,7 +125,7 @@ pub type BatchIter<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 ///
 /// # fn main() -> Result<()> {
 /// let model = Sequential::new().add(Dense::new(1)).build([1], Device::Cpu)?;
-/// let mut trainer = Trainer::new(model, Sgd::new(0.5), MeanSquaredError::new());
+/// let mut trainer = Trainer::new(model, Sgd::new(0.5), MeanSquaredError::new()).build()?;
 /// let history = trainer.fit(&Line, Fit::epochs(15).verbose(false))?;
 /// assert!(history.epochs[14].train.loss < 1e-3);
 /// # Ok(()) }

@@ -27,7 +27,7 @@ const TRAINING: &str = "wgrad/training/";
 /// # let path = folder.join("run.safetensors");
 /// # let (digits, _) = data::synthetic::digits(100, 1, 1).into_datasets()?;
 /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
-/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
 /// # trainer.fit(&digits, Fit::epochs(2).verbose(false))?;
 /// trainer.save_checkpoint(&path)?;
 /// let checkpoint = Checkpoint::load(&path)?;

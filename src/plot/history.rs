@@ -59,7 +59,7 @@ impl Panel {
 /// let (train, test) = data::synthetic::digits(100, 20, 1).into_datasets()?;
 /// let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
 /// let loss = SparseCategoricalCrossentropy::from_logits();
-/// let mut trainer = Trainer::new(model, Adam::new(1e-2), loss).metric(Accuracy::new());
+/// let mut trainer = Trainer::new(model, Adam::new(1e-2), loss).metric(Accuracy::new()).build()?;
 /// let history = trainer.fit(&train, Fit::epochs(3).validation(&test).verbose(false))?;
 /// let picture = wgrad::plot::history(&history)?.titled("Digits");
 /// assert!(picture.to_svg().contains("accuracy"));

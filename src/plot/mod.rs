@@ -25,7 +25,7 @@
 //!     .add(Dense::new(10))
 //!     .build([28, 28, 1], Device::Cpu)?;
 //! let loss = SparseCategoricalCrossentropy::from_logits();
-//! let mut trainer = Trainer::new(model, Adam::new(1e-3), loss).metric(Accuracy::new());
+//! let mut trainer = Trainer::new(model, Adam::new(1e-3), loss).metric(Accuracy::new()).build()?;
 //! let history = trainer.fit(&train, Fit::epochs(2).validation(&test).verbose(false))?;
 //! let model = trainer.model();
 //!

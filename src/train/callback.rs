@@ -67,7 +67,7 @@ pub enum Event<'a> {
 /// # fn main() -> Result<()> {
 /// # let (digits, _) = data::synthetic::digits(100, 1, 1).into_datasets()?;
 /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
-/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
 /// let history = trainer.fit(&digits, Fit::epochs(3).with(Halve).verbose(false))?;
 /// assert_eq!(history.epochs[2].learning_rate, 0.0025);
 /// # Ok(()) }

@@ -80,7 +80,7 @@ impl<M: Module> Trainer<M> {
     /// # let mut epochs = 0;
     /// # for _program in 0..2 {
     /// let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
-    /// let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+    /// let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
     /// if path.exists() {
     ///     trainer.resume(&path)?; // the program was started before, and was killed
     /// }
@@ -97,7 +97,6 @@ impl<M: Module> Trainer<M> {
     ///
     /// The file can't be read, is no checkpoint, or is of another model or optimizer. Nothing is changed then.
     pub fn resume(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        self.ready()?;
         let path = path.as_ref();
         let checkpoint = Checkpoint::load(path)?;
         self.resume_from(&checkpoint).map_err(|e| e.of_file(&path.display().to_string()))

@@ -96,7 +96,7 @@ impl<'a> Fit<'a> {
     /// # fn main() -> Result<()> {
     /// # let (digits, _) = data::synthetic::digits(100, 1, 1).into_datasets()?;
     /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
-    /// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+    /// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
     /// let history = trainer.fit(&digits, Fit::epochs(1).validation_split(0.2).verbose(false))?;
     /// assert_eq!(history.epochs[0].train.samples, 80);
     /// assert_eq!(history.epochs[0].validation.as_ref().map(|v| v.samples), Some(20));
@@ -189,7 +189,7 @@ impl<'a> Fit<'a> {
     /// # fn main() -> Result<()> {
     /// # let (digits, _) = data::synthetic::digits(100, 1, 1).into_datasets()?;
     /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
-    /// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+    /// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
     /// # let folder = std::env::temp_dir().join(format!("wgrad-doc-interrupt-{}", std::process::id()));
     /// # std::fs::create_dir_all(&folder).ok();
     /// # let path = folder.join("run.safetensors");

@@ -2,8 +2,8 @@
 //!
 //! | Keras | here |
 //! | --- | --- |
-//! | `model.compile(optimizer, loss, metrics)` | [`Trainer::new`], [`Trainer::metric`] |
-//! | `compile(loss={"a": .., "b": ..}, loss_weights=..)` | [`Trainer::multi`], [`Trainer::output`], [`Trainer::metric_for`] |
+//! | `model.compile(optimizer, loss, metrics)` | [`Trainer::new`], [`TrainerBuilder::metric`] |
+//! | `compile(loss={"a": .., "b": ..}, loss_weights=..)` | [`Trainer::multi`], [`TrainerBuilder::output`], [`TrainerBuilder::metric_for`] |
 //! | `model.fit(x, y, epochs=5, batch_size=128, validation_data=..)` | [`Trainer::fit`] with [`Fit`] |
 //! | `validation_split=0.2`, `validation_steps=` | [`Fit::validation_split`], [`Fit::validation_steps`] |
 //! | `class_weight={3: 2.0}` | [`Fit::class_weights`] |
@@ -34,7 +34,8 @@
 //! # let (digits, _) = data::synthetic::digits(200, 1, 1).into_datasets()?;
 //! # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
 //! let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits())
-//!     .metric(Accuracy::new());
+//!     .metric(Accuracy::new())
+//!     .build()?;
 //! let fit = Fit::epochs(20)
 //!     .batch_size(20)
 //!     .validation_split(0.2)
@@ -50,6 +51,7 @@
 //! ```
 
 mod accumulation;
+mod builder;
 mod callback;
 mod callbacks;
 mod checkpoint;
@@ -67,6 +69,7 @@ mod tests;
 mod totals;
 mod trainer;
 
+pub use builder::TrainerBuilder;
 pub use callback::{Callback, Event, Flow, Run, Step};
 pub use callbacks::{
     CsvLogger, EarlyStopping, LearningRateScheduler, Mode, ModelCheckpoint, ReduceLrOnPlateau, TensorBoard,

@@ -156,7 +156,7 @@ pub(super) fn compute(
         rows.push(of_output);
     }
     if plain.is_none() && counted.is_empty() {
-        let message = "no output has a loss whose weight is not 0; give one with Trainer::output";
+        let message = "no output has a loss whose weight is not 0; give one with TrainerBuilder::output";
         return Err(Error::argument("Trainer", message));
     }
     if let Some(penalty) = model.penalty()? {

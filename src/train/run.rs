@@ -105,7 +105,6 @@ impl<M: Module> Trainer<M> {
     /// [`EarlyStopping`](super::EarlyStopping) restores the best weights; the epochs before it are in
     /// [`history`](Self::history).
     pub fn fit(&mut self, train: &dyn Source, mut fit: Fit<'_>) -> Result<History> {
-        self.ready()?;
         fit.check()?;
         #[cfg(feature = "app")]
         if fit.signals {

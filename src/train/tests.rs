@@ -22,7 +22,10 @@ fn network(seed: u64) -> Model {
 }
 
 fn trainer(model: Model) -> Trainer<Model> {
-    Trainer::new(model, Adam::new(5e-3), SparseCategoricalCrossentropy::from_logits()).metric(Accuracy::new())
+    Trainer::new(model, Adam::new(5e-3), SparseCategoricalCrossentropy::from_logits())
+        .metric(Accuracy::new())
+        .build()
+        .unwrap()
 }
 
 fn digits(train: usize, test: usize) -> (Dataset, Dataset) {
@@ -96,7 +99,7 @@ fn constant() -> Constant {
 fn the_last_partial_batch_counts_by_its_samples() {
     let targets = Tensor::new([[1.0f32], [1.0], [1.0], [1.0], [3.0]], Device::Cpu).unwrap();
     let set = Dataset::from_tensors("known", &targets, &targets).unwrap();
-    let mut trainer = Trainer::new(constant(), Sgd::new(0.0), MeanSquaredError::new());
+    let mut trainer = Trainer::new(constant(), Sgd::new(0.0), MeanSquaredError::new()).build().unwrap();
     let mut sizes = Vec::new();
     let fit = Fit::epochs(1).batch_size(2).verbose(false).callback(|event| {
         if let Event::Step(step) = event {
@@ -166,7 +169,7 @@ fn a_step_is_one_evaluation_and_keeps_no_graph() {
 fn a_loss_that_is_not_a_number_is_an_error_that_says_what_to_do() {
     let x = Tensor::new([[1.0f32], [f32::NAN]], Device::Cpu).unwrap();
     let set = Dataset::from_tensors("broken", &x, &x).unwrap();
-    let mut trainer = Trainer::new(constant(), Sgd::new(0.1), MeanSquaredError::new());
+    let mut trainer = Trainer::new(constant(), Sgd::new(0.1), MeanSquaredError::new()).build().unwrap();
     let error = trainer.fit(&set, Fit::epochs(3).verbose(false)).unwrap_err();
     assert!(matches!(error, Error::Diverged { epoch: 1, .. }));
     let message = error.to_string();

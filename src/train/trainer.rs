@@ -2,14 +2,13 @@
 
 use super::accumulation::Accumulation;
 use super::history::{Evaluation, History};
-use super::metric::Metric;
 use super::outputs::{ClassWeights, Output, compute};
 use super::totals::Totals;
 use crate::backend::eval;
 use crate::data::{Batch, Pass, Source};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::{Context, Loss, Module, taken_by};
+use crate::nn::{Context, Module, taken_by};
 use crate::ops::index::select_within;
 use crate::ops::random::iota;
 use crate::optim::{Optimizer, State};
@@ -31,7 +30,8 @@ const DEFAULT_BATCH_SIZE: usize = 128;
 /// let (train, test) = data::synthetic::digits(200, 50, 1).into_datasets()?;
 /// let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
 /// let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits())
-///     .metric(Accuracy::new());
+///     .metric(Accuracy::new())
+///     .build()?;
 /// let history = trainer.fit(&train, Fit::epochs(3).batch_size(20).validation(&test).verbose(false))?;
 /// assert!(history.epochs[2].train.loss < history.epochs[0].train.loss);
 /// println!("{}", trainer.evaluate(&test)?); // accuracy 0.9000 (loss 0.4321)
@@ -39,14 +39,11 @@ const DEFAULT_BATCH_SIZE: usize = 128;
 /// ```
 ///
 /// The loss is the weighted sum of the outputs' losses and the penalties of all regularised parameters, as Keras shows it.
-#[must_use]
 pub struct Trainer<M: Module> {
     pub(super) model: M,
     pub(super) optimizer: Box<dyn Optimizer>,
     /// As many as the model has.
     pub(super) outputs: Vec<Output>,
-    /// What was wrong in what the trainer was made of; told by whatever is called first.
-    problem: Option<String>,
     pub(super) device: Device,
     pub(super) batch_size: usize,
     /// Of the last fit.
@@ -90,53 +87,13 @@ pub(super) struct Partial {
 }
 
 impl<M: Module> Trainer<M> {
-    /// Trains `model`, which has one output and whose parameters say on which device, by `optimizer` towards a small
-    /// `loss`.
-    pub fn new(model: M, optimizer: impl Optimizer + 'static, loss: impl Loss + 'static) -> Trainer<M> {
-        let mut trainer = Trainer::multi(model, optimizer);
-        match &mut *trainer.outputs {
-            [output] => output.set_loss(Box::new(loss)),
-            _ => trainer.wrong("Trainer::new takes a model with one output; use Trainer::multi"),
-        }
-        trainer
-    }
-
-    /// Trains a model with several outputs, each with a loss of its own. An [`output`](Self::output) that is not mentioned
-    /// is not trained.
-    ///
-    /// ```
-    /// # use wgrad::prelude::*;
-    /// # fn main() -> Result<()> {
-    /// let mut net = Functional::new(Device::Cpu);
-    /// let image = net.input("image", [28, 28, 1])?;
-    /// let x = net.layer(Flatten::new(), image)?;
-    /// let x = net.layer(Dense::new(16).activation(Activation::Relu), x)?;
-    /// let (digit, odd) = (net.layer(Dense::new(10), x)?, net.layer(Dense::new(1), x)?);
-    /// let model = net.build(&[("digit", digit), ("odd", odd)])?;
-    ///
-    /// let (digits, _) = data::synthetic::digits(200, 1, 1).into_datasets()?;
-    /// let odd: Vec<f32> = digits.labels().to_vec::<u8>()?.iter().map(|d| f32::from(d % 2)).collect();
-    /// let set = digits.also_target(&Tensor::from_vec(odd, [200, 1], Device::Cpu)?)?;
-    ///
-    /// let mut trainer = Trainer::multi(model, Adam::new(1e-2))
-    ///     .output("digit", SparseCategoricalCrossentropy::from_logits(), 1.0)
-    ///     .output("odd", BinaryCrossentropy::from_logits(), 0.5)
-    ///     .metric_for("digit", Accuracy::new())
-    ///     .metric_for("odd", BinaryAccuracy::from_logits());
-    /// let history = trainer.fit(&set, Fit::epochs(2).verbose(false))?;
-    /// let train = &history.epochs[1].train;
-    /// let names: Vec<&str> = train.metrics.iter().map(|(name, _)| name.as_str()).collect();
-    /// assert_eq!(names, ["digit_loss", "odd_loss", "digit_accuracy", "odd_binary_accuracy"]);
-    /// # Ok(()) }
-    /// ```
-    pub fn multi(model: M, optimizer: impl Optimizer + 'static) -> Trainer<M> {
+    pub(super) fn of(model: M, optimizer: Box<dyn Optimizer>) -> Trainer<M> {
         let device = model.device();
         let outputs = model.output_names().into_iter().map(Output::new).collect();
         Trainer {
             model,
-            optimizer: Box::new(optimizer),
+            optimizer,
             outputs,
-            problem: None,
             device,
             batch_size: DEFAULT_BATCH_SIZE,
             seed: 0,
@@ -144,59 +101,6 @@ impl<M: Module> Trainer<M> {
             accumulator: None,
             at: Position::default(),
         }
-    }
-
-    fn wrong(&mut self, message: impl Into<String>) {
-        self.problem.get_or_insert(message.into());
-    }
-
-    /// The place of an output; a name that the model lacks is told by whatever is called first.
-    fn place(&mut self, name: &str) -> Option<usize> {
-        let place = self.outputs.iter().position(|o| o.name == name);
-        if place.is_none() {
-            let names: Vec<&str> = self.outputs.iter().map(|o| o.name.as_str()).collect();
-            let message = format!("no output is named {name}; the model has {}", names.join(", "));
-            self.wrong(message);
-        }
-        place
-    }
-
-    /// The loss of an output, and what it is multiplied by in the total loss. With a weight of 0 it is measured, but not
-    /// trained.
-    pub fn output(mut self, name: &str, loss: impl Loss + 'static, weight: f64) -> Self {
-        if let Some(place) = self.place(name) {
-            if self.outputs[place].loss.is_some() {
-                self.wrong(format!("output {name} is given two losses"));
-            }
-            if !weight.is_finite() {
-                self.wrong(format!(
-                    "the loss of output {name} has the weight {weight}; expected a finite number"
-                ));
-            }
-            self.outputs[place].set_loss(Box::new(loss));
-            self.outputs[place].weight = weight;
-        }
-        self
-    }
-
-    /// A metric to be computed beside the loss, of a model with one output.
-    pub fn metric(mut self, metric: impl Metric + 'static) -> Self {
-        match &mut *self.outputs {
-            [output] => output.add_metric(Box::new(metric)),
-            _ => self.wrong(format!(
-                "the model has several outputs; use metric_for to say which {} is for",
-                metric.name()
-            )),
-        }
-        self
-    }
-
-    /// A metric of one of several outputs, shown as `<output>_<metric>`.
-    pub fn metric_for(mut self, output: &str, metric: impl Metric + 'static) -> Self {
-        if let Some(place) = self.place(output) {
-            self.outputs[place].add_metric(Box::new(metric));
-        }
-        self
     }
 
     /// Changes what an output's loss is multiplied by: to train one head, then another, say.
@@ -243,13 +147,6 @@ impl<M: Module> Trainer<M> {
         self.at.interrupted
     }
 
-    pub(super) fn ready(&self) -> Result<()> {
-        match &self.problem {
-            Some(problem) => Err(Error::argument("Trainer", problem)),
-            None => Ok(()),
-        }
-    }
-
     /// Queues one step; gives its loss.
     pub(super) fn train_step(
         &mut self,
@@ -288,7 +185,7 @@ impl<M: Module> Trainer<M> {
     /// # use wgrad::prelude::*;
     /// # fn main() -> Result<()> {
     /// let model = Sequential::new().add(Dense::new(1)).build([1], Device::Cpu)?;
-    /// let mut trainer = Trainer::new(model, Sgd::new(0.1), MeanSquaredError::new());
+    /// let mut trainer = Trainer::new(model, Sgd::new(0.1), MeanSquaredError::new()).build()?;
     /// let (x, y) = (Tensor::new([[1.0f32], [2.0]], Device::Cpu)?, Tensor::new([[2.0f32], [4.0]], Device::Cpu)?);
     /// let batch = data::Batch::new(x, y);
     /// let first = trainer.train_on_batch(&batch)?.loss;
@@ -303,7 +200,6 @@ impl<M: Module> Trainer<M> {
     ///
     /// The batch doesn't fit the model, or the device fails. A loss that is not a number is no error.
     pub fn train_on_batch(&mut self, batch: &Batch) -> Result<Evaluation> {
-        self.ready()?;
         let start = Instant::now();
         let mut totals = Totals::new(&self.outputs, self.device)?;
         // Each of these steps is an update, whatever a fit that was interrupted has accumulated.
@@ -320,7 +216,6 @@ impl<M: Module> Trainer<M> {
     ///
     /// The batch doesn't fit the model, or the device fails.
     pub fn test_on_batch(&self, batch: &Batch) -> Result<Evaluation> {
-        self.ready()?;
         let start = Instant::now();
         let mut totals = Totals::new(&self.outputs, self.device)?;
         self.test_step(batch.to_device(self.device)?, &mut totals)?;
@@ -356,7 +251,6 @@ impl<M: Module> Trainer<M> {
         steps: Option<usize>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<Evaluation>> {
-        self.ready()?;
         if steps.is_none() {
             self.check_end(set)?;
         }
@@ -452,7 +346,7 @@ impl<M: Module> Trainer<M> {
     /// # fn main() -> Result<()> {
     /// # let (digits, _) = data::synthetic::digits(100, 1, 1).into_datasets()?;
     /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
-    /// # let trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+    /// # let trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
     /// let outputs = trainer.predict_on(&digits)?;
     /// assert_eq!(outputs[0].shape(), [100, 10]);
     /// # Ok(()) }

@@ -19,7 +19,7 @@ fn reader(device: Device, flat: bool) -> Result<Trainer<Model>> {
     let model = layers.add(Embedding::new(256, 2)).build([3], device)?;
     let table: Vec<f32> = (0..256).flat_map(|w| [w as f32, (w * w) as f32]).collect();
     model.parameters()[0].variable.set(Tensor::from_vec(table, [256, 2], device)?)?;
-    Ok(Trainer::new(model, Sgd::new(0.0), MeanSquaredError::new()))
+    Trainer::new(model, Sgd::new(0.0), MeanSquaredError::new()).build()
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn bytes_are_numbers_to_whatever_computes_with_them() -> Result<()> {
         let set = Dataset::from_tensors("bytes", &x, &Tensor::zeros([4, 1], Device::Cpu)?)?;
         let dense = Sequential::new().add(Flatten::new()).add(Dense::new(1)).build([3], device)?;
         dense.parameters()[0].variable.set(Tensor::ones([3, 1], device)?)?;
-        let model = Trainer::new(dense, Sgd::new(0.0), MeanSquaredError::new());
+        let model = Trainer::new(dense, Sgd::new(0.0), MeanSquaredError::new()).build()?;
         let module = Sum(Variable::new(Tensor::ones([1], device)?));
-        let module = Trainer::new(module, Sgd::new(0.0), MeanSquaredError::new());
+        let module = Trainer::new(module, Sgd::new(0.0), MeanSquaredError::new()).build()?;
         assert_eq!(model.predict_on(&set)?[0].to_vec::<f32>()?, sums);
         assert_eq!(module.predict_on(&set.pipeline()?)?[0].to_vec::<f32>()?, sums);
         assert_eq!(module.predict(&x)?.to_vec::<f32>()?, sums);
@@ -122,7 +122,7 @@ fn negative_labels_became_large_ones() -> Result<()> {
     for device in [Device::Cpu, Device::Gpu] {
         let model = || Sequential::new().add(Dense::new(3)).seed(3).build([2], device);
         let loss = SparseCategoricalCrossentropy::from_logits;
-        let ignoring = || Ok::<_, Error>(Trainer::new(model()?, Sgd::new(0.1), loss().ignore_class(-1)));
+        let ignoring = || Trainer::new(model()?, Sgd::new(0.1), loss().ignore_class(-1)).build();
         // By hand, over the three that count.
         let kernel = model()?.parameters()[0].variable.value().to_vec::<f32>()?;
         let mut expected = 0.0;
@@ -147,7 +147,7 @@ fn negative_labels_became_large_ones() -> Result<()> {
             let history = trainer.fit(source, fit)?;
             assert!(history.epochs[1].train.loss < history.epochs[0].train.loss);
             // Without somebody who ignores it, it is a label that is none, and says which.
-            let mut strict = Trainer::new(model()?, Sgd::new(0.1), loss());
+            let mut strict = Trainer::new(model()?, Sgd::new(0.1), loss()).build()?;
             let fit = Fit::epochs(1).batch_size(6).shuffle(false).verbose(false);
             let message = strict.fit(source, fit).unwrap_err().to_string();
             assert!(message.contains("-1") && message.contains("3 classes"), "{device}: {message}");
@@ -195,14 +195,14 @@ fn without_an_order_of_its_own_each_epoch_was_augmented_alike() -> Result<()> {
     let epochs = |shuffle: bool, epochs: usize, resumed: Option<usize>| -> Result<Vec<Vec<f32>>> {
         let seen = Seen(set.clone().augmented(Augment::new().rotate(20.0)), std::sync::Mutex::default());
         let model = || Sequential::new().add(Flatten::new()).add(Dense::new(1)).build([6, 6, 1], Device::Cpu);
-        let mut trainer = Trainer::new(model()?, Sgd::new(0.0), MeanSquaredError::new());
+        let mut trainer = Trainer::new(model()?, Sgd::new(0.0), MeanSquaredError::new()).build()?;
         let fit = |n: usize| Fit::epochs(n).batch_size(4).shuffle(shuffle).verbose(false);
         trainer.fit(&seen, fit(resumed.unwrap_or(epochs)))?;
         if resumed.is_some() {
             let folder = tempfile::tempdir().map_err(|e| Error::io("temporary folder", e))?;
             let path = folder.path().join("run.safetensors");
             trainer.save_checkpoint(&path)?;
-            let mut again = Trainer::new(model()?, Sgd::new(0.0), MeanSquaredError::new());
+            let mut again = Trainer::new(model()?, Sgd::new(0.0), MeanSquaredError::new()).build()?;
             again.resume(&path)?;
             again.fit(&seen, fit(epochs))?;
         }

@@ -201,7 +201,7 @@ fn no_number_in_a_checkpoint_makes_going_on_panic() {
     let path = folder.path().join("run.safetensors");
     let trainer = || {
         let model = Sequential::new().add(Dense::new(2)).build([3], Device::Cpu).unwrap();
-        Trainer::new(model, Adam::new(1e-3), MeanSquaredError::new())
+        Trainer::new(model, Adam::new(1e-3), MeanSquaredError::new()).build().unwrap()
     };
     let set = data::Dataset::from_tensors("x", &inputs(&[8, 3], Device::Cpu), &inputs(&[8, 2], Device::Cpu))
         .unwrap();

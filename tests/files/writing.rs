@@ -113,7 +113,7 @@ fn write_all(at: &dyn Fn(&str) -> PathBuf) -> Vec<(&'static str, Result<()>)> {
     let model = Sequential::new().add(Dense::new(2)).build([3], Device::Cpu).unwrap();
     let x = Tensor::ones([1, 3], Device::Cpu).unwrap();
     let y = model.infer(&x).unwrap();
-    let mut trainer = Trainer::new(model, Adam::new(1e-3), MeanSquaredError::new());
+    let mut trainer = Trainer::new(model, Adam::new(1e-3), MeanSquaredError::new()).build()?;
     let set = data::Dataset::from_tensors("x", &inputs(&[4, 3], Device::Cpu), &inputs(&[4, 2], Device::Cpu));
     let history = trainer.fit(&set.unwrap(), Fit::epochs(1).verbose(false)).unwrap();
     vec![
@@ -214,7 +214,9 @@ fn a_process_with_a_damaged_pipeline_cache_trains_and_writes_it_anew() {
     if std::env::var_os(TRAINS).is_some() {
         let model = Sequential::new().add(Dense::new(4).activation(Activation::Tanh)).add(Dense::new(2));
         let mut trainer =
-            Trainer::new(model.build([3], Device::Gpu).unwrap(), Adam::new(1e-2), MeanSquaredError::new());
+            Trainer::new(model.build([3], Device::Gpu).unwrap(), Adam::new(1e-2), MeanSquaredError::new())
+                .build()
+                .unwrap();
         let set =
             data::Dataset::from_tensors("x", &inputs(&[8, 3], Device::Cpu), &inputs(&[8, 2], Device::Cpu));
         let history = trainer.fit(&set.unwrap(), Fit::epochs(2).verbose(false)).unwrap();

@@ -56,7 +56,7 @@ fn models() -> Vec<Model> {
 
 fn trainer() -> Trainer<Model> {
     let model = Sequential::new().add(Dense::new(3)).add(Dense::new(2)).build([4], CPU).unwrap();
-    Trainer::new(model, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits())
+    Trainer::new(model, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits()).build().unwrap()
 }
 
 #[test]

@@ -267,12 +267,14 @@ fn training_on_a_label_outside_ends_in_nan() -> Result<()> {
             Dataset::from_tensors("rows", &x, &Tensor::from_vec(labels, [40], Device::Cpu)?)
         };
         let model = Sequential::new().add(Dense::new(3)).build([5], device)?;
-        let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+        let mut trainer =
+            Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
         let result = trainer.fit(&set(3)?, Fit::epochs(1).batch_size(8).verbose(false));
         says(result.map(drop), &["cross_entropy", "label 3", "3 classes"]);
         // and another run goes well
         let model = Sequential::new().add(Dense::new(3)).build([5], device)?;
-        let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+        let mut trainer =
+            Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
         let history = trainer.fit(&set(2)?, Fit::epochs(1).batch_size(8).verbose(false))?;
         assert!(history.epochs.last().is_some_and(|e| e.train.loss.is_finite()));
     }

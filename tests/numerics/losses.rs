@@ -391,7 +391,7 @@ mod checks {
             let (Ok(set), 0..) = (set, ignored) else { continue };
             let model = Sequential::new().add(wgrad::nn::Flatten::new()).build([2], d)?;
             let mut trainer =
-                Trainer::new(model, Sgd::new(0.1), loss()).metric(Accuracy::new()).metric(loss());
+                Trainer::new(model, Sgd::new(0.1), loss()).metric(Accuracy::new()).metric(loss()).build()?;
             drop(trainer.fit(&set, Fit::epochs(0).batch_size(4).shuffle(false).verbose(false)));
             let evaluation = trainer.evaluate(&set)?;
             let accuracy = evaluation.metric("accuracy").unwrap_or(f64::NAN);
@@ -444,7 +444,7 @@ fn weights_that_were_not_finite_went_on_training() -> Result<()> {
         let trainer = || {
             let model = Sequential::new().add(Dense::new(1).bias(false)).build([1], device)?;
             model.parameter("dense.weight")?.variable.set(Tensor::ones([1, 1], device)?)?;
-            Ok::<_, wgrad::Error>(Trainer::new(model, Sgd::new(1e30), MeanSquaredError::new()))
+            Trainer::new(model, Sgd::new(1e30), MeanSquaredError::new()).build()
         };
         let fit = || Fit::epochs(1).verbose(false);
         match trainer()?.fit(&set, fit()) {

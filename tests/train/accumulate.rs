@@ -180,7 +180,7 @@ fn a_group_that_ends_with_a_smaller_batch_was_a_mean_of_means() -> Result<()> {
                     if let Some(class) = rows.ignored {
                         loss = loss.ignore_class(class);
                     }
-                    let mut trainer = Trainer::new(model, Sgd::new(RATE), loss);
+                    let mut trainer = Trainer::new(model, Sgd::new(RATE), loss).build()?;
                     let mut fit =
                         Fit::epochs(1).batch_size(4).accumulate(accumulate).shuffle(false).verbose(false);
                     if *classes {
@@ -236,7 +236,7 @@ fn outputs_that_ignore_different_rows_each_had_the_others_divisor() -> Result<()
                 };
                 trainer = trainer.output(name, loss, weight);
             }
-            Ok(trainer)
+            trainer.build()
         };
         let (x, labels, _) = a.tensors()?;
         let data = Dataset::from_tensors("rows", &x, &labels)?;

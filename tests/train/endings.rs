@@ -10,7 +10,7 @@ use wgrad::train::{Callback, EarlyStopping, Epoch, Flow, Mode, Run, TerminateOnN
 /// One weight on one feature.
 fn line() -> Result<Trainer<Model>> {
     let model = Sequential::new().add(Dense::new(1)).build([1], Device::Cpu)?;
-    Ok(Trainer::new(model, Sgd::new(0.1), MeanSquaredError::new()))
+    Trainer::new(model, Sgd::new(0.1), MeanSquaredError::new()).build()
 }
 
 fn numbers(n: u32) -> Pipeline<u32> {
@@ -298,7 +298,8 @@ fn the_best_weights_did_not_come_back_after_an_error() -> Result<()> {
                 trainer(1, device)?.into_model(),
                 Adam::new(3e-3),
                 SparseCategoricalCrossentropy::from_logits(),
-            );
+            )
+            .build()?;
             let mut witness = Witness::default();
             let mut stopping =
                 EarlyStopping::new("val_loss").mode(Mode::Max).patience(99).restore_best_weights();

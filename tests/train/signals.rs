@@ -24,7 +24,8 @@ fn set() -> Result<Dataset> {
 
 fn epochs(device: Device, epochs: usize) -> Result<(Trainer<Model>, Fit<'static>)> {
     let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], device)?;
-    let trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+    let trainer =
+        Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
     Ok((trainer, Fit::epochs(epochs).batch_size(20).accumulate(2).verbose(false)))
 }
 

@@ -238,7 +238,8 @@ fn tensor_operations_in_threads_and_in_training_get_on_with_each_other() {
     });
     let source = source.batch(8).prefetch(2);
     let model = Sequential::new().add(Dense::new(2)).build([1], Device::Cpu).unwrap();
-    let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+    let mut trainer =
+        Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build().unwrap();
     let history = trainer.fit(&source, Fit::epochs(3).verbose(false)).unwrap();
     assert_eq!(history.epochs[2].train.samples, 64);
 }
@@ -296,7 +297,8 @@ fn model() -> Model {
 
 /// The bits of the weights after two epochs.
 fn trained(source: &dyn Source, shuffle: bool) -> Vec<u32> {
-    let mut trainer = Trainer::new(model(), Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+    let mut trainer =
+        Trainer::new(model(), Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build().unwrap();
     trainer.fit(source, Fit::epochs(2).batch_size(16).shuffle(shuffle).seed(3).verbose(false)).unwrap();
     let parameters = trainer.model().parameters();
     parameters.iter().flat_map(|p| p.variable.value().to_vec::<f32>().unwrap()).map(f32::to_bits).collect()
@@ -324,7 +326,8 @@ fn fitting_a_pipeline_and_a_data_set_in_one_order_gives_the_same_bits() {
 fn an_error_ends_the_fit_and_names_its_cause() {
     let source = numbers(50).map(|i| Ok(([fails_at_3(i)? as f32], i % 2)));
     let model = Sequential::new().add(Dense::new(2)).build([1], Device::Cpu).unwrap();
-    let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+    let mut trainer =
+        Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build().unwrap();
     let error = trainer.fit(&source, Fit::epochs(1).batch_size(2).verbose(false)).unwrap_err();
     assert_eq!(error.to_string(), "three: is no good");
 }

@@ -19,7 +19,7 @@ use crate::train::{Callback, Epoch, Flow, Run};
 /// # let folder = std::env::temp_dir().join(format!("wgrad-doc-saves-{}", std::process::id()));
 /// # let (train, test) = data::synthetic::digits(60, 20, 1).into_datasets()?;
 /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
-/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
 /// let dir = folder.display();
 /// let every_second = ModelCheckpoint::new(format!("{dir}/epoch-{{epoch:02}}.safetensors")).every(2);
 /// let best = ModelCheckpoint::new(format!("{dir}/best.safetensors")).best("val_loss").weights_only();

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// # let path = std::env::temp_dir().join(format!("wgrad-doc-{}.csv", std::process::id()));
 /// # let (train, _) = data::synthetic::digits(60, 20, 1).into_datasets()?;
 /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
-/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
 /// trainer.fit(&train, Fit::epochs(2).with(CsvLogger::new(&path)).verbose(false))?;
 /// # let text = std::fs::read_to_string(&path).unwrap_or_default();
 /// # std::fs::remove_file(&path).ok();

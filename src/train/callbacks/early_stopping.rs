@@ -16,7 +16,7 @@ use crate::train::{Callback, Epoch, Flow, Run};
 /// # fn main() -> Result<()> {
 /// # let (train, test) = data::synthetic::digits(60, 20, 1).into_datasets()?;
 /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
-/// # let mut trainer = Trainer::new(model, Adam::new(0.5), SparseCategoricalCrossentropy::from_logits());
+/// # let mut trainer = Trainer::new(model, Adam::new(0.5), SparseCategoricalCrossentropy::from_logits()).build()?;
 /// let mut stopping = EarlyStopping::new("val_loss").patience(3).restore_best_weights();
 /// let fit = Fit::epochs(100).validation(&test).with(&mut stopping).verbose(false);
 /// let history = trainer.fit(&train, fit)?;

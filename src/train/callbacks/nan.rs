@@ -16,7 +16,7 @@ use crate::train::{Callback, Flow, Run, Step};
 /// let x = Tensor::new([[f32::MAX], [f32::MAX]], Device::Cpu)?;
 /// let set = data::Dataset::from_tensors("too large", &x, &x)?;
 /// let model = Sequential::new().add(Dense::new(1)).build([1], Device::Cpu)?;
-/// let mut trainer = Trainer::new(model, Sgd::new(0.1), MeanSquaredError::new());
+/// let mut trainer = Trainer::new(model, Sgd::new(0.1), MeanSquaredError::new()).build()?;
 /// let history = trainer.fit(&set, Fit::epochs(50).with(TerminateOnNan::new()).verbose(false))?;
 /// assert!(history.epochs.len() == 1 && !history.epochs[0].train.loss.is_finite());
 /// # Ok(()) }

@@ -16,7 +16,7 @@ use crate::train::{Callback, Epoch, Flow, Run};
 /// # fn main() -> Result<()> {
 /// # let (train, _) = data::synthetic::digits(60, 20, 1).into_datasets()?;
 /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
-/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
 /// let halve = LearningRateScheduler::new(|epoch, rate| if epoch <= 2 { rate } else { rate / 2.0 });
 /// let history = trainer.fit(&train, Fit::epochs(4).with(halve).verbose(false))?;
 /// let rates: Vec<f64> = history.epochs.iter().map(|e| e.learning_rate).collect();

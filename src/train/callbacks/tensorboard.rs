@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// # let folder = std::env::temp_dir().join(format!("wgrad-doc-board-{}", std::process::id()));
 /// # let (train, test) = data::synthetic::digits(60, 20, 1).into_datasets()?;
 /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
-/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits());
+/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
 /// let board = TensorBoard::new(&folder);
 /// trainer.fit(&train, Fit::epochs(2).validation(&test).with(board).verbose(false))?;
 /// // $ tensorboard --logdir <folder>

@@ -95,7 +95,9 @@ fn the_learning_rate_is_reduced_where_keras_does() {
 fn the_best_weights_come_back() {
     let (train, test) = digits(40, 20);
     // A learning rate at which the loss soon rises.
-    let mut trainer = Trainer::new(network(1), Adam::new(0.3), SparseCategoricalCrossentropy::from_logits());
+    let mut trainer = Trainer::new(network(1), Adam::new(0.3), SparseCategoricalCrossentropy::from_logits())
+        .build()
+        .unwrap();
     let mut of_epochs = Vec::new();
     struct Keep<'a>(&'a mut Vec<Vec<u32>>);
     impl crate::train::Callback for Keep<'_> {
@@ -190,7 +192,11 @@ fn tables_grow_and_nothing_that_is_not_a_number_goes_on() {
         steps += usize::from(matches!(event, Event::Step(_)));
         Ok(Flow::Continue)
     });
-    let history = Trainer::new(constant(), Sgd::new(0.1), MeanSquaredError::new()).fit(&set, fit).unwrap();
+    let history = Trainer::new(constant(), Sgd::new(0.1), MeanSquaredError::new())
+        .build()
+        .unwrap()
+        .fit(&set, fit)
+        .unwrap();
     // The loss of the second step is read after the third.
     assert_eq!((history.epochs.len(), steps), (1, 3));
     assert!(history.epochs[0].train.loss.is_nan());

@@ -4,7 +4,7 @@ use super::weights;
 use crate::data::Dataset;
 use crate::nn::{Context, Module as _};
 use crate::prelude::*;
-use crate::train::EarlyStopping;
+use crate::train::{EarlyStopping, TrainerBuilder};
 
 /// What Keras did: see tests/golden/train.py.
 pub fn golden() -> serde_json::Value {
@@ -80,7 +80,9 @@ fn weights_penalties_and_splits_count_as_in_keras() {
         let model = golden_classifier();
         set_weights(&model, &theirs["begin"]);
         let mut trainer = Trainer::new(model, Sgd::new(0.5), SparseCategoricalCrossentropy::from_logits())
-            .metric(Accuracy::new());
+            .metric(Accuracy::new())
+            .build()
+            .unwrap();
         let history = trainer.fit(data, fit).unwrap();
         assert_eq!(history.epochs.len(), 3, "{name}");
         check_history(&history, &theirs["history"]);
@@ -100,7 +102,7 @@ fn accumulation_is_kerass_and_that_of_a_large_batch() {
         let model = golden_classifier();
         set_weights(&model, &theirs["begin"]);
         let loss = SparseCategoricalCrossentropy::from_logits();
-        let mut trainer = Trainer::new(model, Sgd::new(learning_rate), loss);
+        let mut trainer = Trainer::new(model, Sgd::new(learning_rate), loss).build().unwrap();
         let history = trainer.fit(&set, fit.shuffle(false).verbose(false)).unwrap();
         (trainer, history)
     };
@@ -135,6 +137,8 @@ fn two_losses(model: Model) -> Trainer<Model> {
         .output("odd", BinaryCrossentropy::from_logits(), 0.3)
         .metric_for("digit", Accuracy::new())
         .metric_for("odd", BinaryAccuracy::from_logits())
+        .build()
+        .unwrap()
 }
 
 #[test]
@@ -209,11 +213,10 @@ fn a_head_that_is_not_wanted_is_not_trained() {
     trainer.fit(&set, fit()).unwrap();
     assert_eq!(digit, of(trainer.model(), "digit_head."));
     assert_ne!(odd, of(trainer.model(), "odd_head."));
-    let mut one = Trainer::multi(two_heads(), Sgd::new(0.5)).output(
-        "digit",
-        SparseCategoricalCrossentropy::from_logits(),
-        1.0,
-    );
+    let mut one = Trainer::multi(two_heads(), Sgd::new(0.5))
+        .output("digit", SparseCategoricalCrossentropy::from_logits(), 1.0)
+        .build()
+        .unwrap();
     let odd = of(one.model(), "odd_head.");
     let history = one.fit(&golden_set(&golden), fit()).unwrap();
     assert!(history.epochs[1].train.loss < history.epochs[0].train.loss);
@@ -228,22 +231,26 @@ fn mistakes_in_a_trainer_are_told() {
     let fit = || Fit::epochs(1).verbose(false);
     let message = |mut trainer: Trainer<Model>, fit: Fit<'_>| trainer.fit(&set, fit).unwrap_err().to_string();
     let multi = || Trainer::multi(two_heads(), Sgd::new(0.1));
+    let wrong = |builder: TrainerBuilder<Model>| {
+        let message = builder.build().map(drop).unwrap_err().to_string();
+        message.strip_prefix("Trainer::build: ").expect("which call it was").to_string()
+    };
     for (error, expected) in [
         (
-            message(multi().output("digits", crossentropy(), 1.0), fit()),
+            wrong(multi().output("digits", crossentropy(), 1.0)),
             "no output is named digits; the model has digit, odd",
         ),
-        (message(multi().metric_for("even", Accuracy::new()), fit()), "no output is named even"),
-        (message(multi().metric(Accuracy::new()), fit()), "use metric_for to say which accuracy is for"),
-        (message(multi(), fit()), "no output has a loss"),
+        (wrong(multi().metric_for("even", Accuracy::new())), "no output is named even"),
+        (wrong(multi().metric(Accuracy::new())), "use metric_for to say which accuracy is for"),
+        (message(multi().build().unwrap(), fit()), "no output has a loss"),
         (
-            message(multi().output("digit", crossentropy(), 1.0).output("digit", crossentropy(), 1.0), fit()),
+            wrong(multi().output("digit", crossentropy(), 1.0).output("digit", crossentropy(), 1.0)),
             "output digit is given two losses",
         ),
-        (message(multi().output("digit", crossentropy(), f64::NAN), fit()), "expected a finite number"),
-        (message(Trainer::new(two_heads(), Sgd::new(0.1), crossentropy()), fit()), "use Trainer::multi"),
+        (wrong(multi().output("digit", crossentropy(), f64::NAN)), "expected a finite number"),
+        (wrong(Trainer::new(two_heads(), Sgd::new(0.1), crossentropy())), "use Trainer::multi"),
         (
-            message(Trainer::new(golden_classifier(), Sgd::new(0.1), crossentropy()), fit()),
+            message(Trainer::new(golden_classifier(), Sgd::new(0.1), crossentropy()).build().unwrap(), fit()),
             "the data has 2 targets; the model has 1 output (output), of which 1 has a loss or metrics",
         ),
         (message(two_losses(two_heads()), fit().class_weights([(0, 2.0)])), "Fit::class_weights_of"),

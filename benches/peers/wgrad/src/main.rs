@@ -144,7 +144,7 @@ impl Wgrad {
         let bytes = (train.len() + test.len()) * (PIXELS + 1);
         out.value(&format!("fit_b{batch}_data_mb"), bytes as f64 / (1 << 20) as f64);
         let loss = SparseCategoricalCrossentropy::from_logits();
-        let mut trainer = Trainer::new(network(self.device)?, adam(), loss).metric(Accuracy::new());
+        let mut trainer = Trainer::new(network(self.device)?, adam(), loss).metric(Accuracy::new()).build()?;
         let fit = Fit::epochs(epochs).batch_size(batch).validation(&test).verbose(false).callback(|event| {
             if let Event::Epoch(epoch) = event {
                 let metric = format!("fit_b{batch}_epoch{}", epoch.number);
