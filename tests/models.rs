@@ -1,6 +1,6 @@
 //! Functional models, merge layers, whole-model files.
 
-use wgrad::nn::{Build, Built, Context, Layer, Layers, Parameter, layer_config};
+use wgrad::nn::{Build, Built, Context, Layer, Layers, Parameters, layer_config};
 use wgrad::prelude::*;
 
 fn values(t: &Tensor) -> Vec<f32> {
@@ -208,8 +208,8 @@ impl Module for ScaleModule {
     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
         x * &self.0
     }
-    fn parameters(&self) -> Vec<Parameter> {
-        vec![Parameter::new("scale", &self.0)]
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        parameters.weight("scale", &self.0);
     }
 }
 

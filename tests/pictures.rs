@@ -6,7 +6,7 @@
 use image::RgbImage;
 use std::path::{Path, PathBuf};
 use wgrad::data::Dataset;
-use wgrad::nn::{Context, Parameter};
+use wgrad::nn::{Context, Parameters};
 use wgrad::plot::{self, Picture};
 use wgrad::prelude::*;
 use wgrad::train::{ConfusionMatrix, Epoch};
@@ -373,9 +373,7 @@ impl Module for Reader {
     fn forward(&self, x: &Tensor, _: &Context) -> Result<Tensor> {
         x.flatten(1)?.slice(1, 0, self.classes)
     }
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
 #[test]

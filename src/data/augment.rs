@@ -3,7 +3,7 @@
 use super::{BatchIter, Pass, Source};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::{Build, Built, Context, Layer, Module, Parameter, layer_config};
+use crate::nn::{Build, Built, Context, Layer, Module, Parameters, layer_config};
 use crate::ops::random::iota;
 use crate::ops::resize::Interpolation;
 use crate::seed;
@@ -434,9 +434,7 @@ impl Module for Augment {
         self.run(x, cx.next_seed())
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
 /// Data whose images are changed at random as they are read: what [`Source::augmented`] gives.

@@ -1,6 +1,6 @@
 //! Activation functions, as part of a layer or as a layer of their own.
 
-use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config};
+use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, layer_config};
 use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -139,9 +139,7 @@ impl Module for Activation {
     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
         self.apply(x)
     }
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
 /// Probabilities along an axis, the last where nothing else is said. Losses take logits, which are exact where probabilities
@@ -209,9 +207,7 @@ impl Module for SoftmaxModule {
         x.softmax(self.axis)
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
 /// A leaky ReLU whose slope below 0 is learnt (He et al., 2015): `x` above 0, else `alpha * x`. Weight `alpha`, zeros, of a
@@ -303,7 +299,7 @@ impl Module for PReluModule {
         x.relu()? - (x.neg()?.relu()? * &self.alpha.value())?
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        vec![Parameter::new("alpha", &self.alpha).regularized(self.regularizer)]
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        parameters.add(Parameter::new("alpha", &self.alpha).regularized(self.regularizer));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::weights::{WeightSettings, weight_methods};
 use super::{
-    Activation, Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config,
+    Activation, Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer, layer_config,
 };
 use crate::error::{Error, Result};
 use crate::ops::conv2d::{Conv2dOptions, Padding};
@@ -334,10 +334,9 @@ impl Module for Convolution {
         self.settings.weights.finish(y, &self.bias, self.settings.activation)
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        let weights = &self.settings.weights;
-        let kernels = self.stages.iter().map(|s| weights.kernel_parameter(s.name, &s.weight));
-        kernels.chain(self.bias.iter().map(|b| weights.bias_parameter(b))).collect()
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        let kernels = self.stages.iter().map(|s| (s.name, &s.weight));
+        self.settings.weights.visit(kernels, &self.bias, parameters);
     }
 }
 
@@ -450,10 +449,7 @@ impl Module for Transposed {
         self.settings.weights.finish(y, &self.bias, self.settings.activation)
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        let weights = &self.settings.weights;
-        let mut list = vec![weights.kernel_parameter("weight", &self.weight)];
-        list.extend(self.bias.iter().map(|b| weights.bias_parameter(b)));
-        list
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        self.settings.weights.visit([("weight", &self.weight)], &self.bias, parameters);
     }
 }

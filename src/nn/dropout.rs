@@ -1,6 +1,6 @@
 //! Layers that disturb what passes through them while a model trains.
 
-use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
+use super::{Build, Built, Context, Layer, Module, Parameters, layer_config};
 use crate::error::{Error, Result};
 use crate::ops::random::{self, Draw};
 use crate::shape::Shape;
@@ -77,9 +77,7 @@ impl Module for Dropout {
         }
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
 /// [`Dropout`] of whole channels of an image `[height, width, channels]` (Tompson et al., 2015): neighbouring pixels are so
@@ -137,9 +135,7 @@ impl Module for SpatialDropout2d {
         }
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
 /// While training, adds normal noise of a standard deviation to each element; while predicting, does nothing.
@@ -200,9 +196,7 @@ impl Module for GaussianNoise {
         }
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
 #[cfg(test)]

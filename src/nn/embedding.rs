@@ -1,6 +1,6 @@
 //! A learnt vector for each of a number of things.
 
-use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config};
+use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, layer_config};
 use crate::error::{Error, Result};
 use crate::ops::fault::FaultKind;
 use crate::ops::index::select_for;
@@ -109,7 +109,7 @@ impl Module for EmbeddingModule {
         true
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        vec![Parameter::new("weight", &self.weight).regularized(self.regularizer)]
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        parameters.add(Parameter::new("weight", &self.weight).regularized(self.regularizer));
     }
 }

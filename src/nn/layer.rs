@@ -27,7 +27,7 @@ impl Built {
 /// The description of a layer: what [`Sequential::add`](super::Sequential::add) takes. Implement it to add a layer of your own.
 ///
 /// ```
-/// use wgrad::nn::{Build, Built, Context, Layer, Module, Parameter};
+/// use wgrad::nn::{Build, Built, Context, Layer, Module, Parameters};
 /// use wgrad::prelude::*;
 ///
 /// /// Multiplies each feature by a number that is learnt.
@@ -48,8 +48,8 @@ impl Built {
 ///     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
 ///         x * &self.0
 ///     }
-///     fn parameters(&self) -> Vec<Parameter> {
-///         vec![Parameter::new("scale", &self.0)]
+///     fn visit(&self, parameters: &mut Parameters<'_>) {
+///         parameters.weight("scale", &self.0);
 ///     }
 /// }
 ///

@@ -91,7 +91,7 @@ pub use loss::{
 pub use merge::Merge;
 pub use model::Model;
 pub(crate) use module::taken_by;
-pub use module::{Context, Module, Parameter};
+pub use module::{Context, Module, Parameter, Parameters};
 pub use normalization::{BatchNorm, GroupNorm, LayerNorm};
 pub use pool::{AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d};
 pub use registry::Layers;

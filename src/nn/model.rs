@@ -2,7 +2,7 @@
 
 use super::layer::Build;
 use super::network::Network;
-use super::{Context, Layers, Merge, Module, Parameter};
+use super::{Context, Layers, Merge, Module, Parameters};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -215,8 +215,8 @@ impl Module for Model {
         self.network.output_names()
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        self.network.parameters()
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        self.network.visit(parameters);
     }
 
     fn device(&self) -> Device {

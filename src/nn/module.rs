@@ -105,10 +105,52 @@ impl Context {
     }
 }
 
+/// Takes the parameters of a module, one after the other: what [`Module::visit`] shows them to.
+pub struct Parameters<'a> {
+    /// What names begin with: the modules that this one is in.
+    path: String,
+    each: &'a mut dyn FnMut(Parameter),
+}
+
+impl<'a> Parameters<'a> {
+    /// Has the closure called with each parameter, under its whole name.
+    pub fn new(each: &'a mut dyn FnMut(Parameter)) -> Parameters<'a> {
+        Parameters { path: String::new(), each }
+    }
+
+    /// A weight; see [`Parameter::new`].
+    pub fn weight(&mut self, name: &str, variable: &Variable) {
+        self.add(Parameter::new(name, variable));
+    }
+
+    /// State that is never trained; see [`Parameter::buffer`].
+    pub fn buffer(&mut self, name: &str, variable: &Variable) {
+        self.add(Parameter::buffer(name, variable));
+    }
+
+    /// A parameter, such as one with a penalty on its size. Its name is the one within this module.
+    pub fn add(&mut self, mut parameter: Parameter) {
+        parameter.name.insert_str(0, &self.path);
+        (self.each)(parameter);
+    }
+
+    /// All parameters of a module inside this one: their names begin with its name and a dot.
+    pub fn module(&mut self, name: &str, module: &dyn Module) {
+        let path = format!("{}{name}.", self.path);
+        module.visit(&mut Parameters { path, each: &mut *self.each });
+    }
+}
+
+impl std::fmt::Debug for Parameters<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Parameters({:?})", self.path)
+    }
+}
+
 /// Something with parameters that maps a batch to a batch.
 ///
 /// ```
-/// use wgrad::nn::{Context, Module, Parameter};
+/// use wgrad::nn::{Context, Module, Parameters};
 /// use wgrad::prelude::*;
 ///
 /// /// y = x * scale
@@ -120,23 +162,45 @@ impl Context {
 ///     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
 ///         x * &self.scale
 ///     }
-///     fn parameters(&self) -> Vec<Parameter> {
-///         vec![Parameter::new("scale", &self.scale)]
+///     fn visit(&self, parameters: &mut Parameters<'_>) {
+///         parameters.weight("scale", &self.scale);
+///     }
+/// }
+///
+/// /// y = x * scale * scale', of two modules.
+/// struct Twice(Scale, Scale);
+///
+/// impl Module for Twice {
+///     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+///         self.1.forward(&self.0.forward(x, cx)?, cx)
+///     }
+///     fn visit(&self, parameters: &mut Parameters<'_>) {
+///         parameters.module("first", &self.0);
+///         parameters.module("second", &self.1);
 ///     }
 /// }
 ///
 /// # fn main() -> Result<()> {
-/// let module = Scale { scale: Variable::new(Tensor::full([1], 3.0f32, Device::Cpu)?) };
+/// let scale = || Ok::<_, Error>(Scale { scale: Variable::new(Tensor::full([1], 3.0f32, Device::Cpu)?) });
+/// let module = Twice(scale()?, scale()?);
 /// let y = module.infer(&Tensor::ones([2], Device::Cpu)?)?;
-/// assert_eq!(y.to_vec::<f32>()?, [3.0, 3.0]);
+/// assert_eq!(y.to_vec::<f32>()?, [9.0, 9.0]);
+/// assert_eq!(module.parameters()[1].name, "second.scale");
 /// # Ok(()) }
 /// ```
 pub trait Module: Send + Sync {
     /// The output for a batch, whose first dimension counts samples. Lazy, as every operation is.
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor>;
 
-    /// All parameters, in an order and under names that depend on the architecture only.
-    fn parameters(&self) -> Vec<Parameter>;
+    /// Shows each parameter, in an order and under names that depend on the architecture only.
+    fn visit(&self, parameters: &mut Parameters<'_>);
+
+    /// All parameters, as [`visit`](Self::visit) shows them.
+    fn parameters(&self) -> Vec<Parameter> {
+        let mut list = Vec::new();
+        self.visit(&mut Parameters::new(&mut |parameter| list.push(parameter)));
+        list
+    }
 
     /// The outputs for a batch of a model with several inputs or outputs; for all others one input and one output,
     /// [`forward`](Self::forward)'s.

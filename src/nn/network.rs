@@ -3,7 +3,7 @@
 use super::layer::{Build, Layer};
 use super::merge::Merge;
 use super::module::taken_by;
-use super::{Context, Module, Parameter};
+use super::{Context, Module, Parameters};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -229,16 +229,11 @@ impl Module for Network {
         self.outputs.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        let mut all = Vec::new();
+    fn visit(&self, parameters: &mut Parameters<'_>) {
         for node in &self.nodes {
             if let Work::Layer { module, .. } = &node.work {
-                all.extend(module.parameters().into_iter().map(|mut p| {
-                    p.name = format!("{}.{}", node.name, p.name);
-                    p
-                }));
+                parameters.module(&node.name, module.as_ref());
             }
         }
-        all
     }
 }

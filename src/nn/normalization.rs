@@ -1,6 +1,6 @@
 //! Layers that give their input a mean of zero and a variance of one: over the batch, over features, over groups.
 
-use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Regularizer, layer_config};
+use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, layer_config};
 use crate::backend::eval;
 use crate::axes::Axes;
 use crate::error::{Error, Result};
@@ -161,10 +161,13 @@ impl AffineModule {
         }
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        let gamma = |v| Parameter::new("gamma", v).regularized(self.settings.gamma_regularizer);
-        let beta = |v| Parameter::new("beta", v).regularized(self.settings.beta_regularizer);
-        self.gamma.iter().map(gamma).chain(self.beta.iter().map(beta)).collect()
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        if let Some(gamma) = &self.gamma {
+            parameters.add(Parameter::new("gamma", gamma).regularized(self.settings.gamma_regularizer));
+        }
+        if let Some(beta) = &self.beta {
+            parameters.add(Parameter::new("beta", beta).regularized(self.settings.beta_regularizer));
+        }
     }
 }
 
@@ -316,11 +319,10 @@ impl Module for BatchNormModule {
         self.affine.apply(&batch.centered, Some(&batch.offset), &batch.variance, |t| Ok(t.clone()))
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        let mut list = self.affine.parameters();
-        list.push(Parameter::buffer("moving_mean", &self.mean));
-        list.push(Parameter::buffer("moving_variance", &self.variance));
-        list
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        self.affine.visit(parameters);
+        parameters.buffer("moving_mean", &self.mean);
+        parameters.buffer("moving_variance", &self.variance);
     }
 }
 
@@ -405,8 +407,8 @@ impl Module for LayerNormModule {
         self.affine.apply(&m.centered, Some(&m.offset), &m.variance, |t| t.reshape(&self.place))
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        self.affine.parameters()
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        self.affine.visit(parameters);
     }
 }
 
@@ -483,8 +485,8 @@ impl Module for GroupNormModule {
         self.affine.apply(&m.centered, Some(&m.offset), &m.variance, place)?.reshape(x.shape())
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        self.affine.parameters()
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        self.affine.visit(parameters);
     }
 }
 

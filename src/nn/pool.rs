@@ -1,6 +1,6 @@
 //! Pooling layers.
 
-use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
+use super::{Build, Built, Context, Layer, Module, Parameters, layer_config};
 use crate::error::Result;
 use crate::ops::conv2d::Padding;
 use crate::ops::pool2d::Pool2dOptions;
@@ -63,9 +63,7 @@ macro_rules! pooling {
                 x.$method(self.options)
             }
 
-            fn parameters(&self) -> Vec<Parameter> {
-                Vec::new()
-            }
+            fn visit(&self, _parameters: &mut Parameters<'_>) {}
         }
     };
 }
@@ -139,9 +137,7 @@ macro_rules! global_pooling {
                 x.$method(&[1, 2], self.keep_dims)
             }
 
-            fn parameters(&self) -> Vec<Parameter> {
-                Vec::new()
-            }
+            fn visit(&self, _parameters: &mut Parameters<'_>) {}
         }
     };
 }

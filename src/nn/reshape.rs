@@ -1,6 +1,6 @@
 //! Layers that only look at the same numbers another way.
 
-use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
+use super::{Build, Built, Context, Layer, Module, Parameters, layer_config};
 use crate::error::{Error, Result};
 use crate::shape::{INFER, Shape};
 use crate::tensor::Tensor;
@@ -156,9 +156,7 @@ impl Module for Permuted {
         true
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
 struct Reshaped {
@@ -176,7 +174,5 @@ impl Module for Reshaped {
         true
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }

@@ -1,6 +1,6 @@
 //! Layers that change an image's size without weights: borders and interpolation.
 
-use super::{Build, Built, Context, Layer, Module, Parameter, layer_config};
+use super::{Build, Built, Context, Layer, Module, Parameters, layer_config};
 use crate::error::{Error, Result};
 use crate::ops::resize::Interpolation;
 use crate::shape::Shape;
@@ -57,9 +57,7 @@ impl Module for ZeroPad2d {
         x.pad([(0, 0), (top, bottom), (left, right), (0, 0)], 0.0)
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
 /// An image without some rows and columns at its sides. Takes no time and no memory.
@@ -128,9 +126,7 @@ impl Module for Cropped {
         x.slice(1, self.start[0], self.size[0])?.slice(2, self.start[1], self.size[1])
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
 /// An image made larger by whole factors: `[height, width, channels]` to `[height * rows, width * columns, channels]`.
@@ -198,7 +194,5 @@ impl Module for UpSample2d {
         x.upsample2d(self.factor, self.interpolation)
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        Vec::new()
-    }
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }

@@ -1,6 +1,6 @@
 //! What layers with a kernel and a bias have in common.
 
-use super::{Activation, Build, Initializer, Parameter, Regularizer};
+use super::{Activation, Build, Initializer, Parameter, Parameters, Regularizer};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use crate::variable::Variable;
@@ -102,14 +102,19 @@ impl WeightSettings {
         Ok(variable)
     }
 
-    /// The kernel as a parameter.
-    pub fn kernel_parameter(&self, name: &str, kernel: &Variable) -> Parameter {
-        Parameter::new(name, kernel).regularized(self.kernel_regularizer)
-    }
-
-    /// The bias as a parameter.
-    pub fn bias_parameter(&self, bias: &Variable) -> Parameter {
-        Parameter::new("bias", bias).regularized(self.bias_regularizer)
+    /// Kernels by name, and the bias, as parameters.
+    pub fn visit<'a>(
+        &self,
+        kernels: impl IntoIterator<Item = (&'a str, &'a Variable)>,
+        bias: &Option<Variable>,
+        parameters: &mut Parameters<'_>,
+    ) {
+        for (name, kernel) in kernels {
+            parameters.add(Parameter::new(name, kernel).regularized(self.kernel_regularizer));
+        }
+        if let Some(bias) = bias {
+            parameters.add(Parameter::new("bias", bias).regularized(self.bias_regularizer));
+        }
     }
 
     /// Bias and activation on top of a kernel's output.

@@ -213,8 +213,8 @@ impl Module for Wrong {
         x * weight.call(&self.weight.value())?
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        vec![Parameter::new("weight", &self.weight)]
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        parameters.weight("weight", &self.weight);
     }
 }
 

@@ -5,7 +5,7 @@ mod keras;
 
 use super::{Event, Flow};
 use crate::data::Dataset;
-use crate::nn::{Context, Parameter};
+use crate::nn::{Context, Parameter, Parameters};
 use crate::prelude::*;
 
 /// A small network with everything that is random in it.
@@ -86,8 +86,8 @@ impl Module for Constant {
     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
         (x * 0.0)? + &self.0
     }
-    fn parameters(&self) -> Vec<Parameter> {
-        vec![Parameter::new("value", &self.0)]
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        parameters.weight("value", &self.0);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use wgrad::io::import::{self, Mapping, Weights};
 use wgrad::io::save_tensors;
-use wgrad::nn::{Build, Built, Context, Layer, Parameter, Permute, SeparableConv2d};
+use wgrad::nn::{Build, Built, Context, Layer, Parameters, Permute, SeparableConv2d};
 
 #[test]
 fn one_error_lists_every_difference_and_nothing_is_changed() {
@@ -57,8 +57,8 @@ impl Module for ScaleModule {
     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
         x * &self.0
     }
-    fn parameters(&self) -> Vec<Parameter> {
-        vec![Parameter::new("scale", &self.0)]
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        parameters.weight("scale", &self.0);
     }
 }
 

@@ -338,9 +338,7 @@ mod tests {
             fn forward(&self, x: &Tensor, _: &crate::nn::Context) -> Result<Tensor> {
                 x * 1.0
             }
-            fn parameters(&self) -> Vec<crate::nn::Parameter> {
-                Vec::new()
-            }
+            fn visit(&self, _parameters: &mut crate::nn::Parameters<'_>) {}
         }
         let outputs: Vec<f32> = (0..70).flat_map(|i| [(i % 3) as f32, 1.0, (i % 7) as f32]).collect();
         let labels: Vec<u8> = (0..70).map(|i| if i == 5 { 255 } else { i % 3 }).collect();
