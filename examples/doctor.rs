@@ -176,7 +176,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
                                     or use Device::Cpu. Please report the table above.";
                         println!("{}", wrapped("", text));
                     }
-                    entry["self_check"] = report.to_json();
+                    entry["self_check"] = serde_json::from_str(&report.to_json()).unwrap_or_default();
                 }
                 Err(e) => {
                     well = false;

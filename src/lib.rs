@@ -2,8 +2,9 @@
 #![warn(missing_docs)]
 
 mod autograd;
-mod backend;
 mod axes;
+mod backend;
+mod config;
 mod cpu;
 pub mod data;
 mod device;
@@ -29,8 +30,9 @@ pub mod train;
 mod variable;
 
 pub use autograd::{Gradients, grad, value_and_grad};
-pub use backend::eval;
 pub use axes::Axes;
+pub use backend::eval;
+pub use config::Config;
 pub use cpu::CpuElement;
 pub use device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};
 pub use dtype::{DType, Element};

@@ -100,8 +100,9 @@ impl SelfCheck {
         self.operations.iter().filter(|o| o.problem.is_some())
     }
 
-    /// The report as JSON.
-    pub fn to_json(&self) -> serde_json::Value {
+    /// The report as JSON: `adapter`, `backend`, `driver`, `passed`, `seconds`, and for each of its `operations` the fields of
+    /// [`CheckedOperation`], times in milliseconds (`ms`).
+    pub fn to_json(&self) -> String {
         let operation = |o: &CheckedOperation| {
             serde_json::json!({
                 "name": o.name,
@@ -120,6 +121,7 @@ impl SelfCheck {
             "seconds": self.time.as_secs_f64(),
             "operations": self.operations.iter().map(operation).collect::<Vec<_>>(),
         })
+        .to_string()
     }
 }
 

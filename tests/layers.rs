@@ -5,13 +5,13 @@ mod common;
 
 use common::{Rng, assert_close, direction, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use wgrad::Interpolation;
 use wgrad::nn::{
     BatchNorm, Context, Cropping2d, DepthwiseConv2d, GaussianNoise, GroupNorm, Layer, Layers, PRelu, Permute,
     SeparableConv2d, SpatialDropout2d,
 };
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow};
+use wgrad::{Config, Interpolation};
 
 /// The device's counters are those of the whole process: every test here takes its turn, whether it reads them or not.
 fn alone() -> MutexGuard<'static, ()> {
@@ -152,8 +152,7 @@ fn all() -> Vec<(Box<dyn Layer>, Vec<usize>)> {
 fn again(layer: &dyn Layer) -> Result<Box<dyn Layer>> {
     // through text, as in a file
     let text = layer.config()?.to_string();
-    let config = serde_json::from_str(&text).expect("what was written can be read");
-    Layers::default().make(layer.kind(), &config)
+    Layers::default().make(layer.kind(), &text.parse()?)
 }
 
 fn build(layer: Box<dyn Layer>, sample: &[usize], device: Device) -> Result<Model> {
@@ -186,7 +185,7 @@ fn every_layer_is_made_again_from_its_settings() -> Result<()> {
     for kind in Layers::default().kinds() {
         assert!(kinds.contains(&kind), "{kind} is not tested");
     }
-    let error = Layers::default().make("Dense", &serde_json::json!({"units": "many"})).err();
+    let error = Layers::default().make("Dense", &Config::default().with("units", "many")?).err();
     let message = error.map(|e| e.to_string()).unwrap_or_default();
     assert!(message.starts_with("Layers::make: settings of a Dense: "), "{message}");
     Ok(())

@@ -368,7 +368,7 @@ mod checks {
             let net = Net::new(d, seed)?;
             for i in 0..50 {
                 let (images, labels) = batch(7, seed + i % 5, d)?;
-                net.step(&images, &labels, 0.02, seed * 1000 + i)?;
+                drop(net.step(&images, &labels, 0.02, seed * 1000 + i)?);
             }
             let bits = |v: &Variable| Ok(v.value().to_vec::<f32>()?.iter().map(|x| x.to_bits()).collect());
             net.variables.iter().map(bits).collect()
@@ -387,7 +387,7 @@ mod checks {
         let mut warm = None;
         for i in 0..12u64 {
             // the learning rate and the seed of dropout differ in every step
-            net.step(&images, &labels, 0.1 / (1 + i) as f64, 77 * i)?;
+            drop(net.step(&images, &labels, 0.1 / (1 + i) as f64, 77 * i)?);
             if i == 3 {
                 warm = Some(d.stats()?);
             }
@@ -406,7 +406,7 @@ mod checks {
         let batches = [batch(8, 1, d)?, batch(8, 2, d)?, batch(5, 3, d)?];
         let epoch = |e: u64| -> Result<Stats> {
             for (i, (images, labels)) in batches.iter().enumerate() {
-                net.step(images, labels, 0.01, 10 * e + i as u64)?;
+                drop(net.step(images, labels, 0.01, 10 * e + i as u64)?);
             }
             d.stats()
         };

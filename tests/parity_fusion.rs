@@ -97,7 +97,7 @@ impl Program {
                 let picked = t.gt(&y.t.detach()?)?.select(&y.t, t)?;
                 if y.leaf { moved(Ok(picked)) } else { smooth(y.t + 0.25) }
             }
-            15 if rank > 0 => smooth(t.mean(&[axis], self.rng.flag())),
+            15 if rank > 0 => smooth(t.mean(axis, self.rng.flag())),
             16 if rank > 0 => smooth(t.sum(axis, true)? * (1.0 / t.shape()[axis as usize] as f64)),
             17 if rank > 0 && x.leaf => smooth(t.max(axis, true)),
             18 if rank > 0 => smooth(t.softmax(axis)),

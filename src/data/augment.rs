@@ -1,9 +1,10 @@
 //! Random changes of images, computed on the device as part of the step that uses them.
 
 use super::{BatchIter, Pass, Source};
+use crate::config::Config;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::{Build, Built, Context, Layer, Module, Parameters, layer_config};
+use crate::nn::{Build, Built, Context, Layer, Module, Parameters};
 use crate::ops::random::iota;
 use crate::ops::resize::Interpolation;
 use crate::seed;
@@ -417,8 +418,8 @@ impl Layer for Augment {
         words.join(", ")
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {

@@ -3,10 +3,10 @@
 use super::model::parse;
 use super::safetensors::{match_parameters, metadata_of, tensors_of};
 use super::{Metadata, budget, save_tensors_with};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::nn::Parameter;
 use crate::optim::State;
-use serde_json::Value;
 use std::path::Path;
 
 const FACTS: &str = "wgrad.checkpoint";
@@ -31,7 +31,7 @@ const TRAINING: &str = "wgrad/training/";
 /// # trainer.fit(&digits, Fit::epochs(2).verbose(false))?;
 /// trainer.save_checkpoint(&path)?;
 /// let checkpoint = Checkpoint::load(&path)?;
-/// assert_eq!((checkpoint.facts["epoch"].as_u64(), checkpoint.facts["step"].as_u64()), (Some(2), Some(8)));
+/// assert_eq!((checkpoint.facts.get("epoch"), checkpoint.facts.get("step")), (Some(2), Some(8)));
 /// // The weights alone, to predict with:
 /// let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
 /// checkpoint.set_parameters(&model.parameters())?;
@@ -49,12 +49,12 @@ pub struct Checkpoint {
     /// Everything else that is numbers: history, sums of the epoch under way, the callbacks' state.
     pub training: State,
     /// Counters and settings, such as `epoch`, `step` (both of the whole run), `seed` and the optimizer's `config`.
-    pub facts: Value,
+    pub facts: Config,
 }
 
 impl Checkpoint {
     /// A checkpoint to be saved.
-    pub fn new(parameters: State, optimizer: State, training: State, facts: Value) -> Checkpoint {
+    pub fn new(parameters: State, optimizer: State, training: State, facts: Config) -> Checkpoint {
         Checkpoint { name: "checkpoint".into(), parameters, optimizer, training, facts }
     }
 
@@ -89,7 +89,7 @@ impl Checkpoint {
             return Err(Error::data(name, message));
         };
         let facts = parse(facts, "metadata", &budget)?;
-        let mut checkpoint = Checkpoint { name, ..Checkpoint::new(vec![], vec![], vec![], facts) };
+        let mut checkpoint = Checkpoint { name, ..Checkpoint::new(vec![], vec![], vec![], Config(facts)) };
         for (name, tensor) in tensors_of(&content, &budget)? {
             if let Some(name) = name.strip_prefix(OPTIMIZER) {
                 checkpoint.optimizer.push((name.into(), tensor));

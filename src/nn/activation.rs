@@ -1,6 +1,7 @@
 //! Activation functions, as part of a layer or as a layer of their own.
 
-use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, layer_config};
+use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer};
+use crate::config::Config;
 use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -127,8 +128,8 @@ impl Layer for Activation {
     fn details(&self) -> String {
         self.name().into()
     }
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
         Ok(Built::new(*self, input))
@@ -187,8 +188,8 @@ impl Layer for Softmax {
         if self.axis == -1 { String::new() } else { format!("axis {}", self.axis) }
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
@@ -273,8 +274,8 @@ impl Layer for PRelu {
         "PRelu"
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {

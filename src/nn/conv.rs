@@ -1,9 +1,8 @@
 //! Convolution layers.
 
 use super::weights::{WeightSettings, weight_methods};
-use super::{
-    Activation, Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer, layer_config,
-};
+use super::{Activation, Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ops::conv2d::{Conv2dOptions, Padding};
 use crate::ops::conv2d_transpose::ConvTranspose2dOptions;
@@ -90,8 +89,8 @@ impl Layer for Conv2d {
         format!("{}, {kh}x{kw}{}", self.filters, self.activation.suffix())
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
@@ -205,8 +204,8 @@ impl Layer for DepthwiseConv2d {
         format!("{kh}x{kw}{times}{}", self.activation.suffix())
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
@@ -287,8 +286,8 @@ impl Layer for SeparableConv2d {
         format!("{}, {kh}x{kw}{}", self.filters, self.activation.suffix())
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
@@ -407,8 +406,8 @@ impl Layer for ConvTranspose2d {
         format!("{}, {kh}x{kw}{}", self.filters, self.activation.suffix())
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {

@@ -1,9 +1,8 @@
 //! The fully connected layer.
 
 use super::weights::{WeightSettings, weight_methods};
-use super::{
-    Activation, Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer, layer_config,
-};
+use super::{Activation, Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -46,8 +45,8 @@ impl Layer for Dense {
         format!("{}{}", self.units, self.activation.suffix())
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {

@@ -1,6 +1,7 @@
 //! Layers that disturb what passes through them while a model trains.
 
-use super::{Build, Built, Context, Layer, Module, Parameters, layer_config};
+use super::{Build, Built, Context, Layer, Module, Parameters};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ops::random::{self, Draw};
 use crate::shape::Shape;
@@ -45,8 +46,8 @@ impl Layer for Dropout {
         self.rate.to_string()
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
@@ -114,8 +115,8 @@ impl Layer for SpatialDropout2d {
         self.rate.to_string()
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
@@ -172,8 +173,8 @@ impl Layer for GaussianNoise {
         self.std.to_string()
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {

@@ -1,6 +1,7 @@
 //! A learnt vector for each of a number of things.
 
-use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, layer_config};
+use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ops::fault::FaultKind;
 use crate::ops::index::select_for;
@@ -68,8 +69,8 @@ impl Layer for Embedding {
         format!("{} to {}", self.vocabulary, self.dim)
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {

@@ -1,6 +1,7 @@
 //! Descriptions of layers, and what they are built with.
 
 use super::{Initializer, Module};
+use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::seed;
@@ -68,12 +69,12 @@ pub trait Layer: Send + Sync {
     }
 
     /// Its settings, from which [`Layers`](super::Layers) makes it anew when a whole model is loaded from a file. For a
-    /// type that is `Serialize`: `layer_config(self)`.
+    /// type that is `Serialize`: `Config::of(self)`.
     ///
     /// # Errors
     ///
     /// The layer can't be written down, as is said of any layer that doesn't implement this.
-    fn config(&self) -> Result<serde_json::Value> {
+    fn config(&self) -> Result<Config> {
         let message = format!("a layer of kind {} has no config(); implement Layer::config", self.kind());
         Err(Error::argument("Layer::config", message))
     }
@@ -92,17 +93,12 @@ impl<L: Layer + ?Sized> Layer for Box<L> {
     fn details(&self) -> String {
         (**self).details()
     }
-    fn config(&self) -> Result<serde_json::Value> {
+    fn config(&self) -> Result<Config> {
         (**self).config()
     }
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
         (**self).build(input, cx)
     }
-}
-
-/// A layer's settings as a JSON value.
-pub fn layer_config(settings: &impl serde::Serialize) -> Result<serde_json::Value> {
-    serde_json::to_value(settings).map_err(|e| Error::argument("Layer::config", e.to_string()))
 }
 
 /// What a layer is built with: a device, and initialisers that draw from the model's seed.

@@ -133,7 +133,7 @@ fn inside(
     out: &mut Vec<Leaf>,
 ) -> Result<usize> {
     let config = config.as_ref().map_err(|e| Error::argument(path, e.clone()))?;
-    let stack = Sequential::from_config(config, |kind, config| Layers::default().make(kind, config))?;
+    let stack = Sequential::from_config(config, |kind, config| Layers::default().make_of(kind, config))?;
     // Only names and shapes of this copy are used.
     let network = stack.network(input, &mut Build::unset(Device::Cpu))?;
     let places = expand(&network, path, parameters, inputs.first().copied(), out)?;

@@ -81,7 +81,7 @@ pub use dropout::{Dropout, GaussianNoise, SpatialDropout2d};
 pub use embedding::Embedding;
 pub use functional::{Functional, Symbol};
 pub use initializer::{Distribution, Fan, Initializer};
-pub use layer::{Build, Built, Layer, layer_config};
+pub use layer::{Build, Built, Layer};
 pub(crate) use leaves::Leaf;
 pub use loss::{
     BinaryCrossentropy, CategoricalCrossentropy, CategoricalHinge, CosineSimilarity, Hinge, Huber,

@@ -3,6 +3,7 @@
 use super::layer::Build;
 use super::network::Network;
 use super::{Context, Layers, Merge, Module, Parameters};
+use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -111,8 +112,8 @@ impl Model {
     /// # Errors
     ///
     /// A layer of one's own has no [`config`](super::Layer::config).
-    pub fn config(&self) -> Result<Value> {
-        self.network.config()
+    pub fn config(&self) -> Result<Config> {
+        self.network.config().map(Config)
     }
 
     /// A model of an architecture that [`config`](Self::config) wrote down, with fresh weights.
@@ -130,8 +131,8 @@ impl Model {
     /// # Errors
     ///
     /// The JSON is none of a model, or names a kind of layer that `layers` doesn't know.
-    pub fn from_config(config: &Value, layers: &Layers, seed: u64, device: Device) -> Result<Model> {
-        Self::of_config(config, layers, Build::new(device, seed))
+    pub fn from_config(config: &Config, layers: &Layers, seed: u64, device: Device) -> Result<Model> {
+        Self::of_config(&config.0, layers, Build::new(device, seed))
     }
 
     /// As [`from_config`](Self::from_config), with weights that take no memory until they are set.
@@ -155,7 +156,7 @@ impl Model {
                 let dims: Option<Vec<usize>> = shape.iter().map(|v| v.as_u64().map(|n| n as usize)).collect();
                 network.input(Some(name), Shape::new(&dims.ok_or_else(|| wrong("input shape"))?)?)?;
             } else if let (Some(kind), [x]) = (entry["layer"]["kind"].as_str(), &*inputs) {
-                let layer = layers.make(kind, &entry["layer"]["config"])?;
+                let layer = layers.make_of(kind, &entry["layer"]["config"])?;
                 network.layer(Some(name), &layer, *x, &mut cx).map_err(|e| e.within(name).named(OP))?;
             } else if let (Some(of), [x]) = (of(&entry["again"]), &*inputs) {
                 network.again(Some(name), of, *x).map_err(|e| e.within(name).named(OP))?;

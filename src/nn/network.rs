@@ -100,7 +100,7 @@ impl Network {
     ) -> Result<usize> {
         let built = layer.build(self.nodes[x].output, cx)?;
         let kind = layer.kind();
-        let config = layer.config().map_err(|e| e.to_string());
+        let config = layer.config().map(|c| c.0).map_err(|e| e.to_string());
         let work = Work::Layer { kind, details: layer.details(), config, module: built.module };
         let name = self.name(name, kind)?;
         Ok(self.push(Node { name, work, inputs: vec![x], output: built.output }))

@@ -1,8 +1,9 @@
 //! Layers that give their input a mean of zero and a variance of one: over the batch, over features, over groups.
 
-use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, layer_config};
-use crate::backend::eval;
+use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer};
 use crate::axes::Axes;
+use crate::backend::eval;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ops::moments::{Moments, moments};
 use crate::shape::Shape;
@@ -228,8 +229,8 @@ impl Layer for BatchNorm {
         "BatchNorm"
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
@@ -372,8 +373,8 @@ impl Layer for LayerNorm {
         "LayerNorm"
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
@@ -449,8 +450,8 @@ impl Layer for GroupNorm {
         format!("{} groups", self.groups)
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
@@ -598,7 +599,7 @@ mod tests {
         let mean = model.parameter("batchnorm.moving_mean").unwrap().variable;
         let mut longest = 0;
         for step in 0..100 {
-            model.forward(&x, &Context::train(step)).unwrap();
+            drop(model.forward(&x, &Context::train(step)).unwrap());
             longest = longest.max(if mean.value().0.has_value() { 0 } else { mean.value().0.depth });
         }
         assert!(longest < 60, "{longest} operations wait");

@@ -1,6 +1,7 @@
 //! Pooling layers.
 
-use super::{Build, Built, Context, Layer, Module, Parameters, layer_config};
+use super::{Build, Built, Context, Layer, Module, Parameters};
+use crate::config::Config;
 use crate::error::Result;
 use crate::ops::conv2d::Padding;
 use crate::ops::pool2d::Pool2dOptions;
@@ -46,8 +47,8 @@ macro_rules! pooling {
                 format!("{h}x{w}")
             }
 
-            fn config(&self) -> Result<serde_json::Value> {
-                layer_config(self)
+            fn config(&self) -> Result<Config> {
+                Config::of(self)
             }
 
             fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
@@ -121,8 +122,8 @@ macro_rules! global_pooling {
                 $kind
             }
 
-            fn config(&self) -> Result<serde_json::Value> {
-                layer_config(self)
+            fn config(&self) -> Result<Config> {
+                Config::of(self)
             }
 
             fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {

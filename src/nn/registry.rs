@@ -6,6 +6,7 @@ use super::{
     MaxPool2d, PRelu, Permute, Reshape, SeparableConv2d, Sequential, Softmax, SpatialDropout2d, UpSample2d,
     ZeroPad2d,
 };
+use crate::config::Config;
 use crate::data::Augment;
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
@@ -48,9 +49,13 @@ impl Layers {
     /// # Errors
     ///
     /// The kind is unknown, or its settings are others.
-    pub fn make(&self, kind: &str, config: &Value) -> Result<Box<dyn Layer>> {
+    pub fn make(&self, kind: &str, config: &Config) -> Result<Box<dyn Layer>> {
+        self.make_of(kind, &config.0)
+    }
+
+    pub(super) fn make_of(&self, kind: &str, config: &Value) -> Result<Box<dyn Layer>> {
         if kind == "Sequential" {
-            return Ok(Box::new(Sequential::from_config(config, |kind, config| self.make(kind, config))?));
+            return Ok(Box::new(Sequential::from_config(config, |kind, config| self.make_of(kind, config))?));
         }
         let Some(make) = self.makers.get(kind) else {
             let known = self.kinds();
@@ -160,7 +165,7 @@ mod tests {
             Box::new(UpSample2d::new([2, 3]).interpolation(Interpolation::Bilinear)),
             Box::new(ZeroPad2d::new([1, 2, 3, 4])),
         ];
-        layers.iter().map(|l| (l.kind(), l.config().unwrap())).collect()
+        layers.iter().map(|l| (l.kind(), l.config().unwrap().0)).collect()
     }
 
     /// Sizes in a file overflowed multiplications, which debug builds notice and release builds don't.
@@ -206,7 +211,7 @@ mod tests {
                 }
             }
             for settings in variants {
-                let Ok(layer) = layers.make(kind, &settings) else { continue };
+                let Ok(layer) = layers.make_of(kind, &settings) else { continue };
                 for sample in samples {
                     let shape = Shape::new(sample).unwrap();
                     let Ok(built_layer) = layer.build(shape, &mut Build::unset(Device::Cpu)) else {

@@ -1,6 +1,7 @@
 //! Layers that only look at the same numbers another way.
 
-use super::{Build, Built, Context, Layer, Module, Parameters, layer_config};
+use super::{Build, Built, Context, Layer, Module, Parameters};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::shape::{INFER, Shape};
 use crate::tensor::Tensor;
@@ -23,8 +24,8 @@ impl Layer for Flatten {
         "Flatten"
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
@@ -61,8 +62,8 @@ impl Layer for Reshape {
         "Reshape"
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
@@ -121,8 +122,8 @@ impl Layer for Permute {
         format!("{:?}", self.axes)
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {

@@ -1,6 +1,7 @@
 //! Layers that change an image's size without weights: borders and interpolation.
 
-use super::{Build, Built, Context, Layer, Module, Parameters, layer_config};
+use super::{Build, Built, Context, Layer, Module, Parameters};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ops::resize::Interpolation;
 use crate::shape::Shape;
@@ -38,8 +39,8 @@ impl Layer for ZeroPad2d {
         format!("{:?}", self.sides)
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
@@ -92,8 +93,8 @@ impl Layer for Cropping2d {
         format!("{:?}", self.sides)
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
@@ -174,8 +175,8 @@ impl Layer for UpSample2d {
         format!("{rows}x{columns}{how}")
     }
 
-    fn config(&self) -> Result<serde_json::Value> {
-        layer_config(self)
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {

@@ -3,6 +3,7 @@
 use super::layer::{Build, Built, Layer};
 use super::model::Model;
 use super::network::Network;
+use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -112,11 +113,11 @@ impl Layer for Sequential {
         format!("{} layers", self.layers.len())
     }
 
-    fn config(&self) -> Result<Value> {
+    fn config(&self) -> Result<Config> {
         let layers = self.layers.iter().map(|(name, layer)| {
             Ok(json!({ "name": name, "kind": layer.kind(), "config": layer.config()? }))
         });
-        layers.collect()
+        layers.collect::<Result<Value>>().map(Config)
     }
 
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {

@@ -3,10 +3,10 @@
 use super::fused::{Fused, Rule, Vectors};
 use super::settings::optimizer;
 use super::{check_setting, divided};
+use crate::config::Config;
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 optimizer! {
     /// Adagrad (Duchi, Hazan and Singer, 2011) as Keras computes it: with `a` the sum of the gradient's squares so far,
@@ -75,7 +75,7 @@ impl Rule for AdagradRule {
         check_setting("Adagrad", "epsilon", self.epsilon, positive)
     }
 
-    fn config(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
+    fn config(&self) -> Config {
+        Config::of(self).unwrap_or_default()
     }
 }

@@ -3,10 +3,10 @@
 use super::fused::{Fused, Rule, Vectors};
 use super::settings::optimizer;
 use super::{check_setting, divided};
+use crate::config::Config;
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 optimizer! {
     /// Adam (Kingma and Ba, 2015) as Keras computes it: with `m` and `v` the running means of the gradient and of its square,
@@ -134,8 +134,8 @@ impl Rule for AdamRule {
         self.check_of("Adam")
     }
 
-    fn config(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
+    fn config(&self) -> Config {
+        Config::of(self).unwrap_or_default()
     }
 }
 
@@ -156,7 +156,7 @@ impl Rule for AdamWRule {
         self.0.check_of("AdamW")
     }
 
-    fn config(&self) -> Value {
+    fn config(&self) -> Config {
         self.0.config()
     }
 

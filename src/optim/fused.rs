@@ -5,6 +5,7 @@ use super::schedule::Schedule;
 use super::settings::{ParamGroup, Settings, Shared, shared_settings};
 use super::{Optimizer, State, check_setting, state_entry};
 use crate::autograd::Gradients;
+use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{IdMap, Tensor};
@@ -57,8 +58,8 @@ pub trait Rule: Send {
     }
 
     /// The settings as a JSON object.
-    fn config(&self) -> Value {
-        json!({})
+    fn config(&self) -> Config {
+        Config(json!({}))
     }
 
     /// The decoupled weight decay where none is set.
@@ -253,17 +254,17 @@ impl<R: Rule> Optimizer for Fused<R> {
         self.rule.name()
     }
 
-    fn config(&self) -> Value {
+    fn config(&self) -> Config {
         let mut config = serde_json::Map::new();
         config.insert("name".into(), self.rule.name().into());
         let settings = serde_json::to_value(&self.shared.settings).unwrap_or_default();
-        for part in [settings, self.rule.config()] {
+        for part in [settings, self.rule.config().0] {
             if let Value::Object(part) = part {
                 config.extend(part);
             }
         }
         config.insert("weight_decay".into(), self.weight_decay_of_all().into());
-        let schedule = |s: &dyn Schedule| s.config().unwrap_or_else(|| "custom".into());
+        let schedule = |s: &dyn Schedule| s.config().map_or_else(|| "custom".into(), |c| c.0);
         config.insert("schedule".into(), self.shared.schedule.as_deref().map_or(Value::Null, schedule));
         let mut kinds: Vec<(ParamGroup, usize)> = Vec::new();
         let mut groups: Vec<(&u64, &ParamGroup)> = self.shared.groups.iter().collect();
@@ -279,7 +280,7 @@ impl<R: Rule> Optimizer for Fused<R> {
                 "coupled_weight_decay": g.coupled_weight_decay})
         });
         config.insert("groups".into(), groups.collect());
-        Value::Object(config)
+        Config(Value::Object(config))
     }
 
     fn steps(&self) -> u64 {
@@ -360,16 +361,16 @@ impl<R: Rule> std::fmt::Debug for Fused<R> {
 }
 
 /// An optimizer of a rule with the settings that [`Optimizer::config`] gave.
-pub(super) fn from_config<R>(config: &Value) -> Result<Box<dyn Optimizer>>
+pub(super) fn from_config<R>(config: &Config) -> Result<Box<dyn Optimizer>>
 where
     R: Rule + DeserializeOwned + 'static,
 {
     const OP: &str = "optim::from_config";
     let read = |e: serde_json::Error| Error::argument(OP, format!("{e}, in {config}"));
-    let rule: R = serde_json::from_value(config.clone()).map_err(read)?;
-    let settings: Settings = serde_json::from_value(config.clone()).map_err(read)?;
+    let rule: R = serde_json::from_value(config.0.clone()).map_err(read)?;
+    let settings: Settings = serde_json::from_value(config.0.clone()).map_err(read)?;
     let mut made = Fused::of(rule, settings);
-    if config.get("groups").and_then(Value::as_array).is_some_and(|g| !g.is_empty()) {
+    if config.0.get("groups").and_then(Value::as_array).is_some_and(|g| !g.is_empty()) {
         let message = format!(
             "the {} had groups of variables, which belong to its model; make the optimizer in the program, and give it the \
              groups there",
@@ -377,12 +378,12 @@ where
         );
         return Err(Error::argument(OP, message));
     }
-    if let Some(schedule) = config.get("schedule").filter(|s| !s.is_null()) {
-        made.shared.schedule = Some(super::schedule::from_config(schedule)?);
+    if let Some(schedule) = config.0.get("schedule").filter(|s| !s.is_null()) {
+        made.shared.schedule = Some(super::schedule::of_value(schedule)?);
     }
     let known = made.config();
-    let keys = |v: &Value| -> BTreeSet<String> {
-        v.as_object().into_iter().flat_map(|o| o.keys().cloned()).collect()
+    let keys = |v: &Config| -> BTreeSet<String> {
+        v.0.as_object().into_iter().flat_map(|o| o.keys().cloned()).collect()
     };
     if let Some(unknown) = keys(config).difference(&keys(&known)).next() {
         let known: Vec<String> = keys(&known).into_iter().collect();

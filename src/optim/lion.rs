@@ -3,10 +3,10 @@
 use super::check_setting;
 use super::fused::{Fused, Rule, Vectors};
 use super::settings::optimizer;
+use crate::config::Config;
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 optimizer! {
     /// Lion (Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023): steps of equal length,
@@ -71,7 +71,7 @@ impl Rule for LionRule {
         check_setting("Lion", "beta2", self.beta2, 0.0..1.0)
     }
 
-    fn config(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
+    fn config(&self) -> Config {
+        Config::of(self).unwrap_or_default()
     }
 }

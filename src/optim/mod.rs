@@ -80,10 +80,10 @@ pub use settings::ParamGroup;
 pub use sgd::Sgd;
 
 use crate::autograd::Gradients;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use crate::variable::Variable;
-use serde_json::Value;
 use std::collections::HashMap;
 
 /// An optimizer's state by name, as [`Optimizer::export_state`] gives it.
@@ -108,8 +108,8 @@ pub trait Optimizer: Send {
     fn name(&self) -> &str;
 
     /// Its settings as a JSON object, with its `name`: what [`from_config`] makes another one of. State is not part of it.
-    fn config(&self) -> Value {
-        serde_json::json!({"name": self.name()})
+    fn config(&self) -> Config {
+        Config(serde_json::json!({"name": self.name()}))
     }
 
     /// Number of updates so far.
@@ -186,7 +186,7 @@ macro_rules! forward_optimizer {
                 let $this = self;
                 $inner.name()
             }
-            fn config(&self) -> serde_json::Value {
+            fn config(&self) -> $crate::Config {
                 let $this = self;
                 $inner.config()
             }
@@ -257,8 +257,8 @@ forward_optimizer!([O: Optimizer + ?Sized] &mut O, this => (**this));
 ///
 /// There is no optimizer of this name, or no such setting; or the settings are of a schedule of one's own, or of groups of
 /// variables, neither of which can be made of JSON.
-pub fn from_config(config: &Value) -> Result<Box<dyn Optimizer>> {
-    match config["name"].as_str().unwrap_or_default() {
+pub fn from_config(config: &Config) -> Result<Box<dyn Optimizer>> {
+    match config.0["name"].as_str().unwrap_or_default() {
         "Sgd" => fused::from_config::<sgd::SgdRule>(config),
         "Adam" => fused::from_config::<adam::AdamRule>(config),
         "AdamW" => fused::from_config::<adam::AdamWRule>(config),

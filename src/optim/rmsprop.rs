@@ -3,10 +3,10 @@
 use super::fused::{Fused, Rule, Vectors};
 use super::settings::optimizer;
 use super::{check_setting, divided};
+use crate::config::Config;
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 optimizer! {
     /// RMSprop (Tieleman and Hinton, 2012) as Keras computes it: with `v` the running mean of the gradient's square,
@@ -107,7 +107,7 @@ impl Rule for RmsPropRule {
         check_setting("RmsProp", "epsilon", self.epsilon, 0.0..f64::INFINITY)
     }
 
-    fn config(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
+    fn config(&self) -> Config {
+        Config::of(self).unwrap_or_default()
     }
 }

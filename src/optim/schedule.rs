@@ -25,6 +25,7 @@
 //! # drop((adam, halved));
 //! ```
 
+use crate::config::Config;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -37,7 +38,7 @@ pub trait Schedule: Send + Sync {
     fn learning_rate(&self, step: u64) -> f64;
 
     /// The settings as a JSON object, whose `kind` says what they are of; `None` for a schedule that can't be written down.
-    fn config(&self) -> Option<Value> {
+    fn config(&self) -> Option<Config> {
         None
     }
 
@@ -62,10 +63,8 @@ macro_rules! schedules {
             fn learning_rate(&self, step: u64) -> f64 {
                 self.rate(step)
             }
-            fn config(&self) -> Option<Value> {
-                let mut config = serde_json::to_value(self).ok()?;
-                config.as_object_mut()?.insert("kind".into(), stringify!($kind).into());
-                Some(config)
+            fn config(&self) -> Option<Config> {
+                Config::of(self).ok()?.with("kind", stringify!($kind)).ok()
             }
         })*
 
@@ -74,7 +73,11 @@ macro_rules! schedules {
         /// # Errors
         ///
         /// The kind is unknown, or its settings are others.
-        pub fn from_config(config: &Value) -> Result<Box<dyn Schedule>> {
+        pub fn from_config(config: &Config) -> Result<Box<dyn Schedule>> {
+            of_value(&config.0)
+        }
+
+        pub(super) fn of_value(config: &Value) -> Result<Box<dyn Schedule>> {
             const OP: &str = "schedule::from_config";
             let kind = config["kind"].as_str().unwrap_or_default();
             let read = |e: serde_json::Error| Error::argument(OP, format!("{e}, in {config}"));
@@ -513,9 +516,9 @@ impl Sequence {
         };
         let mut rest = Vec::new();
         for part in config["rest"].as_array().ok_or_else(wrong)? {
-            rest.push((part["steps"].as_u64().ok_or_else(wrong)?, from_config(&part["schedule"])?));
+            rest.push((part["steps"].as_u64().ok_or_else(wrong)?, of_value(&part["schedule"])?));
         }
-        Ok(Sequence { first: from_config(&config["first"])?, rest })
+        Ok(Sequence { first: of_value(&config["first"])?, rest })
     }
 }
 
@@ -529,11 +532,11 @@ impl Schedule for Sequence {
         now.learning_rate(step)
     }
 
-    fn config(&self) -> Option<Value> {
+    fn config(&self) -> Option<Config> {
         let part =
-            |(steps, s): &(u64, Box<dyn Schedule>)| Some(json!({"steps": steps, "schedule": s.config()?}));
+            |(steps, s): &(u64, Box<dyn Schedule>)| Some(json!({"steps": steps, "schedule": s.config()?.0}));
         let rest = self.rest.iter().map(part).collect::<Option<Vec<_>>>()?;
-        Some(json!({"kind": "Sequence", "first": self.first.config()?, "rest": rest}))
+        Some(Config(json!({"kind": "Sequence", "first": self.first.config()?.0, "rest": rest})))
     }
 }
 

@@ -4,7 +4,7 @@ use super::check_setting;
 use super::clip::Clip;
 use super::schedule::Schedule;
 use crate::error::Result;
-use crate::eval::IdMap;
+use crate::tensor::IdMap;
 use serde::{Deserialize, Serialize};
 
 /// What all optimizers share.

@@ -3,10 +3,10 @@
 use super::check_setting;
 use super::fused::{Fused, Rule, Vectors};
 use super::settings::optimizer;
+use crate::config::Config;
 use crate::error::Result;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 optimizer! {
     /// Stochastic gradient descent, with momentum and Nesterov's look-ahead as Keras defines them (there `SGD`, with a learning
@@ -68,7 +68,7 @@ impl Rule for SgdRule {
         check_setting("Sgd", "momentum", self.momentum, 0.0..1.0)
     }
 
-    fn config(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
+    fn config(&self) -> Config {
+        Config::of(self).unwrap_or_default()
     }
 }

@@ -106,7 +106,7 @@ fn the_report() {
         "{text}"
     );
     assert!(text.contains("FAILED\nconv2d: element 0 is 0\n1 of 2 operations FAILED"), "{text}");
-    let json = report.to_json();
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
     assert_eq!(
         (&json["passed"], &json["operations"][1]["difference"]),
         (&false.into(), &serde_json::Value::Null)

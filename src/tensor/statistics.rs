@@ -3,8 +3,9 @@
 use super::Tensor;
 use crate::axes::Axes;
 use crate::error::Result;
+use crate::ops::ReduceKind;
 use crate::ops::moments::{moments, root};
-use crate::ops::reduce::{ReduceKind, mean, reduce};
+use crate::ops::reduce::{mean, reduce};
 use crate::ops::require_float;
 
 /// Norms and spreads. Their gradient is 0 where they are 0: the derivative of a square root, which is infinite there, never

@@ -4,6 +4,7 @@ use std::slice::from_ref;
 
 use super::*;
 use crate::error::Error;
+use crate::nn::Parameters;
 use crate::ops::custom::{CustomKernel, CustomOp, apply};
 use crate::prelude::*;
 use std::sync::Arc;

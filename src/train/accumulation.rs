@@ -45,7 +45,7 @@ impl Accumulation {
             means.extend(sums.add_sum(&grads, Count::Rows(part.rows.clone()))?);
         }
         if !batch.loss.is_tracked() {
-            batch.loss.backward()?;
+            drop(batch.loss.backward()?);
         }
         join(means)
     }

@@ -4,6 +4,7 @@ use super::history::{Epoch, Evaluation, History};
 use super::run::named_variables;
 use super::totals::Totals;
 use super::trainer::{Partial, Position, Trainer};
+use crate::config::Config;
 use crate::device::Device;
 use crate::error::Result;
 use crate::io::Checkpoint;
@@ -64,7 +65,7 @@ impl<M: Module> Trainer<M> {
         if let Some(accumulator) = self.accumulator.as_ref().filter(|a| a.count() > 0) {
             put(ACCUMULATED, accumulator.export_state(&named)?);
         }
-        Checkpoint::new(parameters, optimizer, training, facts).save(path)
+        Checkpoint::new(parameters, optimizer, training, Config(facts)).save(path)
     }
 
     /// Goes on from a checkpoint: the next [`fit`](Self::fit), on the same data and with the same batch size and seed,
@@ -103,7 +104,7 @@ impl<M: Module> Trainer<M> {
     }
 
     fn resume_from(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let facts = &checkpoint.facts;
+        let facts = &checkpoint.facts.0;
         let number = |name: &str| {
             facts[name].as_u64().ok_or_else(|| checkpoint.wrong(format!("its metadata has no number {name}")))
         };

@@ -206,7 +206,7 @@ impl<M: Module> Trainer<M> {
         let accumulator = self.accumulator.take();
         let step = self.train_step(batch.to_device(self.device)?, &mut ClassWeights::default(), &mut totals);
         self.accumulator = accumulator;
-        step?;
+        drop(step?);
         totals.read(&self.outputs, start.elapsed().as_secs_f64())
     }
 

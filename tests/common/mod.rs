@@ -187,6 +187,7 @@ pub fn tensor(values: &[f64], dims: &[usize], dtype: DType, device: Device) -> R
         DType::I32 => Tensor::from_vec(values.iter().map(|&v| v as i32).collect(), dims, device),
         DType::U32 => Tensor::from_vec(values.iter().map(|&v| v as u32).collect(), dims, device),
         DType::U8 => Tensor::from_vec(values.iter().map(|&v| v as u8).collect(), dims, device),
+        other => panic!("the tests know no {other}"),
     }
 }
 
@@ -198,6 +199,7 @@ pub fn values(t: &Tensor) -> Result<Vec<f64>> {
         DType::I32 => t.to_vec::<i32>()?.into_iter().map(f64::from).collect(),
         DType::U32 => t.to_vec::<u32>()?.into_iter().map(f64::from).collect(),
         DType::U8 => t.to_vec::<u8>()?.into_iter().map(f64::from).collect(),
+        other => panic!("the tests know no {other}"),
     })
 }
 

@@ -214,7 +214,8 @@ fn no_number_in_a_checkpoint_makes_going_on_panic() {
     first.fit(&set, stop).unwrap();
     first.save_checkpoint(&path).unwrap();
     let whole = wgrad::io::Checkpoint::load(&path).unwrap();
-    let names: Vec<String> = whole.facts.as_object().unwrap().keys().cloned().collect();
+    let facts: serde_json::Map<String, Value> = whole.facts.read().unwrap();
+    let names: Vec<String> = facts.keys().cloned().collect();
     assert!(
         ["epoch", "step", "passes", "batches_of_pass", "seed", "batch_size"]
             .iter()
@@ -233,7 +234,7 @@ fn no_number_in_a_checkpoint_makes_going_on_panic() {
             Value::Null,
         ] {
             let mut checkpoint = whole.clone();
-            checkpoint.facts[name] = value;
+            checkpoint.facts = checkpoint.facts.with(name, &value).unwrap();
             checkpoint.save(&path).unwrap();
             let mut trainer = trainer();
             match trainer.resume(&path) {

@@ -74,7 +74,7 @@ mod checks {
         let none: [isize; 0] = [];
         for y in [
             x.sum(none, false)?,
-            x.mean(&none, true)?,
+            x.mean(none, true)?,
             x.max([], false)?,
             x.min([], true)?,
             x.prod([], false)?,

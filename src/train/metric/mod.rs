@@ -98,6 +98,7 @@ pub trait Metric: Send + Sync {
 
 /// A metric under another name: [`Metric::named`].
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Named<M> {
     name: String,
     metric: M,
@@ -139,6 +140,9 @@ impl<M: Metric + ?Sized> Metric for Box<M> {
     }
     fn ignoring(&self, class: i64) -> Option<Box<dyn Metric>> {
         (**self).ignoring(class)
+    }
+    fn named(self, name: impl Into<String>) -> Named<Self> {
+        Named { name: name.into(), metric: self }
     }
 }
 
