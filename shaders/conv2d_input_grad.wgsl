@@ -50,22 +50,9 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// a / b, rounded down; exact for a below 2^31. lavapipe divides integers lane by lane, but floats all lanes at once.
-fn divide(a: u32, b: u32) -> u32 {
-    let divisor = f32(i32(b));
-    var q = i32(f32(i32(a)) / divisor);
-    q += i32(floor(f32(i32(a) - q * i32(b)) / divisor));
-    let rest = i32(a) - q * i32(b);
-    return u32(q - select(0, 1, rest < 0) + select(0, 1, rest >= i32(b)));
-}
+// include: shared/divide.wgsl
 
-struct Batch { a: u32, b: u32, out: u32 }
-
-fn batch_init(z: u32) -> Batch {
-    return Batch(z * p.group_a, z * p.group_b, z * p.group_out);
-}
-
-struct Place { index: u32, valid: bool }
+// include: shared/conv2d_batch.wgsl
 
 // An input pixel, in the coordinates of the padded image, and its row of the output.
 struct Row { index: u32, y: u32, x: u32, out: u32 }
@@ -104,31 +91,7 @@ fn a_segment(row: Row, segment: Segment) -> Place {
 }
 
 // k as a number with the digits (ky, kx, co), so that going on along k is additions and carries.
-struct Walk { k: u32, d0: u32, d1: u32, d2: u32 }
-
-fn walk_init(k: u32) -> Walk {
-    let q = k / p.base0;
-    let d2 = q / p.base1;
-    return Walk(k, k - q * p.base0, q - d2 * p.base1, d2);
-}
-
-fn walk_add(w: Walk, k: u32, s0: u32, s1: u32, s2: u32) -> Walk {
-    var d0 = w.d0 + s0;
-    let carry0 = select(0u, 1u, d0 >= p.base0);
-    d0 -= carry0 * p.base0;
-    var d1 = w.d1 + s1 + carry0;
-    let carry1 = select(0u, 1u, d1 >= p.base1);
-    d1 -= carry1 * p.base1;
-    return Walk(w.k + k, d0, d1, w.d2 + s2 + carry1);
-}
-
-fn walk_step(w: Walk) -> Walk {
-    return walk_add(w, (p.step2 * p.base1 + p.step1) * p.base0 + p.step0, p.step0, p.step1, p.step2);
-}
-
-fn walk_next(w: Walk) -> Walk {
-    return walk_add(w, 1u, 1u, 0u, 0u);
-}
+// include: shared/conv2d_walk.wgsl
 
 fn a_place(row: Row, w: Walk) -> Place {
     let place = tap(row, w.d2, w.d1);

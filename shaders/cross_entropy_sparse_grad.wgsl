@@ -1,11 +1,7 @@
 // dlogits = g[row] * (softmax(logits) - onehot(label)). A label that is no class makes the row NaN, and so do logits that
 // have no softmax (NaN, +inf).
 
-// Four neighbours at a time; the host rewrites these lines to single words where four do not divide the row.
-alias F = vec4<f32>;
-alias U = vec4<u32>;
-fn largest(v: F) -> f32 { return max(max(v.x, v.y), max(v.z, v.w)); }
-fn total(v: F) -> f32 { return v.x + v.y + (v.z + v.w); }
+// include: shared/row_quads.wgsl
 fn columns(j: u32) -> U { return U(4u * j) + U(0u, 1u, 2u, 3u); }
 
 struct Sizes {
@@ -25,57 +21,12 @@ fn epilogue(v: f32, i: u32) -> f32 { return v; }
 fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }
 fn finish(v: F, i: u32) -> F { return epilogue4(v, 4u * i); }
 
-// Who works on a row: here one invocation. For long rows the host puts softmax_team_subgroup.wgsl or
-// softmax_team_workgroup.wgsl in place of this block.
-// team:
-const GROUP = 64u; // invocations per workgroup
-const TEAM = 1u; // of which so many share a row
-fn team_max(v: f32, lane: u32) -> f32 { return v; }
-fn team_sum(v: f32, lane: u32) -> f32 { return v; }
-// end of team
-
-fn is_infinite(v: f32) -> bool {
-    return (bitcast<u32>(v) & 0x7fffffffu) == 0x7f800000u;
-}
-
-fn quiet_nan() -> f32 {
-    var bits = 0x7fc00000u;
-    return bitcast<f32>(bits);
-}
+// include: shared/row_team.wgsl
 
 // What a row comes down to. Of rows too long for a team softmax_parts.wgsl and softmax_combine.wgsl find it out, and the
 // host puts their results in place of this block.
 // statistics:
-// The row's maximum; infinite where the row has no softmax: +inf for a NaN or +inf in it, -inf where it holds nothing else.
-fn row_max(base: u32, lane: u32) -> f32 {
-    var negative_infinity = 0xff800000u; // through a variable: a constant infinity is rejected
-    var top = F(bitcast<f32>(negative_infinity));
-    var magnitude = U(0u);
-    for (var j = lane; j < sizes.cols; j += TEAM) {
-        let v = logits[base + j];
-        top = max(top, v);
-        magnitude = max(magnitude, bitcast<U>(v) & U(0x7fffffffu));
-    }
-    var infinity = 0x7f800000u;
-    let found = any(magnitude > U(0x7f800000u));
-    return team_max(select(largest(top), bitcast<f32>(infinity), found), lane);
-}
-
-// sum of exp(logit - peak)
-fn row_sum(base: u32, lane: u32, peak: f32) -> f32 {
-    var sum = F(0.0);
-    var j = lane;
-    while j < sizes.cols {
-        // By blocks: the rounding errors of long sums of equal terms add up.
-        let end = min(j + 16u * TEAM, sizes.cols);
-        var block = F(0.0);
-        for (; j < end; j += TEAM) {
-            block += exp(logits[base + j] - F(peak));
-        }
-        sum += block;
-    }
-    return team_sum(total(sum), lane);
-}
+// include: shared/row_max_and_sum.wgsl
 // end of statistics
 
 @compute @workgroup_size(GROUP)

@@ -19,15 +19,7 @@ struct Sizes {
 @group(0) @binding(1) var<storage, read> x: array<F>;
 @group(0) @binding(2) var<storage, read_write> found: array<U>;
 
-// By bits: comparisons of NaN with itself lie on some drivers (fast math, lavapipe).
-fn is_nan(v: F) -> B {
-    return (bitcast<U>(v) & U(0x7fffffffu)) > U(0x7f800000u);
-}
-
-// A NaN is the largest of all, and the first of equals stays.
-fn beats(v: F, best: F) -> B {
-    return !is_nan(best) & (is_nan(v) | (v > best));
-}
+// include: shared/beats.wgsl
 
 @compute @workgroup_size(64)
 fn main(

@@ -3,24 +3,7 @@
 // Four neighbours at a time; the host rewrites these lines to single words where four do not divide the row.
 alias F = vec4<f32>;
 
-struct Sizes {
-    total: u32, // invocations
-    h: u32,
-    w: u32,
-    c: u32, // channels, in units of F
-    oh: u32,
-    ow: u32,
-    kh: u32,
-    kw: u32,
-    sh: u32, // stride
-    sw: u32,
-    pt: u32, // padding at the top and at the left
-    pl: u32,
-    h_end: u32, // height + padding at the bottom
-    w_end: u32, // width + padding at the right
-    include_pad: u32,
-    part: u32, // places of a window, or windows of a place, that one invocation goes through
-}
+// include: shared/pool2d_sizes.wgsl
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> x: array<F>;
@@ -30,20 +13,9 @@ fn epilogue(v: f32, i: u32) -> f32 { return v; }
 fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }
 fn finish(v: F, i: u32) -> F { return epilogue4(v, 4u * i); }
 
-// The part of a window that lies in the image: first and end along one dimension.
-fn clip(o: u32, stride: u32, pad: u32, kernel: u32, size: u32) -> vec2<u32> {
-    let first = i32(o * stride) - i32(pad);
-    return vec2<u32>(u32(max(first, 0)), u32(clamp(first + i32(kernel), 0, i32(size))));
-}
+// include: shared/pool2d_clip.wgsl
 
-// How many places one dimension of window o contributes to the mean's divisor: those inside the padded image, or those
-// inside the image.
-fn extent(o: u32, stride: u32, pad: u32, kernel: u32, size: u32, padded_end: u32) -> u32 {
-    let first = i32(o * stride) - i32(pad);
-    let begin = select(max(first, 0), first, sizes.include_pad != 0u);
-    let end = min(first + i32(kernel), i32(select(size, padded_end, sizes.include_pad != 0u)));
-    return u32(max(end - begin, 1)); // 1: a window without elements has the sum 0
-}
+// include: shared/pool2d_extent.wgsl
 
 @compute @workgroup_size(64)
 fn main(

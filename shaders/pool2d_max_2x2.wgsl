@@ -5,24 +5,7 @@ alias F = vec4<f32>;
 alias U = vec4<u32>;
 alias B = vec4<bool>;
 
-struct Sizes {
-    total: u32, // invocations
-    h: u32,
-    w: u32,
-    c: u32, // channels, in units of F
-    oh: u32,
-    ow: u32,
-    kh: u32,
-    kw: u32,
-    sh: u32, // stride
-    sw: u32,
-    pt: u32, // padding at the top and at the left
-    pl: u32,
-    h_end: u32, // height + padding at the bottom
-    w_end: u32, // width + padding at the right
-    include_pad: u32,
-    part: u32, // places of a window, or windows of a place, that one invocation goes through
-}
+// include: shared/pool2d_sizes.wgsl
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> x: array<F>;
@@ -32,15 +15,7 @@ fn epilogue(v: f32, i: u32) -> f32 { return v; }
 fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }
 fn finish(v: F, i: u32) -> F { return epilogue4(v, 4u * i); }
 
-// By bits: comparisons of NaN with itself lie on some drivers (fast math, lavapipe).
-fn is_nan(v: F) -> B {
-    return (bitcast<U>(v) & U(0x7fffffffu)) > U(0x7f800000u);
-}
-
-// A NaN is the largest of all, and the first of equals stays.
-fn beats(v: F, best: F) -> B {
-    return !is_nan(best) & (is_nan(v) | (v > best));
-}
+// include: shared/beats.wgsl
 
 @compute @workgroup_size(64)
 fn main(

@@ -5,24 +5,7 @@
 alias F = vec4<f32>;
 alias U = vec4<u32>;
 
-struct Sizes {
-    total: u32, // invocations
-    h: u32,
-    w: u32,
-    c: u32, // channels, in units of F
-    oh: u32,
-    ow: u32,
-    kh: u32,
-    kw: u32,
-    sh: u32, // stride
-    sw: u32,
-    pt: u32, // padding at the top and at the left
-    pl: u32,
-    h_end: u32, // height + padding at the bottom
-    w_end: u32, // width + padding at the right
-    include_pad: u32,
-    part: u32, // places of a window, or windows of a place, that one invocation goes through
-}
+// include: shared/pool2d_sizes.wgsl
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> at: array<U>;
@@ -33,11 +16,7 @@ fn epilogue(v: f32, i: u32) -> f32 { return v; }
 fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }
 fn finish(v: F, i: u32) -> F { return epilogue4(v, 4u * i); }
 
-// The windows that contain input place p along one dimension: first and end.
-fn windows(p: u32, stride: u32, pad: u32, kernel: u32, count: u32) -> vec2<u32> {
-    let q = p + pad;
-    return vec2<u32>(select(0u, (q - kernel) / stride + 1u, q >= kernel), min(q / stride + 1u, count));
-}
+// include: shared/pool2d_windows.wgsl
 
 @compute @workgroup_size(64)
 fn main(

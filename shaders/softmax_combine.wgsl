@@ -6,8 +6,7 @@ struct Sizes {
     left: u32, // parts of a row after this pass
 }
 
-// As in softmax_parts.wgsl.
-struct Stats { peak: f32, sum: f32, mass: f32, cross: f32 }
+// include: shared/row_stats.wgsl
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> parts: array<Stats>;

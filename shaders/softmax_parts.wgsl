@@ -4,11 +4,7 @@
 // Whether there are probabilities, beside the logits.
 override PROBS: bool = false;
 
-// Four neighbours at a time; the host rewrites these lines to single words where four do not divide the row.
-alias F = vec4<f32>;
-alias U = vec4<u32>;
-fn largest(v: F) -> f32 { return max(max(v.x, v.y), max(v.z, v.w)); }
-fn total(v: F) -> f32 { return v.x + v.y + (v.z + v.w); }
+// include: shared/row_quads.wgsl
 
 struct Sizes {
     total: u32, // invocations: rows * parts
@@ -16,12 +12,7 @@ struct Sizes {
     parts: u32, // of a row
 }
 
-struct Stats {
-    peak: f32, // the maximum; +inf where there is a NaN or +inf, -inf where there is nothing else
-    sum: f32, // of exp(logit - peak)
-    mass: f32, // sum of the probabilities
-    cross: f32, // sum of probability * (peak - logit)
-}
+// include: shared/row_stats.wgsl
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> logits: array<F>;

@@ -9,6 +9,7 @@
 //! - [`cache`]: plans by their graphs
 //! - [`engine`]: all of it, for whoever asks from outside
 //! - [`kernels`]: hand-written kernels
+//! - [`wgsl`]: whatever is done to the text of kernels
 
 mod adapters;
 mod array;
@@ -28,6 +29,7 @@ mod profile;
 mod record;
 mod step;
 mod transfer;
+mod wgsl;
 
 pub(crate) use adapters::{ADAPTER_VARIABLE, by_index, by_name, default_info, info, list};
 pub(crate) use array::GpuArray;

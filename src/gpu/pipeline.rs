@@ -2,8 +2,8 @@
 
 use super::context::Gpu;
 use super::faults::FAULTS_BINDING;
-use super::kernels::wide::widen;
 use super::pipeline_cache::PipelineCache;
+use super::wgsl::quads_as_pairs;
 use crate::error::Result;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -77,7 +77,7 @@ impl Pipelines {
         let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let (layout, pipeline_layout) = self.layout(gpu, &source.bindings);
         let wgsl: Cow<'_, str> = match gpu.target.int64 {
-            true => widen(&source.wgsl).into_owned().into(),
+            true => quads_as_pairs(&source.wgsl).into_owned().into(),
             false => source.wgsl.clone(),
         };
         #[cfg(debug_assertions)]

@@ -4,7 +4,7 @@ use super::{Grads, Key, Lowering, Operation, Vjp};
 use crate::cpu::Array;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::gpu::kernels::{Launch, Launches, Operand, Turns, fold};
+use crate::gpu::kernels::{Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 use std::collections::HashMap;
@@ -174,7 +174,7 @@ impl Operation for Custom {
                 label: self.op.name(),
                 source: kernel.source.clone().into(),
                 constants: Vec::new(),
-                uniform: kernel.uniform.clone(),
+                uniform: Uniform::unnamed(kernel.uniform.clone()),
                 inputs: (0..count).map(Operand::Input).collect(),
                 output: Operand::Output,
                 workgroups: fold(

@@ -3,6 +3,7 @@
 use super::expr::{Expr, ExprId, Exprs};
 use super::index::{Atom, Lin};
 use crate::dtype::DType;
+use crate::gpu::wgsl::rename;
 use crate::ops::Pointwise;
 use crate::ops::fault::{Fault, FaultKind};
 use crate::ops::float::wgsl_function;
@@ -411,7 +412,7 @@ impl<'a> Emitter<'a> {
                 if f == Compare::Ne {
                     return format!("select({}, {}, {} == {})", u(1), u(0), names[0], names[1]);
                 }
-                let condition = rewrite(f.wgsl(), |word| match word {
+                let condition = rename(f.wgsl(), |word| match word {
                     "x" => Some(names[0].clone()),
                     "y" => Some(names[1].clone()),
                     _ => None,
@@ -442,7 +443,7 @@ impl<'a> Emitter<'a> {
     /// A table expression with its arguments, types and helpers filled in.
     fn instantiate(&mut self, expression: &'static str, names: &[String], lanes: usize) -> String {
         let ty = typed(DType::F32, lanes);
-        let text = rewrite(expression, |word| match word {
+        let text = rename(expression, |word| match word {
             "x" => Some(names[0].clone()),
             "y" => names.get(1).cloned(),
             "T" => Some(ty.clone()),
@@ -529,47 +530,5 @@ pub(super) fn literal(c: f64, dtype: DType) -> String {
         DType::I32 => format!("i32({})", c as i32),
         DType::U32 => format!("{}u", c as u32),
         DType::U8 => format!("{}u", c as u8),
-    }
-}
-
-/// Replaces the identifiers of an expression.
-pub(super) fn rewrite(text: &str, mut with: impl FnMut(&str) -> Option<String>) -> String {
-    let mut out = String::new();
-    let mut word = String::new();
-    // a number's exponent or suffix is no identifier
-    let mut number = false;
-    for c in text.chars().chain(['\0']) {
-        if c.is_ascii_alphanumeric() || c == '_' || (number && c == '.') {
-            if word.is_empty() {
-                number = c.is_ascii_digit();
-            }
-            word.push(c);
-            continue;
-        }
-        if !word.is_empty() {
-            let replaced = if number { None } else { with(&word) };
-            out.push_str(&replaced.unwrap_or_else(|| word.clone()));
-            word.clear();
-            number = false;
-        }
-        if c != '\0' {
-            out.push(c);
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::rewrite;
-
-    #[test]
-    fn rewriting_leaves_numbers_and_other_words() {
-        let out = rewrite("max(x, T(1.0e-3)) + xx", |w| match w {
-            "x" => Some("e1".into()),
-            "T" => Some("f32".into()),
-            _ => None,
-        });
-        assert_eq!(out, "max(e1, f32(1.0e-3)) + xx");
     }
 }

@@ -6,6 +6,7 @@ use super::expr::{Bindings, Builder, ExprId, Exprs};
 use super::library::helpers;
 use crate::dtype::DType;
 use crate::gpu::kernels::{KernelTarget, Turns, fold};
+use crate::gpu::wgsl::{scalar_epilogue_is_called, splice_epilogue};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -254,18 +255,15 @@ impl Epilogue {
 
     /// Puts the epilogue into a hand-written kernel.
     pub fn splice(&self, values: &Values<'_>, source: &str) -> String {
-        const ONE: &str = "fn epilogue(v: f32, i: u32) -> f32 { return v; }";
-        const FOUR: &str = "fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }";
         // A kernel that stores element by element may call the scalar function for any element.
-        let narrow = source.matches("epilogue(").count() > 1;
-        let width = self.width(narrow);
+        let width = self.width(scalar_epilogue_is_called(source));
         let scalar = scalar_buffers(&[(&self.exprs, width)]);
         let (functions, used) = self.functions(width, &scalar);
         let mut text = extras(values, &self.bindings, EXTRA_BINDING, |b| lanes(&scalar, b));
         text.push_str(BITS);
         text.push_str(&helpers(&used));
         text.push_str(&functions);
-        source.replacen(ONE, &text, 1).replacen(FOUR, "", 1)
+        splice_epilogue(source, &text)
     }
 
     /// Storage buffers that it adds to those of the kernel (of a reduction: all that are read).

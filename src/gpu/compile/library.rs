@@ -1,8 +1,9 @@
 //! WGSL functions that generated expressions call. None has a loop: an expression is computed in loops of others, whose turns
 //! are counted without it.
 
-use super::emit::{rewrite, typed};
+use super::emit::typed;
 use crate::dtype::DType;
+use crate::gpu::wgsl::{exchange, rename};
 use crate::ops::float::wgsl_function;
 use std::collections::BTreeSet;
 
@@ -16,29 +17,25 @@ pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
             continue;
         }
         let source = match name {
-            "philox" => PHILOX.replace(ROUNDS, &PHILOX_ROUND.repeat(9)),
+            "philox" => exchange(PHILOX, ROUNDS, &PHILOX_ROUND.repeat(9)),
             "normal" => NORMAL.to_string(),
             "fault" => FAULT.to_string(),
-            "check_index" => CHECK_INDEX.replace("LARGEST", if lanes == 4 { LARGEST_OF_4 } else { "i" }),
-            "check_exponent" => {
-                CHECK_EXPONENT.replace("SMALLEST", if lanes == 4 { SMALLEST_OF_4 } else { "y" })
-            }
-            "ipow_i32" => IPOW
-                .replace(BITS, &IPOW_BIT.repeat(31))
-                .replace("NAME", "ipow_i32_w")
-                .replace("INT", &typed(DType::I32, lanes)),
-            "ipow_u32" => IPOW
-                .replace(BITS, &IPOW_BIT.repeat(31))
-                .replace("NAME", "ipow_u32_w")
-                .replace("INT", &typed(DType::U32, lanes)),
+            "check_index" => CHECK_INDEX.to_string(),
+            "check_exponent" => CHECK_EXPONENT.to_string(),
+            "ipow_i32" | "ipow_u32" => exchange(IPOW, BITS, &IPOW_BIT.repeat(31)),
             _ => wgsl_function(name).map_or(String::new(), |(_, text)| format!("{text}\n}}\n")),
         };
-        let types = [DType::F32, DType::U32, DType::I32].map(|t| typed(t, lanes));
-        let source = rewrite(&source, |word| match word {
-            "T" => Some(types[0].clone()),
-            "I" => Some(types[1].clone()),
-            "S" => Some(types[2].clone()),
+        let [float, unsigned, signed] = [DType::F32, DType::U32, DType::I32].map(|t| typed(t, lanes));
+        let integer = if name == "ipow_i32" { &signed } else { &unsigned };
+        let source = rename(&source, |word| match word {
+            "T" => Some(float.clone()),
+            "I" => Some(unsigned.clone()),
+            "S" => Some(signed.clone()),
             "B" => Some(if lanes == 4 { "vec4<bool>" } else { "bool" }.into()),
+            "LARGEST" => Some(if lanes == 4 { LARGEST_OF_4 } else { "i" }.into()),
+            "SMALLEST" => Some(if lanes == 4 { SMALLEST_OF_4 } else { "y" }.into()),
+            "NAME" => Some(format!("{name}_{lanes}")),
+            "INT" => Some(integer.clone()),
             _ => {
                 let stem = word.strip_suffix("_w")?;
                 wanted.extend(wgsl_function(stem).map(|(name, _)| (name, lanes)));
@@ -169,7 +166,7 @@ mod tests {
             assert!(text.contains("fn "), "{name}");
             for word in ["for", "while", "loop"] {
                 let mut found = false;
-                rewrite(&text, |w| {
+                rename(&text, |w| {
                     found |= w == word;
                     None
                 });

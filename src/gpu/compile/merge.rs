@@ -6,7 +6,6 @@
 //! with a function per part, and a `main` that goes by the number of the workgroup. What each part computes, and in which
 //! order, stays as it was, to the bit.
 
-use super::emit::rewrite;
 use super::kernel::ARGS_BINDING;
 use super::library::FAULT;
 use super::step::{Owner, Place, Step, Steps, resolve};
@@ -16,7 +15,8 @@ use crate::gpu::context::Gpu;
 use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::kernels::{Turns, fold};
 use crate::gpu::pipeline::{BindingKind, KernelSource};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use crate::gpu::wgsl::{Module, UniformDeclaration, rename, renumber};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
 /// Kernels with more workgroups than this are left alone: they fill any device, and a dispatch more costs them nothing.
@@ -167,7 +167,7 @@ fn peak_bytes(values: &Values<'_>, schedule: &Steps, dispatches: &[Vec<usize>]) 
 
 /// Reorders the schedule and joins small kernels, where that costs no memory worth speaking of.
 pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Steps {
-    let modules: Vec<Option<PartModule>> = schedule.steps.iter().map(PartModule::of).collect();
+    let modules: Vec<Option<Module>> = schedule.steps.iter().map(part).collect();
     let joinable: Vec<bool> = modules.iter().map(Option::is_some).collect();
     if joinable.iter().filter(|&&j| j).count() < 2 {
         return schedule;
@@ -184,7 +184,7 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
     schedule.steps = Vec::new();
     for group in dispatches {
         let parts: Vec<Step> = group.iter().filter_map(|&k| steps[k].take()).collect();
-        let sources: Vec<&PartModule> = group.iter().filter_map(|&k| modules[k].as_ref()).collect();
+        let sources: Vec<&Module> = group.iter().filter_map(|&k| modules[k].as_ref()).collect();
         if parts.len() > 1 && sources.len() == parts.len() {
             schedule.steps.push(join(gpu, parts, &sources));
         } else {
@@ -194,186 +194,23 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
     schedule
 }
 
-/// A kernel's source taken apart, as far as joining needs it.
-struct PartModule {
-    /// Without comments and without the entry point's attributes.
-    text: String,
-    /// Names of module scope.
-    names: HashSet<String>,
-    /// The entry point's parameters in order, as [`BUILTINS`].
-    parameters: Vec<usize>,
-    /// The uniform blocks, which become members of common ones.
-    uniforms: Vec<Uniform>,
-}
-
-/// A uniform block's declaration.
-#[derive(Debug, PartialEq)]
-struct Uniform {
-    binding: u32,
-    name: String,
-    ty: String,
-}
-
-/// What a joined entry point hands on.
-const BUILTINS: [&str; 3] = ["workgroup_id", "num_workgroups", "local_invocation_index"];
-const ENTRY: [&str; 2] =
-    ["@compute @workgroup_size(64)\nfn main(", "@compute @workgroup_size(GROUP)\nfn main("];
-
-impl PartModule {
-    /// `None` where the kernel is too large to be worth it, or does something that can't be done in a part: then it stays
-    /// as it is.
-    fn of(step: &Step) -> Option<PartModule> {
-        let source = &step.source;
-        let [x, y, z] = step.workgroups;
-        let plain = source.constants.is_empty() && step.windows.is_empty();
-        if x > MAX_WORKGROUPS || y != 1 || z != 1 || !plain {
-            return None;
-        }
-        let text: String = source
-            .wgsl
-            .lines()
-            .map(|l| l.split_once("//").map_or(l, |(code, _)| code).trim_end())
-            .filter(|l| !l.is_empty())
-            .flat_map(|l| [l, "\n"])
-            .collect();
-        // The parts of a joined kernel have one record of faults.
-        let text = text.replacen(FAULT, "", 1);
-        let unfit = ["workgroup>", "subgroup", "Barrier", "/*", MARK];
-        if text.len() > MAX_SOURCE || unfit.iter().any(|w| text.contains(w)) {
-            return None;
-        }
-        let (before, after) = ENTRY.iter().find_map(|entry| text.split_once(entry))?;
-        if text.contains("(GROUP)") && !text.contains("const GROUP = 64u;") {
-            return None;
-        }
-        // The parameters, without their attributes.
-        let (list, body) = after.split_once(") {")?;
-        let mut parameters = Vec::new();
-        let mut plain = Vec::new();
-        for parameter in list.split(",").map(str::trim).filter(|p| !p.is_empty()) {
-            let (builtin, rest) = parameter.strip_prefix("@builtin(")?.split_once(')')?;
-            parameters.push(BUILTINS.iter().position(|b| *b == builtin)?);
-            plain.push(rest.trim());
-        }
-        let text = format!("{before}fn main({}) {{{body}", plain.join(", "));
-        let (text, uniforms) = take_uniforms(&text)?;
-        if !uniforms.iter().all(|u| [0, ARGS_BINDING].contains(&u.binding)) {
-            return None;
-        }
-        let names = module_names(&text)?;
-        // A name after a dot is a member, not what is declared in the module.
-        let member = |name: &String| {
-            text.match_indices(&format!(".{name}")).any(|(at, found)| {
-                !text[at + found.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-            })
-        };
-        let taken = |name: &String| names.contains(name) || member(name) || declares(&text, name);
-        let fits = !names.iter().any(member) && !uniforms.iter().any(|u| taken(&u.name));
-        fits.then_some(PartModule { text, names, parameters, uniforms })
+/// The step's kernel as a part of another; `None` where it is too large to be worth it, or does something that can't be done
+/// in a part: then it stays as it is.
+fn part(step: &Step) -> Option<Module> {
+    let source = &step.source;
+    let [x, y, z] = step.workgroups;
+    let plain = source.constants.is_empty() && step.windows.is_empty();
+    if x > MAX_WORKGROUPS || y != 1 || z != 1 || !plain {
+        return None;
     }
-}
-
-/// Whether a function has a parameter or a variable of this name.
-fn declares(text: &str, name: &str) -> bool {
-    text.match_indices(name).any(|(at, _)| {
-        let (before, after) = (&text[..at], &text[at + name.len()..]);
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let whole = !before.ends_with(word) && !after.starts_with(word);
-        whole
-            && (["let ", "var ", "const "].iter().any(|d| before.ends_with(d))
-                || after.trim_start().starts_with(':'))
-    })
-}
-
-/// Takes the uniform blocks out of a module: what is left, and the blocks.
-fn take_uniforms(text: &str) -> Option<(String, Vec<Uniform>)> {
-    const MARKER: &str = "var<uniform>";
-    let mut left = String::new();
-    let mut found = Vec::new();
-    for line in text.split_inclusive('\n') {
-        let Some((attributes, declaration)) = line.split_once(MARKER) else {
-            left.push_str(line);
-            continue;
-        };
-        let binding = attributes.trim().strip_prefix("@group(0) @binding(")?.strip_suffix(')')?;
-        let (name, ty) = declaration.trim().strip_suffix(';')?.split_once(':')?;
-        let binding = binding.trim().parse().ok()?;
-        found.push(Uniform { binding, name: name.trim().to_string(), ty: ty.trim().to_string() });
+    // The parts of a joined kernel have one record of faults.
+    let text = Module::compact(&source.wgsl).replacen(FAULT, "", 1);
+    if text.len() > MAX_SOURCE || text.contains(MARK) {
+        return None;
     }
-    Some((left, found))
-}
-
-/// The names that a module without comments declares; `None` where it holds anything but functions, structures, aliases,
-/// constants and variables.
-fn module_names(text: &str) -> Option<HashSet<String>> {
-    let mut names = HashSet::new();
-    let (mut depth, mut rest) = (0usize, text);
-    // `true` where a declaration begins
-    let mut start = true;
-    while let Some(c) = rest.chars().next() {
-        let word_end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
-        if word_end == 0 {
-            match c {
-                '{' => depth += 1,
-                '}' => {
-                    depth = depth.checked_sub(1)?;
-                    start |= depth == 0;
-                }
-                ';' => start |= depth == 0,
-                '@' if depth == 0 => {
-                    // an attribute and its arguments
-                    let end = rest[1..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))? + 1;
-                    let skip = match rest[end..].starts_with('(') {
-                        true => end + rest[end..].find(')')? + 1,
-                        false => end,
-                    };
-                    rest = &rest[skip..];
-                    continue;
-                }
-                _ => {}
-            }
-            rest = &rest[c.len_utf8()..];
-            continue;
-        }
-        let word = &rest[..word_end];
-        rest = &rest[word_end..];
-        if depth > 0 || !start {
-            continue;
-        }
-        start = false;
-        if word == "var" {
-            rest = rest.split_once('>')?.1;
-        } else if !["fn", "struct", "alias", "const"].contains(&word) {
-            return None;
-        }
-        let name = rest.trim_start();
-        let end = name.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
-        names.insert(name[..end].to_string());
-        rest = &name[end..];
-    }
-    (depth == 0).then_some(names)
-}
-
-/// Replaces the numbers of bindings.
-fn renumber(text: &str, number: impl Fn(u32) -> Option<u32>) -> String {
-    const BINDING: &str = "@binding(";
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once(BINDING) {
-        let digits = after.find(')').unwrap_or(0);
-        let new = after[..digits].trim().parse().ok().and_then(&number);
-        out.push_str(before);
-        out.push_str(BINDING);
-        match new {
-            Some(n) => {
-                let _ = write!(out, "{n}");
-            }
-            None => out.push_str(&after[..digits]),
-        }
-        rest = &after[digits..];
-    }
-    out.push_str(rest);
-    out
+    let module = Module::parse(&text)?;
+    let known = module.uniforms.iter().all(|u| [0, ARGS_BINDING].contains(&u.binding));
+    known.then_some(module)
 }
 
 /// A uniform block that holds those of all parts, each from a multiple of 16 bytes.
@@ -399,7 +236,7 @@ const BLOCKS: [(&str, u32); 2] = [("part_sizes", 0), ("part_args", ARGS_BINDING)
 ///
 /// It has two uniform blocks, whatever the number of parts: lavapipe (Mesa 22.3) corrupts its memory where a shader's
 /// conditions depend on more than four.
-fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&PartModule]) -> Step {
+fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
     let mut sizes: UniformBlock<u32> = UniformBlock { members: String::new(), words: Vec::new() };
     let mut args: UniformBlock<Option<(usize, usize)>> =
         UniformBlock { members: String::new(), words: Vec::new() };
@@ -449,8 +286,8 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&PartModule]) -> Step {
         joined.reads.extend(renamed(part.reads));
         joined.writes.extend(renamed(part.writes));
         joined.tasks.extend(part.tasks);
-        let rename = |text: &str| {
-            rewrite(text, |word| {
+        let in_part = |text: &str| {
+            rename(text, |word| {
                 if let Some(u) = module.uniforms.iter().find(|u| u.name == word) {
                     let block = if u.binding == 0 { BLOCKS[0].0 } else { BLOCKS[1].0 };
                     return Some(format!("{block}.{}", mine(word)));
@@ -458,13 +295,13 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&PartModule]) -> Step {
                 module.names.contains(word).then(|| mine(word))
             })
         };
-        for Uniform { binding, name, ty } in &module.uniforms {
+        for UniformDeclaration { binding, name, ty } in &module.uniforms {
             match binding {
-                0 => sizes.add(&mine(name), &rename(ty), &part.uniform, 0),
-                _ => args.add(&mine(name), &rename(ty), &part.args, None),
+                0 => sizes.add(&mine(name), &in_part(ty), &part.uniform, 0),
+                _ => args.add(&mine(name), &in_part(ty), &part.args, None),
             }
         }
-        wgsl.push_str(&renumber(&rename(&module.text), new));
+        wgsl.push_str(&renumber(&in_part(&module.text), new));
         let end = format!("part_sizes.ends[{}u].{}", k / 4, ["x", "y", "z", "w"][k % 4]);
         let arguments: Vec<String> = module
             .parameters
@@ -509,48 +346,4 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&PartModule]) -> Step {
     joined.uniform = sizes.words;
     joined.args = args.words;
     joined
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Uniform, declares, module_names, renumber, take_uniforms};
-
-    fn names(text: &str) -> Option<Vec<String>> {
-        module_names(text).map(|set| {
-            let mut list: Vec<String> = set.into_iter().collect();
-            list.sort();
-            list
-        })
-    }
-
-    #[test]
-    fn names_of_a_module() {
-        let text = "alias F = vec4<f32>;\nconst N = 4u;\nstruct Sizes {\n    rows: u32,\n}\n\
-                    @group(0) @binding(0) var<uniform> sizes: Sizes;\n\
-                    @group(0) @binding(1) var<storage, read_write> out: array<F>;\n\
-                    fn f(x: u32) -> u32 { var y = x; return y; }\nfn main(local: u32) { out[local] = F(1.0); }\n";
-        assert_eq!(names(text).unwrap(), ["F", "N", "Sizes", "f", "main", "out", "sizes"]);
-        assert_eq!(names("enable f16;\nfn main() {}\n"), None);
-        assert_eq!(names("override A: u32 = 1;\nfn main() {}\n"), None);
-        assert_eq!(names("fn main() {}}\n"), None);
-    }
-
-    #[test]
-    fn bindings_get_new_numbers() {
-        let text = "@group(0) @binding(3) var<uniform> a: u32; @group(0) @binding( 16 ) var<uniform> b: u32;";
-        let new = renumber(text, |n| Some(n + 1));
-        assert_eq!(new, text.replace("(3)", "(4)").replace("( 16 )", "(17)"));
-    }
-
-    #[test]
-    fn uniform_blocks_are_taken_out() {
-        let text = "struct S {\n    n: u32,\n}\n@group(0) @binding(0) var<uniform> sizes: S;\nfn main() {}\n";
-        let (left, found) = take_uniforms(text).unwrap();
-        assert_eq!(left, "struct S {\n    n: u32,\n}\nfn main() {}\n");
-        assert_eq!(found, [Uniform { binding: 0, name: "sizes".into(), ty: "S".into() }]);
-        let text = "fn f(sizes: u32) -> u32 { let p = p0.sizes; return p; }";
-        assert!(declares(text, "sizes") && declares(text, "p") && !declares(text, "p0"));
-        assert_eq!(take_uniforms("@group(1) @binding(0) var<uniform> a: u32;\n"), None);
-        assert_eq!(take_uniforms("@group(0) @binding(0) var<uniform> a: u32; fn main() {}\n"), None);
-    }
 }

@@ -393,7 +393,7 @@ impl Item {
                     out.steps.push(Step {
                         source,
                         tasks: vec![task],
-                        uniform: launch.uniform.clone(),
+                        uniform: launch.uniform.words().to_vec(),
                         args: args.into_iter().map(Some).collect(),
                         reads,
                         writes: vec![write],

@@ -2,13 +2,112 @@
 
 mod direct;
 
-use super::gemm::{ALayout, Problem, widest};
-use super::{KernelTarget, Launches};
+use super::gemm::{ALayout, GemmParams, Loops, Problem, widest};
+use super::uniform::uniform;
+use super::{KernelTarget, Launches, Uniform};
 use crate::geometry::{Conv2dGeometry, group_channels};
+use crate::gpu::wgsl::shader;
 
-const FORWARD: &str = include_str!("../../../shaders/conv2d_forward.wgsl");
-const INPUT_GRAD: &str = include_str!("../../../shaders/conv2d_input_grad.wgsl");
-const WEIGHT_GRAD: &str = include_str!("../../../shaders/conv2d_weight_grad.wgsl");
+uniform! {
+    /// A step of a walk along k in its three digits, and the bases of the lower two (`shaders/shared/conv2d_walk.wgsl`).
+    struct Digits {
+        step0: usize,
+        step1: usize,
+        step2: usize,
+        base0: usize,
+        base1: usize,
+    }
+}
+
+impl Digits {
+    fn new(step: usize, [base0, base1]: [usize; 2]) -> Digits {
+        Digits { step0: step % base0, step1: step / base0 % base1, step2: step / base0 / base1, base0, base1 }
+    }
+}
+
+uniform! {
+    /// The order of rows that are pixels of several images.
+    struct Order {
+        /// Rows of one round of what is gone through first.
+        inner: usize,
+        images_first: bool,
+    }
+}
+
+impl Order {
+    fn new(images: usize, pixels: usize, images_first: bool) -> Order {
+        Order { inner: if images_first { images } else { pixels }, images_first }
+    }
+}
+
+uniform! {
+    /// The block of `shaders/conv2d_forward.wgsl`.
+    struct ForwardParams {
+        gemm: GemmParams,
+        digits: Digits,
+        order: Order,
+        group_a: usize,
+        group_b: usize,
+        group_out: usize,
+        h: usize,
+        w: usize,
+        cin: usize,
+        oh: usize,
+        ow: usize,
+        padding_y: usize,
+        padding_x: usize,
+        stride_y: usize,
+        stride_x: usize,
+        dilation_y: usize,
+        dilation_x: usize,
+        row_segments: usize,
+    }
+}
+
+uniform! {
+    /// The block of `shaders/conv2d_input_grad.wgsl`.
+    struct InputGradParams {
+        gemm: GemmParams,
+        digits: Digits,
+        order: Order,
+        group_a: usize,
+        group_b: usize,
+        group_out: usize,
+        h: usize,
+        w: usize,
+        cout: usize,
+        oh: usize,
+        ow: usize,
+        padding_y: usize,
+        padding_x: usize,
+        dilation_y: usize,
+        dilation_x: usize,
+        kernel_w: usize,
+        b_tap: usize,
+    }
+}
+
+uniform! {
+    /// The block of `shaders/conv2d_weight_grad.wgsl`.
+    struct WeightGradParams {
+        gemm: GemmParams,
+        digits: Digits,
+        group_a: usize,
+        group_b: usize,
+        group_out: usize,
+        h: usize,
+        w: usize,
+        cin: usize,
+        group_cin: usize,
+        kernel_w: usize,
+        padding_y: usize,
+        padding_x: usize,
+        stride_y: usize,
+        stride_x: usize,
+        dilation_y: usize,
+        dilation_x: usize,
+    }
+}
 
 /// `y = conv2d(x, w)`; inputs x (NHWC) and w (HWIO).
 pub fn conv2d_forward(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
@@ -20,6 +119,28 @@ pub fn conv2d_forward(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     let rows_contiguous = g.groups == 1 && g.padding[2] == 0 && g.padding[3] == 0 && g.dilation[1] == 1;
     let row_segments = if rows_contiguous { 1 } else { g.kw };
     let width = |channels: usize, all: usize| widest(|w| channels.is_multiple_of(w) && all.is_multiple_of(w));
+    let uniform = |gemm, loops: Loops| {
+        Uniform::of(&ForwardParams {
+            gemm,
+            digits: Digits::new(loops.step, [cin, g.kw]),
+            order: Order::new(g.n, g.oh * g.ow, loops.images_first),
+            group_a: cin,
+            group_b: cout,
+            group_out: cout,
+            h: g.h,
+            w: g.w,
+            cin: g.cin,
+            oh: g.oh,
+            ow: g.ow,
+            padding_y: g.padding[0],
+            padding_x: g.padding[2],
+            stride_y: g.stride[0],
+            stride_x: g.stride[1],
+            dilation_y: g.dilation[0],
+            dilation_x: g.dilation[1],
+            row_segments,
+        })
+    };
     let problem = Problem {
         labels: [
             "conv2d_forward/subgroup",
@@ -27,7 +148,7 @@ pub fn conv2d_forward(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
             "conv2d_forward/tiled",
             "conv2d_forward/reduce",
         ],
-        operands: FORWARD,
+        operands: shader!("conv2d_forward.wgsl"),
         constants: Vec::new(),
         m: g.n * g.oh * g.ow,
         n: cout,
@@ -42,16 +163,8 @@ pub fn conv2d_forward(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
         b_strides: [g.cout, 1],
         out_m: g.cout,
         out_aligned: width(cout, g.cout) > 1,
-        images: Some(g.n),
-        digits: Some([cin, g.kw]),
-        uniform: [
-            [cin, cout, cout].as_slice(),
-            &[g.h, g.w, g.cin, g.oh, g.ow, g.padding[0], g.padding[2]],
-            &g.stride,
-            &g.dilation,
-            &[row_segments],
-        ]
-        .concat(),
+        images: true,
+        uniform: &uniform,
         out_len: g.n * g.oh * g.ow * g.cout,
     };
     problem.launches(t)
@@ -63,6 +176,27 @@ pub fn conv2d_input_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
         return direct::input_grad(g, t);
     }
     let (cin, cout) = group_channels(g);
+    let uniform = |gemm, loops: Loops| {
+        Uniform::of(&InputGradParams {
+            gemm,
+            digits: Digits::new(loops.step, [cout, g.kw]),
+            order: Order::new(g.n, g.h * g.w, loops.images_first),
+            group_a: cout,
+            group_b: cout,
+            group_out: cin,
+            h: g.h,
+            w: g.w,
+            cout: g.cout,
+            oh: g.oh,
+            ow: g.ow,
+            padding_y: g.padding[0],
+            padding_x: g.padding[2],
+            dilation_y: g.dilation[0],
+            dilation_x: g.dilation[1],
+            kernel_w: g.kw,
+            b_tap: cin * g.cout,
+        })
+    };
     let problem = Problem {
         labels: [
             "conv2d_input_grad/subgroup",
@@ -70,7 +204,7 @@ pub fn conv2d_input_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
             "conv2d_input_grad/tiled",
             "conv2d_input_grad/reduce",
         ],
-        operands: INPUT_GRAD,
+        operands: shader!("conv2d_input_grad.wgsl"),
         constants: vec![("stride_y", g.stride[0] as f64), ("stride_x", g.stride[1] as f64)],
         m: g.n * g.h * g.w,
         n: cin,
@@ -85,15 +219,8 @@ pub fn conv2d_input_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
         b_strides: [1, g.cout],
         out_m: g.cin,
         out_aligned: cin.is_multiple_of(4),
-        images: Some(g.n),
-        digits: Some([cout, g.kw]),
-        uniform: [
-            [cout, cout, cin].as_slice(),
-            &[g.h, g.w, g.cout, g.oh, g.ow, g.padding[0], g.padding[2]],
-            &g.dilation,
-            &[g.kw, cin * g.cout],
-        ]
-        .concat(),
+        images: true,
+        uniform: &uniform,
         out_len: g.n * g.h * g.w * g.cin,
     };
     problem.launches(t)
@@ -105,6 +232,26 @@ pub fn conv2d_weight_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
         return direct::weight_grad(g, t);
     }
     let (cin, cout) = group_channels(g);
+    let uniform = |gemm, loops: Loops| {
+        Uniform::of(&WeightGradParams {
+            gemm,
+            digits: Digits::new(loops.step, [g.ow, g.oh]),
+            group_a: cin,
+            group_b: cout,
+            group_out: cout,
+            h: g.h,
+            w: g.w,
+            cin: g.cin,
+            group_cin: cin,
+            kernel_w: g.kw,
+            padding_y: g.padding[0],
+            padding_x: g.padding[2],
+            stride_y: g.stride[0],
+            stride_x: g.stride[1],
+            dilation_y: g.dilation[0],
+            dilation_x: g.dilation[1],
+        })
+    };
     let problem = Problem {
         labels: [
             "conv2d_weight_grad/subgroup",
@@ -112,7 +259,7 @@ pub fn conv2d_weight_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
             "conv2d_weight_grad/tiled",
             "conv2d_weight_grad/reduce",
         ],
-        operands: WEIGHT_GRAD,
+        operands: shader!("conv2d_weight_grad.wgsl"),
         constants: Vec::new(),
         m: g.kh * g.kw * cin,
         n: cout,
@@ -127,15 +274,8 @@ pub fn conv2d_weight_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
         b_strides: [g.cout, 1],
         out_m: g.cout,
         out_aligned: cout.is_multiple_of(4),
-        images: None,
-        digits: Some([g.ow, g.oh]),
-        uniform: [
-            [cin, cout, cout].as_slice(),
-            &[g.h, g.w, g.cin, cin, g.kw, g.padding[0], g.padding[2]],
-            &g.stride,
-            &g.dilation,
-        ]
-        .concat(),
+        images: false,
+        uniform: &uniform,
         out_len: g.kh * g.kw * cin * g.cout,
     };
     problem.launches(t)

@@ -15,28 +15,79 @@ mod parts;
 mod registers;
 mod tiled;
 
-use super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
+use super::uniform::uniform;
+use super::{KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::geometry::MatmulGeometry;
+use crate::gpu::wgsl::{declarations, shader};
 use accumulators::{CHAIN, levels};
 pub(super) use parts::ALayout;
 use parts::BLoad;
 use registers::Registers;
 use tiled::{Block, TILED_CHAIN, Tiled};
 
-const MATRIX: &str = include_str!("../../../shaders/gemm_matrix.wgsl");
-const REDUCE: &str = include_str!("../../../shaders/gemm_reduce.wgsl");
-const REDUCE4: &str = include_str!("../../../shaders/gemm_reduce4.wgsl");
-
 /// Partial sums that are added one after the other (as in the two shaders).
 const REDUCE_BLOCK: usize = 32;
 
-/// Everything above this line of an operand file is kept; the plain kernel below it is replaced.
-const PLAIN_KERNEL: &str = "// ---- plain kernel ----";
+uniform! {
+    /// What the uniform block of every operand file begins with; `shaders/gemm_matrix.wgsl` says what the fields are.
+    pub(super) struct GemmParams {
+        m: usize,
+        n: usize,
+        k: usize,
+        segments: usize,
+        chunk: usize,
+        tiles_m: usize,
+        tiles_n: usize,
+        tiles: usize,
+        batches: usize,
+        out_m: usize,
+        out_split: usize,
+        b_k: usize,
+        b_n: usize,
+    }
+}
+
+uniform! {
+    /// The block of `shaders/gemm_matrix.wgsl`.
+    struct MatrixParams {
+        gemm: GemmParams,
+        step: usize,
+        a_m: usize,
+        a_k: usize,
+        out_batch: usize,
+        batch1: usize,
+        batch2: usize,
+        a_batch0: usize,
+        a_batch1: usize,
+        a_batch2: usize,
+        b_batch0: usize,
+        b_batch1: usize,
+        b_batch2: usize,
+    }
+}
+
+uniform! {
+    /// The block of `shaders/gemm_reduce.wgsl` and `gemm_reduce4.wgsl`.
+    struct ReduceParams {
+        count: usize,
+        splits: usize,
+    }
+}
+
+/// What an operand file's uniform block has to say of the loops, besides [`GemmParams`].
+#[derive(Clone, Copy)]
+pub(super) struct Loops {
+    /// k per step of a walk.
+    pub step: usize,
+    /// Rows go through the images first, then through the pixels of an image.
+    pub images_first: bool,
+}
 
 /// A GEMM whose operands are addressed by an operand file.
-pub(super) struct Problem {
+pub(super) struct Problem<'p> {
     /// Labels of the `subgroup`, `register` and `tiled` variants and of the second pass.
     pub labels: [&'static str; 4],
+    /// The operand file.
     pub operands: &'static str,
     pub constants: Vec<(&'static str, f64)>,
     pub m: usize,
@@ -61,12 +112,10 @@ pub(super) struct Problem {
     pub out_m: usize,
     /// Quads of C along n are aligned and n is a multiple of 4.
     pub out_aligned: bool,
-    /// Images, where rows are the pixels of several images.
-    pub images: Option<usize>,
-    /// Bases of the two lower digits of k, where the operand file walks along k by digits.
-    pub digits: Option<[usize; 2]>,
-    /// The uniform values that follow the common ones.
-    pub uniform: Vec<usize>,
+    /// Rows are the pixels of several images, and may be gone through in either order.
+    pub images: bool,
+    /// The operand file's uniform block.
+    pub uniform: &'p dyn Fn(GemmParams, Loops) -> Uniform,
     /// Elements of the output.
     pub out_len: usize,
 }
@@ -109,12 +158,26 @@ pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
     let a_width = widest(|w| whole(w, &g.a_batch, a_contiguous, a_stride, a_len));
     let b_width = widest(|w| whole(w, &g.b_batch, b_contiguous, b_stride, b_len));
     let batches: usize = g.batch.iter().product();
-    let mut uniform = vec![a_m, a_k, g.m * g.n, g.batch[1], g.batch[2]];
-    uniform.extend(g.a_batch);
-    uniform.extend(g.b_batch);
+    let uniform = |gemm, loops: Loops| {
+        Uniform::of(&MatrixParams {
+            gemm,
+            step: loops.step,
+            a_m,
+            a_k,
+            out_batch: g.m * g.n,
+            batch1: g.batch[1],
+            batch2: g.batch[2],
+            a_batch0: g.a_batch[0],
+            a_batch1: g.a_batch[1],
+            a_batch2: g.a_batch[2],
+            b_batch0: g.b_batch[0],
+            b_batch1: g.b_batch[1],
+            b_batch2: g.b_batch[2],
+        })
+    };
     let problem = Problem {
         labels: ["matmul/subgroup", "matmul/register", "matmul/tiled", "matmul/reduce"],
-        operands: MATRIX,
+        operands: shader!("gemm_matrix.wgsl"),
         constants: Vec::new(),
         m: g.m,
         n: g.n,
@@ -129,9 +192,8 @@ pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
         b_strides: g.b_strides,
         out_m: g.n,
         out_aligned: g.n.is_multiple_of(4),
-        images: None,
-        digits: None,
-        uniform,
+        images: false,
+        uniform: &uniform,
         out_len: batches * g.m * g.n,
     };
     problem.launches(t)
@@ -142,16 +204,13 @@ pub(super) fn widest(possible: impl Fn(usize) -> bool) -> usize {
     [8, 4].into_iter().find(|&width| possible(width)).unwrap_or(1)
 }
 
-/// What a variant computes per workgroup.
-struct Kernel {
+/// The loops that were chosen for a problem, and what they compute per workgroup.
+struct Variant {
     label: &'static str,
     source: String,
     tile_m: usize,
     tile_n: usize,
-    /// k per step of a walk.
-    step: usize,
-    /// Rows go through the images first, then through the pixels of an image.
-    images_first: bool,
+    loops: Loops,
     /// Segments that the kernel loops over (1 where it walks through all of k).
     segments: usize,
     chunk: usize,
@@ -159,7 +218,7 @@ struct Kernel {
     turns: Turns,
 }
 
-impl Problem {
+impl Problem<'_> {
     /// The dispatches that compute this problem on `t`.
     pub fn launches(&self, t: &KernelTarget) -> Launches {
         let kernel = match (t.cpu_adapter, t.subgroup) {
@@ -173,31 +232,28 @@ impl Problem {
         let tiles_m = self.m.div_ceil(kernel.tile_m);
         let tiles_n = self.n.div_ceil(kernel.tile_n);
         let tiles = tiles_m * tiles_n * self.batches * kernel.splits;
-        let (k, step) = (self.k / kernel.segments, kernel.step);
-        let mut uniform =
-            vec![self.m, self.n, k, kernel.segments, kernel.chunk, tiles_m, tiles_n, tiles, self.batches];
-        uniform.extend([self.out_m, self.out_len]);
-        uniform.extend(self.b_strides);
-        match self.digits {
-            None => uniform.push(step),
-            Some([base0, base1]) => {
-                uniform.extend([step % base0, step / base0 % base1, step / base0 / base1, base0, base1]);
-            }
-        }
-        if let Some(images) = self.images {
-            uniform.extend([
-                if kernel.images_first { images } else { self.m / images },
-                kernel.images_first as usize,
-            ]);
-        }
-        uniform.extend(&self.uniform);
+        let gemm = GemmParams {
+            m: self.m,
+            n: self.n,
+            k: self.k / kernel.segments,
+            segments: kernel.segments,
+            chunk: kernel.chunk,
+            tiles_m,
+            tiles_n,
+            tiles,
+            batches: self.batches,
+            out_m: self.out_m,
+            out_split: self.out_len,
+            b_k: self.b_strides[0],
+            b_n: self.b_strides[1],
+        };
         let split = kernel.splits > 1;
         let mut launches = Launches::default();
         launches.list.push(Launch {
             label: kernel.label,
             source: kernel.source.into(),
             constants: self.constants.clone(),
-            uniform: uniform.into_iter().map(|v| v as u32).collect(),
+            uniform: (self.uniform)(gemm, kernel.loops),
             inputs: vec![Operand::Input(0), Operand::Input(1)],
             output: if split { Operand::Temp(0) } else { Operand::Output },
             workgroups: fold(tiles, t.max_workgroups_per_dimension),
@@ -237,7 +293,7 @@ impl Problem {
     }
 
     /// A kernel without workgroup memory; `subgroup` is the size of a subgroup, `wide` whether it may load 64-bit integers.
-    fn register_kernel(&self, subgroup: Option<usize>, wide: bool) -> Kernel {
+    fn register_kernel(&self, subgroup: Option<usize>, wide: bool) -> Variant {
         let lanes = subgroup.unwrap_or(8);
         let along_k = self.a == ALayout::AlongK;
         let widest = if wide { 8 } else { 4 };
@@ -284,7 +340,7 @@ impl Problem {
         };
         // Rows at the same place of different images have the same taps outside of the image: whole segments are
         // skipped, which with strides is most of the work of an input gradient.
-        let images_first = short_k.is_none() && self.masked && along_k && self.images.is_some();
+        let images_first = short_k.is_none() && self.masked && along_k && self.images;
         let mut kernel = Registers {
             lanes,
             subgroup: subgroup.is_some(),
@@ -316,13 +372,12 @@ impl Problem {
             kernel.levels = levels(together / kernel.tree(), CHAIN);
         }
         let turns = kernel.turns(if segments > 1 { [chunk, self.k / segments] } else { [1, chunk] });
-        Kernel {
+        Variant {
             label: self.labels[if subgroup.is_some() { 0 } else { 1 }],
             source: self.complete(&kernel.source()),
             tile_m: rows,
             tile_n: kernel.tile_n(),
-            step: kernel.step(),
-            images_first,
+            loops: Loops { step: kernel.step(), images_first },
             segments,
             chunk,
             splits,
@@ -349,7 +404,7 @@ impl Problem {
         Some(*fitting.find(|b| tiles(b) >= 128 && waste(b) <= limit).unwrap_or(smallest))
     }
 
-    fn tiled_kernel(&self, block: Block) -> Kernel {
+    fn tiled_kernel(&self, block: Block) -> Variant {
         let a_vec4 = self.a_width > 1;
         let b = match (self.b_width > 1, self.b_along_k) {
             (true, true) => BLoad::QuadsAlongK,
@@ -368,13 +423,12 @@ impl Problem {
             out_vec4: self.out_aligned,
             levels: if round(self.k).div_ceil(splits) > 2 * TILED_CHAIN { 2 } else { 1 },
         };
-        Kernel {
+        Variant {
             label: self.labels[2],
             source: self.complete(&kernel.source()),
             tile_m: block.bm,
             tile_n: block.bn,
-            step: block.bk,
-            images_first: false,
+            loops: Loops { step: block.bk, images_first: false },
             segments: 1,
             chunk,
             splits,
@@ -384,8 +438,7 @@ impl Problem {
 
     /// The operand file with its plain kernel replaced.
     fn complete(&self, kernel: &str) -> String {
-        let declarations = self.operands.split(PLAIN_KERNEL).next().unwrap_or_default();
-        format!("{declarations}{kernel}")
+        format!("{}{kernel}", declarations(self.operands))
     }
 }
 
@@ -403,12 +456,15 @@ pub(super) fn reduce(
     splits: usize,
     t: &KernelTarget,
 ) -> Launch {
-    let (source, count) = if aligned { (REDUCE4, len / 4) } else { (REDUCE, len) };
+    let (source, count) = match aligned {
+        true => (shader!("gemm_reduce4.wgsl"), len / 4),
+        false => (shader!("gemm_reduce.wgsl"), len),
+    };
     Launch {
         label,
         source: source.into(),
         constants: Vec::new(),
-        uniform: vec![count as u32, splits as u32],
+        uniform: Uniform::of(&ReduceParams { count, splits }),
         inputs: vec![Operand::Temp(0)],
         output: Operand::Output,
         workgroups: fold(count.div_ceil(64), t.max_workgroups_per_dimension),

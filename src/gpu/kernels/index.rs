@@ -2,9 +2,58 @@
 
 use std::borrow::Cow;
 
-use super::pool2d::{GROUP, widen};
-use super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
+use super::uniform::uniform;
+use super::{GROUP, KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::dtype::DType;
+use crate::gpu::wgsl::{by_width, exchange, set_alias, shader};
+
+uniform! {
+    /// The block of `index_sort_block.wgsl`. `total`, here and below: invocations.
+    struct SortBlockSizes {
+        total: usize,
+    }
+}
+
+uniform! {
+    /// The block of `index_sort_merge.wgsl`.
+    struct SortMergeSizes {
+        total: usize,
+        run: usize,
+    }
+}
+
+uniform! {
+    /// The block of `index_starts.wgsl`.
+    struct StartsSizes {
+        total: usize,
+        count: usize,
+    }
+}
+
+uniform! {
+    /// The block of `index_add.wgsl` and `index_add_chunks.wgsl`.
+    struct AddSizes {
+        total: usize,
+        axis: usize,
+        inner: usize,
+        count: usize,
+        chunks: usize,
+        chunk: usize,
+        shift: usize,
+    }
+}
+
+uniform! {
+    /// The block of `index_argmax.wgsl`, `index_argmax_chunks.wgsl` and `index_argmax_merge.wgsl`.
+    struct ArgmaxSizes {
+        total: usize,
+        axis: usize,
+        inner: usize,
+        chunk: usize,
+        chunks: usize,
+        flip: usize,
+    }
+}
 
 /// Length of the blocks that the first pass of the sort orders (as in `index_sort_block.wgsl`).
 const SORT_BLOCK: usize = 64;
@@ -34,11 +83,11 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
     let pairs = [launches.temp(2 * count.max(1)), launches.temp(2 * count.max(1))];
     launches.push(
         t,
-        Step {
+        Pass {
             label: "index_add/sort_block",
-            source: include_str!("../../../shaders/index_sort_block.wgsl").into(),
+            source: shader!("index_sort_block.wgsl").into(),
             total: count,
-            sizes: &[],
+            uniform: Uniform::of(&SortBlockSizes { total: count }),
             inputs: vec![Operand::Input(1)],
             output: pairs[0],
             turns: Turns::of(SORT_BLOCK),
@@ -50,11 +99,11 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
     while run < count {
         launches.push(
             t,
-            Step {
+            Pass {
                 label: "index_add/sort_merge",
-                source: include_str!("../../../shaders/index_sort_merge.wgsl").into(),
+                source: shader!("index_sort_merge.wgsl").into(),
                 total: count,
-                sizes: &[run],
+                uniform: Uniform::of(&SortMergeSizes { total: count, run }),
                 inputs: vec![pairs[sorted]],
                 output: pairs[1 - sorted],
                 turns: BISECTION,
@@ -67,11 +116,11 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
     let starts = launches.temp(axis + 1);
     launches.push(
         t,
-        Step {
+        Pass {
             label: "index_add/starts",
-            source: include_str!("../../../shaders/index_starts.wgsl").into(),
+            source: shader!("index_starts.wgsl").into(),
             total: axis + 1,
-            sizes: &[count],
+            uniform: Uniform::of(&StartsSizes { total: axis + 1, count }),
             inputs: vec![pairs[sorted]],
             output: starts,
             turns: BISECTION,
@@ -81,29 +130,33 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
     let chunk = add_chunk(count);
     let chunks = count / chunk;
     let sums = launches.temp(outer * chunks.max(1) * inner.next_multiple_of(4));
-    let (width, source) = widen(include_str!("../../../shaders/index_add_chunks.wgsl"), inner);
-    let sizes = [axis, inner / width, count, chunks, chunk, chunk.ilog2() as usize];
+    let (width, source) = by_width(shader!("index_add_chunks.wgsl"), inner);
+    let shift = chunk.ilog2() as usize;
+    let uniform =
+        |total| Uniform::of(&AddSizes { total, axis, inner: inner / width, count, chunks, chunk, shift });
+    let total = outer * chunks * (inner / width);
     launches.push(
         t,
-        Step {
+        Pass {
             label: "index_add/chunks",
             source,
-            total: outer * chunks * (inner / width),
-            sizes: &sizes,
+            total,
+            uniform: uniform(total),
             inputs: vec![Operand::Input(0), pairs[sorted]],
             output: sums,
             turns: Turns::around(chunk / 256, Turns::around(16, Turns::of(16))),
             epilogue: false,
         },
     );
-    let (width, source) = widen(include_str!("../../../shaders/index_add.wgsl"), inner);
+    let (_, source) = by_width(shader!("index_add.wgsl"), inner);
+    let total = outer * axis * (inner / width);
     launches.push(
         t,
-        Step {
+        Pass {
             label: "index_add",
             source,
-            total: outer * axis * (inner / width),
-            sizes: &sizes,
+            total,
+            uniform: uniform(total),
             inputs: vec![Operand::Input(0), pairs[sorted], starts, sums],
             output: Operand::Output,
             // whole chunks, and what is left of two
@@ -123,7 +176,7 @@ pub fn argmax(t: &KernelTarget, [outer, axis, inner]: [usize; 3], dtype: DType, 
     if axis == 0 {
         return launches;
     }
-    let (width, _) = widen("", inner);
+    let (width, _) = by_width("", inner);
     let lines = outer * (inner / width);
     // Bits to be flipped so that the maximum of what comes out, as floats or as unsigned integers, is what is looked for.
     let flip: u32 = match (dtype, min) {
@@ -135,53 +188,52 @@ pub fn argmax(t: &KernelTarget, [outer, axis, inner]: [usize; 3], dtype: DType, 
         (DType::F32 | DType::F64, true) => 1 << 31,
     };
     let source = |text: &'static str| match dtype.is_float() {
-        true => widen(text, inner).1,
-        false => of_integers(&widen(text, inner).1).into(),
+        true => by_width(text, inner).1,
+        false => of_integers(&by_width(text, inner).1, width).into(),
     };
     // Two passes where the axis is too long for one loop, or long with few others to work beside.
     let chunk =
         if axis > 32_768 || (axis > 1024 && lines < 1024) { (axis.isqrt() + 1).max(256) } else { axis };
     let chunks = axis.div_ceil(chunk);
-    let sizes = [axis, inner / width, chunk, chunks, flip as usize];
-    let step = |label, text, total, input, output, turns| Step {
+    let uniform = |total| {
+        Uniform::of(&ArgmaxSizes { total, axis, inner: inner / width, chunk, chunks, flip: flip as usize })
+    };
+    let pass = |label, text, total, input, output, turns| Pass {
         label,
         source: source(text),
         total,
-        sizes: &sizes,
+        uniform: uniform(total),
         inputs: vec![input],
         output,
         turns: Turns::of(turns),
         epilogue: false,
     };
     if chunks == 1 {
-        let text = include_str!("../../../shaders/index_argmax.wgsl");
-        launches.push(t, step("argmax", text, lines, Operand::Input(0), Operand::Output, axis));
+        let text = shader!("index_argmax.wgsl");
+        launches.push(t, pass("argmax", text, lines, Operand::Input(0), Operand::Output, axis));
     } else {
         let found = launches.temp(2 * outer * chunks * inner);
-        let text = include_str!("../../../shaders/index_argmax_chunks.wgsl");
-        launches.push(t, step("argmax/chunks", text, lines * chunks, Operand::Input(0), found, chunk));
-        let text = include_str!("../../../shaders/index_argmax_merge.wgsl");
-        launches.push(t, step("argmax/merge", text, lines, found, Operand::Output, chunks));
+        let text = shader!("index_argmax_chunks.wgsl");
+        launches.push(t, pass("argmax/chunks", text, lines * chunks, Operand::Input(0), found, chunk));
+        let text = shader!("index_argmax_merge.wgsl");
+        launches.push(t, pass("argmax/merge", text, lines, found, Operand::Output, chunks));
     }
     launches
 }
 
 /// An argmax kernel for values that are compared as unsigned integers.
-fn of_integers(source: &str) -> String {
+fn of_integers(source: &str, width: usize) -> String {
     let nan = "(bitcast<U>(v) & U(0x7fffffffu)) > U(0x7f800000u)";
-    let compared = source.replace(nan, "v != v"); // no integer is
-    compared
-        .replace("alias F = vec4<f32>;", "alias F = vec4<u32>;")
-        .replace("alias F = f32;", "alias F = u32;")
+    let compared = exchange(source, nan, "v != v"); // no integer is
+    set_alias(&compared, "F", if width == 4 { "vec4<u32>" } else { "u32" })
 }
 
 /// One dispatch with an invocation per item.
-struct Step<'a> {
+struct Pass {
     label: &'static str,
     source: Cow<'static, str>,
     total: usize,
-    /// What the uniform block holds after the total.
-    sizes: &'a [usize],
+    uniform: Uniform,
     inputs: Vec<Operand>,
     output: Operand,
     turns: Turns,
@@ -191,7 +243,7 @@ struct Step<'a> {
 /// What the kernels of this file need of [`Launches`].
 trait Build {
     fn temp(&mut self, words: usize) -> Operand;
-    fn push(&mut self, t: &KernelTarget, step: Step);
+    fn push(&mut self, t: &KernelTarget, pass: Pass);
 }
 
 impl Build for Launches {
@@ -200,22 +252,20 @@ impl Build for Launches {
         Operand::Temp(self.temps.len() - 1)
     }
 
-    fn push(&mut self, t: &KernelTarget, step: Step) {
-        if step.total == 0 {
+    fn push(&mut self, t: &KernelTarget, pass: Pass) {
+        if pass.total == 0 {
             return;
         }
-        let mut uniform = vec![step.total as u32];
-        uniform.extend(step.sizes.iter().map(|&v| v as u32));
         self.list.push(Launch {
-            label: step.label,
-            source: step.source,
+            label: pass.label,
+            source: pass.source,
             constants: Vec::new(),
-            uniform,
-            inputs: step.inputs,
-            output: step.output,
-            workgroups: fold(step.total.div_ceil(GROUP), t.max_workgroups_per_dimension),
-            turns: step.turns,
-            epilogue: step.epilogue,
+            uniform: pass.uniform,
+            inputs: pass.inputs,
+            output: pass.output,
+            workgroups: fold(pass.total.div_ceil(GROUP), t.max_workgroups_per_dimension),
+            turns: pass.turns,
+            epilogue: pass.epilogue,
         });
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! # The contract between a kernel and the compiler
 //!
-//! A kernel is a complete WGSL file in `shaders/`. Its bindings are all in group 0: binding 0 is a uniform block of `u32`s,
-//! then the inputs in order (`var<storage, read>`), then the output (`var<storage, read_write>`). A buffer is bound at its
-//! first element, contiguous unless the geometry has strides.
+//! A kernel is a WGSL file in `shaders/`, complete with the headers from `shaders/shared/` that it names ([`wgsl::shader!`]).
+//! Its bindings are all in group 0: binding 0 is a uniform block of `u32`s, then the inputs in order (`var<storage, read>`),
+//! then the output (`var<storage, read_write>`). A buffer is bound at its first element, contiguous unless the geometry has
+//! strides. The uniform block has a twin in Rust, of the same names in the same order ([`uniform`]).
+//!
+//! [`wgsl::shader!`]: crate::gpu::wgsl
 //!
 //! A kernel whose last dispatch sends every value that it stores through
 //!
@@ -24,9 +27,16 @@ pub mod kind;
 pub mod pool2d;
 pub mod softmax;
 mod turns;
-pub mod wide;
+pub mod uniform;
+
+#[cfg(test)]
+mod tests;
 
 pub use turns::Turns;
+pub use uniform::Uniform;
+
+/// Invocations per workgroup of every kernel that has no reason for another number.
+const GROUP: usize = 64;
 
 /// Where a dispatch reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +59,7 @@ pub struct Launch {
     /// Values of pipeline-overridable constants.
     pub constants: Vec<(&'static str, f64)>,
     /// Contents of the uniform block at binding 0 (the compiler pads it to 16 bytes).
-    pub uniform: Vec<u32>,
+    pub uniform: Uniform,
     /// Bindings 1, 2, ... in order.
     pub inputs: Vec<Operand>,
     /// The binding after the inputs, the only one that is written.

@@ -3,39 +3,36 @@
 //! Max-pooling gives its gradient to the first maximum of a window in row-major order. A NaN counts as the largest value
 //! (the first NaN wins), padding never wins, and a window that holds only padding is `-inf`.
 
-use std::borrow::Cow;
-
-use super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
+use super::uniform::uniform;
+use super::{GROUP, KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::geometry::Pool2dGeometry;
+use crate::gpu::wgsl::{by_width, exchange, shader};
 
-/// Invocations per workgroup of every kernel that has no reason for another number.
-pub(super) const GROUP: usize = 64;
+uniform! {
+    /// The block of all kernels here; `shaders/shared/pool2d_sizes.wgsl` says what the fields are.
+    struct Sizes {
+        total: usize,
+        h: usize,
+        w: usize,
+        c: usize,
+        oh: usize,
+        ow: usize,
+        kh: usize,
+        kw: usize,
+        sh: usize,
+        sw: usize,
+        pt: usize,
+        pl: usize,
+        h_end: usize,
+        w_end: usize,
+        include_pad: bool,
+        part: usize,
+    }
+}
 
 /// A window with more places than this is pooled along rows first and then along columns: exactly the same maxima, far less
 /// work, and loops that stay short.
 const LARGEST_WINDOW: usize = 4096;
-
-/// Rewrites a kernel for four neighbours (`vec4`) into the same kernel for single words.
-pub(super) fn scalar_variant(source: &'static str) -> Cow<'static, str> {
-    const LINES: [(&str, &str); 10] = [
-        ("alias F = vec4<f32>;", "alias F = f32;"),
-        ("alias U = vec4<u32>;", "alias U = u32;"),
-        ("alias I = vec4<i32>;", "alias I = i32;"),
-        ("alias B = vec4<bool>;", "alias B = bool;"),
-        ("{ return epilogue4(v, 4u * i); }", "{ return epilogue(v, i); }"),
-        ("{ return max(max(v.x, v.y), max(v.z, v.w)); }", "{ return v; }"),
-        ("{ return v.x + v.y + (v.z + v.w); }", "{ return v; }"),
-        ("{ return v[k]; }", "{ return v; }"),
-        ("{ return U(4u * j) + U(0u, 1u, 2u, 3u); }", "{ return j; }"),
-        ("const WIDTH = 4u;", "const WIDTH = 1u;"),
-    ];
-    LINES.iter().fold(source.to_owned(), |text, (wide, narrow)| text.replace(wide, narrow)).into()
-}
-
-/// How many neighbours an invocation takes when rows have `length` words, and the source for it.
-pub(super) fn widen(source: &'static str, length: usize) -> (usize, Cow<'static, str>) {
-    if length.is_multiple_of(4) { (4, source.into()) } else { (1, scalar_variant(source)) }
-}
 
 /// `y[n, oh, ow, c]` = the maximum of each window of `x[n, h, w, c]`.
 ///
@@ -104,11 +101,11 @@ fn push_max(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, x: Op
         push_max(t, launches, &rows, x, maxima);
         push_max(t, launches, &columns, maxima, y);
     } else if plain_2x2(g) {
-        let source = include_str!("../../../shaders/pool2d_max_2x2.wgsl");
-        push(t, launches, g, Kernel { label: "pool2d_max/2x2", source, line: Line::None }, vec![x], y);
+        let source = shader!("pool2d_max_2x2.wgsl");
+        push(t, launches, g, WindowKernel { label: "pool2d_max/2x2", source, line: Line::None }, vec![x], y);
     } else {
-        let source = include_str!("../../../shaders/pool2d_max.wgsl");
-        let kernel = Kernel { label: "pool2d_max", source, line: Line::Window };
+        let source = shader!("pool2d_max.wgsl");
+        let kernel = WindowKernel { label: "pool2d_max", source, line: Line::Window };
         let Some(stack) = kernel.stack(g) else {
             return push(t, launches, g, kernel, vec![x], y);
         };
@@ -120,8 +117,8 @@ fn push_max(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, x: Op
 
 /// Where each window has its first maximum.
 fn push_argmax(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, x: Operand, at: Operand) {
-    let source = include_str!("../../../shaders/pool2d_max_argmax.wgsl");
-    let kernel = Kernel { label: "pool2d_max_argmax", source, line: Line::Window };
+    let source = shader!("pool2d_max_argmax.wgsl");
+    let kernel = WindowKernel { label: "pool2d_max_argmax", source, line: Line::Window };
     let Some(stack) = kernel.stack(g) else {
         return push(t, launches, g, kernel, vec![x], at);
     };
@@ -140,9 +137,9 @@ fn push_of_parts(
     given: Operand,
     out: Operand,
 ) {
-    let source = include_str!("../../../shaders/pool2d_max.wgsl");
+    let source = shader!("pool2d_max.wgsl");
     let maxima = temp(launches, inputs(stack));
-    push(t, launches, g, Kernel { label: "pool2d_max", source, line: Line::Window }, vec![x], maxima);
+    push(t, launches, g, WindowKernel { label: "pool2d_max", source, line: Line::Window }, vec![x], maxima);
     push_max_gather(t, launches, stack, maxima, given, out);
 }
 
@@ -162,14 +159,14 @@ fn push_max_grad(
         push_max_grad(t, launches, &columns, maxima, dy, dmaxima);
         push_max_grad(t, launches, &rows, x, dmaxima, dx);
     } else if plain_2x2(g) {
-        let source = include_str!("../../../shaders/pool2d_max_grad_2x2.wgsl");
-        let kernel = Kernel { label: "pool2d_max_grad/2x2", source, line: Line::Cell };
+        let source = shader!("pool2d_max_grad_2x2.wgsl");
+        let kernel = WindowKernel { label: "pool2d_max_grad/2x2", source, line: Line::Cell };
         push(t, launches, g, kernel, vec![x, dy], dx);
     } else {
         let at = temp(launches, outputs(g));
         push_argmax(t, launches, g, x, at);
-        let source = include_str!("../../../shaders/pool2d_max_grad.wgsl");
-        let kernel = Kernel { label: "pool2d_max_grad", source, line: Line::Windows };
+        let source = shader!("pool2d_max_grad.wgsl");
+        let kernel = WindowKernel { label: "pool2d_max_grad", source, line: Line::Windows };
         push_sum(t, launches, g, kernel, vec![at, dy], dx);
     }
 }
@@ -190,8 +187,8 @@ fn push_max_gather(
         push_max_gather(t, launches, &columns, maxima, picked, out);
         return;
     }
-    let source = include_str!("../../../shaders/pool2d_max_gather.wgsl");
-    let kernel = Kernel { label: "pool2d_max_gather", source, line: Line::Window };
+    let source = shader!("pool2d_max_gather.wgsl");
+    let kernel = WindowKernel { label: "pool2d_max_gather", source, line: Line::Window };
     let Some(stack) = kernel.stack(g) else {
         return push(t, launches, g, kernel, vec![x, v], out);
     };
@@ -201,18 +198,18 @@ fn push_max_gather(
 }
 
 fn push_avg(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, x: Operand, y: Operand) {
-    let source = include_str!("../../../shaders/pool2d_avg.wgsl");
-    push_sum(t, launches, g, Kernel { label: "pool2d_avg", source, line: Line::Window }, vec![x], y);
+    let source = shader!("pool2d_avg.wgsl");
+    push_sum(t, launches, g, WindowKernel { label: "pool2d_avg", source, line: Line::Window }, vec![x], y);
 }
 
 fn push_avg_grad(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, dy: Operand, dx: Operand) {
     if g.stride[0] >= g.kernel[0] && g.stride[1] >= g.kernel[1] {
-        let source = include_str!("../../../shaders/pool2d_avg_grad_apart.wgsl");
-        let kernel = Kernel { label: "pool2d_avg_grad/apart", source, line: Line::Place };
+        let source = shader!("pool2d_avg_grad_apart.wgsl");
+        let kernel = WindowKernel { label: "pool2d_avg_grad/apart", source, line: Line::Place };
         push(t, launches, g, kernel, vec![dy], dx);
     } else {
-        let source = include_str!("../../../shaders/pool2d_avg_grad.wgsl");
-        let kernel = Kernel { label: "pool2d_avg_grad", source, line: Line::Windows };
+        let source = shader!("pool2d_avg_grad.wgsl");
+        let kernel = WindowKernel { label: "pool2d_avg_grad", source, line: Line::Windows };
         push_sum(t, launches, g, kernel, vec![dy], dx);
     }
 }
@@ -222,7 +219,7 @@ fn push_sum(
     t: &KernelTarget,
     launches: &mut Launches,
     g: &Pool2dGeometry,
-    kernel: Kernel,
+    kernel: WindowKernel,
     operands: Vec<Operand>,
     output: Operand,
 ) {
@@ -254,7 +251,7 @@ enum Line {
 }
 
 #[derive(Clone, Copy)]
-struct Kernel {
+struct WindowKernel {
     label: &'static str,
     source: &'static str,
     line: Line,
@@ -263,7 +260,7 @@ struct Kernel {
 /// What one invocation goes through at most, that sums of sixteen of sums of sixteen of sixteen are sums of sixteen.
 const LONGEST_LINE: usize = 4096;
 
-impl Kernel {
+impl WindowKernel {
     fn elements(&self, g: &Pool2dGeometry) -> usize {
         match self.line {
             Line::None | Line::Window => outputs(g),
@@ -313,7 +310,7 @@ fn push(
     t: &KernelTarget,
     launches: &mut Launches,
     g: &Pool2dGeometry,
-    kernel: Kernel,
+    kernel: WindowKernel,
     inputs: Vec<Operand>,
     output: Operand,
 ) {
@@ -321,38 +318,38 @@ fn push(
     if elements == 0 {
         return;
     }
-    let (width, mut source) = widen(kernel.source, g.c);
+    let (width, mut source) = by_width(kernel.source, g.c);
     let total = elements / width;
     let parts = kernel.parts(g).max(1);
     if parts > 1 {
-        source = source.replace("let part = 0u;", "let part = group.z;").into();
+        source = exchange(&source, "let part = 0u;", "let part = group.z;").into();
     }
     let length = kernel.length(g).min(LONGEST_LINE);
     let [top, bottom, left, right] = g.padding;
-    let uniform = [
+    let sizes = Sizes {
         total,
-        g.h,
-        g.w,
-        g.c / width,
-        g.oh,
-        g.ow,
-        g.kernel[0],
-        g.kernel[1],
-        g.stride[0],
-        g.stride[1],
-        top,
-        left,
-        g.h + bottom,
-        g.w + right,
-        usize::from(g.count_include_pad),
-        length,
-    ];
+        h: g.h,
+        w: g.w,
+        c: g.c / width,
+        oh: g.oh,
+        ow: g.ow,
+        kh: g.kernel[0],
+        kw: g.kernel[1],
+        sh: g.stride[0],
+        sw: g.stride[1],
+        pt: top,
+        pl: left,
+        h_end: g.h + bottom,
+        w_end: g.w + right,
+        include_pad: g.count_include_pad,
+        part: length,
+    };
     let [x, y, _] = fold(total.div_ceil(GROUP), t.max_workgroups_per_dimension);
     launches.list.push(Launch {
         label: kernel.label,
         source,
         constants: Vec::new(),
-        uniform: uniform.iter().map(|&v| v as u32).collect(),
+        uniform: Uniform::of(&sizes),
         inputs,
         output,
         workgroups: [x, y, parts as u32],
@@ -412,37 +409,6 @@ fn outputs(g: &Pool2dGeometry) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SOURCES: [(&str, &str); 18] = [
-        ("pool2d_max", include_str!("../../../shaders/pool2d_max.wgsl")),
-        ("pool2d_max_2x2", include_str!("../../../shaders/pool2d_max_2x2.wgsl")),
-        ("pool2d_max_argmax", include_str!("../../../shaders/pool2d_max_argmax.wgsl")),
-        ("pool2d_max_gather", include_str!("../../../shaders/pool2d_max_gather.wgsl")),
-        ("pool2d_max_grad", include_str!("../../../shaders/pool2d_max_grad.wgsl")),
-        ("pool2d_max_grad_2x2", include_str!("../../../shaders/pool2d_max_grad_2x2.wgsl")),
-        ("pool2d_avg", include_str!("../../../shaders/pool2d_avg.wgsl")),
-        ("pool2d_avg_grad", include_str!("../../../shaders/pool2d_avg_grad.wgsl")),
-        ("pool2d_avg_grad_apart", include_str!("../../../shaders/pool2d_avg_grad_apart.wgsl")),
-        ("softmax", include_str!("../../../shaders/softmax.wgsl")),
-        ("softmax_parts", include_str!("../../../shaders/softmax_parts.wgsl")),
-        ("cross_entropy_sparse", include_str!("../../../shaders/cross_entropy_sparse.wgsl")),
-        ("cross_entropy_sparse_grad", include_str!("../../../shaders/cross_entropy_sparse_grad.wgsl")),
-        ("cross_entropy_dense", include_str!("../../../shaders/cross_entropy_dense.wgsl")),
-        ("cross_entropy_dense_grad", include_str!("../../../shaders/cross_entropy_dense_grad.wgsl")),
-        ("index_add", include_str!("../../../shaders/index_add.wgsl")),
-        ("index_add_chunks", include_str!("../../../shaders/index_add_chunks.wgsl")),
-        ("index_argmax", include_str!("../../../shaders/index_argmax.wgsl")),
-    ];
-
-    #[test]
-    fn scalar_variants_have_no_vectors_left() {
-        for (name, source) in SOURCES {
-            for line in scalar_variant(source).lines() {
-                let code = line.split("//").next().unwrap_or_default();
-                assert!(!code.contains("vec4<") || code.starts_with("fn epilogue4("), "{name}: {line}");
-            }
-        }
-    }
 
     #[test]
     fn large_windows_are_pooled_along_rows_then_columns() {

@@ -6,8 +6,61 @@
 
 use std::borrow::Cow;
 
-use super::pool2d::{GROUP, widen};
-use super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
+use super::uniform::uniform;
+use super::{GROUP, KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
+use crate::gpu::wgsl::{by_width, exchange_block, renumber, shader};
+
+uniform! {
+    /// The block of `softmax.wgsl` and `cross_entropy_dense.wgsl`, with which those of the other kernels begin.
+    struct RowSizes {
+        rows: usize,
+        /// In units of what is loaded at once.
+        cols: usize,
+    }
+}
+
+uniform! {
+    /// The block of `cross_entropy_sparse.wgsl`.
+    struct SparseSizes {
+        row: RowSizes,
+        classes: usize,
+    }
+}
+
+uniform! {
+    /// The block of `cross_entropy_sparse_grad.wgsl`.
+    struct SparseGradSizes {
+        row: RowSizes,
+        classes: usize,
+        g_stride: usize,
+    }
+}
+
+uniform! {
+    /// The block of `cross_entropy_dense_grad.wgsl`.
+    struct DenseGradSizes {
+        row: RowSizes,
+        g_stride: usize,
+    }
+}
+
+uniform! {
+    /// The block of `softmax_parts.wgsl`.
+    struct PartSizes {
+        total: usize,
+        cols: usize,
+        parts: usize,
+    }
+}
+
+uniform! {
+    /// The block of `softmax_combine.wgsl`.
+    struct CombineSizes {
+        total: usize,
+        parts: usize,
+        left: usize,
+    }
+}
 
 /// Rows up to this many loads long belong to one invocation.
 const SHORT: usize = 32;
@@ -22,10 +75,17 @@ const LONGEST: usize = BLOCK * BLOCK;
 ///
 /// A row that holds a NaN or `+inf`, or nothing but `-inf`, becomes NaN.
 pub fn softmax(t: &KernelTarget, rows: usize, cols: usize) -> Launches {
-    let source = include_str!("../../../shaders/softmax.wgsl");
+    let source = shader!("softmax.wgsl");
     launch(
         t,
-        Kernel { label: "softmax", source, inputs: 1, sizes: &[], probs: false, per_row: false },
+        RowKernel {
+            label: "softmax",
+            source,
+            inputs: 1,
+            uniform: &|row| Uniform::of(&row),
+            probs: false,
+            per_row: false,
+        },
         rows,
         cols,
     )
@@ -35,10 +95,17 @@ pub fn softmax(t: &KernelTarget, rows: usize, cols: usize) -> Launches {
 ///
 /// A row that holds a NaN or `+inf`, or nothing but `-inf`, becomes NaN.
 pub fn log_softmax(t: &KernelTarget, rows: usize, cols: usize) -> Launches {
-    let source = include_str!("../../../shaders/softmax.wgsl");
+    let source = shader!("softmax.wgsl");
     let mut launches = launch(
         t,
-        Kernel { label: "log_softmax", source, inputs: 1, sizes: &[], probs: false, per_row: false },
+        RowKernel {
+            label: "log_softmax",
+            source,
+            inputs: 1,
+            uniform: &|row| Uniform::of(&row),
+            probs: false,
+            per_row: false,
+        },
         rows,
         cols,
     );
@@ -53,14 +120,14 @@ pub fn log_softmax(t: &KernelTarget, rows: usize, cols: usize) -> Launches {
 ///
 /// The loss of a row whose label is not below `cols`, or whose logits have no softmax, is NaN.
 pub fn cross_entropy_sparse(t: &KernelTarget, rows: usize, cols: usize) -> Launches {
-    let source = include_str!("../../../shaders/cross_entropy_sparse.wgsl");
+    let source = shader!("cross_entropy_sparse.wgsl");
     launch(
         t,
-        Kernel {
+        RowKernel {
             label: "cross_entropy_sparse",
             source,
             inputs: 2,
-            sizes: &[cols],
+            uniform: &|row| Uniform::of(&SparseSizes { row, classes: cols }),
             probs: false,
             per_row: true,
         },
@@ -74,14 +141,14 @@ pub fn cross_entropy_sparse(t: &KernelTarget, rows: usize, cols: usize) -> Launc
 /// `g_stride` is 1, or 0 where `g` has one element for all rows. A row whose label is not below `cols`, or whose logits have
 /// no softmax, becomes NaN.
 pub fn cross_entropy_sparse_grad(t: &KernelTarget, rows: usize, cols: usize, g_stride: usize) -> Launches {
-    let source = include_str!("../../../shaders/cross_entropy_sparse_grad.wgsl");
+    let source = shader!("cross_entropy_sparse_grad.wgsl");
     launch(
         t,
-        Kernel {
+        RowKernel {
             label: "cross_entropy_sparse_grad",
             source,
             inputs: 3,
-            sizes: &[cols, g_stride],
+            uniform: &|row| Uniform::of(&SparseGradSizes { row, classes: cols, g_stride }),
             probs: false,
             per_row: false,
         },
@@ -92,10 +159,17 @@ pub fn cross_entropy_sparse_grad(t: &KernelTarget, rows: usize, cols: usize, g_s
 
 /// `loss[rows]` = `-sum(probs * log_softmax(logits))`. Inputs: `logits`, `probs`, both `[rows, cols]`.
 pub fn cross_entropy_dense(t: &KernelTarget, rows: usize, cols: usize) -> Launches {
-    let source = include_str!("../../../shaders/cross_entropy_dense.wgsl");
+    let source = shader!("cross_entropy_dense.wgsl");
     launch(
         t,
-        Kernel { label: "cross_entropy_dense", source, inputs: 2, sizes: &[], probs: true, per_row: true },
+        RowKernel {
+            label: "cross_entropy_dense",
+            source,
+            inputs: 2,
+            uniform: &|row| Uniform::of(&row),
+            probs: true,
+            per_row: true,
+        },
         rows,
         cols,
     )
@@ -105,14 +179,14 @@ pub fn cross_entropy_dense(t: &KernelTarget, rows: usize, cols: usize) -> Launch
 ///
 /// `g_stride` is 1, or 0 where `g` has one element for all rows.
 pub fn cross_entropy_dense_grad(t: &KernelTarget, rows: usize, cols: usize, g_stride: usize) -> Launches {
-    let source = include_str!("../../../shaders/cross_entropy_dense_grad.wgsl");
+    let source = shader!("cross_entropy_dense_grad.wgsl");
     launch(
         t,
-        Kernel {
+        RowKernel {
             label: "cross_entropy_dense_grad",
             source,
             inputs: 3,
-            sizes: &[g_stride],
+            uniform: &|row| Uniform::of(&DenseGradSizes { row, g_stride }),
             probs: true,
             per_row: false,
         },
@@ -121,10 +195,8 @@ pub fn cross_entropy_dense_grad(t: &KernelTarget, rows: usize, cols: usize, g_st
     )
 }
 
-/// What a row comes down to, as `softmax_parts.wgsl` and `softmax_combine.wgsl` have found it.
-const STATISTICS: &str = "struct Stats { peak: f32, sum: f32, mass: f32, cross: f32 }
-@group(0) @binding(BINDING) var<storage, read> stats: array<Stats>;
-
+/// What a row comes down to, as `softmax_parts.wgsl` and `softmax_combine.wgsl` have found it and left in `stats`.
+const STATISTICS: &str = "
 fn row_max(base: u32, lane: u32) -> f32 { return stats[base / sizes.cols].peak; }
 fn row_sum(base: u32, lane: u32, peak: f32) -> f32 { return stats[base / sizes.cols].sum; }
 fn row_mass(base: u32, lane: u32) -> f32 { return stats[base / sizes.cols].mass; }
@@ -134,12 +206,11 @@ fn row_loss(base: u32, lane: u32, peak: f32, log_sum: f32) -> f32 {
 }
 ";
 
-struct Kernel<'a> {
+struct RowKernel<'a> {
     label: &'static str,
     source: &'static str,
     inputs: usize,
-    /// What the uniform block holds after rows and columns.
-    sizes: &'a [usize],
+    uniform: &'a dyn Fn(RowSizes) -> Uniform,
     /// Input 1 is probabilities.
     probs: bool,
     /// Whether it stores one value per row, or one per element.
@@ -184,28 +255,19 @@ impl Team {
     fn install(self, source: Cow<'static, str>) -> Cow<'static, str> {
         let block = match self {
             Team::Invocation => return source,
-            Team::Subgroup(_) => include_str!("../../../shaders/softmax_team_subgroup.wgsl"),
-            Team::Workgroup(_) => include_str!("../../../shaders/softmax_team_workgroup.wgsl"),
-            Team::Many(_) => include_str!("../../../shaders/softmax_team_many.wgsl"),
+            Team::Subgroup(_) => shader!("softmax_team_subgroup.wgsl"),
+            Team::Workgroup(_) => shader!("softmax_team_workgroup.wgsl"),
+            Team::Many(_) => shader!("softmax_team_many.wgsl"),
         };
-        exchange(source, "team", block)
+        exchange_block(source, "team", block)
     }
 }
 
-/// Replaces a marked block of a kernel.
-fn exchange(source: Cow<'static, str>, name: &str, block: &str) -> Cow<'static, str> {
-    let (begin, end) = (format!("// {name}:\n"), format!("// end of {name}\n"));
-    match (source.split_once(&begin), source.split_once(&end)) {
-        (Some((before, _)), Some((_, after))) => format!("{before}{block}{after}").into(),
-        _ => source,
-    }
-}
-
-fn launch(t: &KernelTarget, kernel: Kernel, rows: usize, cols: usize) -> Launches {
+fn launch(t: &KernelTarget, kernel: RowKernel, rows: usize, cols: usize) -> Launches {
     if rows == 0 || cols == 0 {
         return Launches::default();
     }
-    let (width, source) = widen(kernel.source, cols);
+    let (width, source) = by_width(kernel.source, cols);
     let loads = cols / width;
     match Team::choose(t, loads) {
         Some(team) => {
@@ -226,7 +288,7 @@ fn launch(t: &KernelTarget, kernel: Kernel, rows: usize, cols: usize) -> Launche
 /// The dispatch that stores the result.
 fn last(
     t: &KernelTarget,
-    kernel: &Kernel,
+    kernel: &RowKernel,
     [rows, loads]: [usize; 2],
     team: Team,
     source: Cow<'static, str>,
@@ -238,13 +300,11 @@ fn last(
         Team::Subgroup(lanes) | Team::Workgroup(lanes) => (vec![("GROUP", f64::from(lanes))], rows),
         Team::Many(lanes) => (vec![("TEAM", f64::from(lanes))], (rows * lanes as usize).div_ceil(GROUP)),
     };
-    let mut uniform = vec![rows as u32, loads as u32];
-    uniform.extend(kernel.sizes.iter().map(|&v| v as u32));
     Launch {
         label: kernel.label,
         source,
         constants,
-        uniform,
+        uniform: (kernel.uniform)(RowSizes { rows, cols: loads }),
         inputs,
         output: Operand::Output,
         workgroups: fold(groups, t.max_workgroups_per_dimension),
@@ -256,7 +316,7 @@ fn last(
 /// Long rows: what parts of them come down to, what these come down to together, and then what is to be stored.
 fn in_parts(
     t: &KernelTarget,
-    kernel: &Kernel,
+    kernel: &RowKernel,
     rows: usize,
     loads: usize,
     width: usize,
@@ -265,79 +325,76 @@ fn in_parts(
     let mut launches = Launches::default();
     let sum = Turns::around(BLOCK, Turns::of(BLOCK));
     let mut parts = loads.div_ceil(LONGEST);
-    let pass = |label, source, constants, inputs, sizes: [usize; 3], launches: &mut Launches| {
-        launches.temps.push(16 * sizes[0]); // four f32
+    let pass = |label, source, constants, inputs, total: usize, uniform, launches: &mut Launches| {
+        launches.temps.push(16 * total); // four f32
         let output = Operand::Temp(launches.temps.len() - 1);
         launches.list.push(Launch {
             label,
             source,
             constants,
-            uniform: sizes.map(|v| v as u32).to_vec(),
+            uniform,
             inputs,
             output,
-            workgroups: fold(sizes[0].div_ceil(GROUP), t.max_workgroups_per_dimension),
+            workgroups: fold(total.div_ceil(GROUP), t.max_workgroups_per_dimension),
             turns: Turns::of(LONGEST).then(sum),
             epilogue: false,
         });
         output
     };
+    let total = rows * parts;
     let mut stats = pass(
         "softmax/parts",
-        widen(include_str!("../../../shaders/softmax_parts.wgsl"), width).1,
+        by_width(shader!("softmax_parts.wgsl"), width).1,
         vec![("PROBS", f64::from(u8::from(kernel.probs)))],
         vec![Operand::Input(0), Operand::Input(usize::from(kernel.probs))],
-        [rows * parts, loads, parts],
+        total,
+        Uniform::of(&PartSizes { total, cols: loads, parts }),
         &mut launches,
     );
     while parts > 1 {
         let left = parts.div_ceil(LONGEST);
+        let total = rows * left;
         stats = pass(
             "softmax/combine",
-            include_str!("../../../shaders/softmax_combine.wgsl").into(),
+            shader!("softmax_combine.wgsl").into(),
             Vec::new(),
             vec![stats],
-            [rows * left, parts, left],
+            total,
+            Uniform::of(&CombineSizes { total, parts, left }),
             &mut launches,
         );
         parts = left;
     }
     let team = Team::Many(if kernel.per_row { 1 } else { loads.div_ceil(BLOCK) as u32 });
     // They are bound after the inputs, and what is written after them.
-    let at = kernel.inputs + 1;
-    let written = |at: usize| format!("@binding({at}) var<storage, read_write>");
-    let source = exchange(team.install(source), "statistics", STATISTICS)
-        .replace(&written(at), &written(at + 1))
-        .replace("BINDING", &at.to_string());
+    let at = kernel.inputs as u32 + 1;
+    let statistics = format!(
+        "{}@group(0) @binding({at}) var<storage, read> stats: array<Stats>;\n{STATISTICS}",
+        shader!("shared/row_stats.wgsl")
+    );
+    let source = renumber(&team.install(source), |binding| (binding == at).then_some(at + 1));
+    let source = exchange_block(source.into(), "statistics", &statistics);
     let mut inputs: Vec<Operand> = (0..kernel.inputs).map(Operand::Input).collect();
     inputs.push(stats);
     let turns = Turns::of(if kernel.per_row { 0 } else { BLOCK });
-    launches.list.push(last(t, kernel, [rows, loads], team, source.into(), inputs, turns));
+    launches.list.push(last(t, kernel, [rows, loads], team, source, inputs, turns));
     launches
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::target;
     use super::*;
+    use crate::gpu::wgsl::tests::assert_valid;
 
     #[test]
     fn teams_replace_the_marked_block() {
-        let source = include_str!("../../../shaders/softmax.wgsl");
+        let source = shader!("softmax.wgsl");
         assert_eq!(Team::Invocation.install(source.into()), source);
         for (team, mark) in [(Team::Subgroup(8), "subgroupMax"), (Team::Workgroup(64), "workgroupBarrier")] {
             let text = team.install(source.into());
             assert!(text.contains(mark) && !text.contains("const TEAM = 1u;"));
             assert_eq!(text.matches("fn team_max").count(), 1);
-        }
-    }
-
-    fn target(cpu_adapter: bool, subgroup: Option<u32>) -> KernelTarget {
-        KernelTarget {
-            cpu_adapter,
-            subgroup,
-            int64: false,
-            workgroup_storage: 16_384,
-            max_invocations: 256,
-            max_workgroups_per_dimension: 65_535,
         }
     }
 
@@ -384,12 +441,7 @@ mod tests {
         ] {
             assert_eq!(launches.list.len(), launches.temps.len() + 1);
             for launch in &launches.list {
-                let module = naga::front::wgsl::parse_str(&launch.source)
-                    .unwrap_or_else(|e| panic!("{}: {}", launch.label, e.emit_to_string(&launch.source)));
-                let flags = naga::valid::ValidationFlags::all();
-                let all = naga::valid::Capabilities::all();
-                let checked = naga::valid::Validator::new(flags, all).validate(&module);
-                assert!(checked.is_ok(), "{}: {checked:?}", launch.label);
+                assert_valid(launch.label, &launch.source);
                 // every binding up to the output's is declared, once each
                 for binding in 0..launch.inputs.len() + 2 {
                     let declared = launch.source.matches(&format!("@binding({binding})")).count();

@@ -2,12 +2,53 @@
 //! most of its columns or its depth unused.
 
 use super::super::gemm::reduce;
-use super::super::{KernelTarget, Launch, Launches, Operand, Turns, fold};
+use super::super::uniform::uniform;
+use super::super::{KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::geometry::{Conv2dGeometry, group_channels};
+use crate::gpu::wgsl::{exchange, set_alias, shader};
 
-const FORWARD: &str = include_str!("../../../../shaders/conv2d_direct_forward.wgsl");
-const INPUT_GRAD: &str = include_str!("../../../../shaders/conv2d_direct_input_grad.wgsl");
-const WEIGHT_GRAD: &str = include_str!("../../../../shaders/conv2d_direct_weight_grad.wgsl");
+uniform! {
+    /// What the blocks of all three shaders begin with; all of `conv2d_direct_input_grad.wgsl`, whose strides are constants.
+    struct DirectParams {
+        /// Elements (or quads) of the output.
+        count: usize,
+        h: usize,
+        w: usize,
+        cin: usize,
+        cout: usize,
+        oh: usize,
+        ow: usize,
+        group_cin: usize,
+        group_cout: usize,
+        kernel_h: usize,
+        kernel_w: usize,
+        padding_y: usize,
+        padding_x: usize,
+        dilation_y: usize,
+        dilation_x: usize,
+    }
+}
+
+uniform! {
+    /// The block of `conv2d_direct_forward.wgsl`.
+    struct ForwardParams {
+        direct: DirectParams,
+        stride_y: usize,
+        stride_x: usize,
+    }
+}
+
+uniform! {
+    /// The block of `conv2d_direct_weight_grad.wgsl`.
+    struct WeightGradParams {
+        direct: DirectParams,
+        stride_y: usize,
+        stride_x: usize,
+        lines: usize,
+        chunk: usize,
+        parts: usize,
+    }
+}
 
 /// Invocations per workgroup of the three shaders.
 const WORKGROUP: usize = 64;
@@ -30,34 +71,41 @@ fn source(text: &'static str, quads: bool) -> std::borrow::Cow<'static, str> {
     if !quads {
         return text.into();
     }
-    text.replace("alias Value = f32;", "alias Value = vec4<f32>;")
-        .replace("out[i] = epilogue(sum, i);", "out[i] = epilogue4(sum, i * 4u);")
-        .into()
+    let quads = set_alias(text, "Value", "vec4<f32>");
+    exchange(&quads, "out[i] = epilogue(sum, i);", "out[i] = epilogue4(sum, i * 4u);").into()
 }
 
-/// The uniform values that the three shaders have in common. `count` is the number of outputs.
-fn uniform(g: &Conv2dGeometry, count: usize, stride: bool) -> Vec<u32> {
+/// `len` is the number of outputs.
+fn params(g: &Conv2dGeometry, len: usize) -> DirectParams {
     let unit = if by_quads(g) { 4 } else { 1 };
-    let (cin, cout) = group_channels(g);
-    let mut values =
-        vec![count / unit, g.h, g.w, g.cin / unit, g.cout / unit, g.oh, g.ow, cin, cout, g.kh, g.kw];
-    values.extend([g.padding[0], g.padding[2]]);
-    values.extend(g.dilation);
-    if stride {
-        values.extend(g.stride);
+    let (group_cin, group_cout) = group_channels(g);
+    DirectParams {
+        count: len / unit,
+        h: g.h,
+        w: g.w,
+        cin: g.cin / unit,
+        cout: g.cout / unit,
+        oh: g.oh,
+        ow: g.ow,
+        group_cin,
+        group_cout,
+        kernel_h: g.kh,
+        kernel_w: g.kw,
+        padding_y: g.padding[0],
+        padding_x: g.padding[2],
+        dilation_y: g.dilation[0],
+        dilation_x: g.dilation[1],
     }
-    values.into_iter().map(|v| v as u32).collect()
 }
 
 fn launch(
     label: &'static str,
     text: &'static str,
     g: &Conv2dGeometry,
-    uniform: Vec<u32>,
+    (uniform, invocations): (Uniform, usize),
     turns: Turns,
     t: &KernelTarget,
 ) -> Launch {
-    let invocations = uniform[0] as usize;
     Launch {
         label,
         source: source(text, by_quads(g)),
@@ -87,23 +135,27 @@ fn taps(g: &Conv2dGeometry, channels: usize) -> Turns {
 }
 
 pub(super) fn forward(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
-    let values = uniform(g, g.n * g.oh * g.ow * g.cout, true);
-    let launch = launch("conv2d_forward/direct", FORWARD, g, values, taps(g, group_channels(g).0), t);
+    let direct = params(g, g.n * g.oh * g.ow * g.cout);
+    let count = direct.count;
+    let uniform = Uniform::of(&ForwardParams { direct, stride_y: g.stride[0], stride_x: g.stride[1] });
+    let (text, turns) = (shader!("conv2d_direct_forward.wgsl"), taps(g, group_channels(g).0));
+    let launch = launch("conv2d_forward/direct", text, g, (uniform, count), turns, t);
     Launches { temps: Vec::new(), list: vec![launch] }
 }
 
 pub(super) fn input_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
-    let values = uniform(g, g.n * g.h * g.w * g.cin, false);
-    let mut launch =
-        launch("conv2d_input_grad/direct", INPUT_GRAD, g, values, taps(g, group_channels(g).1), t);
+    let direct = params(g, g.n * g.h * g.w * g.cin);
+    let (text, turns) = (shader!("conv2d_direct_input_grad.wgsl"), taps(g, group_channels(g).1));
+    let uniform = (Uniform::of(&direct), direct.count);
+    let mut launch = launch("conv2d_input_grad/direct", text, g, uniform, turns, t);
     launch.constants = vec![("stride_y", g.stride[0] as f64), ("stride_x", g.stride[1] as f64)];
     Launches { temps: Vec::new(), list: vec![launch] }
 }
 
 pub(super) fn weight_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     let len = g.kh * g.kw * (g.cin / g.groups) * g.cout;
-    let mut values = uniform(g, len, true);
-    let count = values[0] as usize;
+    let direct = params(g, len);
+    let count = direct.count;
     let lines = g.n * g.oh;
     // Enough invocations to fill an adapter, few enough lines to stay below the limit of turns.
     let wanted = if t.cpu_adapter { 2_048 } else { 32_768 };
@@ -111,9 +163,16 @@ pub(super) fn weight_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     let parts = for_work.max(lines.div_ceil(longest_part(g).max(1)));
     let chunk = lines.div_ceil(parts);
     let parts = lines.div_ceil(chunk);
-    values.extend([lines as u32, chunk as u32, parts as u32]);
-    let turns = Turns::in_blocks(chunk, BLOCK, line(g));
-    let mut first = launch("conv2d_weight_grad/direct", WEIGHT_GRAD, g, values, turns, t);
+    let uniform = Uniform::of(&WeightGradParams {
+        direct,
+        stride_y: g.stride[0],
+        stride_x: g.stride[1],
+        lines,
+        chunk,
+        parts,
+    });
+    let (text, turns) = (shader!("conv2d_direct_weight_grad.wgsl"), Turns::in_blocks(chunk, BLOCK, line(g)));
+    let mut first = launch("conv2d_weight_grad/direct", text, g, (uniform, count), turns, t);
     if parts == 1 {
         return Launches { temps: Vec::new(), list: vec![first] };
     }

@@ -1,5 +1,7 @@
 //! What the generated kernels have in common: how operands are laid out, and the text around the loops.
 
+use crate::gpu::wgsl::EPILOGUES;
+
 /// Appends a formatted line. Writing to a `String` cannot fail.
 macro_rules! line {
     ($out:expr, $($arg:tt)*) => {{ let _ = writeln!($out, $($arg)*); }};
@@ -23,13 +25,14 @@ pub(in crate::gpu::kernels) enum BLoad {
 
 /// Declares the storage bindings, whose elements are of these types, and the epilogues.
 pub(super) fn bindings(a: &str, b: &str, out_vec4: bool) -> String {
+    let [one, four] = EPILOGUES;
     format!(
         "@group(0) @binding(1) var<storage, read> a: array<{a}>;
 @group(0) @binding(2) var<storage, read> b: array<{b}>;
 @group(0) @binding(3) var<storage, read_write> out: array<{}>;
 
-fn epilogue(v: f32, i: u32) -> f32 {{ return v; }}
-fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> {{ return v; }}
+{one}
+{four}
 
 ",
         element(out_vec4)

@@ -1,19 +1,10 @@
 //! Tests of the GEMM kernels that need no GPU.
 
 use super::super::conv2d::{conv2d_forward, conv2d_input_grad, conv2d_weight_grad};
+use super::super::tests::target;
 use super::*;
 use crate::geometry::Conv2dGeometry;
-
-fn target(cpu_adapter: bool, subgroup: Option<u32>) -> KernelTarget {
-    KernelTarget {
-        cpu_adapter,
-        subgroup,
-        int64: false,
-        workgroup_storage: 16_384,
-        max_invocations: 256,
-        max_workgroups_per_dimension: 65_535,
-    }
-}
+use crate::gpu::wgsl::tests::assert_valid;
 
 fn targets() -> [KernelTarget; 7] {
     let wide = |subgroup| KernelTarget { int64: true, ..target(true, subgroup) };
@@ -60,20 +51,10 @@ fn convolution(cin: usize, cout: usize, groups: usize, stride: usize, padding: u
     }
 }
 
-fn assert_valid(source: &str, label: &str) {
-    let module = naga::front::wgsl::parse_str(source)
-        .unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(source)));
-    let mut validator =
-        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
-    if let Err(e) = validator.validate(&module) {
-        panic!("{label}: {}", e.emit_to_string(source));
-    }
-}
-
 fn check(launches: &Launches) {
     let last = launches.list.len() - 1;
     for (i, launch) in launches.list.iter().enumerate() {
-        assert_valid(&launch.source, launch.label);
+        assert_valid(launch.label, &launch.source);
         assert_eq!(launch.epilogue, i == last, "{}", launch.label);
         assert!(launch.source.contains("\nfn epilogue(v: f32, i: u32) -> f32 { return v; }\n"));
         assert!(launch.source.contains("\nfn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }\n"));
@@ -116,7 +97,7 @@ fn long_reductions_are_split() {
             let launches = matmul(&product(2_000, 2_000, 70_000, transposed, false), &t);
             assert_eq!(launches.list.len(), 2);
             assert_eq!(launches.temps.len(), 1);
-            let chunk = launches.list[0].uniform[4];
+            let chunk = launches.list[0].uniform.get("chunk").unwrap();
             assert!(chunk <= MAX_CHUNK as u32 + 64, "{chunk}");
         }
     }
@@ -143,10 +124,10 @@ fn last_batch_needs_no_other_kernel() {
 
 /// The files `shaders/gemm_example_*.wgsl` show what is generated. `UPDATE_EXAMPLES=1 cargo test` rewrites them.
 fn check_example(name: &str, expected: &str, kernel: String) {
-    let declarations = MATRIX.split(PLAIN_KERNEL).next().unwrap_or_default();
+    let declarations = declarations(shader!("gemm_matrix.wgsl"));
     let header = "// An example of what src/gpu/kernels/gemm/ generates; nothing reads this file but a test that compares it.\n//\n";
     let text = format!("{header}{declarations}{kernel}");
-    assert_valid(&text, name);
+    assert_valid(name, &text);
     if std::env::var_os("UPDATE_EXAMPLES").is_some() {
         let path = format!("{}/shaders/{name}", env!("CARGO_MANIFEST_DIR"));
         std::fs::write(path, &text).expect("the example can be written");

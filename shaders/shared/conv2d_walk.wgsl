@@ -1,0 +1,25 @@
+struct Walk { k: u32, d0: u32, d1: u32, d2: u32 }
+
+fn walk_init(k: u32) -> Walk {
+    let q = k / p.base0;
+    let d2 = q / p.base1;
+    return Walk(k, k - q * p.base0, q - d2 * p.base1, d2);
+}
+
+fn walk_add(w: Walk, k: u32, s0: u32, s1: u32, s2: u32) -> Walk {
+    var d0 = w.d0 + s0;
+    let carry0 = select(0u, 1u, d0 >= p.base0);
+    d0 -= carry0 * p.base0;
+    var d1 = w.d1 + s1 + carry0;
+    let carry1 = select(0u, 1u, d1 >= p.base1);
+    d1 -= carry1 * p.base1;
+    return Walk(w.k + k, d0, d1, w.d2 + s2 + carry1);
+}
+
+fn walk_step(w: Walk) -> Walk {
+    return walk_add(w, (p.step2 * p.base1 + p.step1) * p.base0 + p.step0, p.step0, p.step1, p.step2);
+}
+
+fn walk_next(w: Walk) -> Walk {
+    return walk_add(w, 1u, 1u, 0u, 0u);
+}
