@@ -367,8 +367,9 @@ impl Problem<'_> {
             }
         };
         if short_k.is_none() {
-            // By the rounded size: the last, smaller batch of an epoch shall need no other kernel.
-            let together = round(self.k).div_ceil(splits);
+            // A batch along k is contiguous along m: the last, smaller one of an epoch shall need no other kernel.
+            let k = if along_k { self.k } else { round(self.k) };
+            let together = k.div_ceil(splits);
             kernel.levels = levels(together / kernel.tree(), CHAIN);
         }
         let turns = kernel.turns(if segments > 1 { [chunk, self.k / segments] } else { [1, chunk] });

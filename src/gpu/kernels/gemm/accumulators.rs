@@ -14,7 +14,7 @@ pub(super) const CHAIN: usize = 32;
 /// Additions up to which one level is enough, as a multiple of the chain: another one costs a third more to compile.
 const SHORT: usize = 5;
 /// Those up to which the last level takes what its neighbour below hands up.
-const LAST: usize = 3;
+const LAST: usize = 4;
 
 const NAMES: [char; 3] = ['c', 'd', 'e'];
 
