@@ -58,15 +58,18 @@ section 'Format'
 cargo fmt --check
 
 section 'Lints'
-cargo clippy --quiet --all-targets -- -D warnings
-# The examples need the feature `app`.
+cargo clippy --quiet --all-targets --all-features -- -D warnings
 cargo clippy --quiet --lib --tests --benches --no-default-features -- -D warnings
+# Features by themselves: those that share much code with others, of which something could be left over.
+for features in download plot import images; do
+    cargo clippy --quiet --lib --no-default-features --features "$features" -- -D warnings
+done
 
 section 'Documentation'
-RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
+RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --all-features
 
 section 'Tests'
-cargo test --quiet
+cargo test --quiet --all-features
 
 section 'Faults planted in kernels: a sample'
 tests/mutants/run sample 10
@@ -82,7 +85,7 @@ fi
 # Trains for a moment and looks at what came out: the last line, and the counters of the second epoch.
 train() {
     local device=$1 log="$scratch/$1.log" json="$scratch/$1.json"
-    cargo run --quiet --example mnist_cnn -- --device "$device" --dataset "$dataset" --epochs 2 --batch-size 64 \
+    cargo run --quiet --all-features --example mnist_cnn -- --device "$device" --dataset "$dataset" --epochs 2 --batch-size 64 \
         --limit-train 2048 --json "$json" 2>&1 | tee "$log"
     grep -Eq '^test accuracy (0\.[7-9][0-9]*|1\.0+) \(loss [0-9.]+\)' "$log" || fail "$device: too low an accuracy, or none"
     local key
@@ -99,7 +102,7 @@ section "Example on the GPU ($dataset)"
 train gpu
 
 section 'An operation from outside the crate'
-cargo run --quiet --example custom_op -- cpu
-cargo run --quiet --example custom_op -- gpu
+cargo run --quiet --all-features --example custom_op -- cpu
+cargo run --quiet --all-features --example custom_op -- gpu
 
 printf '\ntest.sh: all passed in %dm%02ds\n' $((SECONDS / 60)) $((SECONDS % 60))

@@ -5,8 +5,8 @@
 //! the run after its step, and what `--save` and the other options name is written.
 
 use clap::{Parser, ValueEnum};
+use ring::digest::{Context, SHA256};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::time::Instant;
 use wgrad::Stats;
@@ -288,11 +288,11 @@ impl Figures {
 
 /// SHA-256 of all parameters' values, in order: equal for equal weights.
 fn weights_sha256(model: &Model) -> Result<String> {
-    let mut hash = Sha256::new();
+    let mut hash = Context::new(&SHA256);
     for parameter in model.parameters() {
         for value in parameter.variable.value().to_vec::<f32>()? {
-            hash.update(value.to_le_bytes());
+            hash.update(&value.to_le_bytes());
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }

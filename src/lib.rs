@@ -18,7 +18,7 @@ pub mod io;
 pub mod nn;
 mod ops;
 pub mod optim;
-#[cfg(feature = "app")]
+#[cfg(feature = "plot")]
 pub mod plot;
 mod profile;
 mod seed;

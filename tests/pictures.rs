@@ -1,7 +1,6 @@
 //! Pictures: what is in them, in which file, and what is refused.
 //!
 //! To look at them, name a folder: `WGRAD_TEST_PLOTS=target/pictures cargo test --test pictures`.
-#![cfg(feature = "app")]
 
 use image::RgbImage;
 use std::path::{Path, PathBuf};

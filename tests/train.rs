@@ -4,7 +4,7 @@
 mod accumulate;
 #[path = "train/endings.rs"]
 mod endings;
-#[cfg(all(unix, feature = "app"))]
+#[cfg(all(unix, feature = "signals"))]
 #[path = "train/signals.rs"]
 mod signals;
 

@@ -5,9 +5,9 @@
 //! byte for the label, then 1024 bytes each of red, green and blue, row by row.
 
 use super::Dataset;
-#[cfg(feature = "app")]
+#[cfg(feature = "cifar10")]
 use super::digest::sha256_hex;
-#[cfg(feature = "app")]
+#[cfg(feature = "cifar10")]
 use super::download::Downloader;
 use super::mnist_cache::{Place, place};
 use crate::device::Device;
@@ -35,7 +35,7 @@ const SIDE: usize = 32;
 const PIXELS: usize = SIDE * SIDE;
 const RECORD: usize = 1 + 3 * PIXELS;
 
-#[cfg(feature = "app")]
+#[cfg(feature = "cifar10")]
 mod archive {
     /// What comes from them is verified.
     pub const MIRRORS: [&str; 2] = [
@@ -51,7 +51,7 @@ mod archive {
 ///
 /// Looked for in the folder that the environment variable `WGRAD_CIFAR10` names, if it is set; otherwise in the user's
 /// cache (see [`mnist::load_or_download`](super::mnist::load_or_download)), into which the archive is downloaded if it is
-/// missing or damaged (170 MB, feature `app`) and verified by its SHA-256.
+/// missing or damaged (170 MB, feature `cifar10`) and verified by its SHA-256.
 ///
 /// ```no_run
 /// # use wgrad::prelude::*;
@@ -73,7 +73,7 @@ pub fn load() -> Result<(Dataset, Dataset)> {
 }
 
 /// The training and test set in a folder with the six files `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`,
-/// or with a folder `cifar-10-batches-bin` of them, or (feature `app`) with the archive `cifar-10-binary.tar.gz`. Nothing
+/// or with a folder `cifar-10-batches-bin` of them, or (feature `cifar10`) with the archive `cifar-10-binary.tar.gz`. Nothing
 /// is verified but the format: the files may have fewer or more records.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ pub fn load_from(dir: impl AsRef<Path>) -> Result<(Dataset, Dataset)> {
             });
         }
     }
-    #[cfg(feature = "app")]
+    #[cfg(feature = "cifar10")]
     {
         let path = dir.join(ARCHIVE);
         if path.is_file() {
@@ -98,31 +98,31 @@ pub fn load_from(dir: impl AsRef<Path>) -> Result<(Dataset, Dataset)> {
         }
     }
     let message = format!(
-        "has none of the files of {NAME}; expected {}, {} and others, a folder {FOLDER} with them, or (feature `app`) {ARCHIVE}",
+        "has none of the files of {NAME}; expected {}, {} and others, a folder {FOLDER} with them, or (feature `cifar10`) {ARCHIVE}",
         TRAIN[0], TEST[0]
     );
     Err(Error::data(dir.display().to_string(), message))
 }
 
-#[cfg(feature = "app")]
+#[cfg(feature = "cifar10")]
 fn load_cache(cache: &Path) -> Result<(Dataset, Dataset)> {
     let downloader = Downloader::for_files_of(&archive::MIRRORS, archive::BYTES);
     load_cached_or_download(cache, &downloader, archive::SHA256)
 }
 
 /// What was unpacked into the cache by hand.
-#[cfg(not(feature = "app"))]
+#[cfg(not(feature = "cifar10"))]
 fn load_cache(cache: &Path) -> Result<(Dataset, Dataset)> {
     load_from(cache).map_err(|error| {
         let message = format!(
             "not in the cache, and this build of wgrad can't download: {error}\n\
-             build with the feature `app`, or set {FOLDER_VARIABLE} to a folder with the unpacked files"
+             build with the feature `cifar10`, or set {FOLDER_VARIABLE} to a folder with the unpacked files"
         );
         Error::data(NAME, message)
     })
 }
 
-#[cfg(feature = "app")]
+#[cfg(feature = "cifar10")]
 fn load_cached_or_download(
     cache: &Path,
     downloader: &Downloader,
@@ -162,7 +162,7 @@ fn load_cached_or_download(
 }
 
 /// The data sets in the bytes of the archive.
-#[cfg(feature = "app")]
+#[cfg(feature = "cifar10")]
 fn unpack(source: &str, bytes: &[u8]) -> Result<(Dataset, Dataset)> {
     use crate::io::budget::Budget;
     use std::collections::HashMap;
@@ -194,14 +194,14 @@ fn unpack(source: &str, bytes: &[u8]) -> Result<(Dataset, Dataset)> {
 }
 
 /// A reader of so many bytes at most: what an archive unpacks to and is passed over takes no memory, but time.
-#[cfg(feature = "app")]
+#[cfg(feature = "cifar10")]
 struct Bounded<R> {
     reader: R,
     left: u64,
     most: u64,
 }
 
-#[cfg(feature = "app")]
+#[cfg(feature = "cifar10")]
 impl<R: std::io::Read> std::io::Read for Bounded<R> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         let read = self.reader.read(out)?;
@@ -322,7 +322,7 @@ mod tests {
         fails(with([record(3), record(10)].concat()), &["data_batch_2.bin", "label 10 in record 1"]);
     }
 
-    #[cfg(feature = "app")]
+    #[cfg(feature = "cifar10")]
     mod archives {
         use super::super::super::download::testing::{Answer, Server, dead_mirror, downloader};
         use super::*;

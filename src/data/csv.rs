@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A column of a table: its name in the header, or its number, counted from 0.
+/// A column of a table: its name in the header, or its number, counted from 0 (feature `csv`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Column {
@@ -44,7 +44,7 @@ impl fmt::Display for Column {
     }
 }
 
-/// A CSV file, to be [loaded](Csv::load) once it is said what its columns are.
+/// A CSV file, to be [loaded](Csv::load) once it is said what its columns are (feature `csv`).
 ///
 /// ```
 /// use wgrad::data;
@@ -72,7 +72,7 @@ pub fn csv(path: impl AsRef<Path>) -> Csv {
     }
 }
 
-/// How a CSV file is to be read: see [`csv()`].
+/// How a CSV file is to be read: see [`csv()`] (feature `csv`).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Csv {

@@ -46,7 +46,7 @@ const FAMILY: Family = Family {
 ///
 /// Looked for in the folder that the environment variable `WGRAD_FASHION_MNIST` names, if it is set; otherwise in the
 /// user's cache (see [`mnist::load_or_download`](super::mnist::load_or_download)), into which the files that are missing
-/// or damaged are downloaded (31 MB in all, feature `app`) and verified by their SHA-256.
+/// or damaged are downloaded (31 MB in all, feature `download`) and verified by their SHA-256.
 ///
 /// ```no_run
 /// # use wgrad::prelude::*;

@@ -3,7 +3,7 @@
 //! The format is described at the end of <http://yann.lecun.com/exdb/mnist/>.
 //!
 //! Only unsigned bytes are read; nothing in the MNIST family uses another element type. A file may be
-//! gzipped (feature `app`), which is seen from its first bytes and not from its name, because browsers
+//! gzipped (feature `gzip`), which is seen from its first bytes and not from its name, because browsers
 //! unpack or rename what they download.
 
 use std::fs::File;
@@ -43,7 +43,7 @@ impl IdxArray {
     ///
     /// The file can't be opened or read, or it isn't exactly one whole IDX array: wrong magic number,
     /// another element type, more than 8 dimensions, fewer or more bytes than its header promises, a
-    /// gzip stream that is truncated or damaged, or a gzipped file in a build without the feature `app`.
+    /// gzip stream that is truncated or damaged, or a gzipped file in a build without the feature `gzip`.
     pub fn read(path: impl AsRef<Path>) -> Result<IdxArray> {
         let path = path.as_ref();
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
@@ -88,17 +88,17 @@ impl<'a> Parser<'a> {
         if self.gzipped { self.parse_gzip(reader) } else { self.parse_content(reader) }
     }
 
-    #[cfg(feature = "app")]
+    #[cfg(feature = "gzip")]
     fn parse_gzip(&self, reader: impl Read) -> Result<IdxArray> {
         // The multi-member decoder, because the plain one stops after the first member and would let
         // anything that follows it pass.
         self.parse_content(flate2::read::MultiGzDecoder::new(reader))
     }
 
-    #[cfg(not(feature = "app"))]
+    #[cfg(not(feature = "gzip"))]
     fn parse_gzip(&self, _reader: impl Read) -> Result<IdxArray> {
         Err(self.error(
-            "is gzipped, and this build of wgrad can't unpack that; unpack it (gunzip), or build with the feature `app`",
+            "is gzipped, and this build of wgrad can't unpack that; unpack it (gunzip), or build with the feature `gzip`",
         ))
     }
 
@@ -274,7 +274,7 @@ mod tests {
         assert_reads(&raw());
     }
 
-    #[cfg(feature = "app")]
+    #[cfg(feature = "gzip")]
     #[test]
     fn reads_gzipped_content_in_one_or_more_members() {
         assert_reads(&gzip(&raw()));
@@ -292,11 +292,11 @@ mod tests {
         let path = folder.path().join("gzipped-in-spite-of-its-name");
         std::fs::write(&path, gzip(&raw())).unwrap();
         let read = IdxArray::read(&path);
-        if cfg!(feature = "app") {
+        if cfg!(feature = "gzip") {
             assert_eq!(read.unwrap().dims, [2, 2, 3]);
         } else {
             let message = read.unwrap_err().to_string();
-            assert!(message.contains("gunzip") && message.contains("feature `app`"), "{message}");
+            assert!(message.contains("gunzip") && message.contains("feature `gzip`"), "{message}");
         }
     }
 
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!((array.dims, array.data), (vec![0], vec![]));
     }
 
-    #[cfg(feature = "app")]
+    #[cfg(feature = "gzip")]
     #[test]
     fn rejects_damaged_gzip() {
         let whole = gzip(&raw());
@@ -374,9 +374,9 @@ mod tests {
         assert_fails(&gzip(&whole), &["gzipped twice"]);
     }
 
-    #[cfg(not(feature = "app"))]
+    #[cfg(not(feature = "gzip"))]
     #[test]
     fn gzip_without_the_feature_says_so() {
-        assert_fails(&gzip(&raw()), &["gzipped", "feature `app`"]);
+        assert_fails(&gzip(&raw()), &["gzipped", "feature `gzip`"]);
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// A folder with one folder for each class, and in these (at any depth) image files: PNG, JPEG, BMP or GIF (of which the first
 /// image counts), by the ending of their names, in whatever case. Classes are counted in the order of their names. Photographs
-/// are turned as their EXIF data says. Keras's `image_dataset_from_directory`.
+/// are turned as their EXIF data says. Keras's `image_dataset_from_directory`. Needs the feature `images`.
 ///
 /// ```no_run
 /// use wgrad::data::{self, Source};
@@ -107,7 +107,7 @@ fn find(folder: &Path, class: u32, files: &mut Vec<(PathBuf, u32)>) -> Result<()
     Ok(())
 }
 
-/// The image files of [`image_folder`], and how they are to be read.
+/// The image files of [`image_folder`], and how they are to be read (feature `images`).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ImageFolder {

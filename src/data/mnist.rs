@@ -125,7 +125,7 @@ pub struct RawDataset {
     /// What to test on.
     pub test: RawSplit,
     /// All four files are MNIST, byte for byte, by their SHA-256. Never true in a build without the
-    /// feature `app`, which has no SHA-256.
+    /// feature `download`, which has no SHA-256.
     pub is_real_mnist: bool,
 }
 
@@ -221,7 +221,7 @@ impl Part {
         Part { source, array, digest }
     }
 
-    #[cfg(feature = "app")]
+    #[cfg(feature = "download")]
     pub fn verified(self, digests: Digests<'_>, i: usize) -> Result<Part> {
         let expected = digests.get(i);
         let of = match digests {
@@ -464,7 +464,7 @@ mod tests {
         assert_eq!((dataset.train.classes, dataset.test.classes), (47, 47));
     }
 
-    #[cfg(feature = "app")]
+    #[cfg(feature = "download")]
     #[test]
     fn a_mixture_of_right_and_wrong_files_is_named() {
         let digests = contents().map(|content| sha256_hex(&[&content]).unwrap());
@@ -485,7 +485,7 @@ mod tests {
     fn real_mnist_is_recognised() {
         let Some(dir) = std::env::var_os("WGRAD_MNIST_DIR") else { return };
         let loaded = load_dir(Path::new(&dir));
-        if cfg!(not(feature = "app")) {
+        if cfg!(not(feature = "download")) {
             return assert!(loaded.is_ok() || loaded.unwrap_err().to_string().contains("gunzip"));
         }
         let RawDataset { name, train, test, is_real_mnist } = loaded.unwrap();

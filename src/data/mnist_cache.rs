@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "app")]
+#[cfg(feature = "download")]
 use super::download::Downloader;
 use super::mnist::{CLASSES, Digests, MNIST_SHA256, RawDataset, load_dir_checked};
-#[cfg(feature = "app")]
+#[cfg(feature = "download")]
 use super::mnist::{FILES, FileKind, Part, assemble};
-#[cfg(feature = "app")]
+#[cfg(feature = "download")]
 use crate::files::write_whole;
 use crate::files::{cache_folder, variable};
 use crate::{Error, Result};
@@ -24,10 +24,10 @@ pub(super) struct Family {
     /// The environment variable that names a folder to load instead.
     pub variable: &'static str,
     /// Folders with its files, tried in this order. What comes from them is verified.
-    #[cfg_attr(not(feature = "app"), allow(dead_code))]
+    #[cfg_attr(not(feature = "download"), allow(dead_code))]
     pub mirrors: &'static [&'static str],
     /// Size of its largest file.
-    #[cfg_attr(not(feature = "app"), allow(dead_code))]
+    #[cfg_attr(not(feature = "download"), allow(dead_code))]
     pub largest: u64,
     pub digests: Digests<'static>,
 }
@@ -47,7 +47,7 @@ pub(super) const MNIST: Family = Family {
 /// Finds MNIST: in the folder that the environment variable `WGRAD_DATA` names, if it is set; otherwise
 /// in the user's cache (`wgrad/mnist` in `$XDG_CACHE_HOME` or `~/.cache`, on macOS `~/Library/Caches`,
 /// on Windows `%LOCALAPPDATA%`), into which the files that are missing or damaged are downloaded
-/// (11 MB in all, feature `app`) and verified by their SHA-256.
+/// (11 MB in all, feature `download`) and verified by their SHA-256.
 ///
 /// What `WGRAD_DATA` names is loaded by [`load_dir`](super::mnist::load_dir) and may be another data set; see
 /// [`RawDataset::is_real_mnist`].
@@ -93,32 +93,32 @@ impl Family {
         load_dir_checked(dir, CLASSES, self.name, self.digests)
     }
 
-    #[cfg(feature = "app")]
+    #[cfg(feature = "download")]
     fn load_cache(&self, cache: &Path) -> Result<RawDataset> {
         self.load_cached_or_download(cache, &Downloader::for_files_of(self.mirrors, self.largest))
     }
 
     /// What was unpacked into the cache by hand; it can't be verified, and its name doesn't say what it should be.
-    #[cfg(not(feature = "app"))]
+    #[cfg(not(feature = "download"))]
     fn load_cache(&self, cache: &Path) -> Result<RawDataset> {
         self.load_dir(cache).map_err(|error| {
             let message = format!(
                 "not in the cache, and this build of wgrad can't download: {error}\n\
-                 build with the feature `app`, or set {} to a folder with the four unpacked files",
+                 build with the feature `download`, or set {} to a folder with the four unpacked files",
                 self.variable
             );
             Error::data(self.name, message)
         })
     }
 
-    #[cfg(feature = "app")]
+    #[cfg(feature = "download")]
     pub fn load_cached_or_download(&self, cache: &Path, downloader: &Downloader) -> Result<RawDataset> {
         let part = |i: usize| self.cached_or_downloaded(cache, downloader, i);
         let parts = [part(0)?, part(1)?, part(2)?, part(3)?];
         assemble(self.name.to_string(), self.name == MNIST.name, CLASSES, parts)
     }
 
-    #[cfg(feature = "app")]
+    #[cfg(feature = "download")]
     fn cached_or_downloaded(&self, cache: &Path, downloader: &Downloader, i: usize) -> Result<Part> {
         let mut reasons = Vec::new();
         let (file, digests) = (&FILES[i], self.digests);
@@ -156,7 +156,7 @@ impl Family {
     }
 }
 
-#[cfg(all(test, feature = "app"))]
+#[cfg(all(test, feature = "download"))]
 mod download_tests {
     use super::super::digest::sha256_hex;
     use super::super::download::testing::{Answer, Server, dead_mirror, downloader};

@@ -27,8 +27,8 @@
 //! | `cardinality()`, `assert_cardinality(n)` | [`Pipeline::cardinality`], [`Pipeline::with_len`] |
 //! | `ignore_errors()` | [`Pipeline::ignore_errors`] |
 //! | `fit(validation_split=0.2)` | [`Dataset::validation_split`] |
-//! | `image_dataset_from_directory(path)` | `image_folder(path)` (feature `app`) |
-//! | `experimental.make_csv_dataset(path)` | `csv(path)` (feature `app`) |
+//! | `image_dataset_from_directory(path)` | `image_folder(path)` (feature `images`) |
+//! | `experimental.make_csv_dataset(path)` | `csv(path)` (feature `csv`) |
 //! | `RandomFlip`, `RandomRotation`, `RandomZoom`, `RandomTranslation`, `RandomCrop`, `RandomBrightness`, `RandomContrast`, `Normalization` | [`Augment`]: a layer, or [`Source::augmented`] |
 //! | `keras.datasets.mnist.load_data()` | [`mnist::load`], [`fashion_mnist::load`], [`kmnist::load`], [`cifar10::load`] |
 //!
@@ -52,16 +52,16 @@
 mod augment;
 mod batches;
 pub mod cifar10;
-#[cfg(feature = "app")]
+#[cfg(feature = "csv")]
 mod csv;
 mod dataset;
 mod digest;
 mod digits;
-#[cfg(feature = "app")]
+#[cfg(feature = "download")]
 mod download;
 pub mod fashion_mnist;
 pub mod idx;
-#[cfg(feature = "app")]
+#[cfg(feature = "images")]
 mod images;
 pub mod kmnist;
 pub mod mnist;
@@ -71,12 +71,12 @@ mod sample;
 mod source;
 pub mod synthetic;
 
-#[cfg(feature = "app")]
+#[cfg(feature = "csv")]
 pub use self::csv::{Column, Csv, csv};
 pub use augment::{Augment, Augmented, Fill};
 pub use batches::Batches;
 pub use dataset::Dataset;
-#[cfg(feature = "app")]
+#[cfg(feature = "images")]
 pub use images::{ImageFolder, image_folder};
 pub use pipeline::{Cardinality, Items, Pipeline};
 pub use sample::{HostValue, IntoSample, Sample};

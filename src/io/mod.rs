@@ -11,8 +11,8 @@
 //! | PyTorch's weights (`.pt`, `.pth`, `.safetensors`) | [`Model::export_pytorch`](crate::nn::Model::export_pytorch) | [`import::pytorch`], [`Model::import_weights`](crate::nn::Model::import_weights) |
 //! | Keras's weights (`.weights.h5`, `.keras`, `.h5`, `.npz`) | | `import::keras`, [`Model::import_weights`](crate::nn::Model::import_weights) |
 //!
-//! Zip archives (`.npz`, `.pt`, `.keras`) and HDF5 files (`.h5`) need the feature `app`, which is on unless switched off. Every
-//! file that is written appears whole or not at all.
+//! Zip archives (`.npz`, `.pt`, `.keras`) and HDF5 files (`.h5`) need the feature `import`. Every file that is written appears
+//! whole or not at all.
 //!
 //! ```
 //! # use wgrad::prelude::*;
@@ -31,7 +31,7 @@
 //! # Ok(()) }
 //! ```
 
-// Files that need memory lent are those that the feature reads.
+// Each feature that reads files asks for some of it.
 #[cfg_attr(not(feature = "app"), allow(dead_code))]
 pub(crate) mod budget;
 mod bytes;
@@ -40,10 +40,10 @@ mod elements;
 pub mod import;
 mod model;
 mod npy;
-#[cfg(feature = "app")]
+#[cfg(feature = "import")]
 pub mod npz;
 mod safetensors;
-#[cfg(feature = "app")]
+#[cfg(feature = "import")]
 mod zip;
 
 pub use self::checkpoint::Checkpoint;

@@ -75,7 +75,7 @@ impl Encoded {
     }
 
     /// Number of bytes.
-    #[cfg(feature = "app")]
+    #[cfg(feature = "import")]
     pub fn len(&self) -> usize {
         self.header.len() + self.elements.len()
     }

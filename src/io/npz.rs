@@ -1,4 +1,4 @@
-//! NumPy's `.npz` files: several arrays by name.
+//! NumPy's `.npz` files: several arrays by name (feature `import`).
 //!
 //! ```
 //! # use wgrad::prelude::*;

@@ -1,20 +1,20 @@
 //! Curves of a training.
 
-use super::color::{BLUE, Color, FAINT, GREY, INK, ORANGE};
+use super::color::{BLUE, Color, FAINT, GREY, INK, ORANGE, WHITE, mix};
 use super::picture::{Anchor, MARGIN, Picture, TEXT_SIZE};
-use super::recorder::Recorder;
 use super::text;
 use crate::error::{Error, Result};
 use crate::train::{Epoch, History};
-use plotters::coord::Shift;
-use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
-use plotters::prelude::{
-    ChartBuilder, Circle, Color as _, DrawingArea, IntoDrawingArea, IntoFont, LineSeries, RGBColor, Ranged,
-    TRANSPARENT,
-};
-use std::ops::Range;
 
 const PANEL: [f64; 2] = [480.0, 354.0];
+/// Of a panel, above its axes and below the name of the lower one.
+const ABOVE: f64 = 32.0;
+const BELOW: f64 = 14.0;
+/// Between the lower axis and the lower edge of its name.
+const EPOCHS: f64 = 44.0;
+/// The marks along the axes, and how far from an axis its words begin.
+const TICK: f64 = 5.0;
+const LABELS: f64 = 10.0;
 /// Panels beside each other.
 const COLUMNS: usize = 3;
 /// Of the words along the axes.
@@ -85,8 +85,7 @@ pub fn history(history: &History) -> Result<Picture> {
     let ends = (first.number as f64, last.number as f64);
     for (k, panel) in panels.iter().enumerate() {
         let corner = [MARGIN / 2.0 + PANEL[0] * (k % columns) as f64, top + PANEL[1] * (k / columns) as f64];
-        draw(&mut picture, corner, panel, &numbers, ends)
-            .map_err(|message| Error::argument(NAME, message))?;
+        draw(&mut picture, corner, panel, &numbers, ends);
     }
     Ok(picture)
 }
@@ -130,20 +129,13 @@ fn legend(picture: &mut Picture) {
     }
 }
 
-fn draw(
-    picture: &mut Picture,
-    corner: [f64; 2],
-    panel: &Panel,
-    numbers: &[f64],
-    ends: (f64, f64),
-) -> Result<(), String> {
+fn draw(picture: &mut Picture, corner: [f64; 2], panel: &Panel, numbers: &[f64], ends: (f64, f64)) {
     let (low, high) =
         panel.finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
     let nothing = low > high;
     let (low, high) = if nothing { (0.0, 1.0) } else { range(low, high) };
-    let (ticks, labels) = ticks(low, high, 6);
-    let y = Axis { low, high, ticks, labels };
-    let widest = y.labels.iter().map(|l| text::width(l, LABEL_SIZE)).fold(0.0, f64::max);
+    let (values, labels) = ticks(low, high, 6);
+    let widest = labels.iter().map(|l| text::width(l, LABEL_SIZE)).fold(0.0, f64::max);
     let left = (widest + 16.0).max(44.0);
 
     let title = [corner[0] + left, corner[1] + 14.0];
@@ -160,45 +152,93 @@ fn draw(
         picture.text("nothing to draw", at, TEXT_SIZE, GREY, Anchor::Middle);
     }
 
+    let bottom = corner[1] + PANEL[1] - BELOW - EPOCHS - 1.0;
+    let y = Axis { low, high, from: bottom, to: corner[1] + ABOVE, ticks: values, labels };
     // A single epoch stands in the middle of its axis; else the first and the last get some room.
     let room = if ends.1 > ends.0 { (ends.1 - ends.0) * 0.03 } else { 0.5 };
     let ticks = epoch_ticks(ends.0, ends.1);
-    let labels = ticks.iter().map(|epoch| format!("{epoch:.0}")).collect();
-    let x = Axis { low: ends.0 - room, high: ends.1 + room, ticks, labels };
-    let root = Recorder(picture).into_drawing_area();
-    let area = root.shrink((corner[0] as i32, corner[1] as i32), (PANEL[0] as u32, PANEL[1] as u32));
-    chart(&area, &panel.curves, numbers, (x, y), left as u32).map_err(|e| e.to_string())
+    let x = Axis {
+        low: ends.0 - room,
+        high: ends.1 + room,
+        from: corner[0] + left.floor(),
+        to: corner[0] + PANEL[0] - MARGIN - 1.0,
+        labels: ticks.iter().map(|epoch| format!("{epoch:.0}")).collect(),
+        ticks,
+    };
+    axes(picture, &x, &y);
+    for curve in &panel.curves {
+        draw_curve(picture, curve, numbers, &x, &y);
+    }
 }
 
-/// An axis with the ticks that are chosen here.
+/// An axis with its ticks, and where it is in the picture.
 struct Axis {
     low: f64,
     high: f64,
+    /// Where `low` is.
+    from: f64,
+    /// Where `high` is.
+    to: f64,
     ticks: Vec<f64>,
     labels: Vec<String>,
 }
 
-impl Ranged for Axis {
-    type FormatOption = NoDefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, (start, end): (i32, i32)) -> i32 {
-        start + (f64::from(end - start) * (value - self.low) / (self.high - self.low)).round() as i32
+impl Axis {
+    /// Where a value is, on a whole pixel: lines along the axes are sharp.
+    fn place(&self, value: f64) -> f64 {
+        self.from + ((self.to - self.from) * (value - self.low) / (self.high - self.low)).round()
     }
 
-    fn key_points<H: KeyPointHint>(&self, _: H) -> Vec<f64> {
-        self.ticks.clone()
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.low..self.high
+    /// The ticks within the axis, with what they are called.
+    fn marks(&self) -> impl Iterator<Item = (f64, &str)> {
+        let (first, last) = (self.from.min(self.to), self.from.max(self.to));
+        let marks =
+            self.ticks.iter().zip(&self.labels).map(|(&tick, label)| (self.place(tick), label.as_str()));
+        marks.filter(move |(at, _)| (first..=last).contains(at))
     }
 }
 
-impl ValueFormatter<f64> for Axis {
-    fn format_ext(&self, value: &f64) -> String {
-        let tick = self.ticks.iter().position(|t| t == value);
-        tick.and_then(|k| self.labels.get(k)).cloned().unwrap_or_default()
+/// Horizontal lines, the axes left of and below them, and their words.
+fn axes(picture: &mut Picture, x: &Axis, y: &Axis) {
+    let line = mix(WHITE, GREY, 0.7);
+    let (left, below) = (x.from - 1.0, y.from + 1.0);
+    let name = [x.from + ((x.to + 1.0 - x.from) / 2.0).floor(), below + EPOCHS - LABEL_SIZE / 2.0];
+    picture.text("epoch", name, LABEL_SIZE, GREY, Anchor::Middle);
+    for &tick in &y.ticks {
+        let at = y.place(tick);
+        picture.path(vec![[x.from, at], [x.to, at]], 1.0, FAINT);
+    }
+    picture.path(vec![[left, y.to], [left, y.from]], 1.0, line);
+    for (at, label) in y.marks() {
+        picture.text(label, [x.from - LABELS, at], LABEL_SIZE, GREY, Anchor::End);
+        picture.path(vec![[left - TICK, at], [left, at]], 1.0, line);
+    }
+    picture.path(vec![[x.from, below], [x.to, below]], 1.0, line);
+    for (at, label) in x.marks() {
+        picture.text(label, [at, below + LABELS + LABEL_SIZE / 2.0], LABEL_SIZE, GREY, Anchor::Middle);
+        picture.path(vec![[at, below], [at, below + TICK]], 1.0, line);
+    }
+}
+
+/// A line through the values that follow each other, and dots where they are few.
+fn draw_curve(picture: &mut Picture, curve: &Curve, numbers: &[f64], x: &Axis, y: &Axis) {
+    let points: Vec<Option<[f64; 2]>> = numbers
+        .iter()
+        .zip(&curve.values)
+        .map(|(&epoch, value)| value.filter(|v| v.abs() < LARGEST).map(|v| [x.place(epoch), y.place(v)]))
+        .collect();
+    for run in points.split(Option::is_none).filter(|run| run.len() > 1) {
+        picture.path(run.iter().flatten().copied().collect(), 2.0, curve.color);
+    }
+    // A point without neighbours would not be seen as a line.
+    let alone = |k: usize| {
+        let missing = |k: Option<usize>| k.and_then(|k| points.get(k).copied().flatten()).is_none();
+        missing(k.checked_sub(1)) && missing(k.checked_add(1))
+    };
+    for (k, point) in points.iter().enumerate() {
+        if let Some(at) = point.filter(|_| points.len() <= MOST_DOTS || alone(k)) {
+            picture.dot(at, 3.0, curve.color);
+        }
     }
 }
 
@@ -213,54 +253,6 @@ fn range(low: f64, high: f64) -> (f64, f64) {
     };
     let bottom = low - margin;
     (if low >= 0.0 { bottom.max(0.0) } else { bottom }, high + margin)
-}
-
-type Drawing = Result<(), Box<dyn std::error::Error>>;
-
-fn chart(
-    area: &DrawingArea<Recorder<'_>, Shift>,
-    curves: &[Curve],
-    numbers: &[f64],
-    (x, y): (Axis, Axis),
-    left: u32,
-) -> Drawing {
-    let plotters = |[r, g, b]: Color| RGBColor(r, g, b);
-    let mut chart = ChartBuilder::on(area)
-        .margin_top(32)
-        .margin_right(MARGIN as u32)
-        .margin_bottom(14)
-        .x_label_area_size(44)
-        .y_label_area_size(left)
-        .build_cartesian_2d(x, y)?;
-    let font = ("sans-serif", LABEL_SIZE).into_font().color(&plotters(GREY));
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(plotters(FAINT))
-        .axis_style(plotters(GREY).mix(0.7))
-        .label_style(font)
-        .x_desc("epoch")
-        .draw()?;
-    for curve in curves {
-        let color = plotters(curve.color);
-        let points: Vec<Option<(f64, f64)>> = numbers
-            .iter()
-            .zip(&curve.values)
-            .map(|(&x, value)| value.filter(|v| v.abs() < LARGEST).map(|v| (x, v)))
-            .collect();
-        for run in points.split(Option::is_none).filter(|run| run.len() > 1) {
-            chart.draw_series(LineSeries::new(run.iter().flatten().copied(), color.stroke_width(2)))?;
-        }
-        // A point without neighbours would not be seen as a line.
-        let alone = |k: usize| {
-            let missing = |k: Option<usize>| k.and_then(|k| points.get(k).copied().flatten()).is_none();
-            missing(k.checked_sub(1)) && missing(k.checked_add(1))
-        };
-        let dots = points.iter().enumerate().filter(|(k, _)| points.len() <= MOST_DOTS || alone(*k));
-        chart.draw_series(dots.filter_map(|(_, p)| *p).map(|p| Circle::new(p, 3, color.filled())))?;
-    }
-    Ok(())
 }
 
 /// Whole epochs, ten at most.

@@ -1,4 +1,4 @@
-//! Pictures of a training and of what came of it (feature `app`).
+//! Pictures of a training and of what came of it (feature `plot`).
 //!
 //! Each function makes a [`Picture`], which is saved as SVG or PNG, whichever the file's name ends in. Nothing needs to be
 //! installed for it: what is written in a PNG is drawn with a font that comes along.
@@ -42,10 +42,12 @@
 mod color;
 mod confusion;
 mod filters;
+mod font;
+mod glyph;
 mod history;
 mod picture;
+mod png;
 mod raster;
-mod recorder;
 mod sheet;
 mod svg;
 mod text;

@@ -179,7 +179,7 @@ impl Picture {
     ///
     /// The picture is too large for it (more than 2^28 pixels).
     pub fn to_png(&self) -> Result<Vec<u8>> {
-        raster::png(self)
+        raster::to_png(self)
     }
 
     /// Writes the picture into a file: SVG where the name ends in `.svg`, PNG where it ends in `.png`. The file appears

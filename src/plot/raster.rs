@@ -2,10 +2,8 @@
 
 use super::color::Color;
 use super::picture::{Anchor, GROUND, Item, Picture, Pixels};
-use super::text;
+use super::{png, text};
 use crate::error::{Error, Result};
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
 
 /// Pixels per unit: small words would be hard to read with one.
 const SCALE: f64 = 2.0;
@@ -18,7 +16,7 @@ pub(super) struct Canvas {
     rgb: Vec<u8>,
 }
 
-pub(super) fn png(picture: &Picture) -> Result<Vec<u8>> {
+pub(super) fn to_png(picture: &Picture) -> Result<Vec<u8>> {
     let (width, height) = (picture.width * SCALE, picture.height * SCALE);
     if width * height > MOST_PIXELS {
         let message = format!(
@@ -28,18 +26,10 @@ pub(super) fn png(picture: &Picture) -> Result<Vec<u8>> {
     }
     let mut canvas = Canvas::new(width as usize, height as usize)?;
     for item in &picture.items {
-        canvas.draw(item)?;
+        canvas.draw(item);
     }
-    encode(&canvas.rgb, canvas.width, canvas.height)
-}
-
-/// Pixels as PNG.
-pub(super) fn encode(rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
-    let mut png = Vec::new();
-    PngEncoder::new(&mut png)
-        .write_image(rgb, width as u32, height as u32, ExtendedColorType::Rgb8)
-        .map_err(|e| Error::argument("Picture::to_png", e.to_string()))?;
-    Ok(png)
+    png::encode(&canvas.rgb, canvas.width as u32, canvas.height as u32)
+        .map_err(|e| Error::argument("Picture::to_png", e.to_string()))
 }
 
 impl Canvas {
@@ -62,7 +52,7 @@ impl Canvas {
         }
     }
 
-    fn draw(&mut self, item: &Item) -> Result<()> {
+    fn draw(&mut self, item: &Item) {
         match item {
             Item::Rectangle { corner, size, color } => self.rectangle(*corner, *size, *color),
             Item::Path { points, width, color } => {
@@ -86,11 +76,10 @@ impl Canvas {
                     true => (x, y) = (x + text::MIDDLE * size, y + back),
                     false => (x, y) = (x - back, y + text::MIDDLE * size),
                 }
-                text::draw(self, &words.text, [x, y], size, words.color, words.upwards)?;
+                text::draw(self, &words.text, [x, y], size, words.color, words.upwards);
             }
             Item::Image { corner, size, pixels } => self.image(*corner, *size, pixels),
         }
-        Ok(())
     }
 
     fn rectangle(&mut self, corner: [f64; 2], size: [f64; 2], color: Color) {

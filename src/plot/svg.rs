@@ -2,7 +2,7 @@
 
 use super::color::Color;
 use super::picture::{Anchor, GROUND, Item, Picture, Text};
-use super::{raster, text};
+use super::{png, text};
 use std::fmt::Write;
 
 /// The first is the one that widths are measured with, the second is as wide.
@@ -60,7 +60,9 @@ pub(super) fn write(picture: &Picture) -> String {
                 number(size[0]),
                 number(size[1]),
                 // A small image of a few numbers each: it can't be too large.
-                base64(&raster::encode(&pixels.rgb, pixels.width, pixels.height).unwrap_or_default())
+                base64(
+                    &png::encode(&pixels.rgb, pixels.width as u32, pixels.height as u32).unwrap_or_default()
+                )
             ),
         };
     }

@@ -36,9 +36,9 @@ pub struct Fit<'a> {
     pub(super) shuffle: bool,
     pub(super) verbose: bool,
     pub(super) interrupts: Vec<&'a AtomicBool>,
-    #[cfg(feature = "app")]
+    #[cfg(feature = "signals")]
     pub(super) signals: bool,
-    #[cfg(feature = "app")]
+    #[cfg(feature = "signals")]
     pub(super) listening: Option<super::signals::Listening>,
     pub(super) callbacks: Vec<Box<dyn Callback + 'a>>,
 }
@@ -60,9 +60,9 @@ impl<'a> Fit<'a> {
             shuffle: true,
             verbose: true,
             interrupts: Vec::new(),
-            #[cfg(feature = "app")]
+            #[cfg(feature = "signals")]
             signals: false,
-            #[cfg(feature = "app")]
+            #[cfg(feature = "signals")]
             listening: None,
             callbacks: Vec::new(),
         }
@@ -160,7 +160,7 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Whether to show progress: a bar where standard output is a terminal (feature `app`), else a line per epoch.
+    /// Whether to show progress: a bar where standard output is a terminal (feature `progress`), else a line per epoch.
     pub fn verbose(mut self, verbose: bool) -> Self {
         self.verbose = verbose;
         self
@@ -212,13 +212,13 @@ impl<'a> Fit<'a> {
     /// programs. A second one before `fit` has returned ends the program (with 128 and the signal's number).
     ///
     /// Signals do what they did before `fit` was called once it has returned. While it runs, they are heard where they were
-    /// ignored before, too, as SIGINT is in programs that a script starts in the background.
+    /// ignored before, too, as SIGINT is in programs that a script starts in the background. Needs the feature `signals`.
     ///
     /// # Errors
     ///
     /// `fit` fails where the program has a handler of Ctrl-C of its own: let that set a flag for
     /// [`interrupt`](Self::interrupt).
-    #[cfg(feature = "app")]
+    #[cfg(feature = "signals")]
     pub fn stop_on_ctrl_c(mut self) -> Self {
         self.signals = true;
         self
@@ -249,9 +249,9 @@ impl<'a> Fit<'a> {
 
     /// Whether somebody wants the run to end. Takes the wish back.
     pub(super) fn take_interrupt(&self) -> bool {
-        #[cfg(feature = "app")]
+        #[cfg(feature = "signals")]
         let mut wanted = self.listening.as_ref().is_some_and(|l| l.wanted());
-        #[cfg(not(feature = "app"))]
+        #[cfg(not(feature = "signals"))]
         let mut wanted = false;
         for flag in &self.interrupts {
             wanted |= flag.swap(false, std::sync::atomic::Ordering::SeqCst);

@@ -174,12 +174,12 @@ impl History {
     }
 
     /// Draws loss and metrics over the epochs into a file, SVG or PNG by what its name ends in: see
-    /// [`plot::history`](crate::plot::history) (feature `app`).
+    /// [`plot::history`](crate::plot::history) (feature `plot`).
     ///
     /// # Errors
     ///
     /// There are no epochs, the name ends otherwise, or the file can't be written.
-    #[cfg(feature = "app")]
+    #[cfg(feature = "plot")]
     pub fn plot(&self, path: impl AsRef<Path>) -> Result<()> {
         crate::plot::history(self)?.save(path)
     }

@@ -22,7 +22,7 @@
 //! | `CSVLogger`, `TerminateOnNaN` | [`CsvLogger`], [`TerminateOnNan`] |
 //! | `TensorBoard`, `tf.summary.scalar` | [`TensorBoard`], [`SummaryWriter`] |
 //! | `ProgbarLogger`, `verbose=` | [`Fit::verbose`] |
-//! | a `KeyboardInterrupt`, SIGTERM | `Fit::stop_on_ctrl_c` (feature `app`), [`Fit::interrupt`] |
+//! | a `KeyboardInterrupt`, SIGTERM | `Fit::stop_on_ctrl_c` (feature `signals`), [`Fit::interrupt`] |
 //!
 //! A run with all of it:
 //!
@@ -51,6 +51,7 @@
 //! ```
 
 mod accumulation;
+mod bar;
 mod builder;
 mod callback;
 mod callbacks;
@@ -62,7 +63,7 @@ mod metric;
 mod outputs;
 mod progress;
 mod run;
-#[cfg(feature = "app")]
+#[cfg(feature = "signals")]
 mod signals;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,7 @@
 //! Progress for people: a bar on a terminal, a line per epoch elsewhere.
 
+use super::bar::Bar;
 use super::history::{Epoch, Evaluation};
-#[cfg(feature = "app")]
-use std::io::IsTerminal;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -15,67 +14,41 @@ pub(super) struct Progress {
     /// What samples are called.
     unit: &'static str,
     last_read: Instant,
-    #[cfg(feature = "app")]
-    bar: Option<indicatif::ProgressBar>,
+    bar: Option<Bar>,
 }
 
 impl Progress {
     pub fn new(verbose: bool, epochs: usize, unit: &'static str) -> Progress {
-        Progress {
-            verbose,
-            epochs,
-            unit,
-            last_read: Instant::now(),
-            #[cfg(feature = "app")]
-            bar: None,
-        }
+        Progress { verbose, epochs, unit, last_read: Instant::now(), bar: None }
     }
 
     pub fn begin_epoch(&mut self, number: usize, steps: Option<usize>) {
         self.last_read = Instant::now();
-        #[cfg(feature = "app")]
-        if self.verbose && std::io::stdout().is_terminal() {
-            let target = indicatif::ProgressDrawTarget::stdout();
-            let bar = indicatif::ProgressBar::with_draw_target(steps.map(|n| n as u64), target);
-            let template = "{prefix} {bar:24} {pos:>4}/{len}  {msg}";
-            if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("━╸─"));
-            }
-            bar.set_prefix(format!("epoch {number:>2}/{}", self.epochs));
-            self.bar = Some(bar);
+        if self.verbose {
+            self.bar = Bar::begin(format!("epoch {number:>2}/{}", self.epochs), steps);
         }
-        #[cfg(not(feature = "app"))]
-        let _ = (number, steps);
     }
 
     /// Whether it is time to read the totals for [`step`](Self::step).
     pub fn wants_numbers(&mut self) -> bool {
-        #[cfg(feature = "app")]
-        if self.bar.is_some() && self.last_read.elapsed() >= READ_INTERVAL {
+        let wanted = self.bar.is_some() && self.last_read.elapsed() >= READ_INTERVAL;
+        if wanted {
             self.last_read = Instant::now();
-            return true;
         }
-        let _ = (self.last_read, READ_INTERVAL);
-        false
+        wanted
     }
 
-    pub fn step(&self, number: usize, so_far: Option<Evaluation>) {
-        #[cfg(feature = "app")]
-        if let Some(bar) = &self.bar {
-            bar.set_position(number as u64);
-            if let Some(so_far) = so_far {
-                bar.set_message(self.numbers(&so_far, ""));
-            }
+    pub fn step(&mut self, number: usize, so_far: Option<Evaluation>) {
+        let numbers = so_far.map(|so_far| self.numbers(&so_far, ""));
+        if let Some(bar) = &mut self.bar {
+            bar.step(number, numbers);
         }
-        #[cfg(not(feature = "app"))]
-        let _ = (number, so_far);
     }
 
     /// The epoch ends before its end: nothing is said of it.
     pub fn abandon(&mut self) {
-        #[cfg(feature = "app")]
         if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
+            bar.clear();
         }
     }
 

@@ -106,7 +106,7 @@ impl<M: Module> Trainer<M> {
     /// [`history`](Self::history).
     pub fn fit(&mut self, train: &dyn Source, mut fit: Fit<'_>) -> Result<History> {
         fit.check()?;
-        #[cfg(feature = "app")]
+        #[cfg(feature = "signals")]
         if fit.signals {
             fit.listening = Some(super::signals::Listening::begin()?);
         }

@@ -46,14 +46,14 @@
 //! names that have no numbers) it is an error, and [`Mapping::rename`] says which is which. An error lists everything that
 //! doesn't fit, and nothing is changed then.
 
-#[cfg(feature = "app")]
+#[cfg(feature = "import")]
 mod hdf5;
 mod layout;
 mod matching;
-#[cfg(feature = "app")]
+#[cfg(feature = "import")]
 mod pickle;
 mod slots;
-#[cfg(feature = "app")]
+#[cfg(feature = "import")]
 mod torch;
 
 use super::budget::{self, Budget};
@@ -239,7 +239,7 @@ impl Model {
 }
 
 /// The weights of a file that PyTorch users write: a `.safetensors` file, or what `torch.save(model.state_dict(), path)`
-/// writes (with the feature `app`). Nothing in the file is ever run. Dictionaries in dictionaries, as in checkpoints, give
+/// writes (with the feature `import`). Nothing in the file is ever run. Dictionaries in dictionaries, as in checkpoints, give
 /// names joined by dots; see [`Weights::under`].
 ///
 /// # Errors
@@ -256,13 +256,13 @@ pub(super) fn pytorch_of(content: &[u8], budget: &Budget) -> Result<Weights> {
     let zip = content.starts_with(b"PK");
     // A safetensors file may begin with any byte, but has a brace behind the eight bytes of a length.
     let pickle = matches!(content.first(), Some(b'L' | 0x80)) && content.get(8) != Some(&b'{');
-    #[cfg(not(feature = "app"))]
+    #[cfg(not(feature = "import"))]
     if zip || pickle {
         return Err(wrong(
-            "is a file of torch.save, which the feature \"app\" reads; save it as .safetensors".into(),
+            "is a file of torch.save, which the feature \"import\" reads; save it as .safetensors".into(),
         ));
     }
-    #[cfg(feature = "app")]
+    #[cfg(feature = "import")]
     if zip || pickle {
         let arrays = if zip { torch::read(content, budget) } else { torch::read_older(content, budget) };
         return Ok(Weights::new(source, placed(arrays.map_err(wrong)?)?));
@@ -277,19 +277,19 @@ fn placed(arrays: Vec<(String, Array)>) -> Result<Vec<(String, Tensor)>> {
 }
 
 /// The weights of a file that Keras users write: `.weights.h5`, `.keras`, `.h5` (of Keras 2 and 3), or a `.npz` of arrays
-/// named by `w.path`.
+/// named by `w.path`. Needs the feature `import`.
 ///
 /// # Errors
 ///
 /// The file can't be read, is none of these or is damaged, or uses a part of HDF5 that neither Keras nor h5py do by
 /// themselves.
-#[cfg(feature = "app")]
+#[cfg(feature = "import")]
 pub fn keras(path: impl AsRef<Path>) -> Result<Weights> {
     let (content, budget) = budget::read_file(path.as_ref())?;
     keras_of(&content, &budget)
 }
 
-#[cfg(feature = "app")]
+#[cfg(feature = "import")]
 pub(super) fn keras_of(content: &[u8], budget: &Budget) -> Result<Weights> {
     const WEIGHTS: &str = "model.weights.h5";
     let source = budget.name();
