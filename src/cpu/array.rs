@@ -1,12 +1,12 @@
 //! A value on the CPU: a strided view of a shared buffer.
 
 use super::element::{Buffer, CpuElement, dispatch};
+use super::kernels::layout::Strided;
 use super::memory;
 use super::strided::copy_strided;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::shape::{MAX_RANK, Shape, Spec};
-use ndarray::{ArrayViewD, IxDyn, ShapeBuilder};
 use std::sync::Arc;
 
 /// A value on the CPU: a strided view of a shared buffer.
@@ -121,15 +121,11 @@ impl Array {
         Ok(())
     }
 
-    /// The elements as an ndarray view. Strides that run backwards are not representable: callers pass forward views.
-    pub fn view<T: CpuElement>(&self) -> Result<ArrayViewD<'_, T>> {
-        let data = &self.raw::<T>()?[self.offset.min(self.raw::<T>()?.len())..];
-        // ndarray bounds strides by the data even where a zero dimension means that none is taken
-        let scale = usize::from(self.shape.numel() > 0);
-        let strides: Vec<usize> =
-            self.strides[..self.shape.rank()].iter().map(|&s| s as usize * scale).collect();
-        ArrayViewD::from_shape(IxDyn(&self.shape).strides(IxDyn(&strides)), data)
-            .map_err(|e| Error::Gpu(format!("cpu: layout {:?} {strides:?}: {e}", self.shape)))
+    /// The elements as kernels take them that read any layout.
+    pub fn view<T: CpuElement>(&self) -> Result<Strided<'_, T>> {
+        let strides = &self.strides[..self.shape.rank()];
+        Strided::new(self.raw::<T>()?, self.offset, &self.shape, strides)
+            .ok_or_else(|| Error::Gpu(format!("cpu: layout {:?} {strides:?} leaves the data", self.shape)))
     }
 
     /// Strides of this array broadcast to `shape` (0 along the axes that repeat).

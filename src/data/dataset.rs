@@ -122,11 +122,12 @@ impl Dataset {
         Ok(Dataset { name, samples, inputs, targets, weights: None, classes, copies })
     }
 
-    /// Features `[samples, ..]` and labels `[samples, ..]` of ndarrays.
+    /// Features `[samples, ..]` and labels `[samples, ..]` of ndarrays (feature `ndarray`).
     ///
     /// # Errors
     ///
     /// As [`from_tensors`](Self::from_tensors).
+    #[cfg(feature = "ndarray")]
     pub fn from_arrays<F: CpuElement, L: CpuElement>(
         name: impl Into<String>,
         features: &ndarray::ArrayRef<F, impl ndarray::Dimension>,

@@ -82,7 +82,8 @@ impl Sample {
     }
 }
 
-/// What an input or a target of one sample can be given as: a number, an array or (nested) vectors, an ndarray, a tensor.
+/// What an input or a target of one sample can be given as: a number, an array or (nested) vectors, a tensor, or (feature `ndarray`) an
+/// ndarray.
 pub trait HostValue {
     /// The value as a tensor on the CPU.
     fn into_tensor(self) -> Result<Tensor>;
@@ -109,6 +110,7 @@ where
     }
 }
 
+#[cfg(feature = "ndarray")]
 impl<T: CpuElement, D: ndarray::Dimension> HostValue for ndarray::Array<T, D> {
     fn into_tensor(self) -> Result<Tensor> {
         Tensor::from_ndarray(&self, Device::Cpu)

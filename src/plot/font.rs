@@ -289,7 +289,8 @@ mod tests {
                 Edge::Line(a, b) | Edge::Curve(a, _, b) => (a.map(f32::to_bits), b.map(f32::to_bits)),
             };
             let (mut starts, mut stops): (Vec<_>, Vec<_>) = font.edges(glyph).iter().map(ends).unzip();
-            (starts.sort_unstable(), stops.sort_unstable());
+            starts.sort_unstable();
+            stops.sort_unstable();
             assert!(starts == stops, "glyph {glyph}");
         }
     }

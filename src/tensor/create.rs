@@ -125,7 +125,8 @@ impl Tensor {
         Ok(Tensor::from_value(upload(array, device)?, spec, device))
     }
 
-    /// A tensor of an ndarray of any dimension and layout.
+    /// A tensor of an ndarray of any dimension and layout (feature `ndarray`).
+    #[cfg(feature = "ndarray")]
     pub fn from_ndarray<T: CpuElement, D: ndarray::Dimension>(
         array: &ndarray::ArrayRef<T, D>,
         device: Device,

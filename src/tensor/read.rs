@@ -62,7 +62,7 @@ impl Tensor {
         Err(Error::shape("item", message))
     }
 
-    /// The values as an ndarray of the same shape.
+    /// The values as an ndarray of the same shape (feature `ndarray`).
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -71,6 +71,7 @@ impl Tensor {
     /// assert_eq!(a[[1, 0]], 3.0);
     /// # Ok(()) }
     /// ```
+    #[cfg(feature = "ndarray")]
     pub fn to_ndarray<T: CpuElement>(&self) -> Result<ndarray::ArrayD<T>> {
         let shape = ndarray::IxDyn(self.dims());
         ndarray::ArrayD::from_shape_vec(shape, self.to_vec::<T>()?)

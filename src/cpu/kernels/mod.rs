@@ -9,6 +9,7 @@ mod depthwise;
 pub mod float;
 pub mod gemm;
 pub mod index;
+pub mod layout;
 mod parallel;
 pub mod pool2d;
 mod range;

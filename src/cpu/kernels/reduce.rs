@@ -3,10 +3,9 @@
 //! Sums are pairwise: blocks of a fixed length are summed plainly, then halves are added to halves. The error grows with the
 //! logarithm of the length, and the tree depends on the sizes alone, so threads can share it without changing a bit.
 
-use ndarray::ArrayViewD;
-
 use super::super::simd::vectorized;
 use super::float::{Element, Index};
+use super::layout::Strided;
 use super::{PARALLEL_WORK, for_each_chunk, units_per_task};
 
 /// Accumulators that a block of consecutive elements is summed into, so that the compiler can use vectors.
@@ -58,37 +57,37 @@ reduction!(Max, None, T::larger);
 reduction!(Min, None, T::smaller);
 
 /// `out = sum of x over axes`: one element per place of the remaining dimensions, row-major. An empty sum is 0.
-pub fn sum<T: Element>(x: ArrayViewD<T>, axes: &[usize], out: &mut [T]) {
+pub fn sum<T: Element>(x: Strided<T>, axes: &[usize], out: &mut [T]) {
     reduce(Sum, x, axes, out);
 }
 
 /// `out = product of x over axes`. An empty product is 1.
-pub fn prod<T: Element>(x: ArrayViewD<T>, axes: &[usize], out: &mut [T]) {
+pub fn prod<T: Element>(x: Strided<T>, axes: &[usize], out: &mut [T]) {
     reduce(Prod, x, axes, out);
 }
 
 /// `out = max of x over axes`; NaN if there is one. The caller sees to it that there is something to choose from.
-pub fn max<T: Element>(x: ArrayViewD<T>, axes: &[usize], out: &mut [T]) {
+pub fn max<T: Element>(x: Strided<T>, axes: &[usize], out: &mut [T]) {
     reduce(Max, x, axes, out);
 }
 
 /// `out = min of x over axes`; NaN if there is one. The caller sees to it that there is something to choose from.
-pub fn min<T: Element>(x: ArrayViewD<T>, axes: &[usize], out: &mut [T]) {
+pub fn min<T: Element>(x: Strided<T>, axes: &[usize], out: &mut [T]) {
     reduce(Min, x, axes, out);
 }
 
 /// `out = index of the maximum along axis`, row-major over the other dimensions; the first of several, the first NaN if any.
-pub fn argmax<T: Element, I: Index>(x: ArrayViewD<T>, axis: usize, out: &mut [I]) {
+pub fn argmax<T: Element, I: Index>(x: Strided<T>, axis: usize, out: &mut [I]) {
     arg_best(x, axis, out, T::beats_max);
 }
 
 /// `out = index of the minimum along axis`, row-major over the other dimensions; the first of several, the first NaN if any.
-pub fn argmin<T: Element, I: Index>(x: ArrayViewD<T>, axis: usize, out: &mut [I]) {
+pub fn argmin<T: Element, I: Index>(x: Strided<T>, axis: usize, out: &mut [I]) {
     arg_best(x, axis, out, T::beats_min);
 }
 
 fn arg_best<T: Element, I: Index>(
-    x: ArrayViewD<T>,
+    x: Strided<T>,
     axis: usize,
     out: &mut [I],
     beats: impl Fn(T, T) -> bool + Sync + Send,
@@ -135,7 +134,7 @@ impl<T: Copy> Origin<T> {
 unsafe impl<T: Sync> Sync for Origin<T> {}
 
 /// Shape and strides of the dimensions that are not in `axes`.
-fn without<T>(x: &ArrayViewD<T>, axes: &[usize]) -> (Vec<usize>, Vec<isize>) {
+fn without<T>(x: &Strided<T>, axes: &[usize]) -> (Vec<usize>, Vec<isize>) {
     (0..x.ndim()).filter(|d| !axes.contains(d)).map(|d| (x.shape()[d], x.strides()[d])).unzip()
 }
 
@@ -169,7 +168,7 @@ fn walk(shape: &[usize], strides: &[isize], first: usize, count: usize, mut f: i
     }
 }
 
-fn reduce<T: Element, R: Reduction<T>>(r: R, x: ArrayViewD<T>, axes: &[usize], out: &mut [T]) {
+fn reduce<T: Element, R: Reduction<T>>(r: R, x: Strided<T>, axes: &[usize], out: &mut [T]) {
     if out.is_empty() {
         return;
     }
@@ -299,7 +298,7 @@ fn combine_rows[T: Element, R: Reduction<T>](r: R, x: &[T], rows: usize, stride:
 }
 
 /// Any axes, any strides: each output gathers its elements block by block.
-fn reduce_strided<T: Element, R: Reduction<T>>(r: R, x: &ArrayViewD<T>, axes: &[usize], out: &mut [T]) {
+fn reduce_strided<T: Element, R: Reduction<T>>(r: R, x: &Strided<T>, axes: &[usize], out: &mut [T]) {
     let (shape, strides) = without(x, axes);
     let kept: Vec<usize> = (0..x.ndim()).filter(|d| !axes.contains(d)).collect();
     let (reduced_shape, reduced_strides) = without(x, &kept);
@@ -341,10 +340,25 @@ fn reduce_gathered<T: Element, R: Reduction<T>>(
 
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array1, ArrayD, Axis, IxDyn, Slice};
+    use ndarray::{Array1, ArrayD, ArrayViewD, Axis, IxDyn, Slice};
 
     use super::super::float::testing::{assert_close, numbers};
     use super::*;
+
+    /// What the kernels take, of an array's view.
+    fn of<'a, T>(x: &ArrayViewD<'a, T>) -> Strided<'a, T> {
+        let ways = || x.shape().iter().zip(x.strides()).map(|(&n, &s)| (n as isize - 1) * s);
+        let (before, after) =
+            (ways().map(|w| w.min(0)).sum::<isize>(), ways().map(|w| w.max(0)).sum::<isize>());
+        let data = match x.is_empty() {
+            true => &[][..],
+            // SAFETY: from the lowest to the highest element of the view, all in one borrowed array.
+            false => unsafe {
+                std::slice::from_raw_parts(x.as_ptr().offset(before), (after - before) as usize + 1)
+            },
+        };
+        Strided::new(data, if x.is_empty() { 0 } else { -before as usize }, x.shape(), x.strides()).unwrap()
+    }
 
     /// For each place of the kept dimensions, the elements reduced.
     fn groups<T: Element>(x: &ArrayViewD<T>, axes: &[usize]) -> Vec<Vec<T>> {
@@ -362,13 +376,13 @@ mod tests {
         let all = groups(&x, axes);
         let want = |f: &dyn Fn(&[f64]) -> f64| all.iter().map(|v| f(v)).collect::<Vec<_>>();
         let mut out = vec![f64::NAN; all.len()];
-        sum(x.view(), axes, &mut out);
+        sum(of(&x.view()), axes, &mut out);
         assert_close(&out, &want(&|v| v.iter().sum()), 1e-11, &format!("sum {what}"));
-        prod(x.view(), axes, &mut out);
+        prod(of(&x.view()), axes, &mut out);
         assert_close(&out, &want(&|v| v.iter().product()), 1e-11, &format!("prod {what}"));
         let x32 = x.mapv(|v| v as f32);
         let mut out32 = vec![f32::NAN; all.len()];
-        sum(x32.view(), axes, &mut out32);
+        sum(of(&x32.view()), axes, &mut out32);
         assert_close(
             &out32,
             &want(&|v| v.iter().map(|v| f64::from(*v as f32)).sum()),
@@ -376,9 +390,9 @@ mod tests {
             &format!("f32 sum {what}"),
         );
         if !x.is_empty() {
-            max(x.view(), axes, &mut out);
+            max(of(&x.view()), axes, &mut out);
             assert_eq!(out, want(&|v| v.iter().copied().fold(f64::NEG_INFINITY, f64::max)), "max {what}");
-            min(x.view(), axes, &mut out);
+            min(of(&x.view()), axes, &mut out);
             assert_eq!(out, want(&|v| v.iter().copied().fold(f64::INFINITY, f64::min)), "min {what}");
         }
         if let &[axis] = axes
@@ -389,14 +403,14 @@ mod tests {
             // Rounded, so that there are ties.
             let x = x.mapv(|v| (v * 3.0).round());
             let all = groups(&x.view(), axes);
-            argmax(x.view(), axis, &mut at);
+            argmax(of(&x.view()), axis, &mut at);
             let want = |f: &dyn Fn(&[f64]) -> u32| all.iter().map(|v| f(v)).collect::<Vec<_>>();
             assert_eq!(
                 at,
                 want(&|v| first(v.iter().copied().fold(f64::NEG_INFINITY, f64::max), v)),
                 "argmax {what}"
             );
-            argmin(x.view(), axis, &mut at);
+            argmin(of(&x.view()), axis, &mut at);
             assert_eq!(
                 at,
                 want(&|v| first(v.iter().copied().fold(f64::INFINITY, f64::min), v)),
@@ -446,15 +460,15 @@ mod tests {
             let want = 1e7 * f64::from(value);
             let x = Array1::from_elem(10_000_000, value).into_dyn();
             let mut out = [0.0f32];
-            sum(x.view(), &[0], &mut out);
+            sum(of(&x.view()), &[0], &mut out);
             assert!((f64::from(out[0]) - want).abs() / want < 1e-6, "{value}: {}", out[0]);
             let mut cols = [0.0f32; 4];
-            sum(x.view().into_shape_with_order(IxDyn(&[2_500_000, 4])).unwrap(), &[0], &mut cols);
+            sum(of(&x.view().into_shape_with_order(IxDyn(&[2_500_000, 4])).unwrap()), &[0], &mut cols);
             assert!(
                 cols.iter().all(|c| (f64::from(*c) * 4.0 - want).abs() / want < 1e-6),
                 "{value}: {cols:?}"
             );
-            sum(x.slice_axis(Axis(0), Slice::new(0, None, -1)), &[0], &mut out);
+            sum(of(&x.slice_axis(Axis(0), Slice::new(0, None, -1))), &[0], &mut out);
             assert!((f64::from(out[0]) - want).abs() / want < 1e-6, "{value}: {}", out[0]);
         }
     }
@@ -466,8 +480,8 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let mut out = [0.0f32; 4];
             pool.install(|| {
-                sum(x.view(), &[0], &mut out[..1]);
-                sum(x.view().into_shape_with_order(IxDyn(&[100_000, 3])).unwrap(), &[0], &mut out[1..]);
+                sum(of(&x.view()), &[0], &mut out[..1]);
+                sum(of(&x.view().into_shape_with_order(IxDyn(&[100_000, 3])).unwrap()), &[0], &mut out[1..]);
             });
             out.map(f32::to_bits)
         };
@@ -478,24 +492,24 @@ mod tests {
     fn nan_and_integers() {
         let x = ArrayD::from_shape_vec(IxDyn(&[2, 3]), vec![1.0f32, f32::NAN, 3.0, 4.0, 5.0, 5.0]).unwrap();
         let mut out = [0.0f32; 2];
-        max(x.view(), &[1], &mut out);
+        max(of(&x.view()), &[1], &mut out);
         assert!(out[0].is_nan() && out[1] == 5.0);
-        min(x.view(), &[1], &mut out);
+        min(of(&x.view()), &[1], &mut out);
         assert!(out[0].is_nan() && out[1] == 4.0);
         let mut at = [9i32; 2];
-        argmax(x.view(), 1, &mut at);
+        argmax(of(&x.view()), 1, &mut at);
         assert_eq!(at, [1, 1]);
-        argmin(x.view(), 1, &mut at);
+        argmin(of(&x.view()), 1, &mut at);
         assert_eq!(at, [1, 0]);
         let x = ArrayD::from_shape_vec(IxDyn(&[4]), vec![200u8, 100, 7, 200]).unwrap();
         let mut out = [0u8];
-        sum(x.view(), &[0], &mut out);
+        sum(of(&x.view()), &[0], &mut out);
         assert_eq!(out[0], 251);
-        max(x.view(), &[0], &mut out);
+        max(of(&x.view()), &[0], &mut out);
         assert_eq!(out[0], 200);
         let x = ArrayD::from_shape_vec(IxDyn(&[3]), vec![-4i32, 5, 6]).unwrap();
         let mut out = [0i32];
-        prod(x.view(), &[0], &mut out);
+        prod(of(&x.view()), &[0], &mut out);
         assert_eq!(out[0], -120);
     }
 
@@ -503,10 +517,10 @@ mod tests {
     fn empty() {
         let x = ArrayD::<f32>::zeros(IxDyn(&[0, 3]));
         let mut out = [f32::NAN; 3];
-        sum(x.view(), &[0], &mut out);
+        sum(of(&x.view()), &[0], &mut out);
         assert_eq!(out, [0.0; 3]);
-        prod(x.view(), &[0], &mut out);
+        prod(of(&x.view()), &[0], &mut out);
         assert_eq!(out, [1.0; 3]);
-        sum(x.view(), &[1], &mut []);
+        sum(of(&x.view()), &[1], &mut []);
     }
 }

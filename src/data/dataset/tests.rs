@@ -60,6 +60,18 @@ fn parts_are_the_samples_they_say() {
 
 #[test]
 fn features_without_labels_are_an_error() {
+    let d = Device::Cpu;
+    let (x, y) = (Tensor::new([[1.0f32], [2.0]], d).unwrap(), Tensor::new([1u8, 2, 3], d).unwrap());
+    let message = Dataset::from_tensors("odd", &x, &y).unwrap_err().to_string();
+    assert!(message.starts_with("odd: features [2, 1] and labels [3]"), "{message}");
+    let set = Dataset::from_tensors("even", &x, &Tensor::new([0.5f32, 1.0], d).unwrap()).unwrap();
+    let (x, y) = set.batches(2, Device::Cpu).unwrap().next().unwrap().unwrap();
+    assert_eq!((x.shape(), y.to_vec::<f32>().unwrap()), (Shape::new(&[2, 1]).unwrap(), vec![0.5, 1.0]));
+}
+
+#[cfg(feature = "ndarray")]
+#[test]
+fn arrays_of_ndarray_are_features_and_labels() {
     let (x, y) = (ndarray::arr2(&[[1.0f32], [2.0]]), ndarray::arr1(&[1u8, 2, 3]));
     let message = Dataset::from_arrays("odd", &x, &y).unwrap_err().to_string();
     assert!(message.starts_with("odd: features [2, 1] and labels [3]"), "{message}");
