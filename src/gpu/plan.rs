@@ -3,6 +3,20 @@
 //! A plan holds no memory but its kernels' sizes. Replaying it takes buffers from the pool, finds the bind groups made for
 //! those buffers before (the pool hands out the same ones in a loop that repeats itself), writes the arguments (scalars
 //! that change from step to step), and records one pass that is submitted at once.
+//!
+//! **Before a replay:** the graph's key is the one that the plan was compiled for. Positions in the graph then mean the same,
+//! and a plan refers to values by nothing else: it holds no node and no buffer. All leaves have values on this device.
+//!
+//! **After it:** every value that somebody holds (`outputs`) is set on its node, although the device may not have begun: whoever
+//! reads it queues behind. The plan's other buffers are back in the pool, although the kernels that use them may not have run:
+//! whatever takes them next is queued behind as well. This is sound because there is one queue, it runs in order, and the
+//! caller holds the lock of the device's evaluations from taking buffers to submitting.
+//!
+//! Sizes are written once, when the plan is made; arguments before every submission, into one buffer: `write_buffer` is queued
+//! too, after the kernels that read the old ones and before those that read the new ones.
+//!
+//! A bind group keeps its buffers alive. Sets of them are therefore few ([`MAX_BOUND`]), and go when the pool lets their buffers
+//! go ([`Plan::forget_bound_to`]); otherwise memory that nothing uses would stay for as long as a plan.
 
 use super::array::GpuArray;
 use super::context::Gpu;

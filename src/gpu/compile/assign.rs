@@ -1,4 +1,8 @@
 //! Buffers by lifetime, and the finished plan.
+//!
+//! Up to here every stored value and every temporary has a buffer of its own ([`Owner`]). Now the order of the dispatches is
+//! final, and with it from which step to which each is needed: those whose times don't overlap share one ([`share`]). What is
+//! held after the plan has run shares with nothing that comes later; what was there before (a leaf) is bound where it is.
 
 use super::merge::merge;
 use super::schedule::schedule;
@@ -37,6 +41,8 @@ pub(in crate::gpu) fn dissect(gpu: &Gpu, graph: &Pending) -> Result<Vec<Dispatch
     })
 }
 
+/// Schedules a graph until the schedule stands. Each attempt that does not adds to `constraints`, which can't go on for ever:
+/// see `schedule.rs`.
 fn scheduled<R>(
     gpu: &Gpu,
     graph: &Pending,

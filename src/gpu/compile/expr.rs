@@ -1,4 +1,13 @@
 //! What one generated kernel computes: the expressions of its outputs, down to the buffers that it loads from.
+//!
+//! An expression is built for a value *at coordinates*: index forms over the kernel's loop variables. Views change the
+//! coordinates and are gone; what is left are loads, arithmetic, and guards where a tensor is padded or joined. The same value
+//! at the same coordinates is one expression, however often it is used (`memo`); operands come before their users in
+//! [`Exprs::list`], so a walk along the list meets them first.
+//!
+//! A kernel can't see what its other invocations compute. A value that this very kernel makes (one of its outputs, or what its
+//! host is about to store) may therefore be used at the invocation's own element only: anything else sets
+//! [`Builder::conflict`], and whoever asked gives the fusion up.
 
 use super::Values;
 use super::index::{Atom, Coordinates, Lin};
@@ -332,6 +341,11 @@ impl Exprs {
 
     /// Merges neighbouring variables that every index walks as one, within each of the groups of variables given
     /// (outermost first). Gives the number of variables left in each group.
+    ///
+    /// `u` and the `v` inside of it are one where, in all index forms, a step of `u` is as far as all of `v`'s steps together:
+    /// `u`'s coefficient is `v`'s times the values that `v` takes. Their common variable then takes the product of both numbers
+    /// of values, with `v`'s coefficient. A variable inside of a quotient or remainder counts there too (`visit` goes inside),
+    /// so what `(u * n + v) / m` says stays true.
     pub fn merge(&mut self, groups: &[usize]) -> Vec<usize> {
         let mut map: Vec<(usize, bool)> = Vec::new();
         let mut extents: Vec<usize> = Vec::new();

@@ -5,6 +5,23 @@
 //! the schedule is reordered so that such kernels come together, and those that come together are joined: one WGSL module
 //! with a function per part, and a `main` that goes by the number of the workgroup. What each part computes, and in which
 //! order, stays as it was, to the bit.
+//!
+//! **Before:** steps in an order in which each follows those that write what it reads. **After:** the same, for the same steps
+//! in another order, some of them joined. Three kinds of order are kept ([`Dependencies`]): a read follows the writes before it,
+//! a write follows the reads before it, and a write of a temporary follows the writes before it. Buffers are not shared yet, so
+//! there are no other conflicts: sharing comes afterwards, by the new order (`assign.rs`).
+//!
+//! **Why parts may run at once:** a dispatch's parts are taken from those steps that wait for nothing ([`arrange`]). If one of
+//! them needed another, it would be waiting.
+//!
+//! **Why bits stay:** a part is told the number of its workgroup, and how many there are, counted from its own first one; all
+//! else that it reads is its own. Names of its module get a mark, bindings other numbers, uniform blocks become members of one.
+//!
+//! **Why it ends:** every turn takes at least one step that waits for nothing. While steps are left there is one, since they came
+//! in an order.
+//!
+//! Waiting for company keeps values alive for longer. The order that waits longest is taken if it needs no more memory than the
+//! order that was given (but for a thirty-second and 256 KiB), else the order that does not wait at all, else the given one.
 
 use super::kernel::ARGS_BINDING;
 use super::library::FAULT;
@@ -51,7 +68,8 @@ impl Dependencies {
             for &(_, place) in &step.writes {
                 let o = resolve(values, place).0;
                 before.extend(readers.get(&o).into_iter().flatten().filter(|&&r| r != k));
-                // The parts of a packed vector are written once each, in any order; a temporary may be written again.
+                // The parts of a packed vector are written once each, in any order; a temporary may be written again (two
+                // passes that take turns).
                 if matches!(o, Owner::Temp(_)) {
                     before.extend(writers.get(&o).into_iter().flatten());
                 }
@@ -120,7 +138,7 @@ fn arrange(
                 ready[1].iter().copied().take_while(|&k| room.take(&steps[k])).collect()
             }
         };
-        // A step that alone has more bindings than a joined one may have
+        // A step that alone has more bindings than a joined one may have: it goes alone, or nothing would go.
         let group = if group.is_empty() { small.into_iter().collect() } else { group };
         for &k in &group {
             ready[joinable[k] as usize].remove(&k);
@@ -213,7 +231,8 @@ fn part(step: &Step) -> Option<Module> {
     known.then_some(module)
 }
 
-/// A uniform block that holds those of all parts, each from a multiple of 16 bytes.
+/// A uniform block that holds those of all parts, each from a multiple of 16 bytes: what WGSL asks of a structure in a uniform
+/// block. `words` is what is uploaded, `members` what the module declares; [`add`](Self::add) keeps them in step.
 struct UniformBlock<T> {
     members: String,
     words: Vec<T>,
@@ -241,6 +260,8 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
     let mut args: UniformBlock<Option<(usize, usize)>> =
         UniformBlock { members: String::new(), words: Vec::new() };
     let vectors = parts.len().div_ceil(4);
+    // The workgroups of part k are those from ends[k - 1] on, before ends[k]. They are uniform values and not constants, so that
+    // a batch of another size needs no other module.
     let mut ends = vec![0u32; 4 * vectors];
     let mut total = 0;
     for (k, part) in parts.iter().enumerate() {

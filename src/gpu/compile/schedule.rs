@@ -1,4 +1,22 @@
 //! The kernels of a plan, in order, before buffers are assigned.
+//!
+//! **Before:** [`Values`] has decided which values are stored; all others are expressions of whoever uses them. Positions in the
+//! graph are an order of computation: what a value is made of has smaller positions.
+//!
+//! **After:** every stored value that is not there yet is written by exactly one step (of a packed vector every part is; a part
+//! of another value is written with that), and each step comes after those that write what it reads. No step reads a buffer
+//! that it writes. None binds more than the device allows (windows and the record of faults counted in), none computes more
+//! than [`MAX_EXPRESSIONS`].
+//!
+//! **How:** two walks in the order of the graph. The first finds *hosts*: a kernel whose only user is one pointwise root takes
+//! that root along, as its epilogue, and runs at the root's position, later than its own. That is never too late: its values go
+//! nowhere but into the root. The second walk makes an [`Item`] of every stored value in turn; an expression may instead be
+//! taken into an item that is there already ([`join`]), earlier than its own position, if all that it reads is made before that.
+//!
+//! **Why it ends:** where something can't be had (too many buffers, too large an expression, a part of a packed vector computed
+//! from another part) the attempt gives `None`, and [`Constraints`] hold one more value that is to be stored, or that is not to
+//! be computed in its place. These sets never shrink and there are finitely many values; an attempt that can't add to them is
+//! an error ([`cut`]).
 
 use super::expr::Bindings;
 use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, PointwiseKernel};
@@ -51,6 +69,8 @@ pub(super) fn schedule(
     constraints: &mut Constraints,
 ) -> Result<Option<Steps>> {
     let limit = gpu.max_storage_buffers;
+    // First walk: which kernel hosts which root. A root has one host at most (its epilogue has one value coming in), and what
+    // finds no root is stored, so that the second walk meets every kernel exactly once: hosted, or stored.
     let mut host_of: Vec<Option<(usize, Box<Epilogue>)>> = (0..values.len()).map(|_| None).collect();
     let mut reduction_of: Vec<Option<usize>> = vec![None; values.len()];
     let mut hosted = vec![false; values.len()];
@@ -94,6 +114,7 @@ pub(super) fn schedule(
             values.stored[k] = true;
         }
     }
+    // Nothing is decided about values from here on.
     let values = &*values;
     let mut items: Vec<Item> = Vec::new();
     // which item computes a value
@@ -234,6 +255,7 @@ fn join(
     let spec = values.spec(v);
     for at in (0..items.len()).rev().take(12) {
         // Everything else that it reads must be there before.
+        // Once one item is too early, all before it are.
         let late = alone.bindings.buffers.iter().filter_map(|&b| made_by(b)).any(|p| p > at);
         if late {
             return None;

@@ -5,6 +5,16 @@
 //! A for another row (or another k) and `subgroupBroadcast` hands it round; without, every lane loads all of A itself.
 //! The block is written out in full because drivers keep an indexed array in memory.
 //!
+//! **Edges.** Rows and columns past the end repeat the last one: they are loaded and multiplied like others, and not stored.
+//! k past the end is not gone through at all: whole steps as long as they fit, then one k at a time ([`Registers::whole`] where
+//! there are none of these). What lies outside of the image is loaded from somewhere inside and replaced by zero with a
+//! `select`: a branch would cost all lanes more.
+//!
+//! **The state of the loops.** At the head of a turn, `k` is the first k whose products are still missing, `ai..` and `bi..` are
+//! the indices of A and B at that k, and the first accumulators have taken additions worth `pending` k since they were emptied.
+//! `pending` is a multiple of a step and less than a block: hence the inner loop of [`Registers::loop_over_k`], which ends at
+//! the next block, takes at least one step each time, and the loop around it ends.
+//!
 //! What costs on lavapipe is loads and stores: each is a loop over the lanes, with a test of the bounds for every
 //! component, some 400 instructions for a `vec4<f32>`. Hence (see `docs/lavapipe.md`):
 //!
@@ -163,7 +173,8 @@ impl Registers {
         line!(s, "{indent}}}");
     }
 
-    /// A loop over k in steps from `k` on, of which `turn` is one step. With second accumulators it stops at each block.
+    /// A loop over k in steps from `k` on, of which `turn` is one step. With second accumulators it stops at each block: a test
+    /// in every turn would cost more than a loop around the loop.
     fn loop_over_k(&self, s: &mut String, end: &str, indent: &str, turn: impl Fn(&mut String)) {
         let step = self.step();
         if self.levels == 1 {
@@ -215,6 +226,9 @@ impl Registers {
     }
 
     /// Stores the block, a few rows at a time.
+    ///
+    /// A register has no index, so the loop can't say "row m": its body stores the first few rows' accumulators and then moves
+    /// all others up by as many. In turn t, `c0` is what was row t * group; rows that were moved over each other are done with.
     fn stores(&self, s: &mut String) {
         let (rows, (_, vectors)) = (self.rows, self.vector());
         let shared = self.permuted && self.subgroup;

@@ -5,6 +5,15 @@
 //!
 //! Tiles hold quads along the dimension that is contiguous in memory, so that global loads, workgroup stores and
 //! workgroup loads are all of 16 bytes, and a transposed operand costs nothing: the multiplication picks components.
+//!
+//! **The state of the loop.** At the head of a turn, registers `qa..` and `qb..` hold this turn's tiles, the walks `w..` and `k..`
+//! stand where they were loaded, and nobody reads the tiles in workgroup memory any more. The turn stores the registers, waits
+//! (all are stored), moves the walks on and loads the next tiles into the registers, which the multiplication need not wait
+//! for, multiplies, and waits again (all have read). Every invocation takes the same turns, `k0` and `k1` being the workgroup's,
+//! so all reach both barriers.
+//!
+//! **Edges.** Rows and columns past the end repeat the last one and are not stored. k past the end is multiplied, and both
+//! operands are zero there, not one of them: zero times an infinity would be NaN.
 
 use super::Turns;
 use super::accumulators::{add_up_levels, declare_accumulators, flush};
