@@ -154,6 +154,36 @@ impl Error {
         }
     }
 
+    /// The message without the operation's name, where the error has one.
+    fn into_message(self) -> String {
+        match self {
+            Error::Shape { message, .. } | Error::Argument { message, .. } | Error::DType { message, .. } => {
+                message
+            }
+            other => other.to_string(),
+        }
+    }
+
+    /// The same error with a place before its message; a device's or a file's error stays as it is.
+    pub(crate) fn within(self, place: &str) -> Error {
+        match self {
+            Error::Shape { op, message } => Error::Shape { op, message: format!("{place}: {message}") },
+            Error::DType { op, message } => Error::DType { op, message: format!("{place}: {message}") },
+            Error::Argument { op, message } => Error::Argument { op, message: format!("{place}: {message}") },
+            other => other,
+        }
+    }
+
+    /// The same error under another operation's name.
+    pub(crate) fn named(self, op: &str) -> Error {
+        match self {
+            Error::Shape { .. } => Error::shape(op, self.into_message()),
+            Error::DType { .. } => Error::dtype(op, self.into_message()),
+            Error::Argument { .. } => Error::argument(op, self.into_message()),
+            other => other,
+        }
+    }
+
     /// A file that can't be read or written.
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Error::Io { path: path.into(), source }

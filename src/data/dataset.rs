@@ -1,9 +1,10 @@
 //! Features and labels in memory.
 
 use super::batches::{Batches, OnDevice, Reader};
-use super::sample::{IntoSample, Sample, label_type};
-use super::{Batch, BatchIter, Pass, Pipeline, Source};
-use crate::cpu::{Array, CpuElement, dispatch};
+use super::sample::{IntoSample, label_type};
+use super::{Batch, BatchIter, Pass, Source};
+#[cfg(feature = "ndarray")]
+use crate::cpu::CpuElement;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -60,14 +61,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone)]
 #[must_use]
 pub struct Dataset {
-    name: String,
-    samples: usize,
+    pub(super) name: String,
+    pub(super) samples: usize,
     /// At least one, `[samples, ..]` each, on the CPU, with what it is multiplied by when it is read, if it is.
-    inputs: Vec<(Tensor, Option<f64>)>,
+    pub(super) inputs: Vec<(Tensor, Option<f64>)>,
     /// At least one, `[samples, ..]` each, on the CPU.
-    targets: Vec<Tensor>,
+    pub(super) targets: Vec<Tensor>,
     /// `[samples]`, f32, on the CPU.
-    weights: Option<Tensor>,
+    pub(super) weights: Option<Tensor>,
     classes: Arc<[String]>,
     copies: Arc<Mutex<Vec<OnDevice>>>,
 }
@@ -421,67 +422,12 @@ impl Dataset {
         copies.push(copy.clone());
         Ok(copy)
     }
-
-    /// The samples one by one on the host, decoded and scaled, to be mapped, filtered, zipped and batched.
-    ///
-    /// A pass over a data set in memory needs none of this: it reads batches on the device itself, shuffled. Go back to
-    /// it with [`Pipeline::to_dataset`].
-    pub fn pipeline(&self) -> Result<Pipeline<Sample>> {
-        let rows = |(t, scale): &(Tensor, Option<f64>)| Rows::new(t, *scale);
-        let inputs: Vec<Rows> = self.inputs.iter().map(rows).collect::<Result<_>>()?;
-        let targets: Vec<Rows> =
-            self.targets.iter().map(|t| Rows::new(&label_type(t)?, None)).collect::<Result<_>>()?;
-        let weights = self.weights.as_ref().map(|w| w.to_vec::<f32>()).transpose()?;
-        Ok(Pipeline::indexed(&self.name, self.samples, move |i| {
-            Ok(Sample {
-                inputs: inputs.iter().map(|rows| rows.get(i)).collect::<Result<_>>()?,
-                targets: targets.iter().map(|rows| rows.get(i)).collect::<Result<_>>()?,
-                weight: weights.as_ref().and_then(|w| w.get(i).copied()),
-            })
-        }))
-    }
 }
 
 fn host(tensor: &Tensor) -> Result<Tensor> {
     let tensor = tensor.detach()?.to_device(Device::Cpu)?;
     tensor.eval()?;
     Ok(tensor)
-}
-
-/// The rows of a tensor on the host.
-struct Rows {
-    array: Array,
-    /// What inputs are multiplied by, if they are.
-    scale: Option<f64>,
-}
-
-impl Rows {
-    fn new(tensor: &Tensor, scale: Option<f64>) -> Result<Rows> {
-        Ok(Rows { array: tensor.to_host()?.contiguous()?, scale })
-    }
-
-    /// A row as a tensor; one that is scaled is decoded as batches on a device are.
-    fn get(&self, i: usize) -> Result<Tensor> {
-        let dims = &self.array.shape[1..];
-        let len: usize = dims.iter().product();
-        let dtype = self.array.dtype();
-        dispatch!(dtype, T => {
-            let all = self.array.slice::<T>()?;
-            let row = all.get(i * len..(i + 1) * len).ok_or_else(|| {
-                Error::argument("Dataset::pipeline", format!("no sample {i} in {}", self.array.shape))
-            })?;
-            match (self.scale, dtype) {
-                (Some(scale), DType::F64) => {
-                    Tensor::from_vec(row.iter().map(|v| v.convert::<f64>() * scale).collect(), dims, Device::Cpu)
-                }
-                (Some(scale), _) => {
-                    let scale = scale as f32;
-                    Tensor::from_vec(row.iter().map(|v| v.convert::<f32>() * scale).collect(), dims, Device::Cpu)
-                }
-                (None, _) => Tensor::from_slice(row, dims, Device::Cpu),
-            }
-        })
-    }
 }
 
 impl Source for Dataset {

@@ -2,7 +2,7 @@
 //! test images of ten cursive hiragana, 28x28 grey levels, in MNIST's format.
 
 use super::Dataset;
-use super::mnist::Digests;
+use super::idx_files::Digests;
 use super::mnist_cache::Family;
 use crate::error::Result;
 use std::path::Path;
@@ -57,7 +57,7 @@ pub fn load_from(dir: impl AsRef<Path>) -> Result<(Dataset, Dataset)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mnist::testing::{contents, folder_with};
+    use super::super::idx_files::testing::{contents, folder_with};
 
     #[test]
     fn a_folder_is_loaded_with_the_names_of_the_classes() {

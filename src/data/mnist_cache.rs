@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 #[cfg(feature = "download")]
 use super::download::Downloader;
-use super::mnist::{CLASSES, Digests, MNIST_SHA256, RawDataset, load_dir_checked};
+use super::idx_files::{CLASSES, Digests, MNIST_SHA256, RawDataset, load_dir_checked};
 #[cfg(feature = "download")]
-use super::mnist::{FILES, FileKind, Part, assemble};
+use super::idx_files::{FILES, FileKind, Part, assemble};
 #[cfg(feature = "download")]
 use crate::files::write_whole;
 use crate::files::{cache_folder, variable};
@@ -90,7 +90,11 @@ impl Family {
     }
 
     pub fn load_dir(&self, dir: &Path) -> Result<RawDataset> {
-        load_dir_checked(dir, CLASSES, self.name, self.digests)
+        load_dir_checked(dir, CLASSES, self.name, self.is_mnist(), self.digests)
+    }
+
+    fn is_mnist(&self) -> bool {
+        self.name == MNIST.name
     }
 
     #[cfg(feature = "download")]
@@ -115,7 +119,7 @@ impl Family {
     pub fn load_cached_or_download(&self, cache: &Path, downloader: &Downloader) -> Result<RawDataset> {
         let part = |i: usize| self.cached_or_downloaded(cache, downloader, i);
         let parts = [part(0)?, part(1)?, part(2)?, part(3)?];
-        assemble(self.name.to_string(), self.name == MNIST.name, CLASSES, parts)
+        assemble(self.name.to_string(), self.is_mnist(), CLASSES, parts)
     }
 
     #[cfg(feature = "download")]
@@ -138,7 +142,7 @@ impl Family {
             Ok((bytes, part)) => write_whole(&cache.join(&name), &bytes).map(|()| part),
             Err(failures) => {
                 reasons.extend(failures);
-                let (how, instead) = match self.name == MNIST.name {
+                let (how, instead) = match self.is_mnist() {
                     true => ("--data DIR", ", or use the synthetic digits, which need no files"),
                     false => ("load_from(DIR)", ""),
                 };
@@ -160,8 +164,8 @@ impl Family {
 mod download_tests {
     use super::super::digest::sha256_hex;
     use super::super::download::testing::{Answer, Server, dead_mirror, downloader};
+    use super::super::idx_files::testing::{assert_fails, contents, folder_with, idx};
     use super::super::mnist::load_dir;
-    use super::super::mnist::testing::{assert_fails, contents, folder_with, idx};
     use super::*;
     use std::fs;
     use std::io::Write;

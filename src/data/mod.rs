@@ -49,18 +49,18 @@
 //! # Ok(()) }
 //! ```
 
-mod augment;
 mod batches;
 pub mod cifar10;
+mod conversion;
 #[cfg(feature = "csv")]
 mod csv;
 mod dataset;
 mod digest;
-mod digits;
 #[cfg(feature = "download")]
 mod download;
 pub mod fashion_mnist;
 pub mod idx;
+mod idx_files;
 #[cfg(feature = "images")]
 mod images;
 pub mod kmnist;
@@ -73,11 +73,12 @@ pub mod synthetic;
 
 #[cfg(feature = "csv")]
 pub use self::csv::{Column, Csv, csv};
-pub use augment::{Augment, Augmented, Fill};
 pub use batches::Batches;
 pub use dataset::Dataset;
 #[cfg(feature = "images")]
 pub use images::{ImageFolder, image_folder};
 pub use pipeline::{Cardinality, Items, Pipeline};
 pub use sample::{HostValue, IntoSample, Sample};
-pub use source::{Batch, BatchIter, Pass, Source};
+pub use source::{Augmented, Batch, BatchIter, Pass, Source};
+
+pub use crate::nn::augment::{Augment, Fill};

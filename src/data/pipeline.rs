@@ -1,30 +1,26 @@
 //! Lazy sequences of samples, batches or anything else, on the host.
 
+mod items;
 mod source;
 mod stages;
 mod threads;
 
 use super::sample::collate;
-use super::{Batch, Dataset, IntoSample, Sample};
+use super::{Batch, IntoSample};
 use crate::error::{Error, Result};
 use crate::seed;
+pub use items::Items;
+use items::{LONGEST_WAIT, guard};
 use stages::{Cached, Chunks, Repeat, Shuffle, Sifted};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use threads::{Parallel, Prefetch};
-
-/// The elements of one pass through a [`Pipeline`]. After an error it may go on with the next element.
-pub type Items<T> = Box<dyn Iterator<Item = Result<T>> + Send>;
 
 /// Threads cost memory: a system has room for a few thousand.
 const MOST_THREADS: usize = 256;
 
 /// More made ahead gain nothing, and hold memory.
 const MOST_AHEAD: usize = 1 << 16;
-
-/// What an endless pipeline can fill or pass by in a reasonable time, and a stage of it drop without giving one element.
-const LONGEST_WAIT: usize = 1 << 22;
 
 /// How many elements a [`Pipeline`] has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,17 +93,6 @@ impl<T> fmt::Debug for Pipeline<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pipeline({}: {:?})", self.name, self.cardinality)
     }
-}
-
-/// Runs what a caller gave; a panic in it becomes an error.
-fn guard<R>(stage: &str, f: impl FnOnce() -> Result<R>) -> Result<R> {
-    // What a panic leaves half-done is the caller's own; nothing of the pipeline is touched in there.
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
-        let words = panic.downcast_ref::<&str>().map(|s| s.to_string());
-        let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
-        let words = words.unwrap_or_else(|| "no message".into());
-        Err(Error::argument(format!("Pipeline::{stage}"), format!("the closure panicked: {words}")))
-    })
 }
 
 fn only_error<T: Send + 'static>(stage: &'static str, message: impl Into<String>) -> Items<T> {
@@ -543,44 +528,6 @@ impl<T: Send + 'static> Pipeline<T> {
         T: IntoSample,
     {
         self.chunks_exact(n).map(collate)
-    }
-
-    /// All samples of pass 0 as a data set in memory, which trains from the device's memory.
-    ///
-    /// ```
-    /// # use wgrad::prelude::*;
-    /// # fn main() -> Result<()> {
-    /// let (digits, _) = data::synthetic::digits(100, 1, 1).into_datasets()?;
-    /// let even = digits.pipeline()?.filter(|s| Ok(s.target()?.item::<u32>()? % 2 == 0)).to_dataset()?;
-    /// assert_eq!(even.len(), 50);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// There are no samples, they differ in shape or type, or an element is an error. An infinite pipeline is one, too.
-    pub fn to_dataset(&self) -> Result<Dataset>
-    where
-        T: IntoSample,
-    {
-        if self.cardinality == Cardinality::Infinite {
-            return Err(Error::data(&*self.name, "never ends; take a number of samples before to_dataset"));
-        }
-        let samples = self.iter().collect::<Result<Vec<T>>>()?;
-        if samples.is_empty() {
-            return Err(Error::data(&*self.name, "has no samples to make a data set of"));
-        }
-        Dataset::from_batch(&*self.name, collate(samples)?)
-    }
-}
-
-impl Pipeline<Batch> {
-    /// The samples of the batches, one by one.
-    pub fn unbatch(self) -> Pipeline<Sample> {
-        self.flat_map(|batch| {
-            let set = Dataset::from_batch("batch", batch)?;
-            set.pipeline()?.iter().collect()
-        })
     }
 }
 

@@ -1,9 +1,10 @@
 //! What training reads from: anything that gives batches, pass after pass.
 
-use super::{Augment, Augmented};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::nn::augment::Augment;
+use crate::seed;
+use crate::tensor::{Tensor, no_grad};
 
 /// The data of one training step. Each tensor's first dimension counts samples.
 #[derive(Clone, Debug)]
@@ -222,3 +223,67 @@ macro_rules! forward_source {
 }
 forward_source!([S: Source + ?Sized] Box<S>);
 forward_source!([S: Source + Sync + ?Sized] &S);
+
+/// Data whose images are changed at random as they are read: what [`Source::augmented`] gives.
+#[derive(Clone, Debug)]
+pub struct Augmented<S> {
+    source: S,
+    augment: Augment,
+}
+
+impl<S: Source> Augmented<S> {
+    fn new(source: S, augment: Augment) -> Augmented<S> {
+        Augmented { source, augment }
+    }
+
+    /// The data as they are.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+}
+
+/// The first input of each batch is changed, on the device where the batch is wanted.
+impl<S: Source> Source for Augmented<S> {
+    fn name(&self) -> &str {
+        self.source.name()
+    }
+
+    fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
+        self.nth_pass(0, pass)
+    }
+
+    fn nth_pass(&self, number: u64, pass: &Pass) -> Result<BatchIter<'_>> {
+        // An order of its own gives a pass changes of its own, and the same changes where it is the same.
+        let seed = pass.shuffle.unwrap_or(number);
+        let batches = (0u64..).zip(self.source.nth_pass(number, pass)?);
+        Ok(Box::new(batches.map(move |(number, batch)| {
+            let mut batch = batch?;
+            let Some(images) = batch.inputs.first_mut() else {
+                return Err(Error::argument("Augment", "the batch has no inputs"));
+            };
+            *images = no_grad(|| self.augment.apply(images, seed::derive(seed, number)))?;
+            Ok(batch)
+        })))
+    }
+
+    fn samples(&self) -> Option<usize> {
+        self.source.samples()
+    }
+
+    fn steps(&self, batch_size: usize) -> Option<usize> {
+        self.source.steps(batch_size)
+    }
+
+    fn endless(&self) -> bool {
+        self.source.endless()
+    }
+
+    fn unit(&self) -> &'static str {
+        self.source.unit()
+    }
+
+    fn split_for_validation(&self, fraction: f64) -> Result<(Box<dyn Source>, Box<dyn Source>)> {
+        let (train, validation) = self.source.split_for_validation(fraction)?;
+        Ok((Box::new(Augmented::new(train, self.augment.clone())), validation))
+    }
+}

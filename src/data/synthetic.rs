@@ -12,7 +12,7 @@
 
 use rayon::prelude::*;
 
-use super::mnist::{RawDataset, RawSplit};
+use super::idx_files::{RawDataset, RawSplit};
 
 const SIDE: usize = 28;
 const PIXELS: usize = SIDE * SIDE;

@@ -1,6 +1,5 @@
 //! What a graph computes, node by node, and in which kernels: as a listing, in Graphviz's language, as a picture.
 
-use super::svg;
 use super::trace::{Source, Trace};
 use crate::backend::{collect, dissect};
 use crate::device::Device;
@@ -253,12 +252,6 @@ impl Diagram {
         format!("n{n} [label=\"{}\"{fill}];", escape(&label))
     }
 
-    /// The graph as a picture (SVG), drawn without any other program: layers from top to bottom, a coloured frame around the
-    /// nodes of each kernel, and a table of all kernels below. Numbers from the host stand within the boxes that use them.
-    pub fn to_svg(&self) -> String {
-        svg::draw(self)
-    }
-
     /// Writes [`to_dot`](Self::to_dot) to a file; whole or not at all.
     ///
     /// # Errors
@@ -266,15 +259,6 @@ impl Diagram {
     /// The file can't be written.
     pub fn save_dot(&self, path: impl AsRef<Path>) -> Result<()> {
         write_whole(path.as_ref(), self.to_dot().as_bytes())
-    }
-
-    /// Writes [`to_svg`](Self::to_svg) to a file; whole or not at all.
-    ///
-    /// # Errors
-    ///
-    /// The file can't be written.
-    pub fn save_svg(&self, path: impl AsRef<Path>) -> Result<()> {
-        write_whole(path.as_ref(), self.to_svg().as_bytes())
     }
 
     /// The number that a node is, where it is nothing but a number from the host (or a tensor filled with it).

@@ -2,7 +2,10 @@
 
 use super::diagram::{COLORS, Diagram, GraphKernel, NodeKind, grid};
 use super::layout::{Edge, Gaps, Item, Layout, Pin, layout};
+use crate::error::Result;
+use crate::files::write_whole;
 use std::fmt::Write;
+use std::path::Path;
 
 /// Size of all text, and the width of one of its (monospaced) letters: 0.602 of it, and a little for other fonts.
 const FONT: f64 = 11.0;
@@ -34,6 +37,23 @@ struct Frame {
     title: String,
     width: f64,
     height: f64,
+}
+
+impl Diagram {
+    /// The graph as a picture (SVG), drawn without any other program: layers from top to bottom, a coloured frame around the
+    /// nodes of each kernel, and a table of all kernels below. Numbers from the host stand within the boxes that use them.
+    pub fn to_svg(&self) -> String {
+        draw(self)
+    }
+
+    /// Writes [`to_svg`](Self::to_svg) to a file; whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be written.
+    pub fn save_svg(&self, path: impl AsRef<Path>) -> Result<()> {
+        write_whole(path.as_ref(), self.to_svg().as_bytes())
+    }
 }
 
 fn width_of(text: &str) -> f64 {

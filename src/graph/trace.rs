@@ -4,7 +4,7 @@
 //! a variable to is noted and done at each call ([`crate::variable`]). [`Trace::of`] writes down what the results depend on as
 //! a list, inputs before users; [`Trace::replay`] makes the same nodes anew over other leaves.
 
-use super::TensorSpec;
+use super::spec::TensorSpec;
 use crate::backend::eval;
 use crate::device::Device;
 use crate::error::{Error, Result};

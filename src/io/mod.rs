@@ -35,18 +35,15 @@
 #[cfg_attr(not(feature = "app"), allow(dead_code))]
 pub(crate) mod budget;
 mod bytes;
-mod checkpoint;
 mod elements;
 pub mod import;
-mod model;
 mod npy;
 #[cfg(feature = "import")]
 pub mod npz;
-mod safetensors;
+pub(crate) mod safetensors;
 #[cfg(feature = "import")]
 mod zip;
 
-pub use self::checkpoint::Checkpoint;
-pub use self::safetensors::{
-    Metadata, load_metadata, load_parameters, load_tensors, save_parameters, save_tensors, save_tensors_with,
-};
+pub use self::safetensors::{Metadata, load_metadata, load_tensors, save_tensors, save_tensors_with};
+pub use crate::nn::weights_file::{load_parameters, save_parameters};
+pub use crate::train::checkpoint_file::Checkpoint;

@@ -8,7 +8,6 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::files::write_whole_with;
-use crate::nn::Parameter;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
@@ -116,10 +115,21 @@ pub fn load_metadata(path: impl AsRef<Path>) -> Result<Metadata> {
     metadata_of(&content).map_err(|e| Error::data(budget.name(), e))
 }
 
-pub(super) fn metadata_of(content: &[u8]) -> Result<Metadata, String> {
+pub(crate) fn metadata_of(content: &[u8]) -> Result<Metadata, String> {
     let (length, header) = SafeTensors::read_metadata(content).map_err(damaged)?;
     unique(content, length)?;
     Ok(header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect())
+}
+
+/// JSON in a file's metadata, within the file's budget.
+pub(crate) fn parse(text: &str, what: &str, budget: &Budget) -> Result<serde_json::Value> {
+    /// What a map takes, however small: room for eleven entries.
+    const MAP: usize = 700;
+    /// What any other value takes, for each character that it is written with.
+    const VALUE: usize = 16;
+    let maps = text.bytes().filter(|b| *b == b'{').count();
+    budget.charge(maps.saturating_mul(MAP).saturating_add(text.len().saturating_mul(VALUE)))?;
+    serde_json::from_str(text).map_err(|e| Error::data(budget.name(), format!("its {what} is damaged: {e}")))
 }
 
 fn damaged(e: impl std::fmt::Display) -> String {
@@ -207,7 +217,7 @@ pub fn load_tensors(path: impl AsRef<Path>, device: Device) -> Result<Vec<(Strin
 }
 
 /// As [`arrays_of`], as tensors on the CPU.
-pub(super) fn tensors_of(content: &[u8], budget: &Budget) -> Result<Vec<(String, Tensor)>> {
+pub(crate) fn tensors_of(content: &[u8], budget: &Budget) -> Result<Vec<(String, Tensor)>> {
     let arrays = arrays_of(content, budget).map_err(|e| Error::data(budget.name(), e))?;
     arrays.into_iter().map(|(name, array)| Ok((name, Tensor::place(array, Device::Cpu)?))).collect()
 }
@@ -231,80 +241,6 @@ pub(super) fn arrays_of(content: &[u8], budget: &Budget) -> Result<Vec<(String, 
     }
     arrays.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(arrays)
-}
-
-/// Writes parameters by name; see [`save_tensors`].
-pub fn save_parameters(path: impl AsRef<Path>, parameters: &[Parameter]) -> Result<()> {
-    let named: Vec<_> = parameters.iter().map(|p| (p.name.clone(), p.variable.value())).collect();
-    save_tensors(path, &named)
-}
-
-/// Sets parameters by name from a file. Nothing is changed unless everything agrees.
-///
-/// # Errors
-///
-/// As [`load_tensors`]; or names, shapes or types of file and parameters differ: the error lists every difference.
-pub fn load_parameters(path: impl AsRef<Path>, parameters: &[Parameter]) -> Result<()> {
-    let path = path.as_ref();
-    set_parameters(&path.display().to_string(), load_tensors(path, Device::Cpu)?, parameters)
-}
-
-/// Sets parameters by name from the tensors of a file. Nothing is changed unless everything agrees.
-pub(super) fn set_parameters(
-    file: &str,
-    tensors: Vec<(String, Tensor)>,
-    parameters: &[Parameter],
-) -> Result<()> {
-    match_parameters(file, tensors, parameters)?
-        .into_iter()
-        .try_for_each(|(p, tensor)| p.variable.set(tensor))
-}
-
-/// Each parameter with its tensor of a file, on its device; or one error that lists every difference.
-pub(super) fn match_parameters<'a>(
-    file: &str,
-    tensors: Vec<(String, Tensor)>,
-    parameters: &'a [Parameter],
-) -> Result<Vec<(&'a Parameter, Tensor)>> {
-    let mut tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
-    let mut problems = Vec::new();
-    let mut found = Vec::new();
-    for parameter in parameters {
-        let name = &parameter.name;
-        let value = parameter.variable.value();
-        let Some(tensor) = tensors.remove(name) else {
-            problems.push(format!("{name} {} is not in the file", value.shape()));
-            continue;
-        };
-        if tensor.shape() != value.shape() {
-            problems.push(format!(
-                "{name} is {} in the file, {} in the model",
-                tensor.shape(),
-                value.shape()
-            ));
-        } else if tensor.dtype() != value.dtype() {
-            problems.push(format!(
-                "{name} is {} in the file, {} in the model",
-                tensor.dtype(),
-                value.dtype()
-            ));
-        } else {
-            found.push((parameter, tensor.to_device(value.device())?));
-        }
-    }
-    problems.extend(
-        tensors.iter().map(|(name, t)| format!("the file's {name} {} is not in the model", t.shape())),
-    );
-    if !problems.is_empty() {
-        let message = format!(
-            "does not fit the model; {} difference{}:\n  {}",
-            problems.len(),
-            if problems.len() == 1 { "" } else { "s" },
-            problems.join("\n  ")
-        );
-        return Err(Error::data(file, message));
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

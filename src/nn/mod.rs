@@ -50,6 +50,7 @@
 //! `depthwise_initializer` in `DepthwiseConv2D`, for example.
 
 mod activation;
+pub(crate) mod augment;
 mod conv;
 mod dense;
 mod dropout;
@@ -62,9 +63,11 @@ mod leaves;
 mod loss;
 mod merge;
 mod model;
+mod model_file;
 mod module;
 mod network;
 mod normalization;
+mod parameter;
 mod pool;
 mod registry;
 mod regularizer;
@@ -73,6 +76,7 @@ mod resize;
 mod sequential;
 mod summary;
 mod weights;
+pub(crate) mod weights_file;
 
 pub use activation::{Activation, PRelu, Softmax};
 pub use conv::{Conv2d, ConvTranspose2d, DepthwiseConv2d, SeparableConv2d};
@@ -91,8 +95,9 @@ pub use loss::{
 pub use merge::Merge;
 pub use model::Model;
 pub(crate) use module::taken_by;
-pub use module::{Context, Module, Parameter, Parameters};
+pub use module::{Context, Module, Parameters};
 pub use normalization::{BatchNorm, GroupNorm, LayerNorm};
+pub use parameter::Parameter;
 pub use pool::{AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d};
 pub use registry::Layers;
 pub use regularizer::Regularizer;

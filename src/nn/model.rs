@@ -1,14 +1,12 @@
 //! A built model.
 
-use super::layer::Build;
 use super::network::Network;
-use super::{Context, Layers, Merge, Module, Parameters};
+use super::{Context, Module, Parameters};
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Tensor, no_grad};
-use serde_json::Value;
 
 /// A model that [`Sequential::build`](super::Sequential::build) or [`Functional::build`](super::Functional::build) made:
 /// shapes are known, weights have their initial values.
@@ -114,69 +112,6 @@ impl Model {
     /// A layer of one's own has no [`config`](super::Layer::config).
     pub fn config(&self) -> Result<Config> {
         self.network.config().map(Config)
-    }
-
-    /// A model of an architecture that [`config`](Self::config) wrote down, with fresh weights.
-    ///
-    /// ```
-    /// # use wgrad::prelude::*;
-    /// # use wgrad::nn::Layers;
-    /// # fn main() -> Result<()> {
-    /// let model = Sequential::new().add(Dense::new(10)).build([4], Device::Cpu)?;
-    /// let twin = Model::from_config(&model.config()?, &Layers::default(), 7, Device::Cpu)?;
-    /// assert_eq!(twin.parameter_count(), model.parameter_count());
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// The JSON is none of a model, or names a kind of layer that `layers` doesn't know.
-    pub fn from_config(config: &Config, layers: &Layers, seed: u64, device: Device) -> Result<Model> {
-        Self::of_config(&config.0, layers, Build::new(device, seed))
-    }
-
-    /// As [`from_config`](Self::from_config), with weights that take no memory until they are set.
-    pub(crate) fn from_config_unset(config: &Value, layers: &Layers, device: Device) -> Result<Model> {
-        Self::of_config(config, layers, Build::unset(device))
-    }
-
-    fn of_config(config: &Value, layers: &Layers, mut cx: Build) -> Result<Model> {
-        const OP: &str = "Model::from_config";
-        let device = cx.device();
-        device.check()?;
-        let wrong = |what: &str| Error::argument(OP, format!("the architecture has no valid {what}"));
-        let mut network = Network::default();
-        for (i, entry) in config["nodes"].as_array().ok_or_else(|| wrong("nodes"))?.iter().enumerate() {
-            let name = entry["name"].as_str().ok_or_else(|| wrong("name of a node"))?;
-            let of = |v: &Value| v.as_u64().map(|x| x as usize).filter(|&x| x < i);
-            let inputs: Option<Vec<usize>> =
-                entry["inputs"].as_array().and_then(|list| list.iter().map(of).collect());
-            let inputs = inputs.ok_or_else(|| wrong("wiring"))?;
-            if let Some(shape) = entry["input"].as_array() {
-                let dims: Option<Vec<usize>> = shape.iter().map(|v| v.as_u64().map(|n| n as usize)).collect();
-                network.input(Some(name), Shape::new(&dims.ok_or_else(|| wrong("input shape"))?)?)?;
-            } else if let (Some(kind), [x]) = (entry["layer"]["kind"].as_str(), &*inputs) {
-                let layer = layers.make_of(kind, &entry["layer"]["config"])?;
-                network.layer(Some(name), &layer, *x, &mut cx).map_err(|e| e.within(name).named(OP))?;
-            } else if let (Some(of), [x]) = (of(&entry["again"]), &*inputs) {
-                network.again(Some(name), of, *x).map_err(|e| e.within(name).named(OP))?;
-            } else {
-                let merge: Merge =
-                    serde_json::from_value(entry["merge"].clone()).map_err(|_| wrong("kind of a node"))?;
-                network.merge(Some(name), merge, &inputs).map_err(|e| e.within(name).named(OP))?;
-            }
-        }
-        for output in config["outputs"].as_array().ok_or_else(|| wrong("outputs"))? {
-            let node = output["node"].as_u64().map(|n| n as usize).filter(|&n| n < network.nodes.len());
-            let (Some(name), Some(node)) = (output["name"].as_str(), node) else {
-                return Err(wrong("output"));
-            };
-            network.outputs.push((name.to_string(), node));
-        }
-        if network.outputs.is_empty() || network.inputs.is_empty() {
-            return Err(wrong("inputs and outputs"));
-        }
-        Ok(Model::new(network, device))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a model is made of: modules with named parameters.
 
-use super::Regularizer;
+use super::{Parameter, weights_file};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -9,56 +9,6 @@ use crate::tensor::{Tensor, no_grad};
 use crate::variable::Variable;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
-
-/// A variable of a module, under a name that is unique in the model, such as `conv2d_1.weight`.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-#[must_use]
-pub struct Parameter {
-    /// Dot-separated path from the model to the variable.
-    pub name: String,
-    /// The variable itself, not a copy.
-    pub variable: Variable,
-    /// Whether it is state that is never trained, such as a running average. Saved and loaded with the weights.
-    pub buffer: bool,
-    /// The penalty on its size that is added to the loss.
-    pub regularizer: Option<Regularizer>,
-}
-
-impl Parameter {
-    /// A weight: training changes it, as long as its variable is trainable.
-    pub fn new(name: impl Into<String>, variable: &Variable) -> Parameter {
-        Parameter { name: name.into(), variable: variable.clone(), buffer: false, regularizer: None }
-    }
-
-    /// State that is never trained; make its variable with [`Variable::not_trainable`].
-    pub fn buffer(name: impl Into<String>, variable: &Variable) -> Parameter {
-        Parameter { buffer: true, ..Parameter::new(name, variable) }
-    }
-
-    /// The same with a penalty on its size.
-    pub fn regularized(self, regularizer: Option<Regularizer>) -> Parameter {
-        Parameter { regularizer, ..self }
-    }
-
-    /// Whether training changes it.
-    pub fn trainable(&self) -> bool {
-        !self.buffer && self.variable.is_trainable()
-    }
-}
-
-/// Its variable: lists of parameters go wherever lists of variables do, such as groups of an optimizer.
-impl From<Parameter> for Variable {
-    fn from(parameter: Parameter) -> Variable {
-        parameter.variable
-    }
-}
-
-impl From<&Parameter> for Variable {
-    fn from(parameter: &Parameter) -> Variable {
-        parameter.variable.clone()
-    }
-}
 
 /// What a forward pass is for, handed from the model down to each layer.
 ///
@@ -293,7 +243,7 @@ pub trait Module: Send + Sync {
     where
         Self: Sized,
     {
-        crate::io::save_parameters(path, &self.parameters())
+        weights_file::save_parameters(path, &self.parameters())
     }
 
     /// Sets all parameters from a safetensors file. Nothing is changed unless names, shapes and types all agree; the
@@ -302,7 +252,7 @@ pub trait Module: Send + Sync {
     where
         Self: Sized,
     {
-        crate::io::load_parameters(path, &self.parameters())
+        weights_file::load_parameters(path, &self.parameters())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Gradients of several batches as one.
 
-use super::{Optimizer, State, state_entry};
+use super::optimizer::{Optimizer, State, state_entry};
 use crate::autograd::Gradients;
 use crate::device::Device;
 use crate::error::{Error, Result};

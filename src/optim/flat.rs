@@ -8,7 +8,7 @@
 //! as the learning rates of groups, is thus one number per row: a 64th of a parameter's memory and no kernel of its own.
 
 use super::clip::Clip;
-use super::{State, state_entry};
+use super::optimizer::{State, state_entry};
 use crate::autograd::Gradients;
 use crate::backend::eval;
 use crate::cpu::dispatch;

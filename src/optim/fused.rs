@@ -1,9 +1,9 @@
 //! What all optimizers share around their formulas.
 
 use super::flat::{Arrays, Factor, Factors, Flat, Initial, Request, Slot};
+use super::optimizer::{Optimizer, State, check_setting, state_entry};
 use super::schedule::Schedule;
 use super::settings::{ParamGroup, Settings, Shared, shared_settings};
-use super::{Optimizer, State, check_setting, state_entry};
 use crate::autograd::Gradients;
 use crate::config::Config;
 use crate::device::Device;

@@ -1,8 +1,8 @@
 //! RMSprop.
 
 use super::fused::{Fused, Rule, Vectors};
+use super::optimizer::{check_setting, divided};
 use super::settings::optimizer;
-use super::{check_setting, divided};
 use crate::config::Config;
 use crate::error::Result;
 use crate::tensor::Tensor;

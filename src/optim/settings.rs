@@ -1,7 +1,7 @@
 //! What all optimizers can be told, whatever their formula.
 
-use super::check_setting;
 use super::clip::Clip;
+use super::optimizer::check_setting;
 use super::schedule::Schedule;
 use crate::error::Result;
 use crate::tensor::IdMap;
@@ -178,7 +178,7 @@ macro_rules! optimizer {
         pub struct $name(super::Fused<$rule>);
 
         super::settings::shared_settings!([] $name, 0.shared);
-        super::forward_optimizer!([] $name, this => this.0);
+        super::optimizer::forward_optimizer!([] $name, this => this.0);
 
         impl std::fmt::Debug for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

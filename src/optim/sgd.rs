@@ -1,7 +1,7 @@
 //! Stochastic gradient descent.
 
-use super::check_setting;
 use super::fused::{Fused, Rule, Vectors};
+use super::optimizer::check_setting;
 use super::settings::optimizer;
 use crate::config::Config;
 use crate::error::Result;

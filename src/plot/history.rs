@@ -5,6 +5,7 @@ use super::picture::{Anchor, MARGIN, Picture, TEXT_SIZE};
 use super::text;
 use crate::error::{Error, Result};
 use crate::train::{Epoch, History};
+use std::path::Path;
 
 const PANEL: [f64; 2] = [480.0, 354.0];
 /// Of a panel, above its axes and below the name of the lower one.
@@ -88,6 +89,18 @@ pub fn history(history: &History) -> Result<Picture> {
         draw(&mut picture, corner, panel, &numbers, ends);
     }
     Ok(picture)
+}
+
+impl History {
+    /// Draws loss and metrics over the epochs into a file, SVG or PNG by what its name ends in: see
+    /// [`plot::history`](crate::plot::history) (feature `plot`).
+    ///
+    /// # Errors
+    ///
+    /// There are no epochs, the name ends otherwise, or the file can't be written.
+    pub fn plot(&self, path: impl AsRef<Path>) -> Result<()> {
+        history(self)?.save(path)
+    }
 }
 
 fn panels(epochs: &[Epoch]) -> Vec<Panel> {

@@ -48,6 +48,7 @@ mod history;
 mod picture;
 mod png;
 mod raster;
+mod save;
 mod sheet;
 mod svg;
 mod text;

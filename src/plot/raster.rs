@@ -1,6 +1,8 @@
 //! A picture as pixels. Edges are smooth: a pixel is coloured by how much of it is covered.
 
 use super::color::Color;
+use super::font::FONT;
+use super::glyph::Coverage;
 use super::picture::{Anchor, GROUND, Item, Picture, Pixels};
 use super::{png, text};
 use crate::error::{Error, Result};
@@ -76,7 +78,7 @@ impl Canvas {
                     true => (x, y) = (x + text::MIDDLE * size, y + back),
                     false => (x, y) = (x - back, y + text::MIDDLE * size),
                 }
-                text::draw(self, &words.text, [x, y], size, words.color, words.upwards);
+                write(self, &words.text, [x, y], size, words.color, words.upwards);
             }
             Item::Image { corner, size, pixels } => self.image(*corner, *size, pixels),
         }
@@ -128,6 +130,27 @@ impl Canvas {
                 }
             }
         }
+    }
+}
+
+/// Draws a line of text that begins at `start` on its base line, rightwards or upwards, in pixels.
+fn write(canvas: &mut Canvas, words: &str, start: [f64; 2], size: f64, color: Color, upwards: bool) {
+    let Some(font) = &*FONT else { return };
+    let size = size as f32;
+    let (left, base) = (start[0].round() as i64, start[1].round() as i64);
+    let mut at = 0.0;
+    for c in words.chars() {
+        let glyph = font.glyph(c);
+        if let Some(coverage) = Coverage::of(font, glyph, at, size) {
+            coverage.for_each(|along, below, share| {
+                let (x, y) = match upwards {
+                    true => (left + below, base - 1 - along),
+                    false => (left + along, base + below),
+                };
+                canvas.blend(x, y, color, f64::from(share));
+            });
+        }
+        at += font.advance(glyph) * size / font.units;
     }
 }
 

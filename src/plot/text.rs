@@ -1,9 +1,6 @@
-//! Words: how wide they are, and how they become pixels.
+//! Words: how wide they are.
 
-use super::color::Color;
 use super::font::FONT;
-use super::glyph::Coverage;
-use super::raster::Canvas;
 
 /// From the middle of capitals and digits to the line they stand on, in parts of the size.
 pub(super) const MIDDLE: f64 = 0.365;
@@ -23,26 +20,5 @@ pub(super) fn shortened(text: &str, letters: usize) -> String {
     match text.chars().count() > letters {
         true => text.chars().take(letters.saturating_sub(1)).chain(['…']).collect(),
         false => text.to_string(),
-    }
-}
-
-/// Draws a line of text that begins at `start` on its base line, rightwards or upwards, in pixels.
-pub(super) fn draw(canvas: &mut Canvas, text: &str, start: [f64; 2], size: f64, color: Color, upwards: bool) {
-    let Some(font) = &*FONT else { return };
-    let size = size as f32;
-    let (left, base) = (start[0].round() as i64, start[1].round() as i64);
-    let mut at = 0.0;
-    for c in text.chars() {
-        let glyph = font.glyph(c);
-        if let Some(coverage) = Coverage::of(font, glyph, at, size) {
-            coverage.for_each(|along, below, share| {
-                let (x, y) = match upwards {
-                    true => (left + below, base - 1 - along),
-                    false => (left + along, base + below),
-                };
-                canvas.blend(x, y, color, f64::from(share));
-            });
-        }
-        at += font.advance(glyph) * size / font.units;
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers that should be close.
 
-use super::elements;
+use super::pass::elements;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;

@@ -1,7 +1,7 @@
 //! Gradients against finite differences.
 
 use super::parity::gradients;
-use super::{Borrowed, Outputs, Pass, direction, elements, pass, tensor_of};
+use super::pass::{Borrowed, Outputs, Pass, direction, elements, pass, tensor_of};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};

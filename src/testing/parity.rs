@@ -1,7 +1,7 @@
 //! Every device against the CPU.
 
 use super::close::worst;
-use super::{Borrowed, Outputs, Pass, direction, elements, pass, tensor_of};
+use super::pass::{Borrowed, Outputs, Pass, direction, elements, pass, tensor_of};
 use crate::device::{Device, DeviceInfo};
 use crate::dtype::DType;
 use crate::error::{Error, Result};

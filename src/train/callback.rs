@@ -4,6 +4,7 @@ use super::history::{Epoch, History};
 use crate::error::{Error, Result};
 use crate::files::make_folders;
 use crate::nn::Module;
+use crate::nn::weights_file::save_parameters;
 use crate::optim::{Optimizer, State};
 use crate::tensor::Tensor;
 use std::path::{Path, PathBuf};
@@ -229,7 +230,7 @@ impl Run<'_> {
     /// Writes the weights as [`Module::save`] does. Folders of the path are made.
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         make_folders(path.as_ref())?;
-        crate::io::save_parameters(path, &self.model.parameters())
+        save_parameters(path, &self.model.parameters())
     }
 }
 

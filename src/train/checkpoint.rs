@@ -1,5 +1,6 @@
 //! Saving a run, and going on with it.
 
+use super::checkpoint_file::Checkpoint;
 use super::history::{Epoch, Evaluation, History};
 use super::run::named_variables;
 use super::totals::Totals;
@@ -7,7 +8,6 @@ use super::trainer::{Partial, Position, Trainer};
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::Result;
-use crate::io::Checkpoint;
 use crate::nn::Module;
 use crate::optim::State;
 use crate::tensor::Tensor;

@@ -172,17 +172,6 @@ impl History {
     pub fn save_json(&self, path: impl AsRef<Path>) -> Result<()> {
         write_whole(path.as_ref(), self.to_json().as_bytes())
     }
-
-    /// Draws loss and metrics over the epochs into a file, SVG or PNG by what its name ends in: see
-    /// [`plot::history`](crate::plot::history) (feature `plot`).
-    ///
-    /// # Errors
-    ///
-    /// There are no epochs, the name ends otherwise, or the file can't be written.
-    #[cfg(feature = "plot")]
-    pub fn plot(&self, path: impl AsRef<Path>) -> Result<()> {
-        crate::plot::history(self)?.save(path)
-    }
 }
 
 #[cfg(test)]

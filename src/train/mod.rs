@@ -56,6 +56,7 @@ mod builder;
 mod callback;
 mod callbacks;
 mod checkpoint;
+pub(crate) mod checkpoint_file;
 mod events;
 mod fit;
 mod history;

@@ -1,6 +1,6 @@
 //! The iterators behind the stages of a pipeline that keep something from element to element.
 
-use super::{Items, LONGEST_WAIT};
+use super::items::{Items, LONGEST_WAIT};
 use crate::error::{Error, Result};
 use crate::seed;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! Order, randomness, errors, threads.
 
 use super::*;
-use crate::data::{Pass, Source};
+use crate::data::{Pass, Sample, Source};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::nn::{Dense, Model, Module, Sequential, SparseCategoricalCrossentropy};

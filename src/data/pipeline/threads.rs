@@ -1,7 +1,7 @@
 //! Stages with threads of their own. They don't use rayon's: a closure of the user's that computes with tensors takes the
 //! device's lock, and a thread of rayon that waits for it would be missing to the computation that holds it.
 
-use super::{Items, guard};
+use super::items::{Items, guard};
 use crate::data::sample::settle;
 use crate::error::{Error, Result};
 use std::collections::VecDeque;

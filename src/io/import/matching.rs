@@ -1,8 +1,8 @@
 //! Which layer of a file is which layer of a model.
 
-use super::Weights;
 use super::layout::{Layout, layouts};
 use super::slots::{Format, Slot, fits, kind_of, slots};
+use super::weights::Weights;
 use crate::cpu::Array;
 use crate::error::{Error, Result};
 use crate::nn::{Leaf, Model, Parameter};

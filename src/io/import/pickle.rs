@@ -6,7 +6,6 @@
 //! checkpoint, such as sets, bytes and objects, never is in the way.
 
 use super::super::budget::Loan;
-use super::torch::{Storage, TensorParts};
 use std::collections::HashMap;
 use std::mem::size_of;
 use std::rc::Rc;
@@ -23,6 +22,27 @@ pub(super) enum Value {
     /// Something that no tensor depends on.
     Other,
     Mark,
+}
+
+/// The memory of one or several tensors.
+#[derive(Debug)]
+pub(super) struct Storage {
+    /// The class in Python, without `torch.`: `FloatStorage`.
+    pub class: Rc<str>,
+    pub key: Rc<str>,
+    /// Where it begins in the memory of that key, in elements.
+    pub begin: usize,
+}
+
+/// A tensor as its call describes it.
+#[derive(Clone, Debug)]
+pub(super) struct TensorParts {
+    pub storage: Rc<Storage>,
+    /// The element type by its name in Python, where the storage is one of bytes.
+    pub dtype: Option<Rc<str>>,
+    pub offset: usize,
+    pub dims: Vec<usize>,
+    pub strides: Vec<usize>,
 }
 
 #[derive(Debug)]

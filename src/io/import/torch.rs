@@ -4,7 +4,7 @@
 use super::super::budget::{Budget, DEEPEST};
 use super::super::elements::Stored;
 use super::super::zip::{Archive, Entry};
-use super::pickle::{Machine, Object, Value, damaged};
+use super::pickle::{Machine, Object, Storage, TensorParts, Value, damaged};
 use crate::cpu::Array;
 use crate::shape::Shape;
 use std::collections::HashMap;
@@ -16,25 +16,6 @@ const TENSOR: usize = 512;
 const MAGIC_TEXT: &[u8] = b"L119547037146038801333356L\n";
 /// The same number in protocols 2 and above.
 const MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19";
-
-#[derive(Debug)]
-pub(super) struct Storage {
-    /// The class in Python, without `torch.`: `FloatStorage`.
-    class: Rc<str>,
-    key: Rc<str>,
-    /// Where it begins in the memory of that key, in elements.
-    begin: usize,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct TensorParts {
-    storage: Rc<Storage>,
-    /// The element type by its name in Python, where the storage is one of bytes.
-    dtype: Option<Rc<str>>,
-    offset: usize,
-    dims: Vec<usize>,
-    strides: Vec<usize>,
-}
 
 /// The element type of a storage's class.
 fn stored_in(class: &str) -> Option<Stored> {

@@ -1,6 +1,6 @@
 //! Cross-entropy of yes-or-no questions.
 
-use super::{EPSILON, Loss, Outputs, check_smoothing, elements, sample_means, weighted_by};
+use super::base::{EPSILON, Loss, Outputs, check_smoothing, elements, sample_means, weighted_by};
 use crate::error::Result;
 use crate::tensor::Tensor;
 

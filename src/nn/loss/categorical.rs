@@ -1,6 +1,6 @@
 //! Cross-entropy of a choice among classes.
 
-use super::{EPSILON, Loss, Outputs, check_smoothing, check_weights, sample_means, weighted_by};
+use super::base::{EPSILON, Loss, Outputs, check_smoothing, check_weights, sample_means, weighted_by};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;

@@ -1,6 +1,6 @@
 //! Losses that compare element by element.
 
-use super::{EPSILON, Loss, elements, plain_losses, sample_means};
+use super::base::{EPSILON, Loss, elements, plain_losses, sample_means};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 

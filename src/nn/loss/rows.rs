@@ -1,6 +1,6 @@
 //! Losses that compare row by row: outputs and targets `[batch, .., features]`.
 
-use super::{EPSILON, Loss, plain_losses, sample_means, vectors, weighted_by};
+use super::base::{EPSILON, Loss, plain_losses, sample_means, vectors, weighted_by};
 use crate::error::Result;
 use crate::tensor::Tensor;
 

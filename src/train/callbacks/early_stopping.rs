@@ -1,7 +1,7 @@
 //! Ends a training that has stopped getting better.
 
 use super::monitor::{Mode, Monitor};
-use super::{entry, number};
+use super::state::{entry, number};
 use crate::error::{Error, Result};
 use crate::nn::Module;
 use crate::optim::State;

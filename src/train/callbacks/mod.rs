@@ -6,6 +6,7 @@ mod early_stopping;
 mod monitor;
 mod nan;
 mod rate;
+mod state;
 mod tensorboard;
 
 pub use checkpoint::ModelCheckpoint;
@@ -15,21 +16,3 @@ pub use monitor::Mode;
 pub use nan::TerminateOnNan;
 pub use rate::{LearningRateScheduler, ReduceLrOnPlateau};
 pub use tensorboard::TensorBoard;
-
-use crate::device::Device;
-use crate::error::Result;
-use crate::optim::State;
-use crate::tensor::Tensor;
-
-/// A number as an entry of a state; f64, so that no bit is lost.
-fn entry(name: &str, value: f64) -> Result<(String, Tensor)> {
-    Ok((name.into(), Tensor::new([value], Device::Cpu)?))
-}
-
-/// The number that [`entry`] made; `None` where there is none.
-fn number(state: &State, name: &str) -> Result<Option<f64>> {
-    match state.iter().find(|(other, _)| other == name) {
-        Some((_, tensor)) => tensor.item::<f64>().map(Some),
-        None => Ok(None),
-    }
-}

@@ -1,7 +1,7 @@
 //! Callbacks that change the learning rate.
 
 use super::monitor::{Mode, Monitor};
-use super::{entry, number};
+use super::state::{entry, number};
 use crate::error::{Error, Result};
 use crate::optim::State;
 use crate::train::{Callback, Epoch, Flow, Run};

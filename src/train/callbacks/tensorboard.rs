@@ -125,11 +125,11 @@ impl Callback for TensorBoard {
     }
 
     fn export_state(&self) -> Result<State> {
-        Ok(vec![super::entry("steps", self.steps as f64)?])
+        Ok(vec![super::state::entry("steps", self.steps as f64)?])
     }
 
     fn import_state(&mut self, state: &State) -> Result<()> {
-        self.steps = super::number(state, "steps")?.unwrap_or(0.0) as u64;
+        self.steps = super::state::number(state, "steps")?.unwrap_or(0.0) as u64;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Shares of right answers.
 
-use super::{Decision, Metric, Rows, is_number, is_number_at, labels, mean, sum_of_samples};
+use super::base::{Decision, Metric, Rows, is_number, is_number_at, labels, mean, sum_of_samples};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 

@@ -1,6 +1,6 @@
 //! The area under a curve of decisions.
 
-use super::{Metric, all_of, check_pair, is_number, ratio};
+use super::base::{Metric, all_of, check_pair, is_number, ratio};
 use crate::DType;
 use crate::error::{Error, Result};
 use crate::ops::random::iota;

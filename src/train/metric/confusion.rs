@@ -1,7 +1,7 @@
 //! Which class is taken for which.
 
+use super::base::{Metric, all_of, counted, is_number_at, labels, one_hot_rows, ratio};
 use super::retrieval::check_classes;
-use super::{Metric, all_of, counted, is_number_at, labels, one_hot_rows, ratio};
 use crate::data::{Pass, Source};
 use crate::error::{Error, Result};
 use crate::nn::{Module, taken_by};

@@ -1,6 +1,6 @@
 //! Means of losses, and what follows from them.
 
-use super::{Metric, mean};
+use super::base::{Metric, mean};
 use crate::DType;
 use crate::error::Result;
 use crate::nn::{self, Loss};

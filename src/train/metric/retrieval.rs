@@ -1,6 +1,6 @@
 //! Precision, recall and F1: how many of those found are right, how many of the right ones are found, and both in one.
 
-use super::{Decision, Metric, counted, is_number_at, labels, one_hot_rows, ratio};
+use super::base::{Decision, Metric, counted, is_number_at, labels, one_hot_rows, ratio};
 use crate::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;

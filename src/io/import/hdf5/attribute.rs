@@ -1,7 +1,7 @@
 //! Attributes, of which the names of Keras's layers are wanted.
 
-use super::File;
 use super::cursor::{Cursor, cut};
+use super::file::File;
 use super::group::dense_of;
 use super::header::Object;
 

@@ -1,8 +1,8 @@
 //! Where the chunks of a dataset are: five kinds of index, by how the dataset may grow.
 
 use super::super::super::budget::{Budget, DEEPEST};
-use super::File;
 use super::cursor::{Cursor, UNDEFINED, cut};
+use super::file::File;
 
 /// A chunk in the file.
 pub(super) struct Chunk {

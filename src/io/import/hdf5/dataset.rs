@@ -1,9 +1,9 @@
 //! Datasets: the numbers of an object.
 
 use super::super::super::elements::Stored;
-use super::File;
 use super::chunks::{Chunk, Grid};
 use super::cursor::{Cursor, UNDEFINED, cut};
+use super::file::File;
 use super::filters;
 use super::header::Object;
 use crate::cpu::Array;

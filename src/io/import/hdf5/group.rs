@@ -2,8 +2,8 @@
 //! are many, in a heap.
 
 use super::super::super::budget::DEEPEST;
-use super::File;
 use super::cursor::{Cursor, UNDEFINED, cut};
+use super::file::File;
 use super::header::Object;
 
 /// Longer names are damage.

@@ -1,7 +1,7 @@
 //! Objects' headers, which are lists of messages.
 
-use super::File;
 use super::cursor::{Cursor, cut};
+use super::file::File;
 
 /// The messages of an object that matter here.
 #[derive(Default)]

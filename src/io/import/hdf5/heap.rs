@@ -1,7 +1,7 @@
 //! Heaps: names of a group's members, text of any length, and the messages of groups with many links.
 
-use super::File;
 use super::cursor::{Cursor, UNDEFINED, cut, width_of};
+use super::file::File;
 
 impl<'a> File<'a> {
     /// A group's names, which stand one after the other, each ended by a zero.

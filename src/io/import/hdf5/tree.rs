@@ -1,8 +1,8 @@
 //! B-trees of the second version: sorted records of links, attributes and chunks.
 
 use super::super::super::budget::DEEPEST;
-use super::File;
 use super::cursor::{Cursor, cut, width_of};
+use super::file::File;
 
 /// What a node has beside records and pointers: signature, version, type, check sum.
 const OVERHEAD: u64 = 10;

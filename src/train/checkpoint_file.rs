@@ -1,11 +1,12 @@
 //! Where a training is, in one file.
 
-use super::model::parse;
-use super::safetensors::{match_parameters, metadata_of, tensors_of};
-use super::{Metadata, budget, save_tensors_with};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::io::safetensors::parse;
+use crate::io::safetensors::{metadata_of, tensors_of};
+use crate::io::{Metadata, budget, save_tensors_with};
 use crate::nn::Parameter;
+use crate::nn::weights_file::match_parameters;
 use crate::optim::State;
 use std::path::Path;
 

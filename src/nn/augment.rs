@@ -1,15 +1,14 @@
 //! Random changes of images, computed on the device as part of the step that uses them.
 
-use super::{BatchIter, Pass, Source};
+use super::{Build, Built, Context, Layer, Module, Parameters};
 use crate::config::Config;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::{Build, Built, Context, Layer, Module, Parameters};
 use crate::ops::random::iota;
 use crate::ops::resize::Interpolation;
 use crate::seed;
 use crate::shape::Shape;
-use crate::tensor::{Tensor, no_grad};
+use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// What lies beyond an image's edge.
@@ -29,7 +28,7 @@ pub enum Fill {
 /// contrast, brightness, normalisation.
 ///
 /// There are three ways to use it:
-/// - [`Source::augmented`]: `train.augmented(augment)` augments what one trains on, and leaves the validation data alone.
+/// - [`Source::augmented`](crate::data::Source::augmented): `train.augmented(augment)` augments what one trains on, and leaves the validation data alone.
 ///   Draws derive from the seed of the pass, which `fit` gives each epoch anew, or where there is none, with
 ///   `Fit::shuffle(false)`, from the number of the pass.
 /// - As a layer, which changes images while training only; cropping (at the centre) and normalisation happen always.
@@ -436,70 +435,6 @@ impl Module for Augment {
     }
 
     fn visit(&self, _parameters: &mut Parameters<'_>) {}
-}
-
-/// Data whose images are changed at random as they are read: what [`Source::augmented`] gives.
-#[derive(Clone, Debug)]
-pub struct Augmented<S> {
-    source: S,
-    augment: Augment,
-}
-
-impl<S: Source> Augmented<S> {
-    pub(super) fn new(source: S, augment: Augment) -> Augmented<S> {
-        Augmented { source, augment }
-    }
-
-    /// The data as they are.
-    pub fn source(&self) -> &S {
-        &self.source
-    }
-}
-
-/// The first input of each batch is changed, on the device where the batch is wanted.
-impl<S: Source> Source for Augmented<S> {
-    fn name(&self) -> &str {
-        self.source.name()
-    }
-
-    fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>> {
-        self.nth_pass(0, pass)
-    }
-
-    fn nth_pass(&self, number: u64, pass: &Pass) -> Result<BatchIter<'_>> {
-        // An order of its own gives a pass changes of its own, and the same changes where it is the same.
-        let seed = pass.shuffle.unwrap_or(number);
-        let batches = (0u64..).zip(self.source.nth_pass(number, pass)?);
-        Ok(Box::new(batches.map(move |(number, batch)| {
-            let mut batch = batch?;
-            let Some(images) = batch.inputs.first_mut() else {
-                return Err(Error::argument("Augment", "the batch has no inputs"));
-            };
-            *images = no_grad(|| self.augment.apply(images, seed::derive(seed, number)))?;
-            Ok(batch)
-        })))
-    }
-
-    fn samples(&self) -> Option<usize> {
-        self.source.samples()
-    }
-
-    fn steps(&self, batch_size: usize) -> Option<usize> {
-        self.source.steps(batch_size)
-    }
-
-    fn endless(&self) -> bool {
-        self.source.endless()
-    }
-
-    fn unit(&self) -> &'static str {
-        self.source.unit()
-    }
-
-    fn split_for_validation(&self, fraction: f64) -> Result<(Box<dyn Source>, Box<dyn Source>)> {
-        let (train, validation) = self.source.split_for_validation(fraction)?;
-        Ok((Box::new(Augmented::new(train, self.augment.clone())), validation))
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! A whole model in one file: a safetensors file of its weights, with the architecture in the metadata.
 
-use super::budget::{self, Budget};
-use super::safetensors::{metadata_of, set_parameters, tensors_of};
-use super::{Metadata, save_tensors_with};
+use super::weights_file::set_parameters;
+use super::{Layers, Model, Module};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::{Layers, Model, Module};
-use serde_json::Value;
+use crate::io::budget;
+use crate::io::safetensors::parse;
+use crate::io::safetensors::{metadata_of, tensors_of};
+use crate::io::{Metadata, save_tensors_with};
 use std::path::Path;
 
 const ARCHITECTURE: &str = "wgrad.architecture";
@@ -77,15 +78,4 @@ impl Model {
             .map_err(|e| wrong(format!("its list of class names is damaged: {e}")))?;
         Ok(model.with_classes(classes))
     }
-}
-
-/// JSON in a file's metadata, within the file's budget.
-pub(super) fn parse(text: &str, what: &str, budget: &Budget) -> Result<Value> {
-    /// What a map takes, however small: room for eleven entries.
-    const MAP: usize = 700;
-    /// What any other value takes, for each character that it is written with.
-    const VALUE: usize = 16;
-    let maps = text.bytes().filter(|b| *b == b'{').count();
-    budget.charge(maps.saturating_mul(MAP).saturating_add(text.len().saturating_mul(VALUE)))?;
-    serde_json::from_str(text).map_err(|e| Error::data(budget.name(), format!("its {what} is damaged: {e}")))
 }

@@ -1,0 +1,135 @@
+//! From another framework's weights to a model's, and back.
+
+use super::matching;
+use super::slots::Format;
+use super::weights::Weights;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::io::save_tensors_with;
+use crate::nn::{Model, Module, Parameter};
+use crate::tensor::Tensor;
+use std::path::Path;
+
+/// From the name of a model's layer to that of the file's.
+type Rename<'a> = Box<dyn Fn(&str) -> String + 'a>;
+
+/// How another framework's weights become a model's: what it calls parameters, how it lays them out, which layer is which.
+pub struct Mapping<'a> {
+    format: Format,
+    rename: Option<Rename<'a>>,
+}
+
+impl<'a> Mapping<'a> {
+    /// Weights of PyTorch.
+    pub fn pytorch() -> Mapping<'a> {
+        Mapping { format: Format::PyTorch, rename: None }
+    }
+
+    /// Weights of Keras, in its default layout (`channels_last`).
+    pub fn keras() -> Mapping<'a> {
+        Mapping { format: Format::Keras, rename: None }
+    }
+
+    /// Says which layer is which: the function gets the name of a layer of the model (such as `conv2d_1`, or
+    /// `sequential.conv2d` inside another model) and gives that of the file's, what its parameters' names begin with
+    /// (such as `features.3`).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::io::import::{Mapping, Weights};
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new().add(Dense::new(2)).build([3], Device::Cpu)?;
+    /// let weights = Weights::new(
+    ///     "by hand",
+    ///     vec![
+    ///         ("head.fc.weight".into(), Tensor::ones([2, 3], Device::Cpu)?),
+    ///         ("head.fc.bias".into(), Tensor::zeros([2], Device::Cpu)?),
+    ///     ],
+    /// );
+    /// let mapping = Mapping::pytorch().rename(|layer| layer.replace("dense", "head.fc"));
+    /// model.import_weights(&weights, &mapping)?;
+    /// assert_eq!(model.infer(&Tensor::ones([1, 3], Device::Cpu)?)?.to_vec::<f32>()?, [3.0, 3.0]);
+    /// # Ok(()) }
+    /// ```
+    pub fn rename(mut self, rename: impl Fn(&str) -> String + 'a) -> Mapping<'a> {
+        self.rename = Some(Box::new(rename));
+        self
+    }
+}
+
+impl std::fmt::Debug for Mapping<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let renamed = if self.rename.is_some() { ", renamed" } else { "" };
+        write!(f, "Mapping({:?}{renamed})", self.format)
+    }
+}
+
+impl Model {
+    /// Sets all weights to those of a file of PyTorch or Keras; see [the module](crate::io::import).
+    ///
+    /// # Errors
+    ///
+    /// A layer has no counterpart there, it isn't certain which layer is which, or something is missing, not needed, or of
+    /// another shape: the error lists all of it, and nothing is changed.
+    pub fn import_weights(&self, weights: &Weights, mapping: &Mapping) -> Result<()> {
+        let values = matching::values(self, weights, mapping.format, mapping.rename.as_deref())?;
+        let device = self.device();
+        let place = |(parameter, array)| Ok((parameter, Tensor::place(array, device)?));
+        let values = values.into_iter().map(place).collect::<Result<Vec<(Parameter, Tensor)>>>()?;
+        values.into_iter().try_for_each(|(parameter, value)| parameter.variable.set(value))
+    }
+
+    /// Writes a safetensors file that PyTorch loads into the same architecture:
+    /// `torch_model.load_state_dict(safetensors.torch.load_file(path))`. Layers have the model's names; to have PyTorch's,
+    /// use [`export_pytorch_as`](Self::export_pytorch_as).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::io::import::{self, Mapping};
+    /// # fn main() -> Result<()> {
+    /// # let folder = std::env::temp_dir().join(format!("wgrad-doc-torch-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder).ok();
+    /// # let path = folder.join("w.safetensors");
+    /// let model = Sequential::new().add_named("fc", Dense::new(2)).build([3], Device::Cpu)?;
+    /// model.export_pytorch(&path)?;
+    /// let weights = import::pytorch(&path)?;
+    /// assert_eq!(weights.get("fc.weight").map(|w| w.dims().to_vec()), Some(vec![2, 3]));
+    /// model.import_weights(&weights, &Mapping::pytorch())?;
+    /// # std::fs::remove_dir_all(&folder).ok();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A layer has no counterpart in PyTorch (the error lists all of them), or the file can't be written.
+    pub fn export_pytorch(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.export_pytorch_as(path, str::to_string)
+    }
+
+    /// As [`export_pytorch`](Self::export_pytorch), with names of layers that the function gives: from `conv2d` to
+    /// `features.0`, for example.
+    ///
+    /// # Errors
+    ///
+    /// As [`export_pytorch`](Self::export_pytorch), or two layers get one name.
+    pub fn export_pytorch_as(&self, path: impl AsRef<Path>, rename: impl Fn(&str) -> String) -> Result<()> {
+        let path = path.as_ref();
+        let leaves = self.leaves()?;
+        let targets = matching::targets(Format::PyTorch, &leaves).map_err(|problems| {
+            let message = format!("PyTorch has no counterpart for:\n  {}", problems.join("\n  "));
+            Error::data(path.display().to_string(), message)
+        })?;
+        let mut tensors = Vec::new();
+        for target in &targets {
+            let layer = rename(&target.leaf.path);
+            for slot in &target.slots {
+                let value = slot.parameter.variable.value().to_device(Device::Cpu)?;
+                let name = slot.names.first().copied().unwrap_or_default();
+                let name = if layer.is_empty() { name.to_string() } else { format!("{layer}.{name}") };
+                tensors.push((name, slot.change.export(&value)?));
+            }
+        }
+        let metadata = [("format".to_string(), "pt".to_string())].into();
+        save_tensors_with(path, &tensors, &metadata)
+    }
+}

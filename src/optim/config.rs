@@ -1,0 +1,40 @@
+//! Optimizers by name: from the settings in a file to an optimizer.
+
+use super::optimizer::Optimizer;
+use super::{adagrad, adam, fused, lion, nadam, rmsprop, sgd};
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// An optimizer with the settings that [`Optimizer::config`] gave, or with some of them: `name` and `learning_rate` are
+/// needed, all others have defaults.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let config = Adam::new(1e-3).betas(0.8, 0.9).clip_norm(1.0).config();
+/// let again = wgrad::optim::from_config(&config)?;
+/// assert_eq!(again.config(), config);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// There is no optimizer of this name, or no such setting; or the settings are of a schedule of one's own, or of groups of
+/// variables, neither of which can be made of JSON.
+pub fn from_config(config: &Config) -> Result<Box<dyn Optimizer>> {
+    match config.0["name"].as_str().unwrap_or_default() {
+        "Sgd" => fused::from_config::<sgd::SgdRule>(config),
+        "Adam" => fused::from_config::<adam::AdamRule>(config),
+        "AdamW" => fused::from_config::<adam::AdamWRule>(config),
+        "RmsProp" => fused::from_config::<rmsprop::RmsPropRule>(config),
+        "Adagrad" => fused::from_config::<adagrad::AdagradRule>(config),
+        "Nadam" => fused::from_config::<nadam::NadamRule>(config),
+        "Lion" => fused::from_config::<lion::LionRule>(config),
+        _ => {
+            let message = format!(
+                "{config} names no optimizer of wgrad's; its `name` may be Sgd, Adam, AdamW, RmsProp, Adagrad, Nadam or Lion"
+            );
+            Err(Error::argument("optim::from_config", message))
+        }
+    }
+}
