@@ -54,9 +54,8 @@ impl Drop for GpuBuffer {
     }
 }
 
-/// Free buffers by size. The one with the smallest id is handed out first, so that a loop that repeats itself finds the
-/// same buffers in the same places, and with them its bind groups.
-/// By size and id: buffers, and the evaluation after which they were given back.
+/// Free buffers by size and id, each with the evaluation after which it was given back. The one with the smallest id is handed
+/// out first, so that a loop that repeats itself finds the same buffers in the same places, and with them its bind groups.
 type Free = HashMap<u64, BTreeMap<u64, (wgpu::Buffer, u64)>>;
 
 /// Free bytes that are kept however long they lie unused.

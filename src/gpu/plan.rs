@@ -217,6 +217,8 @@ impl Plan {
             })?;
             self.ids.extend([id, offset]);
         }
+        // The same buffers and offsets in the same order are the same bind groups: nothing else goes into them. Buffers have ids
+        // that are never used again, so a buffer that came later is never taken for one that is gone.
         if let Some(at) = self.bound.iter().position(|b| b.0 == self.ids) {
             let groups = self.bound[at].1.clone();
             if let Some(entry) = self.bound.remove(at) {

@@ -141,6 +141,9 @@ impl<'a> Emitter<'a> {
         let mut fine = true;
         for (e, _) in &exprs.list {
             match e {
+                // One index serves all four lanes, each a fixed step on: so the variable must not be inside of a quotient, and
+                // nothing that the index is made of may differ between the lanes. Then the loads are one of four neighbours, or
+                // four of one each.
                 Expr::Load { index, .. } => {
                     fine &= !index.hides(along) && !probe.varies(index);
                     scattered += (index.uses(along) && !aligned(index, along)) as usize;
@@ -151,6 +154,7 @@ impl<'a> Emitter<'a> {
                 _ => {}
             }
         }
+        // Loads one by one cost as much as in four invocations: where all of several are so, nothing is gained.
         let loads = exprs.list.iter().filter(|(e, _)| matches!(e, Expr::Load { .. })).count();
         fine && (scattered == 0 || scattered < loads.max(2))
     }
@@ -287,7 +291,7 @@ impl<'a> Emitter<'a> {
             Expr::Check { index, check } => {
                 let (i, from) = (self.operand(index, lanes), self.exprs.list[index].1);
                 self.helpers.extend([("fault", 1), ("check_index", lanes)]);
-                // A negative index is a huge one.
+                // A negative index is a huge one: one comparison finds both ends.
                 let i = match from {
                     DType::I32 => format!("bitcast<{}>({i})", typed(DType::U32, lanes)),
                     _ => i,

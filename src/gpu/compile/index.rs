@@ -86,6 +86,10 @@ impl Lin {
     }
 
     /// The quotient by a positive constant; the value must not be negative.
+    ///
+    /// The form is `n * quotient + rest`, with the terms that `n` divides in the first. If `rest` stays within `0..n` whatever
+    /// the variables are, the quotient is exact and no division is left: this is how a reshape that only splits or joins
+    /// dimensions comes to cost nothing.
     pub fn div(&self, n: i64, extents: Extents) -> Lin {
         // 0 where a dimension is empty: nobody reads an element there
         if n <= 1 {
@@ -97,8 +101,10 @@ impl Lin {
             return quotient;
         }
         if low >= 0 {
+            // Rounding down, only the rest has to be divided.
             return quotient.add(&Lin::atom(Atom::Div(Rc::new(rest), n)));
         }
+        // The rest alone may be negative, and the kernel divides without a sign.
         Lin::atom(Atom::Div(Rc::new(self.clone()), n))
     }
 

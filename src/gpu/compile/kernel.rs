@@ -255,7 +255,8 @@ impl Epilogue {
 
     /// Puts the epilogue into a hand-written kernel.
     pub fn splice(&self, values: &Values<'_>, source: &str) -> String {
-        // A kernel that stores element by element may call the scalar function for any element.
+        // A kernel that stores element by element may call the scalar function for any element: it has to be the one that does
+        // the work, since four elements at a time must begin at a multiple of four.
         let width = self.width(scalar_epilogue_is_called(source));
         let scalar = scalar_buffers(&[(&self.exprs, width)]);
         let (functions, used) = self.functions(width, &scalar);

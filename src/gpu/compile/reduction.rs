@@ -109,6 +109,8 @@ impl Reduction {
             Width::Four { .. } => (1, 4),
             Width::One => (1, 1),
         };
+        // Pieces fill the adapter where there are few outputs, unless they would be so short that combining them costs more than
+        // it saves; and no piece is longer than its sums may be, however many outputs there are.
         let line = elements / per_turn;
         let threads = (outputs / per_thread).max(1);
         let (wanted, shortest) = if target.cpu_adapter { (256, 256) } else { (16_384, 32) };
@@ -116,6 +118,7 @@ impl Reduction {
         let count = by_threads.max(line.div_ceil(LONGEST_PIECE)).clamp(1, line.max(1));
         let piece = match count {
             1 => line,
+            // whole blocks, so that only the last piece has a rest
             _ => line.div_ceil(count).next_multiple_of(BLOCK),
         };
         let pieces = (piece, line.div_ceil(piece.max(1)).max(1));
@@ -254,6 +257,7 @@ impl Reduction {
             _ => 1,
         };
         let first = self.pieces_kernel(values, target, outputs, lanes_out, count == 1);
+        // Results of a piece lie side by side, output by output: four neighbours are four outputs, whatever the first pass read.
         let lanes = if outputs.is_multiple_of(4) { 4 } else { 1 };
         // An invocation of a real GPU that went through thousands of results alone would keep all others waiting.
         let most = if target.cpu_adapter { LONGEST_PIECE } else { BLOCK * BLOCK };

@@ -166,6 +166,8 @@ impl<'v> Values<'v> {
     }
 
     fn decide(&mut self, target: &KernelTarget, constraints: &Constraints) -> Result<()> {
+        // What must be stored, whatever it costs. From inputs to users: a product decides by what of its operands is stored
+        // already whether it reads them in place.
         for v in 0..self.len() {
             if self.is_ready(v) {
                 continue;
@@ -178,10 +180,13 @@ impl<'v> Values<'v> {
             }
             self.prepare_hand(v, target)?;
         }
+        // Before costs are counted: a cut makes a load of an expression. Aliases are sought among what is stored, and what has a
+        // place in a packed vector is stored for that, so each of these needs those before it.
         self.cut_deep_expressions();
         self.find_aliases();
         self.find_places(constraints);
         let cost = self.costs();
+        // What is worth storing, from users to inputs: who computes a value is known once it is known of all its users.
         for v in (0..self.len()).rev() {
             if self.is_ready(v) {
                 continue;
@@ -190,6 +195,7 @@ impl<'v> Values<'v> {
             let mut spread = false;
             for &c in &self.consumers[v] {
                 users = users.and(self.contribution(c, v));
+                // Used by an expression with four times its elements, it would be computed four times and more.
                 spread |= self.is_expression(c)
                     && self.spec(c).shape.numel() >= 4 * self.spec(v).shape.numel().max(1);
             }
@@ -212,6 +218,7 @@ impl<'v> Values<'v> {
                 self.stored[v] = true;
             }
         }
+        // A kernel can host the work of one user only; one user more and all of them read it from memory.
         for v in 0..self.len() {
             if self.is_kernel(v) && !self.is_ready(v) && self.users[v] == Users::Many {
                 self.stored[v] = true;
@@ -259,6 +266,7 @@ impl<'v> Values<'v> {
         let (a, b) = (self.input(v, 0), self.input(v, 1));
         let mut sides = [self.strided(a), self.strided(b)];
         let (sa, sb) = (self.spec(a).shape, self.spec(b).shape);
+        // The first try may find that one side or both can't be read in place; stored whole, they can.
         for _ in 0..2 {
             let operand = |s: &Strided, shape| MatmulOperand { shape, strides: s.strides };
             match matmul_geometry(operand(&sides[0], &sa), operand(&sides[1], &sb), out) {

@@ -56,6 +56,8 @@ pub(super) fn split(gpu: &Gpu, values: &Values<'_>, temps: &[u64], step: &mut St
         );
         Error::OutOfMemory { device: gpu.name.clone(), message }
     };
+    // After everything else that changes the text, so that all loads and stores are there, those of an epilogue too; before
+    // kernels are joined, which leaves out what has windows.
     let mut text = without_comments(&step.source.wgsl);
     let mut next = FIRST_BINDING;
     let mut windows = Vec::new();

@@ -247,6 +247,7 @@ impl Problem<'_> {
             b_k: self.b_strides[0],
             b_n: self.b_strides[1],
         };
+        // Partial sums have no epilogue: it belongs to what the second pass stores.
         let split = kernel.splits > 1;
         let mut launches = Launches::default();
         launches.list.push(Launch {
@@ -278,6 +279,8 @@ impl Problem<'_> {
         multiple: usize,
         longest_k: usize,
     ) -> (usize, usize) {
+        // Both what keeps the adapter busy and what bounds the loops ask for splits; the larger number counts. The length of a
+        // part is then rounded up, so there may be fewer parts than asked for, but none is empty.
         let per_segment = self.k / segments;
         let (total, longest) = if segments > 1 {
             (segments, MAX_ITERATIONS / (per_segment / 4 + per_segment / 64 + 7))
