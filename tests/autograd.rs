@@ -7,6 +7,7 @@ use wgrad::prelude::*;
 use wgrad::{CustomKernel, CustomOp, apply_custom};
 
 on_both_devices! {
+    operations_of_one_name_are_told_apart;
     a_variable_is_set_and_added_to;
     the_new_value_must_fit_the_slot;
     a_set_variable_is_no_longer_part_of_what_it_was_computed_from;
@@ -124,8 +125,43 @@ impl CustomOp for NoGradient {
     }
 }
 
+/// Two types of one name, with equal parameters, sizes and uniforms, that differ in nothing but what they compute.
+#[derive(Debug)]
+struct Twin<const DOUBLE: bool>;
+
+impl<const DOUBLE: bool> CustomOp for Twin<DOUBLE> {
+    fn name(&self) -> &'static str {
+        "twin"
+    }
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        Ok(inputs[0])
+    }
+    fn cpu(&self, inputs: &[&[f32]], _shapes: &[Shape], output: &mut [f32]) -> Result<()> {
+        let by = if DOUBLE { 2.0 } else { 1.0 };
+        output.iter_mut().zip(inputs[0]).for_each(|(y, x)| *y = by * x);
+        Ok(())
+    }
+    fn gpu(&self, shapes: &[Shape]) -> Option<CustomKernel> {
+        let source = CUBE.replace("* x[i] * x[i] * x[i]", if DOUBLE { "* 2.0 * x[i]" } else { "* x[i]" });
+        let n = shapes[0].numel();
+        Some(CustomKernel::new(source, n, 64).uniform([n as u32, 1.0f32.to_bits()]))
+    }
+    fn vjp(&self, _: &[Tensor], _: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(grad.clone())])
+    }
+}
+
 mod checks {
     use super::*;
+
+    pub fn operations_of_one_name_are_told_apart(d: Device) -> Result<()> {
+        let x = vector(&[1.0, -3.0], d)?;
+        for _ in 0..2 {
+            assert_eq!(apply_custom(Arc::new(Twin::<false>), &[&x])?.to_vec::<f32>()?, [1.0, -3.0]);
+            assert_eq!(apply_custom(Arc::new(Twin::<true>), &[&x])?.to_vec::<f32>()?, [2.0, -6.0]);
+        }
+        Ok(())
+    }
 
     pub fn a_variable_is_set_and_added_to(d: Device) -> Result<()> {
         let w = Variable::new(vector(&[1.0, 2.0], d)?);

@@ -7,10 +7,11 @@ use super::plan::Plan;
 #[cfg(test)]
 use super::step::PlanStep;
 use crate::error::{Error, Result};
-use crate::ops::Key;
+use crate::ops::key::Key;
 use crate::profile::Timings;
 use crate::tensor::Pending;
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hasher;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -40,25 +41,19 @@ struct Cached {
 
 /// What makes two graphs the same: operations, their parameters, shapes, types, wiring, and which values are kept.
 fn fill_key(graph: &Pending, key: &mut Key) {
-    key.0.clear();
+    key.clear();
     for entry in &graph.entries {
         let node = &entry.tensor.0;
         let spec = &node.spec;
         let state = (entry.ready as u64) | (entry.keep as u64) << 1;
         let head = state | (spec.dtype as u64) << 2 | (spec.shape.rank() as u64) << 8;
-        key.0.push(head | (entry.inputs.len() as u64) << 16);
-        key.0.extend(spec.shape.iter().map(|&n| n as u64));
+        key.push(head | (entry.inputs.len() as u64) << 16);
+        spec.shape.iter().for_each(|&n| key.push(n as u64));
         if !entry.ready {
-            key.0.push(node.op.name().as_ptr() as u64);
-            key.0.extend(entry.inputs.iter().map(|&i| i as u64));
-            node.op.key(key);
+            entry.inputs.iter().for_each(|&i| key.push(i as u64));
+            node.op.identify(key);
         }
     }
-}
-
-fn hash(key: &Key) -> u64 {
-    let mix = |h: u64, &w: &u64| (h ^ w).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-    key.0.iter().fold(key.0.len() as u64, mix)
 }
 
 /// Computes a graph: replays its plan, or compiles it first. `start`: when the evaluation began, for a profile.
@@ -71,7 +66,7 @@ pub(super) fn run(
 ) -> Result<()> {
     let mut key = std::mem::take(&mut cache.scratch);
     fill_key(graph, &mut key);
-    let hash = hash(&key);
+    let hash = key.finish();
     cache.clock += 1;
     let clock = cache.clock;
     let same = |c: &Cached| c.key == key;

@@ -7,12 +7,18 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// A number from the host. On the GPU it is an argument of the plan, not part of it: a learning rate that changes
 /// every step neither compiles nor plans anything anew.
 #[derive(Debug)]
 pub(crate) struct Scalar(pub f64);
+
+/// Nothing: the number is an argument of the plan.
+impl Hash for Scalar {
+    fn hash<H: Hasher>(&self, _state: &mut H) {}
+}
 
 impl Operation for Scalar {
     fn name(&self) -> &'static str {
@@ -42,6 +48,11 @@ impl Operation for Scalar {
 /// The key of a stream of random numbers: 64 bits that change from call to call.
 #[derive(Debug)]
 pub(crate) struct RandomKey(pub u64);
+
+/// Nothing: the key is an argument of the plan.
+impl Hash for RandomKey {
+    fn hash<H: Hasher>(&self, _state: &mut H) {}
+}
 
 impl Operation for RandomKey {
     fn name(&self) -> &'static str {

@@ -3,7 +3,7 @@
 //! The three operations here, forward and the two gradients, are each other's gradients, so gradients of gradients
 //! need nothing more.
 
-use super::{Grads, Key, Lowering, Operation, Pieces, Vjp, require_float, same_device, same_dtype};
+use super::{Grads, Lowering, Operation, Pieces, Vjp, require_float, same_device, same_dtype};
 use crate::cpu::{Array, CpuElement, dispatch_float, kernels};
 use crate::error::{Error, Result};
 use crate::geometry::Conv2dGeometry;
@@ -132,7 +132,7 @@ impl Conv2dOptions {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Pass {
     Forward,
     /// inputs: gradient of the output, weight
@@ -141,7 +141,7 @@ pub(super) enum Pass {
     WeightGrad,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Conv2d {
     pass: Pass,
     g: Conv2dGeometry,
@@ -203,14 +203,6 @@ impl Operation for Conv2d {
             Pass::InputGrad => "conv2d_input_grad",
             Pass::WeightGrad => "conv2d_weight_grad",
         }
-    }
-
-    fn key(&self, key: &mut Key) {
-        let g = &self.g;
-        key.push_all(&[g.n, g.h, g.w, g.cin, g.kh, g.kw, g.cout, g.groups, g.oh, g.ow]);
-        key.push_all(&g.stride);
-        key.push_all(&g.padding);
-        key.push_all(&g.dilation);
     }
 
     fn flops(&self, _inputs: &[Spec], _out: &Spec) -> u64 {

@@ -4,14 +4,14 @@
 use super::check_index::check_index;
 use super::fault::FaultKind;
 use super::masked::unmasked;
-use super::{Grads, Key, Lowering, Operation, Vjp, require_float, same_device, same_dtype};
+use super::{Grads, Lowering, Operation, Vjp, require_float, same_device, same_dtype};
 use crate::cpu::{Array, dispatch_float, kernels};
 use crate::error::{Error, Result};
 use crate::gpu::kernels as gpu;
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     /// inputs: logits, labels (u32)
     Sparse,
@@ -23,7 +23,7 @@ enum Kind {
     DenseGrad,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct CrossEntropy {
     kind: Kind,
     rows: usize,
@@ -81,10 +81,6 @@ impl Operation for CrossEntropy {
             Kind::Dense => "cross_entropy_dense",
             Kind::DenseGrad => "cross_entropy_dense_grad",
         }
-    }
-
-    fn key(&self, key: &mut Key) {
-        key.push_all(&[self.rows, self.cols]);
     }
 
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {

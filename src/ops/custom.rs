@@ -1,13 +1,16 @@
 //! Operations from outside the crate, with their own gradient.
 
-use super::{Grads, Key, Lowering, Operation, Vjp};
+use super::key::{Identity, Key};
+use super::{Grads, Lowering, Operation, Vjp};
 use crate::cpu::Array;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::kernels::{Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A WGSL kernel of a [`CustomOp`].
@@ -49,11 +52,11 @@ impl CustomKernel {
 /// An operation from outside the crate: f32 inputs, one f32 output.
 ///
 /// See `examples/custom_op.rs` for one that runs on both devices.
-pub trait CustomOp: Send + Sync + std::fmt::Debug + 'static {
+pub trait CustomOp: Any + Send + Sync + std::fmt::Debug {
     /// Name for errors and profiles.
     fn name(&self) -> &'static str;
 
-    /// Words that tell apart two operations of this name: equal parameters must mean the same function.
+    /// Words that tell apart two operations of this type: equal parameters must mean the same function.
     fn parameters(&self) -> Vec<u64> {
         Vec::new()
     }
@@ -78,16 +81,16 @@ struct Custom {
     op: Arc<dyn CustomOp>,
     shapes: Vec<Shape>,
     kernel: Option<CustomKernel>,
-    /// The number of the kernel's source: see [`number`].
+    /// The number of the kernel's source, 0 where there is none: see [`number`].
     source: u64,
 }
 
-/// A number for a source, the same for equal sources and no others: keys of plans hold it instead of the whole text.
+/// A number for a source, from 1, the same for equal sources and no others: keys of plans hold it instead of the whole text.
 fn number(source: &str) -> u64 {
     static NUMBERS: Mutex<Option<HashMap<String, u64>>> = Mutex::new(None);
     let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
     let numbers = numbers.get_or_insert_default();
-    let next = numbers.len() as u64;
+    let next = numbers.len() as u64 + 1;
     match numbers.get(source) {
         Some(&known) => known,
         None => *numbers.entry(source.to_string()).or_insert(next),
@@ -118,23 +121,26 @@ pub fn apply(op: Arc<dyn CustomOp>, inputs: &[&Tensor]) -> Result<Tensor> {
     Tensor::from_op(node, inputs.iter().map(|&t| t.clone()).collect(), shape, DType::F32, device)
 }
 
+/// The type of the operation from outside, its parameters, and what the GPU would run: a type need not know that a closure or a
+/// source in it makes it another operation.
+impl Identity for Custom {
+    fn identify(&self, key: &mut Key) {
+        // The shapes are those of the inputs.
+        let Custom { op, shapes: _, kernel, source } = self;
+        key.push_type(TypeId::of::<Custom>());
+        let any: &dyn Any = &**op;
+        key.push_type(any.type_id());
+        op.parameters().hash(key);
+        source.hash(key);
+        if let Some(CustomKernel { source: _, uniform, invocations, workgroup_size }) = kernel {
+            (uniform, invocations, workgroup_size).hash(key);
+        }
+    }
+}
+
 impl Operation for Custom {
     fn name(&self) -> &'static str {
         self.op.name()
-    }
-
-    fn key(&self, key: &mut Key) {
-        // Lengths first: keys of neighbouring nodes follow each other and must not be read across their ends.
-        let parameters = self.op.parameters();
-        key.push(parameters.len());
-        key.0.extend(parameters);
-        // Two types may share a name: what the GPU would run tells them apart.
-        if let Some(kernel) = &self.kernel {
-            key.push(kernel.invocations);
-            key.push(kernel.uniform.len());
-            key.push(self.source);
-            key.0.extend(kernel.uniform.iter().map(|&w| w as u64));
-        }
     }
 
     fn foreign(&self) -> bool {
@@ -186,5 +192,77 @@ impl Operation for Custom {
                 epilogue: false,
             }],
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt;
+
+    /// An operation that is what its closure gives for a kernel.
+    struct Own<F>(F);
+
+    impl<F> fmt::Debug for Own<F> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Own")
+        }
+    }
+
+    impl<F: Fn() -> Option<CustomKernel> + Send + Sync + 'static> CustomOp for Own<F> {
+        fn name(&self) -> &'static str {
+            "own"
+        }
+        fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+            Ok(inputs[0])
+        }
+        fn cpu(&self, _: &[&[f32]], _: &[Shape], _: &mut [f32]) -> Result<()> {
+            Ok(())
+        }
+        fn gpu(&self, _: &[Shape]) -> Option<CustomKernel> {
+            (self.0)()
+        }
+        fn vjp(&self, _: &[Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
+            Ok(vec![None])
+        }
+    }
+
+    fn key(op: impl CustomOp) -> Result<Key> {
+        let x = Tensor::zeros([2], crate::Device::Cpu)?;
+        let mut key = Key::default();
+        apply(Arc::new(op), &[&x])?.0.op.identify(&mut key);
+        Ok(key)
+    }
+
+    fn kernel(source: &str) -> CustomKernel {
+        CustomKernel { source: source.into(), uniform: vec![1], invocations: 2, workgroup_size: 64 }
+    }
+
+    #[test]
+    fn types_and_closures_of_one_name_differ() -> Result<()> {
+        assert_ne!(key(Own(|| None))?, key(Own(|| None))?, "each closure is a type");
+        let same = || Some(kernel("a"));
+        assert_eq!(key(Own(same))?, key(Own(same))?);
+        assert_ne!(key(Own(same))?, key(Own(|| Some(kernel("a"))))?);
+        Ok(())
+    }
+
+    #[test]
+    fn kernels_of_one_type_differ() -> Result<()> {
+        type Make = fn() -> Option<CustomKernel>;
+        let list: [Make; 6] = [
+            || None,
+            || Some(kernel("a")),
+            || Some(kernel("b")),
+            || Some(CustomKernel { uniform: vec![1, 2], ..kernel("a") }),
+            || Some(CustomKernel { invocations: 1, ..kernel("a") }),
+            || Some(CustomKernel { workgroup_size: 32, ..kernel("a") }),
+        ];
+        let keys = list.iter().map(|&make| key(Own(make))).collect::<Result<Vec<_>>>()?;
+        for (i, a) in keys.iter().enumerate() {
+            assert_eq!(a, &key(Own(list[i]))?);
+            assert!(keys[..i].iter().all(|b| a != b), "{i}");
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use crate::dtype::DType;
 use crate::error::Error;
 
 /// Who was given what it can't take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FaultKind {
     /// An index of `index_select`.
     IndexSelect,
@@ -90,7 +90,7 @@ impl Fault {
 }
 
 /// Integers that must lie within an axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Check {
     pub kind: FaultKind,
     pub axis: usize,

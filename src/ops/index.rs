@@ -3,7 +3,7 @@
 
 use super::check_index::check_index;
 use super::fault::FaultKind;
-use super::{Grads, Key, Lowering, Operation, Vjp, same_device};
+use super::{Grads, Lowering, Operation, Vjp, same_device};
 use crate::cpu::{Array, dispatch, dispatch_float, kernels};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -12,13 +12,13 @@ use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 
 /// `out[.., i, ..] = x[.., indices[i], ..]` along an axis.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct IndexSelect {
     axis: usize,
 }
 
 /// Adds slices into the places that indices name; the others are zero.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct IndexAdd {
     outer: usize,
     axis: usize,
@@ -89,9 +89,6 @@ impl Operation for IndexSelect {
     fn name(&self) -> &'static str {
         "index_select"
     }
-    fn key(&self, key: &mut Key) {
-        key.push(self.axis);
-    }
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
         let len = cx.inputs[0].shape()[self.axis];
         Ok(vec![Some(index_add(cx.grad, self.axis, &cx.inputs[1], len)?), None])
@@ -112,9 +109,6 @@ impl Operation for IndexSelect {
 impl Operation for IndexAdd {
     fn name(&self) -> &'static str {
         "index_add"
-    }
-    fn key(&self, key: &mut Key) {
-        key.push_all(&[self.outer, self.axis, self.inner, self.count, self.at]);
     }
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
         Ok(vec![Some(select_within(cx.grad, self.at, &cx.inputs[1])?), None])

@@ -1,17 +1,18 @@
 //! Joining tensors: concatenation, constant padding, and the packing of many tensors into one vector.
 
 use super::constant::check_number;
-use super::{Grads, Key, Lowering, Operation, Vjp, same_device, same_dtype};
+use super::{Grads, Lowering, Operation, Vjp, same_device, same_dtype};
 use crate::cpu::{Array, dispatch};
 use crate::dtype::Element;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
+use std::hash::{Hash, Hasher};
 
 /// Inputs of one concatenation at most: each is a binding of a GPU kernel, of which eight are guaranteed.
 const MAX_PARTS: usize = 6;
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Concat {
     axis: usize,
 }
@@ -50,9 +51,6 @@ pub(crate) fn concat(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
 impl Operation for Concat {
     fn name(&self) -> &'static str {
         "concat"
-    }
-    fn key(&self, key: &mut Key) {
-        key.push(self.axis);
     }
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
         let mut start = 0;
@@ -93,6 +91,14 @@ struct Pad {
     value: f64,
 }
 
+/// By the bits of the value.
+impl Hash for Pad {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Pad { before, value } = self;
+        (before, value.to_bits()).hash(state);
+    }
+}
+
 /// Surrounds `x` by a constant: `(before, after)` elements for each axis.
 pub(crate) fn pad(x: &Tensor, pads: &[(usize, usize)], value: f64) -> Result<Tensor> {
     if pads.len() != x.rank() {
@@ -113,10 +119,6 @@ pub(crate) fn pad(x: &Tensor, pads: &[(usize, usize)], value: f64) -> Result<Ten
 impl Operation for Pad {
     fn name(&self) -> &'static str {
         "pad"
-    }
-    fn key(&self, key: &mut Key) {
-        key.push_all(&self.before);
-        key.push(self.value.to_bits());
     }
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
         let mut g = cx.grad.clone();
@@ -153,7 +155,7 @@ impl Operation for Pad {
 pub(crate) const PACK_ALIGNMENT: usize = 64;
 
 /// Tensors flattened into one vector, each at an aligned offset. What lies between is unspecified.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Pack {
     offsets: Vec<usize>,
 }
@@ -187,9 +189,6 @@ pub(crate) fn pack(tensors: &[Tensor]) -> Result<Tensor> {
 impl Operation for Pack {
     fn name(&self) -> &'static str {
         "pack"
-    }
-    fn key(&self, key: &mut Key) {
-        key.push_all(&self.offsets);
     }
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
         let parts = cx.inputs.iter().zip(&self.offsets);

@@ -7,21 +7,6 @@ use crate::dtype::DType;
 use crate::gpu::kernels::{KernelTarget, Launches};
 use crate::shape::MAX_RANK;
 
-/// Collects what makes two operations the same for the plan cache: everything but the values that may change from
-/// step to step.
-#[derive(Default, Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Key(pub Vec<u64>);
-
-impl Key {
-    pub fn push(&mut self, v: impl TryInto<u64>) {
-        self.0.push(v.try_into().unwrap_or(u64::MAX));
-    }
-    pub fn push_all(&mut self, v: &[usize]) {
-        self.0.push(v.len() as u64);
-        self.0.extend(v.iter().map(|&x| x as u64));
-    }
-}
-
 /// How an operation looks to the GPU compiler.
 pub(crate) enum Lowering<'a> {
     /// A value that changes from step to step and is never part of a plan: the bits of up to two words.
@@ -85,7 +70,7 @@ pub(crate) enum View<'a> {
 }
 
 /// A pointwise function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Pointwise {
     Unary(Unary),
     Binary(Binary),
@@ -107,20 +92,6 @@ impl Pointwise {
     /// negative powers.
     pub fn records(self, dtype: DType) -> bool {
         self == Pointwise::Binary(Binary::Pow) && dtype == DType::I32
-    }
-
-    /// What tells it from others in a [`Key`].
-    pub fn code(self) -> u64 {
-        match self {
-            Pointwise::Unary(u) => u as u64,
-            Pointwise::Binary(b) => 100 + b as u64,
-            Pointwise::Compare(c) => 200 + c as u64,
-            Pointwise::Where => 300,
-            Pointwise::Clamp => 301,
-            Pointwise::Cast => 302,
-            Pointwise::Uniform => 303,
-            Pointwise::Normal => 304,
-        }
     }
 }
 

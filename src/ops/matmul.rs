@@ -8,7 +8,7 @@ use crate::geometry::{MatmulOperand, matmul_geometry};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Matmul;
 
 /// `[.., m, k] x [.., k, n] -> [.., m, n]`; a vector on either side is a row or a column, as in NumPy.

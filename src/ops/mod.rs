@@ -11,6 +11,7 @@ pub(crate) mod fault;
 pub(crate) mod float;
 pub(crate) mod index;
 pub(crate) mod join;
+pub(crate) mod key;
 mod lowering;
 pub(crate) mod masked;
 pub(crate) mod matmul;
@@ -26,5 +27,5 @@ pub(crate) mod table;
 pub(crate) mod view;
 
 pub(crate) use crate::tensor::{Grads, Operation, Pieces, Vjp};
-pub(crate) use lowering::{IndexFn, Key, Lowering, Pointwise, ReduceKind, View};
+pub(crate) use lowering::{IndexFn, Lowering, Pointwise, ReduceKind, View};
 pub(crate) use operands::{require_float, same_device, same_dtype};

@@ -5,7 +5,7 @@ use super::fault::{Fault, FaultKind};
 use super::masked::{Mask, unmasked};
 use super::table::{Binary, Compare, Unary};
 use super::view::sum_to;
-use super::{Grads, Key, Lowering, Operation, Pointwise, Vjp, constant, float, same_device, same_dtype};
+use super::{Grads, Lowering, Operation, Pointwise, Vjp, constant, float, same_device, same_dtype};
 use crate::cpu::pointwise::{map1, map2, map3};
 use crate::cpu::{Array, CpuElement, dispatch};
 use crate::dtype::DType;
@@ -279,10 +279,6 @@ impl Operation for Pointwise {
             Pointwise::Uniform => "rand",
             Pointwise::Normal => "randn",
         }
-    }
-
-    fn key(&self, key: &mut Key) {
-        key.push(self.code());
     }
 
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {

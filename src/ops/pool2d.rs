@@ -3,7 +3,7 @@
 
 use super::conv2d::Padding;
 use super::table::Unary;
-use super::{Grads, Key, Lowering, Operation, Pieces, Pointwise, Vjp, require_float};
+use super::{Grads, Lowering, Operation, Pieces, Pointwise, Vjp, require_float};
 use crate::cpu::{Array, CpuElement, dispatch_float, kernels};
 use crate::error::{Error, Result};
 use crate::geometry::Pool2dGeometry;
@@ -54,7 +54,7 @@ impl Pool2dOptions {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Max,
     /// inputs: image, gradient of the output
@@ -65,7 +65,7 @@ enum Kind {
     AvgGrad,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Pool2d {
     kind: Kind,
     g: Pool2dGeometry,
@@ -124,14 +124,6 @@ impl Operation for Pool2d {
             Kind::Avg => "avg_pool2d",
             Kind::AvgGrad => "avg_pool2d_grad",
         }
-    }
-
-    fn key(&self, key: &mut Key) {
-        let g = &self.g;
-        key.push_all(&[g.n, g.h, g.w, g.c, g.oh, g.ow, g.count_include_pad as usize]);
-        key.push_all(&g.kernel);
-        key.push_all(&g.stride);
-        key.push_all(&g.padding);
     }
 
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {

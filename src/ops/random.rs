@@ -13,11 +13,11 @@ use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 
 /// 32 random bits for each element: word `i % 4` of Philox of counter `i / 4`.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct RandomBits;
 
 /// The element's linear index.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Iota;
 
 /// Ten rounds of Philox 4x32.

@@ -2,7 +2,7 @@
 
 use super::masked::through;
 use super::view::full;
-use super::{Grads, Key, Lowering, Operation, ReduceKind, Vjp};
+use super::{Grads, Lowering, Operation, ReduceKind, Vjp};
 use crate::axes::of_mask;
 use crate::cpu::{Array, dispatch, kernels};
 use crate::dtype::DType;
@@ -11,7 +11,7 @@ use crate::gpu::kernels as gpu;
 use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::{Spec, Tensor};
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Reduce {
     kind: ReduceKind,
     axes: [bool; MAX_RANK],
@@ -51,11 +51,6 @@ pub(crate) fn mean(x: &Tensor, mask: [bool; MAX_RANK], keepdims: bool) -> Result
 impl Operation for Reduce {
     fn name(&self) -> &'static str {
         self.kind.name()
-    }
-
-    fn key(&self, key: &mut Key) {
-        key.push(self.kind as u64);
-        key.push(self.axes.iter().enumerate().map(|(d, &m)| (m as u64) << d).sum::<u64>());
     }
 
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
@@ -139,7 +134,7 @@ fn product_of_others(x: &Tensor, mask: &[bool; MAX_RANK]) -> Result<Tensor> {
 }
 
 /// Position of the largest or smallest element along one axis, as i32; the first at a tie.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct ArgExtreme {
     outer: usize,
     axis: usize,
@@ -174,9 +169,6 @@ pub(crate) fn arg_extreme(x: &Tensor, axis: isize, keepdims: bool, min: bool) ->
 impl Operation for ArgExtreme {
     fn name(&self) -> &'static str {
         if self.min { "argmin" } else { "argmax" }
-    }
-    fn key(&self, key: &mut Key) {
-        key.push_all(&[self.outer, self.axis, self.inner]);
     }
     fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
         Ok(vec![None])

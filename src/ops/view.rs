@@ -3,7 +3,7 @@
 
 use super::constant::scalar;
 use super::masked::through;
-use super::{Grads, Key, Lowering, Operation, View, Vjp};
+use super::{Grads, Lowering, Operation, View, Vjp};
 use crate::cpu::Array;
 use crate::device::Device;
 use crate::dtype::DType;
@@ -12,7 +12,7 @@ use crate::shape::{INFER, MAX_RANK, Shape};
 use crate::tensor::{Spec, Tensor};
 
 /// The tensor itself: what a variable's value or a detached tensor is.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Alias;
 
 impl Operation for Alias {
@@ -30,7 +30,7 @@ impl Operation for Alias {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Reshape;
 
 /// The same elements in row-major order under another shape; one dimension may be [`INFER`].
@@ -81,7 +81,7 @@ impl Operation for Reshape {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Permute {
     perm: Vec<usize>,
 }
@@ -107,9 +107,6 @@ impl Operation for Permute {
     fn name(&self) -> &'static str {
         "permute"
     }
-    fn key(&self, key: &mut Key) {
-        key.push_all(&self.perm);
-    }
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
         let mut inverse = vec![0isize; self.perm.len()];
         for (i, &p) in self.perm.iter().enumerate() {
@@ -129,7 +126,7 @@ impl Operation for Permute {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Broadcast;
 
 /// Repeats axes of length 1 (and new leading ones) as NumPy's `broadcast_to`.
@@ -190,7 +187,7 @@ pub(crate) fn nothing(shape: Shape, inputs: &[&Tensor]) -> Result<Tensor> {
 }
 
 /// Output index i along axis d reads input index `start[d] + i * step[d]`; steps may be negative.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Slice {
     start: Vec<usize>,
     step: Vec<isize>,
@@ -222,10 +219,6 @@ pub(crate) fn slice(x: &Tensor, axis: isize, start: usize, len: usize, step: isi
 impl Operation for Slice {
     fn name(&self) -> &'static str {
         "slice"
-    }
-    fn key(&self, key: &mut Key) {
-        key.push_all(&self.start);
-        key.0.extend(self.step.iter().map(|&s| s as u64));
     }
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
         // The adjoint of reading every step-th element: spread them out again, zeros between and around.
@@ -277,7 +270,7 @@ impl Operation for Slice {
 }
 
 /// Moves a tensor that has its value to another device; the gradient moves back.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct ToDevice;
 
 impl Operation for ToDevice {

@@ -7,7 +7,7 @@ use crate::ops::Lowering;
 use crate::shape::Spec;
 
 /// A tensor that has its value from the beginning.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Constant;
 
 impl Operation for Constant {
@@ -26,7 +26,7 @@ impl Operation for Constant {
 }
 
 /// What stands for a value in a function that is being traced: that of an argument, or of a variable that it reads.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) enum Placeholder {
     Input,
     Variable,

@@ -10,7 +10,8 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::gpu::GpuArray;
-use crate::ops::{Key, Lowering, Pointwise};
+use crate::ops::key::Identity;
+use crate::ops::{Lowering, Pointwise};
 use crate::shape::{Shape, Spec};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -75,13 +76,11 @@ pub(crate) struct Vjp<'a> {
 /// Gradients with respect to the inputs, in order; `None` where there is none or none was wanted.
 pub(crate) type Grads = Vec<Option<Tensor>>;
 
-/// An operation: what a node computes from its inputs.
-pub(crate) trait Operation: Send + Sync + std::fmt::Debug + 'static {
+/// An operation: what a node computes from its inputs. Two of equal [`Identity`], input and output specs compute the same
+/// function.
+pub(crate) trait Operation: Identity + Send + Sync + std::fmt::Debug + 'static {
     /// Name as users know it.
     fn name(&self) -> &'static str;
-
-    /// Static parameters: two nodes of equal name, key, input and output specs compute the same function.
-    fn key(&self, _key: &mut Key) {}
 
     /// The operation with another stream of random numbers, where it begins one: see [`Graph::call_seeded`].
     ///
