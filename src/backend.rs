@@ -96,7 +96,7 @@ fn is_state(tensor: &Tensor) -> bool {
 }
 
 fn no_value(tensor: &Tensor) -> Error {
-    Error::Gpu(format!("a tensor of {} was evaluated and has no value", tensor.device()))
+    Error::internal(format!("a tensor of {} was evaluated and has no value", tensor.device()))
 }
 
 /// Whether a tensor's value, if it has one, is still there: its device was not lost since.

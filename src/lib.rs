@@ -36,7 +36,7 @@ pub use config::Config;
 pub use cpu::CpuElement;
 pub use device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};
 pub use dtype::{DType, Element};
-pub use error::{Error, Result};
+pub use error::{Error, Result, ResultExt};
 pub use graph::{Diagram, Graph, TensorSpec};
 pub use ops::conv2d::{Conv2dOptions, Padding};
 pub use ops::conv2d_transpose::ConvTranspose2dOptions;

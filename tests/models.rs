@@ -215,6 +215,34 @@ impl Module for ScaleModule {
 }
 
 #[test]
+fn an_error_of_a_forward_pass_names_the_layer() {
+    struct Faulty;
+    impl Layer for Faulty {
+        fn kind(&self) -> &'static str {
+            "Faulty"
+        }
+        fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
+            Ok(Built::new(FaultyModule, input))
+        }
+    }
+    struct FaultyModule;
+    impl Module for FaultyModule {
+        fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+            x.matmul(x.transpose()?.transpose()?)
+        }
+        fn visit(&self, _parameters: &mut Parameters<'_>) {}
+    }
+    let block = Sequential::new().add(Dense::new(3)).add_named("last", Faulty);
+    let model =
+        Sequential::new().add(Dense::new(4)).add_named("block", block).build([2], Device::Cpu).unwrap();
+    let error = model.infer_all(&[Tensor::ones([5, 2], Device::Cpu).unwrap()]).unwrap_err();
+    let message = error.to_string();
+    let start = "layer block (Sequential): layer last (Faulty): matmul: inner dimensions differ: lhs [5, 3], rhs [5, 3]";
+    assert!(message.starts_with(start), "{message}");
+    assert!(matches!(error.root(), Error::Shape { .. }));
+}
+
+#[test]
 fn a_whole_model_comes_back_from_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");

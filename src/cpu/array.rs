@@ -97,7 +97,7 @@ impl Array {
     /// The elements of a contiguous array in order.
     pub fn slice<T: CpuElement>(&self) -> Result<&[T]> {
         if !self.is_contiguous() {
-            return Err(Error::Gpu("cpu: a contiguous array was expected".into()));
+            return Err(Error::internal("a contiguous array was expected"));
         }
         let n = self.shape.numel();
         if n == 0 {
@@ -125,7 +125,7 @@ impl Array {
     pub fn view<T: CpuElement>(&self) -> Result<Strided<'_, T>> {
         let strides = &self.strides[..self.shape.rank()];
         Strided::new(self.raw::<T>()?, self.offset, &self.shape, strides)
-            .ok_or_else(|| Error::Gpu(format!("cpu: layout {:?} {strides:?} leaves the data", self.shape)))
+            .ok_or_else(|| Error::internal(format!("layout {:?} {strides:?} leaves the data", self.shape)))
     }
 
     /// Strides of this array broadcast to `shape` (0 along the axes that repeat).

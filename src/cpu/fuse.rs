@@ -314,7 +314,7 @@ impl Group {
                 false => Operand::Floats(Floats::Register(to)),
             });
             let Some(step) = Instruction::new(op, &operands, to) else {
-                return Err(Error::Gpu(format!("cpu: {} has other operands", entry.tensor.0.op.name())));
+                return Err(Error::internal(format!("{} has other operands", entry.tensor.0.op.name())));
             };
             program.steps.push(step);
             // Registers whose last reader this was are free for the next step.
@@ -339,7 +339,7 @@ impl Group {
                 let inputs: Vec<Array> = entry.inputs.iter().filter_map(|&i| take(i as usize)).collect();
                 let node = &entry.tensor.0;
                 let Some(pieces) = node.op.pieces() else {
-                    return Err(Error::Gpu(format!("cpu: {} has no pieces", node.op.name())));
+                    return Err(Error::internal(format!("{} has no pieces", node.op.name())));
                 };
                 let views = program.views()?;
                 let finish = |first: usize, piece: &mut [f32]| program.finish(&views, first, piece);

@@ -89,9 +89,9 @@ fn no_adapter(what: &str) -> Error {
     } else {
         "install or update the graphics driver"
     };
-    Error::NoAdapter(format!(
-        "{what}: tried {backends}; adapters found: {found}. To use a GPU, {how}; or use Device::Cpu"
-    ))
+    let message =
+        format!("{what}: tried {backends}; adapters found: {found}. To use a GPU, {how}; or use Device::Cpu");
+    Error::NoAdapter { message }
 }
 
 /// Which adapter [`Device::Gpu`] is.
@@ -162,6 +162,6 @@ pub(super) fn index_of(device: Device) -> Result<usize> {
         Device::Adapter(AdapterId(i)) if i < adapters().len() => Ok(i),
         Device::Adapter(AdapterId(i)) => Err(no_adapter(&format!("there is no adapter {i}"))),
         Device::Gpu => default_index(),
-        Device::Cpu => Err(Error::Gpu("the CPU is not an adapter".into())),
+        Device::Cpu => Err(Error::internal("the CPU is not an adapter")),
     }
 }

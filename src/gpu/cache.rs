@@ -90,7 +90,7 @@ pub(super) fn run(
         }
     };
     let Some(cached) = cache.plans.get_mut(&hash).and_then(|list| list.get_mut(position)) else {
-        return Err(Error::Gpu("a plan was lost".into()));
+        return Err(Error::internal("a plan was lost"));
     };
     cached.used = clock;
     if let (Some(start), Some(timings)) = (start, &mut cache.timings) {
@@ -102,7 +102,7 @@ pub(super) fn run(
             cache.trim(gpu);
             gpu.wait(None)?;
             let Some(cached) = cache.plans.get_mut(&hash).and_then(|list| list.get_mut(position)) else {
-                return Err(Error::Gpu("a plan was lost".into()));
+                return Err(Error::internal("a plan was lost"));
             };
             cached.plan.replay(gpu, graph, cache.timings.as_mut())?
         }

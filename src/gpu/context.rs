@@ -94,7 +94,7 @@ impl Gpu {
             return Err(Error::DeviceLost { device: self.name.clone(), reason });
         }
         match slot.take() {
-            Some(message) => Err(Error::Gpu(format!("{}: {message}", self.name))),
+            Some(message) => Err(Error::gpu(&self.name, message)),
             None => Ok(()),
         }
     }
@@ -112,7 +112,7 @@ impl Gpu {
     /// The error of a call that failed for this reason, or because the device is lost.
     pub fn failed(&self, reason: String) -> Error {
         let _ = self.device.poll(wgpu::PollType::Poll);
-        self.check().err().unwrap_or_else(|| Error::Gpu(format!("{}: {reason}", self.name)))
+        self.check().err().unwrap_or_else(|| Error::gpu(&self.name, reason))
     }
 
     /// Waits for a submission (the latest where none is named).
@@ -150,7 +150,8 @@ pub(super) fn open(adapter: &Adapter) -> Result<Gpu> {
         trace: wgpu::Trace::Off,
     });
     let (device, queue) = pollster::block_on(request).map_err(|e| {
-        Error::NoAdapter(format!("{} could not be opened: {e}; use another adapter", info.name))
+        let message = format!("{} could not be opened: {e}; use another adapter", info.name);
+        Error::NoAdapter { message }
     })?;
     let failure = Arc::new(Failure::default());
     let on_error = failure.clone();

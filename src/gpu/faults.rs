@@ -136,7 +136,7 @@ impl Faults {
             None => {
                 settle()?;
                 let message = "all records of faults are in use";
-                self.shared.state().free.pop().ok_or_else(|| Error::Gpu(message.into()))?
+                self.shared.state().free.pop().ok_or_else(|| Error::internal(message))?
             }
         };
         if dirty {
@@ -224,9 +224,9 @@ impl Look {
             [0, ..] => Ok(None),
             [_, tag, value, bound] => match Fault::from_words([tag, value, bound]) {
                 Some(fault) => Ok(Some(fault)),
-                None => {
-                    Err(Error::Gpu(format!("a kernel recorded what is no fault: {tag:#x} {value} {bound}")))
-                }
+                None => Err(Error::internal(format!(
+                    "a kernel recorded what is no fault: {tag:#x} {value} {bound}"
+                ))),
             },
         };
         for (record, uses) in &self.records {

@@ -248,7 +248,7 @@ impl Plan {
                     }
                 };
                 let Some(buffer) = buffer else {
-                    return Err(Error::Gpu("a plan's buffer is missing".into()));
+                    return Err(Error::internal("a plan's buffer is missing"));
                 };
                 entries.push(wgpu::BindGroupEntry {
                     binding,
@@ -287,7 +287,7 @@ impl Plan {
 }
 
 fn no_value() -> Error {
-    Error::Gpu("a tensor of this device has no value".into())
+    Error::internal("a tensor of this device has no value")
 }
 
 fn leaf(graph: &Pending, v: u32) -> Result<GpuArray> {

@@ -132,7 +132,7 @@ fn by_timestamps(
             let _ = sender.send(r);
         });
         gpu.wait(Some(submission))?;
-        let failed = |e: String| Error::Gpu(format!("{}: reading timestamps back: {e}", gpu.name));
+        let failed = |e: String| Error::gpu(&gpu.name, format!("reading timestamps back: {e}"));
         receiver.recv().map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
         let view = staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&view[..]);

@@ -88,7 +88,7 @@ fn expand(
                 // The layer's leaves once more, without parameters of their own.
                 let first = places[*of];
                 let Work::Layer { kind, config, .. } = &network.nodes[*of].work else {
-                    return Err(Error::argument("Model", "a node without a layer is used again"));
+                    return Err(Error::internal("a node without a layer is used again"));
                 };
                 leaf.path.clone_from(&out[first].path);
                 if *kind == "Sequential" {

@@ -5,7 +5,7 @@ use super::merge::Merge;
 use super::module::taken_by;
 use super::{Context, Module, Parameters};
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use serde_json::{Value, json};
@@ -190,17 +190,16 @@ impl Module for Network {
         let mut given = inputs.iter();
         let mut values: Vec<Tensor> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
+            let run = |kind: &str, module: &dyn Module, x: &Tensor| {
+                let y = taken_by(module, x).and_then(|x| module.forward(&x, cx));
+                y.with_context(|| format!("layer {} ({kind})", node.name))
+            };
             let value = match (&node.work, &*node.inputs) {
-                (Work::Layer { module, .. }, &[x]) => {
-                    module.forward(&taken_by(&**module, &values[x])?, cx)?
-                }
+                (Work::Layer { kind, module, .. }, &[x]) => run(kind, &**module, &values[x])?,
                 (Work::Again(of), &[x]) => match &self.nodes[*of].work {
-                    Work::Layer { module, .. } => module.forward(&taken_by(&**module, &values[x])?, cx)?,
+                    Work::Layer { kind, module, .. } => run(kind, &**module, &values[x])?,
                     _ => {
-                        return Err(Error::argument(
-                            "Module::forward_all",
-                            "a node without a layer is used again",
-                        ));
+                        return Err(Error::internal("a node without a layer is used again"));
                     }
                 },
                 (Work::Merge(merge), xs) => {
@@ -213,7 +212,7 @@ impl Module for Network {
                 // As many as there are inputs: counted above.
                 _ => match given.next() {
                     Some(x) => x.clone(),
-                    None => return Err(Error::argument("Module::forward_all", "an input is missing")),
+                    None => return Err(Error::internal("a model has more nodes for inputs than inputs")),
                 },
             };
             values.push(value);

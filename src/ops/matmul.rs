@@ -113,7 +113,10 @@ impl Operation for Matmul {
                 Ok(g) => break g,
                 Err([copy_a, copy_b]) => {
                     if (!copy_a || a.is_contiguous()) && (!copy_b || b.is_contiguous()) {
-                        return Err(Error::Gpu(format!("matmul: no kernel for {} x {}", a.shape, b.shape)));
+                        return Err(Error::internal(format!(
+                            "matmul: no kernel for {} x {}",
+                            a.shape, b.shape
+                        )));
                     }
                     if copy_a {
                         a = a.contiguous()?;

@@ -281,7 +281,7 @@ impl Operation for ToDevice {
         Ok(vec![Some(cx.grad.to_device(cx.inputs[0].device())?)])
     }
     fn cpu(&self, _inputs: &[Array], _out: &Spec) -> Result<Array> {
-        Err(Error::Gpu("to_device: the copy was not made".into()))
+        Err(Error::internal("to_device: the copy was not made"))
     }
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
         Lowering::Unsupported("to_device: the copy was not made".into())

@@ -18,7 +18,7 @@ impl Operation for Constant {
         Ok(Vec::new())
     }
     fn cpu(&self, _inputs: &[Array], _out: &Spec) -> Result<Array> {
-        Err(Error::Gpu("a constant without a value".into()))
+        Err(Error::internal("a constant without a value"))
     }
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
         Lowering::Unsupported("a constant without a value".into())

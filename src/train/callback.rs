@@ -1,7 +1,7 @@
 //! What is told of a training while it runs, and may change it.
 
 use super::history::{Epoch, History};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::files::make_folders;
 use crate::nn::Module;
 use crate::nn::weights_file::save_parameters;
@@ -9,6 +9,9 @@ use crate::optim::{Optimizer, State};
 use crate::tensor::Tensor;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The name of callbacks that give themselves none.
+const UNNAMED: &str = "callback";
 
 /// Whether training goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,7 @@ pub enum Event<'a> {
 }
 
 /// Something that is told of the progress of a training, and may change or end it: [`Fit::with`](super::Fit::with).
+/// An error that it gives ends the run and says which callback it is of; one of your own is made by [`Error::other`].
 ///
 /// ```
 /// use wgrad::prelude::*;
@@ -74,9 +78,9 @@ pub enum Event<'a> {
 /// # Ok(()) }
 /// ```
 pub trait Callback: Send {
-    /// What its state is saved under.
+    /// What its state is saved under, and errors name it by.
     fn name(&self) -> &'static str {
-        "callback"
+        UNNAMED
     }
 
     /// The run begins, or is resumed.
@@ -234,6 +238,14 @@ impl Run<'_> {
     }
 }
 
+/// A callback as errors name it: by its place, counted from 1, and its name where it has one of its own.
+pub(super) fn label(place: usize, callback: &dyn Callback) -> String {
+    match callback.name() {
+        UNNAMED => format!("callback {}", place + 1),
+        name => format!("callback {} ({name})", place + 1),
+    }
+}
+
 /// The callbacks of a run.
 pub(super) struct Callbacks<'a> {
     pub list: Vec<Box<dyn Callback + 'a>>,
@@ -254,8 +266,8 @@ impl Callbacks<'_> {
     /// The state of all.
     pub fn export(&self) -> Result<State> {
         let mut all = State::new();
-        for (prefix, callback) in self.prefixes().into_iter().zip(&self.list) {
-            let state = callback.export_state()?;
+        for (i, (prefix, callback)) in self.prefixes().into_iter().zip(&self.list).enumerate() {
+            let state = callback.export_state().with_context(|| label(i, &**callback))?;
             all.extend(state.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
         }
         Ok(all)
@@ -263,13 +275,13 @@ impl Callbacks<'_> {
 
     /// Gives each callback its part of what [`export`](Self::export) gave, if it has one.
     pub fn import(&mut self, all: &State) -> Result<()> {
-        for (prefix, callback) in self.prefixes().into_iter().zip(&mut self.list) {
+        for (i, (prefix, callback)) in self.prefixes().into_iter().zip(&mut self.list).enumerate() {
             let part = |(name, tensor): &(String, Tensor)| {
                 name.strip_prefix(&prefix).map(|name| (name.to_string(), tensor.clone()))
             };
             let state: State = all.iter().filter_map(part).collect();
             if !state.is_empty() {
-                callback.import_state(&state)?;
+                callback.import_state(&state).with_context(|| label(i, &**callback))?;
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The loop that everybody writes.
 
 use super::accumulation::Accumulation;
-use super::callback::{Callback, Callbacks, Flow, Run, Step};
+use super::callback::{Callback, Callbacks, Flow, Run, Step, label};
 use super::fit::Fit;
 use super::history::{Epoch, Evaluation, History};
 use super::outputs::ClassWeights;
@@ -10,7 +10,7 @@ use super::totals::{Totals, names};
 use super::trainer::{Partial, Trainer};
 use crate::data::{Batch, BatchIter, Pass, Source};
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::nn::{Module, Parameter};
 use crate::optim::State;
 use crate::seed;
@@ -315,8 +315,8 @@ impl<M: Module> Trainer<M> {
         let mut list = std::mem::take(&mut callbacks.list);
         let mut run = self.run(callbacks, None);
         let mut told = Ok(());
-        for callback in &mut list {
-            match what(&mut **callback, &mut run) {
+        for (i, callback) in list.iter_mut().enumerate() {
+            match what(&mut **callback, &mut run).with_context(|| label(i, &**callback)) {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Stop) => flow = Flow::Stop,
                 Err(error) => {
@@ -338,8 +338,8 @@ impl<M: Module> Trainer<M> {
         let begun = callbacks.begun;
         let mut run = self.run(callbacks, error);
         let mut told = Ok(());
-        for callback in list.iter_mut().take(begun) {
-            told = told.and(callback.on_train_end(&mut run));
+        for (i, callback) in list.iter_mut().take(begun).enumerate() {
+            told = told.and(callback.on_train_end(&mut run).with_context(|| label(i, &**callback)));
         }
         let paths = run.checkpoints;
         callbacks.list = list;
@@ -431,7 +431,7 @@ impl<M: Module> Trainer<M> {
             crate::backend::eval(&updated.iter().collect::<Vec<&Tensor>>())?;
         }
         let Some(partial) = &mut self.at.partial else {
-            return Err(Error::argument("Trainer::fit", "the epoch has no sums"));
+            return Err(Error::internal("an epoch ends that has no sums"));
         };
         partial.trained = true;
         let mut evaluation = partial.totals.read(&self.outputs, 0.0)?;

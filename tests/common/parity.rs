@@ -72,7 +72,7 @@ pub fn check_cases(cases: &[Case], seed: u64, view: impl Fn(usize, usize) -> Vie
         let result = outcome(case, &hidden, Device::Gpu, DType::F32);
         let problem = match &result {
             Ok(got) => difference(case, got, &want),
-            Err(wgrad::Error::NoAdapter(_)) => return result.map(drop),
+            Err(wgrad::Error::NoAdapter { .. }) => return result.map(drop),
             Err(e) => Some(e.to_string()),
         };
         if let Some(problem) = problem {

@@ -363,8 +363,8 @@ fn who_has_not_begun_is_not_told_of_the_end() -> Result<()> {
     let (mut first, mut second) = (Witness::default(), Witness::default());
     let fails = Fails { after: None, begin: true, end: true };
     let fit = Fit::epochs(1).verbose(false).with(&mut first).with(fails).with(&mut second);
-    assert_eq!(line()?.fit(&samples, fit).unwrap_err().to_string(), "Fails: in the beginning");
-    assert_eq!(first.told, Some(Some("Fails: in the beginning".into())));
+    assert_eq!(line()?.fit(&samples, fit).unwrap_err().to_string(), "callback 2: Fails: in the beginning");
+    assert_eq!(first.told, Some(Some("callback 2: Fails: in the beginning".into())));
     assert_eq!(second.told, None);
     Ok(())
 }

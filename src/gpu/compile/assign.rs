@@ -121,7 +121,7 @@ fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps
     let pipelines = pipelines.get(gpu, &sources)?;
     for step in &schedule.steps {
         let named = || step.tasks.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(" | ");
-        step.turns.check(step.source.label, named)?;
+        step.turns.check(&gpu.name, step.source.label, named)?;
     }
     for (step, pipeline) in schedule.steps.into_iter().zip(pipelines) {
         let bind = |binding: u32, place: Place| {

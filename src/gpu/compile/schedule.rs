@@ -145,7 +145,7 @@ pub(super) fn schedule(
             match &values.lower[v] {
                 Lowering::Reduce { .. } => {
                     let Some(code) = reduction(gpu, values, v, None) else {
-                        return Err(Error::Gpu("a reduction could not be compiled".into()));
+                        return Err(Error::internal("a reduction could not be compiled"));
                     };
                     let further = further(values, &code.bindings.buffers) + further(values, &[v]);
                     if code.storage() + further >= limit || code.size() > MAX_EXPRESSIONS {
@@ -160,12 +160,12 @@ pub(super) fn schedule(
                 items.push(Item::Hand { kernel, output: v, epilogue: Some(epilogue) });
             } else if let Some(k) = reduction_of[v] {
                 let Some(code) = reduction(gpu, values, k, Some(v)) else {
-                    return Err(Error::Gpu("a reduction could not be compiled".into()));
+                    return Err(Error::internal("a reduction could not be compiled"));
                 };
                 items.push(Item::Reduction { output: v, code: Box::new(code) });
             } else {
                 let Some(code) = PointwiseKernel::new(values, &[v]) else {
-                    return Err(Error::Gpu("an expression could not be compiled".into()));
+                    return Err(Error::internal("an expression could not be compiled"));
                 };
                 let further = further(values, &code.bindings.buffers) + further(values, &[v]);
                 if code.storage() + further >= limit || code.size() > MAX_EXPRESSIONS {

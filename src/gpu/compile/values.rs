@@ -284,7 +284,7 @@ impl<'v> Values<'v> {
                 }
             }
         }
-        Err(Error::Gpu(format!("matmul: no kernel for {sa} x {sb}")))
+        Err(Error::internal(format!("matmul: no kernel for {sa} x {sb}")))
     }
 
     /// The whole value in row-major order.

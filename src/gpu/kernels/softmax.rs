@@ -416,7 +416,7 @@ mod tests {
                     ];
                     for (launches, inputs) in all.iter().zip([1, 1, 2, 3, 2, 3]).filter(|_| cols > 0) {
                         for (k, launch) in launches.list.iter().enumerate() {
-                            launch.turns.check(launch.label, String::new).unwrap();
+                            launch.turns.check("", launch.label, String::new).unwrap();
                             let last = k + 1 == launches.list.len();
                             assert_eq!(launch.epilogue, last);
                             assert_eq!(launch.output == Operand::Output, last);

@@ -54,18 +54,19 @@ impl Turns {
         self.0
     }
 
-    /// Refuses what exceeds the limit, by the label of the kernel and what it computes.
-    pub fn check(self, kernel: &str, task: impl FnOnce() -> String) -> Result<()> {
+    /// Refuses what exceeds the limit, by the device, the label of the kernel and what it computes.
+    pub fn check(self, device: &str, kernel: &str, task: impl FnOnce() -> String) -> Result<()> {
         if self.0 <= Self::LIMIT as u64 {
             return Ok(());
         }
-        Err(Error::Gpu(format!(
+        let message = format!(
             "kernel {kernel} of {}: the loops of one invocation would take {} turns, at most {} are certain to run; compute it in \
              parts, or on Device::Cpu",
             task(),
             self.0,
             Self::LIMIT
-        )))
+        );
+        Err(Error::gpu(device, message))
     }
 }
 
@@ -88,9 +89,11 @@ mod tests {
     fn the_longest_loop_passes_and_a_longer_one_is_an_error_with_its_name() {
         for body in [Turns::NONE, Turns::of(1), Turns::of(100), Turns::around(20, Turns::of(16))] {
             let longest = Turns::longest(body);
-            assert!(Turns::around(longest, body).check("reduce", || "sum".into()).is_ok());
-            let error =
-                Turns::around(longest + 1, body).check("reduce", || "sum".into()).unwrap_err().to_string();
+            assert!(Turns::around(longest, body).check("llvmpipe", "reduce", || "sum".into()).is_ok());
+            let error = Turns::around(longest + 1, body)
+                .check("llvmpipe", "reduce", || "sum".into())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("kernel reduce of sum"), "{error}");
         }
         assert_eq!(Turns::longest(Turns::of(70_000)), 0);

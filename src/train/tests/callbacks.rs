@@ -166,6 +166,30 @@ fn callbacks_are_told_of_everything_in_order() {
 }
 
 #[test]
+fn an_error_says_which_callback_it_is_of() {
+    #[derive(Debug, PartialEq)]
+    struct Off;
+    impl std::fmt::Display for Off {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("the sensor is off")
+        }
+    }
+    impl std::error::Error for Off {}
+    let (train, _) = digits(20, 1);
+    let (quiet, failing) = (|_: Event<'_>| Ok(Flow::Continue), |_: Event<'_>| Err(Error::other(Off)));
+    let fit = Fit::epochs(1).verbose(false).callback(quiet).callback(failing);
+    let error = trainer(network(1)).fit(&train, fit).unwrap_err();
+    assert_eq!(error.to_string(), "callback 2: the sensor is off");
+    let Error::Other(own) = error.root() else { panic!("{error}") };
+    assert_eq!(own.downcast_ref(), Some(&Off));
+    let folder = tempfile::tempdir().unwrap();
+    let logger = crate::train::CsvLogger::new(folder.path());
+    let error = trainer(network(1)).fit(&train, Fit::epochs(1).verbose(false).with(logger)).unwrap_err();
+    assert!(error.to_string().starts_with("callback 1 (csv_logger): "), "{error}");
+    assert!(matches!(error.root(), Error::Io { .. }));
+}
+
+#[test]
 fn tables_grow_and_nothing_that_is_not_a_number_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new/run.csv");
