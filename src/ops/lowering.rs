@@ -81,9 +81,9 @@ pub(crate) enum Pointwise {
     Clamp,
     /// To the output's type.
     Cast,
-    /// Random bits to [0, 1): the upper 24 bits over 2^24.
+    /// Random bits to [0, 1): see [`philox`](super::philox).
     Uniform,
-    /// Random bits to a standard normal, by the inverse error function.
+    /// Random bits to a standard normal.
     Normal,
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod masked;
 pub(crate) mod matmul;
 pub(crate) mod moments;
 mod operands;
+pub(crate) mod philox;
 pub(crate) mod pointwise;
 pub(crate) mod pool2d;
 pub(crate) mod random;

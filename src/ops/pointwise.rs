@@ -3,9 +3,10 @@
 
 use super::fault::{Fault, FaultKind};
 use super::masked::{Mask, unmasked};
+use super::philox::{normal, uniform};
 use super::table::{Binary, Compare, Unary};
 use super::view::sum_to;
-use super::{Grads, Lowering, Operation, Pointwise, Vjp, constant, float, same_device, same_dtype};
+use super::{Grads, Lowering, Operation, Pointwise, Vjp, constant, same_device, same_dtype};
 use crate::cpu::pointwise::{map1, map2, map3};
 use crate::cpu::{Array, CpuElement, dispatch};
 use crate::dtype::DType;
@@ -33,8 +34,7 @@ fn is_masked_by(gradient: &Tensor, y: &Tensor) -> bool {
 }
 
 pub(crate) fn unary(f: Unary, x: &Tensor) -> Result<Tensor> {
-    let integer_ok = matches!(f, Unary::Neg | Unary::Abs | Unary::Square | Unary::Sign | Unary::Relu);
-    if !x.dtype().is_float() && !integer_ok {
+    if !x.dtype().is_float() && f.wgsl_integer().is_none() {
         let message = format!("needs a float tensor, got {}; use .cast(DType::F32)", x.dtype());
         return Err(Error::dtype(f.name(), message));
     }
@@ -292,31 +292,9 @@ impl Operation for Pointwise {
             Pointwise::Unary(u) => match out.dtype {
                 DType::F32 => map1::<f32, f32>(&inputs[0], shape, |s, d| u.map_f32(s, d)),
                 DType::F64 => map1::<f64, f64>(&inputs[0], shape, |s, d| u.map_f64(s, d)),
-                DType::I32 => map1(&inputs[0], shape, |s, d| {
-                    each(s, d, |x: i32| match u {
-                        Unary::Neg => x.wrapping_neg(),
-                        Unary::Square => x.wrapping_mul(x),
-                        Unary::Sign => x.signum(),
-                        Unary::Relu => x.max(0),
-                        _ => x.wrapping_abs(),
-                    })
-                }),
-                DType::U32 => map1(&inputs[0], shape, |s, d| {
-                    each(s, d, |x: u32| match u {
-                        Unary::Neg => x.wrapping_neg(),
-                        Unary::Square => x.wrapping_mul(x),
-                        Unary::Sign => x.min(1),
-                        _ => x,
-                    })
-                }),
-                DType::U8 => map1(&inputs[0], shape, |s, d| {
-                    each(s, d, |x: u8| match u {
-                        Unary::Neg => x.wrapping_neg(),
-                        Unary::Square => x.wrapping_mul(x),
-                        Unary::Sign => x.min(1),
-                        _ => x,
-                    })
-                }),
+                DType::I32 => map1::<i32, i32>(&inputs[0], shape, |s, d| u.map_integer(s, d)),
+                DType::U32 => map1::<u32, u32>(&inputs[0], shape, |s, d| u.map_integer(s, d)),
+                DType::U8 => map1::<u8, u8>(&inputs[0], shape, |s, d| u.map_integer(s, d)),
             },
             Pointwise::Binary(f) => {
                 let (a, b) = (&inputs[0], &inputs[1]);
@@ -380,42 +358,4 @@ fn each<A: Copy, B>(src: &[A], dst: &mut [B], f: impl Fn(A) -> B) {
 
 fn cast_elements<A: CpuElement, B: CpuElement>(a: &Array, shape: &Shape) -> Result<Array> {
     map1::<A, B>(a, shape, |s, d| each(s, d, A::convert::<B>))
-}
-
-/// Random bits to [0, 1).
-fn uniform(bits: u32) -> f32 {
-    (bits >> 8) as f32 * (1.0 / 16_777_216.0)
-}
-
-/// Random bits to a standard normal: sqrt(2) * erfinv(2u - 1), with Giles's single-precision polynomial for erfinv
-/// ("Approximating the erfinv function", 2010). The GPU runs the same formula (see the WGSL of the code generator).
-fn normal(bits: u32) -> f32 {
-    let x = ((bits >> 8) as f32 + 0.5) * (1.0 / 8_388_608.0) - 1.0;
-    let w = -float::f32::log((1.0 - x) * (1.0 + x));
-    let central = [
-        2.810_226_4e-08,
-        3.432_739_4e-07,
-        -3.523_387_7e-06,
-        -4.391_506_5e-06,
-        0.000_218_580_87,
-        -0.001_253_725_1,
-        -0.004_177_681_6,
-        0.246_640_73,
-        1.501_409_4,
-    ];
-    let tail = [
-        -0.000_200_214_26,
-        0.000_100_950_56,
-        0.001_349_343_2,
-        -0.003_673_428_4,
-        0.005_739_507_7,
-        -0.007_622_461_3,
-        0.009_438_870_5,
-        1.001_674,
-        2.832_976_8,
-    ];
-    let (v, coefficients): (f32, [f32; 9]) =
-        if w < 5.0 { (w - 2.5, central) } else { (w.sqrt() - 3.0, tail) };
-    let p = coefficients.iter().fold(0.0, |p, &c| p * v + c);
-    std::f32::consts::SQRT_2 * p * x
 }

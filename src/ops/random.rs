@@ -1,7 +1,8 @@
-//! Counter-based random numbers: Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), the
-//! same function on every device. The key is an input of the plan: new numbers need no new plan.
+//! Random tensors: counter-based numbers ([`philox`](super::philox)), the same on every device. The key is an input of the plan: new
+//! numbers need no new plan.
 
 use super::constant::RandomKey;
+use super::philox::philox;
 use super::{Grads, IndexFn, Lowering, Operation, Pointwise, Vjp};
 use crate::cpu::Array;
 use crate::cpu::kernels::for_each_chunk;
@@ -19,21 +20,6 @@ struct RandomBits;
 /// The element's linear index.
 #[derive(Debug, Hash)]
 struct Iota;
-
-/// Ten rounds of Philox 4x32.
-pub(crate) fn philox(counter: u32, key: [u32; 2]) -> [u32; 4] {
-    let mut c = [counter, 0, 0, 0];
-    let mut k = key;
-    for round in 0..10 {
-        if round > 0 {
-            k = [k[0].wrapping_add(0x9E37_79B9), k[1].wrapping_add(0xBB67_AE85)];
-        }
-        let p = 0xD251_1F53u64 * c[0] as u64;
-        let q = 0xCD9E_8D57u64 * c[2] as u64;
-        c = [(q >> 32) as u32 ^ c[1] ^ k[0], q as u32, (p >> 32) as u32 ^ c[3] ^ k[1], p as u32];
-    }
-    c
-}
 
 impl Operation for RandomBits {
     fn name(&self) -> &'static str {
@@ -144,15 +130,4 @@ pub(crate) fn integers(low: i32, high: i32, shape: Shape, device: Device, seed: 
     let width = (high - low) as f64;
     let place = (unit * width)?.floor()?.clamp(0.0, width - 1.0)?.cast(DType::I32)?;
     place + low as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::philox;
-
-    #[test]
-    fn philox_matches_the_published_vectors() {
-        // Random123's known-answer tests for philox4x32-10 (zero counter and key).
-        assert_eq!(philox(0, [0, 0]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-    }
 }

@@ -2,7 +2,9 @@
 //! for generated kernels.
 //!
 //! An expression uses `x` (and `y`), arithmetic, comparisons, `T(literal)` for constants, and the functions that [`float`] defines
-//! in Rust and `shaders/functions.wgsl` in WGSL, where WGSL's own are not exact or not defined everywhere.
+//! in Rust and `shaders/functions.wgsl` in WGSL, where WGSL's own are not exact or not defined everywhere. Behind `int` stands what
+//! the function is of integers; without it, there is none. Of these, [`integer`] defines what is called in Rust, WGSL's own
+//! functions do in kernels, except for `power`.
 
 // The expressions are WGSL as well as Rust: parentheses follow what both accept.
 #![allow(unused_parens)]
@@ -11,7 +13,7 @@ use super::float;
 use crate::cpu::simd::vectorized;
 
 macro_rules! unary_table {
-    ($($(#[$doc:meta])* $variant:ident $name:literal |$x:ident| $e:expr;)*) => {
+    ($($(#[$doc:meta])* $variant:ident $name:literal |$x:ident| $e:expr $(, int $i:expr)?;)*) => {
         /// Functions of one argument.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub(crate) enum Unary { $($(#[$doc])* $variant),* }
@@ -25,6 +27,10 @@ macro_rules! unary_table {
             /// The expression as WGSL.
             pub fn wgsl(self) -> &'static str {
                 match self { $(Unary::$variant => stringify!($e)),* }
+            }
+            /// That of integers as WGSL; `None` where the function is one of floats only.
+            pub fn wgsl_integer(self) -> Option<&'static str> {
+                match self { $($(Unary::$variant => Some(stringify!($i)),)?)* _ => None }
             }
             pub fn map_f32(self, src: &[f32], dst: &mut [f32]) {
                 vectorized! {
@@ -50,23 +56,35 @@ macro_rules! unary_table {
                 }
                 run(self, src, dst)
             }
+            /// Nothing where the function is one of floats only.
+            pub fn map_integer<I: integer::Integer>(self, src: &[I], dst: &mut [I]) {
+                #[allow(unused_imports)]
+                use integer::*;
+                match self {
+                    $($(Unary::$variant => for (d, &$x) in dst.iter_mut().zip(src) {
+                        let $x = Int($x);
+                        *d = ($i).0;
+                    },)?)*
+                    _ => {}
+                }
+            }
         }
     };
 }
 
 unary_table! {
-    Neg "neg" |x| -x;
-    Abs "abs" |x| abs(x);
+    Neg "neg" |x| -x, int T(0) - x;
+    Abs "abs" |x| abs(x), int abs(x);
     Exp "exp" |x| exp(x);
     Log "log" |x| log(x);
     Sqrt "sqrt" |x| sqrt(x);
-    Square "square" |x| x * x;
+    Square "square" |x| x * x, int x * x;
     Reciprocal "reciprocal" |x| T(1.0) / x;
     Sin "sin" |x| sin(x);
     Cos "cos" |x| cos(x);
-    Sign "sign" |x| sign(x);
+    Sign "sign" |x| sign(x), int select(T(0), T(1), x > T(0)) - select(T(0), T(1), x < T(0));
     Floor "floor" |x| floor(x);
-    Relu "relu" |x| relu(x);
+    Relu "relu" |x| relu(x), int max(x, T(0));
     Elu "elu" |x| select(expm1(x), x, x > T(0.0));
     Sigmoid "sigmoid" |x| sigmoid(x);
     Tanh "tanh" |x| tanh(x);
@@ -99,11 +117,24 @@ macro_rules! binary_table {
             pub fn wgsl(self) -> &'static str {
                 match self { $(Binary::$variant => stringify!($e)),* }
             }
+            /// The expression of integers as WGSL.
+            pub fn wgsl_integer(self) -> &'static str {
+                match self { $(Binary::$variant => stringify!($i)),* }
+            }
             binary_table!(@map map_f32 f32 { use float::f32::*; } $($variant |$x, $y| $e;)*);
             binary_table!(@map map_f64 f64 { use float::f64::*; } $($variant |$x, $y| $e;)*);
-            binary_table!(@map map_i32 i32 { use integer::*; } $($variant |$x, $y| $i;)*);
-            binary_table!(@map map_u32 u32 { use integer::*; } $($variant |$x, $y| $i;)*);
-            binary_table!(@map map_u8 u8 { use integer::*; } $($variant |$x, $y| $i;)*);
+            binary_table!(@map map_i32 i32 { use integer::*; } $($variant |$x, $y| {
+                let ($x, $y) = (Int($x), Int($y));
+                ($i).0
+            };)*);
+            binary_table!(@map map_u32 u32 { use integer::*; } $($variant |$x, $y| {
+                let ($x, $y) = (Int($x), Int($y));
+                ($i).0
+            };)*);
+            binary_table!(@map map_u8 u8 { use integer::*; } $($variant |$x, $y| {
+                let ($x, $y) = (Int($x), Int($y));
+                ($i).0
+            };)*);
         }
     };
     (@map $f:ident $t:ident { $($use:tt)* } $($variant:ident |$x:ident, $y:ident| $e:expr;)*) => {
@@ -126,39 +157,87 @@ macro_rules! binary_table {
     };
 }
 
-/// Integer arithmetic wraps, as on the GPU; dividing by zero gives the dividend, as WGSL defines it.
+/// Integers as kernels compute them: arithmetic wraps, for WGSL says so.
 pub(crate) mod integer {
-    /// What the table needs of an integer type.
-    pub trait Int: Copy + PartialOrd + Default {
+    use std::ops::{Add, Div, Mul, Sub};
+
+    /// An integer type of tensors.
+    pub trait Integer: Copy + Ord {
+        fn of(v: i8) -> Self;
         fn add(self, o: Self) -> Self;
         fn sub(self, o: Self) -> Self;
         fn mul(self, o: Self) -> Self;
         fn div(self, o: Self) -> Self;
         fn power(self, o: Self) -> Self;
     }
-    macro_rules! int {
-        ($($t:ident),*) => {$(impl Int for $t {
+    macro_rules! integer {
+        ($($t:ident),*) => {$(impl Integer for $t {
+            #[inline(always)]
+            fn of(v: i8) -> Self { v as $t }
+            #[inline(always)]
             fn add(self, o: Self) -> Self { self.wrapping_add(o) }
+            #[inline(always)]
             fn sub(self, o: Self) -> Self { self.wrapping_sub(o) }
+            #[inline(always)]
             fn mul(self, o: Self) -> Self { self.wrapping_mul(o) }
-            fn div(self, o: Self) -> Self { if o == 0 { self } else { self.wrapping_div(o) } }
+            #[inline(always)]
+            fn div(self, o: Self) -> Self { self.wrapping_div(o) }
+            #[inline(always)]
             fn power(self, o: Self) -> Self { self.wrapping_pow(o as u32) }
         })*};
     }
-    int!(i32, u32, u8);
+    integer!(i32, u32, u8);
+
+    /// What `x` and `y` are in an expression.
+    #[derive(Clone, Copy, PartialEq, PartialOrd)]
+    pub struct Int<I>(pub I);
+
+    macro_rules! operator {
+        ($($op:ident $f:ident;)*) => {$(impl<I: Integer> $op for Int<I> {
+            type Output = Self;
+            #[inline(always)]
+            fn $f(self, o: Self) -> Self { Int(self.0.$f(o.0)) }
+        })*};
+    }
+    operator! { Add add; Sub sub; Mul mul; Div div; }
+
+    // The names are those of the expressions.
+    #[allow(non_snake_case)]
+    #[inline(always)]
+    pub fn T<I: Integer>(v: i8) -> Int<I> {
+        Int(I::of(v))
+    }
+    #[inline(always)]
+    pub fn abs<I: Integer>(x: Int<I>) -> Int<I> {
+        if x < T(0) { T(0) - x } else { x }
+    }
+    #[inline(always)]
+    pub fn max<I: Integer>(x: Int<I>, y: Int<I>) -> Int<I> {
+        if x > y { x } else { y }
+    }
+    #[inline(always)]
+    pub fn min<I: Integer>(x: Int<I>, y: Int<I>) -> Int<I> {
+        if x < y { x } else { y }
+    }
+    #[inline(always)]
+    pub fn select<I: Integer>(no: Int<I>, yes: Int<I>, condition: bool) -> Int<I> {
+        if condition { yes } else { no }
+    }
+    #[inline(always)]
+    pub fn power<I: Integer>(x: Int<I>, y: Int<I>) -> Int<I> {
+        Int(x.0.power(y.0))
+    }
 }
 
-#[allow(unused_imports)]
-use integer::Int;
-
+// Dividing by zero gives the dividend, as WGSL defines it; said here all the same, for not every driver knows.
 binary_table! {
-    Add "add" |x, y| x + y, int x.add(y);
-    Sub "sub" |x, y| x - y, int x.sub(y);
-    Mul "mul" |x, y| x * y, int x.mul(y);
-    Div "div" |x, y| x / y, int x.div(y);
-    Pow "pow" |x, y| power(x, y), int x.power(y);
-    Maximum "maximum" |x, y| max(x, y), int if x > y { x } else { y };
-    Minimum "minimum" |x, y| min(x, y), int if x < y { x } else { y };
+    Add "add" |x, y| x + y, int x + y;
+    Sub "sub" |x, y| x - y, int x - y;
+    Mul "mul" |x, y| x * y, int x * y;
+    Div "div" |x, y| x / y, int x / select(y, T(1), y == T(0));
+    Pow "pow" |x, y| power(x, y), int power(x, y);
+    Maximum "maximum" |x, y| max(x, y), int max(x, y);
+    Minimum "minimum" |x, y| min(x, y), int min(x, y);
 }
 
 macro_rules! compare_table {

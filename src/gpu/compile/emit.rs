@@ -7,6 +7,7 @@ use crate::gpu::wgsl::rename;
 use crate::ops::Pointwise;
 use crate::ops::fault::{Fault, FaultKind};
 use crate::ops::float::wgsl_function;
+use crate::ops::philox::UNIT;
 use crate::ops::table::{Binary, Compare, Unary};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -366,9 +367,8 @@ impl<'a> Emitter<'a> {
     }
 
     fn point(&mut self, op: Pointwise, args: &[ExprId], dtype: DType, lanes: usize) -> String {
-        let names = self.operands(op, args, lanes);
+        let mut names = self.operands(op, args, lanes);
         let from = self.exprs.list[args[0]].1;
-        let signed = dtype == DType::I32;
         let u = |n: u32| format!("{}({n}u)", typed(DType::U32, lanes));
         let byte = |text: String| match dtype {
             DType::U8 => format!("({text} & {})", u(255)),
@@ -377,39 +377,16 @@ impl<'a> Emitter<'a> {
         match op {
             Pointwise::Unary(f) if dtype.is_float() => self.instantiate(f.wgsl(), &names, lanes),
             Pointwise::Unary(f) => {
-                let x = &names[0];
-                byte(match f {
-                    Unary::Neg if signed => format!("(-{x})"),
-                    Unary::Neg => format!("(~{x} + {})", u(1)),
-                    Unary::Square => format!("({x} * {x})"),
-                    Unary::Abs if signed => format!("abs({x})"),
-                    Unary::Sign if signed => format!("sign({x})"),
-                    Unary::Sign => format!("min({x}, {})", u(1)),
-                    Unary::Relu if signed => format!("max({x}, {}(0))", typed(dtype, lanes)),
-                    _ => x.clone(),
-                })
+                byte(self.instantiate_integer(f.wgsl_integer().unwrap_or("x"), &names, dtype, lanes))
             }
             Pointwise::Binary(f) if dtype.is_float() => self.instantiate(f.wgsl(), &names, lanes),
             Pointwise::Binary(f) => {
-                let (x, y) = (&names[0], &names[1]);
-                byte(match f {
-                    Binary::Add => format!("({x} + {y})"),
-                    Binary::Sub => format!("({x} - {y})"),
-                    Binary::Mul => format!("({x} * {y})"),
-                    Binary::Div => {
-                        let zero = format!("{}(0)", typed(dtype, lanes));
-                        let one = format!("{}(1)", typed(dtype, lanes));
-                        format!("({x} / select({y}, {one}, {y} == {zero}))")
-                    }
-                    Binary::Pow if signed => {
-                        self.helpers.extend([("fault", 1), ("check_exponent", lanes)]);
-                        let tag = Fault::tag(FaultKind::Exponent, 0, dtype);
-                        self.call("ipow_i32", lanes, &format!("{x}, check_exponent_{lanes}({y}, {tag}u)"))
-                    }
-                    Binary::Pow => self.call("ipow_u32", lanes, &format!("{x}, {y}")),
-                    Binary::Maximum => format!("max({x}, {y})"),
-                    Binary::Minimum => format!("min({x}, {y})"),
-                })
+                if op.records(dtype) {
+                    self.helpers.extend([("fault", 1), ("check_exponent", lanes)]);
+                    let tag = Fault::tag(FaultKind::Exponent, 0, dtype);
+                    names[1] = format!("check_exponent_{lanes}({}, {tag}u)", names[1]);
+                }
+                byte(self.instantiate_integer(f.wgsl_integer(), &names, dtype, lanes))
             }
             Pointwise::Compare(f) => {
                 // NaN differs from itself, but compilers make an ordered comparison of `!=`
@@ -438,7 +415,7 @@ impl<'a> Emitter<'a> {
                 }
             }
             Pointwise::Uniform => {
-                format!("({}({} >> {}) * 5.9604644775390625e-8)", typed(DType::F32, lanes), names[0], u(8))
+                format!("({}({} >> {}) * {UNIT:e})", typed(DType::F32, lanes), names[0], u(8))
             }
             Pointwise::Normal => self.call("normal", lanes, &names[0]),
         }
@@ -455,6 +432,28 @@ impl<'a> Emitter<'a> {
                 self.helpers.insert((name, lanes));
                 format!("{name}_{lanes}")
             }),
+        });
+        format!("({text})")
+    }
+
+    /// A table expression of integers. What it calls is WGSL's, but for powers.
+    fn instantiate_integer(
+        &mut self,
+        expression: &'static str,
+        names: &[String],
+        dtype: DType,
+        lanes: usize,
+    ) -> String {
+        let power = if dtype == DType::I32 { "ipow_i32" } else { "ipow_u32" };
+        let text = rename(expression, |word| match word {
+            "x" => Some(names[0].clone()),
+            "y" => names.get(1).cloned(),
+            "T" => Some(typed(dtype, lanes)),
+            "power" => {
+                self.helpers.insert((power, lanes));
+                Some(format!("{power}_{lanes}"))
+            }
+            _ => None,
         });
         format!("({text})")
     }

@@ -5,6 +5,7 @@ use super::emit::typed;
 use crate::dtype::DType;
 use crate::gpu::wgsl::{exchange, rename};
 use crate::ops::float::wgsl_function;
+use crate::ops::philox;
 use std::collections::BTreeSet;
 
 /// The WGSL of the helper functions, and of those that they call.
@@ -17,8 +18,8 @@ pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
             continue;
         }
         let source = match name {
-            "philox" => exchange(PHILOX, ROUNDS, &PHILOX_ROUND.repeat(9)),
-            "normal" => NORMAL.to_string(),
+            "philox" => philox::wgsl_philox(),
+            "normal" => philox::wgsl_normal(),
             "fault" => FAULT.to_string(),
             "check_index" => CHECK_INDEX.to_string(),
             "check_exponent" => CHECK_EXPONENT.to_string(),
@@ -95,62 +96,6 @@ const BITS: &str = "    // bits\n";
 const IPOW_BIT: &str = "    result = select(result, result * base, (rest & INT(1)) != INT(0));
     base = base * base;
     rest = rest >> I(1u);
-";
-
-/// Philox 4x32-10 of a counter and a key; see `ops/random.rs`.
-const PHILOX: &str = "fn mul_hi(a: u32, b: u32) -> u32 {
-    let al = a & 0xffffu;
-    let ah = a >> 16u;
-    let bl = b & 0xffffu;
-    let bh = b >> 16u;
-    let low = al * bl;
-    let mid = ah * bl + (low >> 16u);
-    let mid2 = al * bh + (mid & 0xffffu);
-    return ah * bh + (mid >> 16u) + (mid2 >> 16u);
-}
-fn philox_round(c: vec4<u32>, k: vec2<u32>) -> vec4<u32> {
-    let p = vec2<u32>(mul_hi(0xD2511F53u, c.x), 0xD2511F53u * c.x);
-    let q = vec2<u32>(mul_hi(0xCD9E8D57u, c.z), 0xCD9E8D57u * c.z);
-    return vec4<u32>(q.x ^ c.y ^ k.x, q.y, p.x ^ c.w ^ k.y, p.y);
-}
-fn philox_4(counter: u32, key0: u32, key1: u32) -> vec4<u32> {
-    var c = vec4<u32>(counter, 0u, 0u, 0u);
-    var k = vec2<u32>(key0, key1);
-    // rounds
-    return philox_round(c, k);
-}
-";
-const ROUNDS: &str = "    // rounds\n";
-const PHILOX_ROUND: &str = "    c = philox_round(c, k);
-    k = k + vec2<u32>(0x9E3779B9u, 0xBB67AE85u);
-";
-
-/// Random bits to a standard normal; see `ops/pointwise.rs`.
-const NORMAL: &str = "fn normal_w(bits: I) -> T {
-    let x = (T(bits >> I(8u)) + T(0.5)) * T(1.1920928955078125e-7) - T(1.0);
-    let w = -log_w((T(1.0) - x) * (T(1.0) + x));
-    let a = w - T(2.5);
-    var p = T(2.8102264e-08);
-    p = p * a + T(3.4327394e-07);
-    p = p * a + T(-3.5233877e-06);
-    p = p * a + T(-4.3915065e-06);
-    p = p * a + T(0.00021858087);
-    p = p * a + T(-0.0012537251);
-    p = p * a + T(-0.0041776816);
-    p = p * a + T(0.24664073);
-    p = p * a + T(1.5014094);
-    let b = sqrt(w) - T(3.0);
-    var q = T(-0.00020021426);
-    q = q * b + T(0.00010095056);
-    q = q * b + T(0.0013493432);
-    q = q * b + T(-0.0036734284);
-    q = q * b + T(0.0057395077);
-    q = q * b + T(-0.0076224613);
-    q = q * b + T(0.0094388705);
-    q = q * b + T(1.0016741);
-    q = q * b + T(2.8329768);
-    return T(1.4142135) * select(q, p, w < T(5.0)) * x;
-}
 ";
 
 #[cfg(test)]
