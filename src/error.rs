@@ -221,7 +221,8 @@ impl Error {
         Error::Io { path: path.into(), source }
     }
 
-    /// An error of one's own, or a message. One of wgrad's stays what it is.
+    /// An error of one's own, or a message. One of wgrad's stays what it is. There is no `From` that would do it unasked: with a
+    /// second one, closures that use `?` would have to spell out their error type.
     ///
     /// ```
     /// use wgrad::Error;
@@ -301,13 +302,6 @@ impl Error {
             Error::Argument { message, .. } => Error::argument(op, message),
             other => other,
         }
-    }
-}
-
-/// With `?` on what gives boxed errors.
-impl From<Box<dyn StdError + Send + Sync>> for Error {
-    fn from(error: Box<dyn StdError + Send + Sync>) -> Self {
-        Error::other(error)
     }
 }
 
@@ -401,7 +395,7 @@ mod tests {
         assert!(error.source().is_some_and(|e| e.is::<std::num::ParseIntError>()));
         // through a box, an error of the crate is what it was
         let boxed: Box<dyn StdError + Send + Sync> = Box::new(Error::argument("pow", "negative"));
-        assert!(matches!(Error::from(boxed), Error::Argument { .. }));
+        assert!(matches!(Error::other(boxed), Error::Argument { .. }));
     }
 
     #[test]

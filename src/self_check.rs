@@ -1,17 +1,39 @@
 //! The self-check: every operation on a device of the user's machine, forward and gradient, against the CPU.
 //!
 //! Drivers have faults that no test elsewhere finds: a gradient that is silently zero, a loop that is cut, a shader that is
-//! compiled wrongly. The cases here are few and small; they call each operation once or a few times, with shapes that reach
-//! its different kernels. A test makes sure that none is missing.
+//! compiled wrongly. The rows are those of the crate's own tests ([`table`](crate::testing::table)), with the sizes at which other
+//! kernels begin; steps of optimizers and of training come on top, for they are what operations are put together to.
 
-mod case;
-mod table;
-
+use crate::cpu::{Array, dispatch};
 use crate::device::{Device, DeviceInfo};
+use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
+use crate::nn::{Activation, Context, Conv2d, Dense, Flatten, MaxPool2d, Module, Sequential};
+use crate::optim::{Adagrad, Adam, AdamW, Lion, Nadam, Optimizer, RmsProp, Sgd};
+use crate::tensor::Tensor;
+use crate::testing::table::{Case, Domain, Input, Rng, Size, ops};
+use crate::variable::Variable;
 use std::fmt;
 use std::time::{Duration, Instant};
-use table::cases;
+
+/// Drivers differ more among each other than the devices of the tests do.
+const SLACK: f64 = 2.0;
+/// A chain of operations may be off by this, relative to the largest magnitude of a result.
+const CHAIN: f64 = 1e-4;
+/// Magnitudes under this count as this: terms may cancel.
+const FLOOR: f64 = 0.1;
+
+type Build = Box<dyn Fn(Device) -> Result<Vec<Tensor>>>;
+
+/// Something that is computed on both devices.
+struct Check {
+    operation: String,
+    /// The results, not computed yet.
+    build: Build,
+    /// What the first result may be off by, and what the others may: gradients.
+    tolerances: [f64; 2],
+    floor: f64,
+}
 
 /// What a self-check found about one operation.
 #[derive(Clone, Debug)]
@@ -105,29 +127,30 @@ impl Device {
         self.check()?;
         let start = Instant::now();
         let mut operations: Vec<CheckedOperation> = Vec::new();
-        for case in cases()? {
+        for check in checks() {
             let began = Instant::now();
-            let got = case.run(self);
+            let got = check.run(self);
             let time = began.elapsed();
             let lost = matches!(got, Err(Error::DeviceLost { .. }));
-            let outcome = got.and_then(|got| Ok((got, case.run(Device::Cpu)?)));
+            let outcome = got.and_then(|got| Ok((got, check.run(Device::Cpu)?)));
             let (difference, problem) = match outcome {
-                Ok((got, want)) => case.compare(&got, &want),
+                Ok((got, want)) => check.compare(&got, &want),
                 Err(e) => (f64::INFINITY, Some(e.to_string())),
             };
-            match operations.iter_mut().find(|o| o.name == case.operation) {
+            let tolerance = check.tolerances[0].max(check.tolerances[1]);
+            match operations.iter_mut().find(|o| o.name == check.operation) {
                 None => operations.push(CheckedOperation {
-                    name: case.operation,
+                    name: check.operation,
                     cases: 1,
                     difference,
-                    tolerance: case.tolerance,
+                    tolerance,
                     problem,
                     time,
                 }),
                 Some(o) => {
                     o.cases += 1;
                     o.difference = o.difference.max(difference);
-                    o.tolerance = o.tolerance.max(case.tolerance);
+                    o.tolerance = o.tolerance.max(tolerance);
                     o.problem = o.problem.take().or(problem);
                     o.time += time;
                 }
@@ -138,6 +161,158 @@ impl Device {
         }
         Ok(SelfCheck { device: self.info()?, operations, time: start.elapsed() })
     }
+}
+
+impl Check {
+    /// Output, gradients and, where the row says so, gradients of gradients.
+    fn of_case(case: Case) -> Check {
+        let tolerances = [case.tol, case.grad_tol * if case.second { 5.0 } else { 1.0 }];
+        let (operation, floor) = (case.operation().to_string(), case.floor.max(FLOOR));
+        let build = move |device| {
+            let make = |input: &Input| match input.tensor(device, DType::F32)? {
+                x if input.watched => x.watch(),
+                x => Ok(x),
+            };
+            let inputs = case.inputs.iter().map(make).collect::<Result<Vec<_>>>()?;
+            let mut results = vec![case.run(&inputs, device, DType::F32)?];
+            let first = gradients(&results, &inputs, 1)?;
+            let second = if case.second { gradients(&first, &inputs, 100)? } else { Vec::new() };
+            results.extend(first);
+            results.extend(second);
+            Ok(results)
+        };
+        let tolerances = tolerances.map(|t| t * SLACK);
+        Check { operation, build: Box::new(build), tolerances, floor }
+    }
+
+    /// Several operations, one after the other.
+    fn of_chain(
+        name: impl Into<String>,
+        inputs: Vec<Input>,
+        f: impl Fn(&[Tensor]) -> Result<Vec<Tensor>> + 'static,
+    ) -> Check {
+        let build = move |device| {
+            let inputs = inputs.iter().map(|i| i.tensor(device, DType::F32)).collect::<Result<Vec<_>>>()?;
+            f(&inputs)
+        };
+        Check { operation: name.into(), build: Box::new(build), tolerances: [CHAIN; 2], floor: FLOOR }
+    }
+
+    fn run(&self, device: Device) -> Result<Vec<Vec<f64>>> {
+        let results = (self.build)(device)?;
+        // together, as in training
+        crate::backend::eval(&results.iter().collect::<Vec<_>>())?;
+        results.iter().map(|t| numbers(&t.to_host()?)).collect()
+    }
+
+    /// The largest relative difference, and what is wrong with it.
+    fn compare(&self, got: &[Vec<f64>], want: &[Vec<f64>]) -> (f64, Option<String>) {
+        if got.len() != want.len() {
+            let message = format!("{} results, the CPU has {}", got.len(), want.len());
+            return (f64::INFINITY, Some(message));
+        }
+        let mut worst = 0.0f64;
+        let mut problem = None;
+        for (k, (g, w)) in got.iter().zip(want).enumerate() {
+            let scale = w.iter().filter(|v| v.is_finite()).fold(self.floor, |m, v| m.max(v.abs()));
+            for (i, (&g, &w)) in g.iter().zip(w).enumerate() {
+                let off = match (g.is_finite(), w.is_finite()) {
+                    (true, true) if g == w => 0.0,
+                    (true, true) => (g - w).abs() / scale.max(f64::MIN_POSITIVE),
+                    _ if g == w || (g.is_nan() && w.is_nan()) => 0.0,
+                    _ => f64::INFINITY,
+                };
+                if off > self.tolerances[k.min(1)] && problem.is_none() {
+                    let what =
+                        if k == 0 { "the result".to_string() } else { format!("result {k} (a gradient)") };
+                    problem = Some(format!("element {i} of {what} is {g:e}, on the CPU {w:e}"));
+                }
+                worst = worst.max(off);
+            }
+            if g.len() != w.len() {
+                problem = Some(format!("{} elements, the CPU has {}", g.len(), w.len()));
+                worst = f64::INFINITY;
+            }
+        }
+        (worst, problem)
+    }
+}
+
+/// The gradients of the inputs that are watched, by a random direction for each result.
+fn gradients(of: &[Tensor], inputs: &[Tensor], seed: u64) -> Result<Vec<Tensor>> {
+    let mut total: Option<Tensor> = None;
+    for (i, y) in of.iter().enumerate().filter(|(_, y)| y.is_tracked()) {
+        let direction = (Tensor::rand(y.shape(), y.device(), seed + i as u64)? - 0.5)?;
+        let sum = (y * direction)?.sum(.., false)?;
+        total = Some(match total {
+            Some(t) => (t + sum)?,
+            None => sum,
+        });
+    }
+    let Some(total) = total else { return Ok(Vec::new()) };
+    let grads = total.backward()?;
+    inputs.iter().filter(|x| x.is_tracked()).map(|x| grads.get_or_zeros(x)).collect()
+}
+
+fn numbers(array: &Array) -> Result<Vec<f64>> {
+    let array = array.contiguous()?;
+    dispatch!(array.dtype(), T => Ok(array.slice::<T>()?.iter().map(|v| v.to_f64()).collect()))
+}
+
+/// Everything that is computed.
+fn checks() -> Vec<Check> {
+    let mut all: Vec<Check> = ops(1, Size::Kernels).into_iter().map(Check::of_case).collect();
+    all.extend(steps(&mut Rng(2)));
+    all
+}
+
+/// Two steps of each optimizer, and a step of training a small network.
+fn steps(rng: &mut Rng) -> Vec<Check> {
+    type Make = fn() -> Box<dyn Optimizer>;
+    let list: [(&str, Make); 7] = [
+        ("Sgd", || Box::new(Sgd::new(0.1).momentum(0.9))),
+        ("Adam", || Box::new(Adam::new(0.1))),
+        ("AdamW", || Box::new(AdamW::new(0.1))),
+        ("RmsProp", || Box::new(RmsProp::new(0.1))),
+        ("Adagrad", || Box::new(Adagrad::new(0.1))),
+        ("Nadam", || Box::new(Nadam::new(0.1))),
+        ("Lion", || Box::new(Lion::new(0.1))),
+    ];
+    let mut all = Vec::new();
+    for (name, make) in list {
+        let inputs = [&[5, 7][..], &[70]].map(|dims| Input::float(rng, dims, Domain::AwayFromZero));
+        all.push(Check::of_chain(format!("step of {name}"), inputs.into(), move |x| {
+            let variables = [Variable::new(x[0].detach()?), Variable::new(x[1].detach()?)];
+            let mut optimizer = make();
+            for _ in 0..2 {
+                let sums = (variables[0].value().square()?.sum(.., false)?
+                    + variables[1].value().exp()?.sum(.., false)?)?;
+                optimizer.step(&sums.backward()?)?;
+            }
+            variables.iter().map(|v| v.value().detach()).collect()
+        }));
+    }
+    let x = Input::float(rng, &[8, 12, 12, 1], Domain::AwayFromZero);
+    let y = Input::int(rng, DType::U8, &[8], Domain::Whole(0, 5));
+    all.push(Check::of_chain("training step", vec![x, y], |x| {
+        let model = Sequential::new()
+            .add(Conv2d::new(8, [3, 3]).activation(Activation::Relu))
+            .add(MaxPool2d::new([2, 2]))
+            .add(Conv2d::new(16, [3, 3]).activation(Activation::Relu))
+            .add(Flatten::new())
+            .add(Dense::new(16).activation(Activation::Relu))
+            .add(Dense::new(5))
+            .seed(3)
+            .build([12, 12, 1], x[0].device())?;
+        let loss = model.forward(&x[0].detach()?, &Context::train(1))?.cross_entropy(&x[1])?;
+        let grads = loss.backward()?;
+        let mut results = vec![loss.detach()?];
+        for (_, gradient) in grads.variables() {
+            results.push(gradient.detach()?);
+        }
+        Ok(results)
+    }));
+    all
 }
 
 impl fmt::Display for SelfCheck {

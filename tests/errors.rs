@@ -268,9 +268,13 @@ impl Bad {
         }
     }
 
+    fn one_of<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.0.int(0, from.len() - 1)]
+    }
+
     /// A call of any method with any arguments.
     fn call(&mut self, pool: &[Tensor]) -> Result<Tensor> {
-        let (x, y, z) = (self.0.pick_ref(pool), self.0.pick_ref(pool), self.0.pick_ref(pool));
+        let (x, y, z) = (self.one_of(pool), self.one_of(pool), self.one_of(pool));
         match self.0.int(0, 46) {
             0 => x + y,
             1 => x - self.number(),
@@ -348,12 +352,6 @@ impl Bad {
             .stride(self.pair())
             .padding(self.padding())
             .count_include_pad(count_include_pad)
-    }
-}
-
-impl Rng {
-    fn pick_ref<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.int(0, from.len() - 1)]
     }
 }
 

@@ -81,6 +81,7 @@ impl<T: Any + Hash> Identity for T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn key(of: &(impl Identity + ?Sized)) -> Key {
         let mut key = Key::default();
@@ -129,18 +130,24 @@ mod tests {
         let w = Tensor::randn([3, 3, 1, 1], Device::Cpu, 2)?.watch()?;
         let options = Conv2dOptions { padding: Padding::Same, ..Default::default() };
         let pool = Pool2dOptions { stride: [1, 1], ..Pool2dOptions::new([1, 1]) };
-        let weight_grad = x.conv2d(&w, options)?.sum(&[], false)?.backward()?.get(&w)?;
+        let weight_grad = x.conv2d(&w, options)?.sum(.., false)?.backward()?.get(&w)?;
         let mut all = vec![x.conv2d(&w, options)?, x.max_pool2d(pool)?, x.avg_pool2d(pool)?];
         for y in all.clone() {
-            all.push(y.sum(&[], false)?.backward()?.get(&x)?);
+            all.push(y.sum(.., false)?.backward()?.get(&x)?);
         }
         all.push(weight_grad);
-        all.extend([x.softmax(-1)?, x.log_softmax(-1)?, x.sum(&[-1], true)?, x.max(&[-1], true)?]);
+        all.extend([x.softmax(-1)?, x.log_softmax(-1)?, x.sum(-1, true)?, x.max(-1, true)?]);
         all.extend([x.argmax(-1, true)?, x.argmin(-1, true)?, x.exp()?, x.log()?, x.eq(&x)?, x.ne(&x)?]);
-        for (i, a) in all.iter().enumerate() {
-            for b in &all[..i] {
-                assert_ne!(key(&*a.0.op), key(&*b.0.op), "{} and {}", a.0.op.name(), b.0.op.name());
-            }
+        let (mut keys, mut stack) = (BTreeMap::new(), all);
+        while let Some(t) = stack.pop() {
+            keys.insert(t.0.op.name(), key(&*t.0.op));
+            stack.extend(t.0.inputs());
+        }
+        let passes = ["conv2d", "conv2d_input_grad", "conv2d_weight_grad", "max_pool2d", "max_pool2d_grad"];
+        let kinds = ["avg_pool2d", "avg_pool2d_grad", "softmax", "log_softmax", "argmax", "argmin"];
+        assert!(passes.iter().chain(&kinds).all(|name| keys.contains_key(name)), "{:?}", keys.keys());
+        for (name, key) in &keys {
+            assert!(keys.iter().all(|(other, k)| name == other || k != key), "{name}");
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ macro_rules! unary_table {
 
         impl Unary {
             /// All of the table.
+            #[cfg(test)]
             pub const ALL: &[Unary] = &[$(Unary::$variant),*];
             pub fn name(self) -> &'static str {
                 match self { $(Unary::$variant => $name),* }
@@ -110,6 +111,7 @@ macro_rules! binary_table {
 
         impl Binary {
             /// All of the table.
+            #[cfg(test)]
             pub const ALL: &[Binary] = &[$(Binary::$variant),*];
             pub fn name(self) -> &'static str {
                 match self { $(Binary::$variant => $name),* }
@@ -248,6 +250,7 @@ macro_rules! compare_table {
 
         impl Compare {
             /// All of the table.
+            #[cfg(test)]
             pub const ALL: &[Compare] = &[$(Compare::$variant),*];
             pub fn name(self) -> &'static str {
                 match self { $(Compare::$variant => $name),* }

@@ -1,60 +1,7 @@
-//! The self-check finds what it is made to find, and leaves nothing out.
+//! The self-check finds what it is made to find. That it leaves no operation out is a test of the table.
 
-use super::case::Cases;
 use super::*;
-use crate::ops::table::{Binary, Compare, Unary};
-use crate::tensor::Tensor;
-use std::collections::BTreeSet;
-
-/// Names of the operations that a tensor is computed from.
-fn names(roots: &[Tensor], found: &mut BTreeSet<String>) {
-    let mut seen = std::collections::HashSet::new();
-    let mut stack = roots.to_vec();
-    while let Some(t) = stack.pop() {
-        if seen.insert(t.0.id) {
-            found.insert(t.0.op.name().to_string());
-            stack.extend(t.0.inputs());
-        }
-    }
-}
-
-/// The string literals in the functions called `name` of a source.
-fn declared(source: &str) -> Vec<String> {
-    let mut list = Vec::new();
-    let mut lines = source.lines().take_while(|l| !l.starts_with("#[cfg(test)]"));
-    while let Some(line) = lines.next() {
-        if !line.trim_start().starts_with("fn name(") || line.ends_with(';') {
-            continue;
-        }
-        let body = lines.by_ref().take_while(|l| *l != "    }");
-        list.extend(body.flat_map(|l| l.split('"').skip(1).step_by(2).map(String::from).collect::<Vec<_>>()));
-    }
-    list
-}
-
-#[test]
-fn every_operation_is_checked() -> Result<()> {
-    let mut checked = BTreeSet::new();
-    for case in cases()? {
-        names(&case.build(Device::Cpu)?, &mut checked);
-    }
-    let mut all: BTreeSet<String> = BTreeSet::new();
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops");
-    for entry in std::fs::read_dir(folder).expect("the crate's sources") {
-        let path = entry.expect("an entry").path();
-        all.extend(declared(&std::fs::read_to_string(path).expect("a source")));
-    }
-    assert!(all.len() > 30, "{all:?}");
-    all.extend(Unary::ALL.iter().map(|f| f.name().to_string()));
-    all.extend(Binary::ALL.iter().map(|f| f.name().to_string()));
-    all.extend(Compare::ALL.iter().map(|f| f.name().to_string()));
-    // Leaves; and `to_device` has its value from the beginning.
-    let leaves = ["constant", "input", "variable", "to_device"];
-    let missing: Vec<&String> =
-        all.iter().filter(|n| !checked.contains(*n) && !leaves.contains(&n.as_str())).collect();
-    assert!(missing.is_empty(), "add cases for {missing:?} to src/self_check/table.rs");
-    Ok(())
-}
+use crate::testing::table::Table;
 
 #[test]
 fn the_gpu_agrees_with_the_cpu() -> Result<()> {
@@ -66,22 +13,21 @@ fn the_gpu_agrees_with_the_cpu() -> Result<()> {
 
 #[test]
 fn differences_are_found() -> Result<()> {
-    let x = Tensor::new([1.0f32, 2.0], Device::Cpu)?;
-    let mut c = Cases::default();
-    c.add("square", vec![x], |x| x[0].square());
-    let case = &c.list[0];
-    let want = case.run(Device::Cpu)?;
+    let mut table = Table { rng: Rng(1), size: Size::Small, cases: Vec::new() };
+    table.add("square", vec![Input::given(&[2], vec![1.0, 2.0])], |a| a[0].square());
+    let check = Check::of_case(table.cases.remove(0));
+    let want = check.run(Device::Cpu)?;
     assert_eq!(want.len(), 2, "the result and its gradient");
-    assert_eq!(case.compare(&want, &want), (0.0, None));
+    assert_eq!(check.compare(&want, &want), (0.0, None));
     let mut got = want.clone();
     got[1] = vec![0.0, 0.0];
-    let (difference, problem) = case.compare(&got, &want);
+    let (difference, problem) = check.compare(&got, &want);
     assert!(difference > 0.1 && problem.is_some_and(|p| p.contains("gradient")));
     let mut got = want.clone();
     got[0][1] = f64::NAN;
-    assert_eq!(case.compare(&got, &want).0, f64::INFINITY);
+    assert_eq!(check.compare(&got, &want).0, f64::INFINITY);
     got[0].pop();
-    assert!(case.compare(&got, &want).1.is_some_and(|p| p.contains("elements")));
+    assert!(check.compare(&got, &want).1.is_some_and(|p| p.contains("elements")));
     Ok(())
 }
 

@@ -66,6 +66,8 @@ mod close;
 mod gradients;
 mod parity;
 mod pass;
+#[doc(hidden)]
+pub mod table;
 #[cfg(test)]
 mod tests;
 

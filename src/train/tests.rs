@@ -139,7 +139,7 @@ fn callbacks_can_look_keep_and_stop() {
     assert_eq!((history.epochs.len(), history.epochs[0].train.samples), (1, 32));
 
     let fit = Fit::epochs(1).verbose(false).callback(|_| Err(Error::argument("mine", "enough")));
-    assert_eq!(trainer(network(1)).fit(&train, fit).unwrap_err().to_string(), "mine: enough");
+    assert_eq!(trainer(network(1)).fit(&train, fit).unwrap_err().to_string(), "callback 1: mine: enough");
 }
 
 #[test]

@@ -448,7 +448,7 @@ fn weights_that_were_not_finite_went_on_training() -> Result<()> {
         };
         let fit = || Fit::epochs(1).verbose(false);
         match trainer()?.fit(&set, fit()) {
-            Err(wgrad::Error::Diverged { epoch: 1, loss, parameter }) => {
+            Err(wgrad::Error::Diverged { epoch: 1, loss, parameter, .. }) => {
                 assert!(loss.is_finite(), "{loss}");
                 assert_eq!(parameter.as_deref(), Some("dense.weight"));
             }

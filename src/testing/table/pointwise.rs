@@ -1,8 +1,10 @@
-//! The pointwise part of the table of operations.
+//! Rows of pointwise operations.
 
-use super::ops::{Args, Table};
-use super::{Domain, Input};
-use wgrad::prelude::*;
+use super::case::{Args, Table};
+use super::input::{Domain, Input};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::tensor::Tensor;
 
 type Unary = fn(&Tensor) -> Result<Tensor>;
 type Binary = fn(&Tensor, &Tensor) -> Result<Tensor>;

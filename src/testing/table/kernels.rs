@@ -1,0 +1,50 @@
+//! Rows for kernels that begin at some size: what draws of small shapes don't reach.
+
+use super::case::{Size, Table};
+use super::input::Domain;
+use crate::dtype::DType;
+use crate::ops::conv2d::Conv2dOptions;
+use crate::ops::conv2d::Padding;
+use crate::ops::pool2d::Pool2dOptions;
+use crate::tensor::Tensor;
+
+pub fn kernels(t: &mut Table) {
+    debug_assert_eq!(t.size, Size::Kernels);
+    // Longer than the 65,535 turns after which lavapipe ends a loop, and more rows than a dispatch has workgroups.
+    let long = t.float(&[150_000], Domain::Range(0.0, 1.0));
+    t.add("sum/long", vec![long], |a| a[0].sum(.., false));
+    let rows = t.float(&[70_000, 3], Domain::Any);
+    t.add("max/rows", vec![rows], |a| a[0].max(-1, false)).exact();
+    // Rows, inner length, columns: each kernel's favourite, odd ones, and sums long enough to be split.
+    for (m, k, n) in [(33, 65, 31), (64, 64, 128), (16, 4000, 16)] {
+        let inputs = vec![t.float(&[m, k], Domain::Any), t.float(&[k, n], Domain::Any)];
+        t.add(format!("matmul/{m}x{k}x{n}"), inputs, |a| a[0].matmul(&a[1]));
+    }
+    let inputs = vec![t.float(&[3, 2, 17, 9], Domain::Any), t.float(&[2, 8, 17], Domain::Any)];
+    t.add("matmul/both transposed", inputs, |a| a[0].transpose()?.matmul(a[1].transpose()?));
+    for (cin, cout, groups) in [(1, 8, 1), (16, 32, 1), (4, 6, 2), (1, 1, 6)] {
+        let x = t.float(&[2, 9, 11, cin * groups], Domain::Any);
+        let w = t.float(&[3, 3, cin, cout * groups], Domain::Any);
+        let options = Conv2dOptions { padding: Padding::Same, groups, ..Default::default() };
+        t.add(format!("conv2d/{cin} to {cout} in {groups}"), vec![x, w], move |a| {
+            a[0].conv2d(&a[1], options)
+        });
+    }
+    for channels in [4, 5] {
+        let options = Pool2dOptions::new([2, 2]);
+        let x = t.float(&[2, 8, 9, channels], Domain::Distinct(0.0));
+        t.add(format!("max_pool2d/{channels}"), vec![x], move |a| a[0].max_pool2d(options)?.square());
+    }
+    for (rows, cols) in [(9, 10), (3, 301), (2, 70_000)] {
+        let x = t.float(&[rows, cols], Domain::Any);
+        t.add(format!("softmax/{cols}"), vec![x.clone()], |a| a[0].softmax(-1));
+        t.add(format!("log_softmax/{cols}"), vec![x.clone()], |a| a[0].log_softmax(-1));
+        let labels = t.int(DType::U32, &[rows], Domain::Whole(0, cols as i64));
+        t.add(format!("cross_entropy/{cols}"), vec![x.clone(), labels], |a| a[0].cross_entropy_rows(&a[1]));
+        let dense = t.float(&[rows, cols], Domain::Probabilities);
+        t.add(format!("cross_entropy/dense {cols}"), vec![x, dense], |a| a[0].cross_entropy_rows(&a[1]));
+    }
+    // More picks than a workgroup sorts.
+    let (x, at) = (t.float(&[50, 7], Domain::Any), t.int(DType::U32, &[3000], Domain::Whole(0, 50)));
+    t.add("index_select/many", vec![x, at], |a| Tensor::index_select(&a[0], 0, &a[1])).exact();
+}
