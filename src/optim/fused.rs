@@ -393,3 +393,22 @@ where
     made.check()?;
     Ok(Box::new(made))
 }
+
+/// An optimizer as a type of its own, around the [`Fused`] of its rule.
+macro_rules! optimizer {
+    ($(#[$meta:meta])* $name:ident($rule:ident)) => {
+        $(#[$meta])*
+        #[must_use]
+        pub struct $name(super::fused::Fused<$rule>);
+
+        super::settings::shared_settings!([] $name, 0.shared);
+        super::optimizer::forward_optimizer!([] $name, this => this.0);
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+pub(super) use optimizer;

@@ -1,8 +1,7 @@
 //! RMSprop.
 
-use super::fused::{Fused, Rule, Vectors};
+use super::fused::{Fused, Rule, Vectors, optimizer};
 use super::optimizer::{check_setting, divided};
-use super::settings::optimizer;
 use crate::config::Config;
 use crate::error::Result;
 use crate::tensor::Tensor;

@@ -169,22 +169,3 @@ macro_rules! shared_settings {
     };
 }
 pub(super) use shared_settings;
-
-/// An optimizer as a type of its own, around the [`Fused`](super::Fused) of its rule.
-macro_rules! optimizer {
-    ($(#[$meta:meta])* $name:ident($rule:ident)) => {
-        $(#[$meta])*
-        #[must_use]
-        pub struct $name(super::Fused<$rule>);
-
-        super::settings::shared_settings!([] $name, 0.shared);
-        super::optimizer::forward_optimizer!([] $name, this => this.0);
-
-        impl std::fmt::Debug for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-    };
-}
-pub(super) use optimizer;
