@@ -7,6 +7,7 @@ mod fuse;
 pub(crate) mod kernels;
 pub(crate) mod memory;
 pub(crate) mod pointwise;
+mod program;
 mod run;
 pub(crate) mod simd;
 mod strided;

@@ -1,0 +1,365 @@
+//! The steps of a group of pointwise nodes, run block by block.
+
+use super::array::Array;
+use super::kernels::float::Float;
+use super::{memory, simd::vectorized};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::ops::Pointwise;
+use crate::ops::table::{Binary, Compare, Unary};
+use crate::shape::Shape;
+use rayon::prelude::*;
+
+/// Elements of a block: with a handful of intermediate results it stays in a core's first-level cache.
+const BLOCK: usize = 1024;
+/// Elements of a task: few enough that threads share the parameters of a small network evenly.
+const TASK: usize = 1 << 13;
+
+/// Floats that a step reads.
+#[derive(Clone, Copy)]
+pub(super) enum Floats {
+    /// The result of an earlier step.
+    Register(usize),
+    /// The block as the producer left it.
+    Piece,
+    /// An input of the group's shape.
+    Full(usize),
+    /// An input that repeats.
+    Cycle(usize),
+    One(f32),
+}
+
+/// Truth values that a step reads: the result of an earlier step, or an input.
+#[derive(Clone, Copy)]
+pub(super) enum Truths {
+    Register(usize),
+    Full(usize),
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Operand {
+    Floats(Floats),
+    Truths(Truths),
+}
+
+/// A function, what it reads, and the register of its result, which is none that it reads.
+pub(super) enum Instruction {
+    Unary(Unary, Floats, usize),
+    Binary(Binary, [Floats; 2], usize),
+    Compare(Compare, [Floats; 2], usize),
+    Where(Truths, [Floats; 2], usize),
+}
+
+impl Instruction {
+    pub fn new(op: Pointwise, operands: &[Operand], to: usize) -> Option<Instruction> {
+        use Operand::{Floats, Truths};
+        Some(match (op, operands) {
+            (Pointwise::Unary(f), &[Floats(a)]) => Instruction::Unary(f, a, to),
+            (Pointwise::Binary(f), &[Floats(a), Floats(b)]) => Instruction::Binary(f, [a, b], to),
+            (Pointwise::Compare(f), &[Floats(a), Floats(b)]) => Instruction::Compare(f, [a, b], to),
+            (Pointwise::Where, &[Truths(c), Floats(a), Floats(b)]) => Instruction::Where(c, [a, b], to),
+            _ => return None,
+        })
+    }
+
+    /// The register of floats that it writes.
+    pub fn to(&self) -> Option<usize> {
+        match *self {
+            Instruction::Unary(_, _, to) | Instruction::Binary(_, _, to) | Instruction::Where(_, _, to) => {
+                Some(to)
+            }
+            Instruction::Compare(..) => None,
+        }
+    }
+
+    pub fn reads_piece(&self) -> bool {
+        let piece = |source: &Floats| matches!(source, Floats::Piece);
+        match self {
+            Instruction::Unary(_, a, _) => piece(a),
+            Instruction::Binary(_, sources, _)
+            | Instruction::Compare(_, sources, _)
+            | Instruction::Where(_, sources, _) => sources.iter().any(piece),
+        }
+    }
+}
+
+/// What is computed for each block.
+#[derive(Default)]
+pub(super) struct Program {
+    pub steps: Vec<Instruction>,
+    /// Numbers of registers.
+    pub floats: usize,
+    pub truths: usize,
+    pub full: Vec<Array>,
+    pub masks: Vec<Array>,
+    /// One period, and as much of the next ones as a block needs.
+    pub cycles: Vec<(Vec<f32>, usize)>,
+    /// Registers that become outputs.
+    pub outputs: Vec<Operand>,
+}
+
+/// The inputs of a program that have the group's shape.
+pub(super) struct Views<'a> {
+    pub full: Vec<&'a [f32]>,
+    pub masks: Vec<&'a [u8]>,
+}
+
+/// The registers of a thread.
+pub(super) struct BlockRegisters<'a> {
+    pub floats: Vec<&'a mut [f32]>,
+    pub truths: Vec<&'a mut [u8]>,
+}
+
+/// A piece of an output.
+pub(super) enum OutputBlock<'a> {
+    Floats(&'a mut [f32]),
+    Truths(&'a mut [u8]),
+}
+
+impl Program {
+    /// An input of the group, broadcast to its shape.
+    pub fn operand(&mut self, array: &Array, shape: &Shape) -> Result<Operand> {
+        if array.dtype() == DType::U8 {
+            self.masks.push(array.contiguous()?);
+            return Ok(Operand::Truths(Truths::Full(self.masks.len() - 1)));
+        }
+        let strides = array.broadcast_strides(shape);
+        let mut period = 1;
+        let mut first = shape.rank();
+        while first > 0 && (shape[first - 1] == 1 || strides[first - 1] == period as isize) {
+            first -= 1;
+            period *= shape[first];
+        }
+        if (0..first).any(|d| strides[d] != 0 && shape[d] != 1) {
+            // Some other layout: row-major once for all.
+            return self.operand(&array.contiguous()?, shape);
+        }
+        let data = array.raw::<f32>()?;
+        Ok(Operand::Floats(if period == 1 {
+            Floats::One(data[array.offset])
+        } else if period == shape.numel() {
+            self.full.push(array.clone());
+            Floats::Full(self.full.len() - 1)
+        } else {
+            let data = &data[array.offset..array.offset + period];
+            self.cycles.push((data.iter().copied().cycle().take(period + BLOCK).collect(), period));
+            Floats::Cycle(self.cycles.len() - 1)
+        }))
+    }
+
+    pub fn views(&self) -> Result<Views<'_>> {
+        let full = self.full.iter().map(|a| Ok(&a.raw::<f32>()?[a.offset..]));
+        let masks = self.masks.iter().map(|a| Ok(&a.raw::<u8>()?[a.offset..]));
+        Ok(Views { full: full.collect::<Result<_>>()?, masks: masks.collect::<Result<_>>()? })
+    }
+
+    /// Lends `f` a thread's registers.
+    fn with_registers(&self, f: impl FnOnce(BlockRegisters)) {
+        let mut truths = vec![0; self.truths * BLOCK];
+        f32::with_scratch(self.floats * BLOCK, |floats| {
+            f(BlockRegisters {
+                floats: floats.chunks_mut(BLOCK).collect(),
+                truths: truths.chunks_mut(BLOCK).collect(),
+            })
+        });
+    }
+
+    /// Computes some steps for elements `first..first + len`; `piece` is what the producer wrote there.
+    fn block(
+        &self,
+        steps: &[Instruction],
+        views: &Views,
+        first: usize,
+        len: usize,
+        piece: &[f32],
+        registers: &mut BlockRegisters,
+    ) {
+        let BlockRegisters { floats, truths } = registers;
+        for step in steps {
+            match *step {
+                Instruction::Unary(f, a, to) => {
+                    let out = std::mem::take(&mut floats[to]);
+                    let (a, a_step) = self.read(&a, views, first, len, piece, floats);
+                    if a_step == 1 {
+                        f.map_f32(a, &mut out[..len]);
+                    } else {
+                        f.map_f32(a, &mut out[..1]);
+                        let value = out[0];
+                        out[..len].fill(value);
+                    }
+                    floats[to] = out;
+                }
+                Instruction::Binary(f, [a, b], to) => {
+                    let out = std::mem::take(&mut floats[to]);
+                    let (a, a_step) = self.read(&a, views, first, len, piece, floats);
+                    let (b, b_step) = self.read(&b, views, first, len, piece, floats);
+                    f.map_f32(a, a_step, b, b_step, &mut out[..len]);
+                    floats[to] = out;
+                }
+                Instruction::Compare(f, [a, b], to) => {
+                    let (a, a_step) = self.read(&a, views, first, len, piece, floats);
+                    let (b, b_step) = self.read(&b, views, first, len, piece, floats);
+                    f.map(a, a_step, b, b_step, &mut truths[to][..len]);
+                }
+                Instruction::Where(c, [a, b], to) => {
+                    let out = std::mem::take(&mut floats[to]);
+                    let c = match c {
+                        Truths::Register(register) => &truths[register][..len],
+                        Truths::Full(i) => &views.masks[i][first..first + len],
+                    };
+                    let (a, a_step) = self.read(&a, views, first, len, piece, floats);
+                    let (b, b_step) = self.read(&b, views, first, len, piece, floats);
+                    select(c, a, a_step, b, b_step, &mut out[..len]);
+                    floats[to] = out;
+                }
+            }
+        }
+    }
+
+    /// A block of a source, and the step from one element to the next: 0 or 1.
+    fn read<'a>(
+        &'a self,
+        source: &'a Floats,
+        views: &Views<'a>,
+        first: usize,
+        len: usize,
+        piece: &'a [f32],
+        floats: &'a [&mut [f32]],
+    ) -> (&'a [f32], usize) {
+        match source {
+            Floats::Register(register) => (&floats[*register][..len], 1),
+            Floats::Piece => (piece, 1),
+            Floats::Full(i) => (&views.full[*i][first..first + len], 1),
+            Floats::Cycle(i) => {
+                let (data, period) = &self.cycles[*i];
+                (&data[first % period..][..len], 1)
+            }
+            Floats::One(value) => (std::slice::from_ref(value), 0),
+        }
+    }
+
+    /// Computes the one output from what a producer wrote, in its place.
+    pub fn finish(&self, views: &Views, first: usize, piece: &mut [f32]) {
+        let Some(&Operand::Floats(Floats::Register(output))) = self.outputs.first() else { return };
+        // Steps after the last that reads the piece may write their result right there.
+        let reads = self.steps.iter().rposition(Instruction::reads_piece).map_or(0, |last| last + 1);
+        let (before, after) = self.steps.split_at(reads);
+        let in_place = !after.is_empty() && before.iter().all(|step| step.to() != Some(output));
+        self.with_registers(|registers| {
+            let mut registers = registers;
+            for (i, piece) in piece.chunks_mut(BLOCK).enumerate() {
+                let (first, len) = (first + i * BLOCK, piece.len());
+                self.block(before, views, first, len, piece, &mut registers);
+                if in_place {
+                    let register = std::mem::replace(&mut registers.floats[output], piece);
+                    self.block(after, views, first, len, &[], &mut registers);
+                    registers.floats[output] = register;
+                } else {
+                    self.block(after, views, first, len, &[], &mut registers);
+                    piece.copy_from_slice(&registers.floats[output][..len]);
+                }
+            }
+        });
+    }
+
+    /// Copies registers into outputs, from their element `at` on.
+    fn store(&self, registers: &BlockRegisters, at: usize, blocks: &mut [OutputBlock]) {
+        for (output, block) in self.outputs.iter().zip(blocks) {
+            match (output, block) {
+                (Operand::Floats(Floats::Register(register)), OutputBlock::Floats(block)) => {
+                    let len = BLOCK.min(block.len() - at);
+                    block[at..at + len].copy_from_slice(&registers.floats[*register][..len]);
+                }
+                (Operand::Truths(Truths::Register(register)), OutputBlock::Truths(block)) => {
+                    let len = BLOCK.min(block.len() - at);
+                    block[at..at + len].copy_from_slice(&registers.truths[*register][..len]);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Computes all outputs.
+    pub fn run(&self, shape: &Shape) -> Result<Vec<Array>> {
+        enum Whole {
+            Floats(Vec<f32>),
+            Truths(Vec<u8>),
+        }
+        let n = shape.numel();
+        let mut wholes = Vec::with_capacity(self.outputs.len());
+        for output in &self.outputs {
+            wholes.push(match output {
+                Operand::Floats(_) => Whole::Floats(memory::take(n)?),
+                Operand::Truths(_) => Whole::Truths(memory::take(n)?),
+            });
+        }
+        let views = self.views()?;
+        let mut tasks: Vec<Vec<OutputBlock>> = Vec::new();
+        tasks.resize_with(n.div_ceil(TASK), || Vec::with_capacity(self.outputs.len()));
+        for whole in &mut wholes {
+            match whole {
+                Whole::Floats(v) => tasks
+                    .iter_mut()
+                    .zip(v[..n].chunks_mut(TASK))
+                    .for_each(|(t, v)| t.push(OutputBlock::Floats(v))),
+                Whole::Truths(v) => tasks
+                    .iter_mut()
+                    .zip(v[..n].chunks_mut(TASK))
+                    .for_each(|(t, v)| t.push(OutputBlock::Truths(v))),
+            }
+        }
+        let task = |(t, blocks): (usize, &mut Vec<OutputBlock>)| {
+            self.with_registers(|mut registers| {
+                let end = n.min((t + 1) * TASK);
+                for first in (t * TASK..end).step_by(BLOCK) {
+                    let len = BLOCK.min(end - first);
+                    self.block(&self.steps, &views, first, len, &[], &mut registers);
+                    self.store(&registers, first - t * TASK, blocks);
+                }
+            });
+        };
+        if tasks.len() > 1 {
+            tasks.par_iter_mut().enumerate().for_each(task);
+        } else {
+            tasks.iter_mut().enumerate().for_each(task);
+        }
+        Ok(wholes
+            .into_iter()
+            .map(|whole| match whole {
+                Whole::Floats(v) => Array::from_pooled(v, *shape),
+                Whole::Truths(v) => Array::from_pooled(v, *shape),
+            })
+            .collect())
+    }
+}
+
+vectorized! {
+/// `out = a` where the condition is not 0, else `b`; steps are 0 or 1.
+fn select[](c: &[u8], a: &[f32], a_step: usize, b: &[f32], b_step: usize, out: &mut [f32]) {
+    match (a_step, b_step) {
+        (1, 1) => {
+            for (out, ((&c, &a), &b)) in out.iter_mut().zip(c.iter().zip(a).zip(b)) {
+                *out = if c != 0 { a } else { b };
+            }
+        }
+        (1, _) => {
+            let b = b[0];
+            for (out, (&c, &a)) in out.iter_mut().zip(c.iter().zip(a)) {
+                *out = if c != 0 { a } else { b };
+            }
+        }
+        (_, 1) => {
+            let a = a[0];
+            for (out, (&c, &b)) in out.iter_mut().zip(c.iter().zip(b)) {
+                *out = if c != 0 { a } else { b };
+            }
+        }
+        _ => {
+            let (a, b) = (a[0], b[0]);
+            for (out, &c) in out.iter_mut().zip(c) {
+                *out = if c != 0 { a } else { b };
+            }
+        }
+    }
+}
+}
