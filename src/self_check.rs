@@ -131,7 +131,7 @@ impl Device {
             let began = Instant::now();
             let got = check.run(self);
             let time = began.elapsed();
-            let lost = matches!(got, Err(Error::DeviceLost { .. }));
+            let lost = got.as_ref().is_err_and(|e| matches!(e.root(), Error::DeviceLost { .. }));
             let outcome = got.and_then(|got| Ok((got, check.run(Device::Cpu)?)));
             let (difference, problem) = match outcome {
                 Ok((got, want)) => check.compare(&got, &want),
