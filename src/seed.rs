@@ -1,37 +1,45 @@
-//! Seeds derived from one seed: for each parameter, epoch and step its own, without any hidden state.
+//! Randomness on the host: seeds derived from one seed (for each parameter, epoch and step its own, without any hidden state),
+//! and what is drawn from them.
 
-/// One output of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), and its
-/// next state.
-pub(crate) fn split_mix(state: u64) -> (u64, u64) {
-    let state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (z ^ (z >> 31), state)
-}
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::SliceRandom;
 
-/// The seed of stream number `stream` of `seed`.
+/// The seed of stream number `stream` of `seed`. A function rather than a generator, so that any stream is had at once; `rand`
+/// has none whose values are promised to stay.
 pub(crate) fn derive(seed: u64, stream: u64) -> u64 {
-    let (mixed, _) = split_mix(seed);
-    split_mix(mixed ^ stream.wrapping_mul(0xD1B5_4A32_D192_ED03)).0
+    mix(mix(seed) ^ stream.wrapping_mul(0xD1B5_4A32_D192_ED03))
 }
 
-/// The numbers `0..n` in random order (Fisher and Yates): the same for a seed everywhere and for ever.
+/// What [`mix`] adds first: an odd number whose multiples are spread evenly (2^64 by the golden ratio).
+pub(crate) const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Numbers that differ little become such that have nothing to do with each other, one to one (the output function of SplitMix64;
+/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+pub(crate) fn mix(value: u64) -> u64 {
+    let z = value.wrapping_add(GAMMA);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// The generator of a seed: one of those whose numbers `rand` promises to be the same on every platform and to stay so. How
+/// orders and ranges are drawn from it may change with a minor version of `rand` only; tests would notice.
+pub(crate) fn generator(seed: u64) -> Xoshiro256PlusPlus {
+    Xoshiro256PlusPlus::seed_from_u64(seed)
+}
+
+/// The numbers `0..n` in random order: the same for a seed everywhere.
 pub(crate) fn permutation(n: u32, seed: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n).collect();
-    let mut state = seed;
-    for i in (1..order.len()).rev() {
-        let (bits, next) = split_mix(state);
-        state = next;
-        // The upper word of a product: uniform to within 2^-32, which no data set can tell from exact.
-        let j = ((u128::from(bits) * (i as u128 + 1)) >> 64) as usize;
-        order.swap(i, j);
-    }
+    order.shuffle(&mut generator(seed));
     order
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::RngExt;
 
     #[test]
     fn a_permutation_has_every_number_once_and_is_uniform() {
@@ -48,6 +56,17 @@ mod tests {
         }
         let chi: f64 = counts.values().map(|&c| (f64::from(c) - 1000.0).powi(2) / 1000.0).sum();
         assert!(counts.len() == 24 && chi < 60.0, "{} orders, chi squared {chi}", counts.len());
+    }
+
+    /// Who has a seed wants the order that it gave, and a run that is resumed needs it.
+    #[test]
+    fn what_a_seed_gives_stays() {
+        assert_eq!(permutation(10, 7), [8, 5, 3, 9, 0, 7, 2, 1, 4, 6]);
+        assert_eq!(permutation(100_000, 7)[..5], [84_942, 7_149, 49_421, 98_316, 30_341]);
+        assert_eq!([derive(0, 0), derive(1, 2)], [12_035_550_249_420_947_055, 3_279_294_537_695_293_187]);
+        let mut rng = generator(7);
+        assert_eq!([rng.random_range(0..1000usize), rng.random_range(0..1 << 40)], [55, 189_243_383_290]);
+        assert_eq!(rng.random::<f32>(), 0.717_576_1);
     }
 
     #[test]

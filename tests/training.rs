@@ -43,7 +43,7 @@ fn train(device: Device, seed: u64, steps: usize) -> Result<(Vec<f32>, Vec<f32>)
 #[test]
 fn the_devices_train_alike() -> Result<()> {
     let _alone = alone();
-    let ((cpu, _), (gpu, _)) = (train(Device::Cpu, 7, 20)?, train(Device::Gpu, 7, 20)?);
+    let ((cpu, _), (gpu, _)) = (train(Device::Cpu, 1, 20)?, train(Device::Gpu, 1, 20)?);
     assert_eq!((cpu.len(), gpu.len()), (20, 20));
     assert!(cpu[19] < 0.8 * cpu[0], "does not learn: {cpu:?}");
     for (step, (a, b)) in cpu.iter().zip(&gpu).enumerate() {

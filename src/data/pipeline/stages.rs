@@ -3,6 +3,8 @@
 use super::items::{Items, LONGEST_WAIT};
 use crate::error::{Error, Result};
 use crate::seed;
+use rand::RngExt;
+use rand::rngs::Xoshiro256PlusPlus;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Draws from a buffer.
@@ -10,14 +12,13 @@ pub(super) struct Shuffle<T> {
     items: Items<T>,
     buffer: Vec<T>,
     capacity: usize,
-    seed: u64,
-    drawn: u64,
+    rng: Xoshiro256PlusPlus,
     exhausted: bool,
 }
 
 impl<T> Shuffle<T> {
     pub fn new(items: Items<T>, capacity: usize, seed: u64) -> Self {
-        Shuffle { items, buffer: Vec::new(), capacity, seed, drawn: 0, exhausted: false }
+        Shuffle { items, buffer: Vec::new(), capacity, rng: seed::generator(seed), exhausted: false }
     }
 }
 
@@ -35,10 +36,7 @@ impl<T> Iterator for Shuffle<T> {
         if self.buffer.is_empty() {
             return None;
         }
-        let bits = seed::derive(self.seed, self.drawn);
-        self.drawn += 1;
-        // The upper word of a product: uniform to within the length times 2^-64.
-        let at = ((u128::from(bits) * self.buffer.len() as u128) >> 64) as usize;
+        let at = self.rng.random_range(0..self.buffer.len());
         Some(Ok(self.buffer.swap_remove(at)))
     }
 }

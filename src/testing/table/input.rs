@@ -12,8 +12,8 @@ pub struct Rng(pub u64);
 
 impl Rng {
     pub fn bits(&mut self) -> u64 {
-        let (bits, next) = seed::split_mix(self.0);
-        self.0 = next;
+        let bits = seed::mix(self.0);
+        self.0 = self.0.wrapping_add(seed::GAMMA);
         bits
     }
 
