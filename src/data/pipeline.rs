@@ -1,4 +1,5 @@
 //! Lazy sequences of samples, batches or anything else, on the host.
+// Over 500 lines in one file: each stage is a short method of one type, and what runs is in `stages.rs` and `threads.rs`.
 
 mod items;
 mod source;

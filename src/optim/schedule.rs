@@ -24,6 +24,7 @@
 //! let halved = Sgd::new(0.1).schedule(|step: u64| 0.1 * 0.5f64.powi((step / 1000) as i32));
 //! # drop((adam, halved));
 //! ```
+// Over 500 lines in one file: a list of formulas, each a type with its settings and a line of arithmetic.
 
 use crate::config::Config;
 use crate::error::{Error, Result};

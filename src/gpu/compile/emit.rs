@@ -1,4 +1,5 @@
 //! Expressions as WGSL: one element per invocation, or four neighbours at a time where every index allows it.
+// Over 500 lines in one file: expressions are written in two widths, whose every line must say the same.
 
 use super::expr::{Expr, ExprId, Exprs};
 use super::index::{Atom, Lin};

@@ -17,6 +17,7 @@
 //! from another part) the attempt gives `None`, and [`Constraints`] hold one more value that is to be stored, or that is not to
 //! be computed in its place. These sets never shrink and there are finitely many values; an attempt that can't add to them is
 //! an error ([`cut`]).
+// Over 500 lines in one file: each decision looks at the same state, which no other file sees.
 
 use super::expr::Bindings;
 use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, PointwiseKernel};

@@ -1,4 +1,5 @@
 //! Which values of a graph are stored in a buffer of their own, and which are expressions, computed where they are used.
+// Over 500 lines in one file: its decisions are made in one order, each upon those before.
 
 use crate::error::{Error, Result};
 use crate::geometry::{MatmulOperand, matmul_geometry};

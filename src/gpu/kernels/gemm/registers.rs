@@ -23,6 +23,7 @@
 //!   The compiler otherwise moves its arithmetic into the loop over the lanes.
 //! * Stores are written out for a few rows and repeated, the other rows' accumulators moving up: with an epilogue that
 //!   reads a bias, stores take most of the time of compilation.
+// Over 500 lines in one file: one kernel, written from top to bottom; what is written apart has files below.
 
 use std::fmt::Write;
 use std::ops::Range;
