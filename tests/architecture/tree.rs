@@ -153,6 +153,9 @@ impl Tree {
                     module.defined.insert(next.into());
                     i += 1;
                 }
+                "impl" if depth == 0 => {
+                    module.defined.insert(here.into());
+                }
                 "{" | "(" | "[" => depth += 1,
                 "}" | ")" | "]" => depth -= 1,
                 _ if is_name(here) && previous != "." && previous != "::" => {

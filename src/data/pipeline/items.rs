@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The elements of one pass through a [`Pipeline`]. After an error it may go on with the next element.
+/// The elements of one pass through a [`Pipeline`](super::Pipeline). After an error it may go on with the next element.
 pub type Items<T> = Box<dyn Iterator<Item = Result<T>> + Send>;
 
 /// What an endless pipeline can fill or pass by in a reasonable time, and a stage of it drop without giving one element.

@@ -13,17 +13,17 @@ pub(super) const EPSILON: f64 = 1e-7;
 ///
 /// | `keras.losses` | here |
 /// | --- | --- |
-/// | `SparseCategoricalCrossentropy(from_logits=True)` | [`SparseCategoricalCrossentropy::from_logits()`] |
-/// | `SparseCategoricalCrossentropy()` | [`SparseCategoricalCrossentropy::from_probabilities()`] |
+/// | `SparseCategoricalCrossentropy(from_logits=True)` | [`SparseCategoricalCrossentropy::from_logits()`](super::SparseCategoricalCrossentropy::from_logits) |
+/// | `SparseCategoricalCrossentropy()` | [`SparseCategoricalCrossentropy::from_probabilities()`](super::SparseCategoricalCrossentropy::from_probabilities) |
 /// | `SparseCategoricalCrossentropy(ignore_class=255)` | `.ignore_class(255)` on either |
 /// | `CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)` | `CategoricalCrossentropy::from_logits().label_smoothing(0.1)` |
-/// | `BinaryCrossentropy(from_logits=True)` | [`BinaryCrossentropy::from_logits()`] |
-/// | `MeanSquaredError()`, `MeanAbsoluteError()` | [`MeanSquaredError`], [`MeanAbsoluteError`] |
-/// | `Huber(delta=1.0)` | `Huber::new(1.0)`: [`Huber`] |
-/// | `LogCosh()`, `Poisson()` | [`LogCosh`], [`Poisson`] |
-/// | `MeanSquaredLogarithmicError()`, `MeanAbsolutePercentageError()` | [`MeanSquaredLogarithmicError`], [`MeanAbsolutePercentageError`] |
-/// | `KLDivergence()`, `CosineSimilarity()` | [`KLDivergence`], [`CosineSimilarity`] |
-/// | `Hinge()`, `SquaredHinge()`, `CategoricalHinge()` | [`Hinge`], [`SquaredHinge`], [`CategoricalHinge`] |
+/// | `BinaryCrossentropy(from_logits=True)` | [`BinaryCrossentropy::from_logits()`](super::BinaryCrossentropy::from_logits) |
+/// | `MeanSquaredError()`, `MeanAbsoluteError()` | [`MeanSquaredError`](super::MeanSquaredError), [`MeanAbsoluteError`](super::MeanAbsoluteError) |
+/// | `Huber(delta=1.0)` | `Huber::new(1.0)`: [`Huber`](super::Huber) |
+/// | `LogCosh()`, `Poisson()` | [`LogCosh`](super::LogCosh), [`Poisson`](super::Poisson) |
+/// | `MeanSquaredLogarithmicError()`, `MeanAbsolutePercentageError()` | [`MeanSquaredLogarithmicError`](super::MeanSquaredLogarithmicError), [`MeanAbsolutePercentageError`](super::MeanAbsolutePercentageError) |
+/// | `KLDivergence()`, `CosineSimilarity()` | [`KLDivergence`](super::KLDivergence), [`CosineSimilarity`](super::CosineSimilarity) |
+/// | `Hinge()`, `SquaredHinge()`, `CategoricalHinge()` | [`Hinge`](super::Hinge), [`SquaredHinge`](super::SquaredHinge), [`CategoricalHinge`](super::CategoricalHinge) |
 /// | a function `f(y_true, y_pred)` | a closure `\|outputs: &Tensor, targets: &Tensor\|`, see below |
 /// | `sample_weight` | [`Loss::weighted`] |
 ///

@@ -12,18 +12,18 @@ use crate::tensor::Tensor;
 ///
 /// | `keras.metrics` | here |
 /// | --- | --- |
-/// | `SparseCategoricalAccuracy()`, `CategoricalAccuracy()`, `"accuracy"` | [`Accuracy`] |
-/// | `BinaryAccuracy(threshold=0.5)` | [`BinaryAccuracy`] |
-/// | `TopKCategoricalAccuracy(k=5)`, `SparseTopKCategoricalAccuracy(k=5)` | `TopKAccuracy::new(5)`: [`TopKAccuracy`] |
-/// | `Precision()`, `Recall()` | [`Precision`], [`Recall`] |
-/// | `Precision(thresholds=0)`, for logits | [`Precision::from_logits()`] |
+/// | `SparseCategoricalAccuracy()`, `CategoricalAccuracy()`, `"accuracy"` | [`Accuracy`](super::Accuracy) |
+/// | `BinaryAccuracy(threshold=0.5)` | [`BinaryAccuracy`](super::BinaryAccuracy) |
+/// | `TopKCategoricalAccuracy(k=5)`, `SparseTopKCategoricalAccuracy(k=5)` | `TopKAccuracy::new(5)`: [`TopKAccuracy`](super::TopKAccuracy) |
+/// | `Precision()`, `Recall()` | [`Precision`](super::Precision), [`Recall`](super::Recall) |
+/// | `Precision(thresholds=0)`, for logits | [`Precision::from_logits()`](super::Precision::from_logits) |
 /// | `Precision(class_id=3)` | `Precision::of_classes(10, Average::Class(3))` |
-/// | `F1Score(average="macro")` | `F1Score::of_classes(10, Average::Macro)`: [`F1Score`], [`Average`] |
-/// | `AUC(curve="ROC")` | [`Auc`] |
+/// | `F1Score(average="macro")` | `F1Score::of_classes(10, Average::Macro)`: [`F1Score`](super::F1Score), [`Average`](super::Average) |
+/// | `AUC(curve="ROC")` | [`Auc`](super::Auc) |
 /// | `MeanSquaredError()`, `MeanAbsoluteError()` and other losses | the loss itself is a metric: [`MeanSquaredError`](crate::nn::MeanSquaredError) |
-/// | `RootMeanSquaredError()` | [`RootMeanSquaredError`] |
-/// | `MeanMetricWrapper(f)`, a function as metric | `Mean::of("name", loss or closure)`: [`Mean`] |
-/// | `tf.math.confusion_matrix` | [`confusion_matrix`](crate::train::confusion_matrix), and [`Confusion`] as a metric |
+/// | `RootMeanSquaredError()` | [`RootMeanSquaredError`](super::RootMeanSquaredError) |
+/// | `MeanMetricWrapper(f)`, a function as metric | `Mean::of("name", loss or closure)`: [`Mean`](super::Mean) |
+/// | `tf.math.confusion_matrix` | [`confusion_matrix`](crate::train::confusion_matrix), and [`Confusion`](super::Confusion) as a metric |
 /// | `name="top5"` | [`Metric::named`] |
 ///
 /// A metric of one's own:
