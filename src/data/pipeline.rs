@@ -46,7 +46,7 @@ impl Cardinality {
 
 /// A lazy sequence: a description of where elements come from and what is done to each, which every pass runs anew.
 ///
-/// Elements are of any type; those that are [`IntoSample`] (a [`Sample`], or a pair of input and target) can be
+/// Elements are of any type; those that are [`IntoSample`] (a [`Sample`](crate::data::Sample), or a pair of input and target) can be
 /// [batched](Pipeline::batch). A pipeline of samples or of batches is a [`Source`](crate::data::Source): a
 /// [`Trainer`](crate::train::Trainer) fits and evaluates on it.
 ///
@@ -264,7 +264,7 @@ impl<T: Send + 'static> Pipeline<T> {
     }
 
     /// As [`map`](Self::map) on several threads; 0 is one for each core. The order stays. Tensors in what `f` gives are
-    /// computed on these threads where `U` is a tensor, a pair of tensors, a [`Sample`] or a [`Batch`]. There are no more than
+    /// computed on these threads where `U` is a tensor, a pair of tensors, a [`Sample`](crate::data::Sample) or a [`Batch`]. There are no more than
     /// 256 threads, nor more than there are elements, or than the system allows.
     ///
     /// Tensor operations on the CPU take turns, whatever the number of threads (each is parallel in itself): what gains

@@ -45,7 +45,7 @@ impl<M: Module> Trainer<M> {
         builder
     }
 
-    /// Trains a model with several outputs, each with a loss of its own. An [`output`](Self::output) that is not mentioned
+    /// Trains a model with several outputs, each with a loss of its own. An [`output`](TrainerBuilder::output) that is not mentioned
     /// is not trained.
     ///
     /// ```
