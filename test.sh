@@ -68,6 +68,10 @@ done
 section 'Documentation'
 RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --all-features
 
+section 'Public interface'
+# Out of the documentation that was just built. It names what differs from docs/api.txt, and how to write that anew.
+WGRAD_API=check cargo test --quiet --all-features --test api
+
 section 'Tests'
 cargo test --quiet --all-features
 

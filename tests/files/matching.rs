@@ -123,7 +123,7 @@ fn twenty_thousand_layers_are_matched_in_seconds() {
     let own: Vec<String> = model.parameters().iter().map(|p| p.name.replace(".weight", "")).collect();
     // Each comparison of all with all would take minutes.
     let began = std::time::Instant::now();
-    let mut check = |what: &str, name: &dyn Fn(usize) -> String, mapping: &Mapping, first: f32| {
+    let check = |what: &str, name: &dyn Fn(usize) -> String, mapping: &Mapping, first: f32| {
         let tensor = |i: usize| Tensor::full([1, 1], first + i as f32, Device::Cpu).unwrap();
         let tensors = (0..LAYERS).map(|i| (format!("{}.weight", name(i)), tensor(i))).collect();
         model.import_weights(&Weights::new(what, tensors), mapping).unwrap();
