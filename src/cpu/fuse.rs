@@ -6,7 +6,7 @@
 //! only: f64, which gradients are checked in, runs node by node.
 
 use super::array::Array;
-use super::program::{Floats, Instruction, Operand, Program, Truths};
+use super::program::{Floats, Instruction, Program, Term, Truths};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::Pointwise;
@@ -176,7 +176,7 @@ impl Group {
         let needed = |m: usize| self.is_output(entries, uses, m);
         let mut program = Program::default();
         // Where each member's result is, as long as somebody reads it.
-        let mut results: Vec<Option<Operand>> = vec![None; self.members.len()];
+        let mut results: Vec<Option<Term>> = vec![None; self.members.len()];
         let (mut free_floats, mut free_truths) = (Vec::new(), Vec::new());
         for (at, &member) in self.members.iter().enumerate() {
             let entry = &entries[member];
@@ -187,7 +187,7 @@ impl Group {
                 if let Some(place) = self.members.iter().position(|&m| m == input) {
                     operands.extend(results[place]);
                 } else if self.producer == Some(input) {
-                    operands.push(Operand::Floats(Floats::Piece));
+                    operands.push(Term::Floats(Floats::Piece));
                 } else if let Some(array) = take(input) {
                     operands.push(program.operand(&array, &self.shape)?);
                 }
@@ -202,8 +202,8 @@ impl Group {
                 *count - 1
             });
             results[at] = Some(match truth {
-                true => Operand::Truths(Truths::Register(to)),
-                false => Operand::Floats(Floats::Register(to)),
+                true => Term::Truths(Truths::Register(to)),
+                false => Term::Floats(Floats::Register(to)),
             });
             let Some(step) = Instruction::new(op, &operands, to) else {
                 return Err(Error::internal(format!("{} has other operands", entry.tensor.0.op.name())));
@@ -215,8 +215,8 @@ impl Group {
                     self.members[at + 1..].iter().any(|&l| entries[l].inputs.contains(&(m as u32)));
                 if !read_later && !needed(m) {
                     match results[place].take() {
-                        Some(Operand::Floats(Floats::Register(register))) => free_floats.push(register),
-                        Some(Operand::Truths(Truths::Register(register))) => free_truths.push(register),
+                        Some(Term::Floats(Floats::Register(register))) => free_floats.push(register),
+                        Some(Term::Truths(Truths::Register(register))) => free_truths.push(register),
                         _ => {}
                     }
                 }

@@ -37,7 +37,7 @@ pub(super) enum Truths {
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Operand {
+pub(super) enum Term {
     Floats(Floats),
     Truths(Truths),
 }
@@ -51,8 +51,8 @@ pub(super) enum Instruction {
 }
 
 impl Instruction {
-    pub fn new(op: Pointwise, operands: &[Operand], to: usize) -> Option<Instruction> {
-        use Operand::{Floats, Truths};
+    pub fn new(op: Pointwise, operands: &[Term], to: usize) -> Option<Instruction> {
+        use Term::{Floats, Truths};
         Some(match (op, operands) {
             (Pointwise::Unary(f), &[Floats(a)]) => Instruction::Unary(f, a, to),
             (Pointwise::Binary(f), &[Floats(a), Floats(b)]) => Instruction::Binary(f, [a, b], to),
@@ -95,7 +95,7 @@ pub(super) struct Program {
     /// One period, and as much of the next ones as a block needs.
     pub cycles: Vec<(Vec<f32>, usize)>,
     /// Registers that become outputs.
-    pub outputs: Vec<Operand>,
+    pub outputs: Vec<Term>,
 }
 
 /// The inputs of a program that have the group's shape.
@@ -118,10 +118,10 @@ pub(super) enum OutputBlock<'a> {
 
 impl Program {
     /// An input of the group, broadcast to its shape.
-    pub fn operand(&mut self, array: &Array, shape: &Shape) -> Result<Operand> {
+    pub fn operand(&mut self, array: &Array, shape: &Shape) -> Result<Term> {
         if array.dtype() == DType::U8 {
             self.masks.push(array.contiguous()?);
-            return Ok(Operand::Truths(Truths::Full(self.masks.len() - 1)));
+            return Ok(Term::Truths(Truths::Full(self.masks.len() - 1)));
         }
         let strides = array.broadcast_strides(shape);
         let mut period = 1;
@@ -135,7 +135,7 @@ impl Program {
             return self.operand(&array.contiguous()?, shape);
         }
         let data = array.raw::<f32>()?;
-        Ok(Operand::Floats(if period == 1 {
+        Ok(Term::Floats(if period == 1 {
             Floats::One(data[array.offset])
         } else if period == shape.numel() {
             self.full.push(array.clone());
@@ -240,7 +240,7 @@ impl Program {
 
     /// Computes the one output from what a producer wrote, in its place.
     pub fn finish(&self, views: &Views, first: usize, piece: &mut [f32]) {
-        let Some(&Operand::Floats(Floats::Register(output))) = self.outputs.first() else { return };
+        let Some(&Term::Floats(Floats::Register(output))) = self.outputs.first() else { return };
         // Steps after the last that reads the piece may write their result right there.
         let reads = self.steps.iter().rposition(Instruction::reads_piece).map_or(0, |last| last + 1);
         let (before, after) = self.steps.split_at(reads);
@@ -266,11 +266,11 @@ impl Program {
     fn store(&self, registers: &BlockRegisters, at: usize, blocks: &mut [OutputBlock]) {
         for (output, block) in self.outputs.iter().zip(blocks) {
             match (output, block) {
-                (Operand::Floats(Floats::Register(register)), OutputBlock::Floats(block)) => {
+                (Term::Floats(Floats::Register(register)), OutputBlock::Floats(block)) => {
                     let len = BLOCK.min(block.len() - at);
                     block[at..at + len].copy_from_slice(&registers.floats[*register][..len]);
                 }
-                (Operand::Truths(Truths::Register(register)), OutputBlock::Truths(block)) => {
+                (Term::Truths(Truths::Register(register)), OutputBlock::Truths(block)) => {
                     let len = BLOCK.min(block.len() - at);
                     block[at..at + len].copy_from_slice(&registers.truths[*register][..len]);
                 }
@@ -289,8 +289,8 @@ impl Program {
         let mut wholes = Vec::with_capacity(self.outputs.len());
         for output in &self.outputs {
             wholes.push(match output {
-                Operand::Floats(_) => Whole::Floats(memory::take(n)?),
-                Operand::Truths(_) => Whole::Truths(memory::take(n)?),
+                Term::Floats(_) => Whole::Floats(memory::take(n)?),
+                Term::Truths(_) => Whole::Truths(memory::take(n)?),
             });
         }
         let views = self.views()?;

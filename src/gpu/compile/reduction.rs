@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// A reduction with its prologue, and perhaps an epilogue.
-pub(super) struct Reduction {
+pub(super) struct ReductionKernel {
     pub bindings: Bindings,
     kind: ReduceKind,
     exprs: Exprs,
@@ -47,7 +47,7 @@ const LONGEST_PIECE: usize = BLOCK * BLOCK * BLOCK;
 /// million of them were 4e-4 off; by sums of 16 sums of 16 they are 6e-7 off at most.
 const BLOCK: usize = 16;
 
-impl Reduction {
+impl ReductionKernel {
     pub fn new(
         values: &Values<'_>,
         value: usize,
@@ -55,7 +55,7 @@ impl Reduction {
         kind: ReduceKind,
         axes: &[bool],
         target: &KernelTarget,
-    ) -> Option<Reduction> {
+    ) -> Option<ReductionKernel> {
         let input = values.input(value, 0);
         let shape = values.spec(input).shape;
         // variables: the output's dimensions, then the reduced ones
@@ -128,7 +128,7 @@ impl Reduction {
         };
         let bindings = epilogue.as_ref().map_or(bindings, |e| e.bindings.clone());
         let dtype = values.spec(value).dtype;
-        Some(Reduction { bindings, kind, exprs, root: id, dtype, outer, width, epilogue, line, pieces })
+        Some(ReductionKernel { bindings, kind, exprs, root: id, dtype, outer, width, epilogue, line, pieces })
     }
 
     /// Storage buffers that it binds besides its output.

@@ -22,7 +22,7 @@
 use super::expr::Bindings;
 use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, PointwiseKernel};
 use super::library::FAULTS;
-use super::reduction::Reduction;
+use super::reduction::ReductionKernel;
 use super::step::{Place, Step, Steps, locate};
 use super::values::{Constraints, Stored, Users, Values};
 use super::windows::{self, further};
@@ -54,7 +54,7 @@ enum Item {
     },
     Reduction {
         output: usize,
-        code: Box<Reduction>,
+        code: Box<ReductionKernel>,
     },
     Hand {
         kernel: usize,
@@ -198,9 +198,9 @@ pub(super) fn schedule(
     Ok(Some(out))
 }
 
-fn reduction(gpu: &Gpu, values: &Values<'_>, k: usize, root: Option<usize>) -> Option<Reduction> {
+fn reduction(gpu: &Gpu, values: &Values<'_>, k: usize, root: Option<usize>) -> Option<ReductionKernel> {
     let Lowering::Reduce { kind, axes } = &values.lower[k] else { return None };
-    Reduction::new(values, k, root, *kind, axes, &gpu.target)
+    ReductionKernel::new(values, k, root, *kind, axes, &gpu.target)
 }
 
 /// Makes the next attempt store something inside an expression that needs too many buffers or is too large.

@@ -269,10 +269,10 @@ impl<'v> Values<'v> {
         let (sa, sb) = (self.spec(a).shape, self.spec(b).shape);
         // The first try may find that one side or both can't be read in place; stored whole, they can.
         for _ in 0..2 {
-            let operand = |s: &Strided, shape| MatmulOperand { shape, strides: s.strides };
+            let operand = |s: &StridedOperand, shape| MatmulOperand { shape, strides: s.strides };
             match matmul_geometry(operand(&sides[0], &sa), operand(&sides[1], &sb), out) {
                 Ok(g) => {
-                    let input = |s: &Strided| Stored { value: s.base, offset: 4 * s.offset as u64 };
+                    let input = |s: &StridedOperand| Stored { value: s.base, offset: 4 * s.offset as u64 };
                     let inputs = sides.iter().map(input).collect();
                     return Ok(HandKernel { launches: gemm::matmul(&g, target), inputs });
                 }
@@ -289,19 +289,19 @@ impl<'v> Values<'v> {
     }
 
     /// The whole value in row-major order.
-    fn whole(&self, v: usize) -> Strided {
+    fn whole(&self, v: usize) -> StridedOperand {
         let strides = self.spec(v).shape.strides().map(|s| s as isize);
-        Strided { base: self.base(v), strides, offset: 0 }
+        StridedOperand { base: self.base(v), strides, offset: 0 }
     }
 
     /// A value as a strided view of a value that is stored (or will be), where its offset can be bound.
-    fn strided(&self, v: usize) -> Strided {
+    fn strided(&self, v: usize) -> StridedOperand {
         self.find_strided(v)
             .filter(|s| (4 * s.offset as u64).is_multiple_of(ALIGNMENT))
             .unwrap_or_else(|| self.whole(v))
     }
 
-    fn find_strided(&self, v: usize) -> Option<Strided> {
+    fn find_strided(&self, v: usize) -> Option<StridedOperand> {
         if self.is_ready(v) || self.stored[v] {
             return Some(self.whole(v));
         }
@@ -510,7 +510,7 @@ struct Cost {
 }
 
 /// A strided view of a stored value.
-struct Strided {
+struct StridedOperand {
     base: usize,
     strides: [isize; MAX_RANK],
     offset: usize,
