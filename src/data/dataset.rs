@@ -138,7 +138,7 @@ impl Dataset {
         Self::from_tensors(name, &features, &Tensor::from_ndarray(labels, Device::Cpu)?)
     }
 
-    /// The samples that an iterator gives: [`Sample`]s, or pairs of input and target.
+    /// The samples that an iterator gives: [`Sample`](super::Sample)s, or pairs of input and target.
     ///
     /// ```
     /// # use wgrad::prelude::*;

@@ -264,7 +264,8 @@ impl<T: Send + 'static> Pipeline<T> {
     }
 
     /// As [`map`](Self::map) on several threads; 0 is one for each core. The order stays. Tensors in what `f` gives are
-    /// computed on these threads where `U` is a tensor, a pair of tensors, a [`Sample`](crate::data::Sample) or a [`Batch`]. There are no more than
+    /// computed on these threads where `U` is a tensor, a pair of tensors, a [`Sample`](crate::data::Sample) or a [`Batch`]. There
+    /// are no more than
     /// 256 threads, nor more than there are elements, or than the system allows.
     ///
     /// Tensor operations on the CPU take turns, whatever the number of threads (each is parallel in itself): what gains
