@@ -50,31 +50,3 @@ impl fmt::Display for DType {
         f.write_str(self.name())
     }
 }
-
-mod sealed {
-    pub trait Sealed {}
-}
-
-/// A Rust type that is a tensor's element: `f32`, `f64`, `i32`, `u32`, `u8`.
-pub trait Element:
-    sealed::Sealed + bytemuck::Pod + Default + PartialOrd + Send + Sync + fmt::Debug + fmt::Display + 'static
-{
-    /// Its [`DType`].
-    const DTYPE: DType;
-    /// The nearest value of this type (saturating for integers, as Rust's `as`).
-    fn from_f64(v: f64) -> Self;
-    /// The value as f64 (exact for every type).
-    fn to_f64(self) -> f64;
-}
-
-macro_rules! element {
-    ($($t:ty => $d:ident),*) => {$(
-        impl sealed::Sealed for $t {}
-        impl Element for $t {
-            const DTYPE: DType = DType::$d;
-            fn from_f64(v: f64) -> Self { v as $t }
-            fn to_f64(self) -> f64 { self as f64 }
-        }
-    )*};
-}
-element!(f32 => F32, f64 => F64, i32 => I32, u32 => U32, u8 => U8);

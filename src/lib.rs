@@ -21,6 +21,7 @@ pub mod optim;
 #[cfg(feature = "plot")]
 pub mod plot;
 mod profile;
+mod sealed;
 mod seed;
 mod self_check;
 mod shape;
@@ -33,10 +34,10 @@ pub use autograd::{Gradients, grad, value_and_grad};
 pub use axes::Axes;
 pub use backend::eval;
 pub use config::Config;
-pub use cpu::CpuElement;
+pub use cpu::Element;
 pub use device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};
-pub use dtype::{DType, Element};
 pub use error::{Error, Result, ResultExt};
+pub use dtype::DType;
 pub use graph::{Diagram, Graph, TensorSpec};
 pub use ops::conv2d::{Conv2dOptions, Padding};
 pub use ops::conv2d_transpose::ConvTranspose2dOptions;
@@ -46,7 +47,7 @@ pub use ops::resize::Interpolation;
 pub use profile::{KernelProfile, Profile, Timing};
 pub use self_check::{CheckedOperation, SelfCheck};
 pub use shape::{INFER, MAX_RANK, Shape};
-pub use tensor::{IntoOperand, Spec, Tensor, no_grad};
+pub use tensor::{FillValue, IntoOperand, NestedArray, Spec, Tensor, no_grad};
 pub use variable::{IntoResult, Variable, Watched};
 
 /// What most programs use.

@@ -4,9 +4,9 @@
 //! compiled wrongly. The rows are those of the crate's own tests ([`table`](crate::testing::table)), with the sizes at which other
 //! kernels begin; steps of optimizers and of training come on top, for they are what operations are put together to.
 
-use crate::cpu::{Array, dispatch};
+use crate::cpu::{Array, Element, dispatch};
 use crate::device::{Device, DeviceInfo};
-use crate::dtype::{DType, Element};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Activation, Context, Conv2d, Dense, Flatten, MaxPool2d, Module, Sequential};
 use crate::optim::{Adagrad, Adam, AdamW, Lion, Nadam, Optimizer, RmsProp, Sgd};

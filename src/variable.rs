@@ -6,6 +6,7 @@
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::view::Alias;
+use crate::sealed;
 use crate::tensor::{IntoOperand, Placeholder, Root, Slot, Tensor, next_id, no_grad};
 use std::cell::{Cell, RefCell};
 use std::ops::{Add, Div, Mul, Sub};
@@ -165,10 +166,12 @@ impl std::fmt::Debug for Variable {
 }
 
 /// A tensor, or the result of computing one: what [`Variable::set`] takes.
-pub trait IntoResult {
+pub trait IntoResult: sealed::IntoResult {
     /// The tensor or the error.
     fn into_result(self) -> Result<Tensor>;
 }
+
+impl sealed::IntoResult for Tensor {}
 
 impl IntoResult for Tensor {
     fn into_result(self) -> Result<Tensor> {
@@ -176,11 +179,15 @@ impl IntoResult for Tensor {
     }
 }
 
+impl sealed::IntoResult for &Tensor {}
+
 impl IntoResult for &Tensor {
     fn into_result(self) -> Result<Tensor> {
         Ok(self.clone())
     }
 }
+
+impl sealed::IntoResult for Result<Tensor> {}
 
 impl IntoResult for Result<Tensor> {
     fn into_result(self) -> Result<Tensor> {
@@ -189,12 +196,14 @@ impl IntoResult for Result<Tensor> {
 }
 
 /// What a gradient can be asked for: a [`Variable`], or a tensor made by [`Tensor::watch`].
-pub trait Watched {
+pub trait Watched: sealed::Watched {
     /// The identity that gradients are filed under; `None` where nothing is watched.
     fn gradient_id(&self) -> Option<u64>;
     /// The value, whose shape the gradient has.
     fn watched_value(&self) -> Tensor;
 }
+
+impl sealed::Watched for Variable {}
 
 impl Watched for Variable {
     fn gradient_id(&self) -> Option<u64> {
@@ -205,6 +214,8 @@ impl Watched for Variable {
     }
 }
 
+impl sealed::Watched for Tensor {}
+
 impl Watched for Tensor {
     fn gradient_id(&self) -> Option<u64> {
         self.0.root.as_ref().map(|r| r.id)
@@ -213,6 +224,8 @@ impl Watched for Tensor {
         self.clone()
     }
 }
+
+impl sealed::IntoOperand for &Variable {}
 
 impl IntoOperand for &Variable {
     fn into_operand(self, _like: &Tensor) -> Result<Tensor> {

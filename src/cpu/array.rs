@@ -1,10 +1,10 @@
 //! A value on the CPU: a strided view of a shared buffer.
 
-use super::element::{Buffer, CpuElement, dispatch};
 use super::kernels::layout::Strided;
+use super::element::{Buffer, Element, dispatch};
 use super::memory;
 use super::strided::copy_strided;
-use crate::dtype::{DType, Element};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::{MAX_RANK, Shape, Spec};
 use std::sync::Arc;
@@ -25,22 +25,22 @@ fn row_major(shape: &Shape) -> [isize; MAX_RANK] {
 
 impl Array {
     /// A contiguous array of a pooled vector (of [`memory::take`]) that may be longer than the shape needs.
-    pub fn from_pooled<T: CpuElement>(v: Vec<T>, shape: Shape) -> Array {
+    pub fn from_pooled<T: Element>(v: Vec<T>, shape: Shape) -> Array {
         Array { buffer: Arc::new(T::wrap(v)), shape, strides: row_major(&shape), offset: 0 }
     }
 
     /// A contiguous array of a vector that came from outside.
-    pub fn from_vec<T: CpuElement>(v: Vec<T>, shape: Shape) -> Array {
+    pub fn from_vec<T: Element>(v: Vec<T>, shape: Shape) -> Array {
         memory::adopt(&v);
         Self::from_pooled(v, shape)
     }
 
-    pub fn from_slice<T: CpuElement>(v: &[T]) -> Array {
+    pub fn from_slice<T: Element>(v: &[T]) -> Array {
         Self::from_vec(v.to_vec(), Shape::from_dims(&[v.len()]))
     }
 
     /// A new contiguous array that `fill` writes; it finds unspecified contents and must overwrite all of them.
-    pub fn build<T: CpuElement>(shape: Shape, fill: impl FnOnce(&mut [T]) -> Result<()>) -> Result<Array> {
+    pub fn build<T: Element>(shape: Shape, fill: impl FnOnce(&mut [T]) -> Result<()>) -> Result<Array> {
         let mut v = memory::take::<T>(shape.numel())?;
         let result = fill(&mut v[..shape.numel()]);
         let array = Self::from_pooled(v, shape);
@@ -89,13 +89,13 @@ impl Array {
     }
 
     /// All elements of the buffer, whatever the layout; an error where the type is another.
-    pub fn raw<T: CpuElement>(&self) -> Result<&[T]> {
+    pub fn raw<T: Element>(&self) -> Result<&[T]> {
         T::unwrap(&self.buffer)
             .ok_or_else(|| Error::dtype("cpu", format!("expected {}, got {}", T::DTYPE, self.dtype())))
     }
 
     /// The elements of a contiguous array in order.
-    pub fn slice<T: CpuElement>(&self) -> Result<&[T]> {
+    pub fn slice<T: Element>(&self) -> Result<&[T]> {
         if !self.is_contiguous() {
             return Err(Error::internal("a contiguous array was expected"));
         }
@@ -116,13 +116,13 @@ impl Array {
     }
 
     /// Writes the elements in row-major order.
-    pub fn copy_to<T: CpuElement>(&self, out: &mut [T]) -> Result<()> {
+    pub fn copy_to<T: Element>(&self, out: &mut [T]) -> Result<()> {
         copy_strided(self.raw::<T>()?, &self.shape, &self.strides, self.offset, out);
         Ok(())
     }
 
     /// The elements as kernels take them that read any layout.
-    pub fn view<T: CpuElement>(&self) -> Result<Strided<'_, T>> {
+    pub fn view<T: Element>(&self) -> Result<Strided<'_, T>> {
         let strides = &self.strides[..self.shape.rank()];
         Strided::new(self.raw::<T>()?, self.offset, &self.shape, strides)
             .ok_or_else(|| Error::internal(format!("layout {:?} {strides:?} leaves the data", self.shape)))

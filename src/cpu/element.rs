@@ -1,7 +1,9 @@
 //! Element types on the CPU, and memory of one of them.
 
 use super::memory;
-use crate::dtype::Element;
+use crate::dtype::DType;
+use crate::sealed;
+use std::fmt;
 
 /// Host memory of one element type, pooled. Never changed once an [`Array`] points to it.
 #[derive(Debug)]
@@ -25,27 +27,45 @@ impl Drop for Buffer {
     }
 }
 
-/// An element type that tensors can hold: `f32`, `f64`, `i32`, `u32`, `u8`.
-pub trait CpuElement: Element {
+/// A Rust type that is a tensor's element: `f32`, `f64`, `i32`, `u32`, `u8`.
+///
+/// ```
+/// use wgrad::{DType, Element};
+/// assert_eq!((u8::DTYPE, u8::from_f64(300.0), 7u8.to_f64()), (DType::U8, 255, 7.0));
+/// ```
+pub trait Element:
+    sealed::Element + bytemuck::Pod + Default + PartialOrd + Send + Sync + fmt::Debug + fmt::Display + 'static
+{
+    /// Its [`DType`].
+    const DTYPE: DType;
+    /// The nearest value of this type (saturating for integers, as Rust's `as`).
+    fn from_f64(v: f64) -> Self;
+    /// The value as f64 (exact for every type).
+    fn to_f64(self) -> f64;
     #[doc(hidden)]
     fn wrap(v: Vec<Self>) -> Buffer;
     #[doc(hidden)]
     fn unwrap(b: &Buffer) -> Option<&[Self]>;
     /// As Rust's `as`: floats saturate, integers wrap.
-    fn convert<B: CpuElement>(self) -> B;
+    #[doc(hidden)]
+    fn convert<B: Element>(self) -> B;
     /// The low bits of an integer (the nearest float).
+    #[doc(hidden)]
     fn from_i64(v: i64) -> Self;
 }
 
-macro_rules! cpu_element {
-    ($($t:ty => $v:ident),*) => {$(
-        impl CpuElement for $t {
-            fn wrap(v: Vec<Self>) -> Buffer { Buffer::$v(v) }
-            #[doc(hidden)]
-    fn unwrap(b: &Buffer) -> Option<&[Self]> {
-                match b { Buffer::$v(v) => Some(v), _ => None }
+macro_rules! element {
+    ($($t:ty => $d:ident),*) => {$(
+        impl sealed::Element for $t {}
+        impl Element for $t {
+            const DTYPE: DType = DType::$d;
+            fn from_f64(v: f64) -> Self { v as $t }
+            fn to_f64(self) -> f64 { self as f64 }
+            fn wrap(v: Vec<Self>) -> Buffer { Buffer::$d(v) }
+            fn unwrap(b: &Buffer) -> Option<&[Self]> {
+                match b { Buffer::$d(v) => Some(v), _ => None }
             }
-            fn convert<B: CpuElement>(self) -> B {
+            fn convert<B: Element>(self) -> B {
                 if Self::DTYPE.is_float() || B::DTYPE.is_float() {
                     B::from_f64(self.to_f64())
                 } else {
@@ -56,7 +76,7 @@ macro_rules! cpu_element {
         }
     )*};
 }
-cpu_element!(f32 => F32, f64 => F64, i32 => I32, u32 => U32, u8 => U8);
+element!(f32 => F32, f64 => F64, i32 => I32, u32 => U32, u8 => U8);
 
 /// Runs an expression with `$T` bound to the Rust type of a [`DType`].
 macro_rules! dispatch {

@@ -13,7 +13,7 @@ pub(crate) mod simd;
 mod strided;
 
 pub(crate) use array::Array;
-pub use element::CpuElement;
+pub use element::Element;
 pub(crate) use element::{dispatch, dispatch_float};
 pub(crate) use memory::{stats, trim};
 pub(crate) use run::{collect, dissect, run, start_timing, stop_timing};

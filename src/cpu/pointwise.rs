@@ -1,7 +1,7 @@
 //! Functions of the elements of one to three arrays.
 
 use super::array::Array;
-use super::element::CpuElement;
+use super::element::Element;
 use super::kernels::for_each_chunk;
 use super::strided::{Nest, PARALLEL, piece};
 use crate::error::Result;
@@ -20,7 +20,7 @@ fn rowwise(array: &Array, shape: &Shape) -> Result<(Array, [isize; MAX_RANK])> {
 }
 
 /// `f(input piece, output piece)` over all elements.
-pub(crate) fn map1<A: CpuElement, O: CpuElement>(
+pub(crate) fn map1<A: Element, O: Element>(
     a: &Array,
     shape: &Shape,
     f: impl Fn(&[A], &mut [O]) + Sync,
@@ -34,7 +34,7 @@ pub(crate) fn map1<A: CpuElement, O: CpuElement>(
 }
 
 /// `f(a piece, a step, b piece, b step, output piece)` over all elements of the broadcast shape; steps are 0 or 1.
-pub(crate) fn map2<A: CpuElement, B: CpuElement, O: CpuElement>(
+pub(crate) fn map2<A: Element, B: Element, O: Element>(
     a: &Array,
     b: &Array,
     shape: &Shape,
@@ -55,7 +55,7 @@ pub(crate) fn map2<A: CpuElement, B: CpuElement, O: CpuElement>(
 }
 
 /// As [`map2`] for three inputs; `f` is called per element.
-pub(crate) fn map3<A: CpuElement, B: CpuElement, C: CpuElement, O: CpuElement>(
+pub(crate) fn map3<A: Element, B: Element, C: Element, O: Element>(
     inputs: [&Array; 3],
     shape: &Shape,
     f: impl Fn(A, B, C) -> O + Sync,

@@ -1,6 +1,6 @@
 //! Loops over elements: rows in which every input either advances by one or stays.
 
-use super::element::CpuElement;
+use super::element::Element;
 use super::kernels::for_each_chunk;
 use crate::shape::{MAX_RANK, Shape};
 
@@ -85,7 +85,7 @@ impl<const N: usize> Nest<N> {
 }
 
 /// Copies a strided view (strides may be zero or negative) into row-major order.
-pub(crate) fn copy_strided<T: CpuElement>(
+pub(crate) fn copy_strided<T: Element>(
     src: &[T],
     shape: &Shape,
     strides: &[isize; MAX_RANK],

@@ -2,7 +2,7 @@
 
 use super::sample::{IntoSample, Sample, collate, label_type};
 use super::{Batch, Cardinality, Dataset, Pipeline};
-use crate::cpu::{Array, CpuElement, dispatch};
+use crate::cpu::{Array, Element, dispatch};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};

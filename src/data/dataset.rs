@@ -4,7 +4,8 @@ use super::batches::{Batches, OnDevice, Reader};
 use super::sample::{IntoSample, label_type};
 use super::{Batch, BatchIter, Pass, Source};
 #[cfg(feature = "ndarray")]
-use crate::cpu::CpuElement;
+use crate::cpu::Element;
+use crate::cpu::{Array, Element, dispatch};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -129,7 +130,7 @@ impl Dataset {
     ///
     /// As [`from_tensors`](Self::from_tensors).
     #[cfg(feature = "ndarray")]
-    pub fn from_arrays<F: CpuElement, L: CpuElement>(
+    pub fn from_arrays<F: Element, L: Element>(
         name: impl Into<String>,
         features: &ndarray::ArrayRef<F, impl ndarray::Dimension>,
         labels: &ndarray::ArrayRef<L, impl ndarray::Dimension>,

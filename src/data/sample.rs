@@ -1,10 +1,11 @@
 //! Samples on the host, and batches made of them.
 
 use super::Batch;
-use crate::cpu::{CpuElement, dispatch, memory};
+use crate::cpu::{Element, dispatch, memory};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::sealed;
 use crate::tensor::{NestedArray, Tensor};
 
 /// One sample on the host: what goes into the model and what its outputs are compared with, without a batch dimension.
@@ -84,10 +85,12 @@ impl Sample {
 
 /// What an input or a target of one sample can be given as: a number, an array or (nested) vectors, a tensor, or (feature `ndarray`) an
 /// ndarray.
-pub trait HostValue {
+pub trait HostValue: sealed::HostValue {
     /// The value as a tensor on the CPU.
     fn into_tensor(self) -> Result<Tensor>;
 }
+
+impl sealed::HostValue for Tensor {}
 
 impl HostValue for Tensor {
     fn into_tensor(self) -> Result<Tensor> {
@@ -95,33 +98,39 @@ impl HostValue for Tensor {
     }
 }
 
+impl sealed::HostValue for &Tensor {}
+
 impl HostValue for &Tensor {
     fn into_tensor(self) -> Result<Tensor> {
         self.detach()?.to_device(Device::Cpu)
     }
 }
 
-impl<A: NestedArray> HostValue for A
-where
-    A::Elem: CpuElement,
-{
+impl<A: NestedArray> sealed::HostValue for A {}
+
+impl<A: NestedArray> HostValue for A {
     fn into_tensor(self) -> Result<Tensor> {
         Tensor::new(self, Device::Cpu)
     }
 }
 
 #[cfg(feature = "ndarray")]
-impl<T: CpuElement, D: ndarray::Dimension> HostValue for ndarray::Array<T, D> {
+impl<T: Element, D: ndarray::Dimension> sealed::HostValue for ndarray::Array<T, D> {}
+
+#[cfg(feature = "ndarray")]
+impl<T: Element, D: ndarray::Dimension> HostValue for ndarray::Array<T, D> {
     fn into_tensor(self) -> Result<Tensor> {
         Tensor::from_ndarray(&self, Device::Cpu)
     }
 }
 
 /// What batches can be made of: a [`Sample`], a pair of input and target, or a triple of input, target and weight.
-pub trait IntoSample {
+pub trait IntoSample: sealed::IntoSample {
     /// The sample.
     fn into_sample(self) -> Result<Sample>;
 }
+
+impl sealed::IntoSample for Sample {}
 
 impl IntoSample for Sample {
     fn into_sample(self) -> Result<Sample> {
@@ -129,11 +138,15 @@ impl IntoSample for Sample {
     }
 }
 
+impl<X: HostValue, Y: HostValue> sealed::IntoSample for (X, Y) {}
+
 impl<X: HostValue, Y: HostValue> IntoSample for (X, Y) {
     fn into_sample(self) -> Result<Sample> {
         Sample::new(self.0, self.1)
     }
 }
+
+impl<X: HostValue, Y: HostValue> sealed::IntoSample for (X, Y, f32) {}
 
 impl<X: HostValue, Y: HostValue> IntoSample for (X, Y, f32) {
     fn into_sample(self) -> Result<Sample> {

@@ -4,7 +4,7 @@
 //! need nothing more.
 
 use super::{Grads, Lowering, Operation, Pieces, Vjp, require_float, same_device, same_dtype};
-use crate::cpu::{Array, CpuElement, dispatch_float, kernels};
+use crate::cpu::{Array, Element, dispatch_float, kernels};
 use crate::error::{Error, Result};
 use crate::geometry::Conv2dGeometry;
 use crate::gpu::kernels as gpu;
@@ -250,7 +250,7 @@ impl Pieces for Conv2d {
 
 impl Conv2d {
     /// `finish` is for the output and the input's gradient.
-    fn compute<T: CpuElement + kernels::float::Float>(
+    fn compute<T: Element + kernels::float::Float>(
         &self,
         inputs: &[Array],
         out: &Spec,

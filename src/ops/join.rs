@@ -2,8 +2,7 @@
 
 use super::constant::check_number;
 use super::{Grads, Lowering, Operation, Vjp, same_device, same_dtype};
-use crate::cpu::{Array, dispatch};
-use crate::dtype::Element;
+use crate::cpu::{Array, Element, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};

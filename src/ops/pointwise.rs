@@ -8,7 +8,7 @@ use super::table::{Binary, Compare, Unary};
 use super::view::sum_to;
 use super::{Grads, Lowering, Operation, Pointwise, Vjp, constant, same_device, same_dtype};
 use crate::cpu::pointwise::{map1, map2, map3};
-use crate::cpu::{Array, CpuElement, dispatch};
+use crate::cpu::{Array, Element, dispatch};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -356,6 +356,6 @@ fn each<A: Copy, B>(src: &[A], dst: &mut [B], f: impl Fn(A) -> B) {
     }
 }
 
-fn cast_elements<A: CpuElement, B: CpuElement>(a: &Array, shape: &Shape) -> Result<Array> {
+fn cast_elements<A: Element, B: Element>(a: &Array, shape: &Shape) -> Result<Array> {
     map1::<A, B>(a, shape, |s, d| each(s, d, A::convert::<B>))
 }

@@ -4,7 +4,7 @@
 use super::conv2d::Padding;
 use super::table::Unary;
 use super::{Grads, Lowering, Operation, Pieces, Pointwise, Vjp, require_float};
-use crate::cpu::{Array, CpuElement, dispatch_float, kernels};
+use crate::cpu::{Array, Element, dispatch_float, kernels};
 use crate::error::{Error, Result};
 use crate::geometry::Pool2dGeometry;
 use crate::gpu::kernels as gpu;
@@ -177,7 +177,7 @@ impl Pieces for Pool2d {
 
 impl Pool2d {
     /// `finish` goes to the gradient of max-pooling alone.
-    fn compute<T: CpuElement + kernels::float::Float>(
+    fn compute<T: Element + kernels::float::Float>(
         &self,
         inputs: &[Array],
         out: &Spec,

@@ -3,23 +3,25 @@
 use super::Tensor;
 use super::node::recording;
 use crate::backend::upload;
-use crate::cpu::{Array, CpuElement, memory};
+use crate::cpu::{Array, Element, memory};
 use crate::device::Device;
-use crate::dtype::{DType, Element};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::random::Draw;
 use crate::ops::{constant, random, view};
+use crate::sealed;
 use crate::shape::Shape;
 
 /// What [`Tensor::full`] takes: a number. Rust takes a literal such as `1.0` for an f64, so that all floats become f32, the
 /// element type of [`Tensor::zeros`] and [`Tensor::ones`].
-pub trait FillValue {
+pub trait FillValue: sealed::FillValue {
     /// The number, and the element type.
     fn fill_value(self) -> (f64, DType);
 }
 
 macro_rules! fill_value {
     ($($t:ty => $dtype:ident),*) => {$(
+        impl sealed::FillValue for $t {}
         impl FillValue for $t {
             fn fill_value(self) -> (f64, DType) { (self.into(), DType::$dtype) }
         }
@@ -28,7 +30,7 @@ macro_rules! fill_value {
 fill_value!(f32 => F32, f64 => F32, i32 => I32, u32 => U32, u8 => U8);
 
 /// A Rust scalar or nested array whose shape and elements [`Tensor::new`] takes.
-pub trait NestedArray {
+pub trait NestedArray: sealed::NestedArray {
     /// The element type.
     type Elem: Element;
     /// The dimensions, or an error where nested vectors have different lengths.
@@ -39,6 +41,7 @@ pub trait NestedArray {
 
 macro_rules! nested_scalar {
     ($($t:ty),*) => {$(
+        impl sealed::NestedArray for $t {}
         impl NestedArray for $t {
             type Elem = $t;
             fn nested_shape(&self) -> Result<Vec<usize>> { Ok(Vec::new()) }
@@ -64,6 +67,7 @@ fn shape_of_rows<A: NestedArray>(rows: &[A]) -> Result<Vec<usize>> {
 
 macro_rules! nested_rows {
     ($([$($generics:tt)*] $t:ty),*) => {$(
+        impl<$($generics)*> sealed::NestedArray for $t {}
         impl<$($generics)*> NestedArray for $t {
             type Elem = A::Elem;
             fn nested_shape(&self) -> Result<Vec<usize>> { shape_of_rows(&self[..]) }
@@ -85,10 +89,7 @@ impl Tensor {
     /// assert_eq!(t.shape(), [2, 3]);
     /// # Ok(()) }
     /// ```
-    pub fn new<A: NestedArray>(values: A, device: Device) -> Result<Tensor>
-    where
-        A::Elem: CpuElement,
-    {
+    pub fn new<A: NestedArray>(values: A, device: Device) -> Result<Tensor> {
         let shape = values.nested_shape()?;
         let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
         let mut data = memory::reserve(n)?;
@@ -97,20 +98,12 @@ impl Tensor {
     }
 
     /// A tensor of these elements in row-major order.
-    pub fn from_slice<T: CpuElement>(
-        data: &[T],
-        shape: impl AsRef<[usize]>,
-        device: Device,
-    ) -> Result<Tensor> {
+    pub fn from_slice<T: Element>(data: &[T], shape: impl AsRef<[usize]>, device: Device) -> Result<Tensor> {
         Self::from_vec(memory::copy(data)?, shape, device)
     }
 
     /// As [`from_slice`](Self::from_slice), taking the vector over.
-    pub fn from_vec<T: CpuElement>(
-        data: Vec<T>,
-        shape: impl AsRef<[usize]>,
-        device: Device,
-    ) -> Result<Tensor> {
+    pub fn from_vec<T: Element>(data: Vec<T>, shape: impl AsRef<[usize]>, device: Device) -> Result<Tensor> {
         let shape = Shape::new(shape.as_ref())?;
         if data.len() != shape.numel() {
             let message = format!("{} elements given, shape {shape} needs {}", data.len(), shape.numel());
@@ -127,7 +120,7 @@ impl Tensor {
 
     /// A tensor of an ndarray of any dimension and layout (feature `ndarray`).
     #[cfg(feature = "ndarray")]
-    pub fn from_ndarray<T: CpuElement, D: ndarray::Dimension>(
+    pub fn from_ndarray<T: Element, D: ndarray::Dimension>(
         array: &ndarray::ArrayRef<T, D>,
         device: Device,
     ) -> Result<Tensor> {
@@ -166,7 +159,7 @@ impl Tensor {
     }
 
     /// One value everywhere, each element in memory: what a repeated scalar is not, and variables should be.
-    pub(crate) fn filled<T: CpuElement>(shape: Shape, value: T, device: Device) -> Result<Tensor> {
+    pub(crate) fn filled<T: Element>(shape: Shape, value: T, device: Device) -> Result<Tensor> {
         let array = Array::build::<T>(shape, |elements| {
             elements.fill(value);
             Ok(())

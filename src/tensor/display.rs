@@ -98,7 +98,7 @@ impl fmt::Display for Tensor {
         let mut at = Vec::new();
         offsets(self.dims(), 0, shorten, &mut at);
         let values: Vec<f64> = dispatch!(self.dtype(), T => match array.slice::<T>() {
-            Ok(data) => at.iter().map(|&i| crate::dtype::Element::to_f64(data[i])).collect(),
+            Ok(data) => at.iter().map(|&i| crate::cpu::Element::to_f64(data[i])).collect(),
             Err(_) => return Err(fmt::Error),
         });
         let texts = if self.dtype().is_float() {

@@ -7,16 +7,19 @@ use crate::error::Result;
 use crate::ops::constant;
 use crate::ops::pointwise;
 use crate::ops::table::Binary;
+use crate::sealed;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// The other side of an operation: a tensor, a variable, the result of an operation, or a number, which takes the
 /// tensor's element type.
-pub trait IntoOperand {
+pub trait IntoOperand: sealed::IntoOperand {
     /// The operand beside a tensor like `like`.
     fn into_operand(self, like: &Tensor) -> Result<Tensor>;
     /// Its element type; `None` for a number, which takes that of its neighbour.
     fn element_type(&self) -> Option<DType>;
 }
+
+impl sealed::IntoOperand for Tensor {}
 
 impl IntoOperand for Tensor {
     fn into_operand(self, _like: &Tensor) -> Result<Tensor> {
@@ -27,6 +30,8 @@ impl IntoOperand for Tensor {
     }
 }
 
+impl sealed::IntoOperand for &Tensor {}
+
 impl IntoOperand for &Tensor {
     fn into_operand(self, _like: &Tensor) -> Result<Tensor> {
         Ok(self.clone())
@@ -35,6 +40,8 @@ impl IntoOperand for &Tensor {
         Some(self.dtype())
     }
 }
+
+impl<O: IntoOperand> sealed::IntoOperand for Result<O> {}
 
 impl<O: IntoOperand> IntoOperand for Result<O> {
     fn into_operand(self, like: &Tensor) -> Result<Tensor> {
@@ -53,6 +60,8 @@ pub(crate) fn number(value: f64, like: &Tensor) -> Result<Tensor> {
 
 macro_rules! number_operand {
     ($($t:ty),*) => {$(
+        impl sealed::IntoOperand for $t {}
+
         impl IntoOperand for $t {
             fn into_operand(self, like: &Tensor) -> Result<Tensor> { number(self as f64, like) }
             fn element_type(&self) -> Option<DType> { None }

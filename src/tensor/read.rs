@@ -2,10 +2,10 @@
 
 use super::Tensor;
 use crate::backend::{download, download_async, eval};
-use crate::cpu::{Array, CpuElement, memory};
+use crate::cpu::{Array, Element, memory};
 use crate::error::{Error, Result};
 
-fn elements<T: CpuElement>(array: &Array) -> Result<Vec<T>> {
+fn elements<T: Element>(array: &Array) -> Result<Vec<T>> {
     if array.dtype() != T::DTYPE {
         let message =
             format!("the tensor holds {}, {} was asked for; cast it first", array.dtype(), T::DTYPE);
@@ -33,23 +33,23 @@ impl Tensor {
     }
 
     /// All elements in row-major order.
-    pub fn to_vec<T: CpuElement>(&self) -> Result<Vec<T>> {
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         elements(&self.to_host()?)
     }
 
     /// As [`to_vec`](Self::to_vec), without blocking the thread while a GPU works.
-    pub async fn to_vec_async<T: CpuElement>(&self) -> Result<Vec<T>> {
+    pub async fn to_vec_async<T: Element>(&self) -> Result<Vec<T>> {
         elements(&download_async(self).await?)
     }
 
     /// The one element of a tensor that has one.
-    pub fn item<T: CpuElement>(&self) -> Result<T> {
+    pub fn item<T: Element>(&self) -> Result<T> {
         self.check_item()?;
         Ok(self.to_vec::<T>()?[0])
     }
 
     /// As [`item`](Self::item), without blocking the thread while a GPU works.
-    pub async fn item_async<T: CpuElement>(&self) -> Result<T> {
+    pub async fn item_async<T: Element>(&self) -> Result<T> {
         self.check_item()?;
         Ok(self.to_vec_async::<T>().await?[0])
     }
@@ -72,7 +72,7 @@ impl Tensor {
     /// # Ok(()) }
     /// ```
     #[cfg(feature = "ndarray")]
-    pub fn to_ndarray<T: CpuElement>(&self) -> Result<ndarray::ArrayD<T>> {
+    pub fn to_ndarray<T: Element>(&self) -> Result<ndarray::ArrayD<T>> {
         let shape = ndarray::IxDyn(self.dims());
         ndarray::ArrayD::from_shape_vec(shape, self.to_vec::<T>()?)
             .map_err(|e| Error::shape("to_ndarray", e.to_string()))

@@ -1,8 +1,8 @@
 //! One pass of what is tested: inputs, outputs, borrowed parameters.
 
-use crate::cpu::{CpuElement, dispatch};
+use crate::cpu::{Element, dispatch};
 use crate::device::Device;
-use crate::dtype::{DType, Element};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::nn::{Module, Parameter};
 use crate::tensor::Tensor;
@@ -51,7 +51,7 @@ pub(super) fn elements(t: &Tensor) -> Result<Vec<f64>> {
 
 /// A tensor of these values, rounded to the type.
 pub(super) fn tensor_of(values: &[f64], like: &Tensor, dtype: DType, device: Device) -> Result<Tensor> {
-    fn make<T: CpuElement>(values: &[f64], like: &Tensor, device: Device) -> Result<Tensor> {
+    fn make<T: Element>(values: &[f64], like: &Tensor, device: Device) -> Result<Tensor> {
         Tensor::from_vec(values.iter().map(|&v| T::from_f64(v)).collect(), like.dims(), device)
     }
     dispatch!(dtype, T => make::<T>(values, like, device))

@@ -6,7 +6,7 @@ use wgrad::prelude::*;
 
 const WORDS: [[u8; 3]; 4] = [[0, 200, 3], [255, 1, 2], [7, 7, 128], [9, 250, 0]];
 
-fn words<T: wgrad::CpuElement>(of: impl Fn(u8) -> T) -> Result<Tensor> {
+fn words<T: wgrad::Element>(of: impl Fn(u8) -> T) -> Result<Tensor> {
     Tensor::from_vec(WORDS.iter().flatten().map(|&w| of(w)).collect(), [4, 3], Device::Cpu)
 }
 

@@ -296,7 +296,7 @@ fn first_extremes<T: PartialOrd + Copy>(x: &[T], [outer, axis, inner]: [usize; 3
 
 #[test]
 fn argmax_of_integers_is_refused_on_gpus() -> Result<()> {
-    fn check<T: wgrad::CpuElement + PartialOrd>(
+    fn check<T: wgrad::Element + PartialOrd>(
         values: impl Fn(usize) -> T,
         dims: [usize; 3],
         device: Device,
