@@ -117,12 +117,20 @@ impl Device {
         }
     }
 
-    /// The adapter of this number in [`Device::list`].
+    /// The adapter of this number, counted from 0 in the order of [`Device::list`] without the CPU: see [`AdapterId`].
+    ///
+    /// # Errors
+    ///
+    /// There is no adapter of this number.
     pub fn adapter(index: usize) -> Result<Device> {
         gpu::by_index(index)
     }
 
     /// The first adapter whose name or driver contains `part`, whatever the case.
+    ///
+    /// # Errors
+    ///
+    /// There is none; the error lists those there are.
     pub fn named(part: &str) -> Result<Device> {
         gpu::by_name(part)
     }

@@ -8,17 +8,25 @@ use std::fmt;
 pub enum Device {
     /// The host: plain reference kernels on all cores.
     Cpu,
-    /// The best GPU adapter, or the one that the environment variable `WGRAD_ADAPTER` names (a part of its name, or
-    /// its number in [`Device::list`]).
+    /// The best GPU adapter: discrete before integrated before virtual before software. Which one that is depends on the
+    /// process's environment, too, as it is when the process first uses the device:
     ///
-    /// For tests, `WGRAD_KERNELS` chooses the kernels of all adapters, whatever they are: `tiled` (those of real GPUs),
-    /// `register` or `subgroup` (those of software adapters). It is read when an adapter is opened.
+    /// - `WGRAD_ADAPTER` names another one, by a part of its name or its driver's, or by its number. Where no adapter is
+    ///   called so, using the device is an error.
+    /// - `WGRAD_KERNELS`, for tests, chooses the kernels of all adapters, whatever they are: `tiled` (those of real GPUs),
+    ///   `register` or `subgroup` (those of software adapters).
+    /// - The driver's own variables (`VK_DRIVER_FILES` of Vulkan's loader, for one) may hide adapters or add some.
+    ///
+    /// A program that must not depend on them names its adapter, by [`Device::named`].
     Gpu,
     /// A further adapter, of [`Device::adapter`] or [`Device::named`].
     Adapter(AdapterId),
 }
 
-/// The number of an adapter in [`Device::list`].
+/// The number of an adapter, counted from 0 in the order of [`Device::list`] without the CPU. It is that of this process: drivers
+/// list adapters in no order that they promise, and the environment may hide some, so that another process, or the next run,
+/// may find another adapter under the number. To keep a choice, keep the adapter's name ([`DeviceInfo::name`]) and give it to
+/// [`Device::named`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AdapterId(pub(crate) usize);
 
