@@ -7,8 +7,8 @@ mod common;
 
 use common::{config, devices, run, uniform};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use wgrad::Axes;
 use wgrad::prelude::*;
+use wgrad::{Axes, Conv2dOptions, Pool2dOptions};
 
 fn matmul(c: &mut Criterion) -> Result<()> {
     let mut group = c.benchmark_group("matmul");

@@ -6,6 +6,7 @@
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use wgrad::data::{self, BatchIter, Dataset, Pass};
+use wgrad::nn::{BinaryCrossentropy, ConvTranspose2d, Reshape};
 use wgrad::plot;
 use wgrad::prelude::*;
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use wgrad::prelude::*;
 use wgrad::testing::{assert_close, check_gradients};
-use wgrad::{CustomKernel, CustomOp, apply_custom};
+use wgrad::{CustomKernel, CustomOp, Shape, apply_custom};
 
 /// `x * clamp(x + 3, 0, 6) / 6` (Howard et al., "Searching for MobileNetV3", 2019).
 #[derive(Debug)]

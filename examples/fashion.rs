@@ -8,7 +8,8 @@
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use wgrad::data::{self, Augment, Dataset, Source as _};
-use wgrad::optim::{Constant, CosineDecay, OneCycle};
+use wgrad::nn::BatchNorm;
+use wgrad::optim::{Constant, CosineDecay, OneCycle, Schedule as _};
 use wgrad::plot;
 use wgrad::prelude::*;
 use wgrad::train::confusion_matrix;

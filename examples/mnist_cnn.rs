@@ -12,7 +12,7 @@ use std::time::Instant;
 use wgrad::Stats;
 use wgrad::data::{self, Dataset};
 use wgrad::prelude::*;
-use wgrad::train::{Event, Flow, Step};
+use wgrad::train::{Event, Flow, History, Step};
 
 /// Train a convolutional network on MNIST.
 #[derive(Parser)]

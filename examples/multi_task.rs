@@ -7,8 +7,9 @@
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use wgrad::data::{self, Dataset};
+use wgrad::nn::{BinaryCrossentropy, Functional};
 use wgrad::prelude::*;
-use wgrad::train::ModelCheckpoint;
+use wgrad::train::{BinaryAccuracy, ModelCheckpoint};
 
 /// Train one network for two tasks on MNIST: which digit, and odd or even.
 #[derive(Parser)]

@@ -117,7 +117,7 @@ impl Device {
         }
     }
 
-    /// The adapter of this number, counted from 0 in the order of [`Device::list`] without the CPU: see [`AdapterId`].
+    /// The adapter of this number, counted from 0 in the order of [`Device::list`] without the CPU: see [`AdapterId`](crate::AdapterId).
     ///
     /// # Errors
     ///

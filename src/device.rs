@@ -23,10 +23,10 @@ pub enum Device {
     Adapter(AdapterId),
 }
 
-/// The number of an adapter, counted from 0 in the order of [`Device::list`] without the CPU. It is that of this process: drivers
-/// list adapters in no order that they promise, and the environment may hide some, so that another process, or the next run,
-/// may find another adapter under the number. To keep a choice, keep the adapter's name ([`DeviceInfo::name`]) and give it to
-/// [`Device::named`].
+/// The number of an adapter, counted from 0 in the order of [`Device::list`] without the CPU. It is that of this process:
+/// drivers list adapters in no order that they promise, and the environment may hide some, so that another process, or the
+/// next run, may find another adapter under the number. To keep a choice, keep the adapter's name ([`DeviceInfo::name`]) and
+/// give it to [`Device::named`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AdapterId(pub(crate) usize);
 

@@ -36,8 +36,8 @@ pub use backend::eval;
 pub use config::Config;
 pub use cpu::Element;
 pub use device::{AdapterId, Device, DeviceInfo, DeviceKind, Stats};
-pub use error::{Error, Result, ResultExt};
 pub use dtype::DType;
+pub use error::{Error, Result, ResultExt};
 pub use graph::{Diagram, Graph, TensorSpec};
 pub use ops::conv2d::{Conv2dOptions, Padding};
 pub use ops::conv2d_transpose::ConvTranspose2dOptions;
@@ -50,24 +50,16 @@ pub use shape::{INFER, MAX_RANK, Shape};
 pub use tensor::{FillValue, IntoOperand, NestedArray, Spec, Tensor, no_grad};
 pub use variable::{IntoResult, Variable, Watched};
 
-/// What most programs use.
+/// What most programs use: tensors, the layers of a first network, and what trains it. All else is imported by name, from
+/// [`nn`], [`optim`], [`train`], [`data`] and the crate itself.
 pub mod prelude {
     pub use crate::nn::{
-        Activation, AvgPool2d, BatchNorm, BinaryCrossentropy, CategoricalCrossentropy, Conv2d,
-        ConvTranspose2d, Dense, Dropout, Embedding, Flatten, Functional, GlobalAvgPool2d, GlobalMaxPool2d,
-        Huber, Initializer, LayerNorm, Loss, MaxPool2d, MeanAbsoluteError, MeanSquaredError, Merge, Model,
-        Module, Regularizer, Reshape, Sequential, Softmax, SparseCategoricalCrossentropy, UpSample2d,
-        ZeroPad2d,
+        Activation, Conv2d, Dense, Dropout, Flatten, Loss, MaxPool2d, MeanSquaredError, Model, Module,
+        Sequential, SparseCategoricalCrossentropy,
     };
-    pub use crate::optim::{Adam, AdamW, Optimizer, RmsProp, Schedule, Sgd};
-    pub use crate::train::{
-        Accuracy, Average, BinaryAccuracy, Evaluation, F1Score, Fit, History, Precision, Recall,
-        TopKAccuracy, Trainer,
-    };
-    pub use crate::{
-        Conv2dOptions, DType, Device, Error, Gradients, Graph, INFER, Padding, Pool2dOptions, Result, Shape,
-        Tensor, TensorSpec, Variable, data, grad, no_grad, value_and_grad,
-    };
+    pub use crate::optim::{Adam, Optimizer, Sgd};
+    pub use crate::train::{Accuracy, Fit, Trainer};
+    pub use crate::{DType, Device, Error, Padding, Result, Tensor, Variable, data, no_grad};
 }
 
 /// Has the code of the guides run.

@@ -4,7 +4,9 @@ mod common;
 
 use std::sync::Arc;
 use wgrad::prelude::*;
-use wgrad::{CustomKernel, CustomOp, apply_custom};
+use wgrad::{
+    Conv2dOptions, CustomKernel, CustomOp, Pool2dOptions, Shape, apply_custom, grad, value_and_grad,
+};
 
 on_both_devices! {
     operations_of_one_name_are_told_apart;

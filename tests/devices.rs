@@ -3,7 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::nn::BatchNorm;
 use wgrad::prelude::*;
-use wgrad::train::{Callback, Epoch, Flow, Run, Step};
+use wgrad::train::{Callback, Epoch, Flow, History, Run, Step};
+use wgrad::{Conv2dOptions, Pool2dOptions};
 
 const MIB: u64 = 1 << 20;
 

@@ -6,6 +6,7 @@ mod common;
 use common::{Domain, Input, Rng};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use wgrad::prelude::*;
+use wgrad::{Conv2dOptions, INFER, Pool2dOptions};
 
 const CPU: Device = Device::Cpu;
 

@@ -5,8 +5,8 @@ mod common;
 
 use common::{tensor, values};
 use serde_json::Value;
-use wgrad::Axes;
 use wgrad::prelude::*;
+use wgrad::{Axes, Conv2dOptions, Pool2dOptions};
 
 /// Of each element, `tolerance * (1 + |expected|)`: stricter than relative to the largest, for values from 1e-20 to 1e8.
 const F64: f64 = 1e-12;

@@ -6,7 +6,9 @@ mod common;
 use common::{tensor, values};
 use serde_json::Value;
 use wgrad::nn::{
-    BatchNorm, Context, Cropping2d, DepthwiseConv2d, GroupNorm, Layer, PRelu, Permute, SeparableConv2d,
+    BatchNorm, Context, ConvTranspose2d, Cropping2d, DepthwiseConv2d, Embedding, GlobalAvgPool2d,
+    GlobalMaxPool2d, GroupNorm, Layer, LayerNorm, PRelu, Permute, SeparableConv2d, Softmax, UpSample2d,
+    ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::{ConvTranspose2dOptions, Interpolation};

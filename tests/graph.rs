@@ -4,8 +4,9 @@ mod common;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::graph::NodeKind;
-use wgrad::nn::{Context, SpatialDropout2d};
+use wgrad::nn::{BatchNorm, Context, SpatialDropout2d};
 use wgrad::prelude::*;
+use wgrad::{Graph, TensorSpec};
 
 on_both_devices! {
     a_call_gives_the_bits_of_the_closure;

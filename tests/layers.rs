@@ -6,12 +6,13 @@ mod common;
 use common::{Rng, assert_close, direction, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::nn::{
-    BatchNorm, Context, Cropping2d, DepthwiseConv2d, GaussianNoise, GroupNorm, Layer, Layers, PRelu, Permute,
-    SeparableConv2d, SpatialDropout2d,
+    AvgPool2d, BatchNorm, Context, ConvTranspose2d, Cropping2d, DepthwiseConv2d, Embedding, GaussianNoise,
+    GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Initializer, Layer, LayerNorm, Layers, PRelu, Permute,
+    Regularizer, Reshape, SeparableConv2d, Softmax, SpatialDropout2d, UpSample2d, ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow};
-use wgrad::{Config, Interpolation};
+use wgrad::{Config, INFER, Interpolation};
 
 /// The device's counters are those of the whole process: every test here takes its turn, whether it reads them or not.
 fn alone() -> MutexGuard<'static, ()> {

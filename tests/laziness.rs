@@ -4,8 +4,8 @@ mod common;
 
 use common::{Rng, assert_close, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use wgrad::Stats;
 use wgrad::prelude::*;
+use wgrad::{Conv2dOptions, Pool2dOptions, Stats};
 
 on_both_devices! {
     a_held_tensor_keeps_its_value_whatever_is_set_later;

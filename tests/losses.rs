@@ -6,11 +6,15 @@ mod common;
 use common::{DEVICES, Domain, Input, Rng, assert_close, compare, direction, tensor, values};
 use serde_json::Value;
 use wgrad::nn::{
-    CategoricalHinge, CosineSimilarity, Hinge, KLDivergence, LogCosh, MeanAbsolutePercentageError,
-    MeanSquaredLogarithmicError, Poisson, SquaredHinge,
+    BinaryCrossentropy, CategoricalCrossentropy, CategoricalHinge, CosineSimilarity, Hinge, Huber,
+    KLDivergence, LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError,
+    Poisson, SquaredHinge,
 };
 use wgrad::prelude::*;
-use wgrad::train::{Auc, Confusion, ConfusionMatrix, Curve, Mean, Metric, RootMeanSquaredError};
+use wgrad::train::{
+    Auc, Average, BinaryAccuracy, Confusion, ConfusionMatrix, Curve, F1Score, Mean, Metric, Precision,
+    Recall, RootMeanSquaredError, TopKAccuracy,
+};
 
 /// Of each element, `tolerance * (1 + |expected|)`.
 const F64: f64 = 1e-12;

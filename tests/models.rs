@@ -1,8 +1,8 @@
 //! Functional models, merge layers, whole-model files.
 
-use wgrad::Config;
-use wgrad::nn::{Build, Built, Context, Layer, Layers, Parameters};
+use wgrad::nn::{Build, Built, Context, Functional, Layer, Layers, Merge, Parameters};
 use wgrad::prelude::*;
+use wgrad::{Config, Shape};
 
 fn values(t: &Tensor) -> Vec<f32> {
     t.to_vec::<f32>().unwrap()

@@ -6,10 +6,10 @@ mod common;
 use common::{Rng, tensor, values};
 use serde_json::{Value, json};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use wgrad::Config;
 use wgrad::nn::{Module, Parameter};
-use wgrad::optim::{self, *};
+use wgrad::optim::{self, AdamW, RmsProp, *};
 use wgrad::prelude::*;
+use wgrad::{Config, Gradients};
 
 on_both_devices! {
     all_optimizers_as_keras_and_pytorch_in_f32;

@@ -6,6 +6,7 @@ mod common;
 use common::parity::{same_above, same_on_both};
 use common::{Domain, Input, Rng};
 use wgrad::prelude::*;
+use wgrad::{Conv2dOptions, Pool2dOptions};
 
 /// Programs are some 20 operations long, and errors of one part in 1e6 pass through squares, products and softmaxes.
 const TOLERANCE: f64 = 5e-5;

@@ -6,6 +6,7 @@ mod common;
 use common::parity::same_on_both;
 use common::{Domain, Input, Rng, values};
 use wgrad::prelude::*;
+use wgrad::{Conv2dOptions, Pool2dOptions};
 
 fn uniform(seed: u64, dims: &[usize], device: Device) -> Result<Tensor> {
     Input::float(&mut Rng(seed), dims, Domain::Range(-1.0, 1.0)).tensor(device, DType::F32)

@@ -8,7 +8,7 @@ use wgrad::data::Dataset;
 use wgrad::nn::{Context, Parameters};
 use wgrad::plot::{self, Picture};
 use wgrad::prelude::*;
-use wgrad::train::{ConfusionMatrix, Epoch};
+use wgrad::train::{ConfusionMatrix, Epoch, Evaluation, History};
 
 /// A temporary folder, or the one that was named to look at the pictures.
 struct Folder {

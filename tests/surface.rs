@@ -2,7 +2,7 @@
 
 use wgrad::data::{Batch, Dataset, Pipeline, Source};
 use wgrad::prelude::*;
-use wgrad::train::{Callback, EarlyStopping};
+use wgrad::train::{Callback, EarlyStopping, History};
 
 fn is_send<T: Send + ?Sized>() {}
 fn is_sync<T: Sync + ?Sized>() {}

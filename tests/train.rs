@@ -12,8 +12,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::data::Dataset;
+use wgrad::nn::{BatchNorm, BinaryCrossentropy, Functional, Regularizer};
 use wgrad::prelude::*;
-use wgrad::train::{EarlyStopping, Event, Flow, ModelCheckpoint, ReduceLrOnPlateau, TensorBoard};
+use wgrad::train::{
+    BinaryAccuracy, EarlyStopping, Event, Flow, History, ModelCheckpoint, ReduceLrOnPlateau, TensorBoard,
+};
 
 /// The device's counters are those of the whole process: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {

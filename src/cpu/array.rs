@@ -1,7 +1,7 @@
 //! A value on the CPU: a strided view of a shared buffer.
 
-use super::kernels::layout::Strided;
 use super::element::{Buffer, Element, dispatch};
+use super::kernels::layout::Strided;
 use super::memory;
 use super::strided::copy_strided;
 use crate::dtype::DType;

@@ -5,7 +5,6 @@ use super::sample::{IntoSample, label_type};
 use super::{Batch, BatchIter, Pass, Source};
 #[cfg(feature = "ndarray")]
 use crate::cpu::Element;
-use crate::cpu::{Array, Element, dispatch};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};

@@ -167,7 +167,7 @@ fn compile_all(
 mod tests {
     use super::*;
     use crate::prelude::*;
-    use crate::{CustomKernel, CustomOp};
+    use crate::{CustomKernel, CustomOp, Shape};
 
     /// Writes far beyond its output.
     #[derive(Debug)]

@@ -14,6 +14,7 @@ type Function<'f> = Box<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync +
 /// A function of tensors, traced once for each signature and called many times.
 ///
 /// ```
+/// use wgrad::{Graph, TensorSpec};
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let w = Variable::new(Tensor::new([[1.0f32], [2.0]], Device::Cpu)?);
@@ -109,6 +110,7 @@ impl<'f> Graph<'f> {
     /// What a tensor that is not computed yet will compute, and how: see [`Diagram`]. Nothing is computed.
     ///
     /// ```
+    /// use wgrad::Graph;
     /// # use wgrad::prelude::*;
     /// # fn main() -> Result<()> {
     /// let x = Tensor::ones([2, 3], Device::Cpu)?;
@@ -140,6 +142,7 @@ impl<'f> Graph<'f> {
     /// seed gives the same numbers again.
     ///
     /// ```
+    /// use wgrad::{Graph, TensorSpec};
     /// # use wgrad::prelude::*;
     /// # fn main() -> Result<()> {
     /// let noisy = Graph::trace(&[TensorSpec::f32([4], Device::Cpu)?], |x| {

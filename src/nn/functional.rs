@@ -21,6 +21,8 @@ pub struct Symbol {
 /// Layers are built as they are added, so that an error comes from the line that made it.
 ///
 /// ```
+/// use wgrad::Shape;
+/// use wgrad::nn::{Functional, Merge};
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let mut net = Functional::new(Device::Cpu);
@@ -107,6 +109,7 @@ impl Functional {
     /// The layer that gave `of` once more, with the same weights, fed by `x`.
     ///
     /// ```
+    /// use wgrad::nn::{Functional, Merge};
     /// # use wgrad::prelude::*;
     /// # fn main() -> Result<()> {
     /// let mut net = Functional::new(Device::Cpu);

@@ -29,6 +29,7 @@ impl Built {
 ///
 /// ```
 /// use wgrad::nn::{Build, Built, Context, Layer, Module, Parameters};
+/// use wgrad::Shape;
 /// use wgrad::prelude::*;
 ///
 /// /// Multiplies each feature by a number that is learnt.

@@ -147,6 +147,7 @@ global_pooling! {
     /// The mean of each channel: `[height, width, channels]` to `[channels]`.
     ///
     /// ```
+    /// use wgrad::nn::GlobalAvgPool2d;
     /// # use wgrad::prelude::*;
     /// # fn main() -> Result<()> {
     /// let model = Sequential::new().add(GlobalAvgPool2d::new()).build([7, 7, 64], Device::Cpu)?;

@@ -179,9 +179,12 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Interpolation;
-    use crate::nn::{Build, Context};
+    use crate::nn::{
+        AvgPool2d, BatchNorm, Build, Context, ConvTranspose2d, Embedding, GlobalAvgPool2d, LayerNorm,
+        Reshape, Softmax, UpSample2d, ZeroPad2d,
+    };
     use crate::prelude::*;
+    use crate::{Interpolation, Shape};
     use serde_json::json;
 
     /// The places of the numbers in settings.

@@ -38,6 +38,7 @@ impl Layer for Flatten {
 /// no memory.
 ///
 /// ```
+/// use wgrad::nn::Reshape;
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let model = Sequential::new().add(Reshape::new([2, 3])).build([6], Device::Cpu)?;

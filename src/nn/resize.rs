@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Zeros around an image: `[height, width, channels]` to `[height + top + bottom, width + left + right, channels]`.
 ///
 /// ```
+/// use wgrad::nn::ZeroPad2d;
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let model = Sequential::new().add(ZeroPad2d::new([0, 1, 0, 1])).build([7, 7, 3], Device::Cpu)?;
@@ -133,6 +134,7 @@ impl Module for Cropped {
 /// An image made larger by whole factors: `[height, width, channels]` to `[height * rows, width * columns, channels]`.
 ///
 /// ```
+/// use wgrad::nn::UpSample2d;
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let model = Sequential::new().add(UpSample2d::new([1, 2])).build([1, 2, 1], Device::Cpu)?;

@@ -129,6 +129,7 @@ impl Layer for Sequential {
 
 #[cfg(test)]
 mod tests {
+    use crate::nn::Reshape;
     use crate::prelude::*;
 
     fn error(model: Sequential, input: &[usize]) -> String {

@@ -12,7 +12,7 @@ mod read;
 mod statistics;
 
 pub use crate::shape::Spec;
-pub(crate) use create::NestedArray;
+pub use create::{FillValue, NestedArray};
 pub(crate) use leaf::{Placeholder, not_known};
 pub(crate) use node::{Grads, Operation, Pieces, Root, Slot, Value, Vjp, next_id, recording};
 pub use node::{Tensor, no_grad};

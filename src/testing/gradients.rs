@@ -63,6 +63,7 @@ pub fn check_gradients<R: Outputs>(f: impl Fn(&[Tensor]) -> Result<R>, inputs: &
 /// nothing else may use the module meanwhile.
 ///
 /// ```
+/// use wgrad::nn::BatchNorm;
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let model = Sequential::new().add(Dense::new(3).activation(Activation::Tanh)).add(BatchNorm::new());

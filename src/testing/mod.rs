@@ -31,9 +31,9 @@
 //!
 //! ```
 //! use std::sync::Arc;
+//! use wgrad::{CustomOp, Shape, apply_custom};
 //! use wgrad::prelude::*;
 //! use wgrad::testing::{assert_close, check_gradients};
-//! use wgrad::{CustomOp, apply_custom};
 //!
 //! #[derive(Debug)]
 //! struct Cube;

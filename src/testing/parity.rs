@@ -62,6 +62,7 @@ pub fn assert_parity<R: Outputs>(f: impl Fn(&[Tensor]) -> Result<R>, inputs: &[T
 /// else may use the module meanwhile.
 ///
 /// ```no_run
+/// use wgrad::nn::BatchNorm;
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let model = Sequential::new().add(Dense::new(3)).add(BatchNorm::new()).build([4], Device::Cpu)?;

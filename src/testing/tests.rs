@@ -3,8 +3,9 @@
 use std::slice::from_ref;
 
 use super::*;
+use crate::Shape;
 use crate::error::Error;
-use crate::nn::Parameters;
+use crate::nn::{BatchNorm, Parameters};
 use crate::ops::custom::{CustomKernel, CustomOp, apply};
 use crate::prelude::*;
 use std::sync::Arc;

@@ -49,6 +49,8 @@ impl<M: Module> Trainer<M> {
     /// is not trained.
     ///
     /// ```
+    /// use wgrad::nn::{BinaryCrossentropy, Functional};
+    /// use wgrad::train::BinaryAccuracy;
     /// # use wgrad::prelude::*;
     /// # fn main() -> Result<()> {
     /// let mut net = Functional::new(Device::Cpu);

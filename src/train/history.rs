@@ -78,6 +78,7 @@ impl Epoch {
     /// the validation.
     ///
     /// ```
+    /// use wgrad::train::History;
     /// # use wgrad::prelude::*;
     /// # fn f(history: History) {
     /// let accuracies: Vec<Option<f64>> = history.epochs.iter().map(|e| e.value("val_accuracy")).collect();

@@ -1,7 +1,7 @@
 //! Element types of inputs and labels on their way from a data set to a model, and sizes that make no sense.
 
 use wgrad::data::{Augment, Batch, Dataset, Pass, Pipeline, Source};
-use wgrad::nn::{Context, Embedding, Parameters, Permute};
+use wgrad::nn::{Context, Embedding, Functional, Merge, Parameters, Permute, Reshape};
 use wgrad::prelude::*;
 
 const WORDS: [[u8; 3]; 4] = [[0, 200, 3], [255, 1, 2], [7, 7, 128], [9, 250, 0]];

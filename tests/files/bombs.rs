@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 use wgrad::data::{cifar10, idx::IdxArray};
 use wgrad::io::{Metadata, save_tensors_with};
-use wgrad::nn::Layer;
+use wgrad::nn::{BatchNorm, Embedding, Initializer, Layer};
 
 /// That reading fails, with these words, in no more time than is needed to see it.
 fn refused<T>(read: impl FnOnce() -> Result<T>, words: &[&str]) {

@@ -2,7 +2,10 @@
 
 use super::*;
 use wgrad::io::import::{self, Mapping};
-use wgrad::nn::{DepthwiseConv2d, GroupNorm, PRelu, SeparableConv2d};
+use wgrad::nn::{
+    BatchNorm, ConvTranspose2d, DepthwiseConv2d, Functional, GlobalAvgPool2d, GroupNorm, LayerNorm, Merge,
+    PRelu, SeparableConv2d,
+};
 
 fn keras_stack(device: Device) -> Model {
     Sequential::new()

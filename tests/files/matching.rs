@@ -1,9 +1,12 @@
 //! Which weights of a file belong to which layer, and what doesn't fit.
 
 use super::*;
+use wgrad::Shape;
 use wgrad::io::import::{self, Mapping, Weights};
 use wgrad::io::save_tensors;
-use wgrad::nn::{Build, Built, Context, Layer, Parameters, Permute, SeparableConv2d};
+use wgrad::nn::{
+    Build, Built, Context, Functional, Layer, LayerNorm, Merge, Parameters, Permute, Reshape, SeparableConv2d,
+};
 
 #[test]
 fn one_error_lists_every_difference_and_nothing_is_changed() {

@@ -3,6 +3,7 @@
 
 use super::*;
 use std::process::{Command, Stdio};
+use wgrad::nn::{BatchNorm, Initializer};
 
 const LIMITED: &str = "WGRAD_TEST_LIMITED";
 

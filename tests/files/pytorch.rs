@@ -2,7 +2,10 @@
 
 use super::*;
 use wgrad::io::import::{self, Mapping};
-use wgrad::nn::{DepthwiseConv2d, GroupNorm, Layer, PRelu};
+use wgrad::nn::{
+    BatchNorm, ConvTranspose2d, DepthwiseConv2d, Embedding, Functional, GlobalAvgPool2d, GroupNorm, Layer,
+    LayerNorm, Merge, PRelu, Reshape,
+};
 
 fn torch_stack(device: Device) -> Model {
     let conv = || Conv2d::new(4, [3, 3]);

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use wgrad::data::idx::IdxArray;
 use wgrad::io::import;
 use wgrad::io::{Checkpoint, load_tensors, npz, save_tensors};
-use wgrad::nn::{GlobalAvgPool2d, GroupNorm};
+use wgrad::nn::{
+    BatchNorm, ConvTranspose2d, Embedding, Functional, GlobalAvgPool2d, GroupNorm, Merge, Reshape,
+};
 use wgrad::prelude::*;
 
 const CPU: Device = Device::Cpu;

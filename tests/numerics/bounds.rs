@@ -1,5 +1,6 @@
 //! Indices outside their axis, values larger than a binding, memory.
 
+use wgrad::Graph;
 use wgrad::data::Dataset;
 use wgrad::nn::Embedding;
 use wgrad::prelude::*;

@@ -6,6 +6,7 @@
 use super::common::DEVICES;
 use wgrad::nn::{LogCosh, Loss};
 use wgrad::prelude::*;
+use wgrad::{Conv2dOptions, Pool2dOptions};
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;

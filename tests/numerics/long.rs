@@ -3,6 +3,7 @@
 use super::sums::assert_digits;
 use crate::common::Rng;
 use crate::on_both_devices;
+use wgrad::Pool2dOptions;
 use wgrad::prelude::*;
 
 on_both_devices! {

@@ -3,12 +3,15 @@
 use super::common::{assert_close, values};
 use crate::on_both_devices;
 use wgrad::nn::{
-    CategoricalHinge, CosineSimilarity, Hinge, KLDivergence, LogCosh, MeanAbsolutePercentageError,
-    MeanSquaredLogarithmicError, Poisson, SquaredHinge,
+    BinaryCrossentropy, CategoricalCrossentropy, CategoricalHinge, CosineSimilarity, Hinge, Huber,
+    KLDivergence, LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError,
+    Poisson, SquaredHinge,
 };
 use wgrad::optim::{Adagrad, AdamW, Nadam, RmsProp, clip};
 use wgrad::prelude::*;
-use wgrad::train::{Auc, Average, Confusion, Curve, F1Score, Mean, Metric, Recall, TopKAccuracy};
+use wgrad::train::{
+    Auc, Average, BinaryAccuracy, Confusion, Curve, F1Score, Mean, Metric, Recall, TopKAccuracy,
+};
 
 const INF: f32 = f32::INFINITY;
 const NAN: f32 = f32::NAN;

@@ -5,6 +5,7 @@
 
 use crate::common::{DEVICES, Rng, values};
 use wgrad::prelude::*;
+use wgrad::{Conv2dOptions, Pool2dOptions};
 
 /// How far sums may be off, relative to the sum of their terms' magnitudes.
 const BOUND: f64 = 1e-6;

@@ -2,6 +2,7 @@
 //! of plain loops over integers, bit for bit, however a kernel cuts its work. One wrong index is one wrong number.
 
 use super::common::{Domain, Input, Rng, values};
+use wgrad::Conv2dOptions;
 use wgrad::prelude::*;
 use wgrad::testing::assert_close;
 

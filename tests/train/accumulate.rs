@@ -1,6 +1,7 @@
 //! Several batches are the one batch that holds them: updates and losses against a classifier in float64.
 
 use wgrad::data::Dataset;
+use wgrad::nn::{Functional, Regularizer};
 use wgrad::prelude::*;
 
 const FEATURES: usize = 4;

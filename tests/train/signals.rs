@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use wgrad::data::Dataset;
 use wgrad::prelude::*;
-use wgrad::train::{Event, Flow};
+use wgrad::train::{Event, Flow, History};
 
 /// The folder in which a child works; set in children only.
 const FOLDER: &str = "WGRAD_TEST_SIGNAL_FOLDER";

@@ -4,6 +4,7 @@ use super::*;
 use crate::backend::eval;
 use crate::prelude::*;
 use crate::tensor::Pending;
+use crate::{Conv2dOptions, Pool2dOptions};
 
 /// What is done with each tensor that a test makes.
 type Step<'a> = &'a dyn Fn(Result<Tensor>) -> Result<Tensor>;

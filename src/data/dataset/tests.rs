@@ -1,6 +1,7 @@
 //! Batches, parts, and what stays together.
 
 use super::*;
+use crate::Shape;
 use crate::prelude::*;
 
 fn counting(n: usize) -> Dataset {

@@ -9,6 +9,7 @@
 //! | `model.load_state_dict(safetensors.torch.load_file("w.safetensors"))` | [`Model::export_pytorch("w.safetensors")`](crate::nn::Model::export_pytorch) before it |
 //!
 //! ```no_run
+//! use wgrad::nn::BatchNorm;
 //! # use wgrad::prelude::*;
 //! use wgrad::io::import::{self, Mapping};
 //! # fn main() -> Result<()> {

@@ -12,6 +12,7 @@ use crate::tensor::Tensor;
 /// logit that is right; probabilities are kept within 1e-7 of 0 and 1, as Keras 3 does (`keras.losses.BinaryCrossentropy`).
 ///
 /// ```
+/// use wgrad::nn::BinaryCrossentropy;
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let logits = Tensor::new([-18.6f32, 0.51, 2.94, -12.8], Device::Cpu)?;

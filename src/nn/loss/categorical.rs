@@ -176,6 +176,7 @@ impl Loss for SparseCategoricalCrossentropy {
 /// (`keras.losses.CategoricalCrossentropy`).
 ///
 /// ```
+/// use wgrad::nn::CategoricalCrossentropy;
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let probabilities = Tensor::new([[0.05f32, 0.95, 0.0], [0.1, 0.8, 0.1]], Device::Cpu)?;
@@ -256,6 +257,7 @@ impl Loss for CategoricalCrossentropy {
 
 #[cfg(test)]
 mod tests {
+    use crate::nn::CategoricalCrossentropy;
     use crate::prelude::*;
 
     fn close(a: f32, b: f64) {

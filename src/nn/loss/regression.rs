@@ -20,6 +20,7 @@ plain_losses! {
     /// gradient is 0 where both are equal.
     ///
     /// ```
+    /// use wgrad::nn::MeanAbsoluteError;
     /// # use wgrad::prelude::*;
     /// # fn main() -> Result<()> {
     /// let (y, t) = (Tensor::new([1.0f32, 2.0], Device::Cpu)?, Tensor::new([0.0f32, 4.0], Device::Cpu)?);
@@ -121,6 +122,7 @@ fn margin(y: Tensor, t: Tensor) -> Result<Tensor> {
 /// squared error whose gradient does not grow with outliers (`keras.losses.Huber`, PyTorch's `HuberLoss`).
 ///
 /// ```
+/// use wgrad::nn::Huber;
 /// # use wgrad::prelude::*;
 /// # fn main() -> Result<()> {
 /// let (y, t) = (Tensor::new([0.5f32, 5.0], Device::Cpu)?, Tensor::new([0.0f32, 0.0], Device::Cpu)?);
@@ -165,6 +167,7 @@ impl Loss for Huber {
 
 #[cfg(test)]
 mod tests {
+    use crate::nn::{BinaryCrossentropy, Huber, Loss};
     use crate::prelude::*;
 
     #[test]

@@ -192,6 +192,7 @@ impl Metric for TopKAccuracy {
 mod tests {
     use super::*;
     use crate::prelude::*;
+    use crate::train::{BinaryAccuracy, TopKAccuracy};
 
     #[test]
     fn labels_one_hot_rows_and_sequences_agree() {

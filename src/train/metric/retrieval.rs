@@ -262,6 +262,7 @@ retrieval_metrics! {
 mod tests {
     use super::*;
     use crate::prelude::*;
+    use crate::train::{Average, F1Score, Precision, Recall};
 
     #[test]
     fn nothing_over_nothing_is_nothing() {

@@ -5,7 +5,7 @@ use super::{constant, digits, network, trainer, weights};
 use crate::data::Dataset;
 use crate::nn::Parameter;
 use crate::prelude::*;
-use crate::train::{Event, Flow};
+use crate::train::{Evaluation, Event, Flow, History};
 
 /// Drives a callback with given values of `val_x`, as tests/golden/train.py does; gives the learning rate after each epoch.
 fn drive(callback: &mut dyn crate::train::Callback, values: &[f64]) -> Vec<f64> {

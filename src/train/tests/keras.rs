@@ -2,9 +2,9 @@
 
 use super::weights;
 use crate::data::Dataset;
-use crate::nn::{Context, Module as _};
+use crate::nn::{BinaryCrossentropy, Context, Functional, Module as _, Regularizer};
 use crate::prelude::*;
-use crate::train::{EarlyStopping, TrainerBuilder};
+use crate::train::{BinaryAccuracy, EarlyStopping, History, TrainerBuilder};
 
 /// What Keras did: see tests/golden/train.py.
 pub fn golden() -> serde_json::Value {

@@ -6,7 +6,7 @@ use harness::{
 };
 use std::process::ExitCode;
 use std::time::Instant;
-use wgrad::Stats;
+use wgrad::{Conv2dOptions, Stats};
 use wgrad::nn::Context;
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow};
