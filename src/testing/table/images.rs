@@ -94,7 +94,7 @@ pub fn upsample2d(t: &mut Table) {
 
 pub fn pool2d(t: &mut Table) {
     use Padding::{Explicit, Same, Valid};
-    let rows: [(&str, [usize; 2], [usize; 2], Padding); 7] = [
+    let rows: [(&str, [usize; 2], [usize; 2], Padding); 8] = [
         ("halves", [2, 2], [2, 2], Valid),
         ("overlap", [3, 3], [1, 1], Valid),
         ("stride", [2, 3], [2, 1], Valid),
@@ -102,6 +102,8 @@ pub fn pool2d(t: &mut Table) {
         ("padded", [3, 3], [2, 2], Explicit([1, 1, 1, 1])),
         ("four sides", [2, 3], [1, 2], Explicit([0, 1, 2, 1])),
         ("same", [3, 3], [2, 2], Same),
+        // the gradient's kernel for windows that don't overlap, at an edge where windows hold less
+        ("apart and padded", [2, 3], [3, 3], Explicit([1, 0, 1, 1])),
     ];
     for (name, kernel, stride, padding) in rows {
         let large = if t.size == Size::Small { 1 } else { 3 };
