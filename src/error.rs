@@ -290,6 +290,9 @@ impl Error {
             Error::Shape { op, message } => Error::Shape { op, message: format!("{place}: {message}") },
             Error::DType { op, message } => Error::DType { op, message: format!("{place}: {message}") },
             Error::Argument { op, message } => Error::Argument { op, message: format!("{place}: {message}") },
+            Error::OutOfMemory { device, message } => {
+                Error::OutOfMemory { device, message: format!("{place}: {message}") }
+            }
             other => other.context(place),
         }
     }

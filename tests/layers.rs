@@ -349,7 +349,9 @@ fn an_embedding_takes_integers_of_its_vocabulary() -> Result<()> {
     let message = model.infer(&Tensor::zeros([1, 2], Device::Cpu)?).err().map(|e| e.to_string());
     assert_eq!(
         message.as_deref(),
-        Some("Embedding: expects integers (u8, i32 or u32), got f32; use .cast(DType::U32)")
+        Some(
+            "layer embedding (Embedding): Embedding: expects integers (u8, i32 or u32), got f32; use .cast(DType::U32)"
+        )
     );
     let message = model.infer(&Tensor::new([[1i32, 3]], Device::Cpu)?)?.to_vec::<f32>().err();
     assert!(message.is_some_and(|e| e.to_string().contains("index 3 at position 1")));

@@ -96,7 +96,7 @@ fn check(
         Check { check, pass, inputs, borrowed: &borrowed, precision }.run()
     };
     match with(DOUBLE) {
-        Err(Error::DType { .. }) => with(SINGLE),
+        Err(e) if matches!(e.root(), Error::DType { .. }) => with(SINGLE),
         result => result,
     }
 }

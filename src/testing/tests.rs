@@ -5,7 +5,7 @@ use std::slice::from_ref;
 use super::*;
 use crate::Shape;
 use crate::error::Error;
-use crate::nn::{BatchNorm, Parameters};
+use crate::nn::{BatchNorm, Build, Built, Context, Layer, Parameters};
 use crate::ops::custom::{CustomKernel, CustomOp, apply};
 use crate::prelude::*;
 use std::sync::Arc;
@@ -170,6 +170,31 @@ fn other_errors_come_through() -> Result<()> {
     let cast = |t: &[Tensor]| &t[0] + t[0].cast(DType::I32)?;
     assert!(matches!(check_gradients(cast, &[x]), Err(Error::DType { .. })));
     Ok(())
+}
+
+/// Multiplies by three, in single precision only.
+struct Triple;
+
+impl Layer for Triple {
+    fn kind(&self) -> &'static str {
+        "Triple"
+    }
+    fn build(&self, input: Shape, _: &mut Build) -> Result<Built> {
+        Ok(Built::new(Triple, input))
+    }
+}
+
+impl Module for Triple {
+    fn forward(&self, x: &Tensor, _: &Context) -> Result<Tensor> {
+        Scaled::right().call(x)
+    }
+    fn visit(&self, _: &mut Parameters<'_>) {}
+}
+
+#[test]
+fn layers_of_single_precision_are_checked_in_it() -> Result<()> {
+    let model = Sequential::new().add(Dense::new(2)).add(Triple).build([3], Device::Cpu)?;
+    check_module_gradients(&model, &[Tensor::randn([4, 3], Device::Cpu, 1)?])
 }
 
 fn layers(device: Device) -> Result<Model> {
