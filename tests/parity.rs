@@ -49,9 +49,13 @@ fn every_operation_on_special_values() -> Result<()> {
         let mut cases = ops(seed, Size::Large);
         for case in &mut cases {
             // Padding and the gaps of strides are zeros in some kernels and left out in others: an infinite or undefined weight
-            // meets them or does not.
+            // meets them or does not. To its weight's gradient, a transposed convolution's input is what a weight is here: what is
+            // cropped of the output meets it or does not.
             let convolves = case.name.starts_with("conv2d");
-            if convolves && kind.iter().any(|v| v.is_infinite()) {
+            let transposed = case.name.starts_with("conv2d_transpose");
+            if (convolves && kind.iter().any(|v| v.is_infinite()))
+                || (transposed && kind.iter().any(|v| v.is_nan()))
+            {
                 continue;
             }
             let first = if convolves { 1 } else { case.inputs.len() };
