@@ -1,7 +1,7 @@
 //! Samples on the host, and batches made of them.
 
 use super::Batch;
-use crate::cpu::{Element, dispatch, memory};
+use crate::cpu::{dispatch, memory};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -115,10 +115,10 @@ impl<A: NestedArray> HostValue for A {
 }
 
 #[cfg(feature = "ndarray")]
-impl<T: Element, D: ndarray::Dimension> sealed::HostValue for ndarray::Array<T, D> {}
+impl<T: crate::cpu::Element, D: ndarray::Dimension> sealed::HostValue for ndarray::Array<T, D> {}
 
 #[cfg(feature = "ndarray")]
-impl<T: Element, D: ndarray::Dimension> HostValue for ndarray::Array<T, D> {
+impl<T: crate::cpu::Element, D: ndarray::Dimension> HostValue for ndarray::Array<T, D> {
     fn into_tensor(self) -> Result<Tensor> {
         Tensor::from_ndarray(&self, Device::Cpu)
     }
