@@ -7,12 +7,9 @@ use wgrad::prelude::*;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let device = match arguments.next().as_deref() {
-        Some("cpu") => Device::Cpu,
-        Some("gpu") => Device::Gpu,
-        _ => Device::best(),
-    };
-    let epochs = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(10);
+    let device: Device = arguments.next().unwrap_or("best".into()).parse()?;
+    let epochs = arguments.next().unwrap_or("10".into());
+    let epochs = epochs.parse().map_err(|_| Error::other(format!("{epochs} is no number of epochs")))?;
 
     let (train, test) = data::mnist::load_or_synthetic()?;
     let train = train.pipeline()?.shuffle(60_000, 42).batch(32).prefetch(2);

@@ -4,19 +4,7 @@
 // gone through by a walk only. See gemm_matrix.wgsl for what the functions are for.
 
 struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    segments: u32,
-    chunk: u32,
-    tiles_m: u32,
-    tiles_n: u32,
-    tiles: u32,
-    batches: u32,
-    out_m: u32,
-    out_split: u32,
-    b_k: u32,
-    b_n: u32,
+// include: shared/gemm_params.wgsl
     // A step of the walk, in its three digits (output column, output row, image), and their bases.
     step0: u32,
     step1: u32,

@@ -9,23 +9,7 @@
 // * by a walk: `walk_init` once, then `walk_step` (a fixed number of k) or `walk_next` (one k) without a division.
 
 struct Params {
-    m: u32,
-    n: u32,
-    // Length of a segment; of the whole reduction where there is one segment.
-    k: u32,
-    segments: u32,
-    // What one workgroup sums up: that many segments, or that many k where there is one segment.
-    chunk: u32,
-    tiles_m: u32,
-    tiles_n: u32,
-    // Tiles in all: m, n, batches and splits of k.
-    tiles: u32,
-    batches: u32,
-    // Strides of C along m, of its partial sums along the split, of B along k and n.
-    out_m: u32,
-    out_split: u32,
-    b_k: u32,
-    b_n: u32,
+// include: shared/gemm_params.wgsl
     // k per step of the walk.
     step: u32,
     // Strides of A along m and k, and of everything along the batch.

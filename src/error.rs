@@ -1,5 +1,6 @@
 //! The one error type: a variant for each thing that a caller can act on, and a way to say what was being done.
 
+use crate::sealed;
 use std::error::Error as StdError;
 use std::fmt;
 use std::path::PathBuf;
@@ -308,10 +309,7 @@ impl Error {
     }
 }
 
-mod sealed {
-    pub trait Sealed {}
-    impl<T, E> Sealed for Result<T, E> {}
-}
+impl<T, E> sealed::ResultExt for Result<T, E> {}
 
 /// Says what was being done when something failed: wgrad's errors and all others become an [`Error::Context`].
 ///
@@ -328,7 +326,7 @@ mod sealed {
 /// let cause = std::error::Error::source(error.root()).unwrap();
 /// assert!(cause.is::<std::io::Error>());
 /// ```
-pub trait ResultExt<T>: sealed::Sealed {
+pub trait ResultExt<T>: sealed::ResultExt {
     /// The same result; an error with this before its message.
     ///
     /// # Errors

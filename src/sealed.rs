@@ -23,3 +23,6 @@ pub trait HostValue {}
 
 /// Of [`IntoSample`](crate::data::IntoSample).
 pub trait IntoSample {}
+
+/// Of [`ResultExt`](crate::ResultExt).
+pub trait ResultExt {}

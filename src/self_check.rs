@@ -4,13 +4,13 @@
 //! compiled wrongly. The rows are those of the crate's own tests ([`table`](crate::testing::table)), with the sizes at which other
 //! kernels begin; steps of optimizers and of training come on top, for they are what operations are put together to.
 
-use crate::cpu::{Array, Element, dispatch};
 use crate::device::{Device, DeviceInfo};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Activation, Context, Conv2d, Dense, Flatten, MaxPool2d, Module, Sequential};
 use crate::optim::{Adagrad, Adam, AdamW, Lion, Nadam, Optimizer, RmsProp, Sgd};
 use crate::tensor::Tensor;
+use crate::testing::elements;
 use crate::testing::table::{Case, Domain, Input, Rng, Size, ops};
 use crate::variable::Variable;
 use std::fmt;
@@ -43,7 +43,8 @@ pub struct CheckedOperation {
     pub name: String,
     /// Calls that were compared, each with its gradients.
     pub cases: usize,
-    /// The largest difference to the CPU's result, relative to the largest magnitude in it. 0 where nothing was computed.
+    /// The largest difference to the CPU's result, relative to the largest magnitude in it. Infinite where a call failed, or
+    /// its result has another form.
     pub difference: f64,
     /// What it may be; 0 where results must be the same.
     pub tolerance: f64,
@@ -169,11 +170,7 @@ impl Check {
         let tolerances = [case.tol, case.grad_tol * if case.second { 5.0 } else { 1.0 }];
         let (operation, floor) = (case.operation().to_string(), case.floor.max(FLOOR));
         let build = move |device| {
-            let make = |input: &Input| match input.tensor(device, DType::F32)? {
-                x if input.watched => x.watch(),
-                x => Ok(x),
-            };
-            let inputs = case.inputs.iter().map(make).collect::<Result<Vec<_>>>()?;
+            let inputs = case.tensors(device, DType::F32)?;
             let mut results = vec![case.run(&inputs, device, DType::F32)?];
             let first = gradients(&results, &inputs, 1)?;
             let second = if case.second { gradients(&first, &inputs, 100)? } else { Vec::new() };
@@ -202,7 +199,7 @@ impl Check {
         let results = (self.build)(device)?;
         // together, as in training
         crate::backend::eval(&results.iter().collect::<Vec<_>>())?;
-        results.iter().map(|t| numbers(&t.to_host()?)).collect()
+        results.iter().map(elements).collect()
     }
 
     /// The largest relative difference, and what is wrong with it.
@@ -252,11 +249,6 @@ fn gradients(of: &[Tensor], inputs: &[Tensor], seed: u64) -> Result<Vec<Tensor>>
     let Some(total) = total else { return Ok(Vec::new()) };
     let grads = total.backward()?;
     inputs.iter().filter(|x| x.is_tracked()).map(|x| grads.get_or_zeros(x)).collect()
-}
-
-fn numbers(array: &Array) -> Result<Vec<f64>> {
-    let array = array.contiguous()?;
-    dispatch!(array.dtype(), T => Ok(array.slice::<T>()?.iter().map(|v| v.to_f64()).collect()))
 }
 
 /// Everything that is computed.

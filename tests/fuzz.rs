@@ -2,7 +2,7 @@
 //! files in archives, instructions of pickles, addresses of HDF5). Each either is read or is an error that names the file:
 //! no reader panics, takes more memory than `io::budget` says, or goes on for long.
 //!
-//! `WGRAD_FUZZ=100000 cargo test --test fuzz` changes each kind of file so many times; without it, a few hundred times.
+//! `WGRAD_FUZZ=100000 cargo test --all-features --test fuzz` changes each kind of file so many times; without it, a few hundred times.
 //! `WGRAD_FUZZ_SEED` begins elsewhere. A failure names seed and number of the case, and leaves the file.
 
 #[path = "fuzz/bombs.rs"]

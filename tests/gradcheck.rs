@@ -4,19 +4,9 @@
 mod common;
 
 use common::ops::{Case, Size, ops};
-use common::{Input, Kind, direction, tensor};
+use common::{Kind, direction, tensor};
 use wgrad::prelude::*;
 use wgrad::testing::check_gradients;
-
-fn build(inputs: &[Input]) -> Result<Vec<Tensor>> {
-    inputs
-        .iter()
-        .map(|i| {
-            let t = i.tensor(Device::Cpu, DType::F64)?;
-            if i.watched { t.watch() } else { Ok(t) }
-        })
-        .collect()
-}
 
 /// `sum(direction * y^2)`: the square keeps a curvature where y is linear.
 fn project(y: &Tensor) -> Result<Tensor> {
@@ -83,7 +73,7 @@ fn gradients_of_gradients_match_finite_differences() -> Result<()> {
 #[test]
 fn every_float_input_has_a_gradient() -> Result<()> {
     for case in ops(5, Size::Small).iter().filter(|c| c.differentiable) {
-        let inputs = build(&case.inputs)?;
+        let inputs = case.tensors(Device::Cpu, DType::F64)?;
         let grads = case.run(&inputs, Device::Cpu, DType::F64)?.sum(.., false)?.backward()?;
         for (x, input) in inputs.iter().zip(&case.inputs).filter(|(_, i)| i.kind == Kind::Float) {
             assert!(input.watched, "{}", case.name);

@@ -215,6 +215,39 @@ impl Module for ScaleModule {
 }
 
 #[test]
+fn an_error_of_a_merge_names_it() {
+    let mut net = Functional::new(Device::Cpu);
+    let (a, b) = (net.input("a", [3]).unwrap(), net.input("b", [3]).unwrap());
+    let sum = net.merge(Merge::Add, &[a, b]).unwrap();
+    let model = net.build(&[("sum", sum)]).unwrap();
+    let inputs = [2, 3].map(|rows| Tensor::ones([rows, 3], Device::Cpu).unwrap());
+    let error = model.infer_all(&inputs).unwrap_err();
+    assert!(error.to_string().starts_with("layer add (Add): "), "{error}");
+    assert!(matches!(error.root(), Error::Shape { .. }));
+}
+
+/// A layer that can't be built, for a reason of its own.
+struct Unbuildable;
+
+impl Layer for Unbuildable {
+    fn kind(&self) -> &'static str {
+        "Unbuildable"
+    }
+    fn build(&self, _input: Shape, _cx: &mut Build) -> Result<Built> {
+        Err(Error::other("no such word"))
+    }
+}
+
+#[test]
+fn an_error_of_ones_own_in_build_says_in_which_layer() {
+    let mut net = Functional::new(Device::Cpu);
+    let x = net.input("x", [3]).unwrap();
+    assert_eq!(net.layer(Unbuildable, x).unwrap_err().to_string(), "Unbuildable: no such word");
+    let stack = Sequential::new().add(Unbuildable).build([3], Device::Cpu);
+    assert_eq!(stack.err().map(|e| e.to_string()).as_deref(), Some("layer 1 (Unbuildable): no such word"));
+}
+
+#[test]
 fn an_error_of_a_forward_pass_names_the_layer() {
     struct Faulty;
     impl Layer for Faulty {

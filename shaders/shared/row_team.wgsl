@@ -1,5 +1,4 @@
-// Who works on a row: here one invocation. For long rows the host puts softmax_team_subgroup.wgsl or
-// softmax_team_workgroup.wgsl in place of this block.
+// Who works on a row: here one invocation. For long rows the host puts one of softmax_team_*.wgsl in place of this block.
 // team:
 const GROUP = 64u; // invocations per workgroup
 const TEAM = 1u; // of which so many share a row

@@ -5,7 +5,7 @@ use crate::dtype::DType;
 use crate::sealed;
 use std::fmt;
 
-/// Host memory of one element type, pooled. Never changed once an [`Array`] points to it.
+/// Host memory of one element type, pooled. Never changed once an [`Array`](super::Array) points to it.
 #[derive(Debug)]
 pub enum Buffer {
     F32(Vec<f32>),

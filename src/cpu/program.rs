@@ -105,13 +105,13 @@ pub(super) struct Views<'a> {
 }
 
 /// The registers of a thread.
-pub(super) struct BlockRegisters<'a> {
+struct BlockRegisters<'a> {
     pub floats: Vec<&'a mut [f32]>,
     pub truths: Vec<&'a mut [u8]>,
 }
 
 /// A piece of an output.
-pub(super) enum OutputBlock<'a> {
+enum OutputBlock<'a> {
     Floats(&'a mut [f32]),
     Truths(&'a mut [u8]),
 }

@@ -1,4 +1,4 @@
-//! Loops over elements: rows in which every input either advances by one or stays.
+//! Loops over elements row by row, whatever the strides.
 
 use super::element::Element;
 use super::kernels::for_each_chunk;

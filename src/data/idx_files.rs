@@ -79,7 +79,7 @@ impl RawSplit {
     ///
     /// # Errors
     ///
-    /// There are more or fewer images than labels, or a label is no class.
+    /// There are more or fewer images than labels, images have no pixels, or a label is no class.
     pub fn new(
         images: Vec<u8>,
         labels: Vec<u8>,
@@ -88,6 +88,9 @@ impl RawSplit {
     ) -> Result<RawSplit> {
         const OP: &str = "RawSplit::new";
         let count = labels.len();
+        if height == 0 || width == 0 {
+            return Err(Error::argument(OP, format!("images of {height}x{width} have no pixels")));
+        }
         if images.len() != count.saturating_mul(height).saturating_mul(width) {
             let message = format!(
                 "{} bytes are not {count} images of {height}x{width}, as there are labels",

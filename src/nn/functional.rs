@@ -61,7 +61,10 @@ impl Functional {
     }
 
     fn symbol(&self, node: Result<usize>, place: &str) -> Result<Symbol> {
-        let node = node.map_err(|e| e.named(place))?;
+        let node = node.map_err(|e| match e {
+            Error::Shape { .. } | Error::DType { .. } | Error::Argument { .. } => e.named(place),
+            other => other.within(place),
+        })?;
         Ok(Symbol { builder: self.id, node })
     }
 

@@ -5,8 +5,7 @@ use super::{Layers, Model, Module};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::io::budget;
-use crate::io::safetensors::parse;
-use crate::io::safetensors::{metadata_of, tensors_of};
+use crate::io::safetensors::{metadata_of, parse, tensors_of};
 use crate::io::{Metadata, save_tensors_with};
 use std::path::Path;
 

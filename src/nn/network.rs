@@ -207,7 +207,9 @@ impl Module for Network {
                         DType::U8 => values[x].cast(DType::F32),
                         _ => Ok(values[x].clone()),
                     };
-                    merge.apply(&xs.iter().map(numbers).collect::<Result<Vec<_>>>()?)?
+                    let inputs = xs.iter().map(numbers).collect::<Result<Vec<_>>>();
+                    let y = inputs.and_then(|inputs| merge.apply(&inputs));
+                    y.with_context(|| format!("layer {} ({})", node.name, merge.kind()))?
                 }
                 // As many as there are inputs: counted above.
                 _ => match given.next() {

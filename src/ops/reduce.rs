@@ -72,6 +72,7 @@ impl Operation for Reduce {
 
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
         let mut x = inputs[0].clone();
+        // Rows that run backwards are copied once: reductions along them would fetch element by element.
         if x.strides[..x.shape.rank()].iter().any(|&s| s < 0) {
             x = x.contiguous()?;
         }

@@ -68,3 +68,16 @@ fn stretch(x: &Tensor, axis: usize, factor: usize, interpolation: Interpolation)
     let neighbours = ((raised(&before)? * t.neg()?.relu()?)? + (raised(&after)? * t.relu()?)?)?;
     (own + neighbours)?.reshape(dims)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn model_files_of_before_are_read() {
+        for (old, new) in [("\"Nearest\"", Interpolation::Nearest), ("\"Bilinear\"", Interpolation::Bilinear)]
+        {
+            assert_eq!(serde_json::from_str::<Interpolation>(old).unwrap(), new);
+        }
+    }
+}

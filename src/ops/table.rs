@@ -57,7 +57,7 @@ macro_rules! unary_table {
                 }
                 run(self, src, dst)
             }
-            /// Nothing where the function is one of floats only.
+            /// The elements themselves where the function is one of floats only.
             pub fn map_integer<I: integer::Integer>(self, src: &[I], dst: &mut [I]) {
                 #[allow(unused_imports)]
                 use integer::*;
@@ -66,7 +66,7 @@ macro_rules! unary_table {
                         let $x = Int($x);
                         *d = ($i).0;
                     },)?)*
-                    _ => {}
+                    _ => dst.copy_from_slice(src),
                 }
             }
         }

@@ -366,9 +366,8 @@ where
     R: Rule + DeserializeOwned + 'static,
 {
     const OP: &str = "optim::from_config";
-    let read = |e: serde_json::Error| Error::argument(OP, format!("{e}, in {config}"));
-    let rule: R = serde_json::from_value(config.0.clone()).map_err(read)?;
-    let settings: Settings = serde_json::from_value(config.0.clone()).map_err(read)?;
+    let rule: R = config.read().map_err(|e| e.named(OP))?;
+    let settings: Settings = config.read().map_err(|e| e.named(OP))?;
     let mut made = Fused::of(rule, settings);
     if config.0.get("groups").and_then(Value::as_array).is_some_and(|g| !g.is_empty()) {
         let message = format!(

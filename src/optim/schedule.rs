@@ -84,7 +84,7 @@ macro_rules! schedules {
             let read = |e: serde_json::Error| Error::argument(OP, format!("{e}, in {config}"));
             match kind {
                 $(stringify!($kind) => {
-                    Ok(Box::new(serde_json::from_value::<$kind>(config.clone()).map_err(read)?))
+                    Ok(Box::new(<$kind>::deserialize(config).map_err(read)?))
                 })*
                 "Sequence" => Ok(Box::new(Sequence::from_config(config)?)),
                 _ => {

@@ -12,7 +12,7 @@ const SCALE: f64 = 2.0;
 /// 2^28: 800 MB of them.
 const MOST_PIXELS: f64 = 268_435_456.0;
 
-pub(super) struct Canvas {
+struct Canvas {
     width: usize,
     height: usize,
     rgb: Vec<u8>,
@@ -42,7 +42,7 @@ impl Canvas {
     }
 
     /// Covers a share of a pixel; nothing, where there is no such pixel.
-    pub fn blend(&mut self, x: i64, y: i64, color: Color, share: f64) {
+    fn blend(&mut self, x: i64, y: i64, color: Color, share: f64) {
         let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else { return };
         if x >= self.width || y >= self.height || share <= 0.0 {
             return;

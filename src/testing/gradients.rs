@@ -1,7 +1,8 @@
 //! Gradients against finite differences.
 
 use super::parity::gradients;
-use super::pass::{Borrowed, Outputs, Pass, direction, elements, pass, tensor_of};
+use super::pass::{Borrowed, Outputs, Pass, direction, elements, pass};
+use super::table::tensor;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -178,7 +179,7 @@ impl Check<'_> {
             Line::Element(e) => values[*e] += by,
             Line::All(direction) => values.iter_mut().zip(direction).for_each(|(v, d)| *v += by * d),
         }
-        let moved = tensor_of(&values, self.leaf(leaf), self.precision.dtype, Device::Cpu)?;
+        let moved = tensor(&values, self.leaf(leaf).dims(), self.precision.dtype, Device::Cpu)?;
         let mut inputs = self.inputs.clone();
         match leaf {
             Leaf::Input(i) => inputs[i] = moved.watch()?,

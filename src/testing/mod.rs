@@ -75,3 +75,4 @@ pub use close::{Values, assert_close};
 pub use gradients::{check_gradients, check_module_gradients};
 pub use parity::{assert_module_parity, assert_parity};
 pub use pass::Outputs;
+pub(crate) use pass::elements;

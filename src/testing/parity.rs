@@ -1,7 +1,8 @@
 //! Every device against the CPU.
 
 use super::close::worst;
-use super::pass::{Borrowed, Outputs, Pass, direction, elements, pass, tensor_of};
+use super::pass::{Borrowed, Outputs, Pass, direction, elements, pass};
+use super::table::tensor;
 use crate::device::{Device, DeviceInfo};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -214,7 +215,7 @@ pub(super) fn gradients(
 ) -> Result<Vec<(String, Tensor)>> {
     let mut sums: Vec<(String, Tensor)> = Vec::new();
     for (o, y) in outputs.iter().enumerate().filter(|(_, y)| y.is_tracked()) {
-        let upstream = tensor_of(&direction(o as u64, y.numel()), y, y.dtype(), y.device())?;
+        let upstream = tensor(&direction(o as u64, y.numel()), y.dims(), y.dtype(), y.device())?;
         let grads = y.backward_with(&upstream)?;
         let mut of_this = Vec::new();
         for (i, x) in inputs.iter().enumerate().filter(|(_, x)| x.is_tracked()) {

@@ -1,8 +1,6 @@
 //! One pass of what is tested: inputs, outputs, borrowed parameters.
 
 use crate::cpu::{Element, dispatch};
-use crate::device::Device;
-use crate::dtype::DType;
 use crate::error::Result;
 use crate::nn::{Module, Parameter};
 use crate::tensor::Tensor;
@@ -44,17 +42,9 @@ impl Outputs for (Tensor, Tensor, Tensor) {
 }
 
 /// The elements of a tensor of any type.
-pub(super) fn elements(t: &Tensor) -> Result<Vec<f64>> {
+pub(crate) fn elements(t: &Tensor) -> Result<Vec<f64>> {
     let array = t.to_host()?.contiguous()?;
     dispatch!(array.dtype(), T => Ok(array.slice::<T>()?.iter().map(|v| v.to_f64()).collect()))
-}
-
-/// A tensor of these values, rounded to the type.
-pub(super) fn tensor_of(values: &[f64], like: &Tensor, dtype: DType, device: Device) -> Result<Tensor> {
-    fn make<T: Element>(values: &[f64], like: &Tensor, device: Device) -> Result<Tensor> {
-        Tensor::from_vec(values.iter().map(|&v| T::from_f64(v)).collect(), like.dims(), device)
-    }
-    dispatch!(dtype, T => make::<T>(values, like, device))
 }
 
 /// Fixed numbers in -1..1, none of them near 0: what gradients are taken of, element by element.

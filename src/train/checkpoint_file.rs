@@ -2,8 +2,7 @@
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::io::safetensors::parse;
-use crate::io::safetensors::{metadata_of, tensors_of};
+use crate::io::safetensors::{metadata_of, parse, tensors_of};
 use crate::io::{Metadata, budget, save_tensors_with};
 use crate::nn::Parameter;
 use crate::nn::weights_file::match_parameters;

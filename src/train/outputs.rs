@@ -20,6 +20,11 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// What was computed for this output; an error says for which, where there are several.
+    pub fn names<T>(&self, result: Result<T>, outputs: usize) -> Result<T> {
+        result.map_err(|e| if outputs > 1 { e.within(&self.name) } else { e })
+    }
+
     pub fn new(name: String) -> Output {
         Output { name, loss: None, weight: 1.0, metrics: Vec::new() }
     }
@@ -143,8 +148,8 @@ pub(super) fn compute(
         };
         // An output of weight 0 is measured, and not trained.
         let value = if output.weight == 0.0 { no_grad(compute) } else { compute() };
-        let value = value.map_err(|e| if outputs.len() > 1 { e.within(&output.name) } else { e })?;
-        let of_output = no_grad(|| loss.count(y, target))?;
+        let value = output.names(value, outputs.len())?;
+        let of_output = output.names(no_grad(|| loss.count(y, target)), outputs.len())?;
         if output.weight != 0.0 {
             let weighted = if output.weight == 1.0 { value.clone() } else { (&value * output.weight)? };
             match &of_output {

@@ -16,7 +16,7 @@ impl Rooms {
                 .is_some_and(|(number, _)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
         };
         let names = |line: &str| {
-            let names = line.split(':').next().unwrap_or_default();
+            let (names, _) = line.split_once(':').expect("the names of a room stand on one line");
             names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
         };
         Rooms(section.lines().filter(is_numbered).map(names).collect())

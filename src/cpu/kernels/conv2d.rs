@@ -14,7 +14,7 @@ use super::gemm::{Matrix, flops, gemm, gemm_by_stretches, sum_partials};
 use super::{CHAIN, CHAIN_OF_SUMS, Finish, PARALLEL_FLOPS, finish_all, for_each_chunk, pairwise};
 use super::{depthwise, shallow};
 use crate::cpu::simd::vectorized;
-use crate::geometry::Conv2dGeometry;
+use crate::geometry::{Conv2dGeometry, group_channels};
 
 /// Bytes of im2col that a thread works on at a time: with the weight and the output they should stay in its second-level cache.
 const PIECE_BYTES: usize = 256 << 10;
@@ -255,7 +255,7 @@ struct ConvPlan<'a> {
 
 impl<'a> ConvPlan<'a> {
     fn new<T>(g: &'a Conv2dGeometry) -> Self {
-        let (group_in, group_out) = (g.cin / g.groups, g.cout / g.groups);
+        let (group_in, group_out) = group_channels(g);
         let taps = g.kh * g.kw * group_in;
         let positions = g.n * g.oh * g.ow;
         let is_product = (g.kh, g.kw, g.stride, g.padding) == (1, 1, [1, 1], [0; 4]);
@@ -407,7 +407,7 @@ pub(super) mod tests {
 
     /// Calls `f(x place, w place, y place)` for each product that the convolution sums.
     fn naive(g: &Conv2dGeometry, mut f: impl FnMut(usize, usize, usize)) {
-        let (cg, og) = (g.cin / g.groups, g.cout / g.groups);
+        let (cg, og) = group_channels(g);
         for n in 0..g.n {
             for (oy, ox, o) in
                 (0..g.oh).flat_map(|oy| (0..g.ow).flat_map(move |ox| (0..g.cout).map(move |o| (oy, ox, o))))

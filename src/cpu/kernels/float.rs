@@ -7,12 +7,12 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 use gemm_common::Parallelism;
 
 /// An element of a tensor that can be reduced and gathered: f32, f64, i32, u32, u8. Integers wrap.
-pub trait Element: Copy + Send + Sync + PartialOrd + Debug + 'static {
+pub trait Number: Copy + Send + Sync + PartialOrd + Debug + 'static {
     const ZERO: Self;
     const ONE: Self;
 
     /// What long sums of it are kept in, one after the other: f64 for f32, else itself.
-    type Sum: Element;
+    type Sum: Number;
 
     fn to_sum(self) -> Self::Sum;
     fn from_sum(sum: Self::Sum) -> Self;
@@ -49,7 +49,7 @@ pub trait Element: Copy + Send + Sync + PartialOrd + Debug + 'static {
 
 macro_rules! integer_element {
     ($($t:ty),*) => {$(
-        impl Element for $t {
+        impl Number for $t {
             const ZERO: Self = 0;
             const ONE: Self = 1;
 
@@ -119,7 +119,7 @@ index!(i32, u32, u8);
 
 /// A floating-point element: f32 or f64.
 pub trait Float:
-    Element
+    Number
     + Default
     + Add<Output = Self>
     + Sub<Output = Self>
@@ -162,7 +162,7 @@ const KEPT_SCRATCH_BYTES: usize = 32 << 20;
 
 macro_rules! float {
     ($t:ident, $gemm:path) => {
-        impl Element for $t {
+        impl Number for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
 

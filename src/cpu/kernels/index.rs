@@ -2,7 +2,7 @@
 //!
 //! A tensor is seen as `[outer, axis, inner]`: the dimensions before the axis, the axis, the dimensions after it.
 
-use super::float::{Element, Index};
+use super::float::{Index, Number};
 use super::{OutOfRange, PARALLEL_WORK, check_range, for_each_chunk, units_per_task};
 
 /// Ranges of the axis that the gradient's tasks own, at most.
@@ -12,7 +12,7 @@ const MAX_RANGES: usize = 16;
 ///
 /// # Errors
 /// The first index that is not a place along the axis.
-pub fn index_select<T: Element, I: Index>(
+pub fn index_select<T: Number, I: Index>(
     axis: usize,
     inner: usize,
     x: &[T],
@@ -39,7 +39,7 @@ pub fn index_select<T: Element, I: Index>(
 ///
 /// # Errors
 /// The first index that is not a place along the axis.
-pub fn index_select_grad<T: Element, I: Index>(
+pub fn index_select_grad<T: Number, I: Index>(
     axis: usize,
     inner: usize,
     dy: &[T],
@@ -91,7 +91,7 @@ fn most_repeats<I: Index>(axis: usize, indices: &[I]) -> u32 {
 }
 
 /// Adds each line of `dy` to the line of `sums` that its index names, as far as those are there: they begin at place `start`.
-fn add_lines<T: Element, S: Element, I: Index>(
+fn add_lines<T: Number, S: Number, I: Index>(
     inner: usize,
     dy: &[T],
     indices: &[I],

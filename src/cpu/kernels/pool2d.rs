@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::simd::vectorized;
 use super::Finish;
-use super::float::{Element, Float};
+use super::float::{Float, Number};
 use super::{PARALLEL_WORK, for_each_chunk, units_per_task, window_sums};
 use crate::geometry::Pool2dGeometry;
 

@@ -4,7 +4,7 @@
 //! logarithm of the length, and the tree depends on the sizes alone, so threads can share it without changing a bit.
 
 use super::super::simd::vectorized;
-use super::float::{Element, Index};
+use super::float::{Index, Number};
 use super::layout::Strided;
 use super::{PARALLEL_WORK, for_each_chunk, units_per_task};
 
@@ -21,7 +21,7 @@ const BLOCK_COLS: usize = 512;
 const SHARED: usize = 128 * 1024;
 
 /// An associative operation with a neutral element.
-trait Reduction<T: Element>: Copy + Send + Sync + 'static {
+trait Reduction<T: Number>: Copy + Send + Sync + 'static {
     fn neutral(self) -> Option<T>;
     fn combine(self, a: T, b: T) -> T;
 }
@@ -37,7 +37,7 @@ struct Min;
 
 macro_rules! reduction {
     ($name:ident, $neutral:expr, $combine:expr) => {
-        impl<T: Element> Reduction<T> for $name {
+        impl<T: Number> Reduction<T> for $name {
             #[inline(always)]
             fn neutral(self) -> Option<T> {
                 $neutral
@@ -57,36 +57,36 @@ reduction!(Max, None, T::larger);
 reduction!(Min, None, T::smaller);
 
 /// `out = sum of x over axes`: one element per place of the remaining dimensions, row-major. An empty sum is 0.
-pub fn sum<T: Element>(x: Strided<T>, axes: &[usize], out: &mut [T]) {
+pub fn sum<T: Number>(x: Strided<T>, axes: &[usize], out: &mut [T]) {
     reduce(Sum, x, axes, out);
 }
 
 /// `out = product of x over axes`. An empty product is 1.
-pub fn prod<T: Element>(x: Strided<T>, axes: &[usize], out: &mut [T]) {
+pub fn prod<T: Number>(x: Strided<T>, axes: &[usize], out: &mut [T]) {
     reduce(Prod, x, axes, out);
 }
 
 /// `out = max of x over axes`; NaN if there is one. The caller sees to it that there is something to choose from.
-pub fn max<T: Element>(x: Strided<T>, axes: &[usize], out: &mut [T]) {
+pub fn max<T: Number>(x: Strided<T>, axes: &[usize], out: &mut [T]) {
     reduce(Max, x, axes, out);
 }
 
 /// `out = min of x over axes`; NaN if there is one. The caller sees to it that there is something to choose from.
-pub fn min<T: Element>(x: Strided<T>, axes: &[usize], out: &mut [T]) {
+pub fn min<T: Number>(x: Strided<T>, axes: &[usize], out: &mut [T]) {
     reduce(Min, x, axes, out);
 }
 
 /// `out = index of the maximum along axis`, row-major over the other dimensions; the first of several, the first NaN if any.
-pub fn argmax<T: Element, I: Index>(x: Strided<T>, axis: usize, out: &mut [I]) {
+pub fn argmax<T: Number, I: Index>(x: Strided<T>, axis: usize, out: &mut [I]) {
     arg_best(x, axis, out, T::beats_max);
 }
 
 /// `out = index of the minimum along axis`, row-major over the other dimensions; the first of several, the first NaN if any.
-pub fn argmin<T: Element, I: Index>(x: Strided<T>, axis: usize, out: &mut [I]) {
+pub fn argmin<T: Number, I: Index>(x: Strided<T>, axis: usize, out: &mut [I]) {
     arg_best(x, axis, out, T::beats_min);
 }
 
-fn arg_best<T: Element, I: Index>(
+fn arg_best<T: Number, I: Index>(
     x: Strided<T>,
     axis: usize,
     out: &mut [I],
@@ -168,7 +168,7 @@ fn walk(shape: &[usize], strides: &[isize], first: usize, count: usize, mut f: i
     }
 }
 
-fn reduce<T: Element, R: Reduction<T>>(r: R, x: Strided<T>, axes: &[usize], out: &mut [T]) {
+fn reduce<T: Number, R: Reduction<T>>(r: R, x: Strided<T>, axes: &[usize], out: &mut [T]) {
     if out.is_empty() {
         return;
     }
@@ -201,7 +201,7 @@ fn side_by_side(shape: &[usize], axes: &[usize]) -> Option<[usize; 3]> {
 }
 
 /// Reduces the middle axis of a contiguous `[outer, len, inner]`.
-fn reduce_block<T: Element, R: Reduction<T>>(r: R, x: &[T], [_, len, inner]: [usize; 3], out: &mut [T]) {
+fn reduce_block<T: Number, R: Reduction<T>>(r: R, x: &[T], [_, len, inner]: [usize; 3], out: &mut [T]) {
     let parallel = x.len() >= PARALLEL_WORK;
     let per_task = units_per_task(len * inner);
     if inner == 1 {
@@ -238,7 +238,7 @@ fn both(shared: bool, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)
 }
 
 /// Reduces consecutive elements, at least one.
-fn reduce_run<T: Element, R: Reduction<T>>(r: R, x: &[T]) -> T {
+fn reduce_run<T: Number, R: Reduction<T>>(r: R, x: &[T]) -> T {
     if x.len() > BLOCK {
         let (low, high) = x.split_at(halfway(x.len(), BLOCK));
         let (mut one, mut two) = (x[0], x[0]);
@@ -271,7 +271,7 @@ fn reduce_run<T: Element, R: Reduction<T>>(r: R, x: &[T]) -> T {
 }
 
 /// `out[c] = reduction over rows of x[row * stride + c]`, for at most [`BLOCK_COLS`] columns and at least one row.
-fn reduce_rows<T: Element, R: Reduction<T>>(r: R, x: &[T], rows: usize, stride: usize, out: &mut [T]) {
+fn reduce_rows<T: Number, R: Reduction<T>>(r: R, x: &[T], rows: usize, stride: usize, out: &mut [T]) {
     let cols = out.len();
     if rows <= BLOCK_ROWS {
         out.copy_from_slice(&x[..cols]);
@@ -288,7 +288,7 @@ fn reduce_rows<T: Element, R: Reduction<T>>(r: R, x: &[T], rows: usize, stride: 
 
 vectorized! {
 /// Combines `out` with `rows` rows of `x`, in order.
-fn combine_rows[T: Element, R: Reduction<T>](r: R, x: &[T], rows: usize, stride: usize, out: &mut [T]) {
+fn combine_rows[T: Number, R: Reduction<T>](r: R, x: &[T], rows: usize, stride: usize, out: &mut [T]) {
     for row in 0..rows {
         for (out, value) in out.iter_mut().zip(&x[row * stride..]) {
             *out = r.combine(*out, *value);
@@ -298,7 +298,7 @@ fn combine_rows[T: Element, R: Reduction<T>](r: R, x: &[T], rows: usize, stride:
 }
 
 /// Any axes, any strides: each output gathers its elements block by block.
-fn reduce_strided<T: Element, R: Reduction<T>>(r: R, x: &Strided<T>, axes: &[usize], out: &mut [T]) {
+fn reduce_strided<T: Number, R: Reduction<T>>(r: R, x: &Strided<T>, axes: &[usize], out: &mut [T]) {
     let (shape, strides) = without(x, axes);
     let kept: Vec<usize> = (0..x.ndim()).filter(|d| !axes.contains(d)).collect();
     let (reduced_shape, reduced_strides) = without(x, &kept);
@@ -319,7 +319,7 @@ fn reduce_strided<T: Element, R: Reduction<T>>(r: R, x: &Strided<T>, axes: &[usi
 }
 
 /// As [`reduce_run`], over elements `first..first + len` that `gather` fetches.
-fn reduce_gathered<T: Element, R: Reduction<T>>(
+fn reduce_gathered<T: Number, R: Reduction<T>>(
     r: R,
     gather: &(impl Fn(usize, &mut [T]) + Sync),
     first: usize,

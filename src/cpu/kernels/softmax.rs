@@ -2,7 +2,7 @@
 //!
 //! Everything is shifted by the row's maximum first, so that no exponential overflows: logits of 1e4 are as exact as small ones.
 
-use super::float::{Element, Float, Index};
+use super::float::{Float, Index, Number};
 use super::{OutOfRange, PARALLEL_WORK, check_range, for_each_chunk, units_per_task};
 
 /// What an exponential costs, in the units of [`PARALLEL_WORK`].

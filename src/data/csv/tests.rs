@@ -36,16 +36,22 @@ fn without_a_header_and_with_another_delimiter() {
     assert_eq!((set.labels().to_vec::<u32>().unwrap(), set.classes().len()), (vec![3, 0], 0));
 }
 
+/// Reading this text is an error with these words.
+#[track_caller]
+fn fails(text: &str, make: fn(Csv) -> Csv, expected: &[&str]) {
+    let (_folder, path) = file(text);
+    let message = make(csv(&path)).load().unwrap_err().to_string();
+    for word in [&["table.csv"], expected].concat() {
+        assert!(message.contains(word), "no {word:?} in: {message}");
+    }
+}
+
+fn label(c: Csv) -> Csv {
+    c.label("y")
+}
+
 #[test]
 fn errors_name_file_line_and_column() {
-    let fails = |text: &str, make: fn(Csv) -> Csv, expected: &[&str]| {
-        let (_folder, path) = file(text);
-        let message = make(csv(&path)).load().unwrap_err().to_string();
-        for word in [&["table.csv"], expected].concat() {
-            assert!(message.contains(word), "no {word:?} in: {message}");
-        }
-    };
-    let label = |c: Csv| c.label("y");
     fails("x,y\n1,a\n\n,b\n", label, &["line 4", "\"x\"", "missing", "fill_missing"]);
     fails("x,y\n1,a\nNaN,b\n", label, &["line 3", "missing"]);
     fails("x,y\n1,a\ntwo,b\n", label, &["line 3", "\"two\"", "not a finite number"]);
@@ -94,14 +100,6 @@ fn labels_that_are_numbers_were_sorted_as_text() {
 
 #[test]
 fn doubled_columns_and_open_quotes_were_read_without_a_word() {
-    let fails = |text: &str, make: fn(Csv) -> Csv, expected: &[&str]| {
-        let (_folder, path) = file(text);
-        let message = make(csv(&path)).load().unwrap_err().to_string();
-        for word in [&["table.csv"], expected].concat() {
-            assert!(message.contains(word), "no {word:?} in: {message}");
-        }
-    };
-    let label = |c: Csv| c.label("y");
     fails("x,y,x,z,x\n1,a,2,3,4\n", label, &["columns 0 and 2 and 4", "\"x\""]);
     fails("x,y,y\n1,a,b\n", label, &["columns 1 and 2", "\"y\""]);
     fails("x,y\n1,a\n2,\"b\n3,c\n", label, &["line 3", "never closed"]);

@@ -29,7 +29,7 @@ use tiled::{Block, TILED_CHAIN, Tiled};
 const REDUCE_BLOCK: usize = 32;
 
 uniform! {
-    /// What the uniform block of every operand file begins with; `shaders/gemm_matrix.wgsl` says what the fields are.
+    /// What the uniform block of every operand file begins with; `shaders/shared/gemm_params.wgsl` says what the fields are.
     pub(super) struct GemmParams {
         m: usize,
         n: usize,
@@ -415,7 +415,8 @@ impl Problem<'_> {
             (true, false) => BLoad::QuadsAlongN,
             _ => BLoad::Scalar,
         };
-        // Two levels at most: a third would cost registers that real GPUs don't have.
+        // Two levels at most: a third would cost registers that real GPUs don't have. One is enough for two chains; another costs
+        // these kernels registers, not (as the register kernels) a driver's time, so that they don't wait for five.
         let longest = TILED_CHAIN * TILED_CHAIN;
         let (chunk, splits) = self.split([block.bm, block.bn], 1, 128, 256, block.bk, longest);
         let kernel = Tiled {

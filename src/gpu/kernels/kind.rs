@@ -54,14 +54,7 @@ mod tests {
     use super::*;
 
     fn target(subgroup: Option<u32>) -> KernelTarget {
-        KernelTarget {
-            cpu_adapter: true,
-            subgroup,
-            int64: true,
-            workgroup_storage: 16_384,
-            max_invocations: 256,
-            max_workgroups_per_dimension: 65_535,
-        }
+        KernelTarget { int64: true, ..super::super::tests::target(true, subgroup) }
     }
 
     #[test]

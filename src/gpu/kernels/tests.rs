@@ -18,6 +18,50 @@ pub(super) fn target(cpu_adapter: bool, subgroup: Option<u32>) -> KernelTarget {
     }
 }
 
+pub(super) fn product(
+    m: usize,
+    n: usize,
+    k: usize,
+    a_transposed: bool,
+    b_transposed: bool,
+) -> MatmulGeometry {
+    MatmulGeometry {
+        batch: [1; 3],
+        a_batch: [0; 3],
+        b_batch: [0; 3],
+        m,
+        n,
+        k,
+        a_strides: if a_transposed { [1, m] } else { [k, 1] },
+        b_strides: if b_transposed { [1, k] } else { [n, 1] },
+    }
+}
+
+pub(super) fn convolution(
+    cin: usize,
+    cout: usize,
+    groups: usize,
+    stride: usize,
+    padding: usize,
+) -> Conv2dGeometry {
+    let out = (16 + 2 * padding - 3) / stride + 1;
+    Conv2dGeometry {
+        n: 8,
+        h: 16,
+        w: 16,
+        cin,
+        kh: 3,
+        kw: 3,
+        cout,
+        stride: [stride; 2],
+        padding: [padding; 4],
+        dilation: [1; 2],
+        groups,
+        oh: out,
+        ow: out,
+    }
+}
+
 /// Names and offsets of the words in the uniform block at binding 0, or what is wrong with it.
 fn words_in_wgsl(module: &Module) -> Result<Vec<(String, u32)>, String> {
     let block = module
@@ -55,37 +99,10 @@ fn compare(uniform: &Uniform, module: &Module) -> Result<(), String> {
 fn all_launches(t: &KernelTarget) -> Vec<Launches> {
     let mut all = Vec::new();
     for (m, n, k) in [(128, 64, 576), (33, 10, 9), (20_000, 32, 64), (64, 64, 70_000)] {
-        all.push(gemm::matmul(
-            &MatmulGeometry {
-                batch: [1; 3],
-                a_batch: [0; 3],
-                b_batch: [0; 3],
-                m,
-                n,
-                k,
-                a_strides: [k, 1],
-                b_strides: [n, 1],
-            },
-            t,
-        ));
+        all.push(gemm::matmul(&product(m, n, k, false, false), t));
     }
     for (cin, cout, groups) in [(3, 10, 1), (32, 64, 1), (8, 8, 8), (6, 12, 6), (32, 32, 2)] {
-        let n = 64;
-        let g = Conv2dGeometry {
-            n,
-            h: 16,
-            w: 16,
-            cin,
-            kh: 3,
-            kw: 3,
-            cout,
-            stride: [2; 2],
-            padding: [1; 4],
-            dilation: [1; 2],
-            groups,
-            oh: 8,
-            ow: 8,
-        };
+        let g = Conv2dGeometry { n: 64, ..convolution(cin, cout, groups, 2, 1) };
         all.extend([
             conv2d::conv2d_forward(&g, t),
             conv2d::conv2d_input_grad(&g, t),
@@ -150,9 +167,11 @@ fn uniform_blocks_are_what_kernels_read() {
         }
     }
     // Nothing was forgotten above: each file's first line, which says what it computes, begins a kernel.
+    let mut titles = std::collections::HashSet::new();
     for (file, text) in shaders() {
-        let title = text.lines().next().unwrap_or_default();
+        let title = text.split_inclusive('\n').next().unwrap_or_default();
         let runs = text.contains("var<uniform>") && !file.starts_with("gemm_example");
+        assert!(!runs || titles.insert(title.to_string()), "{file}: another file begins so");
         assert!(
             !runs || launched.iter().any(|launch| launch.source.starts_with(title)),
             "{file}: all_launches reaches it nowhere"
@@ -162,17 +181,7 @@ fn uniform_blocks_are_what_kernels_read() {
 
 #[test]
 fn fields_that_are_renamed_swapped_or_missing_are_found() {
-    let g = MatmulGeometry {
-        batch: [1; 3],
-        a_batch: [0; 3],
-        b_batch: [0; 3],
-        m: 2,
-        n: 3,
-        k: 4,
-        a_strides: [4, 1],
-        b_strides: [3, 1],
-    };
-    let launch = gemm::matmul(&g, &target(false, None)).list.remove(0);
+    let launch = gemm::matmul(&product(2, 3, 4, false, false), &target(false, None)).list.remove(0);
     // The block alone: what reads its fields would not compile without them.
     let end = "var<uniform> p: Params;\n";
     let (block, _) = launch.source.split_once(end).expect("the block is declared");

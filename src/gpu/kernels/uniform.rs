@@ -74,7 +74,7 @@ impl Uniform {
     pub fn of<F: Fields>(block: &F) -> Uniform {
         let mut words = Vec::new();
         block.words(&mut words);
-        debug_assert!(!words.is_empty(), "{:?} is empty", names_of::<F>());
+        debug_assert_eq!(words.len(), names_of::<F>().len(), "{:?}", names_of::<F>());
         Uniform {
             words,
             #[cfg(test)]

@@ -18,6 +18,7 @@ headers! {
     "shared/conv2d_batch.wgsl",
     "shared/conv2d_walk.wgsl",
     "shared/divide.wgsl",
+    "shared/gemm_params.wgsl",
     "shared/natural_log.wgsl",
     "shared/pool2d_clip.wgsl",
     "shared/pool2d_extent.wgsl",

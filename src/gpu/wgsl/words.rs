@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// Whether a character can be part of a name.
 pub(super) fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_'
+    c.is_alphanumeric() || c == '_'
 }
 
 /// The text with every name replaced that `with` gives another text for; numbers, whatever follows their digits, are no names.
@@ -38,10 +38,9 @@ pub(crate) fn rename(text: &str, mut with: impl FnMut(&str) -> Option<String>) -
 
 /// Where a name stands next, by itself and not as a member.
 pub(super) fn find_name(text: &str, name: &str) -> Option<Range<usize>> {
-    let part = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(name)
-        .map(|(i, _)| i..i + name.len())
-        .find(|r| !text[..r.start].ends_with(|c| part(c) || c == '.') && !text[r.end..].starts_with(part))
+    text.match_indices(name).map(|(i, _)| i..i + name.len()).find(|r| {
+        !text[..r.start].ends_with(|c| is_word(c) || c == '.') && !text[r.end..].starts_with(is_word)
+    })
 }
 
 /// The text without line comments, line by line. WGSL has no strings, so `//` always begins one; it also has comments between

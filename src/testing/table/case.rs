@@ -84,6 +84,15 @@ impl fmt::Debug for Case {
 }
 
 impl Case {
+    /// The inputs; those that gradients are taken of are watched.
+    pub fn tensors(&self, device: Device, float: DType) -> Result<Vec<Tensor>> {
+        let make = |input: &Input| match input.tensor(device, float)? {
+            x if input.watched => x.watch(),
+            x => Ok(x),
+        };
+        self.inputs.iter().map(make).collect()
+    }
+
     /// The operation alone, without the variant.
     pub fn operation(&self) -> &str {
         self.name.split('/').next().unwrap_or_default()
@@ -201,11 +210,11 @@ impl Table {
         if self.rng.flag() { axis } else { axis - rank as isize }
     }
 
-    /// Some axes of a shape in any order; none means all.
+    /// Some axes of a shape, at least one, in any order.
     pub fn axes(&mut self, rank: usize) -> Vec<isize> {
         let mut axes: Vec<isize> = (0..rank as isize).collect();
         self.rng.shuffle(&mut axes);
-        axes.truncate(self.rng.int(0, rank));
+        axes.truncate(self.rng.int(1, rank));
         axes.into_iter().map(|a| if self.rng.flag() { a } else { a - rank as isize }).collect()
     }
 

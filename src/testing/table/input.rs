@@ -1,5 +1,6 @@
 //! Seeded inputs of the rows.
 
+use crate::cpu::{Element, dispatch};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -155,13 +156,9 @@ fn draw(rng: &mut Rng, dims: &[usize], domain: Domain) -> Vec<f64> {
     }
 }
 
-/// A tensor of these values in any element type.
+/// A tensor of these values, rounded to the type.
 pub fn tensor(values: &[f64], dims: &[usize], dtype: DType, device: Device) -> Result<Tensor> {
-    match dtype {
-        DType::F32 => Tensor::from_vec(values.iter().map(|&v| v as f32).collect(), dims, device),
-        DType::F64 => Tensor::from_vec(values.to_vec(), dims, device),
-        DType::I32 => Tensor::from_vec(values.iter().map(|&v| v as i32).collect(), dims, device),
-        DType::U32 => Tensor::from_vec(values.iter().map(|&v| v as u32).collect(), dims, device),
-        DType::U8 => Tensor::from_vec(values.iter().map(|&v| v as u8).collect(), dims, device),
-    }
+    dispatch!(dtype, T => {
+        Tensor::from_vec(values.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>(), dims, device)
+    })
 }

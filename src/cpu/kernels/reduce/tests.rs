@@ -20,7 +20,7 @@ fn of<'a, T>(x: &ArrayViewD<'a, T>) -> Strided<'a, T> {
 }
 
 /// For each place of the kept dimensions, the elements reduced.
-fn groups<T: Element>(x: &ArrayViewD<T>, axes: &[usize]) -> Vec<Vec<T>> {
+fn groups<T: Number>(x: &ArrayViewD<T>, axes: &[usize]) -> Vec<Vec<T>> {
     let kept: Vec<usize> = (0..x.ndim()).filter(|d| !axes.contains(d)).collect();
     let len: usize = kept.iter().map(|&d| x.shape()[d]).product();
     let mut all = vec![Vec::new(); len];

@@ -102,7 +102,8 @@ fn launch(
     label: &'static str,
     text: &'static str,
     g: &Conv2dGeometry,
-    (uniform, invocations): (Uniform, usize),
+    uniform: Uniform,
+    invocations: usize,
     turns: Turns,
     t: &KernelTarget,
 ) -> Launch {
@@ -139,15 +140,15 @@ pub(super) fn forward(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     let count = direct.count;
     let uniform = Uniform::of(&ForwardParams { direct, stride_y: g.stride[0], stride_x: g.stride[1] });
     let (text, turns) = (shader!("conv2d_direct_forward.wgsl"), taps(g, group_channels(g).0));
-    let launch = launch("conv2d_forward/direct", text, g, (uniform, count), turns, t);
+    let launch = launch("conv2d_forward/direct", text, g, uniform, count, turns, t);
     Launches { temps: Vec::new(), list: vec![launch] }
 }
 
 pub(super) fn input_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     let direct = params(g, g.n * g.h * g.w * g.cin);
     let (text, turns) = (shader!("conv2d_direct_input_grad.wgsl"), taps(g, group_channels(g).1));
-    let uniform = (Uniform::of(&direct), direct.count);
-    let mut launch = launch("conv2d_input_grad/direct", text, g, uniform, turns, t);
+    let uniform = Uniform::of(&direct);
+    let mut launch = launch("conv2d_input_grad/direct", text, g, uniform, direct.count, turns, t);
     launch.constants = vec![("stride_y", g.stride[0] as f64), ("stride_x", g.stride[1] as f64)];
     Launches { temps: Vec::new(), list: vec![launch] }
 }
@@ -172,7 +173,7 @@ pub(super) fn weight_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
         parts,
     });
     let (text, turns) = (shader!("conv2d_direct_weight_grad.wgsl"), Turns::in_blocks(chunk, BLOCK, line(g)));
-    let mut first = launch("conv2d_weight_grad/direct", text, g, (uniform, count), turns, t);
+    let mut first = launch("conv2d_weight_grad/direct", text, g, uniform, count, turns, t);
     if parts == 1 {
         return Launches { temps: Vec::new(), list: vec![first] };
     }

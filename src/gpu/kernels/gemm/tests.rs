@@ -1,9 +1,8 @@
 //! Tests of the GEMM kernels that need no GPU.
 
 use super::super::conv2d::{conv2d_forward, conv2d_input_grad, conv2d_weight_grad};
-use super::super::tests::target;
+use super::super::tests::{convolution, product, target};
 use super::*;
-use crate::geometry::Conv2dGeometry;
 use crate::gpu::wgsl::tests::assert_valid;
 
 fn targets() -> [KernelTarget; 7] {
@@ -17,38 +16,6 @@ fn targets() -> [KernelTarget; 7] {
         wide(Some(16)),
         wide(None),
     ]
-}
-
-fn product(m: usize, n: usize, k: usize, a_transposed: bool, b_transposed: bool) -> MatmulGeometry {
-    MatmulGeometry {
-        batch: [1; 3],
-        a_batch: [0; 3],
-        b_batch: [0; 3],
-        m,
-        n,
-        k,
-        a_strides: if a_transposed { [1, m] } else { [k, 1] },
-        b_strides: if b_transposed { [1, k] } else { [n, 1] },
-    }
-}
-
-fn convolution(cin: usize, cout: usize, groups: usize, stride: usize, padding: usize) -> Conv2dGeometry {
-    let out = (16 + 2 * padding - 3) / stride + 1;
-    Conv2dGeometry {
-        n: 8,
-        h: 16,
-        w: 16,
-        cin,
-        kh: 3,
-        kw: 3,
-        cout,
-        stride: [stride; 2],
-        padding: [padding; 4],
-        dilation: [1; 2],
-        groups,
-        oh: out,
-        ow: out,
-    }
 }
 
 fn check(launches: &Launches) {
