@@ -65,7 +65,11 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The function of each element (of each row of the last axis, for softmax).
+    /// The function of each element (of each row of the last axis, for the two kinds of softmax): a tensor of the same shape.
+    ///
+    /// # Errors
+    ///
+    /// An integer tensor, where the function is one of floats; for softmax, a scalar.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Activation::Linear => Ok(x.clone()),

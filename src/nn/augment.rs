@@ -12,6 +12,18 @@ use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// What lies beyond an image's edge.
+///
+/// ```
+/// use wgrad::data::{Augment, Fill};
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let image = Tensor::ones([1, 5, 5, 1], Device::Cpu)?;
+/// let shift = Augment::new().shift(0.4, 0.4);
+/// let [black, edge] = [Fill::Constant(0.0), Fill::Nearest].map(|fill| shift.clone().fill(fill).apply(&image, 1));
+/// assert!(black?.min(.., false)?.item::<f32>()? < 1.0);
+/// assert_eq!(edge?.to_vec::<f32>()?, [1.0; 25]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Fill {
@@ -187,6 +199,10 @@ impl Augment {
     }
 
     /// As [`apply`](Self::apply) with nothing random: crops at the centre and normalises.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
     pub fn apply_fixed(&self, images: &Tensor) -> Result<Tensor> {
         self.run(images, None)
     }

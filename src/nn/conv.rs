@@ -41,6 +41,11 @@ macro_rules! window_methods {
 /// assert_eq!(model.output_shape(), [14, 14, 16]);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a sample that is no image, 0 filters, groups that don't divide channels and filters, a
+/// stride or dilation of 0, and a window that is larger than the padded image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[must_use]
 pub struct Conv2d {
@@ -138,6 +143,11 @@ fn positive(what: &str, n: usize) -> Result<()> {
 /// assert_eq!(model.output_shape(), [28, 28, 6]);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a sample that is no image, a multiplier of 0, a stride or dilation of 0, and a window that
+/// is larger than the padded image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[must_use]
 pub struct DepthwiseConv2d {
@@ -235,6 +245,10 @@ impl Layer for DepthwiseConv2d {
 /// assert_eq!(model.parameter_count(), 3 * 3 * 32 + 32 * 64 + 64); // Conv2d has 18,496
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// As [`DepthwiseConv2d`]; or 0 filters.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[must_use]
 pub struct SeparableConv2d {
@@ -352,6 +366,11 @@ impl Module for Convolution {
 /// assert_eq!(model.output_shape(), [14, 14, 8]);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a sample that is no image, 0 filters, groups that don't divide channels and filters, a
+/// stride or dilation of 0, an output padding that is not smaller than the stride, and a padding that leaves nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[must_use]
 pub struct ConvTranspose2d {

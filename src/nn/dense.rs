@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(model.parameters()[0].variable.shape(), [784, 64]);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a sample that is no vector (put [`Flatten`](super::Flatten) before it), and 0 units.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[must_use]
 pub struct Dense {

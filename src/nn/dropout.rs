@@ -24,6 +24,10 @@ use serde::{Deserialize, Serialize};
 /// }
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a rate below 0 or from 1 on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[must_use]
 pub struct Dropout {
@@ -93,6 +97,10 @@ impl Module for Dropout {
 /// assert!(y == [0.0; 4] || y == [2.0; 4]);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a sample that is no image, and a rate below 0 or from 1 on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct SpatialDropout2d {
@@ -151,6 +159,10 @@ impl Module for SpatialDropout2d {
 /// assert_ne!(model.forward(&x, &Context::train(1))?.to_vec::<f32>()?, [1.0; 4]);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a standard deviation that is negative or not finite.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct GaussianNoise {

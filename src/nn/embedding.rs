@@ -24,6 +24,10 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(model.infer(&words)?.shape(), [2, 7, 16]);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a vocabulary or a dimension of 0; a pass refuses an input of floats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct Embedding {

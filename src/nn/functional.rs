@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::next_id;
 
-/// What a layer of a [`Functional`] model will give: a place in the model, without a value.
+/// What a layer of a [`Functional`] model will give: a place in the model, without a value. Only the builder that made it takes
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Symbol {
     builder: u64,
@@ -146,6 +147,10 @@ impl Functional {
     }
 
     /// The shape that a symbol will have, for one sample.
+    ///
+    /// # Errors
+    ///
+    /// The symbol is of another builder.
     pub fn shape(&self, x: Symbol) -> Result<Shape> {
         Ok(self.network.nodes[self.node(x)?].output)
     }

@@ -10,6 +10,17 @@ use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// What [`Initializer::VarianceScaling`] divides its scale by.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::nn::{Distribution, Fan, Initializer};
+/// # fn main() -> Result<()> {
+/// // What `Initializer::HeNormal` is.
+/// let he = Initializer::VarianceScaling { scale: 2.0, fan: Fan::In, distribution: Distribution::TruncatedNormal };
+/// let layer = Dense::new(64).kernel_initializer(he);
+/// # drop(layer);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -9,7 +9,7 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::variable::Variable;
 
-/// A module and the shape of what it gives for one sample.
+/// A module and the shape of what it gives for one sample: what [`Layer::build`] makes; see there for an example.
 #[non_exhaustive]
 pub struct Built {
     /// The module.
@@ -80,7 +80,11 @@ pub trait Layer: Send + Sync {
         Err(Error::argument("Layer::config", message))
     }
 
-    /// Makes the module for samples of a shape (which has no batch dimension). Errors need not name the layer:
+    /// Makes the module for samples of a shape (which has no batch dimension).
+    ///
+    /// # Errors
+    ///
+    /// The layer doesn't take such samples, or a setting is impossible. Errors need not name the layer:
     /// [`Sequential::build`](super::Sequential::build) does.
     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built>;
 }
@@ -102,7 +106,7 @@ impl<L: Layer + ?Sized> Layer for Box<L> {
     }
 }
 
-/// What a layer is built with: a device, and initialisers that draw from the model's seed.
+/// What a layer is built with: a device, and initialisers that draw from the model's seed. See [`Layer`] for an example.
 ///
 /// Initial values are computed on the CPU and then moved, so that they have the same bits on every device.
 #[derive(Debug)]
@@ -138,6 +142,10 @@ impl Build {
 
     /// A weight with first values that an initialiser draws from the model's seed. `fans` are its fan in and fan out:
     /// the number of values that one output reads, and the number of outputs that one input reaches.
+    ///
+    /// # Errors
+    ///
+    /// As [`Initializer::values`]; or the device can't be used.
     pub fn weight(
         &mut self,
         initializer: &Initializer,
@@ -157,7 +165,11 @@ impl Build {
         Ok(Variable::new(values.to_device(self.device)?))
     }
 
-    /// One value everywhere.
+    /// A weight with one value everywhere, f32.
+    ///
+    /// # Errors
+    ///
+    /// The shape has too many dimensions or elements, or the device can't be used.
     pub fn full(&mut self, shape: impl AsRef<[usize]>, value: f32) -> Result<Variable> {
         if self.unset {
             return Ok(Variable::new(Tensor::zeros(shape, self.device)?));
@@ -165,7 +177,11 @@ impl Build {
         Ok(Variable::new(Tensor::filled(Shape::new(shape.as_ref())?, value, self.device)?))
     }
 
-    /// The one dimension of a sample that is a vector, or the error that says what to do.
+    /// The number of features of a sample that is a vector.
+    ///
+    /// # Errors
+    ///
+    /// The sample has another shape; the error says what to put before the layer.
     pub fn features(&self, input: Shape) -> Result<usize> {
         match *input {
             [features] => Ok(features),
@@ -176,7 +192,11 @@ impl Build {
         }
     }
 
-    /// Height, width and channels of a sample that is an image, or the error that says what to do.
+    /// Height, width and channels of a sample that is an image.
+    ///
+    /// # Errors
+    ///
+    /// The sample has another shape; the error says what to put before the layer.
     pub fn image(&self, input: Shape) -> Result<[usize; 3]> {
         match *input {
             [h, w, c] => Ok([h, w, c]),

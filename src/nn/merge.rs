@@ -9,6 +9,16 @@ use serde::{Deserialize, Serialize};
 ///
 /// All but `Concat` work element by element. Shapes must have one rank; a dimension of 1 is repeated as often as the
 /// others need it, so a `[1, 1, channels]` gate scales an image.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::nn::Merge;
+/// # fn main() -> Result<()> {
+/// let (a, b) = (Tensor::new([[1.0f32, 2.0]], Device::Cpu)?, Tensor::new([[3.0f32, 4.0]], Device::Cpu)?);
+/// assert_eq!(Merge::Average.apply(&[a.clone(), b.clone()])?.to_vec::<f32>()?, [2.0, 3.0]);
+/// assert_eq!(Merge::Concat { axis: -1 }.apply(&[a, b])?.shape(), [1, 4]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -94,7 +104,11 @@ impl Merge {
         Shape::new(&shape)
     }
 
-    /// The merged batch.
+    /// The merged batch, of batches `[samples, ..]`.
+    ///
+    /// # Errors
+    ///
+    /// No inputs, shapes that don't go together, or tensors of different types or devices.
     pub fn apply(self, inputs: &[Tensor]) -> Result<Tensor> {
         let fold = |f: fn(&Tensor, &Tensor) -> Result<Tensor>| {
             let Some((first, rest)) = inputs.split_first() else {

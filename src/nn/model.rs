@@ -101,6 +101,10 @@ impl Model {
     }
 
     /// The outputs for several inputs in evaluation mode, without recording for gradients.
+    ///
+    /// # Errors
+    ///
+    /// Another number of inputs than the model has, or one of another shape than was declared.
     pub fn infer_all(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         no_grad(|| self.forward_all(inputs, &Context::eval()))
     }

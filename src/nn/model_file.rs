@@ -56,7 +56,11 @@ impl Model {
         Self::load_model_with(path, device, &Layers::default())
     }
 
-    /// As [`load_model`](Self::load_model), for models with layers of one's own.
+    /// As [`load_model`](Self::load_model), for models with layers of one's own, which [`Layers::with`] makes known.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_model`](Self::load_model); or a layer is of none of the kinds in `layers`.
     pub fn load_model_with(path: impl AsRef<Path>, device: Device, layers: &Layers) -> Result<Model> {
         let path = path.as_ref();
         // Read once: what is saved under the name meanwhile is another model.

@@ -14,6 +14,18 @@ use std::path::Path;
 ///
 /// It is a value rather than a state of the model: the same model can be trained and evaluated at once, and nobody
 /// forgets to switch back.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::nn::Context;
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(Dropout::new(0.5)).build([8], Device::Cpu)?;
+/// let x = Tensor::ones([1, 8], Device::Cpu)?;
+/// let y = |cx: Context| model.forward(&x, &cx)?.to_vec::<f32>();
+/// assert_eq!(y(Context::train(1))?, y(Context::train(1))?); // the same seed drops the same
+/// assert_eq!(y(Context::eval())?, [1.0; 8]);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Context {
     seed: Option<u64>,
@@ -55,7 +67,7 @@ impl Context {
     }
 }
 
-/// Takes the parameters of a module, one after the other: what [`Module::visit`] shows them to.
+/// Takes the parameters of a module, one after the other: what [`Module::visit`] shows them to. See [`Module`] for an example.
 pub struct Parameters<'a> {
     /// What names begin with: the modules that this one is in.
     path: String,
@@ -140,6 +152,10 @@ impl std::fmt::Debug for Parameters<'_> {
 /// ```
 pub trait Module: Send + Sync {
     /// The output for a batch, whose first dimension counts samples. Lazy, as every operation is.
+    ///
+    /// # Errors
+    ///
+    /// The module doesn't take a batch of this shape, type or device.
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor>;
 
     /// Shows each parameter, in an order and under names that depend on the architecture only.
@@ -154,6 +170,10 @@ pub trait Module: Send + Sync {
 
     /// The outputs for a batch of a model with several inputs or outputs; for all others one input and one output,
     /// [`forward`](Self::forward)'s.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward); or there are more or fewer inputs than the module has.
     fn forward_all(&self, inputs: &[Tensor], cx: &Context) -> Result<Vec<Tensor>> {
         match inputs {
             [x] => Ok(vec![self.forward(x, cx)?]),
@@ -177,6 +197,10 @@ pub trait Module: Send + Sync {
 
     /// The sum of all parameters' penalties, as a scalar; `None` where no parameter has one. Frozen parameters count:
     /// their penalty is a constant.
+    ///
+    /// # Errors
+    ///
+    /// A parameter's value can't be read.
     fn penalty(&self) -> Result<Option<Tensor>> {
         let mut sum: Option<Tensor> = None;
         for parameter in self.parameters() {
@@ -192,6 +216,10 @@ pub trait Module: Send + Sync {
     }
 
     /// Freezes all weights, or releases them: see [`Variable::set_trainable`]. Buffers stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// A function is being traced, or a parameter's value can't be computed.
     fn set_trainable(&self, trainable: bool) -> Result<()> {
         self.parameters().iter().filter(|p| !p.buffer).try_for_each(|p| p.variable.set_trainable(trainable))
     }
@@ -214,6 +242,19 @@ pub trait Module: Send + Sync {
     }
 
     /// The output for a batch in evaluation mode, without recording for gradients.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new().add(Dense::new(3)).build([2], Device::Cpu)?;
+    /// let y = model.infer(&Tensor::ones([5, 2], Device::Cpu)?)?;
+    /// assert!(y.shape() == [5, 3] && !y.is_tracked());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
     fn infer(&self, x: &Tensor) -> Result<Tensor> {
         no_grad(|| self.forward(x, &Context::eval()))
     }
@@ -239,6 +280,10 @@ pub trait Module: Send + Sync {
     }
 
     /// Writes all parameters into a safetensors file, which appears whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// A parameter can't be computed, two have one name, or the file can't be written.
     fn save(&self, path: impl AsRef<Path>) -> Result<()>
     where
         Self: Sized,
@@ -246,8 +291,28 @@ pub trait Module: Send + Sync {
         weights_file::save_parameters(path, &self.parameters())
     }
 
-    /// Sets all parameters from a safetensors file. Nothing is changed unless names, shapes and types all agree; the
-    /// error lists everything that doesn't.
+    /// Sets all parameters from a safetensors file. Nothing is changed unless names, shapes and types all agree.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let folder = std::env::temp_dir().join(format!("wgrad-doc-load-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder).ok();
+    /// # let path = folder.join("weights.safetensors");
+    /// let model = |seed| Sequential::new().add(Dense::new(2)).seed(seed).build([3], Device::Cpu);
+    /// let (first, second) = (model(1)?, model(2)?);
+    /// first.save(&path)?;
+    /// second.load(&path)?;
+    /// let x = Tensor::ones([1, 3], Device::Cpu)?;
+    /// assert_eq!(first.infer(&x)?.to_vec::<f32>()?, second.infer(&x)?.to_vec::<f32>()?);
+    /// # std::fs::remove_dir_all(&folder).ok();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`load_tensors`](crate::io::load_tensors); or names, shapes or types of file and module differ: the error lists every
+    /// difference.
     fn load(&self, path: impl AsRef<Path>) -> Result<()>
     where
         Self: Sized,

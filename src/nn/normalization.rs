@@ -44,8 +44,8 @@ impl Default for Affine {
 macro_rules! affine_methods {
     ($layer:ident) => {
         impl $layer {
-            /// What is added to the variance, so that nothing is divided by zero: 0.001 where nothing else is said, as in
-            /// Keras (PyTorch has 0.00001).
+            /// What is added to the variance, so that nothing is divided by zero: finite and above 0, or `build` fails. 0.001 where
+            /// nothing else is said, as in Keras (PyTorch has 0.00001).
             pub fn epsilon(mut self, epsilon: f64) -> $layer {
                 self.affine.epsilon = epsilon;
                 self
@@ -209,7 +209,7 @@ impl BatchNorm {
         BatchNorm { momentum: 0.99, affine: Affine::default() }
     }
 
-    /// The share of the old value that a moving average keeps at each step, from 0 to 1.
+    /// The share of the old value that a moving average keeps at each step: from 0 to 1, or `build` fails.
     pub fn momentum(mut self, momentum: f64) -> BatchNorm {
         self.momentum = momentum;
         self
@@ -353,7 +353,8 @@ impl LayerNorm {
         LayerNorm { axes: vec![-1], affine: Affine::default() }
     }
 
-    /// The axes of a sample (0 is the first after the batch, -1 the last) that are normalised together.
+    /// The axes of a sample (0 is the first after the batch, -1 the last) that are normalised together. `build` fails where there
+    /// are none, one is given twice, or the sample lacks one.
     pub fn axes(mut self, axes: impl Into<Vec<isize>>) -> LayerNorm {
         self.axes = axes.into();
         self
@@ -433,7 +434,8 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
-    /// This many groups (Keras's own are 32); epsilon 0.001, with `gamma` and `beta`.
+    /// This many groups (Keras's own are 32), or `build` fails where they don't divide the channels; epsilon 0.001, with `gamma`
+    /// and `beta`.
     pub fn new(groups: usize) -> GroupNorm {
         GroupNorm { groups, affine: Affine::default() }
     }

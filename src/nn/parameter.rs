@@ -4,6 +4,17 @@ use super::Regularizer;
 use crate::variable::Variable;
 
 /// A variable of a module, under a name that is unique in the model, such as `conv2d_1.weight`.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(Dense::new(2)).build([3], Device::Cpu)?;
+/// for parameter in model.parameters() {
+///     println!("{} {:?} {}", parameter.name, parameter.variable.shape(), parameter.trainable());
+/// }
+/// assert_eq!(model.parameters()[1].name, "dense.bias");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]

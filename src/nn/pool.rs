@@ -79,11 +79,30 @@ pooling! {
     /// assert_eq!(model.output_shape(), [5, 5, 3]);
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`build`](Layer::build) refuses a sample that is no image, a window or a stride of 0, a window larger than the padded image,
+    /// and a border as wide as the window.
     MaxPool2d, "MaxPool2d", max_pool2d
 }
 
 pooling! {
     /// The mean of each window, per channel: `[height, width, channels]` to `[height', width', channels]`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::AvgPool2d;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new().add(AvgPool2d::new([2, 2])).build([2, 2, 1], Device::Cpu)?;
+    /// let x = Tensor::new([[[[1.0f32], [2.0]], [[3.0], [6.0]]]], Device::Cpu)?;
+    /// assert_eq!(model.infer(&x)?.to_vec::<f32>()?, [3.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`MaxPool2d`].
     AvgPool2d, "AvgPool2d", avg_pool2d
 }
 
@@ -154,10 +173,18 @@ global_pooling! {
     /// assert_eq!(model.output_shape(), [64]);
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`build`](Layer::build) refuses a sample that is no image.
     GlobalAvgPool2d, "GlobalAvgPool2d", mean
 }
 
 global_pooling! {
     /// The largest element of each channel: `[height, width, channels]` to `[channels]`. Ties share the gradient.
+    ///
+    /// # Errors
+    ///
+    /// [`build`](Layer::build) refuses a sample that is no image.
     GlobalMaxPool2d, "GlobalMaxPool2d", max
 }

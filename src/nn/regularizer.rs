@@ -39,7 +39,11 @@ impl Regularizer {
         Regularizer { l1, l2 }
     }
 
-    /// The penalty for `w`, as a scalar.
+    /// The penalty for `w`, a tensor of any shape, as a scalar.
+    ///
+    /// # Errors
+    ///
+    /// A tensor whose elements can't be multiplied by the factors: integers.
     pub fn penalty(&self, w: &Tensor) -> Result<Tensor> {
         let l1 = || w.abs()?.sum(.., false)? * self.l1;
         let l2 = || w.square()?.sum(.., false)? * self.l2;

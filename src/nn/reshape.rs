@@ -8,6 +8,14 @@ use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// A sample of any shape as a vector. Takes no time and no memory.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(Flatten::new()).build([28, 28, 1], Device::Cpu)?;
+/// assert_eq!(model.output_shape(), [784]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[must_use]
 pub struct Flatten {}
@@ -45,6 +53,10 @@ impl Layer for Flatten {
 /// assert_eq!(model.infer(&Tensor::zeros([5, 6], Device::Cpu)?)?.shape(), [5, 2, 3]);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a shape with another number of elements than the sample has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[must_use]
 pub struct Reshape {
@@ -101,6 +113,10 @@ impl Layer for Reshape {
 /// assert_eq!(model.output_shape(), [32, 24, 3]);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a list that doesn't name each axis of the sample once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct Permute {

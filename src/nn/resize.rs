@@ -18,6 +18,10 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(model.output_shape(), [8, 8, 3]);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a sample that is no image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct ZeroPad2d {
@@ -72,6 +76,10 @@ impl Module for ZeroPad2d {
 /// assert_eq!(model.output_shape(), [24, 24, 3]);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a sample that is no image, and sides that leave nothing of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct Cropping2d {
@@ -146,6 +154,10 @@ impl Module for Cropped {
 /// assert_eq!(model.infer(&x)?.to_vec::<f32>()?, [1.0, 1.5, 2.5, 3.0]);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a sample that is no image, and a factor of 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct UpSample2d {

@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Writes parameters by name; see [`save_tensors`](crate::io::save_tensors).
+///
+/// # Errors
+///
+/// As [`save_tensors`](crate::io::save_tensors).
 pub fn save_parameters(path: impl AsRef<Path>, parameters: &[Parameter]) -> Result<()> {
     let named: Vec<_> = parameters.iter().map(|p| (p.name.clone(), p.variable.value())).collect();
     save_tensors(path, &named)

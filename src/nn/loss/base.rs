@@ -53,9 +53,18 @@ pub(super) const EPSILON: f64 = 1e-7;
 /// ```
 pub trait Loss: Send + Sync {
     /// The loss of each sample of a batch, `[samples]`. The first dimension of both counts samples.
+    ///
+    /// # Errors
+    ///
+    /// Outputs and targets have shapes or element types that the loss doesn't take, or live on different devices; a setting of the
+    /// loss is out of its range.
     fn per_sample(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor>;
 
     /// The mean loss of a batch, as a scalar.
+    ///
+    /// # Errors
+    ///
+    /// As [`per_sample`](Self::per_sample).
     fn compute(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         self.per_sample(outputs, targets)?.mean(.., false)
     }
@@ -67,6 +76,10 @@ pub trait Loss: Send + Sync {
 
     /// The sum of `weights * per_sample` divided by the number of samples, as Keras weights its losses: `weights`
     /// `[samples]`. A sample whose weight is 0 counts for nothing, even where its loss is infinite; not where it is NaN.
+    ///
+    /// # Errors
+    ///
+    /// As [`per_sample`](Self::per_sample); or there is not one weight for each sample.
     fn weighted(&self, outputs: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
         let losses = self.per_sample(outputs, targets)?;
         check_weights(&losses, weights)?;
@@ -78,6 +91,10 @@ pub trait Loss: Send + Sync {
     ///
     /// By this, means of batches become the mean of all of them: in an epoch, in an evaluation, and where gradients are
     /// [accumulated](crate::train::Fit::accumulate).
+    ///
+    /// # Errors
+    ///
+    /// As [`per_sample`](Self::per_sample).
     fn count(&self, _outputs: &Tensor, _targets: &Tensor) -> Result<Option<Tensor>> {
         Ok(None)
     }

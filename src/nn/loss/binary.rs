@@ -21,6 +21,10 @@ use crate::tensor::Tensor;
 /// assert!((loss.item::<f32>()? - 0.865458).abs() < 1e-5);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// Outputs that are no floats, targets of another shape, and a smoothing outside 0 to 1.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct BinaryCrossentropy {
@@ -39,7 +43,7 @@ impl BinaryCrossentropy {
         BinaryCrossentropy { outputs: Outputs::Probabilities, smoothing: 0.0 }
     }
 
-    /// Moves the targets towards one half: `targets * (1 - smoothing) + smoothing / 2`.
+    /// Moves the targets towards one half: `targets * (1 - smoothing) + smoothing / 2`, with a smoothing from 0 to 1.
     pub fn label_smoothing(self, smoothing: f64) -> Self {
         BinaryCrossentropy { smoothing, ..self }
     }

@@ -25,6 +25,11 @@ use crate::tensor::Tensor;
 /// assert!((loss.compute(&probabilities, &labels)?.item::<f32>()? - 0.0513).abs() < 1e-4);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// Outputs that are no floats or have no axis of classes, labels that are no integers or have another shape than the outputs
+/// without that axis, an ignored class that no label of its type can be, and a smoothing outside 0 to 1.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SparseCategoricalCrossentropy {
@@ -185,6 +190,10 @@ impl Loss for SparseCategoricalCrossentropy {
 /// assert!((loss.item::<f32>()? - 1.1769).abs() < 1e-4);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// Outputs that are no floats, targets of another shape, and a smoothing outside 0 to 1.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct CategoricalCrossentropy {
