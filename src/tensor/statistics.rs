@@ -19,9 +19,10 @@ impl Tensor {
     /// ```
     /// # use wgrad::prelude::*;
     /// # fn main() -> Result<()> {
-    /// let x = Tensor::new([[3e30f32, 4e30], [0.0, 0.0]], Device::Cpu)?.watch()?;
+    /// let big = 2f32.powi(100);
+    /// let x = Tensor::new([[3.0 * big, 4.0 * big], [0.0, 0.0]], Device::Cpu)?.watch()?;
     /// let norm = x.norm(-1, false)?;
-    /// assert_eq!(norm.to_vec::<f32>()?, [5e30, 0.0]);
+    /// assert_eq!(norm.to_vec::<f32>()?, [5.0 * big, 0.0]);
     /// let gradient = norm.sum(.., false)?.backward()?.get(&x)?;
     /// assert_eq!(gradient.to_vec::<f32>()?, [0.6, 0.8, 0.0, 0.0]);
     /// # Ok(()) }
