@@ -4,6 +4,7 @@ mod build;
 mod create;
 mod display;
 mod leaf;
+mod manipulation;
 mod methods;
 mod node;
 mod operators;

@@ -1,12 +1,85 @@
-//! Norms, variances and standard deviations.
+//! Sums, means, extremes, norms, variances: methods that make one number of many.
 
 use super::Tensor;
 use crate::axes::Axes;
 use crate::error::Result;
 use crate::ops::ReduceKind;
 use crate::ops::moments::{moments, root};
-use crate::ops::reduce::{mean, reduce};
+use crate::ops::reduce::{arg_extreme, mean, reduce};
 use crate::ops::require_float;
+
+impl Tensor {
+    /// The sum over `axes`: `..` for all, an axis (-1 is the last), several, a range; see [`Axes`]. The sum of u8, which
+    /// comparisons give, is u32, so that `x.gt(0.0)?.sum(..)` counts; other types keep theirs, and sums of i32 and u32 that
+    /// don't fit wrap.
+    ///
+    /// Axes that are summed over are left out of the shape, or have length 1 in it (`keepdims`).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], Device::Cpu)?;
+    /// assert_eq!(x.sum(.., false)?.item::<f32>()?, 10.0);
+    /// assert_eq!(x.sum(0, false)?.to_vec::<f32>()?, [4.0, 6.0]);
+    /// assert_eq!(x.sum([1], true)?.shape(), [2, 1]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// An axis that the tensor lacks, or one that is given twice.
+    pub fn sum(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        reduce(ReduceKind::Sum, self, axes.into().mask("sum", self.shape())?, keepdims)
+    }
+
+    /// The mean over `axes`, as [`sum`](Self::sum) takes them: the sum divided by the number of elements, NaN where there are
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// As [`sum`](Self::sum); or integers, whose mean is none: cast them to f32.
+    pub fn mean(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        mean(self, axes.into().mask("mean", self.shape())?, keepdims)
+    }
+
+    /// The largest element over `axes`, as [`sum`](Self::sum) takes them; ties share the gradient. NaN where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`sum`](Self::sum); or there are no elements to choose from.
+    pub fn max(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        reduce(ReduceKind::Max, self, axes.into().mask("max", self.shape())?, keepdims)
+    }
+
+    /// The smallest element over `axes`, as [`sum`](Self::sum) takes them; ties share the gradient. NaN where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`sum`](Self::sum); or there are no elements to choose from.
+    pub fn min(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        reduce(ReduceKind::Min, self, axes.into().mask("min", self.shape())?, keepdims)
+    }
+
+    /// The product over `axes`, as [`sum`](Self::sum) takes them; that of u8 is u32. Gradients of any order are products of the
+    /// other elements, never quotients: exact where elements are zero, infinite, or so large that the whole product overflows.
+    ///
+    /// # Errors
+    ///
+    /// As [`sum`](Self::sum).
+    pub fn prod(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        reduce(ReduceKind::Prod, self, axes.into().mask("prod", self.shape())?, keepdims)
+    }
+
+    /// Position of the largest element along an axis (i32), the first at a tie.
+    pub fn argmax(&self, axis: isize, keepdims: bool) -> Result<Tensor> {
+        arg_extreme(self, axis, keepdims, false)
+    }
+
+    /// Position of the smallest element along an axis (i32), the first at a tie.
+    pub fn argmin(&self, axis: isize, keepdims: bool) -> Result<Tensor> {
+        arg_extreme(self, axis, keepdims, true)
+    }
+}
 
 /// Norms and spreads. Their gradient is 0 where they are 0: the derivative of a square root, which is infinite there, never
 /// reaches the elements.
