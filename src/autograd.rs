@@ -10,7 +10,20 @@ use crate::tensor::{IdMap, Root, Tensor, Vjp, next_id, no_grad, recording};
 use crate::variable::{Variable, Watched};
 use std::collections::hash_map::Entry;
 
-/// The gradients of one backward pass, by variable or watched tensor.
+/// The gradients of one backward pass, by variable or watched tensor. Each has the shape, element type and device of what it is
+/// of, and is lazy like any tensor.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let w = Variable::new(Tensor::new([1.0f32, 2.0], Device::Cpu)?);
+/// let x = Tensor::new([3.0f32, 4.0], Device::Cpu)?.watch()?;
+/// let grads = (&w * &x)?.sum(.., false)?.backward()?;
+/// assert_eq!(grads.get(&w)?.to_vec::<f32>()?, [3.0, 4.0]);
+/// assert_eq!(grads.get(&x)?.to_vec::<f32>()?, [1.0, 2.0]);
+/// assert_eq!(grads.loss().item::<f32>()?, 11.0);
+/// # Ok(()) }
+/// ```
 #[must_use = "gradients change nothing: give them to an optimizer, or read them"]
 pub struct Gradients {
     map: IdMap<Tensor>,
@@ -27,7 +40,11 @@ impl Gradients {
         Gradients { map, variables: grads.into_iter().map(|(v, _)| v).collect(), loss }
     }
 
-    /// The gradient with respect to `of`. An error where the loss does not depend on it.
+    /// The gradient with respect to `of`.
+    ///
+    /// # Errors
+    ///
+    /// The loss does not depend on it, was computed within [`no_grad`], or it is a tensor that was not [watched](Tensor::watch).
     pub fn get(&self, of: &impl Watched) -> Result<Tensor> {
         let Some(id) = of.gradient_id() else {
             let message =
@@ -42,6 +59,10 @@ impl Gradients {
     }
 
     /// The gradient with respect to `of`, zeros where the loss does not depend on it.
+    ///
+    /// # Errors
+    ///
+    /// The device can't be used.
     pub fn get_or_zeros(&self, of: &impl Watched) -> Result<Tensor> {
         match of.gradient_id().and_then(|id| self.map.get(&id)) {
             Some(g) => Ok(g.clone()),
@@ -66,6 +87,10 @@ impl Gradients {
     }
 
     /// Replaces a gradient, as clipping does.
+    ///
+    /// # Errors
+    ///
+    /// The gradient has another shape than what it is of, or that is a tensor that was not watched.
     pub fn insert(&mut self, of: &impl Watched, gradient: Tensor) -> Result<()> {
         let Some(id) = of.gradient_id() else {
             return Err(Error::argument("Gradients::insert", "the tensor is not watched"));
@@ -100,12 +125,31 @@ impl std::fmt::Debug for Gradients {
 }
 
 impl Tensor {
-    /// This tensor as one that gradients can be asked for (TensorFlow's `GradientTape.watch`).
+    /// This tensor as one that gradients can be asked for (TensorFlow's `GradientTape.watch`). What is computed from the tensor
+    /// that this gives has one, what is computed from the tensor itself has none.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([1.0f32, -2.0], Device::Cpu)?.watch()?;
+    /// let grads = x.square()?.sum(.., false)?.backward()?;
+    /// assert_eq!(grads.get(&x)?.to_vec::<f32>()?, [2.0, -4.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The tensor ends a chain of so many operations that it is computed now, and that fails.
     pub fn watch(&self) -> Result<Tensor> {
         Tensor::rooted(&self.detach()?, Root { id: next_id(), slot: None })
     }
 
-    /// Gradients of this scalar with respect to every variable and watched tensor that it was computed from.
+    /// Gradients of this scalar (of one element, whatever its rank) with respect to every variable and watched tensor that it was
+    /// computed from. Nothing is computed yet; [`Variable`] has an example.
+    ///
+    /// # Errors
+    ///
+    /// The tensor has not exactly one element, or depends on nothing that has a gradient.
     pub fn backward(&self) -> Result<Gradients> {
         if self.numel() != 1 {
             let message = format!(
@@ -117,7 +161,20 @@ impl Tensor {
         self.backward_with(&no_grad(|| self.ones_like())?)
     }
 
-    /// Gradients of `sum(self * upstream)`: the vector-Jacobian product with `upstream`.
+    /// Gradients of `sum(self * upstream)`: the vector-Jacobian product with `upstream`, which has this tensor's shape and type.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([1.0f32, 2.0], Device::Cpu)?.watch()?;
+    /// let grads = x.square()?.backward_with(&Tensor::new([1.0f32, 10.0], Device::Cpu)?)?;
+    /// assert_eq!(grads.get(&x)?.to_vec::<f32>()?, [2.0, 40.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `upstream` has another shape or type, or the tensor depends on nothing that has a gradient.
     pub fn backward_with(&self, upstream: &Tensor) -> Result<Gradients> {
         if !self.is_tracked() {
             let message = "the tensor does not depend on any variable or watched tensor";
@@ -186,7 +243,8 @@ fn walk(from: &Tensor, upstream: &Tensor, stops: &[Tensor]) -> Result<Walk> {
 /// The value of `f`, a scalar, at some tensors, and its gradient with respect to each of them: what a `GradientTape` that
 /// watches them gives, or JAX's `value_and_grad`.
 ///
-/// Variables in `f` are constants here. A gradient can be differentiated again: calls may be nested.
+/// Variables in `f` are constants here. A gradient can be differentiated again: calls may be nested. With respect to tensors that
+/// the value does not depend on it is zeros.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -200,8 +258,7 @@ fn walk(from: &Tensor, upstream: &Tensor, stops: &[Tensor]) -> Result<Walk> {
 ///
 /// # Errors
 ///
-/// Those of `f`, a value that has more than one element, and calls within [`no_grad`]. Tensors that the value does not depend on have a gradient of
-/// zeros.
+/// Those of `f`, a value that has not exactly one element, and calls within [`no_grad`].
 pub fn value_and_grad(
     f: impl FnOnce(&[Tensor]) -> Result<Tensor>,
     at: &[&Tensor],

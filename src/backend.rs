@@ -136,6 +136,14 @@ impl Device {
     }
 
     /// The CPU and every adapter. Never fails: without a driver the list holds the CPU alone.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// for info in Device::list() {
+    ///     println!("{:?}: {} ({}, {})", info.device, info.name, info.kind, info.backend);
+    /// }
+    /// assert_eq!(Device::list()[0].device, Device::Cpu);
+    /// ```
     pub fn list() -> Vec<DeviceInfo> {
         let mut list = vec![cpu_info()];
         list.extend(gpu::list());
@@ -143,6 +151,10 @@ impl Device {
     }
 
     /// What is known of this device.
+    ///
+    /// # Errors
+    ///
+    /// There is no such device.
     pub fn info(self) -> Result<DeviceInfo> {
         match self {
             Device::Cpu => Ok(cpu_info()),
@@ -151,6 +163,19 @@ impl Device {
     }
 
     /// Counters since the process first used the device.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let before = Device::Cpu.stats()?.dispatches;
+    /// Tensor::ones([8, 8], Device::Cpu)?.exp()?.eval()?;
+    /// assert!(Device::Cpu.stats()?.dispatches > before);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no such device, or it can't be opened.
     pub fn stats(self) -> Result<Stats> {
         match self {
             Device::Cpu => Ok(cpu::stats()),

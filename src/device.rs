@@ -3,6 +3,15 @@
 use std::fmt;
 
 /// Where a tensor lives. Switching is one word: the same program runs on all of them.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let device: Device = "cpu".parse()?; // or "gpu", or `Device::best()`
+/// let x = Tensor::ones([2, 3], device)?;
+/// assert_eq!(x.device(), Device::Cpu);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Device {
@@ -61,7 +70,7 @@ impl fmt::Display for DeviceKind {
     }
 }
 
-/// What is known of a device.
+/// What is known of a device: [`Device::info`], [`Device::list`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeviceInfo {
@@ -81,7 +90,7 @@ pub struct DeviceInfo {
     pub limits: Vec<(String, u64)>,
 }
 
-/// Counters of a device since the process first used it.
+/// Counters of a device since the process first used it: [`Device::stats`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

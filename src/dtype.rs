@@ -2,7 +2,16 @@
 
 use std::fmt;
 
-/// The type of a tensor's elements.
+/// The type of a tensor's elements. Operations don't mix types: [`Tensor::cast`](crate::Tensor::cast) converts.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let pixels = Tensor::new([0u8, 255], Device::Cpu)?;
+/// assert_eq!((pixels.dtype(), DType::U8.size()), (DType::U8, 1));
+/// assert_eq!((pixels.cast(DType::F32)? / 255.0)?.to_vec::<f32>()?, [0.0, 1.0]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DType {

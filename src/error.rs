@@ -12,6 +12,19 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// An error that crossed something with a name of its own, a layer or a callback, comes in a [`Context`](Error::Context): match on
 /// its [`root`](Error::root).
+///
+/// ```
+/// use wgrad::Error;
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let (a, b) = (Tensor::zeros([2, 3], Device::Cpu)?, Tensor::zeros([2, 3], Device::Cpu)?);
+/// match a.matmul(&b) {
+///     Ok(_) => unreachable!(),
+///     Err(e) if matches!(e.root(), Error::Shape { .. }) => println!("{e}"), // ... did you mean rhs.transpose()?
+///     Err(e) => return Err(e),
+/// }
+/// # Ok(()) }
+/// ```
 #[non_exhaustive]
 pub enum Error {
     /// Shapes that don't go together.

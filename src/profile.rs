@@ -17,7 +17,7 @@ pub enum Timing {
     HostClock,
 }
 
-/// All calls of one kernel (one operation, on the CPU) over one shape.
+/// All calls of one kernel (one operation, on the CPU) over one shape: a line of a [`Profile`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KernelProfile {
@@ -39,12 +39,12 @@ pub struct KernelProfile {
 }
 
 impl KernelProfile {
-    /// 10^9 floating-point operations per second, where they are counted.
+    /// 10^9 floating-point operations per second, where they are counted and took time.
     pub fn gflops(&self) -> Option<f64> {
         rate(self.flops, self.time)
     }
 
-    /// 10^9 bytes per second, where they are counted.
+    /// 10^9 bytes per second, where they are counted and took time.
     pub fn gbytes(&self) -> Option<f64> {
         rate(self.bytes, self.time)
     }
@@ -55,7 +55,7 @@ fn rate(count: u64, time: Duration) -> Option<f64> {
     (count > 0 && ns > 0).then(|| count as f64 / ns as f64)
 }
 
-/// What [`Device::profile`](crate::Device::profile) found; `{}` prints a table.
+/// What [`Device::profile`](crate::Device::profile) found (there is an example); `{}` prints a table.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Profile {

@@ -35,7 +35,7 @@ struct Check {
     floor: f64,
 }
 
-/// What a self-check found about one operation.
+/// What a self-check found about one operation: a line of a [`SelfCheck`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CheckedOperation {
@@ -54,7 +54,7 @@ pub struct CheckedOperation {
     pub time: Duration,
 }
 
-/// The report of [`Device::self_check`]; `{}` prints a table.
+/// The report of [`Device::self_check`], where there is an example; `{}` prints a table.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SelfCheck {

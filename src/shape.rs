@@ -5,13 +5,25 @@ use crate::error::{Error, Result};
 use std::fmt;
 use std::ops::Deref;
 
-/// The most dimensions a tensor can have.
+/// The most dimensions a tensor can have: 8.
 pub const MAX_RANK: usize = 8;
 
-/// Stands for the one dimension that [`Tensor::reshape`](crate::Tensor::reshape) works out by itself.
+/// Stands for the one dimension that [`Tensor::reshape`](crate::Tensor::reshape) works out by itself (NumPy's -1).
 pub const INFER: usize = usize::MAX;
 
-/// The dimensions of a tensor, outermost first; at most [`MAX_RANK`]. Dereferences to a slice.
+/// The dimensions of a tensor, outermost first; at most [`MAX_RANK`]. Dereferences to a slice, and is equal to arrays and slices
+/// of the same numbers.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::Shape;
+/// # fn main() -> Result<()> {
+/// let shape = Tensor::zeros([2, 3, 4], Device::Cpu)?.shape();
+/// assert_eq!(shape, [2, 3, 4]);
+/// assert_eq!((shape.rank(), shape.numel(), shape[2]), (3, 24, 4));
+/// assert_eq!(Shape::new(&[3, 1])?.broadcast(&Shape::new(&[4])?), Some(Shape::new(&[3, 4])?));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Shape {
     dims: [usize; MAX_RANK],
@@ -19,7 +31,11 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A shape of the given dimensions; more than [`MAX_RANK`], or more elements than fit an index, is an error.
+    /// A shape of the given dimensions.
+    ///
+    /// # Errors
+    ///
+    /// More than [`MAX_RANK`] dimensions, or 2^32 elements or more (dimensions of 0 count as 1).
     pub fn new(dims: &[usize]) -> Result<Self> {
         if dims.len() > MAX_RANK {
             let message = format!("{} dimensions given, at most {MAX_RANK} are supported", dims.len());

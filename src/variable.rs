@@ -36,7 +36,7 @@ pub struct Variable {
 }
 
 impl Variable {
-    /// A variable that holds `initial`.
+    /// A variable that holds `initial`: gradients flow to it, and optimizers change it.
     pub fn new(initial: Tensor) -> Variable {
         let slot = Slot { tensor: Mutex::new(initial.clone()), trainable: AtomicBool::new(true) };
         let variable = Variable { id: next_id(), slot: Arc::new(slot) };
@@ -62,6 +62,10 @@ impl Variable {
 
     /// Freezes the variable or releases it again: what is computed from now on from a frozen variable treats it as a
     /// constant, so no gradient is computed for it and no optimizer changes it. It can still be [`set`](Self::set).
+    ///
+    /// # Errors
+    ///
+    /// A function is being traced, or the value can't be computed.
     pub fn set_trainable(&self, trainable: bool) -> Result<()> {
         if trainable == self.is_trainable() {
             return Ok(());
@@ -109,6 +113,10 @@ impl Variable {
 
     /// Puts another tensor (or the result of an operation) into the slot; shape, type and device must stay. Within a
     /// function that [`Graph::trace`](crate::Graph::trace) records, each call of the graph will do it.
+    ///
+    /// # Errors
+    ///
+    /// That of the operation that was to give the value, or the value has another shape, type or device.
     pub fn set(&self, value: impl IntoResult) -> Result<()> {
         let value = value.into_result()?;
         let old = self.value();
@@ -140,7 +148,11 @@ impl Variable {
         Ok(())
     }
 
-    /// Adds to the value in the slot.
+    /// Adds a tensor of the same shape and type to the value in the slot.
+    ///
+    /// # Errors
+    ///
+    /// The sum has another shape than the value, or `delta` another type or device.
     pub fn add_assign(&self, delta: &Tensor) -> Result<()> {
         self.set(no_grad(|| self.value() + delta))
     }
@@ -166,8 +178,21 @@ impl std::fmt::Debug for Variable {
 }
 
 /// A tensor, or the result of computing one: what [`Variable::set`] takes.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let w = Variable::new(Tensor::ones([2], Device::Cpu)?);
+/// w.set(w.value() * 3.0)?; // a result: no question mark is needed inside
+/// assert_eq!(w.value().to_vec::<f32>()?, [3.0, 3.0]);
+/// # Ok(()) }
+/// ```
 pub trait IntoResult: sealed::IntoResult {
-    /// The tensor or the error.
+    /// The tensor.
+    ///
+    /// # Errors
+    ///
+    /// That of computing it.
     fn into_result(self) -> Result<Tensor>;
 }
 
@@ -195,7 +220,8 @@ impl IntoResult for Result<Tensor> {
     }
 }
 
-/// What a gradient can be asked for: a [`Variable`], or a tensor made by [`Tensor::watch`].
+/// What a gradient can be asked for: a [`Variable`], or a tensor made by [`Tensor::watch`]. [`Gradients`](crate::Gradients) has an
+/// example.
 pub trait Watched: sealed::Watched {
     /// The identity that gradients are filed under; `None` where nothing is watched.
     fn gradient_id(&self) -> Option<u64>;
@@ -253,7 +279,20 @@ impl Tensor {
         Self::build(op, vec![inner.clone()], inner.0.spec, inner.0.device, true, Some(root))
     }
 
-    /// The same values, constant to gradients.
+    /// The same values, constant to gradients (TensorFlow's `stop_gradient`).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([3.0f32], Device::Cpu)?.watch()?;
+    /// let y = (&x * x.detach()?)?.sum(.., false)?;
+    /// assert_eq!(y.backward()?.get(&x)?.to_vec::<f32>()?, [3.0]); // not 6
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The tensor ends a chain of so many operations that it is computed now, and that fails.
     pub fn detach(&self) -> Result<Tensor> {
         if !self.is_tracked() {
             return Ok(self.clone());

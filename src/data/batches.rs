@@ -102,8 +102,8 @@ impl Iterator for Reader {
     }
 }
 
-/// Batches of features and labels, of [`Dataset::batches`](super::Dataset::batches). Lazy: a batch is read and decoded as
-/// part of whatever is computed from it.
+/// Batches of features `[batch, ..]` and labels `[batch, ..]`, of [`Dataset::batches`](super::Dataset::batches). Lazy: a batch is
+/// read and decoded as part of whatever is computed from it. [`Dataset`](super::Dataset) has an example.
 #[must_use]
 pub struct Batches {
     reader: Reader,
@@ -115,6 +115,10 @@ impl Batches {
     }
 
     /// The samples in a random order that depends on the seed only.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for the order.
     pub fn shuffled(self, seed: u64) -> Result<Batches> {
         let Reader { data, batch_size, start, .. } = self.reader;
         Ok(Batches { reader: Reader { start, ..Reader::new(data, batch_size, Some(seed))? } })

@@ -13,6 +13,10 @@ impl Dataset {
     ///
     /// A pass over a data set in memory needs none of this: it reads batches on the device itself, shuffled. Go back to
     /// it with [`Pipeline::to_dataset`].
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for a copy on the host. [`Pipeline::to_dataset`] has an example.
     pub fn pipeline(&self) -> Result<Pipeline<Sample>> {
         let rows = |(t, scale): &(Tensor, Option<f64>)| Rows::new(t, *scale);
         let inputs: Vec<Rows> = self.inputs.iter().map(rows).collect::<Result<_>>()?;
@@ -61,6 +65,14 @@ impl<T: Send + 'static> Pipeline<T> {
 
 impl Pipeline<Batch> {
     /// The samples of the batches, one by one.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let (digits, _) = data::synthetic::digits(20, 1, 1).into_datasets()?;
+    /// assert_eq!(digits.pipeline()?.batch(8).unbatch().iter().count(), 20);
+    /// # Ok(()) }
+    /// ```
     pub fn unbatch(self) -> Pipeline<Sample> {
         self.flat_map(|batch| {
             let set = Dataset::from_batch("batch", batch)?;

@@ -13,7 +13,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A column of a table: its name in the header, or its number, counted from 0 (feature `csv`).
+/// A column of a table: its name in the header, or its number, counted from 0 (feature `csv`). Methods of [`Csv`] take either:
+/// `.label("species")`, `.label(4)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Column {
@@ -72,7 +73,7 @@ pub fn csv(path: impl AsRef<Path>) -> Csv {
     }
 }
 
-/// How a CSV file is to be read: see [`csv()`] (feature `csv`).
+/// How a CSV file is to be read: see [`csv()`], where there is an example (feature `csv`).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Csv {

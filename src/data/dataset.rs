@@ -164,6 +164,10 @@ impl Dataset {
     }
 
     /// The samples of a batch.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_tensor_slices`](Self::from_tensor_slices); or there is not one weight for each sample.
     pub fn from_batch(name: impl Into<String>, batch: Batch) -> Result<Dataset> {
         let (inputs, targets): (Vec<_>, Vec<_>) =
             (batch.inputs.iter().collect(), batch.targets.iter().collect());
@@ -191,18 +195,30 @@ impl Dataset {
     }
 
     /// As well a further input `[samples, ..]`, which is not [`scaled`](Self::scaled) by what was said before.
+    ///
+    /// # Errors
+    ///
+    /// The input has another number of rows, or can't be computed.
     pub fn also_input(&self, input: &Tensor) -> Result<Dataset> {
         let input = self.check_rows("the input", input)?;
         Ok(self.changed(|set| set.inputs.push((input, None))))
     }
 
     /// As well a further target `[samples, ..]`, for the model's next output.
+    ///
+    /// # Errors
+    ///
+    /// The target has another number of rows, or can't be computed.
     pub fn also_target(&self, target: &Tensor) -> Result<Dataset> {
         let target = self.check_rows("the target", target)?;
         Ok(self.changed(|set| set.targets.push(target)))
     }
 
     /// These targets, `[samples, ..]` each and at least one, instead of those there are.
+    ///
+    /// # Errors
+    ///
+    /// There is no target, or one has another number of rows or can't be computed.
     pub fn with_targets(&self, targets: &[&Tensor]) -> Result<Dataset> {
         if targets.is_empty() {
             return Err(Error::data(&self.name, "with_targets: expected at least one target, got none"));
@@ -212,6 +228,10 @@ impl Dataset {
     }
 
     /// What each sample's loss is multiplied by, `[samples]`.
+    ///
+    /// # Errors
+    ///
+    /// There is not one weight for each sample, or they can't be computed.
     pub fn with_weights(&self, weights: &Tensor) -> Result<Dataset> {
         if weights.dims() != [self.samples] {
             let message = format!("weights {}: expected one per sample, [{}]", weights.shape(), self.samples);
@@ -289,12 +309,12 @@ impl Dataset {
         self.weights.as_ref()
     }
 
-    /// The first `n` samples (all where there are fewer).
+    /// The first `n` samples (all where there are fewer). Fails where there is no memory for the copy.
     pub fn take(&self, n: usize) -> Result<Dataset> {
         self.part(0, n.min(self.len()))
     }
 
-    /// All but the first `n` samples.
+    /// All but the first `n` samples. Fails where there is no memory for the copy.
     pub fn skip(&self, n: usize) -> Result<Dataset> {
         let n = n.min(self.len());
         self.part(n, self.len() - n)
@@ -334,12 +354,20 @@ impl Dataset {
 
     /// The same samples in a random order that depends on the seed only. (`fit` shuffles in each epoch anyway: this is for
     /// sorted samples before they are split.)
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for the copy.
     pub fn shuffled(&self, seed: u64) -> Result<Dataset> {
         let order = Tensor::from_vec(permutation(self.samples as u32, seed), [self.samples], Device::Cpu)?;
         self.each(self.samples, |t| t.index_select(0, &order))
     }
 
-    /// These samples, then those of another data set, which has the same shapes, types and scales.
+    /// These samples, then those of another data set.
+    ///
+    /// # Errors
+    ///
+    /// The two differ in the number of inputs or targets, their shapes, types or scales, or one has weights and the other none.
     pub fn concat(&self, other: &Dataset) -> Result<Dataset> {
         let scales = |set: &Dataset| set.inputs.iter().map(|(_, s)| *s).collect::<Vec<_>>();
         let counts = |set: &Dataset| (set.inputs.len(), set.targets.len(), set.weights.is_some());

@@ -21,6 +21,15 @@ const MAX_RANK: usize = 8;
 const MAX_DATA_BYTES: usize = 1 << 31;
 
 /// An n-dimensional array of bytes from an IDX file.
+///
+/// ```
+/// use wgrad::data::idx::IdxArray;
+/// # fn main() -> wgrad::Result<()> {
+/// let bytes = [0, 0, 8, 1, 0, 0, 0, 3, 10, 20, 30]; // unsigned bytes, rank 1, 3 of them
+/// let array = IdxArray::parse("labels", &bytes)?;
+/// assert_eq!((array.dims, array.data), (vec![3], vec![10, 20, 30]));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdxArray {
     /// Sizes, outermost first: `[60000, 28, 28]` for the training images of MNIST.

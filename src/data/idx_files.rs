@@ -56,7 +56,7 @@ impl FileKind {
     }
 }
 
-/// The training or the test half of a data set, as plain bytes.
+/// The training or the test half of a data set, as plain bytes. [`RawDataset::new`] has an example.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RawSplit {
@@ -113,7 +113,7 @@ impl fmt::Debug for RawSplit {
     }
 }
 
-/// A data set of labelled images, as plain bytes.
+/// A data set of labelled images, as plain bytes; [`into_datasets`](RawDataset::into_datasets) makes data sets of tensors of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RawDataset {

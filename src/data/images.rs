@@ -107,7 +107,7 @@ fn find(folder: &Path, class: u32, files: &mut Vec<(PathBuf, u32)>) -> Result<()
     Ok(())
 }
 
-/// The image files of [`image_folder`], and how they are to be read (feature `images`).
+/// The image files of [`image_folder`], where there is an example, and how they are to be read (feature `images`).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ImageFolder {

@@ -24,6 +24,14 @@ const MOST_THREADS: usize = 256;
 const MOST_AHEAD: usize = 1 << 16;
 
 /// How many elements a [`Pipeline`] has.
+///
+/// ```
+/// use wgrad::data::{Cardinality, Pipeline};
+/// let ten = (0..10).collect::<Pipeline<i32>>();
+/// assert_eq!(ten.clone().skip(3).cardinality(), Cardinality::Finite(7));
+/// assert_eq!(ten.clone().repeat_forever().cardinality(), Cardinality::Infinite);
+/// assert_eq!(ten.filter(|i| Ok(i % 2 == 0)).cardinality(), Cardinality::Unknown);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cardinality {
@@ -349,6 +357,16 @@ impl<T: Send + 'static> Pipeline<T> {
 
     /// In random order: each element is drawn from a buffer of `buffer` elements, which is refilled from the rest, in
     /// every pass in another order. A buffer as large as the data gives every order with equal probability.
+    ///
+    /// ```
+    /// use wgrad::data::Pipeline;
+    /// # fn main() -> wgrad::Result<()> {
+    /// let numbers = (0..100).collect::<Pipeline<i32>>().shuffle(100, 7);
+    /// let pass = |number| numbers.epoch(number).collect::<wgrad::Result<Vec<i32>>>();
+    /// assert_ne!(pass(0)?, pass(1)?);
+    /// assert_eq!(pass(1)?, pass(1)?);
+    /// # Ok(()) }
+    /// ```
     pub fn shuffle(self, buffer: usize, seed: u64) -> Self {
         self.shuffled(buffer, move |pass| seed::derive(seed, pass))
     }
@@ -513,6 +531,15 @@ impl<T: Send + 'static> Pipeline<T> {
     }
 
     /// Batches of `n` samples; the last may have fewer.
+    ///
+    /// ```
+    /// use wgrad::data::Pipeline;
+    /// # fn main() -> wgrad::Result<()> {
+    /// let pairs = Pipeline::generate("pairs", || (0..10).map(|i| Ok(([i as f32], [2.0 * i as f32]))));
+    /// let sizes: Vec<usize> = pairs.batch(4).iter().map(|b| Ok(b?.samples())).collect::<wgrad::Result<_>>()?;
+    /// assert_eq!(sizes, [4, 4, 2]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -42,12 +42,20 @@ impl Sample {
     }
 
     /// As well a further input.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
     pub fn also_input(mut self, input: impl HostValue) -> Result<Sample> {
         self.inputs.push(input.into_tensor()?);
         Ok(self)
     }
 
     /// As well a further target.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
     pub fn also_target(mut self, target: impl HostValue) -> Result<Sample> {
         self.targets.push(target.into_tensor()?);
         Ok(self)
@@ -59,16 +67,28 @@ impl Sample {
     }
 
     /// The first input.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
     pub fn input(&self) -> Result<&Tensor> {
         self.inputs.first().ok_or_else(|| Error::argument("Sample::input", "the sample has no inputs"))
     }
 
     /// The first target.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
     pub fn target(&self) -> Result<&Tensor> {
         self.targets.first().ok_or_else(|| Error::argument("Sample::target", "the sample has no targets"))
     }
 
     /// The sample with another first input.
+    ///
+    /// # Errors
+    ///
+    /// There is no input, or `f` fails.
     pub fn map_input(mut self, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Sample> {
         let input = f(self.input()?)?;
         self.inputs[0] = input;
@@ -76,6 +96,10 @@ impl Sample {
     }
 
     /// The sample with another first target.
+    ///
+    /// # Errors
+    ///
+    /// There is no target, or `f` fails.
     pub fn map_target(mut self, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Sample> {
         let target = f(self.target()?)?;
         self.targets[0] = target;
@@ -83,10 +107,14 @@ impl Sample {
     }
 }
 
-/// What an input or a target of one sample can be given as: a number, an array or (nested) vectors, a tensor, or (feature `ndarray`) an
-/// ndarray.
+/// What an input or a target of one sample can be given as: a number, an array or (nested) vectors, a tensor, or (feature
+/// `ndarray`) an ndarray. [`Sample`] has an example.
 pub trait HostValue: sealed::HostValue {
     /// The value as a tensor on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// Nested vectors differ in length, or a tensor can't be computed and moved.
     fn into_tensor(self) -> Result<Tensor>;
 }
 
@@ -125,8 +153,21 @@ impl<T: crate::cpu::Element, D: ndarray::Dimension> HostValue for ndarray::Array
 }
 
 /// What batches can be made of: a [`Sample`], a pair of input and target, or a triple of input, target and weight.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::data::IntoSample;
+/// # fn main() -> Result<()> {
+/// let sample = ([1.0f32, 2.0], 7u32, 0.5).into_sample()?;
+/// assert_eq!((sample.input()?.shape().to_vec(), sample.weight), (vec![2], Some(0.5)));
+/// # Ok(()) }
+/// ```
 pub trait IntoSample: sealed::IntoSample {
     /// The sample.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sample::new`].
     fn into_sample(self) -> Result<Sample>;
 }
 

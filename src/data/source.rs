@@ -7,6 +7,16 @@ use crate::seed;
 use crate::tensor::{Tensor, no_grad};
 
 /// The data of one training step. Each tensor's first dimension counts samples.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::data::Batch;
+/// # fn main() -> Result<()> {
+/// let (x, y) = (Tensor::zeros([4, 8], Device::Cpu)?, Tensor::zeros([4, 1], Device::Cpu)?);
+/// let batch = Batch::new(x, y).weighted(Tensor::new([1.0f32, 1.0, 1.0, 0.5], Device::Cpu)?);
+/// assert_eq!(batch.samples(), 4);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]
@@ -43,6 +53,10 @@ impl Batch {
     }
 
     /// The same batch on a device.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tensor::to_device`].
     pub fn to_device(&self, device: Device) -> Result<Batch> {
         let moved = |list: &[Tensor]| list.iter().map(|t| t.to_device(device)).collect::<Result<Vec<_>>>();
         Ok(Batch {
@@ -72,7 +86,7 @@ impl Batch {
     }
 }
 
-/// How to go once through the data.
+/// How to go once through the data. [`Source`] and [`Dataset`](super::Dataset) have examples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
@@ -136,10 +150,19 @@ pub trait Source: Send {
     fn name(&self) -> &str;
 
     /// Goes once through the data.
+    ///
+    /// # Errors
+    ///
+    /// The pass can't begin: a batch size of 0, data that can't be opened, a device that can't be used. What goes wrong later
+    /// comes in the place of a batch.
     fn pass(&self, pass: &Pass) -> Result<BatchIter<'_>>;
 
     /// Goes through the data for the `number`-th time, counted from 0: what a training calls. For sources that draw something
     /// anew in each pass, in whatever order it goes; for all others it is [`pass`](Self::pass).
+    ///
+    /// # Errors
+    ///
+    /// As [`pass`](Self::pass).
     fn nth_pass(&self, _number: u64, pass: &Pass) -> Result<BatchIter<'_>> {
         self.pass(pass)
     }
@@ -224,7 +247,7 @@ macro_rules! forward_source {
 forward_source!([S: Source + ?Sized] Box<S>);
 forward_source!([S: Source + Sync + ?Sized] &S);
 
-/// Data whose images are changed at random as they are read: what [`Source::augmented`] gives.
+/// Data whose images are changed at random as they are read: what [`Source::augmented`] gives. The [module](super) has an example.
 #[derive(Clone, Debug)]
 pub struct Augmented<S> {
     source: S,

@@ -11,7 +11,7 @@ use crate::tensor::{Dispatch, Tensor, not_known};
 use std::fmt::{self, Write};
 use std::path::Path;
 
-/// What a node of a [`Diagram`] is.
+/// What a node of a [`Diagram`] is: see [`Diagram::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeKind {
@@ -25,7 +25,7 @@ pub enum NodeKind {
     Operation,
 }
 
-/// A node of a [`Diagram`].
+/// A node of a [`Diagram`]: see [`Diagram::nodes`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GraphNode {
@@ -72,6 +72,20 @@ pub struct GraphKernel {
 /// is in truth, fusion and all. From [`Graph::diagram`](super::Graph::diagram) and [`Graph::of`](super::Graph::of).
 ///
 /// `{}` prints a listing, [`to_dot`](Self::to_dot) gives Graphviz's language, [`to_svg`](Self::to_svg) a picture.
+///
+/// ```
+/// use wgrad::{Graph, graph::NodeKind};
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::ones([2, 3], Device::Cpu)?.exp()?;
+/// let diagram = Graph::of(&[&(x + 1.0)?])?;
+/// let operations = diagram.nodes().iter().filter(|node| node.kind == NodeKind::Operation);
+/// for node in operations {
+///     println!("{} {}, computed by kernels {:?}", node.name, node.shape, node.kernels);
+/// }
+/// assert!(!diagram.kernels().is_empty());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Diagram {
     nodes: Vec<GraphNode>,

@@ -8,6 +8,15 @@ use crate::tensor::{Spec, Tensor};
 use std::fmt;
 
 /// Shape, element type and device of an argument (TensorFlow's `tf.TensorSpec`).
+///
+/// ```
+/// use wgrad::TensorSpec;
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let spec = TensorSpec::new([32, 10], DType::U8, Device::Cpu)?;
+/// assert_eq!(TensorSpec::from(&Tensor::full([32, 10], 7u8, Device::Cpu)?), spec);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct TensorSpec {

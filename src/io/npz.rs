@@ -66,7 +66,7 @@ pub(super) fn usable(content: &[u8], device: Device, budget: &Budget) -> Result<
     Ok(arrays.tensors)
 }
 
-/// What a `.npz` file holds: see [`read`].
+/// What a `.npz` file holds: see [`read`], where there is an example.
 #[derive(Clone, Debug)]
 pub struct Arrays {
     source: String,

@@ -54,6 +54,20 @@ fn stored(dtype: Dtype) -> Option<Stored> {
 
 /// Writes named tensors into a file, which appears whole or not at all: it is written under another name first.
 ///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::io::{load_tensors, save_tensors};
+/// # fn main() -> Result<()> {
+/// # let folder = std::env::temp_dir().join(format!("wgrad-doc-tensors-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder).ok();
+/// # let path = folder.join("tensors.safetensors");
+/// save_tensors(&path, &[("mean".into(), Tensor::ones([3], Device::Cpu)?)])?;
+/// let tensors = load_tensors(&path, Device::Cpu)?;
+/// assert_eq!((tensors[0].0.as_str(), tensors[0].1.to_vec::<f32>()?), ("mean", vec![1.0; 3]));
+/// # std::fs::remove_dir_all(&folder).ok();
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 ///
 /// A tensor can't be computed, two have one name, or the file can't be written.
@@ -64,7 +78,11 @@ pub fn save_tensors(path: impl AsRef<Path>, tensors: &[(String, Tensor)]) -> Res
 /// What a file says about itself: text by name.
 pub type Metadata = BTreeMap<String, String>;
 
-/// As [`save_tensors`], with metadata.
+/// As [`save_tensors`], with metadata, which [`load_metadata`] reads.
+///
+/// # Errors
+///
+/// As [`save_tensors`].
 pub fn save_tensors_with(
     path: impl AsRef<Path>,
     tensors: &[(String, Tensor)],

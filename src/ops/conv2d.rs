@@ -12,6 +12,17 @@ use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 
 /// How an image is surrounded by zeros.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let layer = || Conv2d::new(1, [3, 3]).stride([2, 2]);
+/// let size = |layer: Conv2d| Ok::<_, Error>(Sequential::new().add(layer).build([28, 28, 1], Device::Cpu)?.output_shape());
+/// assert_eq!(size(layer())?, [13, 13, 1]);
+/// assert_eq!(size(layer().padding(Padding::Same))?, [14, 14, 1]);
+/// assert_eq!(size(layer().padding(Padding::Explicit([1, 1, 1, 1])))?, [14, 14, 1]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -21,6 +21,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// It is compiled with bounds checks and a limit on loops, in release builds as well: an access outside a buffer reads or
 /// writes elsewhere in that buffer or nothing, never memory of others.
+///
+/// ```
+/// use wgrad::CustomKernel;
+/// // y = 2 x, a number for each invocation.
+/// let source = "
+///     @group(0) @binding(1) var<storage, read> x: array<f32>;
+///     @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+///     @compute @workgroup_size(64)
+///     fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+///         if id.x < arrayLength(&y) { y[id.x] = 2.0 * x[id.x]; }
+///     }";
+/// let kernel = CustomKernel::new(source, 1000, 64);
+/// assert_eq!(kernel.invocations, 1000);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use]
@@ -49,9 +63,42 @@ impl CustomKernel {
     }
 }
 
-/// An operation from outside the crate: f32 inputs, one f32 output.
+/// An operation from outside the crate: f32 inputs of any shapes, at least one, and one f32 output. It is lazy, differentiable
+/// and part of plans like wgrad's own; [`apply_custom`](crate::apply_custom) calls it.
 ///
 /// See `examples/custom_op.rs` for one that runs on both devices.
+///
+/// ```
+/// use std::sync::Arc;
+/// use wgrad::prelude::*;
+/// use wgrad::{CustomOp, Shape, apply_custom};
+///
+/// #[derive(Debug)]
+/// struct Cube;
+///
+/// impl CustomOp for Cube {
+///     fn name(&self) -> &'static str {
+///         "cube"
+///     }
+///     fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+///         Ok(inputs[0])
+///     }
+///     fn cpu(&self, inputs: &[&[f32]], _: &[Shape], output: &mut [f32]) -> Result<()> {
+///         output.iter_mut().zip(inputs[0]).for_each(|(y, x)| *y = x * x * x);
+///         Ok(())
+///     }
+///     fn vjp(&self, inputs: &[Tensor], _: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+///         Ok(vec![Some(((inputs[0].square()? * 3.0)? * grad)?)])
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new([1.0f32, 2.0], Device::Cpu)?.watch()?;
+/// let y = apply_custom(Arc::new(Cube), &[&x])?;
+/// assert_eq!(y.to_vec::<f32>()?, [1.0, 8.0]);
+/// assert_eq!(y.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()?, [3.0, 12.0]);
+/// # Ok(()) }
+/// ```
 pub trait CustomOp: Any + Send + Sync + std::fmt::Debug {
     /// Name for errors and profiles.
     fn name(&self) -> &'static str;
@@ -61,10 +108,18 @@ pub trait CustomOp: Any + Send + Sync + std::fmt::Debug {
         Vec::new()
     }
 
-    /// The output's shape, or the error that the caller sees.
+    /// The output's shape.
+    ///
+    /// # Errors
+    ///
+    /// Inputs that the operation does not take: the caller of [`apply_custom`](crate::apply_custom) sees this error.
     fn shape(&self, inputs: &[Shape]) -> Result<Shape>;
 
-    /// Computes the output (row-major) from the inputs (row-major) on the CPU.
+    /// Computes the output (row-major) from the inputs (row-major) on the CPU. The output holds anything before: write all of it.
+    ///
+    /// # Errors
+    ///
+    /// Values that the operation does not take: the call that computes gives this error.
     fn cpu(&self, inputs: &[&[f32]], shapes: &[Shape], output: &mut [f32]) -> Result<()>;
 
     /// The kernel for GPUs; `None` makes applying the operation there an error.
@@ -72,7 +127,12 @@ pub trait CustomOp: Any + Send + Sync + std::fmt::Debug {
         None
     }
 
-    /// Gradients with respect to the inputs, in order, written with tensor operations; `None` for an input without.
+    /// Gradients with respect to the inputs, in order and of their shapes, written with tensor operations; `None` for an input
+    /// without. `grad` is the gradient of the loss with respect to the output.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor operations.
     fn vjp(&self, inputs: &[Tensor], output: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>>;
 }
 
@@ -97,7 +157,13 @@ fn number(source: &str) -> u64 {
     }
 }
 
-/// Applies a custom operation; lazy, fused around and differentiable as the built-in ones.
+/// Applies a custom operation to f32 tensors of one device; lazy, fused around and differentiable as the built-in ones.
+/// [`CustomOp`] has an example.
+///
+/// # Errors
+///
+/// There are no inputs, they are not f32 or live on different devices; the operation's [`shape`](CustomOp::shape) refuses them; or
+/// it has no kernel for GPUs, and they live on one.
 pub fn apply(op: Arc<dyn CustomOp>, inputs: &[&Tensor]) -> Result<Tensor> {
     let Some(first) = inputs.first() else {
         return Err(Error::argument(op.name(), "a custom operation needs at least one input"));

@@ -6,7 +6,8 @@ use super::require_float;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// What stands between the pixels of an image that is made larger, turned or moved.
+/// What stands between the pixels of an image that is made larger, turned or moved. [`Tensor::upsample2d`] and
+/// [`UpSample2d`](crate::nn::UpSample2d) have examples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

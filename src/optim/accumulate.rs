@@ -161,6 +161,10 @@ impl GradientAccumulator {
     }
 
     /// The mean over the batches so far, which begins a new sum; `None` where there were none. For the end of an epoch, say.
+    ///
+    /// # Errors
+    ///
+    /// Those of the division; the sums are then lost.
     pub fn take(&mut self) -> Result<Option<Gradients>> {
         let Some(loss) = self.loss.take() else { return Ok(None) };
         self.count = 0;
@@ -189,11 +193,19 @@ impl GradientAccumulator {
 
     /// Adds the gradients of one batch, has the optimizer step if it is the last, and evaluates it all together with the
     /// loss: on a GPU one submission. Whether the optimizer stepped.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add) and [`Optimizer::step`].
     pub fn step(&mut self, grads: &Gradients, optimizer: &mut dyn Optimizer) -> Result<bool> {
         self.step_weighted(grads, 1.0, optimizer)
     }
 
     /// As [`step`](Self::step), for a batch that counts `weight` times: see [`add_weighted`](Self::add_weighted).
+    ///
+    /// # Errors
+    ///
+    /// As [`add_weighted`](Self::add_weighted) and [`Optimizer::step`].
     pub fn step_weighted(
         &mut self,
         grads: &Gradients,
@@ -220,6 +232,10 @@ impl GradientAccumulator {
     }
 
     /// The current sums of these named variables, to be saved along with them.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for it.
     pub fn export_state(&self, variables: &[(String, Variable)]) -> Result<State> {
         let mut state = vec![(COUNT.to_string(), Tensor::new([self.count as u32], Device::Cpu)?)];
         if let Some(loss) = &self.loss {

@@ -21,7 +21,18 @@ use crate::error::{Error, Result};
 use crate::tensor::{Tensor, no_grad};
 use serde::{Deserialize, Serialize};
 
-/// How an optimizer clips gradients before it uses them; Keras's formulas.
+/// How an optimizer clips gradients before it uses them; Keras's formulas. Limits are finite and above 0.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::optim::Clip;
+/// # fn main() -> Result<()> {
+/// let w = Variable::new(Tensor::new([0.0f32, 0.0], Device::Cpu)?);
+/// let mut sgd = Sgd::new(1.0).clip(Clip::Norm(5.0));
+/// sgd.step(&(w.value() * Tensor::new([6.0f32, 8.0], Device::Cpu)?)?.sum(.., false)?.backward()?)?;
+/// assert_eq!(w.value().to_vec::<f32>()?, [-3.0, -4.0]); // the gradient's norm was 10
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -50,9 +50,17 @@ pub trait Rule: Send {
 
     /// What to subtract from the values, and the new state in the order of [`slots`](Self::slots). Called for each update
     /// once per device and element type.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor operations.
     fn update(&mut self, x: &Vectors<'_>) -> Result<(Tensor, Vec<Tensor>)>;
 
-    /// An error where a setting is impossible, before anything is changed.
+    /// That the settings make sense; called before anything is changed.
+    ///
+    /// # Errors
+    ///
+    /// A setting is impossible.
     fn check(&self) -> Result<()> {
         Ok(())
     }
@@ -68,7 +76,7 @@ pub trait Rule: Send {
     }
 }
 
-/// Values, gradients and state of many variables as arrays of equal shape, for one update.
+/// Values, gradients and state of many variables as arrays of equal shape, for one update. [`Rule`] has an example.
 pub struct Vectors<'a> {
     /// Number of the update; 1 for the first.
     pub step: u64,
@@ -84,6 +92,10 @@ pub struct Vectors<'a> {
 
 impl Vectors<'_> {
     /// `x * learning_rate * by`, where groups of variables may have learning rates of their own.
+    ///
+    /// # Errors
+    ///
+    /// `x` has another shape than the values.
     pub fn at_rate(&self, x: &Tensor, by: f64) -> Result<Tensor> {
         self.scale.times(x, self.learning_rate * by)
     }

@@ -12,13 +12,36 @@ use std::collections::HashMap;
 pub type State = Vec<(String, Tensor)>;
 
 /// Changes variables by their gradients.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let w = Variable::new(Tensor::new([1.0f32, -2.0], Device::Cpu)?);
+/// let mut optimizers: Vec<Box<dyn Optimizer>> = vec![Box::new(Sgd::new(0.1)), Box::new(Adam::new(0.1))];
+/// for optimizer in &mut optimizers {
+///     let loss = w.value().square()?.sum(.., false)?;
+///     optimizer.step(&loss.backward()?)?;
+/// }
+/// assert!(w.value().square()?.sum(.., false)?.item::<f32>()? < 5.0);
+/// # Ok(()) }
+/// ```
 pub trait Optimizer: Send {
     /// Sets every variable that has a gradient to its next value, without computing anything yet. Gives the tensors that
     /// have to be evaluated together, before the next update: new values and the optimizer's state.
+    ///
+    /// # Errors
+    ///
+    /// A setting is impossible (a learning rate that is negative or not finite, say), one that decides what the state consists
+    /// of was changed after the first update, the variables hold their averages, or a function is being traced. Nothing is
+    /// changed then.
     fn update(&mut self, grads: &Gradients) -> Result<Vec<Tensor>>;
 
     /// [`update`](Self::update), and the evaluation of it all together with the loss: on a GPU one submission, which is
     /// not waited for.
+    ///
+    /// # Errors
+    ///
+    /// As [`update`](Self::update); or the device fails.
     fn step(&mut self, grads: &Gradients) -> Result<()> {
         let updated = self.update(grads)?;
         let mut all: Vec<&Tensor> = updated.iter().collect();
@@ -29,7 +52,8 @@ pub trait Optimizer: Send {
     /// Its name, such as `AdamW`.
     fn name(&self) -> &str;
 
-    /// Its settings as a JSON object, with its `name`: what [`from_config`](super::from_config) makes another one of. State is not part of it.
+    /// Its settings as a JSON object, with its `name`: what [`from_config`](super::from_config) makes another one of. State is
+    /// not part of it.
     fn config(&self) -> Config {
         Config(serde_json::json!({"name": self.name()}))
     }
@@ -38,6 +62,10 @@ pub trait Optimizer: Send {
     fn steps(&self) -> u64;
 
     /// Makes the state for these variables now, so that the first step is already like all later ones. Optional.
+    ///
+    /// # Errors
+    ///
+    /// As [`update`](Self::update).
     fn prepare(&mut self, variables: &[Variable]) -> Result<()>;
 
     /// The learning rate of the next update.
@@ -47,6 +75,10 @@ pub trait Optimizer: Send {
     fn set_learning_rate(&mut self, learning_rate: f64);
 
     /// The average of a variable's values, where averages are kept; see [`ema`](super::Adam::ema).
+    ///
+    /// # Errors
+    ///
+    /// The value can't be taken out of the state.
     fn average(&self, _variable: &Variable) -> Result<Option<Tensor>> {
         Ok(None)
     }
@@ -68,17 +100,29 @@ pub trait Optimizer: Send {
     /// assert_eq!(w.value().item::<f32>()?, 0.0);
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// The variables can't be set. They are all exchanged, or none is.
     fn swap_averages(&mut self) -> Result<bool> {
         Ok(false)
     }
 
     /// To be called at the end of a training: sets the variables to their averages, where averages are kept.
+    ///
+    /// # Errors
+    ///
+    /// The variables can't be set.
     fn finalize(&mut self) -> Result<()> {
         Ok(())
     }
 
     /// The state that belongs to these named variables, to be saved along with them. A training that is resumed from it
     /// goes on bit by bit as it would have.
+    ///
+    /// # Errors
+    ///
+    /// The state can't be taken apart.
     fn export_state(&self, variables: &[(String, Variable)]) -> Result<State>;
 
     /// Takes over a state that [`export_state`](Self::export_state) gave for variables of the same names and shapes, and

@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 use std::f64::consts::PI;
 
 /// A learning rate for each update: a function of nothing but the number of updates before it, so that a resumed training
-/// goes on with the same rates. Closures are schedules, too.
+/// goes on with the same rates. Closures are schedules, too; the [module](self) has examples.
 pub trait Schedule: Send + Sync {
     /// The learning rate of the update that `step` others came before.
     fn learning_rate(&self, step: u64) -> f64;
@@ -105,7 +105,7 @@ schedules! {
     LinearWarmup OneCycle
 }
 
-/// The same rate at all times.
+/// The same rate at all times; [`Sequence`] has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Constant {
     rate: f64,
@@ -155,6 +155,12 @@ impl PiecewiseConstant {
 }
 
 /// `initial * factor^floor(step / every)` (PyTorch's `StepLR`).
+///
+/// ```
+/// use wgrad::optim::{Schedule, StepDecay};
+/// let schedule = StepDecay::new(0.8, 10, 0.5);
+/// assert_eq!([0, 9, 10, 20].map(|s| schedule.learning_rate(s)), [0.8, 0.8, 0.4, 0.2]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepDecay {
     initial: f64,
@@ -177,6 +183,12 @@ impl StepDecay {
 }
 
 /// `initial * rate^(step / steps)`, in steps where `staircase` is set (Keras's `ExponentialDecay`).
+///
+/// ```
+/// use wgrad::optim::{ExponentialDecay, Schedule};
+/// let schedule = ExponentialDecay::new(0.8, 10, 0.25);
+/// assert_eq!([0, 5, 10].map(|s| schedule.learning_rate(s)), [0.8, 0.4, 0.2]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct ExponentialDecay {
@@ -204,6 +216,12 @@ impl ExponentialDecay {
 }
 
 /// `initial / (1 + rate * step / steps)`, in steps where `staircase` is set (Keras's `InverseTimeDecay`).
+///
+/// ```
+/// use wgrad::optim::{InverseTimeDecay, Schedule};
+/// let schedule = InverseTimeDecay::new(0.6, 10, 0.5);
+/// assert_eq!([0, 20, 40].map(|s| schedule.learning_rate(s)), [0.6, 0.3, 0.2]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct InverseTimeDecay {
@@ -236,6 +254,12 @@ fn part(step: u64, steps: u64, staircase: bool) -> f64 {
 }
 
 /// `(initial - end) * (1 - step / steps)^power + end` (Keras's `PolynomialDecay`).
+///
+/// ```
+/// use wgrad::optim::{PolynomialDecay, Schedule};
+/// let schedule = PolynomialDecay::new(1.0, 10).end(0.0).power(2.0);
+/// assert_eq!([0, 5, 10, 99].map(|s| schedule.learning_rate(s)), [1.0, 0.25, 0.0, 0.0]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct PolynomialDecay {
@@ -283,6 +307,12 @@ impl PolynomialDecay {
 
 /// Half a cosine, from `initial` down to `initial * alpha`: `initial * ((1 - alpha) * (1 + cos(pi * step / steps)) / 2 +
 /// alpha)` (Loshchilov and Hutter, "SGDR", 2017; Keras's `CosineDecay`).
+///
+/// ```
+/// use wgrad::optim::{CosineDecay, Schedule};
+/// let schedule = CosineDecay::new(1.0, 10).alpha(0.5);
+/// assert_eq!([0, 5, 10, 99].map(|s| schedule.learning_rate(s)), [1.0, 0.75, 0.5, 0.5]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct CosineDecay {
@@ -316,6 +346,12 @@ fn cosine(p: f64) -> f64 {
 
 /// Half cosines that begin anew, each `t_mul` times as long and `m_mul` times as high as the one before (Loshchilov and
 /// Hutter, "SGDR", 2017; Keras's `CosineDecayRestarts`).
+///
+/// ```
+/// use wgrad::optim::{CosineDecayRestarts, Schedule};
+/// let schedule = CosineDecayRestarts::new(1.0, 10).m_mul(0.5);
+/// assert_eq!([0, 5, 10, 20, 30].map(|s| schedule.learning_rate(s)), [1.0, 0.5, 0.5, 0.25, 0.25]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct CosineDecayRestarts {
@@ -374,6 +410,12 @@ impl CosineDecayRestarts {
 
 /// `from + (to - from) * step / steps`, and `to` ever after (PyTorch's `LinearLR`). See also
 /// [`after_warmup`](Schedule::after_warmup).
+///
+/// ```
+/// use wgrad::optim::{LinearWarmup, Schedule};
+/// let schedule = LinearWarmup::new(0.0, 1.0, 10);
+/// assert_eq!([0, 5, 10, 99].map(|s| schedule.learning_rate(s)), [0.0, 0.5, 1.0, 1.0]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinearWarmup {
     from: f64,
@@ -397,6 +439,12 @@ impl LinearWarmup {
 
 /// Up to a high rate and down again, further than where it began (Smith and Topin, "Super-Convergence", 2018; PyTorch's
 /// `OneCycleLR`, of the learning rate only). After its last step the rate stays.
+///
+/// ```
+/// use wgrad::optim::{OneCycle, Schedule};
+/// let rates = [0, 29, 99].map(|step| OneCycle::new(1.0, 100).learning_rate(step));
+/// assert!((rates[0] - 0.04).abs() < 1e-12 && (rates[1] - 1.0).abs() < 1e-12 && rates[2] < 1e-5);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 pub struct OneCycle {

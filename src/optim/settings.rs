@@ -35,6 +35,16 @@ pub(super) struct Ema {
 }
 
 /// What is different for some variables than for all others; see [`Fused::group`](super::Fused::group).
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let (slow, fast) = (Variable::new(Tensor::zeros([1], Device::Cpu)?), Variable::new(Tensor::zeros([1], Device::Cpu)?));
+/// let mut sgd = Sgd::new(1.0).group([&fast], |g| g.lr_scale(10.0));
+/// sgd.step(&(&slow + &fast)?.sum(.., false)?.backward()?)?;
+/// assert_eq!((slow.value().item::<f32>()?, fast.value().item::<f32>()?), (-1.0, -10.0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 pub struct ParamGroup {

@@ -14,6 +14,14 @@ use crate::shape::Shape;
 
 /// What [`Tensor::full`] takes: a number. Rust takes a literal such as `1.0` for an f64, so that all floats become f32, the
 /// element type of [`Tensor::zeros`] and [`Tensor::ones`].
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// assert_eq!(Tensor::full([2], 1.0, Device::Cpu)?.dtype(), DType::F32);
+/// assert_eq!(Tensor::full([2], 1, Device::Cpu)?.dtype(), DType::I32);
+/// # Ok(()) }
+/// ```
 pub trait FillValue: sealed::FillValue {
     /// The number, and the element type.
     fn fill_value(self) -> (f64, DType);
@@ -29,11 +37,16 @@ macro_rules! fill_value {
 }
 fill_value!(f32 => F32, f64 => F32, i32 => I32, u32 => U32, u8 => U8);
 
-/// A Rust scalar or nested array whose shape and elements [`Tensor::new`] takes.
+/// A Rust scalar or nested array whose shape and elements [`Tensor::new`] takes: f32, f64, i32, u32, u8, and arrays, slices and
+/// vectors of these.
 pub trait NestedArray: sealed::NestedArray {
     /// The element type.
     type Elem: Element;
-    /// The dimensions, or an error where nested vectors have different lengths.
+    /// The dimensions, outermost first.
+    ///
+    /// # Errors
+    ///
+    /// Nested vectors have different lengths.
     fn nested_shape(&self) -> Result<Vec<usize>>;
     /// Appends the elements in row-major order.
     fn flatten_into(&self, out: &mut Vec<Self::Elem>);
@@ -89,6 +102,11 @@ impl Tensor {
     /// assert_eq!(t.shape(), [2, 3]);
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// Nested vectors have different lengths, there are more than [`MAX_RANK`](crate::MAX_RANK) levels, the device can't be used
+    /// or has no memory for it; f64 on a GPU.
     pub fn new<A: NestedArray>(values: A, device: Device) -> Result<Tensor> {
         let shape = values.nested_shape()?;
         let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(usize::MAX);
@@ -98,11 +116,28 @@ impl Tensor {
     }
 
     /// A tensor of these elements in row-major order.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let pixels = [0u8, 64, 128, 255];
+    /// let image = Tensor::from_slice(&pixels, [2, 2, 1], Device::Cpu)?;
+    /// assert_eq!((image.shape().to_vec(), image.dtype()), (vec![2, 2, 1], DType::U8));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The shape has another number of elements, the device can't be used or has no memory for it; f64 on a GPU.
     pub fn from_slice<T: Element>(data: &[T], shape: impl AsRef<[usize]>, device: Device) -> Result<Tensor> {
         Self::from_vec(memory::copy(data)?, shape, device)
     }
 
-    /// As [`from_slice`](Self::from_slice), taking the vector over.
+    /// As [`from_slice`](Self::from_slice), taking the vector over: on the CPU nothing is copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_slice`](Self::from_slice).
     pub fn from_vec<T: Element>(data: Vec<T>, shape: impl AsRef<[usize]>, device: Device) -> Result<Tensor> {
         let shape = Shape::new(shape.as_ref())?;
         if data.len() != shape.numel() {
@@ -119,6 +154,19 @@ impl Tensor {
     }
 
     /// A tensor of an ndarray of any dimension and layout (feature `ndarray`).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let array = ndarray::arr2(&[[1.0f32, 2.0], [3.0, 4.0]]);
+    /// let x = Tensor::from_ndarray(&array.t(), Device::Cpu)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [1.0, 3.0, 2.0, 4.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// More than [`MAX_RANK`](crate::MAX_RANK) dimensions, a device that can't be used or has no memory for it; f64 on a GPU.
     #[cfg(feature = "ndarray")]
     pub fn from_ndarray<T: Element, D: ndarray::Dimension>(
         array: &ndarray::ArrayRef<T, D>,
@@ -129,12 +177,27 @@ impl Tensor {
         Self::from_vec(data, array.shape(), device)
     }
 
-    /// Zeros, f32.
+    /// Zeros, f32. They take no memory until something needs them whole.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// assert_eq!(Tensor::zeros([2, 3], Device::Cpu)?.to_vec::<f32>()?, [0.0; 6]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The shape has more than [`MAX_RANK`](crate::MAX_RANK) dimensions or 2^32 elements or more, or the device can't be used.
     pub fn zeros(shape: impl AsRef<[usize]>, device: Device) -> Result<Tensor> {
         Self::full(shape, 0.0f32, device)
     }
 
-    /// Ones, f32.
+    /// Ones, f32: as [`zeros`](Self::zeros).
+    ///
+    /// # Errors
+    ///
+    /// As [`zeros`](Self::zeros).
     pub fn ones(shape: impl AsRef<[usize]>, device: Device) -> Result<Tensor> {
         Self::full(shape, 1.0f32, device)
     }
@@ -191,16 +254,35 @@ impl Tensor {
     }
 
     /// Zeros of this tensor's shape, type and device.
+    ///
+    /// # Errors
+    ///
+    /// The device can't be used.
     pub fn zeros_like(&self) -> Result<Tensor> {
         view::full(0.0, self.shape(), self.dtype(), self.device())
     }
 
     /// Ones of this tensor's shape, type and device.
+    ///
+    /// # Errors
+    ///
+    /// The device can't be used.
     pub fn ones_like(&self) -> Result<Tensor> {
         view::full(1.0, self.shape(), self.dtype(), self.device())
     }
 
-    /// `start, start + 1, ..., end - 1` as i32.
+    /// `start, start + 1, ..., end - 1` as i32: none where both are equal.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// assert_eq!(Tensor::arange(-1, 3, Device::Cpu)?.to_vec::<i32>()?, [-1, 0, 1, 2]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The end is below the start, one of them is no i32, or the device can't be used.
     pub fn arange(start: i64, end: i64, device: Device) -> Result<Tensor> {
         if start > end || start < i32::MIN as i64 || end > i32::MAX as i64 {
             return Err(Error::argument(
@@ -251,27 +333,53 @@ impl Tensor {
         Self::place(Array::from_vec(values, shape), device)
     }
 
-    /// The identity matrix, f32.
+    /// The identity matrix `[n, n]`, f32.
+    ///
+    /// # Errors
+    ///
+    /// It would have 2^32 elements or more, or the device can't be used.
     pub fn eye(n: usize, device: Device) -> Result<Tensor> {
         let places = random::iota(n, device)?;
         places.unsqueeze(1)?.eq(&places)?.cast(DType::F32)
     }
 
-    /// Uniform in [0, 1), f32. Counter-based (Philox): a seed gives the same numbers on every device.
+    /// Uniform in [0, 1), f32. Counter-based (Philox; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): a
+    /// seed gives the same numbers on every device.
     ///
     /// Kind and shape of a draw are part of its key: `rand`, [`randn`](Self::randn) and [`randint`](Self::randint) of one
     /// seed, or two shapes of it, are independent of each other. The same call gives the same numbers again.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::rand([1000], Device::Cpu, 7)?;
+    /// assert_eq!(x.to_vec::<f32>()?, Tensor::rand([1000], Device::Cpu, 7)?.to_vec::<f32>()?);
+    /// assert!((x.mean(.., false)?.item::<f32>()? - 0.5).abs() < 0.05);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`zeros`](Self::zeros).
     pub fn rand(shape: impl AsRef<[usize]>, device: Device, seed: u64) -> Result<Tensor> {
         random::float(Draw::Uniform, Shape::new(shape.as_ref())?, device, seed)
     }
 
     /// Standard normal, f32. The bits are the same on every device; the logarithm in the transformation may round
     /// differently, by a few units in the last place.
+    ///
+    /// # Errors
+    ///
+    /// As [`zeros`](Self::zeros).
     pub fn randn(shape: impl AsRef<[usize]>, device: Device, seed: u64) -> Result<Tensor> {
         random::float(Draw::Normal, Shape::new(shape.as_ref())?, device, seed)
     }
 
-    /// Uniform integers in `low..high`, i32.
+    /// Uniform integers in `low..high`, i32; each within 2^-24 of equally likely.
+    ///
+    /// # Errors
+    ///
+    /// The range is empty or wider than 2^24; else as [`zeros`](Self::zeros).
     pub fn randint(
         low: i32,
         high: i32,
@@ -282,7 +390,20 @@ impl Tensor {
         random::integers(low, high, Shape::new(shape.as_ref())?, device, seed)
     }
 
-    /// Integer labels as rows of zeros with a one (f32): `[..] -> [.., classes]`.
+    /// Integer labels as rows of zeros with a one (f32): `[..] -> [.., classes]`. A label that is none of the classes has no one
+    /// in its row.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let labels = Tensor::new([2u32, 0], Device::Cpu)?;
+    /// assert_eq!(labels.one_hot(3)?.to_vec::<f32>()?, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Floats: cast them to u32.
     pub fn one_hot(&self, classes: usize) -> Result<Tensor> {
         if self.dtype().is_float() {
             return Err(Error::dtype("one_hot", format!("labels are {}, integers are needed", self.dtype())));
@@ -291,7 +412,19 @@ impl Tensor {
         self.cast(DType::U32)?.unsqueeze(-1)?.eq(&places)?.cast(DType::F32)
     }
 
-    /// A copy on another device, computed and moved now. Gradients flow back.
+    /// A copy on another device, computed and moved now; on the same device the tensor itself. Gradients flow back.
+    ///
+    /// ```no_run
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::rand([2, 3], Device::Cpu, 1)?.to_device(Device::Gpu)?;
+    /// assert_eq!(x.device(), Device::Gpu);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The device can't be used or has no memory for it, the value can't be computed; f64 on a GPU.
     pub fn to_device(&self, device: Device) -> Result<Tensor> {
         if self.device() == device {
             return Ok(self.clone());

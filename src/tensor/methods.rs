@@ -11,41 +11,68 @@ use crate::ops::table::{Binary, Compare, Unary};
 use crate::ops::{conv2d, cross_entropy, matmul, pointwise, pool2d, softmax};
 
 macro_rules! unary_methods {
-    ($($(#[$doc:meta])* $name:ident $variant:ident;)*) => {
+    ($errors:literal: $($(#[$doc:meta])* $name:ident $variant:ident;)*) => {
         /// Functions of each element. NaN gives NaN, and an infinity the limit. Their gradients are exact; ReLU's is 0 at 0 and
         /// at NaN. `docs/accuracy.md` has the error of each on each device.
         impl Tensor {$(
             $(#[$doc])*
+            ///
+            /// # Errors
+            ///
+            #[doc = $errors]
             pub fn $name(&self) -> Result<Tensor> { pointwise::unary(Unary::$variant, self) }
         )*}
     };
 }
 
 unary_methods! {
+    "None: integers stay integers, and wrap.":
     /// `-x`
     neg Neg;
     /// `|x|`
     abs Abs;
-    /// `e^x`
-    exp Exp;
-    /// The natural logarithm.
-    log Log;
-    /// The square root.
-    sqrt Sqrt;
     /// `x * x`
     square Square;
-    /// `1 / x`
-    reciprocal Reciprocal;
-    /// The sine.
-    sin Sin;
-    /// The cosine.
-    cos Cos;
     /// -1, 0 or 1.
     sign Sign;
+    /// `max(x, 0)`
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([-1.0f32, 0.0, 2.0], Device::Cpu)?.watch()?;
+    /// let y = x.relu()?;
+    /// assert_eq!(y.to_vec::<f32>()?, [0.0, 0.0, 2.0]);
+    /// assert_eq!(y.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()?, [0.0, 0.0, 1.0]);
+    /// # Ok(()) }
+    /// ```
+    relu Relu;
+}
+
+unary_methods! {
+    "Integers: cast them to f32.":
+    /// `e^x`
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([0.0f32, f32::NEG_INFINITY], Device::Cpu)?;
+    /// assert_eq!(x.exp()?.to_vec::<f32>()?, [1.0, 0.0]);
+    /// # Ok(()) }
+    /// ```
+    exp Exp;
+    /// The natural logarithm; minus infinity at 0, NaN below.
+    log Log;
+    /// The square root; NaN below 0.
+    sqrt Sqrt;
+    /// `1 / x`
+    reciprocal Reciprocal;
+    /// The sine of an angle in radians.
+    sin Sin;
+    /// The cosine of an angle in radians.
+    cos Cos;
     /// The largest whole number not above x.
     floor Floor;
-    /// `max(x, 0)`
-    relu Relu;
     /// `x` above 0, else `e^x - 1`.
     elu Elu;
     /// `1 / (1 + e^-x)`
@@ -79,6 +106,10 @@ macro_rules! binary_methods {
         /// Functions of two elements. Shapes broadcast by NumPy's rule; the other side may be a tensor, a variable or a number.
         impl Tensor {$(
             $(#[$doc])*
+            ///
+            /// # Errors
+            ///
+            /// Shapes that don't broadcast, tensors of different types or devices, a number that the element type lacks.
             pub fn $name(&self, other: impl IntoOperand) -> Result<Tensor> {
                 pointwise::binary(Binary::$variant, self, &other.into_operand(self)?)
             }
@@ -88,6 +119,15 @@ macro_rules! binary_methods {
 
 binary_methods! {
     /// The larger of both; at a tie each side takes half of the gradient.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[1.0f32, 5.0]], Device::Cpu)?;
+    /// assert_eq!(x.maximum(2.0)?.to_vec::<f32>()?, [2.0, 5.0]);
+    /// assert_eq!(x.maximum(&Tensor::zeros([3, 1], Device::Cpu)?)?.shape(), [3, 2]); // shapes broadcast
+    /// # Ok(()) }
+    /// ```
     maximum Maximum;
     /// The smaller of both; at a tie each side takes half of the gradient.
     minimum Minimum;
@@ -98,6 +138,10 @@ macro_rules! compare_methods {
         /// Comparisons: u8, 1 where true and 0 where not.
         impl Tensor {$(
             $(#[$doc])*
+            ///
+            /// # Errors
+            ///
+            /// Shapes that don't broadcast, tensors of different types or devices, a number that the element type lacks.
             pub fn $name(&self, other: impl IntoOperand) -> Result<Tensor> {
                 pointwise::compare(Compare::$variant, self, &other.into_operand(self)?)
             }
@@ -115,6 +159,16 @@ compare_methods! {
     /// `self <= other`
     le Le;
     /// `self > other`
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([1.0f32, 2.0, 3.0], Device::Cpu)?;
+    /// let large = x.gt(1.5)?;
+    /// assert_eq!(large.to_vec::<u8>()?, [0, 1, 1]);
+    /// assert_eq!(large.sum(.., false)?.item::<u32>()?, 2);
+    /// # Ok(()) }
+    /// ```
     gt Gt;
     /// `self >= other`
     ge Ge;
@@ -124,44 +178,80 @@ impl Tensor {
     /// `self ^ other`, as C99 has it: `0 ^ -1` is infinite, `(-8) ^ (1/3)` NaN, and `1 ^ NaN` and `NaN ^ 0` are 1. Shapes
     /// broadcast as in other functions of two elements. A power that is an f32 number comes out as that number.
     ///
-    /// A negative exponent of i32 numbers is an error, on a GPU that of the call that waits for the result: the power is no whole
-    /// number.
-    ///
     /// The gradient by an exponent is 0 where the base is 0 and the exponent is not negative.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([1.0f32, 2.0, 3.0], Device::Cpu)?;
+    /// assert_eq!(x.pow(3.0)?.to_vec::<f32>()?, [1.0, 8.0, 27.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Shapes that don't broadcast, tensors of different types or devices. A negative exponent of i32 numbers, whose power is no
+    /// whole number: on a GPU, where only the device knows it, of the next call that waits for the device.
     pub fn pow(&self, other: impl IntoOperand) -> Result<Tensor> {
         pointwise::power(self, &other.into_operand(self)?)
     }
 
-    /// `x` above 0, else `slope * x`.
+    /// `x` above 0, else `slope * x` (Maas et al., 2013).
+    ///
+    /// # Errors
+    ///
+    /// Integers, where the type lacks the slope.
     pub fn leaky_relu(&self, slope: f64) -> Result<Tensor> {
         self.gt(0.0)?.select(self, (self * slope)?)
     }
 
-    /// `min(max(x, 0), 6)`; its gradient at 0 and 6 is 0.
+    /// `min(max(x, 0), 6)` (Krizhevsky, 2010); its gradient at 0 and 6 is 0. Integers stay integers.
     pub fn relu6(&self) -> Result<Tensor> {
         self.ge(6.0)?.select(6.0, self.relu()?)
     }
 
     /// `scale * x` above 0, else `scale * alpha * (e^x - 1)`, with the constants that keep mean and variance of a deep
     /// network's layers (Klambauer et al., 2017).
+    ///
+    /// # Errors
+    ///
+    /// Integers: cast them to f32.
     pub fn selu(&self) -> Result<Tensor> {
         const ALPHA: f64 = 1.673_263_242_354_377_2;
         const SCALE: f64 = 1.050_700_987_355_480_5;
         self.gt(0.0)?.select((self * SCALE)?, (self.elu()? * (SCALE * ALPHA))?)
     }
 
-    /// `min(max(x / 6 + 1/2, 0), 1)`: straight lines instead of the sigmoid.
+    /// `min(max(x / 6 + 1/2, 0), 1)`: straight lines instead of the sigmoid. For floats: of integers, the division is one of
+    /// integers.
     pub fn hard_sigmoid(&self) -> Result<Tensor> {
         (self + 3.0)?.relu6()? / 6.0
     }
 
-    /// `x * hard_sigmoid(x)`, also called hard swish; 0 at -infinity.
+    /// `x * hard_sigmoid(x)`, also called hard swish (Howard et al., 2019); 0 at -infinity.
+    ///
+    /// # Errors
+    ///
+    /// As [`clamp`](Self::clamp) with -100: unsigned integers.
     pub fn hard_silu(&self) -> Result<Tensor> {
         let x = self.clamp(-100.0, f64::INFINITY)?;
         &x * x.hard_sigmoid()?
     }
 
-    /// Each element moved into `low..=high`.
+    /// Each element moved into `low..=high`; NaN stays NaN. An infinite limit is none. The gradient is 0 outside of
+    /// the limits, and passes at them.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([-3.0f32, 0.5, 3.0], Device::Cpu)?;
+    /// assert_eq!(x.clamp(0.0, 1.0)?.to_vec::<f32>()?, [0.0, 0.5, 1.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The range is empty, or the element type lacks a limit.
     pub fn clamp(&self, low: f64, high: f64) -> Result<Tensor> {
         pointwise::clamp(self, low, high)
     }
@@ -175,6 +265,10 @@ impl Tensor {
     /// assert_eq!(x.gt(0.0)?.select(&x, x.zeros_like()?)?.to_vec::<f32>()?, [0.0, 2.0]);
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// The condition is not u8, shapes don't broadcast, or the sides differ in element type or device.
     pub fn select(&self, yes: impl IntoOperand, no: impl IntoOperand) -> Result<Tensor> {
         // A number on one side takes the type of the tensor on the other.
         let dtype = yes.element_type().or(no.element_type()).unwrap_or(DType::F32);
@@ -184,16 +278,63 @@ impl Tensor {
 
     /// The same values in another element type. Floats become integers by truncation, saturating, and NaN becomes 0; integers
     /// wrap.
+    ///
+    /// The gradient of a float that becomes a float is cast back; from integers there is none.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([-1.7f32, 2.9, 300.0, f32::NAN], Device::Cpu)?;
+    /// assert_eq!(x.cast(DType::U8)?.to_vec::<u8>()?, [0, 2, 255, 0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// f64 on a GPU.
     pub fn cast(&self, dtype: DType) -> Result<Tensor> {
         pointwise::cast(self, dtype)
     }
 
-    /// The matrix product `[.., m, k] x [.., k, n]`; batch dimensions broadcast, vectors are rows or columns.
+    /// The matrix product `[.., m, k] x [.., k, n]`, which is `[.., m, n]`; batch dimensions broadcast. A vector on the left is
+    /// a row, one on the right a column, and their axis is left out of the result, as in NumPy.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let a = Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], Device::Cpu)?;
+    /// let v = Tensor::new([1.0f32, 10.0], Device::Cpu)?;
+    /// assert_eq!(a.matmul(&v)?.to_vec::<f32>()?, [21.0, 43.0]);
+    /// assert_eq!(Tensor::zeros([7, 5, 2], Device::Cpu)?.matmul(&a)?.shape(), [7, 5, 2]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Inner dimensions that differ, batch dimensions that don't broadcast, a scalar, integers, tensors of different types or
+    /// devices.
     pub fn matmul(&self, other: impl IntoOperand) -> Result<Tensor> {
         matmul::matmul(self, &other.into_operand(self)?)
     }
 
-    /// 2-D convolution: this image is `[n, h, w, c]`, the weight `[kh, kw, c / groups, out]`.
+    /// 2-D convolution (cross-correlation, as networks have it): this image is `[n, h, w, c]`, the weight `[kh, kw, c / groups,
+    /// out]`, the result `[n, h', w', out]`. With padding p in all and `window = dilation * (kernel - 1) + 1`,
+    /// `h' = (h + p - window) / stride + 1`, rounded down; [`Padding`](crate::Padding) says how wide p is.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::Conv2dOptions;
+    /// # fn main() -> Result<()> {
+    /// let image = Tensor::new([[[[1.0f32], [2.0], [4.0]]]], Device::Cpu)?; // [1, 1, 3, 1]
+    /// let difference = Tensor::new([[[[-1.0f32]], [[1.0]]]], Device::Cpu)?; // [1, 2, 1, 1]
+    /// assert_eq!(image.conv2d(&difference, Conv2dOptions::new())?.to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Image or weight are not of rank 4, no floats, or of different types or devices; the weight is one of other channels;
+    /// groups don't divide the channels; a stride or dilation is 0; the window is larger than the padded image.
     pub fn conv2d(&self, weight: impl IntoOperand, options: Conv2dOptions) -> Result<Tensor> {
         conv2d::conv2d(self, &weight.into_operand(self)?, options)
     }
@@ -212,6 +353,10 @@ impl Tensor {
     /// assert_eq!(y.to_vec::<f32>()?, [1.0, 10.0, 2.0, 20.0]);
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`conv2d`](Self::conv2d); or an output padding is not smaller than the stride, or the padding leaves nothing.
     pub fn conv2d_transpose(
         &self,
         weight: impl IntoOperand,
@@ -220,38 +365,107 @@ impl Tensor {
         conv2d_transpose(self, &weight.into_operand(self)?, options)
     }
 
-    /// `[n, h, w, c]` with each axis of the image made longer by a whole factor.
+    /// `[n, h, w, c]` with each axis of the image made longer by a whole factor: `[n, h * factor[0], w * factor[1], c]`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::Interpolation;
+    /// # fn main() -> Result<()> {
+    /// let image = Tensor::new([[[[1.0f32], [3.0]]]], Device::Cpu)?; // [1, 1, 2, 1]
+    /// assert_eq!(image.upsample2d([1, 2], Interpolation::Nearest)?.to_vec::<f32>()?, [1.0, 1.0, 3.0, 3.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The tensor is not of rank 4, a factor is 0, or (bilinear) the image is one of integers.
     pub fn upsample2d(&self, factor: [usize; 2], interpolation: Interpolation) -> Result<Tensor> {
         upsample2d(self, factor, interpolation)
     }
 
-    /// The largest element of each window of `[n, h, w, c]`, per channel.
+    /// The largest element of each window of `[n, h, w, c]`, per channel: `[n, h', w', c]`, sizes as of [`conv2d`](Self::conv2d).
+    /// Padding never wins. The first maximum of a window in row-major order takes the gradient. NaN where there is one.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::Pool2dOptions;
+    /// # fn main() -> Result<()> {
+    /// let image = Tensor::new([[[[1.0f32], [5.0]], [[3.0], [2.0]]]], Device::Cpu)?; // [1, 2, 2, 1]
+    /// assert_eq!(image.max_pool2d(Pool2dOptions::new([2, 2]))?.to_vec::<f32>()?, [5.0]);
+    /// assert_eq!(image.avg_pool2d(Pool2dOptions::new([2, 2]))?.to_vec::<f32>()?, [2.75]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The tensor is not of rank 4 or no float, a window or stride is 0, a window is larger than the padded image, or a border
+    /// is as wide as the window.
     pub fn max_pool2d(&self, options: Pool2dOptions) -> Result<Tensor> {
         pool2d::max_pool2d(self, options)
     }
 
-    /// The mean of each window of `[n, h, w, c]`, per channel.
+    /// The mean of each window of `[n, h, w, c]`, per channel: `[n, h', w', c]`, sizes as of [`conv2d`](Self::conv2d). Places of
+    /// the border count in it only with [`count_include_pad`](Pool2dOptions::count_include_pad).
+    ///
+    /// # Errors
+    ///
+    /// As [`max_pool2d`](Self::max_pool2d).
     pub fn avg_pool2d(&self, options: Pool2dOptions) -> Result<Tensor> {
         pool2d::avg_pool2d(self, options)
     }
 
     /// `exp(x) / sum(exp(x))` along an axis, without overflow.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let logits = Tensor::new([[1000.0f32, 1000.0]], Device::Cpu)?;
+    /// assert_eq!(logits.softmax(-1)?.to_vec::<f32>()?, [0.5, 0.5]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Integers: cast them to f32. An axis that the tensor lacks.
     pub fn softmax(&self, axis: isize) -> Result<Tensor> {
         softmax::softmax(self, axis, false)
     }
 
     /// The logarithm of [`softmax`](Self::softmax), exact where that underflows.
+    ///
+    /// # Errors
+    ///
+    /// As [`softmax`](Self::softmax).
     pub fn log_softmax(&self, axis: isize) -> Result<Tensor> {
         softmax::softmax(self, axis, true)
     }
 
     /// The mean softmax cross-entropy of these logits `[.., classes]` against integer labels `[..]`, or probabilities
-    /// `[.., classes]`. Exact for logits of any magnitude.
+    /// `[.., classes]` (floats of the logits' type): `-log(softmax(logits)[label])`, or `-sum(p * log(softmax(logits)))`. Exact
+    /// for logits of any magnitude. Gradients flow to logits and probabilities.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let logits = Tensor::new([[2.0f32, 0.0], [0.0, 2.0]], Device::Cpu)?;
+    /// let loss = logits.cross_entropy(&Tensor::new([0u32, 1], Device::Cpu)?)?;
+    /// assert!((loss.item::<f32>()? - 0.126928).abs() < 1e-6);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Logits that are no floats or have no classes, labels of another shape, type or device. A label that is none of the
+    /// classes: on the CPU of the call that computes, on a GPU of the next one that waits for the device.
     pub fn cross_entropy(&self, labels: &Tensor) -> Result<Tensor> {
         cross_entropy::cross_entropy(self, labels)?.mean(.., false)
     }
 
-    /// As [`cross_entropy`](Self::cross_entropy), one loss per row.
+    /// As [`cross_entropy`](Self::cross_entropy), one loss for each row: `[..]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`cross_entropy`](Self::cross_entropy).
     pub fn cross_entropy_rows(&self, labels: &Tensor) -> Result<Tensor> {
         cross_entropy::cross_entropy(self, labels)
     }

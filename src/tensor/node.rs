@@ -28,6 +28,25 @@ pub(crate) enum Value {
 ///
 /// Operations check shapes at once and compute nothing; values are computed when they are asked for
 /// ([`to_vec`](Tensor::to_vec), [`item`](Tensor::item), [`eval`](Tensor::eval)) or when an optimizer steps.
+///
+/// Operators and methods give a `Result`, and take one, so that chains need few question marks.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], Device::Cpu)?;
+/// let y = (&x * 2.0)? + 1.0; // a result: nothing is computed yet
+/// let z = y?.matmul(&x)?;
+/// assert_eq!((z.shape().to_vec(), z.to_vec::<f32>()?), (vec![2, 2], vec![18.0, 26.0, 34.0, 50.0]));
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// An operation checks what it is given where it is called: shapes ([`Error::Shape`](crate::Error::Shape)), element types
+/// ([`Error::DType`](crate::Error::DType)), devices ([`Error::DeviceMismatch`](crate::Error::DeviceMismatch)) and arguments
+/// ([`Error::Argument`](crate::Error::Argument)). What only the values tell, such as an index outside its axis, is an error of the
+/// call that computes on the CPU, and on a GPU of the next one that waits for the device.
 #[derive(Clone)]
 #[must_use = "operations change nothing: their result does nothing unless it is used"]
 pub struct Tensor(pub(crate) Arc<Node>);

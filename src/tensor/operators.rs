@@ -12,8 +12,21 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// The other side of an operation: a tensor, a variable, the result of an operation, or a number, which takes the
 /// tensor's element type.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// let (x, w) = (Tensor::ones([2], Device::Cpu)?, Variable::new(Tensor::ones([2], Device::Cpu)?));
+/// let sum = (&x + &w)? + x.exp(); // a variable, a result
+/// assert!(((sum? - 1.0)? / 2).is_ok()); // numbers
+/// # Ok(()) }
+/// ```
 pub trait IntoOperand: sealed::IntoOperand {
     /// The operand beside a tensor like `like`.
+    ///
+    /// # Errors
+    ///
+    /// That of a result, or a number that the element type of `like` lacks.
     fn into_operand(self, like: &Tensor) -> Result<Tensor>;
     /// Its element type; `None` for a number, which takes that of its neighbour.
     fn element_type(&self) -> Option<DType>;

@@ -22,7 +22,12 @@ fn elements<T: Element>(array: &Array) -> Result<Vec<T>> {
 
 impl Tensor {
     /// Computes the value now, and lets go of what it was computed from unless gradients need it. On a GPU this queues
-    /// the work without waiting for it.
+    /// the work without waiting for it. Values that are already there are not computed again.
+    ///
+    /// # Errors
+    ///
+    /// The value depends on an argument of a function that is being traced; the device fails or has no memory; on the CPU, values
+    /// that an operation can't take, such as an index outside its axis.
     pub fn eval(&self) -> Result<()> {
         eval(&[self])
     }
@@ -32,23 +37,56 @@ impl Tensor {
         download(self)
     }
 
-    /// All elements in row-major order.
+    /// All elements in row-major order. Computes them first, and waits for the device.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[1.0f32, 2.0], [3.0, 4.0]], Device::Cpu)?;
+    /// assert_eq!((&x * 2.0)?.to_vec::<f32>()?, [2.0, 4.0, 6.0, 8.0]);
+    /// assert!(x.to_vec::<f64>().is_err()); // of another type: cast it first
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The tensor has another element type. As [`eval`](Self::eval); on a GPU also what went wrong there since it was last
+    /// waited for.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
         elements(&self.to_host()?)
     }
 
     /// As [`to_vec`](Self::to_vec), without blocking the thread while a GPU works.
+    ///
+    /// # Errors
+    ///
+    /// As [`to_vec`](Self::to_vec).
     pub async fn to_vec_async<T: Element>(&self) -> Result<Vec<T>> {
         elements(&download_async(self).await?)
     }
 
-    /// The one element of a tensor that has one.
+    /// The one element of a tensor that has one, whatever its rank: a loss, for one. Waits for the device.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// assert_eq!(Tensor::ones([2, 3], Device::Cpu)?.sum(.., false)?.item::<f32>()?, 6.0);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is more than one element, or none; else as [`to_vec`](Self::to_vec).
     pub fn item<T: Element>(&self) -> Result<T> {
         self.check_item()?;
         Ok(self.to_vec::<T>()?[0])
     }
 
     /// As [`item`](Self::item), without blocking the thread while a GPU works.
+    ///
+    /// # Errors
+    ///
+    /// As [`item`](Self::item).
     pub async fn item_async<T: Element>(&self) -> Result<T> {
         self.check_item()?;
         Ok(self.to_vec_async::<T>().await?[0])
@@ -71,6 +109,10 @@ impl Tensor {
     /// assert_eq!(a[[1, 0]], 3.0);
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`to_vec`](Self::to_vec).
     #[cfg(feature = "ndarray")]
     pub fn to_ndarray<T: Element>(&self) -> Result<ndarray::ArrayD<T>> {
         let shape = ndarray::IxDyn(self.dims());

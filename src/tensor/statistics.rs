@@ -35,6 +35,15 @@ impl Tensor {
     /// The mean over `axes`, as [`sum`](Self::sum) takes them: the sum divided by the number of elements, NaN where there are
     /// none.
     ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[1.0f32, 3.0], [5.0, 7.0]], Device::Cpu)?;
+    /// assert_eq!(x.mean(.., false)?.item::<f32>()?, 4.0);
+    /// assert_eq!(x.mean(-1, true)?.to_vec::<f32>()?, [2.0, 6.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`sum`](Self::sum); or integers, whose mean is none: cast them to f32.
@@ -70,12 +79,29 @@ impl Tensor {
         reduce(ReduceKind::Prod, self, axes.into().mask("prod", self.shape())?, keepdims)
     }
 
-    /// Position of the largest element along an axis (i32), the first at a tie.
+    /// Position of the largest element along an axis (i32), the first at a tie, and of the first NaN where there is one. The axis is
+    /// left out of the shape, or has length 1 in it (`keepdims`). Without a gradient.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let logits = Tensor::new([[0.1f32, 2.0, 0.3], [1.0, 0.0, 1.0]], Device::Cpu)?;
+    /// assert_eq!(logits.argmax(-1, false)?.to_vec::<i32>()?, [1, 0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The tensor lacks the axis, or it has no elements.
     pub fn argmax(&self, axis: isize, keepdims: bool) -> Result<Tensor> {
         arg_extreme(self, axis, keepdims, false)
     }
 
-    /// Position of the smallest element along an axis (i32), the first at a tie.
+    /// Position of the smallest element along an axis (i32): see [`argmax`](Self::argmax).
+    ///
+    /// # Errors
+    ///
+    /// As [`argmax`](Self::argmax).
     pub fn argmin(&self, axis: isize, keepdims: bool) -> Result<Tensor> {
         arg_extreme(self, axis, keepdims, true)
     }

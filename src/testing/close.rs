@@ -13,6 +13,10 @@ pub trait Values {
     }
 
     /// Appends the elements in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// A tensor can't be read.
     fn append_to(&self, out: &mut Vec<f64>) -> Result<()>;
 }
 

@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::nn::{Module, Parameter};
 use crate::tensor::Tensor;
 
-/// What a function under test gives: a tensor, or several as a vector, an array or a tuple.
+/// What a function under test gives: a tensor, or several as a vector, an array or a tuple. See
+/// [`check_gradients`](super::check_gradients).
 pub trait Outputs {
     /// The tensors in order.
     fn into_tensors(self) -> Vec<Tensor>;

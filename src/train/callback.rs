@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The name of callbacks that give themselves none.
 const UNNAMED: &str = "callback";
 
-/// Whether training goes on.
+/// Whether training goes on: what a [`Callback`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Flow {
@@ -23,7 +23,7 @@ pub enum Flow {
     Stop,
 }
 
-/// A training step that has been queued.
+/// A training step that has been queued: what [`Callback::on_step`] and [`Event::Step`] tell of.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Step<'a> {
@@ -41,7 +41,7 @@ pub struct Step<'a> {
     pub elapsed: Duration,
 }
 
-/// What a closure is told of: [`Fit::callback`](super::Fit::callback).
+/// What a closure is told of: [`Fit::callback`](super::Fit::callback). [`Fit`](super::Fit) has an example.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -77,6 +77,11 @@ pub enum Event<'a> {
 /// assert_eq!(history.epochs[2].learning_rate, 0.0025);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+///
+/// Whatever a method returns as an error ends the run, and [`fit`](super::Trainer::fit) returns it with the callback's name before
+/// it. The others are still told that the run is over.
 pub trait Callback: Send {
     /// What its state is saved under, and errors name it by.
     fn name(&self) -> &'static str {
@@ -176,7 +181,7 @@ impl<F: FnMut(Event<'_>) -> Result<Flow> + Send> Callback for Closure<F> {
     }
 }
 
-/// The run that a [`Callback`] is told of.
+/// The run that a [`Callback`] is told of; there is an example.
 pub struct Run<'a> {
     pub(super) model: &'a dyn Module,
     pub(super) optimizer: &'a mut dyn Optimizer,
@@ -232,6 +237,10 @@ impl Run<'_> {
     }
 
     /// Writes the weights as [`Module::save`] does. Folders of the path are made.
+    ///
+    /// # Errors
+    ///
+    /// A weight can't be computed, or the file or its folders can't be written.
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         make_folders(path.as_ref())?;
         save_parameters(path, &self.model.parameters())

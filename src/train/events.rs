@@ -124,6 +124,10 @@ pub struct SummaryWriter {
 
 impl SummaryWriter {
     /// A new file in a folder, which is made: TensorBoard takes each folder for a run, and all files in it together.
+    ///
+    /// # Errors
+    ///
+    /// The folder or the file can't be made.
     pub fn create(folder: impl AsRef<Path>) -> Result<SummaryWriter> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let folder = folder.as_ref();
@@ -165,7 +169,11 @@ impl SummaryWriter {
         if self.pending.len() >= 1 << 16 { self.flush() } else { Ok(()) }
     }
 
-    /// Writes what was added.
+    /// Writes what was added. A writer that is dropped does so, too, and can't tell of an error.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be written.
     pub fn flush(&mut self) -> Result<()> {
         let written = self.file.write_all(&self.pending).and_then(|()| self.file.flush());
         self.pending.clear();

@@ -5,9 +5,16 @@ use crate::files::write_whole;
 use std::fmt::{self, Write};
 use std::path::Path;
 
-/// Loss and metrics over a data set.
+/// Loss and metrics over a data set: what [`Trainer::evaluate`](super::Trainer::evaluate) gives.
 ///
 /// Displays as `accuracy 0.9891 (loss 0.0345)`.
+///
+/// ```
+/// use wgrad::train::Evaluation;
+/// let evaluation = Evaluation::new(0.0345, vec![("accuracy".into(), 0.9891)]);
+/// assert_eq!(evaluation.to_string(), "accuracy 0.9891 (loss 0.0345)");
+/// assert_eq!((evaluation.metric("accuracy"), evaluation.value("loss")), (Some(0.9891), Some(0.0345)));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Evaluation {
@@ -51,7 +58,7 @@ impl fmt::Display for Evaluation {
     }
 }
 
-/// One epoch: one pass over the training set.
+/// One epoch: one pass over the training set. [`History`] has an example.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Epoch {
@@ -94,6 +101,20 @@ impl Epoch {
 }
 
 /// The epochs of a run: what [`Trainer::fit`](super::Trainer::fit) gives.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # fn main() -> Result<()> {
+/// # let (train, test) = data::synthetic::digits(60, 20, 1).into_datasets()?;
+/// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
+/// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
+/// let history = trainer.fit(&train, Fit::epochs(2).validation(&test).verbose(false))?;
+/// for epoch in &history.epochs {
+///     println!("{} {:.4} {:?}", epoch.number, epoch.train.loss, epoch.value("val_loss"));
+/// }
+/// assert!(history.to_csv().starts_with("epoch,loss,val_loss"));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct History {
@@ -165,11 +186,19 @@ impl History {
     }
 
     /// Writes [`to_csv`](Self::to_csv) into a file, which appears whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be written.
     pub fn save_csv(&self, path: impl AsRef<Path>) -> Result<()> {
         write_whole(path.as_ref(), self.to_csv().as_bytes())
     }
 
     /// Writes [`to_json`](Self::to_json) into a file, which appears whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be written.
     pub fn save_json(&self, path: impl AsRef<Path>) -> Result<()> {
         write_whole(path.as_ref(), self.to_json().as_bytes())
     }

@@ -13,7 +13,8 @@ use std::path::Path;
 /// From the name of a model's layer to that of the file's.
 type Rename<'a> = Box<dyn Fn(&str) -> String + 'a>;
 
-/// How another framework's weights become a model's: what it calls parameters, how it lays them out, which layer is which.
+/// How another framework's weights become a model's: what it calls parameters, how it lays them out, which layer is which. See
+/// [`rename`](Mapping::rename) for an example.
 pub struct Mapping<'a> {
     format: Format,
     rename: Option<Rename<'a>>,

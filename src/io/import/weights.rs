@@ -3,7 +3,8 @@
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 
-/// Named arrays out of a file, on the CPU.
+/// Named arrays out of a file, on the CPU: what `pytorch` and `keras` read. [`Mapping::rename`](super::Mapping::rename) has an
+/// example.
 #[derive(Clone, Debug)]
 pub struct Weights {
     /// Where they come from, for errors.

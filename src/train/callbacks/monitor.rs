@@ -4,6 +4,12 @@ use crate::error::{Error, Result};
 use crate::train::{Epoch, Run};
 
 /// Whether a number should fall or rise.
+///
+/// ```
+/// use wgrad::train::{EarlyStopping, Mode};
+/// let stopping = EarlyStopping::new("val_matthews").mode(Mode::Max); // a metric of one's own
+/// # drop(stopping);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::ops::random::iota;
 use crate::tensor::Tensor;
 
-/// Which curve.
+/// Which curve: see [`Auc::curve`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Curve {

@@ -57,6 +57,10 @@ pub trait Metric: Send + Sync {
     }
 
     /// The sum over the samples of a batch (the first dimension of both), f32. Lazy; gradients are not recorded.
+    ///
+    /// # Errors
+    ///
+    /// Outputs and targets have shapes or element types that the metric doesn't take.
     fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor>;
 
     /// The metric, from the elements of the sum over all batches and the number of samples.

@@ -45,6 +45,10 @@ impl Confusion {
     }
 
     /// The matrix, from the elements of the sum over all batches.
+    ///
+    /// # Errors
+    ///
+    /// There is not one sum for each pair of classes, or they are NaN, since outputs were.
     pub fn matrix(&self, sum: &[f32]) -> Result<ConfusionMatrix> {
         if self.classes == 0 || sum.len() != self.classes * self.classes {
             let message =
@@ -100,6 +104,15 @@ impl Metric for Confusion {
 /// How often each class was taken for each.
 ///
 /// Displays as a table, targets down and answers across.
+///
+/// ```
+/// use wgrad::train::ConfusionMatrix;
+/// # fn main() -> wgrad::Result<()> {
+/// let matrix = ConfusionMatrix::new(vec![vec![95, 5], vec![2, 98]])?.with_classes(["cat", "dog"])?;
+/// assert_eq!((matrix.count(0, 1), matrix.accuracy(), matrix.recall(1)), (5, 0.965, 0.98));
+/// println!("{matrix}\n{}", matrix.report());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
@@ -112,6 +125,10 @@ pub struct ConfusionMatrix {
 
 impl ConfusionMatrix {
     /// The matrix of `counts[target][answer]`, a square. Classes are called by their numbers.
+    ///
+    /// # Errors
+    ///
+    /// The rows are not as long as they are many.
     pub fn new(counts: Vec<Vec<u64>>) -> Result<ConfusionMatrix> {
         if let Some(row) = counts.iter().find(|row| row.len() != counts.len()) {
             let message =
@@ -123,6 +140,10 @@ impl ConfusionMatrix {
     }
 
     /// The same with names for the classes.
+    ///
+    /// # Errors
+    ///
+    /// There is not one name for each class.
     pub fn with_classes(self, names: impl IntoIterator<Item = impl Into<String>>) -> Result<ConfusionMatrix> {
         let classes: Vec<String> = names.into_iter().map(Into::into).collect();
         if classes.len() != self.counts.len() {

@@ -6,6 +6,20 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// How the numbers of several classes become one; scikit-learn's and Keras's names.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # use wgrad::train::{Average, Metric, Recall};
+/// # fn main() -> Result<()> {
+/// let outputs = Tensor::new([[0.9f32, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]], Device::Cpu)?;
+/// let labels = Tensor::new([0u8, 1, 1, 0], Device::Cpu)?;
+/// let recall = |average| {
+///     let metric = Recall::of_classes(2, average);
+///     Ok::<_, Error>(metric.result(&metric.sum(&outputs, &labels)?.to_vec()?, 4))
+/// };
+/// assert_eq!((recall(Average::Class(1))?, recall(Average::Macro)?), (0.5, 0.75));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Average {
