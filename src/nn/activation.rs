@@ -28,34 +28,34 @@ pub enum Activation {
     Relu,
     /// `x` above 0, else this slope times `x` (Keras's default slope is 0.3, PyTorch's 0.01).
     LeakyRelu(f64),
-    /// `x` above 0, else `e^x - 1`.
+    /// `x` above 0, else `e^x - 1` (Clevert et al., 2016).
     Elu,
     /// `1 / (1 + e^-x)`
     Sigmoid,
     /// The hyperbolic tangent.
     Tanh,
-    /// `x * sigmoid(x)`, also called swish.
+    /// `x * sigmoid(x)`, also called swish (Elfwing et al., 2018; Ramachandran et al., 2017).
     Silu,
-    /// `x * Phi(x)` with the normal distribution function (the exact form).
+    /// `x * Phi(x)` with the normal distribution function: the exact form (Hendrycks and Gimpel, 2016).
     Gelu,
     /// The tanh approximation of GELU.
     GeluTanh,
     /// `log(1 + e^x)`
     Softplus,
-    /// `min(max(x, 0), 6)`
+    /// `min(max(x, 0), 6)` (Krizhevsky, 2010).
     Relu6,
-    /// ELU times constants that keep the mean and variance of deep networks' layers; initialise weights by
+    /// ELU times constants that keep the mean and variance of deep networks' layers (Klambauer et al., 2017); initialise weights by
     /// [`LecunNormal`](super::Initializer::LecunNormal).
     Selu,
     /// `min(max(x / 6 + 1/2, 0), 1)`
     HardSigmoid,
-    /// `x * hard_sigmoid(x)`, also called hard swish.
+    /// `x * hard_sigmoid(x)`, also called hard swish (Howard et al., 2019).
     HardSilu,
     /// `x / (1 + |x|)`
     Softsign,
     /// `e^x`
     Exponential,
-    /// `x * tanh(softplus(x))`
+    /// `x * tanh(softplus(x))` (Misra, 2019).
     Mish,
     /// The logarithm of softmax over the last axis.
     LogSoftmax,

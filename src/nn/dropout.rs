@@ -9,8 +9,8 @@ use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// While training, sets each element to zero with probability `rate` and divides the others by `1 - rate` (inverted
-/// dropout, as in Keras); while predicting, does nothing. What is dropped is 0 whatever it was, infinite or NaN, and so is
-/// its gradient.
+/// dropout, as in Keras; Srivastava et al., 2014); while predicting, does nothing. What is dropped is 0 whatever it was,
+/// infinite or NaN, and so is its gradient.
 ///
 /// ```
 /// # use wgrad::prelude::*;

@@ -73,17 +73,17 @@ unary_methods! {
     cos Cos;
     /// The largest whole number not above x.
     floor Floor;
-    /// `x` above 0, else `e^x - 1`.
+    /// `x` above 0, else `e^x - 1` (Clevert et al., 2016).
     elu Elu;
     /// `1 / (1 + e^-x)`
     sigmoid Sigmoid;
     /// The hyperbolic tangent.
     tanh Tanh;
-    /// `x * sigmoid(x)`, also called swish.
+    /// `x * sigmoid(x)`, also called swish (Elfwing et al., 2018; Ramachandran et al., 2017).
     silu Silu;
-    /// `x * Phi(x)` with the normal distribution function (the exact form).
+    /// `x * Phi(x)` with the normal distribution function: the exact form (Hendrycks and Gimpel, 2016).
     gelu Gelu;
-    /// The tanh approximation of [`gelu`](Tensor::gelu).
+    /// The tanh approximation of [`gelu`](Tensor::gelu): `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))`.
     gelu_tanh GeluTanh;
     /// `log(1 + e^x)`, without overflow.
     softplus Softplus;

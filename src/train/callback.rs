@@ -109,8 +109,7 @@ pub trait Callback: Send {
     }
 
     /// The mean loss of an epoch, or a parameter at its end, is infinite or not a number. The run then ends with
-    /// [`Error::Diverged`](crate::Error::Diverged), unless a callback
-    /// gives [`Flow::Stop`] here: then it ends without an error.
+    /// [`Error::Diverged`](crate::Error::Diverged), unless a callback gives [`Flow::Stop`] here: then it ends without an error.
     fn on_diverged(&mut self, _epoch: usize, _loss: f64, _run: &mut Run<'_>) -> Result<Flow> {
         Ok(Flow::Continue)
     }

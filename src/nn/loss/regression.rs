@@ -119,7 +119,7 @@ fn margin(y: Tensor, t: Tensor) -> Result<Tensor> {
 }
 
 /// The mean of `x^2 / 2` where `|x| <= delta`, and `delta * |x| - delta^2 / 2` beyond, with `x = outputs - targets`: a
-/// squared error whose gradient does not grow with outliers (`keras.losses.Huber`, PyTorch's `HuberLoss`).
+/// squared error whose gradient does not grow with outliers (Huber, 1964; `keras.losses.Huber`, PyTorch's `HuberLoss`).
 ///
 /// ```
 /// use wgrad::nn::Huber;
