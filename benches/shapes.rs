@@ -36,19 +36,24 @@ impl Lstm {
         })
     }
 
-    /// The last state's prediction for sequences of `[BATCH, T, INPUT]`.
+    /// A prediction for each step of sequences of `[BATCH, T, INPUT]`. The inputs' part of the gates is one product for all steps.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let device = x.device();
+        let (device, length) = (x.device(), x.shape()[1]);
         let mut h = Tensor::zeros([BATCH, HIDDEN], device)?;
         let mut c = Tensor::zeros([BATCH, HIDDEN], device)?;
-        for t in 0..x.shape()[1] {
-            let x_t = x.slice(1, t, 1)?.reshape([BATCH, INPUT])?;
-            let gates = ((x_t.matmul(&self.input)? + h.matmul(&self.hidden)?)? + &self.bias)?;
+        let inputs = x.reshape([BATCH * length, INPUT])?.matmul(&self.input)?;
+        let inputs = inputs.reshape([BATCH, length, 4 * HIDDEN])?;
+        let mut outputs = Vec::with_capacity(length);
+        for t in 0..length {
+            let input = inputs.slice(1, t, 1)?.reshape([BATCH, 4 * HIDDEN])?;
+            let gates = ((input + h.matmul(&self.hidden)?)? + &self.bias)?;
             let gate = |k: usize| gates.slice(1, k * HIDDEN, HIDDEN);
             c = ((gate(1)?.sigmoid()? * &c)? + (gate(0)?.sigmoid()? * gate(2)?.tanh()?)?)?;
             h = (gate(3)?.sigmoid()? * c.tanh()?)?;
+            outputs.push(h.clone());
         }
-        h.matmul(&self.head)
+        let outputs = Tensor::stack(&outputs.iter().collect::<Vec<_>>(), 1)?;
+        outputs.reshape([BATCH * length, HIDDEN])?.matmul(&self.head)?.reshape([BATCH, length, 1])
     }
 }
 
@@ -70,7 +75,7 @@ fn lstm(device: Device) -> Result<()> {
     let mut adam = Adam::new(1e-3);
     for t in [50, 51, 52, 60] {
         let x = uniform(&[BATCH, t, INPUT], device, 5)?;
-        let y = uniform(&[BATCH, 1], device, 6)?;
+        let y = uniform(&[BATCH, t, 1], device, 6)?;
         for step in 0..4 {
             let (start, before) = (Instant::now(), device.stats()?);
             let loss = (model.forward(&x)? - &y)?.square()?.mean(.., false)?;

@@ -4,6 +4,7 @@
 //! final, and with it from which step to which each is needed: those whose times don't overlap share one ([`share`]). What is
 //! held after the plan has run shares with nothing that comes later; what was there before (a leaf) is bound where it is.
 
+use super::kernel::{ARGS_BINDING, WORDS_BINDING};
 use super::merge::merge;
 use super::schedule::schedule;
 use super::step::{Owner, Place, Step, Steps, locate, resolve};
@@ -133,8 +134,11 @@ fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps
             }
         };
         let mut bindings = Vec::new();
-        let at = push_uniform(&mut uniforms, &step.uniform);
-        bindings.push((0, Bind::Uniform { offset: at, bytes: uniforms.len() as u64 - at }));
+        let blocks = [(0, &step.uniform), (WORDS_BINDING, &step.words)];
+        for (binding, words) in blocks.into_iter().filter(|b| b.0 == 0 || !b.1.is_empty()) {
+            let at = push_uniform(&mut uniforms, words);
+            bindings.push((binding, Bind::Uniform { offset: at, bytes: uniforms.len() as u64 - at }));
+        }
         bindings.extend(step.reads.iter().chain(&step.writes).map(|&(b, place)| (b, bind(b, place))));
         if step.records() {
             bindings.push((FAULTS_BINDING, Bind::Faults));
@@ -144,7 +148,7 @@ fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps
             push_args(&mut args, start, &step.args);
             let bytes = (4 * step.args.len() as u64).next_multiple_of(16);
             args_bytes = start + bytes;
-            bindings.push((super::kernel::ARGS_BINDING, Bind::Args { offset: start, bytes }));
+            bindings.push((ARGS_BINDING, Bind::Args { offset: start, bytes }));
         }
         let (workgroups, records) = (step.workgroups, step.records());
         steps.push(PlanStep { pipeline, bindings, workgroups, tasks: step.tasks, records });

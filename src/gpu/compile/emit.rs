@@ -3,6 +3,7 @@
 
 use super::expr::{Expr, ExprId, Exprs};
 use super::index::{Atom, Lin};
+use super::words::{Helpers, Words};
 use crate::dtype::DType;
 use crate::gpu::wgsl::rename;
 use crate::ops::Pointwise;
@@ -82,11 +83,13 @@ pub(super) struct Emitter<'a> {
     width: Width,
     /// Which expressions differ between the lanes.
     wide: Vec<bool>,
-    /// Helper functions that are called, with their width's suffix.
-    pub helpers: BTreeSet<(&'static str, usize)>,
+    /// Helper functions that are called.
+    pub helpers: Helpers,
     /// Buffers bound by their elements one by one because some load needs that.
     pub scalar_buffers: BTreeSet<usize>,
     pub body: String,
+    /// The numbers that the text reads.
+    pub words: Words,
     names: Vec<Option<String>>,
     prefix: &'static str,
 }
@@ -106,6 +109,7 @@ impl<'a> Emitter<'a> {
             helpers: BTreeSet::new(),
             scalar_buffers,
             body: String::new(),
+            words: Words::default(),
             names: vec![None; exprs.list.len()],
             prefix,
         };
@@ -184,22 +188,75 @@ impl<'a> Emitter<'a> {
         for (atom, c) in &lin.terms {
             let name = match atom {
                 Atom::Var(v) => format!("{}v{v}", self.prefix),
-                Atom::Div(l, n) => format!("(({}) / {n}u)", self.index(l)),
-                Atom::Mod(l, n) => format!("(({}) % {n}u)", self.index(l)),
+                Atom::Div(l, n) => self.quotient(l, *n),
+                Atom::Mod(l, n) => self.remainder(l, *n),
                 Atom::Clamp(l, low, n) => {
-                    format!("u32(clamp(i32({}) - {low}, 0, {}))", self.index(l), n - 1)
+                    let i = self.index(l);
+                    let (low, last) = (self.words.word(*low as u32), self.words.word((n - 1) as u32));
+                    format!("u32(clamp(i32({i}) - i32({low}), 0, i32({last})))")
                 }
                 Atom::Value(e, _) => format!("u32({})", self.value(*e)),
             };
             let plus = if text.is_empty() { "" } else { " + " };
             let _ = match c {
                 1 => write!(text, "{plus}{name}"),
-                _ => write!(text, "{plus}{name} * {}u", *c as u32),
+                _ => write!(text, "{plus}{name} * {}", self.words.word(*c as u32)),
             };
         }
-        if lin.offset != 0 || text.is_empty() {
-            let plus = if text.is_empty() { "" } else { " + " };
-            let _ = write!(text, "{plus}{}u", lin.offset as u32);
+        match (lin.offset, text.is_empty()) {
+            (0, true) => text.push_str("0u"),
+            (0, false) => {}
+            (offset, true) => text = self.words.word(offset as u32),
+            (offset, false) => {
+                let _ = write!(text, " + {}", self.words.word(offset as u32));
+            }
+        }
+        text
+    }
+
+    fn most(&self, lin: &Lin) -> usize {
+        lin.range(&self.exprs.extents).1.max(0) as usize
+    }
+
+    fn quotient(&mut self, lin: &Lin, n: i64) -> String {
+        let i = self.index(lin);
+        self.divide(&i, n as usize, self.most(lin))
+    }
+
+    fn remainder(&mut self, lin: &Lin, n: i64) -> String {
+        let i = self.index(lin);
+        let quotient = self.divide(&i, n as usize, self.most(lin));
+        format!("(({i}) - {quotient} * {})", self.words.word(n as u32))
+    }
+
+    /// `i / n`, for an i of at most so much.
+    pub fn divide(&mut self, i: &str, n: usize, most: usize) -> String {
+        self.words.divide(&mut self.helpers, i, n, most)
+    }
+
+    /// Splits the linear index `i` into the first loop variables, so many of them. The outermost needs no remainder.
+    pub fn split(&mut self, count: usize) -> String {
+        let extents = &self.exprs.extents[..count];
+        let used = Self::variables_used(self.exprs);
+        let most = extents.iter().product();
+        let mut text = Self::zero(self.prefix);
+        let mut rest = "i".to_string();
+        for (v, &n) in extents.iter().enumerate().rev() {
+            let outer = used[..v].contains(&true);
+            if v > 0 && (used[v] || outer) {
+                let next = format!("{}r{v}", self.prefix);
+                let _ = writeln!(text, "    let {next} = {};", self.divide(&rest, n, most));
+                if used[v] {
+                    let word = self.words.word(n as u32);
+                    let _ = writeln!(text, "    let {}v{v} = {rest} - {next} * {word};", self.prefix);
+                }
+                rest = next;
+            } else if used[v] {
+                let _ = writeln!(text, "    let {}v{v} = {rest};", self.prefix);
+            }
+            if !outer {
+                break;
+            }
         }
         text
     }
@@ -227,6 +284,16 @@ impl<'a> Emitter<'a> {
         }
     }
 
+    /// How far the lanes of an index form are from the first, which is `0u`.
+    fn steps(&mut self, index: &Lin) -> [String; 4] {
+        let step = match self.width {
+            Width::Four { along } => index.coefficient(along),
+            Width::One => 0,
+        };
+        let by = if step == 1 { String::new() } else { format!(" * {}", self.words.word(step as u32)) };
+        [0, 1, 2, 3].map(|k| if k == 0 { "0u".to_string() } else { format!("{k}u{by}") })
+    }
+
     fn load(&mut self, buffer: usize, index: &Lin, dtype: DType) -> String {
         let name = format!("{}b{buffer}", self.prefix);
         let one = |i: &str| match dtype {
@@ -241,12 +308,7 @@ impl<'a> Emitter<'a> {
             }
             (Access::Aligned, _) => format!("{name}[({i}) >> 2u]"),
             (Access::Scattered, _) => {
-                let step = match self.width {
-                    Width::Four { along } => index.coefficient(along) as u32,
-                    Width::One => 0,
-                };
-                let lanes: Vec<String> =
-                    (0..4u32).map(|k| one(&format!("{i} + {}u", step.wrapping_mul(k)))).collect();
+                let lanes: Vec<String> = self.steps(index).map(|by| one(&format!("{i} + {by}"))).into();
                 format!("{}({})", typed(dtype, 4), lanes.join(", "))
             }
         }
@@ -272,12 +334,8 @@ impl<'a> Emitter<'a> {
             Expr::Load { buffer, index } => self.load(buffer, &index, dtype),
             Expr::Index(index) => {
                 let i = self.index(&index);
-                match (lanes, self.width) {
-                    (4, Width::Four { along }) => {
-                        let c = index.coefficient(along) as u32;
-                        let step = |k: u32| format!("{}u", c.wrapping_mul(k));
-                        format!("(vec4<u32>({i}) + vec4<u32>(0u, {}, {}, {}))", step(1), step(2), step(3))
-                    }
+                match lanes {
+                    4 => format!("(vec4<u32>({i}) + vec4<u32>({}))", self.steps(&index).join(", ")),
                     _ => format!("({i})"),
                 }
             }
@@ -299,12 +357,13 @@ impl<'a> Emitter<'a> {
                     _ => i,
                 };
                 let tag = Fault::tag(check.kind, check.axis, from);
-                format!("check_index_{lanes}({i}, {}u, {tag}u)", check.len)
+                format!("check_index_{lanes}({i}, {}, {tag}u)", self.words.word(check.len as u32))
             }
             Expr::Guard { lin, low, len, inside, outside } => {
                 let (a, b) = (self.operand(inside, lanes), self.operand(outside, lanes));
                 let i = self.index(&lin);
-                format!("select({b}, {a}, ({i} - {}u) < {}u)", low as u32, len as u32)
+                let (low, len) = (self.words.word(low as u32), self.words.word(len as u32));
+                format!("select({b}, {a}, ({i} - {low}) < {len})")
             }
         };
         let name = format!("{}e{e}", self.prefix);
@@ -486,39 +545,6 @@ impl<'a> Emitter<'a> {
         });
         used
     }
-}
-
-/// Splits a linear index `from` into the loop variables `first..first + extents.len()`. The outermost needs no
-/// remainder, so its extent (the batch, mostly) stays out of the code.
-pub(super) fn split_index(
-    prefix: &str,
-    from: &str,
-    first: usize,
-    extents: &[usize],
-    used: &[bool],
-) -> String {
-    let mut text = String::new();
-    let mut rest = from.to_string();
-    for (d, &n) in extents.iter().enumerate().rev() {
-        let v = first + d;
-        let outer_used = (0..d).any(|o| used[first + o]);
-        if d == 0 {
-            if used[v] {
-                let _ = writeln!(text, "    let {prefix}v{v} = {rest};");
-            }
-            break;
-        }
-        if used[v] {
-            let _ = writeln!(text, "    let {prefix}v{v} = {rest} % {n}u;");
-        }
-        if !outer_used {
-            break;
-        }
-        let next = format!("{prefix}r{v}");
-        let _ = writeln!(text, "    let {next} = {rest} / {n}u;");
-        rest = next;
-    }
-    text
 }
 
 /// Included in every generated kernel: infinities and NaN by their bits, at run time since constants must be finite.

@@ -1,9 +1,10 @@
 //! Whole kernels around the expressions: pointwise ones, and epilogues of others.
 
 use super::Values;
-use super::emit::{BITS, Emitter, Width, split_index, storage, typed};
+use super::emit::{BITS, Emitter, Width, storage, typed};
 use super::expr::{Bindings, Builder, ExprId, Exprs};
 use super::library::helpers;
+use super::words::{Helpers, Words, read_sizes};
 use crate::dtype::DType;
 use crate::gpu::kernels::{KernelTarget, Turns, fold};
 use crate::gpu::wgsl::{scalar_epilogue_is_called, splice_epilogue};
@@ -15,12 +16,14 @@ pub(super) const GROUP: usize = 64;
 /// First binding of what an epilogue reads, and the binding of the arguments.
 pub(super) const EXTRA_BINDING: u32 = 16;
 pub(super) const ARGS_BINDING: u32 = 32;
+/// Binding of the numbers that an epilogue reads.
+pub(super) const WORDS_BINDING: u32 = 34;
 
 /// A generated kernel, before its buffers are known.
 pub(super) struct Generated {
     pub wgsl: String,
     /// Contents of the uniform at binding 0.
-    pub sizes: [u32; 4],
+    pub words: Vec<u32>,
     pub workgroups: [u32; 3],
     /// The most turns that the loops of one invocation take together.
     pub turns: Turns,
@@ -108,11 +111,11 @@ impl PointwiseKernel {
         let lanes = self.width.lanes();
         let scalar = scalar_buffers(&[(&self.exprs, self.width)]);
         let mut e = Emitter::new(&self.exprs, self.width, "wg_", scalar.clone());
+        e.words = Words::after_sizes();
+        let split = e.split(self.exprs.extents.len());
         let results: Vec<String> = self.roots.iter().map(|r| e.operand(r.0, lanes)).collect();
-        let used = Emitter::variables_used(&self.exprs);
-        let split = Emitter::zero("wg_") + &split_index("wg_", "i", 0, &self.exprs.extents, &used);
         let packs = lanes == 1 && self.roots[0].1 == DType::U8;
-        let mut text = header(values, &self.bindings, |b| self::lanes(&scalar, b));
+        let mut text = header(values, &self.bindings, 1, |b| self::lanes(&scalar, b));
         let first = 1 + self.bindings.buffers.len();
         for (k, root) in self.roots.iter().enumerate() {
             let ty = storage(root.1, lanes);
@@ -122,6 +125,7 @@ impl PointwiseKernel {
                 first + k
             );
         }
+        e.words.declare(&mut text, 0);
         text.push_str(BITS);
         text.push_str(&helpers(&e.helpers));
         let invocations = if packs { elements.div_ceil(4) } else { elements / lanes };
@@ -145,7 +149,7 @@ impl PointwiseKernel {
         }
         Generated {
             wgsl: text,
-            sizes: [invocations as u32, elements as u32, 0, 0],
+            words: e.words.finish([invocations as u32, elements as u32, 0, 0]),
             workgroups: fold(invocations.div_ceil(GROUP), target.max_workgroups_per_dimension),
             turns: if packs { Turns::of(4) } else { Turns::NONE },
         }
@@ -156,18 +160,18 @@ pub(super) fn main_head() -> String {
     format!(
         "@compute @workgroup_size({GROUP})\nfn main(@builtin(workgroup_id) w: vec3<u32>, \
          @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) l: u32) {{\n    \
-         let t = (w.y * groups.x + w.x) * {GROUP}u + l;\n    if (t >= sizes.x) {{ return; }}\n"
+         let t = (w.y * groups.x + w.x) * {GROUP}u + l;\n{}    if (t >= sizes.x) {{ return; }}\n",
+        read_sizes()
     )
 }
 
-/// Declarations of the sizes, the arguments and the buffers that are read.
-pub(super) fn header(values: &Values<'_>, b: &Bindings, lanes: impl Fn(usize) -> usize) -> String {
-    let mut text = "@group(0) @binding(0) var<uniform> sizes: vec4<u32>;\n".to_string();
-    text.push_str(&extras(values, b, 1, lanes));
-    text
-}
-
-fn extras(values: &Values<'_>, b: &Bindings, first: u32, lanes: impl Fn(usize) -> usize) -> String {
+/// Declarations of the arguments and the buffers that are read, which are bound from `first` on.
+pub(super) fn header(
+    values: &Values<'_>,
+    b: &Bindings,
+    first: u32,
+    lanes: impl Fn(usize) -> usize,
+) -> String {
     let mut text = String::new();
     for (k, &value) in b.buffers.iter().enumerate() {
         let ty = storage(values.spec(value).dtype, lanes(k));
@@ -226,17 +230,14 @@ impl Epilogue {
     }
 
     /// The two functions that a kernel calls before it stores: one of them does the work, the other calls it.
-    pub fn functions(
-        &self,
-        width: Width,
-        scalar: &BTreeSet<usize>,
-    ) -> (String, BTreeSet<(&'static str, usize)>) {
+    pub fn functions(&self, width: Width, scalar: &BTreeSet<usize>, words: &mut Words) -> (String, Helpers) {
         let mut e = Emitter::new(&self.exprs, width, "wg_", scalar.clone());
-        let used = Emitter::variables_used(&self.exprs);
-        let split = Emitter::zero("wg_") + &split_index("wg_", "i", 0, &self.exprs.extents, &used);
+        e.words = std::mem::take(words);
+        let split = e.split(self.exprs.extents.len());
         let (from, to) = (typed(self.from, 1), typed(self.dtype, 1));
         let (from4, to4) = (typed(self.from, 4), typed(self.dtype, 4));
         let value = e.operand(self.root, width.lanes());
+        *words = std::mem::take(&mut e.words);
         let body = &e.body;
         let text = match width {
             // The scalar function is never called then; it keeps the module whole.
@@ -253,18 +254,20 @@ impl Epilogue {
         (text, e.helpers)
     }
 
-    /// Puts the epilogue into a hand-written kernel.
-    pub fn splice(&self, values: &Values<'_>, source: &str) -> String {
+    /// Puts the epilogue into a hand-written kernel; gives that, and the words to be bound at [`WORDS_BINDING`].
+    pub fn splice(&self, values: &Values<'_>, source: &str) -> (String, Vec<u32>) {
         // A kernel that stores element by element may call the scalar function for any element: it has to be the one that does
         // the work, since four elements at a time must begin at a multiple of four.
         let width = self.width(scalar_epilogue_is_called(source));
         let scalar = scalar_buffers(&[(&self.exprs, width)]);
-        let (functions, used) = self.functions(width, &scalar);
-        let mut text = extras(values, &self.bindings, EXTRA_BINDING, |b| lanes(&scalar, b));
+        let mut words = Words::default();
+        let (functions, used) = self.functions(width, &scalar, &mut words);
+        let mut text = header(values, &self.bindings, EXTRA_BINDING, |b| lanes(&scalar, b));
+        words.declare(&mut text, WORDS_BINDING);
         text.push_str(BITS);
         text.push_str(&helpers(&used));
         text.push_str(&functions);
-        splice_epilogue(source, &text)
+        (splice_epilogue(source, &text), words.list())
     }
 
     /// Storage buffers that it adds to those of the kernel (of a reduction: all that are read).

@@ -2,6 +2,7 @@
 //! are counted without it.
 
 use super::emit::typed;
+use super::words::{DIVIDE, Helpers};
 use crate::dtype::DType;
 use crate::gpu::wgsl::{exchange, rename};
 use crate::ops::float::wgsl_function;
@@ -9,7 +10,7 @@ use crate::ops::philox;
 use std::collections::BTreeSet;
 
 /// The WGSL of the helper functions, and of those that they call.
-pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
+pub(super) fn helpers(used: &Helpers) -> String {
     let mut text = String::new();
     let mut written = BTreeSet::new();
     let mut wanted: Vec<(&'static str, usize)> = used.iter().rev().copied().collect();
@@ -20,6 +21,7 @@ pub(super) fn helpers(used: &BTreeSet<(&'static str, usize)>) -> String {
         let source = match name {
             "philox" => philox::wgsl_philox(),
             "normal" => philox::wgsl_normal(),
+            "divide" => DIVIDE.to_string(),
             "fault" => FAULT.to_string(),
             "check_index" => CHECK_INDEX.to_string(),
             "check_exponent" => CHECK_EXPONENT.to_string(),

@@ -23,7 +23,7 @@
 //! Waiting for company keeps values alive for longer. The order that waits longest is taken if it needs no more memory than the
 //! order that was given (but for a thirty-second and 256 KiB), else the order that does not wait at all, else the given one.
 
-use super::kernel::ARGS_BINDING;
+use super::kernel::{ARGS_BINDING, WORDS_BINDING};
 use super::library::FAULT;
 use super::step::{Owner, Place, Step, Steps, resolve};
 use super::values::Values;
@@ -227,7 +227,7 @@ fn part(step: &Step) -> Option<Module> {
         return None;
     }
     let module = Module::parse(&text)?;
-    let known = module.uniforms.iter().all(|u| [0, ARGS_BINDING].contains(&u.binding));
+    let known = module.uniforms.iter().all(|u| [0, ARGS_BINDING, WORDS_BINDING].contains(&u.binding));
     known.then_some(module)
 }
 
@@ -281,6 +281,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
         },
         tasks: Vec::new(),
         uniform: Vec::new(),
+        words: Vec::new(),
         args: Vec::new(),
         reads: Vec::new(),
         writes: Vec::new(),
@@ -310,7 +311,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
         let in_part = |text: &str| {
             rename(text, |word| {
                 if let Some(u) = module.uniforms.iter().find(|u| u.name == word) {
-                    let block = if u.binding == 0 { BLOCKS[0].0 } else { BLOCKS[1].0 };
+                    let block = if u.binding == ARGS_BINDING { BLOCKS[1].0 } else { BLOCKS[0].0 };
                     return Some(format!("{block}.{}", mine(word)));
                 }
                 module.names.contains(word).then(|| mine(word))
@@ -319,6 +320,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
         for UniformDeclaration { binding, name, ty } in &module.uniforms {
             match binding {
                 0 => sizes.add(&mine(name), &in_part(ty), &part.uniform, 0),
+                &WORDS_BINDING => sizes.add(&mine(name), &in_part(ty), &part.words, 0),
                 _ => args.add(&mine(name), &in_part(ty), &part.args, None),
             }
         }

@@ -22,6 +22,7 @@ mod schedule;
 mod step;
 mod values;
 mod windows;
+mod words;
 
 pub(super) use assign::{compile, dissect};
 use values::Values;

@@ -2,13 +2,14 @@
 //! would leave the device idle, two passes over fixed pieces, combined in their order.
 
 use super::Values;
-use super::emit::{BITS, Emitter, Width, literal, split_index, storage, typed};
+use super::emit::{BITS, Emitter, Width, literal, storage, typed};
 use super::expr::{Bindings, Builder, ExprId, Exprs};
 use super::kernel::{
     ARGS_BINDING, EXTRA_BINDING, Epilogue, GROUP, Generated, header, lanes as binding_lanes, main_head,
     scalar_buffers,
 };
 use super::library::helpers;
+use super::words::{Helpers, Words};
 use crate::dtype::DType;
 use crate::gpu::kernels::{KernelTarget, Turns, fold};
 use crate::ops::ReduceKind;
@@ -283,7 +284,8 @@ impl ReductionKernel {
         &self,
         lanes: usize,
         other: Option<(&Exprs, Width)>,
-    ) -> (String, BTreeSet<usize>, BTreeSet<(&'static str, usize)>) {
+        words: &mut Words,
+    ) -> (String, BTreeSet<usize>, Helpers) {
         let mut users: Vec<(&Exprs, Width)> = other.into_iter().collect();
         match &self.epilogue {
             None => {
@@ -298,7 +300,7 @@ impl ReductionKernel {
                 let width = epilogue.width(lanes == 1);
                 users.push((&epilogue.exprs, width));
                 let scalar = scalar_buffers(&users);
-                let (text, used) = epilogue.functions(width, &scalar);
+                let (text, used) = epilogue.functions(width, &scalar, words);
                 (text, scalar, used)
             }
         }
@@ -323,15 +325,19 @@ impl ReductionKernel {
         let (piece, count) = self.pieces;
         let lanes = self.width.lanes();
         let own = (&self.exprs, self.width);
+        let mut words = Words::after_sizes();
         let (functions, scalar, mut used_helpers) = match last {
-            true => self.epilogue_text(lanes_out, Some(own)),
+            true => self.epilogue_text(lanes_out, Some(own), &mut words),
             false => (String::new(), scalar_buffers(&[own]), BTreeSet::new()),
         };
         let mut e = Emitter::new(&self.exprs, self.width, "wg_", scalar.clone());
+        e.words = words;
+        let split = e.split(self.outer);
+        let (begin, place, advance) = self.odometer(&mut e);
         let value = e.operand(self.root, lanes);
         used_helpers.extend(e.helpers.iter().copied());
-        let used = Emitter::variables_used(&self.exprs);
-        let mut text = header(values, &self.bindings, |b| binding_lanes(&scalar, b));
+        let mut words = std::mem::take(&mut e.words);
+        let mut text = header(values, &self.bindings, 1, |b| binding_lanes(&scalar, b));
         let out = self.output_type(last);
         let binding = 1 + self.bindings.buffers.len();
         let _ = writeln!(
@@ -339,30 +345,31 @@ impl ReductionKernel {
             "@group(0) @binding({binding}) var<storage, read_write> o0: array<{}>;",
             storage(out, lanes_out)
         );
+        let rows = outputs / lanes_out;
+        let invocations = rows * count;
+        // sizes: invocations, outputs / lanes, turns of the line, turns of a piece
+        let place_of = match count {
+            1 => format!("    let part = 0u;\n    let i = t * {lanes_out}u;\n"),
+            _ => {
+                let part = words.divide(&mut used_helpers, "t", rows, invocations);
+                format!("    let part = {part};\n    let i = (t - part * sizes.y) * {lanes_out}u;\n")
+            }
+        };
+        words.declare(&mut text, 0);
         text.push_str(BITS);
         text.push_str(&helpers(&used_helpers));
         text.push_str(&functions);
         text.push_str(&main_head());
-        // sizes: invocations, outputs / lanes, turns of the line, turns of a piece
-        if count > 1 {
-            text.push_str("    let part = t / sizes.y;\n    let i = (t % sizes.y)");
-        } else {
-            text.push_str("    let part = 0u;\n    let i = t");
-        }
-        let _ = writeln!(text, " * {lanes_out}u;");
-        text.push_str(&Emitter::zero("wg_"));
-        text.push_str(&split_index("wg_", "i", 0, &self.exprs.extents[..self.outer], &used));
+        text.push_str(&place_of);
+        text.push_str(&split);
         text.push_str("    let from_r = part * sizes.w;\n    let to_r = min(from_r + sizes.w, sizes.z);\n");
-        let (begin, place, advance) = self.odometer();
         text.push_str(&begin);
         let body = format!("{place}{}", e.body);
         self.loops(&mut text, piece, lanes, lanes_out == 1, [&body, &value, &advance]);
         self.finish(&mut text, last.then_some(out), lanes_out);
-        let rows = outputs / lanes_out;
-        let invocations = rows * count;
         Generated {
             wgsl: text,
-            sizes: [invocations as u32, rows as u32, self.line as u32, piece as u32],
+            words: words.finish([invocations as u32, rows as u32, self.line as u32, piece as u32]),
             workgroups: fold(invocations.div_ceil(GROUP), target.max_workgroups_per_dimension),
             turns: self.turns(piece),
         }
@@ -386,7 +393,7 @@ impl ReductionKernel {
 
     /// The reduced variables of turn `q`: what is to be written before the loop, at the beginning of a turn, and at its end.
     /// One variable is `q` itself; several are carried along, since a division per turn would cost more than the turn.
-    fn odometer(&self) -> (String, String, String) {
+    fn odometer(&self, e: &mut Emitter) -> (String, String, String) {
         let (first, end) = (self.outer, self.exprs.extents.len());
         let step = |v: usize| match self.width {
             Width::Four { along } if along == v => 4,
@@ -400,20 +407,27 @@ impl ReductionKernel {
         for v in (first..end).rev() {
             let by = step(v);
             let n = self.exprs.extents[v] / by;
-            // The outermost needs no remainder, so its length (the batch, mostly) stays out of the code.
+            // The outermost needs no remainder.
             if v == first {
                 let _ = writeln!(begin, "    var wg_v{v} = {rest} * {by}u;");
                 break;
             }
-            let _ =
-                writeln!(begin, "    var wg_v{v} = {rest} % {n}u * {by}u;\n    let wg_q{v} = {rest} / {n}u;");
+            let quotient = e.divide(&rest, n, self.line);
+            let (turns, end) = (e.words.word(n as u32), e.words.word((n * by) as u32));
+            let _ = writeln!(
+                begin,
+                "    let wg_q{v} = {quotient};\n    var wg_v{v} = ({rest} - wg_q{v} * {turns}) * {by}u;"
+            );
             rest = format!("wg_q{v}");
             let _ = writeln!(
                 advance,
-                "    {}let wg_c{v} = wg_v{v} >= {}u;\n    wg_v{v} = select(wg_v{v}, 0u, wg_c{v});\n    \
+                "    {}let wg_c{v} = wg_v{v} >= {end};\n    wg_v{v} = select(wg_v{v}, 0u, wg_c{v});\n    \
                  wg_v{} += select(0u, {}u, wg_c{v});",
-                if v + 1 == end { format!("wg_v{v} += {by}u;\n    ") } else { String::new() },
-                n * by,
+                if v + 1 == self.exprs.extents.len() {
+                    format!("wg_v{v} += {by}u;\n    ")
+                } else {
+                    String::new()
+                },
                 v - 1,
                 step(v - 1),
             );
@@ -432,12 +446,17 @@ impl ReductionKernel {
     ) -> Generated {
         let left = count.div_ceil(piece);
         let last = left == 1;
-        let (functions, scalar, used_helpers) = match last {
-            true => self.epilogue_text(lanes, None),
+        let mut words = Words::after_sizes();
+        let (functions, scalar, mut used_helpers) = match last {
+            true => self.epilogue_text(lanes, None, &mut words),
             false => Default::default(),
         };
         let loads = if last { self.combine_loads() } else { Vec::new() };
-        let mut text = "@group(0) @binding(0) var<uniform> sizes: vec4<u32>;\n".to_string();
+        let rows = outputs / lanes;
+        let invocations = rows * left;
+        let part = words.divide(&mut used_helpers, "t", rows, invocations);
+        let mut text = String::new();
+        words.declare(&mut text, 0);
         let ty = storage(self.dtype, lanes);
         let _ = writeln!(text, "@group(0) @binding(1) var<storage, read> parts: array<{ty}>;");
         let out = self.output_type(last);
@@ -468,16 +487,14 @@ impl ReductionKernel {
         // sizes: invocations, outputs / lanes, pieces, pieces at a time
         let _ = writeln!(
             text,
-            "    let part = t / sizes.y;\n    let column = t % sizes.y;\n    let i = column * {lanes}u;\n    \
+            "    let part = {part};\n    let column = t - part * sizes.y;\n    let i = column * {lanes}u;\n    \
              let from_r = part * sizes.w;\n    let to_r = min(from_r + sizes.w, sizes.z);"
         );
         self.loops(&mut text, piece, lanes, false, ["", "parts[q * sizes.y + column]", ""]);
         self.finish(&mut text, last.then_some(out), lanes);
-        let rows = outputs / lanes;
-        let invocations = rows * left;
         Generated {
             wgsl: text,
-            sizes: [invocations as u32, rows as u32, count as u32, piece as u32],
+            words: words.finish([invocations as u32, rows as u32, count as u32, piece as u32]),
             workgroups: fold(invocations.div_ceil(GROUP), target.max_workgroups_per_dimension),
             turns: self.turns(piece),
         }

@@ -20,7 +20,7 @@
 // Over 500 lines in one file: each decision looks at the same state, which no other file sees.
 
 use super::expr::Bindings;
-use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, PointwiseKernel};
+use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, PointwiseKernel, WORDS_BINDING};
 use super::library::FAULTS;
 use super::reduction::ReductionKernel;
 use super::step::{Place, Step, Steps, locate};
@@ -388,9 +388,10 @@ impl Item {
                         launch.inputs.iter().enumerate().map(|(b, o)| (1 + b as u32, place(o))).collect();
                     let write = (1 + reads.len() as u32, place(&launch.output));
                     let mut wgsl = launch.source.clone();
-                    let mut args = Vec::new();
+                    let (mut args, mut words) = (Vec::new(), Vec::new());
                     if let Some(e) = epilogue.as_ref().filter(|_| i + 1 == count) {
-                        wgsl = e.splice(values, &wgsl).into();
+                        let spliced = e.splice(values, &wgsl);
+                        (wgsl, words) = (spliced.0.into(), spliced.1);
                         let extra = e.bindings.buffers.iter().enumerate();
                         reads.extend(extra.map(|(k, &b)| (EXTRA_BINDING + k as u32, at(b))));
                         args = e.bindings.args.clone();
@@ -412,11 +413,15 @@ impl Item {
                     }
                     let mut source =
                         source(launch.label, wgsl, constants, &reads, &[write], !args.is_empty());
+                    if !words.is_empty() {
+                        source.bindings.push((WORDS_BINDING, BindingKind::Uniform));
+                    }
                     source.checked = values.graph.entries[*kernel].tensor.0.op.foreign();
                     out.steps.push(Step {
                         source,
                         tasks: vec![task],
                         uniform: launch.uniform.words().to_vec(),
+                        words,
                         args: args.into_iter().map(Some).collect(),
                         reads,
                         writes: vec![write],
@@ -534,7 +539,8 @@ impl Steps {
         self.steps.push(Step {
             source: source(label, g.wgsl.into(), Vec::new(), &reads, writes, !args.is_empty()),
             tasks: vec![task],
-            uniform: g.sizes.to_vec(),
+            uniform: g.words,
+            words: Vec::new(),
             args: args.iter().copied().map(Some).collect(),
             reads,
             writes: writes.to_vec(),

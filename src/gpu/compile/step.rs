@@ -30,6 +30,8 @@ pub(super) struct Step {
     pub tasks: Vec<Task>,
     /// Contents of the uniform block at binding 0.
     pub uniform: Vec<u32>,
+    /// The numbers that an epilogue reads, at [`WORDS_BINDING`](super::kernel::WORDS_BINDING).
+    pub words: Vec<u32>,
     /// Argument words: graph position of the scalar, and which of its words; `None` for words that nothing reads.
     pub args: Vec<Option<(usize, usize)>>,
     pub reads: Vec<(u32, Place)>,
