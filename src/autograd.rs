@@ -185,14 +185,14 @@ impl Tensor {
                 format!("the upstream gradient is {}, the tensor {}", upstream.shape(), self.shape());
             return Err(Error::shape("backward", message));
         }
-        let Walk { map, mut variables, .. } = walk(self, upstream, &[])?;
+        let Adjoints { map, mut variables, .. } = walk(self, upstream, &[])?;
         variables.sort_by_key(Variable::id);
         Ok(Gradients { map, variables, loss: self.clone() })
     }
 }
 
-/// What a walk from a tensor to what it was computed from has found.
-struct Walk {
+/// What the walk from a tensor to what it was computed from has found: gradients of the tensor with respect to these places.
+struct Adjoints {
     map: IdMap<Tensor>,
     variables: Vec<Variable>,
     /// Gradients of the places where it was told to stop.
@@ -200,11 +200,12 @@ struct Walk {
 }
 
 /// The backward pass. It goes no further than `stops`, which are tracked but need not be watched.
-fn walk(from: &Tensor, upstream: &Tensor, stops: &[Tensor]) -> Result<Walk> {
+fn walk(from: &Tensor, upstream: &Tensor, stops: &[Tensor]) -> Result<Adjoints> {
     let (order, position) = tracked_order(from, stops);
     // by position in `order`
     let mut pending: Vec<Option<Tensor>> = vec![None; order.len()];
-    let mut found = Walk { map: IdMap::default(), variables: Vec::new(), at_stops: vec![None; stops.len()] };
+    let mut found =
+        Adjoints { map: IdMap::default(), variables: Vec::new(), at_stops: vec![None; stops.len()] };
     let mut needs: Vec<bool> = Vec::new();
     if let Some(last) = pending.last_mut() {
         *last = Some(upstream.clone());

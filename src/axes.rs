@@ -28,10 +28,10 @@ use std::ops::{Range, RangeFrom, RangeFull, RangeTo};
 /// begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Axes(Kind);
+pub struct Axes(Selection);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
+enum Selection {
     List(Vec<isize>),
     /// Without an end: to the last.
     Range(isize, Option<isize>),
@@ -42,7 +42,7 @@ impl Axes {
     pub(crate) fn mask(&self, op: &str, shape: Shape) -> Result<[bool; MAX_RANK]> {
         let mut mask = [false; MAX_RANK];
         match &self.0 {
-            Kind::List(axes) => {
+            Selection::List(axes) => {
                 for &axis in axes {
                     let a = shape.axis(op, axis)?;
                     if mask[a] {
@@ -51,7 +51,7 @@ impl Axes {
                     mask[a] = true;
                 }
             }
-            &Kind::Range(start, end) => {
+            &Selection::Range(start, end) => {
                 let rank = shape.rank() as isize;
                 let from_start = |axis: isize| if axis < 0 { axis.saturating_add(rank) } else { axis };
                 let (first, last) = (from_start(start), end.map_or(rank, from_start));
@@ -78,61 +78,61 @@ pub(crate) fn of_mask(mask: &[bool; MAX_RANK]) -> Vec<isize> {
 
 impl From<RangeFull> for Axes {
     fn from(_: RangeFull) -> Axes {
-        Axes(Kind::Range(0, None))
+        Axes(Selection::Range(0, None))
     }
 }
 
 impl From<Range<isize>> for Axes {
     fn from(range: Range<isize>) -> Axes {
-        Axes(Kind::Range(range.start, Some(range.end)))
+        Axes(Selection::Range(range.start, Some(range.end)))
     }
 }
 
 impl From<RangeFrom<isize>> for Axes {
     fn from(range: RangeFrom<isize>) -> Axes {
-        Axes(Kind::Range(range.start, None))
+        Axes(Selection::Range(range.start, None))
     }
 }
 
 impl From<RangeTo<isize>> for Axes {
     fn from(range: RangeTo<isize>) -> Axes {
-        Axes(Kind::Range(0, Some(range.end)))
+        Axes(Selection::Range(0, Some(range.end)))
     }
 }
 
 impl From<isize> for Axes {
     fn from(axis: isize) -> Axes {
-        Axes(Kind::List(vec![axis]))
+        Axes(Selection::List(vec![axis]))
     }
 }
 
 impl<const N: usize> From<[isize; N]> for Axes {
     fn from(axes: [isize; N]) -> Axes {
-        Axes(Kind::List(axes.to_vec()))
+        Axes(Selection::List(axes.to_vec()))
     }
 }
 
 impl<const N: usize> From<&[isize; N]> for Axes {
     fn from(axes: &[isize; N]) -> Axes {
-        Axes(Kind::List(axes.to_vec()))
+        Axes(Selection::List(axes.to_vec()))
     }
 }
 
 impl From<&[isize]> for Axes {
     fn from(axes: &[isize]) -> Axes {
-        Axes(Kind::List(axes.to_vec()))
+        Axes(Selection::List(axes.to_vec()))
     }
 }
 
 impl From<Vec<isize>> for Axes {
     fn from(axes: Vec<isize>) -> Axes {
-        Axes(Kind::List(axes))
+        Axes(Selection::List(axes))
     }
 }
 
 impl From<&Vec<isize>> for Axes {
     fn from(axes: &Vec<isize>) -> Axes {
-        Axes(Kind::List(axes.clone()))
+        Axes(Selection::List(axes.clone()))
     }
 }
 

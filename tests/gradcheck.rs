@@ -4,7 +4,7 @@
 mod common;
 
 use common::ops::{Case, Size, ops};
-use common::{Kind, direction, tensor};
+use common::{InputKind, direction, tensor};
 use wgrad::prelude::*;
 use wgrad::testing::check_gradients;
 
@@ -75,7 +75,7 @@ fn every_float_input_has_a_gradient() -> Result<()> {
     for case in ops(5, Size::Small).iter().filter(|c| c.differentiable) {
         let inputs = case.tensors(Device::Cpu, DType::F64)?;
         let grads = case.run(&inputs, Device::Cpu, DType::F64)?.sum(.., false)?.backward()?;
-        for (x, input) in inputs.iter().zip(&case.inputs).filter(|(_, i)| i.kind == Kind::Float) {
+        for (x, input) in inputs.iter().zip(&case.inputs).filter(|(_, i)| i.kind == InputKind::Float) {
             assert!(input.watched, "{}", case.name);
             assert_eq!(grads.get(x)?.shape(), x.shape(), "{}", case.name);
         }

@@ -13,7 +13,7 @@ mod rows;
 use common::ops::{Size, ops};
 use common::parity::{check_cases, difference, outcome};
 use common::views::{VIEWS, View, hide};
-use common::{Kind, Rng, compare, values};
+use common::{InputKind, Rng, compare, values};
 use wgrad::prelude::*;
 
 #[test]
@@ -59,7 +59,7 @@ fn every_operation_on_special_values() -> Result<()> {
                 continue;
             }
             let first = if convolves { 1 } else { case.inputs.len() };
-            for input in case.inputs.iter_mut().take(first).filter(|i| i.kind == Kind::Float) {
+            for input in case.inputs.iter_mut().take(first).filter(|i| i.kind == InputKind::Float) {
                 let one_in = rng.pick(&[3, 10, 100]);
                 for value in &mut input.values {
                     if rng.int(1, one_in) == 1 {

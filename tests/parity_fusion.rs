@@ -182,7 +182,7 @@ fn long_programs() -> Result<()> {
 /// Whole numbers: products and sums are exact, so that a relu or a mask behind them sees the same sign everywhere.
 fn whole(seed: u64, dims: &[usize], device: Device) -> Result<Tensor> {
     let mut input = Input::int(&mut Rng(seed), DType::I32, dims, Domain::Whole(-3, 4));
-    input.kind = common::Kind::Float;
+    input.kind = common::InputKind::Float;
     input.tensor(device, DType::F32)
 }
 

@@ -15,7 +15,7 @@ pub(super) enum Pin {
 
 /// A box to be placed.
 #[derive(Clone, Copy)]
-pub(super) struct Item {
+pub(super) struct Vertex {
     pub width: f64,
     pub height: f64,
     pub pin: Pin,
@@ -64,7 +64,7 @@ const STRAIGHT: f64 = 8.0;
 const LEAF: f64 = 0.05;
 
 /// Longest path from the sources; sources stand just above their first user.
-fn ranks(items: &[Item], edges: &[Edge]) -> Vec<usize> {
+fn ranks(items: &[Vertex], edges: &[Edge]) -> Vec<usize> {
     let n = items.len();
     let pinned = items.iter().any(|i| i.pin == Pin::Top);
     let mut waits = vec![0usize; n];
@@ -176,7 +176,7 @@ fn place_rank(cells: &mut [Cell], rank: &[usize], wanted: &[f64], across: f64) {
 }
 
 /// Places boxes so that every edge leads down.
-pub(super) fn layout(items: &[Item], edges: &[Edge], gaps: Gaps) -> Layout {
+pub(super) fn layout(items: &[Vertex], edges: &[Edge], gaps: Gaps) -> Layout {
     let rank = ranks(items, edges);
     let count = rank.iter().max().map_or(0, |r| r + 1);
     let cell =
@@ -315,8 +315,8 @@ mod tests {
         };
         for case in 0..40 {
             let n = 2 + next(30);
-            let items: Vec<Item> = (0..n)
-                .map(|_| Item {
+            let items: Vec<Vertex> = (0..n)
+                .map(|_| Vertex {
                     width: 20.0 + next(80) as f64,
                     height: 10.0 + next(40) as f64,
                     pin: Pin::Free,
@@ -351,7 +351,7 @@ mod tests {
     fn nothing_and_a_cycle_are_no_problem() {
         let gaps = Gaps { across: 1.0, down: 1.0 };
         assert_eq!(layout(&[], &[], gaps).width, 0.0);
-        let item = Item { width: 1.0, height: 1.0, pin: Pin::Free };
+        let item = Vertex { width: 1.0, height: 1.0, pin: Pin::Free };
         let edges = [(0, 1), (1, 2), (2, 1)].map(|(from, to)| Edge { from, to, value: from });
         let l = layout(&[item; 3], &edges, gaps);
         assert_eq!((l.corners.len(), l.lines.len()), (3, 3));

@@ -1,7 +1,7 @@
 //! The picture of a diagram.
 
 use super::diagram::{COLORS, Diagram, GraphKernel, NodeKind, grid};
-use super::layout::{Edge, Gaps, Item, Layout, Pin, layout};
+use super::layout::{Edge, Gaps, Layout, Pin, Vertex, layout};
 use crate::error::Result;
 use crate::files::write_whole;
 use std::fmt::Write;
@@ -156,10 +156,10 @@ impl<'d> Picture<'d> {
             let edge = |&node: &usize| Edge { from: frame_of[node], to: f, value: node };
             picture.edges.extend(frame.from.iter().map(edge));
         }
-        let boxes: Vec<Item> = picture
+        let boxes: Vec<Vertex> = picture
             .frames
             .iter()
-            .map(|f| Item { width: f.width, height: f.height, pin: Pin::Free })
+            .map(|f| Vertex { width: f.width, height: f.height, pin: Pin::Free })
             .collect();
         picture.outside = layout(&boxes, &picture.edges, OUTER);
         picture
@@ -190,12 +190,12 @@ impl<'d> Picture<'d> {
             }
         }
         let to: Vec<usize> = nodes.iter().copied().filter(|&n| leaves_frame[n]).collect();
-        let mut items: Vec<Item> = Vec::new();
+        let mut items: Vec<Vertex> = Vec::new();
         for (width, height) in nodes.iter().map(|&n| self.size(n)) {
-            items.push(Item { width, height, pin: Pin::Free });
+            items.push(Vertex { width, height, pin: Pin::Free });
         }
-        items.extend(from.iter().map(|_| Item { width: 0.0, height: 0.0, pin: Pin::Top }));
-        items.extend(to.iter().map(|_| Item { width: 0.0, height: 0.0, pin: Pin::Bottom }));
+        items.extend(from.iter().map(|_| Vertex { width: 0.0, height: 0.0, pin: Pin::Top }));
+        items.extend(to.iter().map(|_| Vertex { width: 0.0, height: 0.0, pin: Pin::Bottom }));
         let mut edges: Vec<Edge> = Vec::new();
         for (at, &n) in nodes.iter().enumerate() {
             for input in self.reads(n) {

@@ -165,8 +165,8 @@ struct Unique;
 
 impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unique, D::Error> {
-        struct Walk;
-        impl<'de> Visitor<'de> for Walk {
+        struct UniqueVisitor;
+        impl<'de> Visitor<'de> for UniqueVisitor {
             type Value = Unique;
 
             fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
@@ -216,7 +216,7 @@ impl<'de> Deserialize<'de> for Unique {
                 Ok(Unique)
             }
         }
-        deserializer.deserialize_any(Walk)
+        deserializer.deserialize_any(UniqueVisitor)
     }
 }
 

@@ -144,7 +144,7 @@ impl Conv2dOptions {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Pass {
+pub(super) enum ConvPass {
     Forward,
     /// inputs: gradient of the output, weight
     InputGrad,
@@ -154,7 +154,7 @@ pub(super) enum Pass {
 
 #[derive(Debug, Hash)]
 struct Conv2d {
-    pass: Pass,
+    pass: ConvPass,
     g: Conv2dGeometry,
 }
 
@@ -194,14 +194,14 @@ pub(crate) fn conv2d(x: &Tensor, w: &Tensor, options: Conv2dOptions) -> Result<T
         let shape = Shape::new(&[n, oh, ow, cout])?;
         return super::view::nothing(shape, &[x, w]);
     }
-    build(Pass::Forward, g, x, w)
+    build(ConvPass::Forward, g, x, w)
 }
 
-pub(super) fn build(pass: Pass, g: Conv2dGeometry, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+pub(super) fn build(pass: ConvPass, g: Conv2dGeometry, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let dims = match pass {
-        Pass::Forward => [g.n, g.oh, g.ow, g.cout],
-        Pass::InputGrad => [g.n, g.h, g.w, g.cin],
-        Pass::WeightGrad => [g.kh, g.kw, g.cin / g.groups, g.cout],
+        ConvPass::Forward => [g.n, g.oh, g.ow, g.cout],
+        ConvPass::InputGrad => [g.n, g.h, g.w, g.cin],
+        ConvPass::WeightGrad => [g.kh, g.kw, g.cin / g.groups, g.cout],
     };
     let op = Conv2d { pass, g };
     Tensor::from_op(op, vec![a.clone(), b.clone()], Shape::new(&dims)?, a.dtype(), a.device())
@@ -210,9 +210,9 @@ pub(super) fn build(pass: Pass, g: Conv2dGeometry, a: &Tensor, b: &Tensor) -> Re
 impl Operation for Conv2d {
     fn name(&self) -> &'static str {
         match self.pass {
-            Pass::Forward => "conv2d",
-            Pass::InputGrad => "conv2d_input_grad",
-            Pass::WeightGrad => "conv2d_weight_grad",
+            ConvPass::Forward => "conv2d",
+            ConvPass::InputGrad => "conv2d_input_grad",
+            ConvPass::WeightGrad => "conv2d_weight_grad",
         }
     }
 
@@ -226,9 +226,9 @@ impl Operation for Conv2d {
         let (a, b, g) = (&cx.inputs[0], &cx.inputs[1], cx.grad);
         // (pass, first input, second input) of the gradient with respect to each input
         let rules = match self.pass {
-            Pass::Forward => [(Pass::InputGrad, g, b), (Pass::WeightGrad, a, g)],
-            Pass::InputGrad => [(Pass::Forward, g, b), (Pass::WeightGrad, g, a)],
-            Pass::WeightGrad => [(Pass::InputGrad, b, g), (Pass::Forward, a, g)],
+            ConvPass::Forward => [(ConvPass::InputGrad, g, b), (ConvPass::WeightGrad, a, g)],
+            ConvPass::InputGrad => [(ConvPass::Forward, g, b), (ConvPass::WeightGrad, g, a)],
+            ConvPass::WeightGrad => [(ConvPass::InputGrad, b, g), (ConvPass::Forward, a, g)],
         };
         let grads = rules.into_iter().zip(cx.needs).map(|((pass, first, second), &needed)| {
             if needed { build(pass, self.g.clone(), first, second).map(Some) } else { Ok(None) }
@@ -241,14 +241,14 @@ impl Operation for Conv2d {
     }
 
     fn pieces(&self) -> Option<&dyn Pieces> {
-        if self.pass == Pass::WeightGrad { None } else { Some(self) }
+        if self.pass == ConvPass::WeightGrad { None } else { Some(self) }
     }
 
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
         Lowering::Kernel(Box::new(|t| match self.pass {
-            Pass::Forward => gpu::conv2d::conv2d_forward(&self.g, t),
-            Pass::InputGrad => gpu::conv2d::conv2d_input_grad(&self.g, t),
-            Pass::WeightGrad => gpu::conv2d::conv2d_weight_grad(&self.g, t),
+            ConvPass::Forward => gpu::conv2d::conv2d_forward(&self.g, t),
+            ConvPass::InputGrad => gpu::conv2d::conv2d_input_grad(&self.g, t),
+            ConvPass::WeightGrad => gpu::conv2d::conv2d_weight_grad(&self.g, t),
         }))
     }
 }
@@ -272,9 +272,9 @@ impl Conv2d {
         Array::build::<T>(out.shape, |dst| {
             let (a, b) = (a.slice::<T>()?, b.slice::<T>()?);
             match self.pass {
-                Pass::Forward => k::conv2d_forward(&self.g, a, b, dst, finish),
-                Pass::InputGrad => k::conv2d_input_grad(&self.g, a, b, dst, finish),
-                Pass::WeightGrad => k::conv2d_weight_grad(&self.g, a, b, dst),
+                ConvPass::Forward => k::conv2d_forward(&self.g, a, b, dst, finish),
+                ConvPass::InputGrad => k::conv2d_input_grad(&self.g, a, b, dst, finish),
+                ConvPass::WeightGrad => k::conv2d_weight_grad(&self.g, a, b, dst),
             }
             Ok(())
         })

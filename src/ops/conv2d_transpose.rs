@@ -1,6 +1,6 @@
 //! Transposed 2-D convolution: a convolution's gradient with respect to its image, as an operation of its own.
 
-use super::conv2d::{Padding, Pass, build};
+use super::conv2d::{ConvPass, Padding, build};
 use super::{require_float, same_device, same_dtype};
 use crate::error::{Error, Result};
 use crate::geometry::Conv2dGeometry;
@@ -186,5 +186,5 @@ pub(crate) fn conv2d_transpose(x: &Tensor, w: &Tensor, options: ConvTranspose2dO
         let shape = Shape::new(&[n, h, width, per_group * groups])?;
         return super::view::nothing(shape, &[x, w]);
     }
-    build(Pass::InputGrad, g, x, w)
+    build(ConvPass::InputGrad, g, x, w)
 }

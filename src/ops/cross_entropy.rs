@@ -12,7 +12,7 @@ use crate::shape::Shape;
 use crate::tensor::{Spec, Tensor};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+enum CrossEntropyKind {
     /// inputs: logits, labels (u32)
     Sparse,
     /// inputs: logits, labels (u32), gradient of each row's loss
@@ -25,7 +25,7 @@ enum Kind {
 
 #[derive(Debug, Hash)]
 struct CrossEntropy {
-    kind: Kind,
+    kind: CrossEntropyKind,
     rows: usize,
     cols: usize,
 }
@@ -57,16 +57,22 @@ pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> 
     let (kind, labels) = match dense {
         true => {
             same_dtype(OP, logits, labels)?;
-            (Kind::Dense, labels.clone())
+            (CrossEntropyKind::Dense, labels.clone())
         }
-        false => (Kind::Sparse, check_index(labels, FaultKind::Label, sx.rank() - 1, cols)?),
+        false => (CrossEntropyKind::Sparse, check_index(labels, FaultKind::Label, sx.rank() - 1, cols)?),
     };
     let node = CrossEntropy { kind, rows, cols };
     Tensor::from_op(node, vec![logits.clone(), labels], rows_shape, logits.dtype(), logits.device())
 }
 
 impl CrossEntropy {
-    fn gradient(&self, kind: Kind, logits: &Tensor, labels: &Tensor, g: &Tensor) -> Result<Tensor> {
+    fn gradient(
+        &self,
+        kind: CrossEntropyKind,
+        logits: &Tensor,
+        labels: &Tensor,
+        g: &Tensor,
+    ) -> Result<Tensor> {
         let node = CrossEntropy { kind, rows: self.rows, cols: self.cols };
         let inputs = vec![logits.clone(), labels.clone(), g.clone()];
         Tensor::from_op(node, inputs, logits.shape(), logits.dtype(), logits.device())
@@ -76,15 +82,17 @@ impl CrossEntropy {
 impl Operation for CrossEntropy {
     fn name(&self) -> &'static str {
         match self.kind {
-            Kind::Sparse => "cross_entropy",
-            Kind::SparseGrad => "cross_entropy_grad",
-            Kind::Dense => "cross_entropy_dense",
-            Kind::DenseGrad => "cross_entropy_dense_grad",
+            CrossEntropyKind::Sparse => "cross_entropy",
+            CrossEntropyKind::SparseGrad => "cross_entropy_grad",
+            CrossEntropyKind::Dense => "cross_entropy_dense",
+            CrossEntropyKind::DenseGrad => "cross_entropy_dense_grad",
         }
     }
 
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
-        if let (Kind::Sparse | Kind::Dense, Some((mask, inner))) = (self.kind, unmasked(cx.grad)) {
+        if let (CrossEntropyKind::Sparse | CrossEntropyKind::Dense, Some((mask, inner))) =
+            (self.kind, unmasked(cx.grad))
+        {
             // Rows that don't count have the gradient 0, whatever their logits are.
             let mask = mask.of_rows(&cx.inputs[0].shape())?;
             let grads = self.vjp(&Vjp { grad: &inner, ..*cx })?;
@@ -93,20 +101,20 @@ impl Operation for CrossEntropy {
         let (x, labels, up) = (&cx.inputs[0], &cx.inputs[1], cx.grad);
         let mut grads: Grads = vec![None; cx.inputs.len()];
         match self.kind {
-            Kind::Sparse => {
-                grads[0] = Some(self.gradient(Kind::SparseGrad, x, labels, up)?);
+            CrossEntropyKind::Sparse => {
+                grads[0] = Some(self.gradient(CrossEntropyKind::SparseGrad, x, labels, up)?);
             }
-            Kind::Dense => {
+            CrossEntropyKind::Dense => {
                 if cx.needs[0] {
-                    grads[0] = Some(self.gradient(Kind::DenseGrad, x, labels, up)?);
+                    grads[0] = Some(self.gradient(CrossEntropyKind::DenseGrad, x, labels, up)?);
                 }
                 if cx.needs[1] {
                     grads[1] = Some((up.unsqueeze(-1)? * x.log_softmax(-1)?.neg()?)?);
                 }
             }
             // y = g * (s * softmax(x) - p), s the row's sum of labels (1 for integer labels)
-            Kind::SparseGrad | Kind::DenseGrad => {
-                let dense = self.kind == Kind::DenseGrad;
+            CrossEntropyKind::SparseGrad | CrossEntropyKind::DenseGrad => {
+                let dense = self.kind == CrossEntropyKind::DenseGrad;
                 let g = cx.inputs[2].unsqueeze(-1)?;
                 let q = x.softmax(-1)?;
                 let total = if dense { labels.sum(-1, true)? } else { g.ones_like()? };
@@ -136,15 +144,15 @@ impl Operation for CrossEntropy {
         dispatch_float!("cross_entropy", out.dtype, T => Array::build::<T>(out.shape, |dst| {
             let logits = x[0].slice::<T>()?;
             let result = match self.kind {
-                Kind::Sparse => k::sparse_cross_entropy(self.cols, logits, x[1].slice::<u32>()?, dst),
-                Kind::SparseGrad => {
+                CrossEntropyKind::Sparse => k::sparse_cross_entropy(self.cols, logits, x[1].slice::<u32>()?, dst),
+                CrossEntropyKind::SparseGrad => {
                     k::sparse_cross_entropy_grad(self.cols, logits, x[1].slice::<u32>()?, x[2].slice::<T>()?, dst)
                 }
-                Kind::Dense => {
+                CrossEntropyKind::Dense => {
                     k::dense_cross_entropy(self.cols, logits, x[1].slice::<T>()?, dst);
                     Ok(())
                 }
-                Kind::DenseGrad => {
+                CrossEntropyKind::DenseGrad => {
                     k::dense_cross_entropy_grad(self.cols, logits, x[1].slice::<T>()?, x[2].slice::<T>()?, dst);
                     Ok(())
                 }
@@ -160,10 +168,10 @@ impl Operation for CrossEntropy {
         use gpu::softmax as k;
         let (rows, cols) = (self.rows, self.cols);
         Lowering::Kernel(Box::new(move |t| match self.kind {
-            Kind::Sparse => k::cross_entropy_sparse(t, rows, cols),
-            Kind::SparseGrad => k::cross_entropy_sparse_grad(t, rows, cols, 1),
-            Kind::Dense => k::cross_entropy_dense(t, rows, cols),
-            Kind::DenseGrad => k::cross_entropy_dense_grad(t, rows, cols, 1),
+            CrossEntropyKind::Sparse => k::cross_entropy_sparse(t, rows, cols),
+            CrossEntropyKind::SparseGrad => k::cross_entropy_sparse_grad(t, rows, cols, 1),
+            CrossEntropyKind::Dense => k::cross_entropy_dense(t, rows, cols),
+            CrossEntropyKind::DenseGrad => k::cross_entropy_dense_grad(t, rows, cols, 1),
         }))
     }
 }

@@ -55,7 +55,7 @@ impl Pool2dOptions {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+enum PoolKind {
     Max,
     /// inputs: image, gradient of the output
     MaxGrad,
@@ -67,14 +67,14 @@ enum Kind {
 
 #[derive(Debug, Hash)]
 struct Pool2d {
-    kind: Kind,
+    kind: PoolKind,
     g: Pool2dGeometry,
     /// Of a `MaxGrad`: the gradient of the output is zero wherever the output is not positive, so the result is zero
     /// wherever the image is not.
     masked: bool,
 }
 
-fn pool(kind: Kind, op: &str, x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
+fn pool(kind: PoolKind, op: &str, x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
     require_float(op, "the image", x)?;
     let shape = x.shape();
     if shape.rank() != 4 {
@@ -98,17 +98,17 @@ fn pool(kind: Kind, op: &str, x: &Tensor, options: Pool2dOptions) -> Result<Tens
 }
 
 pub(crate) fn max_pool2d(x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
-    pool(Kind::Max, "max_pool2d", x, options)
+    pool(PoolKind::Max, "max_pool2d", x, options)
 }
 
 pub(crate) fn avg_pool2d(x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
-    pool(Kind::Avg, "avg_pool2d", x, options)
+    pool(PoolKind::Avg, "avg_pool2d", x, options)
 }
 
-fn build(kind: Kind, g: Pool2dGeometry, inputs: &[&Tensor], masked: bool) -> Result<Tensor> {
+fn build(kind: PoolKind, g: Pool2dGeometry, inputs: &[&Tensor], masked: bool) -> Result<Tensor> {
     let dims = match kind {
-        Kind::Max | Kind::MaxGather | Kind::Avg => [g.n, g.oh, g.ow, g.c],
-        Kind::MaxGrad | Kind::AvgGrad => [g.n, g.h, g.w, g.c],
+        PoolKind::Max | PoolKind::MaxGather | PoolKind::Avg => [g.n, g.oh, g.ow, g.c],
+        PoolKind::MaxGrad | PoolKind::AvgGrad => [g.n, g.h, g.w, g.c],
     };
     let x = inputs[0];
     let list = inputs.iter().map(|&t| t.clone()).collect();
@@ -118,11 +118,11 @@ fn build(kind: Kind, g: Pool2dGeometry, inputs: &[&Tensor], masked: bool) -> Res
 impl Operation for Pool2d {
     fn name(&self) -> &'static str {
         match self.kind {
-            Kind::Max => "max_pool2d",
-            Kind::MaxGrad => "max_pool2d_grad",
-            Kind::MaxGather => "max_pool2d_gather",
-            Kind::Avg => "avg_pool2d",
-            Kind::AvgGrad => "avg_pool2d_grad",
+            PoolKind::Max => "max_pool2d",
+            PoolKind::MaxGrad => "max_pool2d_grad",
+            PoolKind::MaxGather => "max_pool2d_gather",
+            PoolKind::Avg => "avg_pool2d",
+            PoolKind::AvgGrad => "avg_pool2d_grad",
         }
     }
 
@@ -132,16 +132,16 @@ impl Operation for Pool2d {
         Ok(match self.kind {
             // A gradient goes to a place that has the output's value, so where the image is a ReLU's output, the ReLU's
             // mask can be taken from the output of the pooling: the same gradient, masked before it is spread.
-            Kind::Max if matches!(x.0.op.pointwise(), Some(Pointwise::Unary(Unary::Relu))) => {
+            PoolKind::Max if matches!(x.0.op.pointwise(), Some(Pointwise::Unary(Unary::Relu))) => {
                 let masked = cx.output.gt(0.0)?.select(cx.grad, &cx.grad.zeros_like()?)?;
-                vec![Some(build(Kind::MaxGrad, g, &[x, &masked], true)?)]
+                vec![Some(build(PoolKind::MaxGrad, g, &[x, &masked], true)?)]
             }
-            Kind::Max => vec![Some(build(Kind::MaxGrad, g, &[x, cx.grad], false)?)],
+            PoolKind::Max => vec![Some(build(PoolKind::MaxGrad, g, &[x, cx.grad], false)?)],
             // which element is the maximum does not change under a small step: no gradient flows to the image
-            Kind::MaxGrad => vec![None, Some(build(Kind::MaxGather, g, &[x, cx.grad], false)?)],
-            Kind::MaxGather => vec![None, Some(build(Kind::MaxGrad, g, &[x, cx.grad], false)?)],
-            Kind::Avg => vec![Some(build(Kind::AvgGrad, g, &[cx.grad], false)?)],
-            Kind::AvgGrad => vec![Some(build(Kind::Avg, g, &[cx.grad], false)?)],
+            PoolKind::MaxGrad => vec![None, Some(build(PoolKind::MaxGather, g, &[x, cx.grad], false)?)],
+            PoolKind::MaxGather => vec![None, Some(build(PoolKind::MaxGrad, g, &[x, cx.grad], false)?)],
+            PoolKind::Avg => vec![Some(build(PoolKind::AvgGrad, g, &[cx.grad], false)?)],
+            PoolKind::AvgGrad => vec![Some(build(PoolKind::Avg, g, &[cx.grad], false)?)],
         })
     }
 
@@ -154,17 +154,17 @@ impl Operation for Pool2d {
     }
 
     fn pieces(&self) -> Option<&dyn Pieces> {
-        if self.kind == Kind::MaxGrad { Some(self) } else { None }
+        if self.kind == PoolKind::MaxGrad { Some(self) } else { None }
     }
 
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
         use gpu::pool2d as k;
         Lowering::Kernel(Box::new(|t| match self.kind {
-            Kind::Max => k::max_pool2d_forward(t, &self.g),
-            Kind::MaxGrad => k::max_pool2d_grad(t, &self.g),
-            Kind::MaxGather => k::max_pool2d_gather(t, &self.g),
-            Kind::Avg => k::avg_pool2d_forward(t, &self.g),
-            Kind::AvgGrad => k::avg_pool2d_grad(t, &self.g),
+            PoolKind::Max => k::max_pool2d_forward(t, &self.g),
+            PoolKind::MaxGrad => k::max_pool2d_grad(t, &self.g),
+            PoolKind::MaxGather => k::max_pool2d_gather(t, &self.g),
+            PoolKind::Avg => k::avg_pool2d_forward(t, &self.g),
+            PoolKind::AvgGrad => k::avg_pool2d_grad(t, &self.g),
         }))
     }
 }
@@ -190,11 +190,11 @@ impl Pool2d {
             let x = x.slice::<T>()?;
             let second = second.as_ref().map(|s| s.slice::<T>()).transpose()?.unwrap_or(&[]);
             match self.kind {
-                Kind::Max => k::max_pool2d_forward(&self.g, x, dst),
-                Kind::MaxGrad => k::max_pool2d_input_grad(&self.g, x, second, dst, finish),
-                Kind::MaxGather => k::max_pool2d_gather(&self.g, x, second, dst),
-                Kind::Avg => k::avg_pool2d_forward(&self.g, x, dst),
-                Kind::AvgGrad => k::avg_pool2d_input_grad(&self.g, x, dst),
+                PoolKind::Max => k::max_pool2d_forward(&self.g, x, dst),
+                PoolKind::MaxGrad => k::max_pool2d_input_grad(&self.g, x, second, dst, finish),
+                PoolKind::MaxGather => k::max_pool2d_gather(&self.g, x, second, dst),
+                PoolKind::Avg => k::avg_pool2d_forward(&self.g, x, dst),
+                PoolKind::AvgGrad => k::avg_pool2d_input_grad(&self.g, x, dst),
             }
             Ok(())
         })

@@ -39,7 +39,7 @@ pub(super) struct Pixels {
     pub rgb: Vec<u8>,
 }
 
-pub(super) enum Item {
+pub(super) enum Primitive {
     Rectangle { corner: [f64; 2], size: [f64; 2], color: Color },
     Path { points: Vec<[f64; 2]>, width: f64, color: Color },
     Dot { center: [f64; 2], radius: f64, color: Color },
@@ -66,7 +66,7 @@ pub(super) enum Item {
 pub struct Picture {
     pub(super) width: f64,
     pub(super) height: f64,
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<Primitive>,
 }
 
 impl Picture {
@@ -76,7 +76,7 @@ impl Picture {
     }
 
     pub(super) fn rectangle(&mut self, corner: [f64; 2], size: [f64; 2], color: Color) {
-        self.items.push(Item::Rectangle { corner, size, color });
+        self.items.push(Primitive::Rectangle { corner, size, color });
     }
 
     /// The outline of a rectangle, within it.
@@ -90,15 +90,15 @@ impl Picture {
     }
 
     pub(super) fn path(&mut self, points: Vec<[f64; 2]>, width: f64, color: Color) {
-        self.items.push(Item::Path { points, width, color });
+        self.items.push(Primitive::Path { points, width, color });
     }
 
     pub(super) fn dot(&mut self, center: [f64; 2], radius: f64, color: Color) {
-        self.items.push(Item::Dot { center, radius, color });
+        self.items.push(Primitive::Dot { center, radius, color });
     }
 
     pub(super) fn image(&mut self, corner: [f64; 2], size: [f64; 2], pixels: Pixels) {
-        self.items.push(Item::Image { corner, size, pixels });
+        self.items.push(Primitive::Image { corner, size, pixels });
     }
 
     pub(super) fn text(
@@ -109,7 +109,7 @@ impl Picture {
         color: Color,
         anchor: Anchor,
     ) {
-        self.items.push(Item::Text(Text { text: text.into(), at, size, color, anchor, upwards: false }));
+        self.items.push(Primitive::Text(Text { text: text.into(), at, size, color, anchor, upwards: false }));
     }
 
     pub(super) fn text_upwards(
@@ -120,7 +120,7 @@ impl Picture {
         color: Color,
         anchor: Anchor,
     ) {
-        self.items.push(Item::Text(Text { text: text.into(), at, size, color, anchor, upwards: true }));
+        self.items.push(Primitive::Text(Text { text: text.into(), at, size, color, anchor, upwards: true }));
     }
 
     /// The same with a line of its own above, and the picture as wide as that needs.
@@ -128,10 +128,10 @@ impl Picture {
         let height = (above + size + below).ceil();
         for item in &mut self.items {
             let y = match item {
-                Item::Rectangle { corner, .. } | Item::Image { corner, .. } => &mut corner[1],
-                Item::Dot { center, .. } => &mut center[1],
-                Item::Text(text) => &mut text.at[1],
-                Item::Path { points, .. } => {
+                Primitive::Rectangle { corner, .. } | Primitive::Image { corner, .. } => &mut corner[1],
+                Primitive::Dot { center, .. } => &mut center[1],
+                Primitive::Text(text) => &mut text.at[1],
+                Primitive::Path { points, .. } => {
                     points.iter_mut().for_each(|p| p[1] += height);
                     continue;
                 }

@@ -3,7 +3,7 @@
 use super::color::Color;
 use super::font::FONT;
 use super::glyph::Coverage;
-use super::picture::{Anchor, GROUND, Item, Picture, Pixels};
+use super::picture::{Anchor, GROUND, Picture, Pixels, Primitive};
 use super::{png, text};
 use crate::error::{Error, Result};
 
@@ -54,18 +54,18 @@ impl Canvas {
         }
     }
 
-    fn draw(&mut self, item: &Item) {
+    fn draw(&mut self, item: &Primitive) {
         match item {
-            Item::Rectangle { corner, size, color } => self.rectangle(*corner, *size, *color),
-            Item::Path { points, width, color } => {
+            Primitive::Rectangle { corner, size, color } => self.rectangle(*corner, *size, *color),
+            Primitive::Path { points, width, color } => {
                 let points: Vec<[f64; 2]> = points.iter().map(|p| p.map(|v| v * SCALE)).collect();
                 self.path(&points, width * SCALE / 2.0, *color);
             }
-            Item::Dot { center, radius, color } => {
+            Primitive::Dot { center, radius, color } => {
                 let center = center.map(|v| v * SCALE);
                 self.path(&[center, center], radius * SCALE, *color);
             }
-            Item::Text(words) => {
+            Primitive::Text(words) => {
                 let size = words.size * SCALE;
                 let [mut x, mut y] = words.at.map(|v| v * SCALE);
                 let back = text::width(&words.text, size)
@@ -80,7 +80,7 @@ impl Canvas {
                 }
                 write(self, &words.text, [x, y], size, words.color, words.upwards);
             }
-            Item::Image { corner, size, pixels } => self.image(*corner, *size, pixels),
+            Primitive::Image { corner, size, pixels } => self.image(*corner, *size, pixels),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A picture as SVG.
 
 use super::color::Color;
-use super::picture::{Anchor, GROUND, Item, Picture, Text};
+use super::picture::{Anchor, GROUND, Picture, Primitive, Text};
 use super::{png, text};
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ pub(super) fn write(picture: &Picture) -> String {
     );
     for item in &picture.items {
         let _ = match item {
-            Item::Rectangle { corner, size, color } => writeln!(
+            Primitive::Rectangle { corner, size, color } => writeln!(
                 out,
                 "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"{}\" shape-rendering=\"crispEdges\"/>",
                 number(corner[0]),
@@ -27,7 +27,7 @@ pub(super) fn write(picture: &Picture) -> String {
                 number(size[1]),
                 hex(*color)
             ),
-            Item::Path { points, width, color } => {
+            Primitive::Path { points, width, color } => {
                 let list: Vec<String> =
                     points.iter().map(|p| format!("{},{}", number(p[0]), number(p[1]))).collect();
                 // Lines along an axis fill whole pixels; others are smooth.
@@ -42,7 +42,7 @@ pub(super) fn write(picture: &Picture) -> String {
                     number(*width)
                 )
             }
-            Item::Dot { center, radius, color } => writeln!(
+            Primitive::Dot { center, radius, color } => writeln!(
                 out,
                 "<circle cx=\"{}\" cy=\"{}\" r=\"{}\" fill=\"{}\"/>",
                 number(center[0]),
@@ -50,8 +50,8 @@ pub(super) fn write(picture: &Picture) -> String {
                 number(*radius),
                 hex(*color)
             ),
-            Item::Text(text) => writeln!(out, "{}", words(text)),
-            Item::Image { corner, size, pixels } => writeln!(
+            Primitive::Text(text) => writeln!(out, "{}", words(text)),
+            Primitive::Image { corner, size, pixels } => writeln!(
                 out,
                 "<image x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" preserveAspectRatio=\"none\" \
                  style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{}\"/>",

@@ -1,7 +1,7 @@
 //! Gradients against finite differences.
 
 use super::parity::gradients;
-use super::pass::{Borrowed, Outputs, Pass, direction, elements, pass};
+use super::pass::{Borrowed, Outputs, PassValues, direction, elements, pass};
 use super::table::tensor;
 use crate::device::Device;
 use crate::dtype::DType;
@@ -55,7 +55,7 @@ const SINGLE: Precision = Precision { dtype: DType::F32, step: 1.0 / 32.0, rtol:
 /// [`Error::Mismatch`] names the input, the element, its gradient and what differences give; it says where differences from
 /// the left and the right disagree. Else what the function returns.
 pub fn check_gradients<R: Outputs>(f: impl Fn(&[Tensor]) -> Result<R>, inputs: &[Tensor]) -> Result<()> {
-    let pass = |x: &[Tensor]| Ok(Pass { outputs: f(x)?.into_tensors(), also: Vec::new() });
+    let pass = |x: &[Tensor]| Ok(PassValues { outputs: f(x)?.into_tensors(), also: Vec::new() });
     check("check_gradients", &pass, inputs, &[])
 }
 
@@ -84,7 +84,7 @@ pub fn check_module_gradients(module: &(impl Module + ?Sized), inputs: &[Tensor]
 
 fn check(
     check: &'static str,
-    pass: &dyn Fn(&[Tensor]) -> Result<Pass>,
+    pass: &dyn Fn(&[Tensor]) -> Result<PassValues>,
     inputs: &[Tensor],
     parameters: &[Parameter],
 ) -> Result<()> {
@@ -104,7 +104,7 @@ fn check(
 
 struct Check<'a> {
     check: &'static str,
-    pass: &'a dyn Fn(&[Tensor]) -> Result<Pass>,
+    pass: &'a dyn Fn(&[Tensor]) -> Result<PassValues>,
     /// On the CPU, in the type of the check, floats watched.
     inputs: Vec<Tensor>,
     borrowed: &'a Borrowed<'a>,

@@ -1,7 +1,7 @@
 //! Every device against the CPU.
 
 use super::close::worst;
-use super::pass::{Borrowed, Outputs, Pass, direction, elements, pass};
+use super::pass::{Borrowed, Outputs, PassValues, direction, elements, pass};
 use super::table::tensor;
 use crate::device::{Device, DeviceInfo};
 use crate::dtype::DType;
@@ -51,7 +51,7 @@ const SEED: u64 = 7;
 /// [`Error::Mismatch`] names the device, the output or gradient, and the worst element. [`Error::NoAdapter`] where there is no
 /// device to compare with. Else what the function itself returns.
 pub fn assert_parity<R: Outputs>(f: impl Fn(&[Tensor]) -> Result<R>, inputs: &[Tensor]) -> Result<()> {
-    let pass = |x: &[Tensor]| Ok(Pass { outputs: f(x)?.into_tensors(), also: Vec::new() });
+    let pass = |x: &[Tensor]| Ok(PassValues { outputs: f(x)?.into_tensors(), also: Vec::new() });
     Subject { check: "assert_parity", mode: "", parameters: &[], pass: &pass, gradients: true }
         .compare(inputs)
 }
@@ -91,7 +91,7 @@ struct Subject<'a> {
     /// What precedes the names of results.
     mode: &'static str,
     parameters: &'a [Parameter],
-    pass: &'a dyn Fn(&[Tensor]) -> Result<Pass>,
+    pass: &'a dyn Fn(&[Tensor]) -> Result<PassValues>,
     gradients: bool,
 }
 
@@ -188,7 +188,7 @@ impl Subject<'_> {
             let t = place(input)?;
             placed.push(if t.dtype().is_float() && self.gradients { t.watch()? } else { t });
         }
-        let Pass { outputs, also } = (self.pass)(&placed)?;
+        let PassValues { outputs, also } = (self.pass)(&placed)?;
         let mut results: Vec<(String, Tensor)> = Vec::new();
         for (i, y) in outputs.iter().enumerate() {
             results.push((format!("output {i}"), y.clone()));

@@ -65,14 +65,14 @@ pub(super) fn pass(
     module: &(impl Module + ?Sized),
     inputs: &[Tensor],
     cx: &crate::nn::Context,
-) -> Result<Pass> {
+) -> Result<PassValues> {
     let outputs = module.forward_all(inputs, cx)?;
     let also = cx.take_also_compute();
-    Ok(Pass { outputs, also })
+    Ok(PassValues { outputs, also })
 }
 
 /// What one pass computes.
-pub(super) struct Pass {
+pub(super) struct PassValues {
     pub outputs: Vec<Tensor>,
     /// Tensors that are computed with it and compared through the module's buffers.
     pub also: Vec<Tensor>,

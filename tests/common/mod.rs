@@ -7,7 +7,7 @@ pub mod parity;
 pub mod views;
 
 use wgrad::prelude::*;
-pub use wgrad::testing::table::{self as ops, Domain, Input, Kind, Rng, tensor};
+pub use wgrad::testing::table::{self as ops, Domain, Input, InputKind, Rng, tensor};
 
 /// The two devices that every program must run on alike. Without an adapter tests that use the second fail, with the
 /// crate's own error.

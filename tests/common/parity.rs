@@ -2,7 +2,7 @@
 
 use super::ops::Case;
 use super::views::{View, Viewed, hide};
-use super::{Kind, Rng, compare, direction, tensor, values};
+use super::{InputKind, Rng, compare, direction, tensor, values};
 use wgrad::prelude::*;
 
 /// What a call gives: output and gradients of the watched inputs.
@@ -29,7 +29,7 @@ pub fn outcome(case: &Case, inputs: &[Viewed], device: Device, float: DType) -> 
         let upstream = tensor(&direction(3, y.numel()), y.dims(), float, device)?;
         let grads = y.backward_with(&upstream)?;
         for (base, input) in bases.iter().zip(&case.inputs) {
-            if input.watched && input.kind == Kind::Float {
+            if input.watched && input.kind == InputKind::Float {
                 gradients.push(grads.get_or_zeros(base)?);
             }
         }

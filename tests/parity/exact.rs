@@ -9,7 +9,7 @@ use wgrad::testing::assert_close;
 /// Whole numbers in -3..=3 as f32.
 fn whole(seed: u64, dims: &[usize]) -> Input {
     let mut input = Input::int(&mut Rng(seed), DType::I32, dims, Domain::Whole(-3, 4));
-    input.kind = super::common::Kind::Float;
+    input.kind = super::common::InputKind::Float;
     input
 }
 

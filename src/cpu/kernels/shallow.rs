@@ -20,8 +20,8 @@ pub fn applies(g: &Conv2dGeometry) -> bool {
     g.groups == 1 && g.kh * g.kw * g.cin == TAPS && g.cout.is_multiple_of(LANES)
 }
 
-/// How to walk over the padded images.
-struct Walk {
+/// How far apart things are in the padded images.
+struct ImageStrides {
     /// Elements of an image, and from one output to the next down and to the right.
     image: usize,
     down: usize,
@@ -34,15 +34,15 @@ struct Walk {
     parallel: bool,
 }
 
-impl Walk {
-    fn new(g: &Conv2dGeometry) -> Walk {
+impl ImageStrides {
+    fn new(g: &Conv2dGeometry) -> ImageStrides {
         let [height, width] = padded_size(g);
         let row = width * g.cin;
         let tap = |t: usize| {
             let (ky, kx, c) = (t / (g.kw * g.cin), t / g.cin % g.kw, t % g.cin);
             ky * g.dilation[0] * row + kx * g.dilation[1] * g.cin + c
         };
-        Walk {
+        ImageStrides {
             image: height * row,
             down: g.stride[0] * row,
             right: g.stride[1] * g.cin,
@@ -94,12 +94,12 @@ fn with_padded<T: Float, R>(g: &Conv2dGeometry, x: &[T], f: impl FnOnce(&[T]) ->
 
 /// See [`super::conv2d::conv2d_forward`].
 pub fn forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], finish: Finish<T>) {
-    let walk = Walk::new(g);
+    let strides = ImageStrides::new(g);
     let row_len = g.ow * g.cout;
     let rows = (TASK / row_len).max(1);
     with_padded(g, x, |x| {
-        for_each_chunk(y, rows * row_len, walk.parallel, |task, y| {
-            forward_rows(&walk, x, w, task * rows, y);
+        for_each_chunk(y, rows * row_len, strides.parallel, |task, y| {
+            forward_rows(&strides, x, w, task * rows, y);
             finish(task * rows * row_len, y);
         });
     });
@@ -107,24 +107,24 @@ pub fn forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], fini
 
 vectorized! {
 /// Rows of outputs from `first` on.
-fn forward_rows[T: Float](walk: &Walk, x: &[T], w: &[T], first: usize, y: &mut [T]) {
-    for (row, y) in y.chunks_exact_mut(walk.ow * walk.cout).enumerate() {
-        let x = &x[walk.start(first + row)..];
-        for block in (0..walk.cout).step_by(LANES) {
+fn forward_rows[T: Float](strides: &ImageStrides, x: &[T], w: &[T], first: usize, y: &mut [T]) {
+    for (row, y) in y.chunks_exact_mut(strides.ow * strides.cout).enumerate() {
+        let x = &x[strides.start(first + row)..];
+        for block in (0..strides.cout).step_by(LANES) {
             let mut weight = [[T::ZERO; LANES]; TAPS];
             for t in 0..TAPS {
-                weight[t] = lanes(&w[t * walk.cout + block..]);
+                weight[t] = lanes(&w[t * strides.cout + block..]);
             }
             let mut ox = 0;
-            while ox + 2 <= walk.ow {
-                let [y0, y1] = forward_block(&[walk.window(x, ox), walk.window(x, ox + 1)], &weight);
-                y[ox * walk.cout + block..][..LANES].copy_from_slice(&y0);
-                y[(ox + 1) * walk.cout + block..][..LANES].copy_from_slice(&y1);
+            while ox + 2 <= strides.ow {
+                let [y0, y1] = forward_block(&[strides.window(x, ox), strides.window(x, ox + 1)], &weight);
+                y[ox * strides.cout + block..][..LANES].copy_from_slice(&y0);
+                y[(ox + 1) * strides.cout + block..][..LANES].copy_from_slice(&y1);
                 ox += 2;
             }
-            if ox < walk.ow {
-                let [y0] = forward_block(&[walk.window(x, ox)], &weight);
-                y[ox * walk.cout + block..][..LANES].copy_from_slice(&y0);
+            if ox < strides.ow {
+                let [y0] = forward_block(&[strides.window(x, ox)], &weight);
+                y[ox * strides.cout + block..][..LANES].copy_from_slice(&y0);
             }
         }
     }
@@ -149,21 +149,21 @@ fn forward_block<T: Float, const N: usize>(x: &[[T; TAPS]; N], w: &[[T; LANES]; 
 
 /// See [`super::conv2d::conv2d_weight_grad`].
 pub fn weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
-    let walk = Walk::new(g);
+    let strides = ImageStrides::new(g);
     let rows = g.n * g.oh;
     let per_split = rows.div_ceil(SPLITS);
     let splits = rows.div_ceil(per_split);
     with_padded(g, x, |x| {
         T::with_scratch(splits * dw.len(), |partial| {
-            for_each_chunk(partial, dw.len(), walk.parallel, |split, dw| {
+            for_each_chunk(partial, dw.len(), strides.parallel, |split, dw| {
                 let start = split * per_split;
                 let end = rows.min(start + per_split);
                 // A row of outputs counts for a quarter of its length: four products are added at a time.
-                let together = (4 * CHAIN / walk.ow.max(1)).max(1);
+                let together = (4 * CHAIN / strides.ow.max(1)).max(1);
                 pairwise(0..(end - start).div_ceil(together), dw, &mut |i, dw| {
                     dw.fill(T::ZERO);
                     let start = start + i * together;
-                    weight_grad_rows(&walk, x, dy, start, end.min(start + together), dw);
+                    weight_grad_rows(&strides, x, dy, start, end.min(start + together), dw);
                 });
             });
             sum_partials(partial, dw);
@@ -173,30 +173,30 @@ pub fn weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &mut [T]
 
 vectorized! {
 /// Adds what rows `first..end` of outputs say about the weight.
-fn weight_grad_rows[T: Float](walk: &Walk, x: &[T], dy: &[T], first: usize, end: usize, dw: &mut [T]) {
+fn weight_grad_rows[T: Float](strides: &ImageStrides, x: &[T], dy: &[T], first: usize, end: usize, dw: &mut [T]) {
     for row in first..end {
-        let x = &x[walk.start(row)..];
-        let dy = &dy[row * walk.ow * walk.cout..][..walk.ow * walk.cout];
-        for block in (0..walk.cout).step_by(LANES) {
+        let x = &x[strides.start(row)..];
+        let dy = &dy[row * strides.ow * strides.cout..][..strides.ow * strides.cout];
+        for block in (0..strides.cout).step_by(LANES) {
             let mut sums = [[T::ZERO; LANES]; TAPS];
             for (t, sums) in sums.iter_mut().enumerate() {
-                sums.copy_from_slice(&dw[t * walk.cout + block..][..LANES]);
+                sums.copy_from_slice(&dw[t * strides.cout + block..][..LANES]);
             }
             let mut ox = 0;
-            let at = |ox: usize| lanes(&dy[ox * walk.cout + block..]);
-            while ox + 4 <= walk.ow {
-                let (a, b) = (walk.window(x, ox), walk.window(x, ox + 1));
-                let (c, d) = (walk.window(x, ox + 2), walk.window(x, ox + 3));
+            let at = |ox: usize| lanes(&dy[ox * strides.cout + block..]);
+            while ox + 4 <= strides.ow {
+                let (a, b) = (strides.window(x, ox), strides.window(x, ox + 1));
+                let (c, d) = (strides.window(x, ox + 2), strides.window(x, ox + 3));
                 let dy = [at(ox), at(ox + 1), at(ox + 2), at(ox + 3)];
                 weight_grad_block(&[a, b, c, d], &dy, &mut sums);
                 ox += 4;
             }
-            while ox < walk.ow {
-                weight_grad_block(&[walk.window(x, ox)], &[at(ox)], &mut sums);
+            while ox < strides.ow {
+                weight_grad_block(&[strides.window(x, ox)], &[at(ox)], &mut sums);
                 ox += 1;
             }
             for (t, sums) in sums.iter().enumerate() {
-                dw[t * walk.cout + block..][..LANES].copy_from_slice(sums);
+                dw[t * strides.cout + block..][..LANES].copy_from_slice(sums);
             }
         }
     }

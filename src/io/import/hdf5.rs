@@ -43,13 +43,18 @@ pub(super) fn read(content: &[u8], budget: &Budget) -> Result<Content, String> {
     let work = Cell::new(Budget::limit(bytes.len() as u64).saturating_mul(4));
     let file = File { bytes, budget, steps: &steps, work: &work };
     let root = file.superblock()?;
-    let mut walk =
-        Walk { file, path: String::new(), above: Vec::new(), met: HashMap::new(), out: Content::default() };
+    let mut walk = Traversal {
+        file,
+        path: String::new(),
+        above: Vec::new(),
+        met: HashMap::new(),
+        out: Content::default(),
+    };
     walk.object(root)?;
     Ok(walk.out)
 }
 
-struct Walk<'a> {
+struct Traversal<'a> {
     file: File<'a>,
     path: String,
     /// Addresses of the groups that are being read, the outermost first.
@@ -59,7 +64,7 @@ struct Walk<'a> {
     out: Content,
 }
 
-impl Walk<'_> {
+impl Traversal<'_> {
     fn object(&mut self, address: u64) -> Result<(), String> {
         self.file.step()?;
         if let Some(array) = self.met.get(&address).cloned() {

@@ -75,7 +75,7 @@ pub enum Domain {
 
 /// The element type of an input: `Float` is f64 for gradient checks and f32 elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
+pub enum InputKind {
     Float,
     Int(DType),
 }
@@ -84,7 +84,7 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Input {
     pub dims: Vec<usize>,
-    pub kind: Kind,
+    pub kind: InputKind,
     pub values: Vec<f64>,
     /// Whether gradients are taken with respect to it.
     pub watched: bool,
@@ -96,17 +96,17 @@ impl Input {
         for v in &mut values {
             *v = *v as f32 as f64;
         }
-        Input { dims: dims.to_vec(), kind: Kind::Float, values, watched: true }
+        Input { dims: dims.to_vec(), kind: InputKind::Float, values, watched: true }
     }
 
     pub fn int(rng: &mut Rng, dtype: DType, dims: &[usize], domain: Domain) -> Input {
         let values = draw(rng, dims, domain).iter().map(|v| v.floor()).collect();
-        Input { dims: dims.to_vec(), kind: Kind::Int(dtype), values, watched: false }
+        Input { dims: dims.to_vec(), kind: InputKind::Int(dtype), values, watched: false }
     }
 
     pub fn given(dims: &[usize], values: Vec<f64>) -> Input {
         assert_eq!(dims.iter().product::<usize>(), values.len());
-        Input { dims: dims.to_vec(), kind: Kind::Float, values, watched: true }
+        Input { dims: dims.to_vec(), kind: InputKind::Float, values, watched: true }
     }
 
     /// The input as a tensor; `float` is the type of its floats.
@@ -116,8 +116,8 @@ impl Input {
 
     pub fn dtype(&self, float: DType) -> DType {
         match self.kind {
-            Kind::Float => float,
-            Kind::Int(dtype) => dtype,
+            InputKind::Float => float,
+            InputKind::Int(dtype) => dtype,
         }
     }
 }

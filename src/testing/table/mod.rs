@@ -14,7 +14,7 @@ mod products;
 mod rows;
 
 pub use case::{Args, Case, DEFAULT_TOLERANCE, Size, Table};
-pub use input::{Domain, Input, Kind, Rng, tensor};
+pub use input::{Domain, Input, InputKind, Rng, tensor};
 pub use rows::ops;
 
 #[cfg(test)]

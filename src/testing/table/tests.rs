@@ -88,13 +88,13 @@ fn page() -> String {
     for case in ops(1, Size::Small).iter().filter(|case| case.operation() != "pack") {
         let row = rows.entry(case.operation().to_string()).or_default();
         // what an index or a condition is says nothing of what the operation computes with
-        let all_floats = case.inputs.iter().any(|i| i.kind == Kind::Float);
-        for input in case.inputs.iter().filter(|i| !all_floats || i.kind == Kind::Float) {
+        let all_floats = case.inputs.iter().any(|i| i.kind == InputKind::Float);
+        for input in case.inputs.iter().filter(|i| !all_floats || i.kind == InputKind::Float) {
             row.types.insert(match input.kind {
-                Kind::Float => "f32, f64",
-                Kind::Int(DType::I32) => "i32",
-                Kind::Int(DType::U32) => "u32",
-                Kind::Int(_) => "u8",
+                InputKind::Float => "f32, f64",
+                InputKind::Int(DType::I32) => "i32",
+                InputKind::Int(DType::U32) => "u32",
+                InputKind::Int(_) => "u8",
             });
         }
         row.gradient |= case.differentiable;

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 
 /// Elements of numbers.
 #[derive(Clone, Copy)]
-struct Kind {
+struct Datatype {
     stored: Stored,
     big_endian: bool,
 }
@@ -214,7 +214,7 @@ fn fill_of<'a>(object: &Object<'a>) -> Result<Option<&'a [u8]>, String> {
 }
 
 /// The element type of numbers; `None` for anything else.
-fn kind_of(mut c: Cursor) -> Result<Option<Kind>, String> {
+fn kind_of(mut c: Cursor) -> Result<Option<Datatype>, String> {
     let class = c.u8()? & 0x0f;
     let bits = c.bytes(3)?;
     let flags = bits.first().copied().unwrap_or_default();
@@ -263,11 +263,11 @@ fn kind_of(mut c: Cursor) -> Result<Option<Kind>, String> {
             let has = |name: &[u8]| names.windows(name.len()).any(|w| w == name);
             let flags = bits.first() == Some(&2) && has(b"FALSE\0") && has(b"TRUE\0");
             return Ok(Some(match base.stored {
-                Stored::I8 | Stored::U8 if flags => Kind { stored: Stored::Bool, ..base },
+                Stored::I8 | Stored::U8 if flags => Datatype { stored: Stored::Bool, ..base },
                 _ => base,
             }));
         }
         _ => return Ok(None),
     };
-    Ok(Some(Kind { stored, big_endian }))
+    Ok(Some(Datatype { stored, big_endian }))
 }
