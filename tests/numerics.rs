@@ -13,6 +13,8 @@ mod functions;
 mod long;
 #[path = "numerics/losses.rs"]
 mod losses;
+#[path = "numerics/powers.rs"]
+mod powers;
 #[path = "numerics/products.rs"]
 mod products;
 #[path = "numerics/sums.rs"]

@@ -1,0 +1,126 @@
+//! What is updated: many variables and few, of several types and sizes, in groups.
+
+use super::common::{self, values};
+use super::{Problem, alone, configs, made};
+use serde_json::Value;
+use wgrad::nn::{Module, Parameter};
+use wgrad::optim::{AdamW, *};
+use wgrad::prelude::*;
+
+/// What an optimizer adds to plain gradient descent is no kernel at all, and a few for the norms of clipping, however many
+/// variables there are.
+#[test]
+fn many_variables_take_no_more_kernels() -> Result<()> {
+    let d = Device::Gpu;
+    let _alone = alone();
+    let dispatches = |optimizer: &mut dyn Optimizer, problem: &Problem| -> Result<u64> {
+        problem.step(optimizer, 0)?;
+        problem.step(optimizer, 1)?;
+        let before = d.stats()?.dispatches;
+        problem.step(optimizer, 2)?;
+        Ok(d.stats()?.dispatches - before)
+    };
+    // 24 rows of 64 elements, whole and cut
+    let few: [&[usize]; 2] = [&[760], &[761]];
+    let many: [&[usize]; 24] = [&[61]; 24];
+    for config in configs() {
+        let more = |shapes: &[&[usize]]| -> Result<u64> {
+            let problem = Problem::new(shapes, DType::F32, d)?;
+            let plain = dispatches(&mut Sgd::new(0.1), &problem)?;
+            let all = dispatches(&mut made(&config)?, &problem)?;
+            Ok(all.saturating_sub(plain))
+        };
+        let (few, many) = (more(&few)?, more(&many)?);
+        // Small kernels share dispatches, so that one of them more or less may show or not.
+        let clipped = !config["clip"].is_null();
+        assert!(many <= few + u64::from(clipped), "{few} more for 2 variables, {many} more for 24: {config}");
+        assert!(few.max(many) <= if clipped { 3 } else { 0 }, "{few} and {many} more dispatches: {config}");
+    }
+    let grouped = |shapes: &[&[usize]]| -> Result<u64> {
+        let problem = Problem::new(shapes, DType::F32, d)?;
+        let plain = dispatches(&mut Sgd::new(0.1), &problem)?;
+        let mut adam = AdamW::new(0.1)
+            .exclude_from_weight_decay(problem.variables.iter().step_by(2))
+            .group([&problem.variables[0]], |g| g.lr_scale(0.1));
+        Ok(dispatches(&mut adam, &problem)?.saturating_sub(plain))
+    };
+    assert_eq!((grouped(&few)?, grouped(&many)?), (0, 0), "groups are part of the one kernel");
+    Ok(())
+}
+
+#[test]
+fn clipping_by_norm_in_f64() -> Result<()> {
+    let _alone = alone();
+    let (a, b) = ([2.0, -8.0, 3.0], [0.25]);
+    for (clip, scales) in [
+        (Clip::Norm(0.75), [0.75 / 77f64.sqrt(), 1.0]),
+        (Clip::GlobalNorm(0.5), [0.5 / 77.0625f64.sqrt(); 2]),
+    ] {
+        let variables =
+            [Variable::new(Tensor::new(a, Device::Cpu)?), Variable::new(Tensor::new(b, Device::Cpu)?)];
+        let of = |v: &Variable| v.value().square()?.sum(.., false);
+        let loss = ((of(&variables[0])? + of(&variables[1])?)? * 0.5)?;
+        Sgd::new(1.0).clip(clip).step(&loss.backward()?)?;
+        for ((v, start), scale) in variables.iter().zip([&a[..], &b[..]]).zip(scales) {
+            let expected: Vec<f64> = start.iter().map(|x| x - x * scale).collect();
+            common::assert_close(&values(&v.value())?, &expected, 1e-15, &format!("{clip:?}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn f64_and_f32_variables_are_updated_together() -> Result<()> {
+    let _alone = alone();
+    // One global norm of both: 3, 4 -> 5.
+    let a = Variable::new(Tensor::new([3.0f32], Device::Cpu)?);
+    let b = Variable::new(Tensor::new([[4.0f64]], Device::Cpu)?);
+    let mut sgd = Sgd::new(1.0).global_clip_norm(2.5);
+    let loss =
+        (a.value().cast(DType::F64)?.square()?.sum(.., false)? + b.value().square()?.sum(.., false)?)?;
+    sgd.step(&(loss * 0.5)?.backward()?)?;
+    assert_eq!(a.value().item::<f32>()?, 1.5);
+    assert_eq!(b.value().item::<f64>()?, 2.0);
+    Ok(())
+}
+
+#[test]
+fn empty_and_scalar_variables_are_fine() -> Result<()> {
+    let _alone = alone();
+    for device in common::DEVICES {
+        let empty = Variable::new(Tensor::zeros([0, 3], device)?);
+        let scalar = Variable::new(Tensor::new(2.0f32, device)?);
+        let mut adam = Adam::new(0.5).clip_norm(1.0).ema(0.5);
+        let loss = (empty.value().sum(.., false)? + scalar.value().square()?)?;
+        adam.step(&loss.backward()?)?;
+        assert!((scalar.value().item::<f32>()? - 1.5).abs() < 1e-5);
+        assert_eq!(empty.shape(), [0, 3]);
+        adam.swap_averages()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn groups_are_chosen_by_the_names_of_parameters() -> Result<()> {
+    let _alone = alone();
+    let model = Sequential::new().add(Dense::new(4)).add(Dense::new(2)).build([3], Device::Cpu)?;
+    let of = |end: &'static str| model.parameters().into_iter().filter(move |p| p.name.ends_with(end));
+    let mut adam = AdamW::new(0.1)
+        .weight_decay(0.5)
+        .exclude_from_weight_decay(of("bias"))
+        .group(of("weight"), |g| g.lr_scale(0.0));
+    let before: Vec<Vec<f32>> =
+        model.parameters().iter().map(|p| p.variable.value().to_vec()).collect::<Result<_>>()?;
+    let loss =
+        model.forward(&Tensor::ones([2, 3], Device::Cpu)?, &wgrad::nn::Context::eval())?.sum(.., false)?;
+    adam.step(&loss.backward()?)?;
+    for (p, before) in model.parameters().iter().zip(&before) {
+        let changed = p.variable.value().to_vec::<f32>()? != *before;
+        assert_eq!(changed, p.name.ends_with("bias"), "{}", p.name);
+    }
+    let config = adam.config();
+    assert_eq!(config.get::<Vec<Value>>("groups").map(|g| g.len()), Some(2), "{config}");
+    let variables: Vec<Variable> = model.parameters().into_iter().map(Parameter::into).collect();
+    assert_eq!(variables.len(), 4);
+    Ok(())
+}
