@@ -24,5 +24,8 @@ pub trait HostValue {}
 /// Of [`IntoSample`](crate::data::IntoSample).
 pub trait IntoSample {}
 
+/// Of [`IntoSampleShape`](crate::nn::IntoSampleShape).
+pub trait IntoSampleShape {}
+
 /// Of [`ResultExt`](crate::ResultExt).
 pub trait ResultExt {}

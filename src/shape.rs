@@ -103,14 +103,7 @@ impl Shape {
 
     /// Turns an axis that may count from the end (-1 is the last) into an index.
     pub(crate) fn axis(&self, op: &str, axis: isize) -> Result<usize> {
-        let rank = self.rank() as isize;
-        let a = if axis < 0 { axis + rank } else { axis };
-        if a < 0 || a >= rank {
-            let message =
-                format!("axis {axis} is outside a tensor of shape {self} (axes {} to {})", -rank, rank - 1);
-            return Err(Error::argument(op, message));
-        }
-        Ok(a as usize)
+        axis_of(op, axis, self.rank(), self)
     }
 
     /// This shape without the masked axes, or with 1 in their place.
@@ -125,6 +118,18 @@ impl Shape {
         }
         Shape::from_dims(&dims)
     }
+}
+
+/// As [`Shape::axis`], of a shape that may have no sizes yet.
+pub(crate) fn axis_of(op: &str, axis: isize, rank: usize, shape: &dyn fmt::Display) -> Result<usize> {
+    let rank = rank as isize;
+    let a = if axis < 0 { axis + rank } else { axis };
+    if a < 0 || a >= rank {
+        let message =
+            format!("axis {axis} is outside a tensor of shape {shape} (axes {} to {})", -rank, rank - 1);
+        return Err(Error::argument(op, message));
+    }
+    Ok(a as usize)
 }
 
 impl Deref for Shape {

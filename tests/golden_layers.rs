@@ -7,8 +7,8 @@ use common::{tensor, values};
 use serde_json::Value;
 use wgrad::nn::{
     BatchNorm, Context, ConvTranspose2d, Cropping2d, DepthwiseConv2d, Embedding, GlobalAvgPool2d,
-    GlobalMaxPool2d, GroupNorm, Layer, LayerNorm, PRelu, Permute, SeparableConv2d, Softmax, UpSample2d,
-    ZeroPad2d,
+    GlobalMaxPool2d, GroupNorm, Layer, LayerNorm, PRelu, Permute, SampleShape, SeparableConv2d, Softmax,
+    UpSample2d, ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::{ConvTranspose2dOptions, Interpolation};
@@ -36,6 +36,12 @@ fn numbers(v: &Value) -> Vec<f64> {
 
 fn sizes(v: &Value) -> Vec<usize> {
     numbers(v).into_iter().map(|n| n as usize).collect()
+}
+
+/// A sample's shape; null where a dimension is open.
+fn sample_shape(v: &Value) -> Result<SampleShape> {
+    let dims = v.as_array().expect("a list").iter().map(|d| d.as_u64().map(|n| n as usize));
+    SampleShape::new(dims.collect::<Vec<_>>())
 }
 
 fn text<'a>(v: &'a Value, key: &str) -> &'a str {
@@ -179,7 +185,12 @@ fn check_layers(device: Device) -> Result<()> {
         let what = format!("{name} {} {note}", entry["args"]);
         let tolerance = if note.contains("far from zero") { FAR_FROM_ZERO } else { LAYER };
         let inputs = entry["inputs"].as_array().expect("inputs");
-        let sample = &sizes(&inputs[0]["shape"])[1..];
+        // Some layers are built for any length, and given several in turn.
+        let any_length = !entry["sample"].is_null();
+        let sample = match any_length {
+            true => sample_shape(&entry["sample"])?,
+            false => SampleShape::new(&sizes(&inputs[0]["shape"])[1..])?,
+        };
         let made = layer(name, &numbers(&entry["args"]));
         let model = Sequential::new().add(made).build(sample, device)?;
         let weights = entry["weights"].as_array().expect("weights");
@@ -201,7 +212,11 @@ fn check_layers(device: Device) -> Result<()> {
         }
         let (x, y) = last.expect("at least one batch");
         assert_eq!(y.dims(), &sizes(&entry["shape"])[..], "{what}");
-        assert_eq!(y.dims()[1..], *model.output_shape(), "{what}: build");
+        let built = match any_length {
+            true => sample_shape(&entry["built"])?,
+            false => SampleShape::new(&y.dims()[1..])?,
+        };
+        assert_eq!(model.output_shape(), built, "{what}: build");
         compare(&y, &entry["output"], tolerance, &what, &mut failures)?;
         let upstream = tensor(&numbers(&entry["upstream"]), y.dims(), DType::F32, device)?;
         let grads = y.backward_with(&upstream)?;

@@ -1,8 +1,8 @@
 //! Functional models, merge layers, whole-model files.
 
-use wgrad::nn::{Build, Built, Context, Functional, Layer, Layers, Merge, Parameters};
+use wgrad::Config;
+use wgrad::nn::{Build, Built, Context, Functional, Layer, Layers, Merge, Parameters, SampleShape};
 use wgrad::prelude::*;
-use wgrad::{Config, Shape};
 
 fn values(t: &Tensor) -> Vec<f32> {
     t.to_vec::<f32>().unwrap()
@@ -107,9 +107,9 @@ fn gates_of_one_pixel_scale_images() {
 fn what_does_not_fit_is_told_where_it_is_added() {
     let mut net = Functional::new(Device::Cpu);
     let image = net.input("image", [8, 8, 1]).unwrap();
-    let text = message(net.layer(Dense::new(4), image));
-    assert_eq!(text, "Dense: expects [features], got [8, 8, 1]; add Flatten before it");
     let flat = net.layer(Flatten::new(), image).unwrap();
+    let text = message(net.layer(MaxPool2d::new([2, 2]), flat));
+    assert_eq!(text, "MaxPool2d: expects [height, width, channels], got [64]; add Reshape before it");
     let text = message(net.merge(Merge::Add, &[image, flat]));
     assert_eq!(text, "Add: expects inputs of one rank, got [8, 8, 1], [64]; add Reshape before the odd one");
     let four = net.layer(Dense::new(4), flat).unwrap();
@@ -200,7 +200,7 @@ impl Layer for Scale {
     fn config(&self) -> Result<Config> {
         Config::of(self)
     }
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         Ok(Built::new(ScaleModule(cx.full([1], self.by)?), input))
     }
 }
@@ -233,7 +233,7 @@ impl Layer for Unbuildable {
     fn kind(&self) -> &'static str {
         "Unbuildable"
     }
-    fn build(&self, _input: Shape, _cx: &mut Build) -> Result<Built> {
+    fn build(&self, _input: SampleShape, _cx: &mut Build) -> Result<Built> {
         Err(Error::other("no such word"))
     }
 }
@@ -254,7 +254,7 @@ fn an_error_of_a_forward_pass_names_the_layer() {
         fn kind(&self) -> &'static str {
             "Faulty"
         }
-        fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
+        fn build(&self, input: SampleShape, _cx: &mut Build) -> Result<Built> {
             Ok(Built::new(FaultyModule, input))
         }
     }

@@ -1,9 +1,10 @@
 //! Activation functions, as part of a layer or as a layer of their own.
 
-use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer};
+use super::{
+    Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, SampleShape,
+};
 use crate::config::Config;
-use crate::error::Result;
-use crate::shape::Shape;
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
@@ -135,7 +136,7 @@ impl Layer for Activation {
     fn config(&self) -> Result<Config> {
         Config::of(self)
     }
-    fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, _cx: &mut Build) -> Result<Built> {
         Ok(Built::new(*self, input))
     }
 }
@@ -196,7 +197,7 @@ impl Layer for Softmax {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, _cx: &mut Build) -> Result<Built> {
         let axis = input.axis("build", self.axis)? as isize + 1;
         Ok(Built::new(SoftmaxModule { axis }, input))
     }
@@ -216,7 +217,7 @@ impl Module for SoftmaxModule {
 }
 
 /// A leaky ReLU whose slope below 0 is learnt (He et al., 2015): `x` above 0, else `alpha * x`. Weight `alpha`, zeros, of a
-/// sample's shape; axes that share one have length 1 in it.
+/// sample's shape; axes that share one have length 1 in it, as open ones must.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -282,11 +283,20 @@ impl Layer for PRelu {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let mut dims = input.to_vec();
         for &axis in &self.shared_axes {
-            dims[input.axis("build", axis)?] = 1;
+            dims[input.axis("build", axis)?] = Some(1);
         }
+        let known: Option<Vec<usize>> = dims.iter().copied().collect();
+        let Some(dims) = known else {
+            let open = dims.iter().position(Option::is_none).unwrap_or(0);
+            let message = format!(
+                "expects sizes along all axes with slopes of their own, got {input}; share axis {open}: \
+                 .shared_axes([{open}])"
+            );
+            return Err(Error::shape("build", message));
+        };
         let fan = dims.iter().product();
         let alpha = cx.weight(&self.initializer, &dims, [fan, fan])?;
         alpha.set_trainable(self.trainable)?;

@@ -1,13 +1,12 @@
 //! Random changes of images, computed on the device as part of the step that uses them.
 
-use super::{Build, Built, Context, Layer, Module, Parameters};
+use super::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::random::iota;
 use crate::ops::resize::Interpolation;
 use crate::seed;
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -286,7 +285,7 @@ impl Augment {
             return wrong(format!("normalise has a deviation of {bad}; expected a number other than 0"));
         }
         match self.crop {
-            Some([ch, cw]) if ch > h || cw > w || ch * cw == 0 => {
+            Some([ch, cw]) if ch > h || cw > w || ch == 0 || cw == 0 => {
                 Err(Error::shape("Augment", format!("can't crop [{ch}, {cw}] from images of [{h}, {w}]")))
             }
             Some(size) => Ok(size),
@@ -437,10 +436,15 @@ impl Layer for Augment {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let [h, w, c] = cx.image(input)?;
-        let [h, w] = self.check([h, w, c])?;
-        Ok(Built::new(self.clone(), Shape::new(&[h, w, c])?))
+        // What is open is checked with each batch.
+        let [rows, columns] = self.crop.unwrap_or([1, 1]);
+        let size = [h.unwrap_or(rows), w.unwrap_or(columns), c.unwrap_or(self.mean.len().max(1))];
+        let [oh, ow] = self.check(size)?;
+        let open =
+            |given: Option<usize>, size: usize| (given.is_some() || self.crop.is_some()).then_some(size);
+        Ok(Built::new(self.clone(), SampleShape::new([open(h, oh), open(w, ow), c])?))
     }
 }
 

@@ -1,12 +1,13 @@
 //! Convolution layers.
 
 use super::weights::{WeightSettings, weight_methods};
-use super::{Activation, Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer};
+use super::{
+    Activation, Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer, SampleShape,
+};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ops::conv2d::{Conv2dOptions, Padding};
 use crate::ops::conv2d_transpose::ConvTranspose2dOptions;
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
@@ -98,8 +99,8 @@ impl Layer for Conv2d {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
-        let [h, w, c] = cx.image(input)?;
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
+        let ([h, w, _], c) = (cx.image(input)?, cx.features(input)?);
         let ([kh, kw], o) = (self.kernel, self.options);
         positive("filter", self.filters)?;
         if o.groups == 0 || !c.is_multiple_of(o.groups) || !self.filters.is_multiple_of(o.groups) {
@@ -109,7 +110,7 @@ impl Layer for Conv2d {
             );
             return Err(Error::argument("build", message));
         }
-        let (_, [oh, ow]) = o.padding.resolve("conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
+        let [oh, ow] = o.padding.resolve_open("conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
         let taps = kh.saturating_mul(kw);
         // As Keras counts: what one output reads, and what one input reaches.
         let fans = [taps.saturating_mul(c) / o.groups, taps.saturating_mul(self.filters)];
@@ -118,7 +119,7 @@ impl Layer for Conv2d {
         let settings = Finish { weights: self.weights.clone(), activation: self.activation };
         let module =
             Convolution { stages: vec![Stage { name: "weight", weight, options: o }], bias, settings };
-        Ok(Built::new(module, Shape::new(&[oh, ow, self.filters])?))
+        Ok(Built::new(module, SampleShape::new((oh, ow, self.filters))?))
     }
 }
 
@@ -218,17 +219,17 @@ impl Layer for DepthwiseConv2d {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
-        let [h, w, c] = cx.image(input)?;
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
+        let ([h, w, _], c) = (cx.image(input)?, cx.features(input)?);
         let o = self.options;
-        let (_, [oh, ow]) =
-            o.padding.resolve("depthwise conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
+        let [oh, ow] =
+            o.padding.resolve_open("depthwise conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
         let stage = depthwise("weight", cx, &self.weights, self.kernel, [c, self.multiplier], o)?;
         let filters = c.saturating_mul(self.multiplier);
         let bias = self.weights.bias(cx, filters)?;
         let settings = Finish { weights: self.weights.clone(), activation: self.activation };
         let module = Convolution { stages: vec![stage], bias, settings };
-        Ok(Built::new(module, Shape::new(&[oh, ow, filters])?))
+        Ok(Built::new(module, SampleShape::new((oh, ow, filters))?))
     }
 }
 
@@ -304,12 +305,12 @@ impl Layer for SeparableConv2d {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
-        let [h, w, c] = cx.image(input)?;
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
+        let ([h, w, _], c) = (cx.image(input)?, cx.features(input)?);
         positive("filter", self.filters)?;
         let o = self.options;
-        let (_, [oh, ow]) =
-            o.padding.resolve("separable conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
+        let [oh, ow] =
+            o.padding.resolve_open("separable conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
         let first = depthwise("depthwise_weight", cx, &self.weights, self.kernel, [c, self.multiplier], o)?;
         let mixed = c.saturating_mul(self.multiplier);
         let weight = self.weights.kernel(cx, &[1, 1, mixed, self.filters], [mixed, self.filters])?;
@@ -317,7 +318,7 @@ impl Layer for SeparableConv2d {
         let bias = self.weights.bias(cx, self.filters)?;
         let settings = Finish { weights: self.weights.clone(), activation: self.activation };
         let module = Convolution { stages: vec![first, second], bias, settings };
-        Ok(Built::new(module, Shape::new(&[oh, ow, self.filters])?))
+        Ok(Built::new(module, SampleShape::new((oh, ow, self.filters))?))
     }
 }
 
@@ -429,8 +430,8 @@ impl Layer for ConvTranspose2d {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
-        let [h, w, c] = cx.image(input)?;
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
+        let ([h, w, _], c) = (cx.image(input)?, cx.features(input)?);
         let ([kh, kw], o) = (self.kernel, self.options);
         positive("filter", self.filters)?;
         if o.groups == 0 || !c.is_multiple_of(o.groups) || !self.filters.is_multiple_of(o.groups) {
@@ -440,7 +441,7 @@ impl Layer for ConvTranspose2d {
             );
             return Err(Error::argument("build", message));
         }
-        let (_, [oh, ow]) = o.resolve("conv2d_transpose", [h, w], self.kernel)?;
+        let [oh, ow] = o.resolve_open("conv2d_transpose", [h, w], self.kernel)?;
         // Keras's fans are those of the weight's shape as it stands: for He's and LeCun's initialisers "in" counts the
         // filters.
         let per_group = self.filters / o.groups;
@@ -450,7 +451,7 @@ impl Layer for ConvTranspose2d {
         let bias = self.weights.bias(cx, self.filters)?;
         let settings = Finish { weights: self.weights.clone(), activation: self.activation };
         let module = Transposed { weight, bias, options: o, settings };
-        Ok(Built::new(module, Shape::new(&[oh, ow, self.filters])?))
+        Ok(Built::new(module, SampleShape::new((oh, ow, self.filters))?))
     }
 }
 

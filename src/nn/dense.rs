@@ -1,15 +1,17 @@
 //! The fully connected layer.
 
 use super::weights::{WeightSettings, weight_methods};
-use super::{Activation, Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer};
+use super::{
+    Activation, Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer, SampleShape,
+};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
 
-/// `activation(x * weight + bias)`: `[features]` to `[units]`. Weight `[features, units]`, Glorot uniform; bias zero.
+/// `activation(x * weight + bias)`: `[features]` to `[units]`, and any `[.., features]` to `[.., units]`, along its last axis.
+/// Weight `[features, units]`, Glorot uniform; bias zero.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -17,6 +19,10 @@ use serde::{Deserialize, Serialize};
 /// let model = Sequential::new().add(Dense::new(64).activation(Activation::Tanh)).build([784], Device::Cpu)?;
 /// assert_eq!(model.parameters()[0].name, "dense.weight");
 /// assert_eq!(model.parameters()[0].variable.shape(), [784, 64]);
+///
+/// // The same weights at every step of a sequence, however long.
+/// let model = Sequential::new().add(Dense::new(4)).build((None, 8), Device::Cpu)?;
+/// assert_eq!(model.infer(&Tensor::zeros([2, 50, 8], Device::Cpu)?)?.shape(), [2, 50, 4]);
 /// # Ok(()) }
 /// ```
 ///
@@ -53,7 +59,7 @@ impl Layer for Dense {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let features = cx.features(input)?;
         if self.units == 0 {
             return Err(Error::argument("build", "expects at least one unit, got 0"));
@@ -61,7 +67,11 @@ impl Layer for Dense {
         let weight = self.weights.kernel(cx, &[features, self.units], [features, self.units])?;
         let bias = self.weights.bias(cx, self.units)?;
         let module = DenseModule { weight, bias, settings: self.clone() };
-        Ok(Built::new(module, Shape::new(&[self.units])?))
+        let mut output = input.to_vec();
+        if let Some(last) = output.last_mut() {
+            *last = Some(self.units);
+        }
+        Ok(Built::new(module, SampleShape::new(output)?))
     }
 }
 
@@ -73,8 +83,18 @@ struct DenseModule {
 
 impl Module for DenseModule {
     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-        let y = x.matmul(&self.weight)?;
-        self.settings.weights.finish(y, &self.bias, self.settings.activation)
+        let dense = |x: &Tensor| {
+            let y = x.matmul(&self.weight)?;
+            self.settings.weights.finish(y, &self.bias, self.settings.activation)
+        };
+        match x.dims() {
+            // One product of all rows: rows of many short matrices would leave tiles empty.
+            [outer @ .., features] if outer.len() > 1 => {
+                let y = dense(&x.reshape([outer.iter().product(), *features])?)?;
+                y.reshape([outer, &[self.settings.units]].concat())
+            }
+            _ => dense(x),
+        }
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {

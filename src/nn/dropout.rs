@@ -1,6 +1,6 @@
 //! Layers that disturb what passes through them while a model trains.
 
-use super::{Build, Built, Context, Layer, Module, Parameters};
+use super::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ops::random::{self, Draw};
@@ -54,7 +54,7 @@ impl Layer for Dropout {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, _cx: &mut Build) -> Result<Built> {
         check_rate(self.rate)?;
         Ok(Built::new(self.clone(), input))
     }
@@ -127,7 +127,7 @@ impl Layer for SpatialDropout2d {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         cx.image(input)?;
         check_rate(self.rate)?;
         Ok(Built::new(self.clone(), input))
@@ -189,7 +189,7 @@ impl Layer for GaussianNoise {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, _cx: &mut Build) -> Result<Built> {
         if !(self.std >= 0.0 && self.std.is_finite()) {
             let message = format!("expects a finite standard deviation of at least 0, got {}", self.std);
             return Err(Error::argument("build", message));

@@ -1,11 +1,12 @@
 //! A learnt vector for each of a number of things.
 
-use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer};
+use super::{
+    Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, SampleShape,
+};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ops::fault::FaultKind;
 use crate::ops::index::select_for;
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// # use wgrad::prelude::*;
 /// use wgrad::nn::Embedding;
 /// # fn main() -> Result<()> {
-/// let model = Sequential::new().add(Embedding::new(1000, 16)).build([7], Device::Cpu)?;
+/// let model = Sequential::new().add(Embedding::new(1000, 16)).build((None,), Device::Cpu)?; // any number of words
 /// let words = Tensor::zeros([2, 7], Device::Cpu)?.cast(DType::U32)?;
 /// assert_eq!(model.infer(&words)?.shape(), [2, 7, 16]);
 /// # Ok(()) }
@@ -77,7 +78,7 @@ impl Layer for Embedding {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         if self.vocabulary == 0 || self.dim == 0 {
             let message = format!(
                 "expects a vocabulary and vectors of at least one element, got {} and {}",
@@ -88,7 +89,7 @@ impl Layer for Embedding {
         let shape = [self.vocabulary, self.dim];
         let weight = cx.weight(&self.initializer, shape, shape)?;
         weight.set_trainable(self.trainable)?;
-        let output = Shape::new(&[&*input, &[self.dim]].concat())?;
+        let output = SampleShape::new([&*input, &[Some(self.dim)]].concat())?;
         Ok(Built::new(EmbeddingModule { weight, regularizer: self.regularizer }, output))
     }
 }

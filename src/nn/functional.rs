@@ -4,9 +4,9 @@ use super::layer::{Build, Layer};
 use super::merge::Merge;
 use super::model::Model;
 use super::network::Network;
+use super::sample_shape::{IntoSampleShape, SampleShape};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::shape::Shape;
 use crate::tensor::next_id;
 
 /// What a layer of a [`Functional`] model will give: a place in the model, without a value. Only the builder that made it takes
@@ -76,14 +76,27 @@ impl Functional {
         Err(Error::argument("Functional", "the symbol belongs to another model's builder"))
     }
 
-    /// An input: the shape of one sample, without the batch dimension.
+    /// An input: the shape of one sample, without the batch dimension, as for [`Sequential::build`](super::Sequential::build).
+    ///
+    /// ```
+    /// use wgrad::nn::{Embedding, Functional, Merge};
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let mut net = Functional::new(Device::Cpu);
+    /// let words = net.input("words", (None,))?; // as many as there are
+    /// let x = net.layer(Embedding::new(1000, 16), words)?;
+    /// let y = net.layer(Dense::new(16).activation(Activation::Relu), x)?;
+    /// let sum = net.merge(Merge::Add, &[x, y])?;
+    /// assert_eq!(net.shape(sum)?, [None, Some(16)]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
     /// The name is taken, the shape has no elements, or the device can't be used.
-    pub fn input(&mut self, name: &str, shape: impl AsRef<[usize]>) -> Result<Symbol> {
+    pub fn input(&mut self, name: &str, shape: impl IntoSampleShape) -> Result<Symbol> {
         self.device.check()?;
-        let shape = Shape::new(shape.as_ref())?;
+        let shape = SampleShape::new(shape)?;
         let node = self.network.input(Some(name), shape);
         self.symbol(node, "Functional::input")
     }
@@ -128,7 +141,8 @@ impl Functional {
     ///
     /// # Errors
     ///
-    /// `of` is no layer's output, or `x` has another shape than the layer was built for.
+    /// `of` is no layer's output, or `x` has another shape than the layer was built for. (Where that has open dimensions, so
+    /// has the output, whatever `x` has there.)
     pub fn again(&mut self, of: Symbol, x: Symbol) -> Result<Symbol> {
         let (of, x) = (self.node(of)?, self.node(x)?);
         let node = self.network.again(None, of, x);
@@ -151,7 +165,7 @@ impl Functional {
     /// # Errors
     ///
     /// The symbol is of another builder.
-    pub fn shape(&self, x: Symbol) -> Result<Shape> {
+    pub fn shape(&self, x: Symbol) -> Result<SampleShape> {
         Ok(self.network.nodes[self.node(x)?].output)
     }
 

@@ -1,6 +1,6 @@
 //! Descriptions of layers, and what they are built with.
 
-use super::{Initializer, Module};
+use super::{Initializer, Module, SampleShape};
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -15,21 +15,20 @@ pub struct Built {
     /// The module.
     pub module: Box<dyn Module>,
     /// Shape of its output without the batch dimension.
-    pub output: Shape,
+    pub output: SampleShape,
 }
 
 impl Built {
     /// A module whose output for one sample has this shape.
-    pub fn new(module: impl Module + 'static, output: Shape) -> Built {
-        Built { module: Box::new(module), output }
+    pub fn new(module: impl Module + 'static, output: impl Into<SampleShape>) -> Built {
+        Built { module: Box::new(module), output: output.into() }
     }
 }
 
 /// The description of a layer: what [`Sequential::add`](super::Sequential::add) takes. Implement it to add a layer of your own.
 ///
 /// ```
-/// use wgrad::nn::{Build, Built, Context, Layer, Module, Parameters};
-/// use wgrad::Shape;
+/// use wgrad::nn::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 /// use wgrad::prelude::*;
 ///
 /// /// Multiplies each feature by a number that is learnt.
@@ -40,7 +39,7 @@ impl Built {
 ///     fn kind(&self) -> &'static str {
 ///         "Scale"
 ///     }
-///     fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+///     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
 ///         let features = cx.features(input)?;
 ///         Ok(Built::new(ScaleModule(cx.full([features], 1.0)?), input))
 ///     }
@@ -80,13 +79,13 @@ pub trait Layer: Send + Sync {
         Err(Error::argument("Layer::config", message))
     }
 
-    /// Makes the module for samples of a shape (which has no batch dimension).
+    /// Makes the module for samples of a shape (which has no batch dimension, and in which dimensions may be open).
     ///
     /// # Errors
     ///
     /// The layer doesn't take such samples, or a setting is impossible. Errors need not name the layer:
     /// [`Sequential::build`](super::Sequential::build) does.
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built>;
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built>;
 }
 
 /// A boxed layer is a layer. Clippy refuses a method that is forgotten.
@@ -101,7 +100,7 @@ impl<L: Layer + ?Sized> Layer for Box<L> {
     fn config(&self) -> Result<Config> {
         (**self).config()
     }
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         (**self).build(input, cx)
     }
 }
@@ -177,40 +176,43 @@ impl Build {
         Ok(Variable::new(Tensor::filled(Shape::new(shape.as_ref())?, value, self.device)?))
     }
 
-    /// The number of features of a sample that is a vector.
+    /// The number of features of a sample: its last dimension, `[.., features]`, which sizes of weights depend on.
     ///
     /// # Errors
     ///
-    /// The sample has another shape; the error says what to put before the layer.
-    pub fn features(&self, input: Shape) -> Result<usize> {
+    /// The sample has no dimension, or its last one is open; the error says what to do.
+    pub fn features(&self, input: SampleShape) -> Result<usize> {
         match *input {
-            [features] => Ok(features),
-            [] => Err(Error::shape("build", "expects [features], got []; add Reshape::new([1]) before it")),
-            _ => {
-                Err(Error::shape("build", format!("expects [features], got {input}; add Flatten before it")))
+            [.., Some(features)] => Ok(features),
+            [] => {
+                let message = "expects [.., features], got []; add Reshape::new([1]) before it";
+                Err(Error::shape("build", message))
+            }
+            [.., None] => {
+                let message = format!(
+                    "expects [.., features] with a known number of features, got {input}; give that dimension a size \
+                     in the input's shape, or pool over what is open rather than flatten it"
+                );
+                Err(Error::shape("build", message))
             }
         }
     }
 
-    /// Height, width and channels of a sample that is an image.
+    /// Height, width and channels of a sample that is an image; `None` where they are open.
     ///
     /// # Errors
     ///
-    /// The sample has another shape; the error says what to put before the layer.
-    pub fn image(&self, input: Shape) -> Result<[usize; 3]> {
-        match *input {
-            [h, w, c] => Ok([h, w, c]),
+    /// The sample has another rank; the error says what to put before the layer.
+    pub fn image(&self, input: SampleShape) -> Result<[Option<usize>; 3]> {
+        let fix = match *input {
+            [h, w, c] => return Ok([h, w, c]),
+            [None, None] => "give the input a third dimension of 1".to_string(),
             [h, w] => {
-                let message = format!(
-                    "expects [height, width, channels], got {input}; add Reshape::new([{h}, {w}, 1]) before it"
-                );
-                Err(Error::shape("build", message))
+                let size = |d: Option<usize>| d.map_or("INFER".into(), |n| n.to_string());
+                format!("add Reshape::new([{}, {}, 1]) before it", size(h), size(w))
             }
-            _ => {
-                let message =
-                    format!("expects [height, width, channels], got {input}; add Reshape before it");
-                Err(Error::shape("build", message))
-            }
-        }
+            _ => "add Reshape before it".to_string(),
+        };
+        Err(Error::shape("build", format!("expects [height, width, channels], got {input}; {fix}")))
     }
 }

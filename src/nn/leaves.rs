@@ -2,10 +2,9 @@
 
 use super::layer::Build;
 use super::network::{Network, Work};
-use super::{Layers, Model, Module, Parameter, Sequential};
+use super::{Layers, Model, Module, Parameter, SampleShape, Sequential};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::shape::Shape;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -18,8 +17,8 @@ pub(crate) struct Leaf {
     /// Settings; null where there are none.
     pub config: Value,
     /// The shape of the (first) input for one sample.
-    pub input: Shape,
-    pub output: Shape,
+    pub input: SampleShape,
+    pub output: SampleShape,
     /// The leaves that it reads, which come before it.
     pub inputs: Vec<usize>,
     /// Its parameters, under names such as `weight`; none where the layer was used before.
@@ -128,7 +127,7 @@ fn inside(
     config: &Result<Value, String>,
     path: &str,
     parameters: &[Parameter],
-    input: Shape,
+    input: SampleShape,
     inputs: &[usize],
     out: &mut Vec<Leaf>,
 ) -> Result<usize> {

@@ -1,14 +1,15 @@
 //! Layers of several inputs.
 
+use super::SampleShape;
 use crate::error::{Error, Result};
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// How [`Functional::merge`](super::Functional::merge) makes one tensor of several: Keras's merge layers.
 ///
 /// All but `Concat` work element by element. Shapes must have one rank; a dimension of 1 is repeated as often as the
-/// others need it, so a `[1, 1, channels]` gate scales an image.
+/// others need it, so a `[1, 1, channels]` gate scales an image. Of an open dimension and one with a size the size counts, and
+/// batches must have it.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -68,7 +69,7 @@ impl Merge {
     /// # Errors
     ///
     /// Fewer than two inputs (not two for `Subtract`), or shapes that don't go together.
-    pub fn output(self, inputs: &[Shape]) -> Result<Shape> {
+    pub fn output(self, inputs: &[SampleShape]) -> Result<SampleShape> {
         let op = self.kind();
         let [first, rest @ ..] = inputs else {
             return Err(Error::argument(op, "expects at least two inputs, got none"));
@@ -77,31 +78,36 @@ impl Merge {
             let expected = if self == Merge::Subtract { "two inputs" } else { "at least two inputs" };
             return Err(Error::argument(op, format!("expects {expected}, got {}", inputs.len())));
         }
-        let shapes = || inputs.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
+        let shapes = || inputs.iter().map(SampleShape::to_string).collect::<Vec<_>>().join(", ");
         if rest.iter().any(|s| s.rank() != first.rank()) {
             let message =
                 format!("expects inputs of one rank, got {}; add Reshape before the odd one", shapes());
             return Err(Error::shape(op, message));
         }
-        if let Merge::Concat { axis } = self {
-            let axis = first.axis(op, axis)?;
-            let mut dims = first.to_vec();
-            for shape in rest {
-                if (0..dims.len()).any(|d| d != axis && dims[d] != shape[d]) {
-                    let message = format!("expects shapes that differ only in axis {axis}, got {}", shapes());
-                    return Err(Error::shape(op, message));
-                }
-                dims[axis] = dims[axis].saturating_add(shape[axis]);
+        let concat = match self {
+            Merge::Concat { axis } => Some(first.axis(op, axis)?),
+            _ => None,
+        };
+        let mut dims = first.to_vec();
+        for (d, all) in dims.iter_mut().enumerate() {
+            for &size in rest.iter().map(|shape| &shape[d]) {
+                *all = match (*all, size) {
+                    (Some(a), Some(b)) if concat == Some(d) => Some(a.saturating_add(b)),
+                    _ if concat == Some(d) => None,
+                    (a, b) if a == b => a,
+                    (Some(1), other) | (other, Some(1)) if concat.is_none() => other,
+                    (None, size) | (size, None) => size,
+                    _ => {
+                        let expected = match concat {
+                            Some(axis) => format!("shapes that differ only in axis {axis}"),
+                            None => "equal shapes (or dimensions of 1)".into(),
+                        };
+                        return Err(Error::shape(op, format!("expects {expected}, got {}", shapes())));
+                    }
+                };
             }
-            return Shape::new(&dims);
         }
-        let shape = rest.iter().try_fold(*first, |all, shape| {
-            all.broadcast(shape).ok_or_else(|| {
-                let message = format!("expects equal shapes (or dimensions of 1), got {}", shapes());
-                Error::shape(op, message)
-            })
-        })?;
-        Shape::new(&shape)
+        SampleShape::new(dims)
     }
 
     /// The merged batch, of batches `[samples, ..]`.

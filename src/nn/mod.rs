@@ -19,6 +19,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! The shape of a sample may have open dimensions, `None`, which are other sizes in other batches: see [`SampleShape`]. What
+//! has weights for each feature needs the number of features, the last dimension, and nothing else.
+//!
 //! # Layers by their Keras names
 //!
 //! Images are `[height, width, channels]` and weights stand as Keras has them. Axes count within a sample: the first after
@@ -26,6 +29,7 @@
 //!
 //! | Keras | wgrad |
 //! | --- | --- |
+//! | `Input(shape=(28, 28, 1))`, `Input(shape=(None, 64))` | [`.build([28, 28, 1], device)`](Sequential::build), `.build((None, 64), device)`; [`net.input("x", (None, 64))`](Functional::input) |
 //! | `Dense(64, activation="relu")` | [`Dense::new(64)`](Dense)`.activation(Activation::Relu)` |
 //! | `Conv2D(32, 3, strides=2, padding="same", dilation_rate=.., groups=..)` | [`Conv2d::new(32, [3, 3])`](Conv2d)`.stride([2, 2]).padding(Padding::Same).dilation(..).groups(..)` |
 //! | `DepthwiseConv2D(3, depth_multiplier=2)` | [`DepthwiseConv2d::new([3, 3])`](DepthwiseConv2d)`.depth_multiplier(2)` |
@@ -73,6 +77,7 @@ mod registry;
 mod regularizer;
 mod reshape;
 mod resize;
+mod sample_shape;
 mod sequential;
 mod summary;
 mod weights;
@@ -103,4 +108,5 @@ pub use registry::Layers;
 pub use regularizer::Regularizer;
 pub use reshape::{Flatten, Permute, Reshape};
 pub use resize::{Cropping2d, UpSample2d, ZeroPad2d};
+pub use sample_shape::{IntoSampleShape, SampleShape};
 pub use sequential::Sequential;

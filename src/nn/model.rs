@@ -1,11 +1,10 @@
 //! A built model.
 
 use super::network::Network;
-use super::{Context, Module, Parameters};
+use super::{Context, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::shape::Shape;
 use crate::tensor::{Tensor, no_grad};
 
 /// A model that [`Sequential::build`](super::Sequential::build) or [`Functional::build`](super::Functional::build) made:
@@ -32,17 +31,17 @@ impl Model {
     }
 
     /// Shape of one sample of the (first) input, without the batch dimension.
-    pub fn input_shape(&self) -> Shape {
-        self.network.inputs.first().map_or(Shape::scalar(), |&i| self.network.nodes[i].output)
+    pub fn input_shape(&self) -> SampleShape {
+        self.network.inputs.first().map_or(SampleShape::default(), |&i| self.network.nodes[i].output)
     }
 
     /// Shape of the (first) output for one sample, without the batch dimension.
-    pub fn output_shape(&self) -> Shape {
-        self.network.outputs.first().map_or(Shape::scalar(), |&(_, i)| self.network.nodes[i].output)
+    pub fn output_shape(&self) -> SampleShape {
+        self.network.outputs.first().map_or(SampleShape::default(), |&(_, i)| self.network.nodes[i].output)
     }
 
     /// Names of the inputs, and their shapes for one sample.
-    pub fn inputs(&self) -> Vec<(String, Shape)> {
+    pub fn inputs(&self) -> Vec<(String, SampleShape)> {
         self.network
             .inputs
             .iter()
@@ -51,7 +50,7 @@ impl Model {
     }
 
     /// Names of the outputs, and their shapes for one sample.
-    pub fn outputs(&self) -> Vec<(String, Shape)> {
+    pub fn outputs(&self) -> Vec<(String, SampleShape)> {
         self.network.outputs.iter().map(|(name, i)| (name.clone(), self.network.nodes[*i].output)).collect()
     }
 
@@ -120,15 +119,22 @@ impl Model {
 }
 
 /// That a batch has the shape that an input was declared with.
-fn check_input(x: &Tensor, name: Option<&str>, sample: Shape) -> Result<()> {
-    if x.rank() != 0 && x.dims()[1..] == *sample {
+fn check_input(x: &Tensor, name: Option<&str>, sample: SampleShape) -> Result<()> {
+    if x.dims().split_first().is_some_and(|(_, sizes)| sample.admits(sizes)) {
         return Ok(());
     }
     let mut expected = vec!["batch".to_string()];
-    expected.extend(sample.iter().map(usize::to_string));
-    let one = if x.shape() == sample { "; for one sample, add the dimension with unsqueeze(0)" } else { "" };
+    expected.extend(sample.iter().map(|d| d.map_or("None".into(), |n| n.to_string())));
+    let varies = |sizes: &[usize]| {
+        sizes.len() == sample.rank() && sizes.last().copied() == sample.last().copied().flatten()
+    };
+    let fix = match x.dims() {
+        dims if sample.admits(dims) => "; for one sample, add the dimension with unsqueeze(0)",
+        [_, sizes @ ..] if varies(sizes) => "; build the model with None for a dimension that varies",
+        _ => "",
+    };
     let of = name.map(|n| format!("input {n}: ")).unwrap_or_default();
-    let message = format!("{of}expects [{}], got {}{one}", expected.join(", "), x.shape());
+    let message = format!("{of}expects [{}], got {}{fix}", expected.join(", "), x.shape());
     Err(Error::shape("Model::forward", message))
 }
 
@@ -166,7 +172,7 @@ impl Module for Model {
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shapes = |list: Vec<(String, Shape)>| {
+        let shapes = |list: Vec<(String, SampleShape)>| {
             list.iter().map(|(_, shape)| shape.to_string()).collect::<Vec<_>>().join(", ")
         };
         let (inputs, outputs, count) =

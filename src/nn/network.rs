@@ -3,10 +3,9 @@
 use super::layer::{Build, Layer};
 use super::merge::Merge;
 use super::module::taken_by;
-use super::{Context, Module, Parameters};
+use super::{Context, Module, Parameters, SampleShape};
 use crate::dtype::DType;
 use crate::error::{Error, Result, ResultExt};
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
@@ -33,7 +32,7 @@ pub(super) struct Node {
     /// Earlier nodes.
     pub inputs: Vec<usize>,
     /// Shape of what it gives for one sample.
-    pub output: Shape,
+    pub output: SampleShape,
 }
 
 /// Nodes, each after those it reads.
@@ -80,8 +79,8 @@ impl Network {
         self.nodes.len() - 1
     }
 
-    pub fn input(&mut self, name: Option<&str>, shape: Shape) -> Result<usize> {
-        if shape.contains(&0) {
+    pub fn input(&mut self, name: Option<&str>, shape: SampleShape) -> Result<usize> {
+        if shape.contains(&Some(0)) {
             let message = format!("samples of shape {shape} have no elements; give the shape of one sample");
             return Err(Error::shape("build", message));
         }
@@ -119,8 +118,13 @@ impl Network {
         };
         let read = self.nodes[of].inputs[0];
         let (expected, got) = (self.nodes[read].output, self.nodes[x].output);
-        if expected != got {
-            let message = format!("the layer {} was built for {expected}, got {got}", self.nodes[of].name);
+        if !expected.covers(&got) {
+            let fix = match got.covers(&expected) {
+                true => "; use it first where the dimension is open",
+                false => "",
+            };
+            let message =
+                format!("the layer {} was built for {expected}, got {got}{fix}", self.nodes[of].name);
             return Err(Error::shape("build", message));
         }
         let name = self.name(name, &format!("{}_again", self.nodes[of].name))?;
@@ -129,7 +133,7 @@ impl Network {
     }
 
     pub fn merge(&mut self, name: Option<&str>, merge: Merge, xs: &[usize]) -> Result<usize> {
-        let shapes: Vec<Shape> = xs.iter().map(|&x| self.nodes[x].output).collect();
+        let shapes: Vec<SampleShape> = xs.iter().map(|&x| self.nodes[x].output).collect();
         let output = merge.output(&shapes)?;
         let name = self.name(name, merge.kind())?;
         Ok(self.push(Node { name, work: Work::Merge(merge), inputs: xs.to_vec(), output }))

@@ -1,6 +1,8 @@
 //! Layers that give their input a mean of zero and a variance of one: over the batch, over features, over groups.
 
-use super::{Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer};
+use super::{
+    Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, SampleShape,
+};
 use crate::axes::Axes;
 use crate::backend::eval;
 use crate::config::Config;
@@ -233,12 +235,12 @@ impl Layer for BatchNorm {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         if !(0.0..=1.0).contains(&self.momentum) {
             let message = format!("expects a momentum from 0 to 1, got {}", self.momentum);
             return Err(Error::argument("build", message));
         }
-        let features = last(input)?;
+        let features = cx.features(input)?;
         let affine = self.affine.build(cx, &[features])?;
         let buffer = |variable: Variable| -> Result<Variable> {
             variable.set_trainable(false)?;
@@ -253,14 +255,6 @@ impl Layer for BatchNorm {
         };
         Ok(Built::new(module, input))
     }
-}
-
-/// The last dimension of a sample.
-fn last(input: Shape) -> Result<usize> {
-    input.last().copied().ok_or_else(|| {
-        let message = "expects [features] or [.., channels], got []; add Reshape::new([1]) before it";
-        Error::shape("build", message)
-    })
 }
 
 struct BatchNormModule {
@@ -378,14 +372,21 @@ impl Layer for LayerNorm {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         if self.axes.is_empty() {
             return Err(Error::argument("build", "expects at least one axis, got none; the default is [-1]"));
         }
-        let mask = Axes::from(&self.axes).mask("build", input)?;
+        let mut place = vec![1; input.rank()];
+        for &axis in &self.axes {
+            let d = input.axis("build", axis)?;
+            let message = || {
+                format!("expects a size along axis {d}, got {input}; give it one, or leave it out of axes")
+            };
+            place[d] = input[d].ok_or_else(|| Error::shape("build", message()))?;
+        }
+        let mask = Axes::from(&self.axes).mask("build", Shape::from_dims(&place))?;
         let axes: Vec<usize> = (0..input.rank()).filter(|&d| mask[d]).collect();
-        let sizes: Vec<usize> = axes.iter().map(|&d| input[d]).collect();
-        let place: Vec<usize> = (0..input.rank()).map(|d| if mask[d] { input[d] } else { 1 }).collect();
+        let sizes: Vec<usize> = axes.iter().map(|&d| place[d]).collect();
         let affine = self.affine.build(cx, &sizes)?;
         let axes = axes.into_iter().map(|d| d as isize + 1).collect();
         Ok(Built::new(LayerNormModule { affine, axes, place }, input))
@@ -456,8 +457,8 @@ impl Layer for GroupNorm {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
-        let channels = last(input)?;
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
+        let channels = cx.features(input)?;
         if self.groups == 0 || !channels.is_multiple_of(self.groups) {
             let message = format!(
                 "expects channels in a multiple of {} groups, got {channels}; change the groups",

@@ -1,11 +1,10 @@
 //! Pooling layers.
 
-use super::{Build, Built, Context, Layer, Module, Parameters};
+use super::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::error::Result;
 use crate::ops::conv2d::Padding;
 use crate::ops::pool2d::Pool2dOptions;
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -51,11 +50,11 @@ macro_rules! pooling {
                 Config::of(self)
             }
 
-            fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+            fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
                 let [h, w, c] = cx.image(input)?;
                 let o = self.options;
-                let (_, [oh, ow]) = o.padding.resolve($kind, [h, w], o.kernel, o.stride, [1, 1])?;
-                Ok(Built::new(self.clone(), Shape::new(&[oh, ow, c])?))
+                let [oh, ow] = o.padding.resolve_open($kind, [h, w], o.kernel, o.stride, [1, 1])?;
+                Ok(Built::new(self.clone(), SampleShape::new([oh, ow, c])?))
             }
         }
 
@@ -145,10 +144,10 @@ macro_rules! global_pooling {
                 Config::of(self)
             }
 
-            fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+            fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
                 let [_, _, c] = cx.image(input)?;
-                let output = if self.keep_dims { Shape::new(&[1, 1, c])? } else { Shape::new(&[c])? };
-                Ok(Built::new(self.clone(), output))
+                let output = if self.keep_dims { SampleShape::new((1, 1, c)) } else { SampleShape::new([c]) };
+                Ok(Built::new(self.clone(), output?))
             }
         }
 

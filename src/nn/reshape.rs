@@ -1,13 +1,14 @@
 //! Layers that only look at the same numbers another way.
 
-use super::{Build, Built, Context, Layer, Module, Parameters};
+use super::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::shape::{INFER, Shape};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// A sample of any shape as a vector. Takes no time and no memory.
+/// A sample of any shape as a vector. Takes no time and no memory. Where a dimension is open, so is the vector's length, which
+/// [`Dense`](super::Dense) then can't take: pool over the open dimensions instead.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -36,14 +37,14 @@ impl Layer for Flatten {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
-        let output = Shape::new(&[input.numel()])?;
+    fn build(&self, input: SampleShape, _cx: &mut Build) -> Result<Built> {
+        let output = SampleShape::new([input.known().map(|shape| shape.numel())])?;
         Ok(Built::new(Reshaped { sample: output }, output))
     }
 }
 
-/// A sample under another shape with as many elements; [`INFER`] stands for one dimension to be worked out. Takes no time and
-/// no memory.
+/// A sample under another shape with as many elements; [`INFER`] stands for one dimension to be worked out: now, or for each
+/// batch where a dimension of the input is open. Takes no time and no memory.
 ///
 /// ```
 /// use wgrad::nn::Reshape;
@@ -79,27 +80,49 @@ impl Layer for Reshape {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
-        let mut dims = self.sample.clone();
-        if let Some(at) = dims.iter().position(|&d| d == INFER) {
-            dims[at] = 1;
-            let known = Shape::new(&dims).map_err(|_| {
-                let message = "only one dimension can be worked out; give the sizes of the others";
-                Error::shape("build", message)
-            })?;
-            dims[at] = input.numel() / known.numel().max(1);
-        }
-        let sample = Shape::new(&dims)?;
-        if sample.numel() != input.numel() {
-            let message = format!(
-                "expects {} elements for {sample}, got {input} with {}; change the target shape",
-                sample.numel(),
-                input.numel()
-            );
+    fn build(&self, input: SampleShape, _cx: &mut Build) -> Result<Built> {
+        let mut dims: Vec<Option<usize>> = self.sample.iter().map(|&d| (d != INFER).then_some(d)).collect();
+        if dims.iter().filter(|d| d.is_none()).count() > 1 {
+            let message = "only one dimension can be worked out; give the sizes of the others";
             return Err(Error::shape("build", message));
         }
-        Ok(Built::new(Reshaped { sample }, sample))
+        let target = SampleShape::new(&dims)?;
+        let (given, wanted) = (input.known_numel(), target.known_numel());
+        match (input.known(), target.known()) {
+            (Some(input), None) => {
+                let worked_out = given / wanted.max(1);
+                dims.iter_mut().filter(|d| d.is_none()).for_each(|d| *d = Some(worked_out));
+                let sample = SampleShape::new(&dims)?;
+                fits(input, sample, worked_out.saturating_mul(wanted))?;
+                Ok(Built::new(Reshaped { sample }, sample))
+            }
+            (Some(input), Some(_)) => {
+                fits(input, target, wanted)?;
+                Ok(Built::new(Reshaped { sample: target }, target))
+            }
+            // What is open decides for each batch.
+            (None, _) if wanted == 0 || (target.known().is_some() && !wanted.is_multiple_of(given)) => {
+                let message = format!(
+                    "expects {wanted} elements for {target}, got {input}, which never has so many; change the \
+                     target shape"
+                );
+                Err(Error::shape("build", message))
+            }
+            (None, _) => Ok(Built::new(Reshaped { sample: target }, target)),
+        }
     }
+}
+
+/// That a sample of this shape has so many elements, as the target has.
+fn fits(input: Shape, target: SampleShape, wanted: usize) -> Result<()> {
+    if input.numel() == wanted {
+        return Ok(());
+    }
+    let message = format!(
+        "expects {wanted} elements for {target}, got {input} with {}; change the target shape",
+        input.numel()
+    );
+    Err(Error::shape("build", message))
 }
 
 /// A sample's axes in another order: axis d of the output is axis `axes[d]` of the input. Takes no time and no memory.
@@ -143,7 +166,7 @@ impl Layer for Permute {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, _cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, _cx: &mut Build) -> Result<Built> {
         let mut sorted = self.axes.clone();
         sorted.sort_unstable();
         if !sorted.iter().copied().eq(0..input.rank()) {
@@ -154,9 +177,9 @@ impl Layer for Permute {
             );
             return Err(Error::argument("build", message));
         }
-        let dims: Vec<usize> = self.axes.iter().map(|&a| input[a]).collect();
+        let dims: Vec<Option<usize>> = self.axes.iter().map(|&a| input[a]).collect();
         let axes = std::iter::once(0).chain(self.axes.iter().map(|&a| a as isize + 1)).collect();
-        Ok(Built::new(Permuted { axes }, Shape::new(&dims)?))
+        Ok(Built::new(Permuted { axes }, SampleShape::new(dims)?))
     }
 }
 
@@ -177,15 +200,31 @@ impl Module for Permuted {
     fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
+/// To a sample's shape in which one dimension may be open.
 struct Reshaped {
-    sample: Shape,
+    sample: SampleShape,
 }
 
 impl Module for Reshaped {
     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-        let mut dims = vec![x.dims().first().copied().unwrap_or(1)];
-        dims.extend_from_slice(&self.sample);
-        x.reshape(dims)
+        let (n, given) = match x.dims() {
+            [n, sample @ ..] => (*n, sample.iter().product::<usize>()),
+            [] => (1, 1),
+        };
+        let wanted = self.sample.known_numel();
+        let open = self.sample.known().is_none();
+        if if open { !given.is_multiple_of(wanted) } else { given != wanted } {
+            let message = format!(
+                "expects {}{wanted} elements for {}, got samples of {:?} with {given}; use batches of another \
+                 length, or change the target shape",
+                if open { "a multiple of " } else { "" },
+                self.sample,
+                x.dims().get(1..).unwrap_or_default()
+            );
+            return Err(Error::shape("Reshape", message));
+        }
+        let sample = self.sample.iter().map(|d| d.unwrap_or(given / wanted.max(1)));
+        x.reshape(std::iter::once(n).chain(sample).collect::<Vec<_>>())
     }
 
     fn takes_integers(&self) -> bool {

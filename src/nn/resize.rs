@@ -1,10 +1,9 @@
 //! Layers that change an image's size without weights: borders and interpolation.
 
-use super::{Build, Built, Context, Layer, Module, Parameters};
+use super::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ops::resize::Interpolation;
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -48,12 +47,14 @@ impl Layer for ZeroPad2d {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let [h, w, c] = cx.image(input)?;
         let [top, bottom, left, right] = self.sides;
-        let (h, w) =
-            (h.saturating_add(top).saturating_add(bottom), w.saturating_add(left).saturating_add(right));
-        Ok(Built::new(self.clone(), Shape::new(&[h, w, c])?))
+        let padded = |n: Option<usize>, before: usize, after: usize| {
+            n.map(|n| n.saturating_add(before).saturating_add(after))
+        };
+        let output = SampleShape::new([padded(h, top, bottom), padded(w, left, right), c])?;
+        Ok(Built::new(self.clone(), output))
     }
 }
 
@@ -106,34 +107,40 @@ impl Layer for Cropping2d {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let [h, w, c] = cx.image(input)?;
-        let [top, bottom, left, right] = self.sides;
-        let rest = |n: usize, before: usize, after: usize| n.checked_sub(before.checked_add(after)?);
-        match (rest(h, top, bottom), rest(w, left, right)) {
-            (Some(rows @ 1..), Some(columns @ 1..)) => {
-                let module = Cropped { start: [top, left], size: [rows, columns] };
-                Ok(Built::new(module, Shape::new(&[rows, columns, c])?))
-            }
+        let rows = h.map(|h| self.rest("build", h, 0)).transpose()?;
+        let columns = w.map(|w| self.rest("build", w, 1)).transpose()?;
+        Ok(Built::new(self.clone(), SampleShape::new([rows, columns, c])?))
+    }
+}
+
+impl Cropping2d {
+    /// How many of so many rows (`axis` 0) or columns are left.
+    fn rest(&self, op: &str, n: usize, axis: usize) -> Result<usize> {
+        let (before, after) = (self.sides[2 * axis], self.sides[2 * axis + 1]);
+        match before.checked_add(after).and_then(|cut| n.checked_sub(cut)) {
+            Some(rest @ 1..) => Ok(rest),
             _ => {
                 let message = format!(
-                    "of {h} rows and {w} columns nothing is left without {:?}; crop less",
+                    "of {n} {} nothing is left without {:?}; crop less",
+                    ["rows", "columns"][axis],
                     self.sides
                 );
-                Err(Error::shape("build", message))
+                Err(Error::shape(op, message))
             }
         }
     }
 }
 
-struct Cropped {
-    start: [usize; 2],
-    size: [usize; 2],
-}
-
-impl Module for Cropped {
+impl Module for Cropping2d {
     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-        x.slice(1, self.start[0], self.size[0])?.slice(2, self.start[1], self.size[1])
+        let [_, h, w, _] = *x.dims() else {
+            let message = format!("expects [n, height, width, channels], got {}", x.shape());
+            return Err(Error::shape("Cropping2d", message));
+        };
+        let (rows, columns) = (self.rest("Cropping2d", h, 0)?, self.rest("Cropping2d", w, 1)?);
+        x.slice(1, self.sides[0], rows)?.slice(2, self.sides[2], columns)
     }
 
     fn visit(&self, _parameters: &mut Parameters<'_>) {}
@@ -193,13 +200,14 @@ impl Layer for UpSample2d {
         Config::of(self)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let [h, w, c] = cx.image(input)?;
         if self.factor.contains(&0) {
             let message = format!("expects factors of at least 1, got {:?}", self.factor);
             return Err(Error::argument("build", message));
         }
-        let output = Shape::new(&[h.saturating_mul(self.factor[0]), w.saturating_mul(self.factor[1]), c])?;
+        let enlarged = |n: Option<usize>, factor: usize| n.map(|n| n.saturating_mul(factor));
+        let output = SampleShape::new([enlarged(h, self.factor[0]), enlarged(w, self.factor[1]), c])?;
         Ok(Built::new(self.clone(), output))
     }
 }

@@ -3,10 +3,10 @@
 use super::layer::{Build, Built, Layer};
 use super::model::Model;
 use super::network::Network;
+use super::sample_shape::{IntoSampleShape, SampleShape};
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::shape::Shape;
 use serde_json::{Value, json};
 
 /// Describes a model as a stack of layers; [`build`](Self::build) makes it.
@@ -15,13 +15,17 @@ use serde_json::{Value, json};
 /// # use wgrad::prelude::*;
 /// let error = Sequential::new()
 ///     .add(Conv2d::new(64, [3, 3]))
-///     .add(Dense::new(64))
+///     .add(Flatten::new())
+///     .add(MaxPool2d::new([2, 2]))
 ///     .build([28, 28, 1], Device::Cpu)
 ///     .err()
 ///     .map(|e| e.to_string());
 /// assert_eq!(
 ///     error.as_deref(),
-///     Some("Sequential::build: layer 2 (Dense 64): expects [features], got [26, 26, 64]; add Flatten before it")
+///     Some(
+///         "Sequential::build: layer 3 (MaxPool2d 2x2): expects [height, width, channels], got [43264]; add Reshape \
+///          before it"
+///     )
 /// );
 /// ```
 #[derive(Default)]
@@ -57,21 +61,23 @@ impl Sequential {
         self
     }
 
-    /// Makes the model for samples of a shape, which has no batch dimension: `[28, 28, 1]` for grey images.
+    /// Makes the model for samples of a shape, which has no batch dimension: `[28, 28, 1]` for grey images. Dimensions that
+    /// differ from batch to batch are open, `None` in a tuple: `(None, 64)` for sequences of 64 features, however long,
+    /// `(None, None, 1)` for grey images of any size.
     ///
     /// # Errors
     ///
     /// A layer doesn't take what the one before gives (the error names it, what it expects, what it got and what to
     /// do), or the device can't be used.
-    pub fn build(self, input: impl AsRef<[usize]>, device: Device) -> Result<Model> {
+    pub fn build(self, input: impl IntoSampleShape, device: Device) -> Result<Model> {
         device.check()?;
-        let input = Shape::new(input.as_ref())?;
+        let input = SampleShape::new(input)?;
         let mut cx = Build::new(device, self.seed);
         let network = self.network(input, &mut cx).map_err(|e| e.named("Sequential::build"))?;
         Ok(Model::new(network, device))
     }
 
-    pub(super) fn network(&self, input: Shape, cx: &mut Build) -> Result<Network> {
+    pub(super) fn network(&self, input: SampleShape, cx: &mut Build) -> Result<Network> {
         let mut network = Network::default();
         let mut x = network.input(None, input)?;
         for (i, (name, layer)) in self.layers.iter().enumerate() {
@@ -120,7 +126,7 @@ impl Layer for Sequential {
         layers.collect::<Result<Value>>().map(Config)
     }
 
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let network = self.network(input, cx)?;
         let output = network.outputs.first().map_or(input, |&(_, node)| network.nodes[node].output);
         Ok(Built::new(network, output))
@@ -139,11 +145,16 @@ mod tests {
     #[test]
     fn errors_name_layer_kind_expectation_finding_and_fix() {
         let conv = || Conv2d::new(64, [3, 3]).activation(Activation::Relu);
-        let cases: [(Sequential, &[usize], &str); 9] = [
+        let cases: [(Sequential, &[usize], &str); 10] = [
             (
-                Sequential::new().add(conv()).add(MaxPool2d::new([2, 2])).add(Dense::new(64)),
+                Sequential::new().add(conv()).add(Flatten::new()).add(MaxPool2d::new([2, 2])),
                 &[8, 8, 1],
-                "layer 3 (Dense 64): expects [features], got [3, 3, 64]; add Flatten before it",
+                "layer 3 (MaxPool2d 2x2): expects [height, width, channels], got [2304]; add Reshape before it",
+            ),
+            (
+                Sequential::new().add(Dense::new(64)),
+                &[],
+                "layer 1 (Dense 64): expects [.., features], got []; add Reshape::new([1]) before it",
             ),
             (
                 Sequential::new().add(conv()),

@@ -87,6 +87,26 @@ impl Padding {
         }
         Ok((padding, out))
     }
+
+    /// As [`resolve`](Self::resolve), for images of any height or width: where one is open (`None`), so is the output's. What
+    /// fits no image at all is an error.
+    pub(crate) fn resolve_open(
+        self,
+        op: &str,
+        size: [Option<usize>; 2],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        dilation: [usize; 2],
+    ) -> Result<[Option<usize>; 2]> {
+        // The smallest size that a window fits into, whatever is around it.
+        let fitting = |d: usize| match self {
+            Padding::Same => 1,
+            _ => dilation[d].saturating_mul(kernel[d].saturating_sub(1)).saturating_add(1),
+        };
+        let sizes = [0, 1].map(|d| size[d].unwrap_or_else(|| fitting(d)));
+        let (_, out) = self.resolve(op, sizes, kernel, stride, dilation)?;
+        Ok([0, 1].map(|d| size[d].map(|_| out[d])))
+    }
 }
 
 /// Stride, padding, dilation and groups of a convolution.

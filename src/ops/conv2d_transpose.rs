@@ -129,12 +129,33 @@ impl ConvTranspose2dOptions {
         if positions != size {
             // An even window, Padding::Same and no output padding.
             let message = format!(
-                "a convolution gives {positions:?} of {out:?}, the image is {size:?}; with Padding::Same and an even \
-                 window the output padding must be at least 1"
+                "of an image of {size:?} it would be {out:?}, of which a convolution gives {positions:?}; with \
+                 Padding::Same and an even window the output padding must be at least 1"
             );
             return Err(Error::argument(op, message));
         }
         Ok((padding, out))
+    }
+
+    /// As [`resolve`](Self::resolve), for images of any height or width: where one is open (`None`), so is the output's. What
+    /// fits no image at all is an error.
+    pub(crate) fn resolve_open(
+        &self,
+        op: &str,
+        size: [Option<usize>; 2],
+        kernel: [usize; 2],
+    ) -> Result<[Option<usize>; 2]> {
+        // So large that something is left of it.
+        let fitting = |d: usize| match self.padding {
+            Padding::Explicit(p) => {
+                let cut = p[2 * d].saturating_add(p[2 * d + 1]);
+                (cut / self.stride[d].max(1)).saturating_add(2)
+            }
+            _ => 2,
+        };
+        let sizes = [0, 1].map(|d| size[d].unwrap_or_else(|| fitting(d)));
+        let (_, out) = self.resolve(op, sizes, kernel)?;
+        Ok([0, 1].map(|d| size[d].map(|_| out[d])))
     }
 }
 

@@ -45,8 +45,11 @@ pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> 
     let dense = labels.dtype().is_float();
     let expected = if dense { sx } else { rows_shape };
     if sl != expected {
+        // One label for each sample, as of an image, but logits for each of its places.
+        let places = sx.rank() > 2 && sl[..] == sx[..1];
+        let fix = if places { "; for one label a sample, flatten or pool before the last layer" } else { "" };
         let message = format!(
-            "logits {sx} with {} labels {sl}: expected integer labels {rows_shape} or probabilities {sx}",
+            "logits {sx} with {} labels {sl}: expected integer labels {rows_shape} or probabilities {sx}{fix}",
             labels.dtype()
         );
         return Err(Error::shape(OP, message));

@@ -5,7 +5,7 @@ use std::slice::from_ref;
 use super::*;
 use crate::Shape;
 use crate::error::Error;
-use crate::nn::{BatchNorm, Build, Built, Context, Layer, Parameters};
+use crate::nn::{BatchNorm, Build, Built, Context, Layer, Parameters, SampleShape};
 use crate::ops::custom::{CustomKernel, CustomOp, apply};
 use crate::prelude::*;
 use std::sync::Arc;
@@ -179,7 +179,7 @@ impl Layer for Triple {
     fn kind(&self) -> &'static str {
         "Triple"
     }
-    fn build(&self, input: Shape, _: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, _: &mut Build) -> Result<Built> {
         Ok(Built::new(Triple, input))
     }
 }

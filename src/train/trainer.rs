@@ -383,6 +383,16 @@ fn join(parts: Vec<Vec<Tensor>>) -> Result<Vec<Tensor>> {
     let mut whole = Vec::new();
     for k in 0..count {
         let column: Vec<&Tensor> = parts.iter().filter_map(|p| p.get(k)).collect();
+        if let [first, rest @ ..] = &*column
+            && let Some(other) = rest.iter().find(|x| x.dims().get(1..) != first.dims().get(1..))
+        {
+            let message = format!(
+                "batches gave outputs {} and {}, which are no one tensor; predict samples of each length by themselves",
+                first.shape(),
+                other.shape()
+            );
+            return Err(Error::shape("Trainer::predict", message));
+        }
         whole.push(if column.len() == 1 { column[0].clone() } else { Tensor::concat(&column, 0)? });
     }
     eval(&whole.iter().collect::<Vec<_>>())?;

@@ -1,11 +1,11 @@
 //! Which weights of a file belong to which layer, and what doesn't fit.
 
 use super::*;
-use wgrad::Shape;
 use wgrad::io::import::{self, Mapping, Weights};
 use wgrad::io::save_tensors;
 use wgrad::nn::{
-    Build, Built, Context, Functional, Layer, LayerNorm, Merge, Parameters, Permute, Reshape, SeparableConv2d,
+    Build, Built, Context, Functional, Layer, LayerNorm, Merge, Parameters, Permute, Reshape, SampleShape,
+    SeparableConv2d,
 };
 
 #[test]
@@ -51,7 +51,7 @@ impl Layer for Scale {
     fn kind(&self) -> &'static str {
         "Scale"
     }
-    fn build(&self, input: Shape, cx: &mut Build) -> Result<Built> {
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         Ok(Built::new(ScaleModule(cx.full([1], 1.0)?), input))
     }
 }

@@ -155,9 +155,10 @@ NAMES = {"kernel": "weight", "embeddings": "weight", "depthwise_kernel": "depthw
          "pointwise_kernel": "pointwise_weight"}
 
 
-def layer(call, made, inputs, args=None, note=None, training=False, rename=None, weights=None):
-    """A Keras layer on one or several batches. `weights` gives values other than random ones by name."""
-    made.build((None, *np.shape(inputs[0])[1:]))
+def layer(call, made, inputs, args=None, note=None, training=False, rename=None, weights=None, sample=None):
+    """A Keras layer on one or several batches. `weights` gives values other than random ones by name, `sample` a shape in which
+    dimensions are None: batches have others there."""
+    made.build((None, *(sample or np.shape(inputs[0])[1:])))
     names = {**NAMES, **(rename or {})}
 
     def named(list_of_variables):
@@ -197,6 +198,9 @@ def layer(call, made, inputs, args=None, note=None, training=False, rename=None,
          "grads": found,
          "after": [w for w in named(made.weights) if w["name"].startswith("moving")],
          "predicted": short(made(tf.constant(inputs[-1]), training=False))}
+    if sample:
+        e["sample"] = list(sample)
+        e["built"] = list(made.compute_output_shape((None, *sample))[1:])
     if note:
         e["note"] = note
     layers.append(e)
@@ -247,6 +251,39 @@ layer("batch_norm", L.BatchNormalization(), [rand(5, 3, 4)], [0.99, 1, 1], "pred
 frozen = L.BatchNormalization()
 frozen.trainable = False
 layer("frozen_batch_norm", frozen, [rand(5, 4)], [0.99, 1, 1], "frozen: predicts while it trains", training=True)
+
+# Batches of several lengths through one layer, which was built for any.
+lengths = (4, 1, 6)
+
+
+def any_length(call, made, sample, args=None, dense=True, **more):
+    def batch(n):
+        dims = [d or n + i for i, d in enumerate(sample)]
+        return rand(2, *dims) if dense else rng.integers(0, 7, (2, *dims))
+    layer(call, made, [batch(n) for n in lengths], args, "any length", sample=sample, **more)
+
+
+any_length("dense", L.Dense(4, activation="tanh"), (None, 5))
+any_length("dense", L.Dense(4, activation="tanh"), (None, 3, None, 5))
+any_length("embedding", L.Embedding(7, 3), (None,), [7, 3], dense=False)
+any_length("embedding", L.Embedding(7, 3), (None, None), [7, 3], dense=False)
+any_length("softmax", L.Softmax(), (None, 5), [-1])
+any_length("softmax", L.Softmax(axis=1), (None, 5), [0])
+any_length("prelu", L.PReLU(shared_axes=[1]), (None, 5), [0])
+any_length("permute", L.Permute((2, 1)), (None, 5), [1, 0])
+any_length("layer_norm", L.LayerNormalization(), (None, 6), [-1])
+any_length("group_norm", L.GroupNormalization(2), (None, 6), [2])
+any_length("batch_norm", L.BatchNormalization(), (None, 4), [0.99, 1, 1], training=True, weights=start)
+any_length("conv2d", L.Conv2D(4, (3, 2), strides=(2, 1), padding="same", activation="relu"), (None, None, 3),
+           [4, 3, 2, 2, 1, SAME, 1, 1, 1])
+any_length("depthwise_conv2d", L.DepthwiseConv2D((3, 3), padding="same", depth_multiplier=2), (5, None, 3), [3, 3, 2, 1, 1, SAME],
+           rename={"kernel": "weight"})
+any_length("conv_transpose2d", L.Conv2DTranspose(3, (3, 3), strides=(2, 2), padding="same"), (None, None, 2),
+           [3, 3, 3, 2, 2, SAME, 0, 0, 0])
+any_length("global_avg_pool2d", L.GlobalAveragePooling2D(), (None, None, 3))
+any_length("zero_pad2d", L.ZeroPadding2D(((1, 0), (2, 3))), (None, None, 3), [1, 0, 2, 3])
+any_length("cropping2d", L.Cropping2D(((0, 0), (1, 0))), (None, None, 3), [0, 0, 1, 0])
+any_length("upsample2d", L.UpSampling2D((2, 3), interpolation="bilinear"), (None, None, 2), [2, 3, 1])
 
 path = pathlib.Path(__file__).with_name("layers.json")
 

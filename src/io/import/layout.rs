@@ -1,8 +1,7 @@
 //! Where PyTorch has the elements of each layer's output: it keeps images as channels, height, width, and so its vectors of
 //! flattened images are in another order than those of channels-last frameworks.
 
-use crate::nn::Leaf;
-use crate::shape::Shape;
+use crate::nn::{Leaf, SampleShape};
 use std::sync::Arc;
 
 /// A vector's order: element i here is PyTorch's element `order[i]`; `None` where both have one order.
@@ -21,10 +20,15 @@ pub(super) enum Layout {
     Unknown(String),
 }
 
-/// The order of a flattened image.
-fn flattened(image: Shape) -> Order {
-    let [h, w, c] = *image else { return None };
-    if c == 1 || h * w == 1 {
+/// An image of one channel or one pixel, which has one order on both sides.
+fn single(image: SampleShape) -> bool {
+    matches!(*image, [_, _, Some(1)] | [Some(1), Some(1), _])
+}
+
+/// The order of a flattened image with known sizes.
+fn flattened(image: SampleShape) -> Order {
+    let [Some(h), Some(w), Some(c)] = *image else { return None };
+    if single(image) {
         return None;
     }
     Some((0..h * w * c).map(|i| (i % c) * h * w + i / c).collect())
@@ -71,7 +75,7 @@ pub(super) fn layouts(leaves: &[Leaf]) -> Vec<Layout> {
 
 fn output(leaf: &Leaf, inputs: &[&Layout], wanted: &Order, leaves: &[Leaf]) -> Layout {
     let unknown = || Layout::Unknown(leaf.path.clone());
-    let plain = |shape: Shape| if shape.rank() == 1 { Layout::Vector(None) } else { Layout::Plain };
+    let plain = |shape: SampleShape| if shape.rank() == 1 { Layout::Vector(None) } else { Layout::Plain };
     let Some(&input) = inputs.first() else {
         return match leaf.input.rank() {
             3 => Layout::Image,
@@ -82,10 +86,10 @@ fn output(leaf: &Leaf, inputs: &[&Layout], wanted: &Order, leaves: &[Leaf]) -> L
     if let Some(unknown) = inputs.iter().find(|l| matches!(l, Layout::Unknown(_))) {
         return (*unknown).clone();
     }
-    // An image of one channel or one pixel has one order on both sides.
-    let single = |image: Shape| matches!(*image, [h, w, c] if c == 1 || h * w == 1);
     match leaf.kind.as_str() {
         _ if elementwise(leaf) => input.clone(),
+        // Along the last axis, as a convolution of single pixels: every place keeps its own.
+        "Dense" if leaf.output.rank() > 1 => input.clone(),
         "Dense" => Layout::Vector(wanted.clone()),
         "Conv2d" | "DepthwiseConv2d" | "SeparableConv2d" | "ConvTranspose2d" | "MaxPool2d" | "AvgPool2d"
         | "ZeroPad2d" | "Cropping2d" | "UpSample2d" => Layout::Image,
@@ -93,6 +97,8 @@ fn output(leaf: &Leaf, inputs: &[&Layout], wanted: &Order, leaves: &[Leaf]) -> L
         "GlobalAvgPool2d" | "GlobalMaxPool2d" => Layout::Vector(None),
         "Embedding" => plain(leaf.output),
         "Flatten" | "Reshape" if leaf.output.rank() == 1 => match input {
+            // How PyTorch orders an image of any size differs from batch to batch.
+            Layout::Image if leaf.input.known().is_none() && !single(leaf.input) => unknown(),
             Layout::Image => Layout::Vector(flattened(leaf.input)),
             Layout::Vector(order) => Layout::Vector(order.clone()),
             _ => Layout::Vector(None),
@@ -150,7 +156,10 @@ fn joined(leaf: &Leaf, inputs: &[&Layout], leaves: &[Leaf]) -> Layout {
         let start = order.len();
         match layout {
             Layout::Vector(Some(part)) => order.extend(part.iter().map(|p| start + p)),
-            Layout::Vector(None) => order.extend(start..start + leaves[from].output.numel()),
+            Layout::Vector(None) => match leaves[from].output.known() {
+                Some(shape) => order.extend(start..start + shape.numel()),
+                None => return Layout::Unknown(leaf.path.clone()),
+            },
             _ => return Layout::Unknown(leaf.path.clone()),
         }
     }

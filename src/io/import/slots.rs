@@ -215,7 +215,7 @@ fn keras(leaf: &Leaf, name: &str, shape: Shape) -> Found {
     let same = Change::default;
     // [kh, kw, channels, multiplier] there, with the same elements in the same order
     let depthwise = || {
-        let channels = leaf.input.last().copied().unwrap_or(1);
+        let channels = leaf.input.last().copied().flatten().unwrap_or(1);
         let dims: Vec<usize> = shape.to_vec();
         match dims.as_slice() {
             [kh, kw, 1, all] => {

@@ -168,8 +168,12 @@ pub(super) fn elements(op: &str, outputs: &Tensor, targets: &Tensor) -> Result<(
     crate::ops::require_float(op, "the output", outputs)?;
     // Broadcasting [batch, 1] against [batch] would give the loss of every pair.
     if outputs.shape() != targets.shape() {
+        let fix = match outputs.rank() > targets.rank().max(2) {
+            true => ", or flatten or pool before it",
+            false => "",
+        };
         let message = format!(
-            "outputs are {}, targets {}; both must have one shape: reshape the targets, or change the last layer",
+            "outputs are {}, targets {}; both must have one shape: reshape the targets, or change the last layer{fix}",
             outputs.shape(),
             targets.shape()
         );
