@@ -5,6 +5,7 @@
 //! are built.
 
 use crate::error::{Error, Result};
+use crate::ops::join::{Piece, assemble};
 use crate::ops::view::Alias;
 use crate::tensor::{IdMap, Root, Tensor, Vjp, next_id, no_grad, recording};
 use crate::variable::{Variable, Watched};
@@ -203,15 +204,15 @@ struct Adjoints {
 fn walk(from: &Tensor, upstream: &Tensor, stops: &[Tensor]) -> Result<Adjoints> {
     let (order, position) = tracked_order(from, stops);
     // by position in `order`
-    let mut pending: Vec<Option<Tensor>> = vec![None; order.len()];
+    let mut pending: Vec<Accumulated> = vec![Accumulated::default(); order.len()];
     let mut found =
         Adjoints { map: IdMap::default(), variables: Vec::new(), at_stops: vec![None; stops.len()] };
     let mut needs: Vec<bool> = Vec::new();
     if let Some(last) = pending.last_mut() {
-        *last = Some(upstream.clone());
+        last.add(upstream.clone())?;
     }
     for (at, tensor) in order.iter().enumerate().rev() {
-        let Some(grad) = pending[at].take() else { continue };
+        let Some(grad) = std::mem::take(&mut pending[at]).finish()? else { continue };
         if let Some(stop) = stops.iter().position(|s| s.0.id == tensor.0.id) {
             found.at_stops[stop] = Some(grad);
             continue;
@@ -233,12 +234,44 @@ fn walk(from: &Tensor, upstream: &Tensor, stops: &[Tensor]) -> Result<Adjoints> 
             if let (true, Some(grad)) = (needed, grad) {
                 debug_assert_eq!(grad.shape(), input.shape(), "gradient of {}", tensor.0.op.name());
                 if let Some(&at) = position.get(&input.0.id) {
-                    pending[at] = Some(sum(pending[at].take(), grad)?);
+                    pending[at].add(grad)?;
                 }
             }
         }
     }
     Ok(found)
+}
+
+/// The gradients of a tensor's uses, added up as they come.
+#[derive(Clone, Default)]
+struct Accumulated {
+    whole: Option<Tensor>,
+    /// Those of uses that took a part of the tensor, all along one axis: [`assemble`] knows how to add many.
+    pieces: Vec<Piece>,
+    /// The first piece as it came: alone, it stays that.
+    first: Option<Tensor>,
+}
+
+impl Accumulated {
+    fn add(&mut self, grad: Tensor) -> Result<()> {
+        match Piece::of(&grad) {
+            Some(piece) if self.pieces.first().is_none_or(|first| first.axis == piece.axis) => {
+                self.first.get_or_insert(grad);
+                self.pieces.push(piece);
+            }
+            _ => self.whole = Some(sum(self.whole.take(), grad)?),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Option<Tensor>> {
+        let pieces = match self.first {
+            Some(first) if self.pieces.len() > 1 => assemble(self.pieces, &first.shape())?,
+            Some(first) => first,
+            None => return Ok(self.whole),
+        };
+        Ok(Some(sum(self.whole, pieces)?))
+    }
 }
 
 /// The value of `f`, a scalar, at some tensors, and its gradient with respect to each of them: what a `GradientTape` that

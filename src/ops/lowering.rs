@@ -25,6 +25,8 @@ pub(crate) enum Lowering<'a> {
     Gather { axis: usize },
     /// Inputs one after the other along an axis.
     Concat { axis: usize },
+    /// As [`Concat`](Lowering::Concat), of so many inputs that each is copied to its place instead of all being read by one kernel.
+    Assemble { axis: usize },
     /// Inputs flattened into one vector at these offsets; what lies between is unspecified.
     Pack { offsets: &'a [usize] },
     /// A constant border: elements before each axis.

@@ -126,6 +126,12 @@ pub(crate) trait Operation: Identity + Send + Sync + std::fmt::Debug + 'static {
         false
     }
 
+    /// The axis and the index along it from which on its only input stands among zeros, where it is no more than that: a part of
+    /// the gradient of what was cut along the axis.
+    fn place_among_zeros(&self, _input: &Shape, _out: &Shape) -> Option<(usize, usize)> {
+        None
+    }
+
     /// Which input it is where a condition holds, being 0 elsewhere: a gradient of one side of a `where`.
     fn masked(&self) -> Option<usize> {
         None

@@ -71,7 +71,7 @@ enum Access {
 }
 
 /// Whether an index is a multiple of four at a lane that is one, and steps by one from lane to lane.
-fn aligned(index: &Lin, along: usize) -> bool {
+pub(super) fn aligned(index: &Lin, along: usize) -> bool {
     index.offset % 4 == 0
         && index.terms.iter().all(|(a, c)| if *a == Atom::Var(along) { *c == 1 } else { c % 4 == 0 })
         && index.coefficient(along) == 1

@@ -270,6 +270,7 @@ impl<'a, 'v> Builder<'a, 'v> {
             // These are always stored; only a mistake of the compiler gets here.
             Lowering::Reduce { .. }
             | Lowering::Pack { .. }
+            | Lowering::Assemble { .. }
             | Lowering::Kernel(_)
             | Lowering::Matmul
             | Lowering::Unsupported(_) => {

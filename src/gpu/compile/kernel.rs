@@ -1,8 +1,9 @@
 //! Whole kernels around the expressions: pointwise ones, and epilogues of others.
 
 use super::Values;
-use super::emit::{BITS, Emitter, Width, storage, typed};
-use super::expr::{Bindings, Builder, ExprId, Exprs};
+use super::emit::{BITS, Emitter, Width, aligned, storage, typed};
+use super::expr::{Bindings, Builder, Expr, ExprId, Exprs};
+use super::index::Coordinates;
 use super::library::helpers;
 use super::words::{Helpers, Words, read_sizes};
 use crate::dtype::DType;
@@ -37,6 +38,8 @@ pub(super) struct PointwiseKernel {
     /// The outputs' expressions and types, in the order of their bindings.
     roots: Vec<(ExprId, DType)>,
     width: Width,
+    /// Where the output is written, where that is not the element that is computed: an index form.
+    target: Option<ExprId>,
 }
 
 impl PointwiseKernel {
@@ -53,7 +56,7 @@ impl PointwiseKernel {
             .map(|&o| {
                 let place = match values.spec(o).shape == shape {
                     true => Builder::origin(&shape),
-                    false => super::index::Coordinates::Linear(home.clone()),
+                    false => Coordinates::Linear(home.clone()),
                 };
                 (builder.eval(o, place), values.spec(o).dtype)
             })
@@ -62,7 +65,7 @@ impl PointwiseKernel {
             return None;
         }
         let exprs = builder.exprs;
-        let code = Self::finish(bindings, exprs, roots, shape.rank());
+        let code = Self::finish(bindings, exprs, roots, None, shape.rank());
         // bytes are stored by the word: one invocation would have to compute four elements of every output
         let narrow_bytes = !code.is_wide() && code.roots.iter().any(|r| r.1 == DType::U8);
         if narrow_bytes && code.roots.len() > 1 { None } else { Some(code) }
@@ -75,7 +78,27 @@ impl PointwiseKernel {
         let mut builder = Builder::new(values, &mut bindings, &shape);
         let root = builder.eval(value, Builder::origin(&shape));
         let exprs = builder.exprs;
-        Self::finish(bindings, exprs, vec![(root, values.spec(value).dtype)], shape.rank())
+        Self::finish(bindings, exprs, vec![(root, values.spec(value).dtype)], None, shape.rank())
+    }
+
+    /// A copy of a value into another, from an index along an axis on.
+    pub fn copy_into(
+        values: &Values<'_>,
+        value: usize,
+        into: usize,
+        [axis, at]: [usize; 2],
+    ) -> PointwiseKernel {
+        let shape = values.spec(value).shape;
+        let mut bindings = Bindings::default();
+        let mut builder = Builder::new(values, &mut bindings, &shape);
+        let root = builder.eval(value, Builder::origin(&shape));
+        let mut axes = Builder::origin(&shape).axes(&shape, &builder.exprs.extents);
+        axes[axis] = axes[axis].clone().plus(at as i64);
+        let place = Coordinates::Axes(axes).linear(&values.spec(into).shape);
+        let mut exprs = builder.exprs;
+        exprs.list.push((Expr::Index(place), DType::U32));
+        let target = Some(exprs.list.len() - 1);
+        Self::finish(bindings, exprs, vec![(root, values.spec(value).dtype)], target, shape.rank())
     }
 
     /// Merges the loop variables and chooses the width.
@@ -83,14 +106,19 @@ impl PointwiseKernel {
         bindings: Bindings,
         mut exprs: Exprs,
         roots: Vec<(ExprId, DType)>,
+        target: Option<ExprId>,
         rank: usize,
     ) -> PointwiseKernel {
         let left = exprs.merge(&[rank])[0];
-        let width = match Emitter::can_widen(&exprs, left - 1) {
+        let fits = |target: ExprId| match &exprs.list[target].0 {
+            Expr::Index(place) => aligned(place, left - 1),
+            _ => false,
+        };
+        let width = match Emitter::can_widen(&exprs, left - 1) && target.is_none_or(fits) {
             true => Width::Four { along: left - 1 },
             false => Width::One,
         };
-        PointwiseKernel { bindings, exprs, roots, width }
+        PointwiseKernel { bindings, exprs, roots, width, target }
     }
 
     /// Storage buffers that it binds besides its outputs.
@@ -115,6 +143,10 @@ impl PointwiseKernel {
         let split = e.split(self.exprs.extents.len());
         let results: Vec<String> = self.roots.iter().map(|r| e.operand(r.0, lanes)).collect();
         let packs = lanes == 1 && self.roots[0].1 == DType::U8;
+        let at = match self.target.map(|target| &self.exprs.list[target].0) {
+            Some(Expr::Index(place)) => format!("({})", e.index(place)),
+            _ => "i".to_string(),
+        };
         let mut text = header(values, &self.bindings, 1, |b| self::lanes(&scalar, b));
         let first = 1 + self.bindings.buffers.len();
         for (k, root) in self.roots.iter().enumerate() {
@@ -143,7 +175,7 @@ impl PointwiseKernel {
             text.push_str(&split);
             text.push_str(&e.body);
             for (k, (root, value)) in self.roots.iter().zip(&results).enumerate() {
-                text.push_str(&Emitter::store(root.1, lanes, &format!("o{k}"), "i", value));
+                text.push_str(&Emitter::store(root.1, lanes, &format!("o{k}"), &at, value));
             }
             text.push_str("}\n");
         }

@@ -46,7 +46,7 @@ enum Item {
         outputs: Vec<usize>,
         code: Box<PointwiseKernel>,
     },
-    /// A part of a packed vector that has to be copied there: the value, and its place.
+    /// A part of a packed vector, or of a concatenation of many, that has to be copied there: the value, and its place.
     Copy {
         from: usize,
         to: Stored,
@@ -138,6 +138,20 @@ pub(super) fn schedule(
                     to,
                     code: Box::new(PointwiseKernel::copy(values, input)),
                 });
+            }
+            producer[v] = items.len().checked_sub(1);
+            continue;
+        }
+        if let Lowering::Assemble { axis } = values.lower[v] {
+            let mut start = 0;
+            for &input in values.inputs(v) {
+                let (input, at) = (input as usize, start);
+                start += values.spec(input).shape[axis];
+                if values.spec(input).shape.numel() > 0 {
+                    let code = PointwiseKernel::copy_into(values, input, v, [axis, at]);
+                    let to = Stored { value: v, offset: 0 };
+                    items.push(Item::Copy { from: input, to, code: Box::new(code) });
+                }
             }
             producer[v] = items.len().checked_sub(1);
             continue;

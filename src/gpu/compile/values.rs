@@ -144,13 +144,26 @@ impl<'v> Values<'v> {
         matches!(self.lower[v], Lowering::Kernel(_) | Lowering::Matmul | Lowering::Reduce { .. })
     }
 
+    /// Whether its parts are computed or copied to their places in it.
+    fn is_copied_to(&self, v: usize) -> bool {
+        matches!(self.lower[v], Lowering::Pack { .. } | Lowering::Assemble { .. })
+    }
+
     fn is_expression(&self, v: usize) -> bool {
-        !self.is_ready(v) && !self.is_kernel(v) && !matches!(self.lower[v], Lowering::Pack { .. })
+        !self.is_ready(v) && !self.is_kernel(v) && !self.is_copied_to(v)
     }
 
     /// The value whose elements, in the same order, this one shows under another shape.
     pub fn base(&self, mut v: usize) -> usize {
         while !self.is_ready(v) && matches!(self.lower[v], Lowering::View(View::Reshape)) {
+            v = self.input(v, 0);
+        }
+        v
+    }
+
+    /// What a value shows elements of, by whatever views.
+    fn source(&self, mut v: usize) -> usize {
+        while !self.is_ready(v) && !self.stored[v] && matches!(self.lower[v], Lowering::View(_)) {
             v = self.input(v, 0);
         }
         v
@@ -176,8 +189,17 @@ impl<'v> Values<'v> {
             if self.graph.entries[v].keep || constraints.stored.contains(&v) {
                 self.require(v);
             }
-            if matches!(self.lower[v], Lowering::Pack { .. }) {
+            if self.is_copied_to(v) {
                 self.stored[v] = true;
+            }
+            if matches!(self.lower[v], Lowering::Assemble { .. }) {
+                // What is copied is read in one place: a text for all pieces, whatever they are computed from.
+                for i in 0..self.inputs(v).len() {
+                    let source = self.source(self.input(v, i));
+                    if !self.inputs(source).is_empty() {
+                        self.require(source);
+                    }
+                }
             }
             self.prepare_hand(v, target)?;
         }
@@ -234,7 +256,7 @@ impl<'v> Values<'v> {
             Lowering::Kernel(_) | Lowering::Matmul => Users::None,
             Lowering::Reduce { .. } => Users::One(consumer),
             Lowering::Pack { .. } if self.place[self.base(value)].is_some() => Users::None,
-            Lowering::Pack { .. } => Users::One(consumer),
+            Lowering::Pack { .. } | Lowering::Assemble { .. } => Users::One(consumer),
             _ if self.alias[consumer].is_some() => Users::None,
             _ if self.stored[consumer] => Users::One(consumer),
             _ => self.users[consumer],

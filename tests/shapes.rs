@@ -1,0 +1,157 @@
+//! Shapes that change: many pieces joined and cut, and kernels that know no sizes.
+
+mod common;
+
+use common::{Rng, values};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use wgrad::prelude::*;
+
+on_both_devices! {
+    many_tensors_joined_along_every_axis;
+    gradients_of_many_slices_are_sums_of_their_pieces;
+    an_unrolled_recurrence_has_its_gradient;
+}
+
+/// Those who count pipelines, and those who make any, one at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Small whole numbers, whose sums are exact.
+fn whole(rng: &mut Rng, n: usize) -> Vec<f64> {
+    (0..n).map(|_| rng.int(0, 6) as f64).collect()
+}
+
+fn tensor(values: &[f64], shape: &[usize], dtype: DType, device: Device) -> Result<Tensor> {
+    Tensor::from_vec(values.iter().map(|&v| v as f32).collect(), shape, device)?.cast(dtype)
+}
+
+/// Where an element of a tensor of this shape is in row-major order, but for its place along `axis`.
+fn outer_inner(shape: &[usize], axis: usize) -> (usize, usize) {
+    (shape[..axis].iter().product(), shape[axis + 1..].iter().product())
+}
+
+mod checks {
+    use super::*;
+
+    pub fn many_tensors_joined_along_every_axis(d: Device) -> Result<()> {
+        let _alone = alone();
+        let mut rng = Rng(1);
+        for (case, dtype) in
+            [DType::F32, DType::I32, DType::U32, DType::U8].into_iter().cycle().take(24).enumerate()
+        {
+            let rank = 1 + case % 3;
+            let axis = rng.int(0, rank - 1);
+            let mut shape: Vec<usize> = (0..rank).map(|_| rng.pick(&[1, 2, 3, 4, 8])).collect();
+            let count = rng.pick(&[2, 6, 7, 9, 33]);
+            let lengths: Vec<usize> = (0..count).map(|_| rng.pick(&[0, 1, 2, 3, 4, 12])).collect();
+            let total: usize = lengths.iter().sum();
+            let (outer, inner) = outer_inner(&shape, axis);
+            let mut want = vec![0.0; outer * total * inner];
+            let (mut parts, mut at) = (Vec::new(), 0);
+            for (k, &len) in lengths.iter().enumerate() {
+                shape[axis] = len;
+                let part = whole(&mut rng, outer * len * inner);
+                for o in 0..outer {
+                    let to = (o * total + at) * inner;
+                    want[to..to + len * inner].copy_from_slice(&part[o * len * inner..(o + 1) * len * inner]);
+                }
+                at += len;
+                let t = tensor(&part, &shape, dtype, d)?;
+                // Computed, read through a view, or there already.
+                parts.push(match k % 3 {
+                    0 => (&t * 2.0)?.maximum(&t)?,
+                    1 => t.flip(axis as isize)?.flip(axis as isize)?,
+                    _ => {
+                        t.eval()?;
+                        t
+                    }
+                });
+                if k % 3 == 0 {
+                    for o in 0..outer {
+                        let to = (o * total + at - len) * inner;
+                        want[to..to + len * inner].iter_mut().for_each(|v| *v *= 2.0);
+                    }
+                }
+            }
+            let joined = Tensor::concat(&parts.iter().collect::<Vec<_>>(), axis as isize)?;
+            let what = format!("case {case}: {count} of {dtype} along {axis} of {:?}", joined.shape());
+            // With something that goes on computing from it, in the same plan.
+            let more = (&joined + &joined)?;
+            let double: Vec<f64> = want.iter().map(|v| 2.0 * v).collect();
+            assert_eq!(values(&more)?, double, "{what}");
+            assert_eq!(values(&joined)?, want, "{what}");
+        }
+        Ok(())
+    }
+
+    pub fn gradients_of_many_slices_are_sums_of_their_pieces(d: Device) -> Result<()> {
+        let _alone = alone();
+        let mut rng = Rng(2);
+        for case in 0..20 {
+            let rank = 1 + case % 3;
+            let axis = rng.int(0, rank - 1);
+            let mut shape: Vec<usize> = (0..rank).map(|_| rng.pick(&[1, 2, 4, 5])).collect();
+            let n = rng.int(1, 40);
+            shape[axis] = n;
+            let (outer, inner) = outer_inner(&shape, axis);
+            let x = tensor(&whole(&mut rng, outer * n * inner), &shape, DType::F32, d)?.watch()?;
+            let mut want = vec![0.0; outer * n * inner];
+            // Beside each other, with gaps, over each other, at one place, and some uses of the whole.
+            let kind = case % 5;
+            let mut loss = Tensor::zeros([], d)?;
+            for k in 0..rng.int(1, 20) {
+                let (start, len) = match kind {
+                    0 => (k % n, 1),
+                    1 => (2 * k % n, 1),
+                    2 => {
+                        let start = k % n;
+                        (start, rng.int(1, n - start))
+                    }
+                    3 => (0, 1),
+                    _ if k % 4 == 3 => (0, n),
+                    _ => (k % n, rng.int(0, n - k % n)),
+                };
+                let weight = rng.int(1, 5) as f64;
+                loss = (loss + (x.slice(axis as isize, start, len)?.sum(.., false)? * weight)?)?;
+                for o in 0..outer {
+                    let at = (o * n + start) * inner;
+                    want[at..at + len * inner].iter_mut().for_each(|v| *v += weight);
+                }
+            }
+            let gradient = loss.backward()?.get(&x)?;
+            assert_eq!(values(&gradient)?, want, "case {case}: axis {axis} of {shape:?}");
+        }
+        Ok(())
+    }
+
+    /// `h[t + 1] = a h[t] + x[t]`, of which all h are summed: h[T] is a polynomial of a, and the gradient its derivative.
+    pub fn an_unrolled_recurrence_has_its_gradient(d: Device) -> Result<()> {
+        let _alone = alone();
+        for steps in [1, 2, 7, 8, 20] {
+            let x =
+                Tensor::from_vec((0..steps).map(|t| t as f32 % 3.0).collect(), [1, steps, 1], d)?.watch()?;
+            let a = Tensor::new([[0.5f32]], d)?.watch()?;
+            let mut h = Tensor::zeros([1, 1], d)?;
+            let mut all = Vec::new();
+            for t in 0..steps {
+                h = (h.matmul(&a)? + x.slice(1, t, 1)?.reshape([1, 1])?)?;
+                all.push(h.clone());
+            }
+            let loss = Tensor::stack(&all.iter().collect::<Vec<_>>(), 1)?.sum(.., false)?;
+            let grads = loss.backward()?;
+            // dL/dx[t] = 1 + a + ... + a^(T - 1 - t); powers of one half are exact
+            let want: Vec<f64> = (0..steps).map(|t| 2.0 - 0.5f64.powi((steps - t) as i32 - 1)).collect();
+            assert_eq!(values(&grads.get(&x)?)?, want, "{steps} steps");
+            let (mut h, mut dh, mut slope) = (0.0f64, 0.0f64, 0.0f64);
+            for t in 0..steps {
+                dh = h + 0.5 * dh;
+                h = 0.5 * h + (t % 3) as f64;
+                slope += dh;
+            }
+            assert_eq!(values(&grads.get(&a)?)?, [slope], "{steps} steps");
+        }
+        Ok(())
+    }
+}
