@@ -29,7 +29,7 @@ fn bytes(n: usize) -> String {
 }
 
 impl Model {
-    /// The layers with their output shapes and numbers of parameters, as a table of text. Where the model is no stack, the
+    /// The layers with their output shapes (`None` where a dimension is open) and numbers of parameters, as a table of text. Where the model is no stack, the
     /// last column says what each layer reads.
     pub fn summary(&self) -> String {
         let network = &self.network;

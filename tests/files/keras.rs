@@ -3,8 +3,8 @@
 use super::*;
 use wgrad::io::import::{self, Mapping};
 use wgrad::nn::{
-    BatchNorm, ConvTranspose2d, DepthwiseConv2d, Functional, GlobalAvgPool2d, GroupNorm, LayerNorm, Merge,
-    PRelu, SeparableConv2d,
+    BatchNorm, ConvTranspose2d, DepthwiseConv2d, Embedding, Functional, GlobalAvgPool2d, GroupNorm,
+    LayerNorm, Merge, PRelu, SeparableConv2d,
 };
 
 fn keras_stack(device: Device) -> Model {
@@ -47,6 +47,40 @@ fn a_stack_of_keras_predicts_the_same() {
         let model = stack.add(dense(3)).add(dense(2)).build([4], device).unwrap();
         model.import_weights(&weights, &Mapping::keras()).unwrap();
         check(&model, &inputs(&[2, 4], device), "keras older");
+    }
+}
+
+/// Sequences of any length: the same weights, whatever the model was built for, and also inside another model.
+#[test]
+fn sequences_of_keras_predict_the_same() {
+    let weights = import::keras(weights_file("sequences.weights.h5")).unwrap();
+    let stack = || {
+        Sequential::new()
+            .add(Embedding::new(9, 6))
+            .add(Dense::new(6).activation(Activation::Relu))
+            .add(LayerNorm::new())
+            .add(Dense::new(6).activation(Activation::Tanh))
+            .add(Dense::new(3))
+    };
+    for device in DEVICES {
+        let words = |n: usize| {
+            let list: Vec<u32> = (0..2 * n as u32).map(|i| i % 9).collect();
+            Tensor::from_vec(list, [2, n], device).unwrap()
+        };
+        let any = stack().build((None,), device).unwrap();
+        let mut net = Functional::new(device);
+        let x = net.input("words", (None,)).unwrap();
+        let y = net.layer(stack(), x).unwrap();
+        let inside = net.build(&[("y", y)]).unwrap();
+        for model in [any, inside] {
+            model.import_weights(&weights, &Mapping::keras()).unwrap();
+            for n in [3, 7] {
+                check(&model, &words(n), &format!("keras sequences of {n}"));
+            }
+        }
+        let seven = stack().build([7], device).unwrap();
+        seven.import_weights(&weights, &Mapping::keras()).unwrap();
+        check(&seven, &words(7), "keras sequences of 7");
     }
 }
 

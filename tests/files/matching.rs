@@ -1,11 +1,12 @@
 //! Which weights of a file belong to which layer, and what doesn't fit.
 
 use super::*;
+use wgrad::INFER;
 use wgrad::io::import::{self, Mapping, Weights};
 use wgrad::io::save_tensors;
 use wgrad::nn::{
-    Build, Built, Context, Functional, Layer, LayerNorm, Merge, Parameters, Permute, Reshape, SampleShape,
-    SeparableConv2d,
+    Build, Built, Context, Embedding, Functional, GlobalAvgPool2d, Layer, LayerNorm, Merge, Parameters,
+    Permute, Reshape, SampleShape, SeparableConv2d,
 };
 
 #[test]
@@ -93,6 +94,38 @@ fn layers_without_a_counterpart_are_errors() {
         }
     }
     assert!(!path.exists());
+}
+
+/// Open dimensions are no obstacle, unless the order of a flattened image hangs on them.
+#[test]
+fn models_of_any_length_go_to_pytorch_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    let words = |seed| {
+        let layers = Sequential::new().add(Embedding::new(9, 4)).add(Dense::new(6)).add(LayerNorm::new());
+        layers.add(Dense::new(3)).seed(seed).build((None,), Device::Cpu).unwrap()
+    };
+    let images = |seed| {
+        let layers =
+            Sequential::new().add(Conv2d::new(4, [3, 3])).add(Dense::new(5)).add(Conv2d::new(2, [1, 1]));
+        let layers = layers.add(GlobalAvgPool2d::new()).add(Dense::new(3));
+        layers.seed(seed).build((None, None, 2), Device::Cpu).unwrap()
+    };
+    for (model, other) in [(words(1), words(2)), (images(1), images(2))] {
+        assert_ne!(all(&model), all(&other));
+        model.export_pytorch(&path).unwrap();
+        let file = import::pytorch(&path).unwrap();
+        other.import_weights(&file, &Mapping::pytorch()).unwrap();
+        assert_eq!(all(&model), all(&other));
+        // Linear has [out, in].
+        let ours = model.parameter("dense.weight").unwrap().variable.value();
+        let theirs = file.get("dense.weight").unwrap();
+        assert_eq!(theirs.to_vec::<f32>().unwrap(), ours.transpose().unwrap().to_vec::<f32>().unwrap());
+    }
+    let flat = Sequential::new().add(Flatten::new()).add(Reshape::new([INFER, 4])).add(Dense::new(2));
+    let model = flat.build((None, None, 2), Device::Cpu).unwrap();
+    let text = message(model.export_pytorch(&path));
+    assert!(text.contains("after flatten it is not known in which order PyTorch has the elements"), "{text}");
 }
 
 #[test]

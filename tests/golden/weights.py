@@ -161,6 +161,14 @@ model = randomise(keras.Sequential([L.Input((4,)), L.Dense(3, activation="tanh")
 model.save(folder / "older.h5")
 result["keras older"] = [flat(model(inputs(2, 4)))]
 
+# Sequences of any length, and Dense along their last axis.
+model = randomise(keras.Sequential([
+    L.Input((None,)), L.Embedding(9, 6), L.Dense(6, activation="relu"), L.LayerNormalization(), L.Dense(6, activation="tanh"),
+    L.Dense(3)]))
+model.save_weights(folder / "sequences.weights.h5")
+for n in [3, 7]:
+    result[f"keras sequences of {n}"] = [flat(model(np.arange(2 * n).reshape(2, n) % 9))]
+
 
 def lines(d):
     return "{\n" + ",\n".join(json.dumps(k) + ":" + json.dumps(v, separators=(",", ":")) for k, v in d.items()) + "\n}\n"
