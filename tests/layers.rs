@@ -521,3 +521,30 @@ fn a_frozen_batch_norm_predicts_while_others_train() -> Result<()> {
     }
     Ok(())
 }
+
+/// Lengths are sizes to the kernels, not structure: a model that has seen two of them knows all kernels that others need, but
+/// for those that are chosen by how large a matrix is.
+#[test]
+fn a_model_takes_new_lengths_without_new_kernels() -> Result<()> {
+    let _alone = alone();
+    let model = Sequential::new()
+        .add(Embedding::new(50, 12))
+        .add(Dense::new(16).activation(Activation::Gelu))
+        .add(LayerNorm::new())
+        .add(Dense::new(5))
+        .build((None,), Device::Gpu)?;
+    let predict = |length: usize| -> Result<()> {
+        let words = Tensor::zeros([3, length], Device::Gpu)?.cast(DType::U32)?;
+        model.infer(&words)?.to_vec::<f32>().map(drop)
+    };
+    // One that four divides, one that it doesn't.
+    predict(4)?;
+    predict(7)?;
+    let before = Device::Gpu.stats()?.pipelines;
+    for length in (2..20).chain([31, 64, 65, 100, 301, 1000, 5003, 30_000]) {
+        predict(length)?;
+    }
+    let new = Device::Gpu.stats()?.pipelines - before;
+    assert!(new <= 4, "{new} pipelines for 26 lengths");
+    Ok(())
+}
