@@ -42,6 +42,10 @@ const MAX_WORKGROUPS: u32 = 512;
 const MAX_SOURCE: usize = 8_000;
 /// Kernels in one dispatch.
 const MAX_PARTS: usize = 8;
+/// A text that so many steps of a plan have comes from a loop that was written out.
+const LOOPED: usize = 6;
+/// The sets of such a plan must occur so often.
+const RECURS: usize = 3;
 /// Marks the names of a part.
 const MARK: &str = "_wgpart";
 
@@ -197,7 +201,8 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
         let dispatches = arrange(gpu, &schedule.steps, &dependencies, &joinable, patience);
         (peak_bytes(values, &schedule, &dispatches) <= before + before / 32 + (1 << 18)).then_some(dispatches)
     });
-    let Some(dispatches) = found else { return schedule };
+    let Some(mut dispatches) = found else { return schedule };
+    keep_what_recurs(&schedule.steps, &mut dispatches);
     let mut steps: Vec<Option<Step>> = schedule.steps.into_iter().map(Some).collect();
     schedule.steps = Vec::new();
     for group in dispatches {
@@ -210,6 +215,32 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
         }
     }
     schedule
+}
+
+/// Takes sets apart that a loop of another length would not have. Which steps meet where a loop was written out, at its ends, and
+/// how many are left of those that go together by eights, depends on the length; only sets that occur again and again are worth
+/// a pipeline then. Parts are put in an order of their own, so that a set is the same wherever it occurs.
+fn keep_what_recurs(steps: &[Step], dispatches: &mut Vec<Vec<usize>>) {
+    let text = |k: usize| -> &str { &steps[k].source.wgsl };
+    let mut texts: HashMap<&str, usize> = HashMap::new();
+    for k in 0..steps.len() {
+        *texts.entry(text(k)).or_default() += 1;
+    }
+    let looped = texts.values().any(|&n| n >= LOOPED);
+    let mut sets: HashMap<Vec<&str>, usize> = HashMap::new();
+    for group in dispatches.iter_mut().filter(|group| group.len() > 1) {
+        group.sort_by_key(|&k| text(k));
+        *sets.entry(group.iter().map(|&k| text(k)).collect()).or_default() += 1;
+    }
+    let stays = |group: &[usize]| {
+        let set: Vec<&str> = group.iter().map(|&k| text(k)).collect();
+        !looped || sets.get(&set).is_none_or(|&n| n >= RECURS)
+    };
+    let apart = |group: Vec<usize>| match stays(&group) {
+        true => vec![group],
+        false => group.into_iter().map(|k| vec![k]).collect(),
+    };
+    *dispatches = std::mem::take(dispatches).into_iter().flat_map(apart).collect();
 }
 
 /// The step's kernel as a part of another; `None` where it is too large to be worth it, or does something that can't be done

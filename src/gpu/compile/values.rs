@@ -205,11 +205,23 @@ impl<'v> Values<'v> {
         }
         // Before costs are counted: a cut makes a load of an expression. Aliases are sought among what is stored, and what has a
         // place in a packed vector is stored for that, so each of these needs those before it.
+        self.cut_sums_of_kernels();
         self.cut_deep_expressions();
         self.find_aliases();
         self.find_places(constraints);
+        self.store_what_is_dear();
+        // A kernel can host the work of one user only; one user more and all of them read it from memory.
+        for v in 0..self.len() {
+            if self.is_kernel(v) && !self.is_ready(v) && self.users[v] == Users::Many {
+                self.stored[v] = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is worth storing, from users to inputs: who computes a value is known once it is known of all its users.
+    fn store_what_is_dear(&mut self) {
         let cost = self.costs();
-        // What is worth storing, from users to inputs: who computes a value is known once it is known of all its users.
         for v in (0..self.len()).rev() {
             if self.is_ready(v) {
                 continue;
@@ -241,13 +253,6 @@ impl<'v> Values<'v> {
                 self.stored[v] = true;
             }
         }
-        // A kernel can host the work of one user only; one user more and all of them read it from memory.
-        for v in 0..self.len() {
-            if self.is_kernel(v) && !self.is_ready(v) && self.users[v] == Users::Many {
-                self.stored[v] = true;
-            }
-        }
-        Ok(())
     }
 
     /// Which kernel a consumer computes a value in.
@@ -358,19 +363,57 @@ impl<'v> Values<'v> {
         Some(s)
     }
 
-    /// Stores values in the middle of chains that would make one enormous expression.
+    /// Stores the sums in the middle of a sum of kernels' results: each kernel then takes the sum so far along when it stores. It
+    /// costs what it costs to store the results and add them up, and however many there are, their kernels are the same.
+    fn cut_sums_of_kernels(&mut self) {
+        // a sum with a kernel's result among its terms
+        let adds = |values: &Self, v: usize| -> bool {
+            let terms = || values.inputs(v).iter().map(|&i| values.base(i as usize));
+            matches!(values.lower[v], Lowering::Pointwise(Pointwise::Binary(Binary::Add)))
+                && terms().any(|t| values.is_kernel(t) && !values.is_ready(t))
+        };
+        for v in 0..self.len() {
+            if self.is_ready(v) || !adds(self, v) {
+                continue;
+            }
+            for i in 0..self.inputs(v).len() {
+                let term = self.base(self.input(v, i));
+                if !self.is_ready(term) && adds(self, term) {
+                    self.stored[term] = true;
+                }
+            }
+        }
+    }
+
+    /// Stores values in the middle of chains that would make one enormous expression. Where they are cut should not depend on
+    /// how many links there are: what will be stored in any case, being used in several places, is where a chain begins.
     fn cut_deep_expressions(&mut self) {
+        if self.deep(&self.stored).is_empty() {
+            return;
+        }
+        let before = self.stored.clone();
+        self.store_what_is_dear();
+        let dear = std::mem::replace(&mut self.stored, before);
+        for v in self.deep(&dear) {
+            self.stored[v] = true;
+        }
+    }
+
+    /// What has to be stored besides, for no chain between stored values to be longer than [`MAX_DEPTH`].
+    fn deep(&self, stored: &[bool]) -> Vec<usize> {
+        let mut cuts = Vec::new();
         let mut depth = vec![0u32; self.len()];
         for v in 0..self.len() {
-            if !self.is_expression(v) || self.stored[v] {
+            if !self.is_expression(v) || stored[v] {
                 continue;
             }
             depth[v] = 1 + self.inputs(v).iter().map(|&i| depth[i as usize]).max().unwrap_or(0);
             if depth[v] > MAX_DEPTH && !matches!(self.lower[v], Lowering::View(_)) {
-                self.stored[v] = true;
+                cuts.push(v);
                 depth[v] = 0;
             }
         }
+        cuts
     }
 
     /// Stored slices that are contiguous parts of stored values need no kernel.
