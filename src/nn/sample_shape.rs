@@ -155,18 +155,14 @@ macro_rules! lists {
 }
 
 lists! {
+    [S: IntoSampleShape + Clone] &S: shape => shape.clone().into_sample_shape();
     [] SampleShape: shape => Ok(shape);
-    [] &SampleShape: shape => Ok(*shape);
     [] Shape: shape => Ok(shape.into());
-    [] &Shape: shape => Ok((*shape).into());
     [] &[usize]: dims => Shape::new(dims).map(SampleShape::from);
     [] Vec<usize>: dims => Shape::new(&dims).map(SampleShape::from);
-    [] &Vec<usize>: dims => Shape::new(dims).map(SampleShape::from);
     [const N: usize] [usize; N]: dims => Shape::new(&dims).map(SampleShape::from);
-    [const N: usize] &[usize; N]: dims => Shape::new(dims).map(SampleShape::from);
     [] &[Option<usize>]: dims => SampleShape::of(dims);
     [] Vec<Option<usize>>: dims => SampleShape::of(&dims);
-    [] &Vec<Option<usize>>: dims => SampleShape::of(dims);
 }
 
 /// Tuples and arrays with open dimensions, of each length. Not arrays of any length: of `[]` nobody could say whether it is one
@@ -220,6 +216,8 @@ mod tests {
             SampleShape::new(&[None, Some(64)][..]),
             SampleShape::new(vec![None, Some(64)]),
             SampleShape::new(&vec![None, Some(64)]),
+            SampleShape::new(&[None, Some(64)]),
+            SampleShape::new(&(None, 64)),
             SampleShape::new(&*open),
             SampleShape::new(open),
             SampleShape::new(&open),
@@ -232,6 +230,7 @@ mod tests {
             SampleShape::new((28, 28, 1)),
             SampleShape::new(&[28, 28, 1]),
             SampleShape::new(&[28usize, 28, 1][..]),
+            SampleShape::new(&&[28usize, 28, 1][..]),
             SampleShape::new(vec![28usize, 28, 1]),
             SampleShape::new(&vec![28usize, 28, 1]),
             SampleShape::new(shape),
@@ -241,6 +240,7 @@ mod tests {
             assert_eq!(text(same), shape.to_string());
         }
         assert_eq!(text(SampleShape::new([])), "[]");
+        assert_eq!(text(SampleShape::new(&[])), "[]");
         assert_eq!(text(SampleShape::new((None,))), "[None]");
         let longest = SampleShape::new((1, None, 3, None, 5, None, 7, None));
         assert_eq!(text(longest), "[1, None, 3, None, 5, None, 7, None]");
