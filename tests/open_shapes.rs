@@ -479,6 +479,39 @@ fn architectures_of_before_are_read_and_written_as_they_were() -> Result<()> {
 /// Bits of the first weights of that model before dimensions could be open.
 const FIRST_WEIGHTS: [u32; 3] = [3202092133, 3196857995, 3195469689];
 
+/// A file that `save_model` wrote before dimensions could be open: a convolution, normalisations, views, a merge, a stack inside.
+#[test]
+fn model_files_of_before_predict_what_they_did() -> Result<()> {
+    let old =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/weights/functional.wgrad.safetensors");
+    let files = Files::new("before");
+    let path = files.0.join("again.safetensors");
+    let n = 2 * 6 * 6 * 2;
+    let pixels: Vec<f64> = (0..n).map(|i| f64::from(((i * 37 % 101) as f64 / 50.0 - 1.0) as f32)).collect();
+    for device in DEVICES {
+        let model = Model::load_model(&old, device)?;
+        assert_eq!(
+            (model.input_shape(), model.classes()),
+            (SampleShape::new([6, 6, 2])?, &["cat", "dog"].map(String::from)[..])
+        );
+        model.save_model(&path)?;
+        let again = Model::load_model(&path, device)?;
+        assert_eq!((again.config()?, again.summary()), (model.config()?, model.summary()));
+        for (old, new) in model.parameters().iter().zip(again.parameters()) {
+            assert_eq!(old.name, new.name);
+            assert_eq!(bits(&old.variable.value())?, bits(&new.variable.value())?, "{}", new.name);
+        }
+        for model in [model, again] {
+            let outputs = model.infer_all(&[tensor(&pixels, &[2, 6, 6, 2], DType::F32, device)?])?;
+            let class = [-0.21307547, -0.72748315, -0.22487563, 0.5893513];
+            let mean = [0.30631816, 0.23891288, 0.2866792, 0.33696562, 0.26484388, 0.26659247];
+            assert_close(&values(&outputs[0])?, &class, 2e-6, "class");
+            assert_close(&values(&outputs[1])?, &mean, 2e-6, "mean");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn the_summary_says_none() -> Result<()> {
     let summary = tagger(Device::Cpu)?.summary();
