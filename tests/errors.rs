@@ -92,6 +92,8 @@ fn shapes_and_axes() -> Result<()> {
     says(ones(&[3])?.transpose(), &["transpose", "[3]"]);
     says(x.slice(1, 2, 2), &["slice", "axis 1", "length 3"]);
     says(x.slice_step(0, 0, 1, 0), &["slice"]);
+    says(x.cumsum(2), &["cumsum", "axis 2", "[2, 3]"]);
+    says(x.cast(DType::I32)?.cumsum(0), &["cumsum", "i32"]);
     says(x.slice_step(1, 1, 3, -1), &["slice", "by -1"]);
     says(x.flip(5), &["flip", "axis 5"]);
     says(x.pad([(1, 1)], 0.0), &["pad", "1 pairs", "[2, 3]", "one per axis"]);
@@ -112,6 +114,7 @@ fn reductions_of_nothing() -> Result<()> {
     assert_eq!(empty.max(1, false)?.dims(), [0]);
     assert_eq!(empty.sum(0, false)?.to_vec::<f32>()?, [0.0; 3]);
     assert_eq!(empty.prod(.., false)?.item::<f32>()?, 1.0);
+    assert_eq!(empty.cumsum(0)?.dims(), [0, 3]);
     assert!(empty.mean(.., false)?.item::<f32>()?.is_nan());
     Ok(())
 }
@@ -307,7 +310,7 @@ impl Bad {
             27 => x.broadcast_to(self.sizes(4)),
             28 => x.slice(self.axis(), self.size(), self.size()),
             29 => x.slice_step(self.axis(), self.small(), self.size(), self.step()),
-            30 => x.flip(self.axis()),
+            30 => x.flip(self.axis())?.cumsum(self.axis()),
             31 => Tensor::concat(&[x, y, z], self.axis()),
             32 => Tensor::stack(&[x, y], self.axis()),
             33 => x.squeeze(self.axis()),

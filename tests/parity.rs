@@ -9,6 +9,8 @@ mod exact;
 mod kinds;
 #[path = "parity/rows.rs"]
 mod rows;
+#[path = "parity/scans.rs"]
+mod scans;
 
 use common::ops::{Size, ops};
 use common::parity::{check_cases, difference, outcome};

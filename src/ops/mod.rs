@@ -23,6 +23,7 @@ pub(crate) mod pool2d;
 pub(crate) mod random;
 pub(crate) mod reduce;
 pub(crate) mod resize;
+pub(crate) mod scan;
 pub(crate) mod softmax;
 pub(crate) mod table;
 pub(crate) mod view;

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::ops::ReduceKind;
 use crate::ops::moments::{moments, root};
 use crate::ops::reduce::{arg_extreme, mean, reduce};
-use crate::ops::require_float;
+use crate::ops::{require_float, scan};
 
 impl Tensor {
     /// The sum over `axes`: `..` for all, an axis (-1 is the last), several, a range; see [`Axes`]. The sum of u8, which
@@ -77,6 +77,24 @@ impl Tensor {
     /// As [`sum`](Self::sum).
     pub fn prod(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
         reduce(ReduceKind::Prod, self, axes.into().mask("prod", self.shape())?, keepdims)
+    }
+
+    /// Running sums along an axis, NumPy's `cumsum`: element a of the result is the sum of the elements up to a. On the CPU the
+    /// sums of f32 are kept in f64; on a GPU blocks of sums keep long ones to six digits.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]], Device::Cpu)?;
+    /// assert_eq!(x.cumsum(-1)?.to_vec::<f32>()?, [1.0, 3.0, 6.0, 4.0, 9.0, 15.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Integers: cast them to f32. An axis that the tensor lacks.
+    pub fn cumsum(&self, axis: isize) -> Result<Tensor> {
+        scan::cumsum(self, axis)
     }
 
     /// Position of the largest element along an axis (i32), the first at a tie, and of the first NaN where there is one. The axis is

@@ -14,6 +14,8 @@ on_both_devices! {
     nan_among_many_is_their_maximum_and_minimum;
     infinities_of_both_signs_sum_to_nan;
     products_of_many_factors;
+    running_sums_of_equal_terms_keep_six_digits;
+    a_running_sum_is_nan_from_the_first_nan_on;
     long_integer_sums_wrap_as_they_should;
 }
 
@@ -211,6 +213,32 @@ mod checks {
         let x = Tensor::from_vec(vec![-inf; 70_000], [70_000], device)?;
         assert_eq!(x.max(.., false)?.item::<f32>()?, -inf);
         assert_eq!((x.neg()?).min(.., false)?.item::<f32>()?, inf);
+        Ok(())
+    }
+
+    pub fn running_sums_of_equal_terms_keep_six_digits(device: Device) -> Result<()> {
+        for (value, count) in [(0.1f32, 4_000_000), (1.4577, 4096), (1.6629, 3_000_001), (0.7, 100_000)] {
+            let x = Tensor::from_vec(vec![value; count], [count], device)?;
+            for (i, got) in x.cumsum(0)?.to_vec::<f32>()?.into_iter().enumerate() {
+                let want = f64::from(value) * (i + 1) as f64;
+                assert_digits(got, want, want, &format!("{} of {count} times {value}", i + 1));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn a_running_sum_is_nan_from_the_first_nan_on(device: Device) -> Result<()> {
+        for count in [40, 5000] {
+            let mut values = vec![1.0f32; count];
+            (values[20], values[30]) = (f32::INFINITY, f32::NEG_INFINITY);
+            let y = Tensor::from_vec(values.clone(), [count], device)?.cumsum(0)?.to_vec::<f32>()?;
+            assert_eq!(y[..20], (1..=20).map(|i| i as f32).collect::<Vec<_>>());
+            assert!(y[20..30].iter().all(|&y| y == f32::INFINITY), "{count} on {device}");
+            assert!(y[30..].iter().all(|y| y.is_nan()), "infinity less infinity: {count} on {device}");
+            values[10] = f32::NAN;
+            let y = Tensor::from_vec(values, [count], device)?.cumsum(0)?.to_vec::<f32>()?;
+            assert!(y[9] == 10.0 && y[10..].iter().all(|y| y.is_nan()), "{count} on {device}");
+        }
         Ok(())
     }
 

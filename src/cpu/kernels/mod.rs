@@ -14,6 +14,7 @@ mod parallel;
 pub mod pool2d;
 mod range;
 pub mod reduce;
+pub mod scan;
 mod shallow;
 pub mod softmax;
 mod window_sums;

@@ -26,6 +26,7 @@ pub mod index;
 pub mod kind;
 mod launch;
 pub mod pool2d;
+pub mod scan;
 pub mod softmax;
 mod target;
 mod turns;

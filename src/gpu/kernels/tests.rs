@@ -1,7 +1,7 @@
 //! The uniform blocks of all kernels, in Rust and in WGSL.
 
 use super::uniform::Uniform;
-use super::{KernelTarget, Launch, Launches, conv2d, gemm, index, pool2d, softmax};
+use super::{KernelTarget, Launch, Launches, conv2d, gemm, index, pool2d, scan, softmax};
 use crate::dtype::DType;
 use crate::geometry::{Conv2dGeometry, MatmulGeometry, Pool2dGeometry};
 use crate::gpu::wgsl::tests::{assert_valid, shaders};
@@ -144,6 +144,9 @@ fn all_launches(t: &KernelTarget) -> Vec<Launches> {
         ]);
     }
     for inner in [3, 4] {
+        for axis in [10, 50_000] {
+            all.push(scan::cumsum(t, [2, axis, inner], false));
+        }
         all.push(index::index_add(t, 2, 10, inner, 70_000));
         for axis in [10, 50_000] {
             for dtype in [DType::F32, DType::I32] {

@@ -79,7 +79,7 @@ mod tests {
             }
             narrowed += 1;
         }
-        assert_eq!(narrowed, 20);
+        assert_eq!(narrowed, 23);
     }
 
     #[test]

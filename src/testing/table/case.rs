@@ -25,6 +25,7 @@ const TOLERANCES: &[(&str, f64, f64, &str)] = &[(
 const CANCELLING: &[(&str, f64)] = &[
     ("sum", 1.0),
     ("mean", 0.1),
+    ("cumsum", 1.0),
     ("matmul", 1.0),
     ("conv2d", 1.0),
     ("conv2d_transpose", 1.0),

@@ -15,6 +15,11 @@ pub fn kernels(t: &mut Table) {
     t.add("sum/long", vec![long], |a| a[0].sum(.., false));
     let rows = t.float(&[70_000, 3], Domain::Any);
     t.add("max/rows", vec![rows], |a| a[0].max(-1, false)).exact();
+    // Lines that are cut into chunks, with neighbours taken by four and one by one, and lines that are not.
+    for dims in [[1, 150_000, 1], [3, 5000, 4], [2, 1100, 3], [1, 300, 2000]] {
+        let x = t.float(&dims, Domain::Range(-0.1, 1.0));
+        t.add(format!("cumsum/{dims:?}"), vec![x], |a| a[0].cumsum(1));
+    }
     // Rows, inner length, columns: each kernel's favourite, odd ones, and sums long enough to be split.
     for (m, k, n) in [(33, 65, 31), (64, 64, 128), (16, 4000, 16)] {
         let inputs = vec![t.float(&[m, k], Domain::Any), t.float(&[k, n], Domain::Any)];

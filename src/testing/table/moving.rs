@@ -69,6 +69,19 @@ pub fn reductions(t: &mut Table) {
     }
 }
 
+pub fn scans(t: &mut Table) {
+    for variant in ["first", "last", "any"] {
+        let dims = t.shape(1, 4);
+        let axis = match variant {
+            "first" => 0,
+            "last" => -1,
+            _ => t.axis(dims.len()),
+        };
+        let x = t.float(&dims, Domain::Any);
+        t.add(format!("cumsum/{variant}"), vec![x], move |a| a[0].cumsum(axis)).second();
+    }
+}
+
 pub fn views(t: &mut Table) {
     let dims = t.shape(2, 4);
     let (n, rank) = (dims.iter().product::<usize>(), dims.len());

@@ -22,6 +22,7 @@ pub fn ops(seed: u64, size: Size) -> Vec<Case> {
     pointwise::activations(&mut table);
     images::conv2d_transpose(&mut table);
     images::upsample2d(&mut table);
+    moving::scans(&mut table);
     moving::leaves(&mut table);
     if size == Size::Kernels {
         kernels::kernels(&mut table);

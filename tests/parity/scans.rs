@@ -1,0 +1,54 @@
+//! Running sums of whole numbers: exact in f32, so that those of every kernel are those of a plain loop, bit for bit.
+
+use super::common::{DEVICES, Rng};
+use wgrad::prelude::*;
+
+/// 0, 1 or 2, no pattern: sums of up to eight million are exact in f32, in any order.
+fn small(count: usize, seed: u64) -> Vec<f32> {
+    let mut rng = Rng(seed);
+    (0..count).map(|_| rng.int(0, 2) as f32).collect()
+}
+
+/// Along the middle axis.
+fn running(values: &[f32], [_, axis, inner]: [usize; 3]) -> Vec<f32> {
+    let mut sums = values.to_vec();
+    for i in (0..sums.len()).filter(|i| i / inner % axis > 0) {
+        sums[i] += sums[i - inner];
+    }
+    sums
+}
+
+#[test]
+fn running_sums_of_all_lengths() -> Result<()> {
+    // one pass and three, neighbours by four and alone, more lines than a dispatch has workgroups in one dimension
+    let shapes = [
+        [1, 1, 1],
+        [2, 3, 4],
+        [1, 255, 3],
+        [2, 1023, 1],
+        [3, 1025, 5],
+        [3, 4097, 4],
+        [70_000, 2, 1],
+        [1, 300_000, 1],
+    ];
+    for device in DEVICES {
+        for dims in shapes {
+            let values = small(dims.iter().product(), dims[1] as u64);
+            let x = Tensor::from_vec(values.clone(), dims, device)?.watch()?;
+            let y = x.cumsum(1)?;
+            assert!(y.to_vec::<f32>()? == running(&values, dims), "{dims:?} on {device}");
+            // What follows the kernel becomes part of it; the gradient runs backwards.
+            let doubled = (x.cumsum(1)? * 2.0)?;
+            let twice: Vec<f32> = running(&values, dims).iter().map(|sum| 2.0 * sum).collect();
+            assert!(doubled.to_vec::<f32>()? == twice, "twice {dims:?} on {device}");
+            let upstream = Tensor::from_vec(values.clone(), dims, device)?;
+            let gradient = y.backward_with(&upstream)?.get(&x)?.flip(1)?;
+            let backwards = upstream.flip(1)?.to_vec::<f32>()?;
+            assert!(
+                gradient.to_vec::<f32>()? == running(&backwards, dims),
+                "gradient of {dims:?} on {device}"
+            );
+        }
+    }
+    Ok(())
+}
