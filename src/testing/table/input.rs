@@ -7,7 +7,9 @@ use crate::error::Result;
 use crate::seed;
 use crate::tensor::Tensor;
 
-/// The same numbers in every run, from a seed.
+/// The same numbers in every run, from a seed: SplitMix64 by `seed::mix`, and ranges of its own. `rand` promises the bits of its
+/// generators, but not how it draws ranges from them; with another way every row would get other values, and tolerances, ties and
+/// finite differences would have to be looked at anew, here and in each user's [`self_check`](crate::Device::self_check).
 #[derive(Clone, Debug)]
 pub struct Rng(pub u64);
 
