@@ -5,7 +5,7 @@
 //! are built.
 
 use crate::error::{Error, Result};
-use crate::ops::join::{Piece, assemble};
+use crate::ops::pieces::{Piece, assemble};
 use crate::ops::view::Alias;
 use crate::tensor::{IdMap, Root, Tensor, Vjp, next_id, no_grad, recording};
 use crate::variable::{Variable, Watched};

@@ -18,6 +18,7 @@ pub(crate) mod matmul;
 pub(crate) mod moments;
 mod operands;
 pub(crate) mod philox;
+pub(crate) mod pieces;
 pub(crate) mod pointwise;
 pub(crate) mod pool2d;
 pub(crate) mod random;

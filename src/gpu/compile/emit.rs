@@ -139,7 +139,24 @@ impl<'a> Emitter<'a> {
 
     /// Whether four neighbours along the variable can be computed together.
     pub fn can_widen(exprs: &Exprs, along: usize) -> bool {
-        if !exprs.extents[along].is_multiple_of(4) || exprs.extents[along] == 0 {
+        exprs.extents[along].is_multiple_of(4) && Self::lanes_fit(exprs, along)
+    }
+
+    /// Whether that is so for any number of elements: where all are in one line, the last four may go beyond the end. What is
+    /// there belongs to the buffers, whose bytes are a multiple of 16, and nobody reads it.
+    pub fn can_overrun(exprs: &Exprs, along: usize) -> bool {
+        let in_line = |(e, _): &(Expr, DType)| match e {
+            Expr::Load { index, .. } | Expr::Philox { index, .. } => {
+                !index.uses(along) || aligned(index, along)
+            }
+            _ => true,
+        };
+        let alone = exprs.extents.iter().enumerate().all(|(v, &n)| v == along || n == 1);
+        alone && !exprs.records() && exprs.list.iter().all(in_line) && Self::lanes_fit(exprs, along)
+    }
+
+    fn lanes_fit(exprs: &Exprs, along: usize) -> bool {
+        if exprs.extents[along] == 0 {
             return false;
         }
         let probe = Emitter::new(exprs, Width::Four { along }, "", BTreeSet::new());

@@ -114,9 +114,11 @@ impl PointwiseKernel {
             Expr::Index(place) => aligned(place, left - 1),
             _ => false,
         };
-        let width = match Emitter::can_widen(&exprs, left - 1) && target.is_none_or(fits) {
-            true => Width::Four { along: left - 1 },
-            false => Width::One,
+        let along = left - 1;
+        let width = match target {
+            None if Emitter::can_overrun(&exprs, along) => Width::Four { along },
+            _ if Emitter::can_widen(&exprs, along) && target.is_none_or(fits) => Width::Four { along },
+            _ => Width::One,
         };
         PointwiseKernel { bindings, exprs, roots, width, target }
     }
@@ -160,7 +162,7 @@ impl PointwiseKernel {
         e.words.declare(&mut text, 0);
         text.push_str(BITS);
         text.push_str(&helpers(&e.helpers));
-        let invocations = if packs { elements.div_ceil(4) } else { elements / lanes };
+        let invocations = if packs { elements.div_ceil(4) } else { elements.div_ceil(lanes) };
         text.push_str(&main_head());
         if packs {
             // one word of four bytes per invocation

@@ -1,8 +1,10 @@
 //! Kernels of reductions: a prologue of pointwise work on what is read, an epilogue on what is stored, and where few outputs
 //! would leave the device idle, two passes over fixed pieces, combined in their order.
 
+mod loops;
+
 use super::Values;
-use super::emit::{BITS, Emitter, Width, literal, storage, typed};
+use super::emit::{BITS, Emitter, Width, storage, typed};
 use super::expr::{Bindings, Builder, ExprId, Exprs};
 use super::kernel::{
     ARGS_BINDING, EXTRA_BINDING, Epilogue, GROUP, Generated, header, lanes as binding_lanes, main_head,
@@ -11,7 +13,7 @@ use super::kernel::{
 use super::library::helpers;
 use super::words::{Helpers, Words};
 use crate::dtype::DType;
-use crate::gpu::kernels::{KernelTarget, Turns, fold};
+use crate::gpu::kernels::{KernelTarget, fold};
 use crate::ops::ReduceKind;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -32,6 +34,10 @@ pub(super) struct ReductionKernel {
     line: usize,
     /// Turns of a piece, and number of pieces.
     pieces: (usize, usize),
+    /// Whether another kernel combines the pieces, were it only one.
+    in_pieces: bool,
+    /// Elements of the line, where the last turn may go beyond them.
+    end: Option<usize>,
 }
 
 /// The kernels of a reduction: one, or one for pieces and further ones that combine their results.
@@ -90,11 +96,14 @@ impl ReductionKernel {
         let outer = groups[0];
         let reduced = groups[1];
         let (last_out, last_red) = (outer - 1, outer + reduced - 1);
-        // Four at a time along the variable that walks memory in steps of one.
+        // Four at a time along the variable that walks memory in steps of one. A product of a line of any length goes from left to
+        // right: in another order what is infinite may meet what has become 0.
+        let overruns =
+            |v: usize| kind != ReduceKind::Prod && v == last_red && Emitter::can_overrun(&exprs, v);
         let contiguous = |v: usize| {
             let mut ones = 0;
             exprs.visit(|l| ones += (l.coefficient(v) == 1) as usize);
-            ones > 0 && Emitter::can_widen(&exprs, v)
+            ones > 0 && (Emitter::can_widen(&exprs, v) || overruns(v))
         };
         let width = if contiguous(last_red) {
             Width::Four { along: last_red }
@@ -112,11 +121,13 @@ impl ReductionKernel {
         };
         // Pieces fill the adapter where there are few outputs, unless they would be so short that combining them costs more than
         // it saves; and no piece is longer than its sums may be, however many outputs there are.
-        let line = elements / per_turn;
+        let line = elements.div_ceil(per_turn);
         let threads = (outputs / per_thread).max(1);
         let (wanted, shortest) = if target.cpu_adapter { (256, 256) } else { (16_384, 32) };
         let by_threads = (wanted / threads).min(elements / shortest);
         let count = by_threads.max(line.div_ceil(LONGEST_PIECE)).clamp(1, line.max(1));
+        // What is added up along the first axis grows with the batch: one form for batches of all sizes.
+        let in_pieces = count > 1 || axes.first() == Some(&true);
         let piece = match count {
             1 => line,
             // whole blocks, so that only the last piece has a rest
@@ -129,7 +140,26 @@ impl ReductionKernel {
         };
         let bindings = epilogue.as_ref().map_or(bindings, |e| e.bindings.clone());
         let dtype = values.spec(value).dtype;
-        Some(ReductionKernel { bindings, kind, exprs, root: id, dtype, outer, width, epilogue, line, pieces })
+        let end = match width {
+            Width::Four { along } if along == last_red && Emitter::can_overrun(&exprs, along) => {
+                Some(elements)
+            }
+            _ => None,
+        };
+        Some(ReductionKernel {
+            bindings,
+            kind,
+            exprs,
+            root: id,
+            dtype,
+            outer,
+            width,
+            epilogue,
+            line,
+            pieces,
+            in_pieces,
+            end,
+        })
     }
 
     /// Storage buffers that it binds besides its output.
@@ -143,113 +173,6 @@ impl ReductionKernel {
         self.exprs.list.len()
     }
 
-    fn initial(&self) -> String {
-        match (self.kind, self.dtype) {
-            (ReduceKind::Sum, d) => literal(0.0, d),
-            (ReduceKind::Prod, d) => literal(1.0, d),
-            (ReduceKind::Max, DType::I32) => "bitcast<i32>(0x80000000u)".into(),
-            (ReduceKind::Max, d) => literal(f64::NEG_INFINITY, d),
-            (ReduceKind::Min, DType::I32) => "i32(0x7fffffff)".into(),
-            (ReduceKind::Min, DType::U32) => "0xffffffffu".into(),
-            (ReduceKind::Min, d) => literal(f64::INFINITY, d),
-        }
-    }
-
-    fn combine(&self, a: &str, b: &str) -> String {
-        match self.kind {
-            ReduceKind::Sum => format!("{a} + {b}"),
-            ReduceKind::Prod => format!("{a} * {b}"),
-            ReduceKind::Max => format!("max({a}, {b})"),
-            ReduceKind::Min => format!("min({a}, {b})"),
-        }
-    }
-
-    /// Whether NaN has to be looked for beside the result: `max` and `min` drop it on some drivers, and any comparison of it
-    /// may be folded on others.
-    fn seeks_nan(&self) -> bool {
-        self.dtype.is_float() && matches!(self.kind, ReduceKind::Max | ReduceKind::Min)
-    }
-
-    /// Levels of loops that a line of so many turns is reduced in: the order matters to sums of floats. (A product errs by as
-    /// many roundings in any order, and the one from left to right is soon away from 1, below which floats are denser.)
-    fn levels(&self, longest: usize) -> usize {
-        let rounds = self.dtype.is_float() && self.kind == ReduceKind::Sum;
-        match longest {
-            _ if !rounds => 1,
-            0..=BLOCK => 1,
-            n if n <= BLOCK * BLOCK => 2,
-            _ => 3,
-        }
-    }
-
-    fn turns(&self, longest: usize) -> Turns {
-        match self.levels(longest) {
-            1 => Turns::of(longest),
-            2 => Turns::around(longest.div_ceil(BLOCK), Turns::of(BLOCK)),
-            _ => Turns::around(longest.div_ceil(BLOCK * BLOCK), Turns::around(BLOCK, Turns::of(BLOCK))),
-        }
-    }
-
-    /// Loops of `q` from `from_r` to `to_r` that leave what `body` computes as `value`, combined, in `result`: block by block,
-    /// `lanes` of them side by side, which end up in one where `join`.
-    fn loops(&self, text: &mut String, longest: usize, lanes: usize, join: bool, turn: [&str; 3]) {
-        let [body, value, advance] = turn;
-        let (ty, uint) = (typed(self.dtype, lanes), typed(DType::U32, lanes));
-        let init = self.initial();
-        let levels = self.levels(longest);
-        text.push_str("    var q = from_r;\n");
-        for level in 0..levels {
-            let _ = writeln!(text, "    var sum{level} = {ty}({init});");
-        }
-        if self.seeks_nan() {
-            let _ = writeln!(text, "    var magnitude = {uint}(0u);");
-        }
-        for level in (1..levels).rev() {
-            let outer = if level + 1 == levels { "to_r".to_string() } else { format!("end{}", level + 1) };
-            let block = BLOCK.pow(level as u32);
-            let _ = writeln!(
-                text,
-                "    while (q < {outer}) {{\n    let end{level} = min(q + {block}u, {outer});\n    sum{} = {ty}({init});",
-                level - 1
-            );
-        }
-        let end = if levels == 1 { "to_r" } else { "end1" };
-        let _ = writeln!(text, "    while (q < {end}) {{\n{body}    let value = {value};");
-        let _ = writeln!(text, "    sum0 = {};", self.combine("sum0", "value"));
-        if self.seeks_nan() {
-            let bits = format!("bitcast<{uint}>(value) & {uint}(0x7fffffffu)");
-            let _ = writeln!(text, "    magnitude = max(magnitude, {bits});");
-        }
-        let _ = writeln!(text, "{advance}    q += 1u;\n    }}");
-        for level in 1..levels {
-            let (all, part) = (format!("sum{level}"), format!("sum{}", level - 1));
-            let _ = writeln!(text, "    {all} = {};\n    }}", self.combine(&all, &part));
-        }
-        let sum = format!("sum{}", levels - 1);
-        let quad = |of: &str, combine: &dyn Fn(&str, &str) -> String| {
-            let (low, high) = (
-                combine(&format!("{of}.x"), &format!("{of}.y")),
-                combine(&format!("{of}.z"), &format!("{of}.w")),
-            );
-            combine(&format!("({low})"), &format!("({high})"))
-        };
-        let joins = join && lanes == 4;
-        let result = if joins { quad(&sum, &|a, b| self.combine(a, b)) } else { sum };
-        if !self.seeks_nan() {
-            let _ = writeln!(text, "    let result = {result};");
-            return;
-        }
-        let magnitude =
-            if joins { quad("magnitude", &|a, b| format!("max({a}, {b})")) } else { "magnitude".into() };
-        let lanes = if joins { 1 } else { lanes };
-        let (ty, uint) = (typed(self.dtype, lanes), typed(DType::U32, lanes));
-        let nan = literal(f64::NAN, self.dtype);
-        let _ = writeln!(
-            text,
-            "    let result = select({result}, {ty}({nan}), {magnitude} > {uint}(0x7f800000u));"
-        );
-    }
-
     pub fn generate(&self, values: &Values<'_>, target: &KernelTarget) -> ReductionKernels {
         let outputs: usize = self.exprs.extents[..self.outer].iter().product();
         let (_, mut count) = self.pieces;
@@ -257,13 +180,12 @@ impl ReductionKernel {
             Width::Four { along } if along < self.outer => 4,
             _ => 1,
         };
-        let first = self.pieces_kernel(values, target, outputs, lanes_out, count == 1);
-        // Results of a piece lie side by side, output by output: four neighbours are four outputs, whatever the first pass read.
-        let lanes = if outputs.is_multiple_of(4) { 4 } else { 1 };
+        let first = self.pieces_kernel(values, target, outputs, lanes_out, !self.in_pieces);
         // An invocation of a real GPU that went through thousands of results alone would keep all others waiting.
         let most = if target.cpu_adapter { LONGEST_PIECE } else { BLOCK * BLOCK };
         let mut further = Vec::new();
-        while count > 1 {
+        let mut combined = !self.in_pieces;
+        while !combined {
             let bytes = 4 * outputs * count;
             let piece = if count <= most {
                 count
@@ -271,9 +193,9 @@ impl ReductionKernel {
                 count.div_ceil(count.div_ceil(most)).next_multiple_of(BLOCK)
             };
             let left = count.div_ceil(piece);
-            let kernel = self.combine_kernel(values, target, outputs, [count, piece], lanes);
+            let kernel = self.combine_kernel(values, target, outputs, [count, piece], lanes_out);
             further.push((bytes, kernel));
-            count = left;
+            (count, combined) = (left, left == 1);
         }
         ReductionKernels { first, further }
     }
@@ -337,6 +259,15 @@ impl ReductionKernel {
         let value = e.operand(self.root, lanes);
         used_helpers.extend(e.helpers.iter().copied());
         let mut words = std::mem::take(&mut e.words);
+        let value = match self.end {
+            Some(end) => {
+                let (ty, init, end) = (typed(self.dtype, 4), self.initial(), words.word(end as u32));
+                format!(
+                    "select({ty}({init}), {value}, vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>({end}))"
+                )
+            }
+            None => value,
+        };
         let mut text = header(values, &self.bindings, 1, |b| binding_lanes(&scalar, b));
         let out = self.output_type(last);
         let binding = 1 + self.bindings.buffers.len();
@@ -348,9 +279,9 @@ impl ReductionKernel {
         let rows = outputs / lanes_out;
         let invocations = rows * count;
         // sizes: invocations, outputs / lanes, turns of the line, turns of a piece
-        let place_of = match count {
-            1 => format!("    let part = 0u;\n    let i = t * {lanes_out}u;\n"),
-            _ => {
+        let place_of = match self.in_pieces {
+            false => format!("    let part = 0u;\n    let i = t * {lanes_out}u;\n"),
+            true => {
                 let part = words.divide(&mut used_helpers, "t", rows, invocations);
                 format!("    let part = {part};\n    let i = (t - part * sizes.y) * {lanes_out}u;\n")
             }
@@ -365,7 +296,7 @@ impl ReductionKernel {
         text.push_str("    let from_r = part * sizes.w;\n    let to_r = min(from_r + sizes.w, sizes.z);\n");
         text.push_str(&begin);
         let body = format!("{place}{}", e.body);
-        self.loops(&mut text, piece, lanes, lanes_out == 1, [&body, &value, &advance]);
+        self.loops(&mut text, lanes, lanes_out == 1, [&body, &value, &advance]);
         self.finish(&mut text, last.then_some(out), lanes_out);
         Generated {
             wgsl: text,
@@ -490,7 +421,7 @@ impl ReductionKernel {
             "    let part = {part};\n    let column = t - part * sizes.y;\n    let i = column * {lanes}u;\n    \
              let from_r = part * sizes.w;\n    let to_r = min(from_r + sizes.w, sizes.z);"
         );
-        self.loops(&mut text, piece, lanes, false, ["", "parts[q * sizes.y + column]", ""]);
+        self.loops(&mut text, lanes, false, ["", "parts[q * sizes.y + column]", ""]);
         self.finish(&mut text, last.then_some(out), lanes);
         Generated {
             wgsl: text,
