@@ -1,4 +1,5 @@
-//! What a new shape costs: `cargo bench --bench shapes [-- SECTION]`, sections `lstm` and `cnn`.
+//! What a new shape costs: `cargo bench --bench shapes [-- SECTION]`, sections `lstm`, `cnn` and
+//! `generate`.
 //!
 //! Each section runs in a process of its own whose caches (the crate's and Mesa's) are empty, so that "first step" is what a
 //! user sees who has never run the program. Figures are a line each, with the pipelines that were compiled and the plans that
@@ -8,7 +9,7 @@ mod common;
 
 use common::{devices, uniform};
 use std::time::Instant;
-use wgrad::nn::Context;
+use wgrad::nn::{Context, KvCache};
 use wgrad::prelude::*;
 
 const BATCH: usize = 16;
@@ -145,15 +146,117 @@ fn cnn(device: Device) -> Result<()> {
     Ok(())
 }
 
+const WIDTH: usize = 64;
+const HEADS: usize = 4;
+const VOCABULARY: usize = 256;
+const CAPACITY: usize = 256;
+
+/// One block of a transformer: the projections to queries, keys and values, back, and the two of the network behind.
+struct Block {
+    qkv: Tensor,
+    out: Tensor,
+    up: Tensor,
+    down: Tensor,
+}
+
+/// A small language model, as one writes it by hand: normalisation first, learned positions, the embedding as the last layer.
+struct Transformer {
+    embedding: Tensor,
+    positions: Tensor,
+    blocks: Vec<Block>,
+}
+
+impl Transformer {
+    fn new(device: Device) -> Result<Transformer> {
+        let weights = |shape: [usize; 2], seed| -> Result<Tensor> {
+            let w = (uniform(&shape, device, seed)? * (3.0 / shape[0] as f64).sqrt())?;
+            w.eval()?;
+            Ok(w)
+        };
+        let block = |b: u64| -> Result<Block> {
+            Ok(Block {
+                qkv: weights([WIDTH, 3 * WIDTH], 10 * b + 3)?,
+                out: weights([WIDTH, WIDTH], 10 * b + 4)?,
+                up: weights([WIDTH, 4 * WIDTH], 10 * b + 5)?,
+                down: weights([4 * WIDTH, WIDTH], 10 * b + 6)?,
+            })
+        };
+        Ok(Transformer {
+            embedding: weights([VOCABULARY, WIDTH], 1)?,
+            positions: weights([CAPACITY, WIDTH], 2)?,
+            blocks: vec![block(0)?, block(1)?],
+        })
+    }
+
+    /// The likeliest token behind these, which follow those in the caches.
+    fn next(&self, tokens: &[u32], caches: &mut [KvCache]) -> Result<u32> {
+        let (device, n, size) = (self.embedding.device(), tokens.len(), WIDTH / HEADS);
+        let at = (Tensor::arange(0, n as i64, device)? + caches[0].len() as f64)?;
+        let ids = Tensor::from_slice(tokens, [n], device)?;
+        let mut x = (self.embedding.index_select(0, &ids)? + self.positions.index_select(0, &at)?)?;
+        let normed = |x: &Tensor| -> Result<Tensor> {
+            let centered = (x - x.mean(-1, true)?)?;
+            &centered / (centered.square()?.mean(-1, true)? + 1e-5)?.sqrt()?
+        };
+        for (block, cache) in self.blocks.iter().zip(caches) {
+            let qkv = normed(&x)?.matmul(&block.qkv)?;
+            let part = |k: usize| qkv.slice(-1, k * WIDTH, WIDTH)?.reshape([n, HEADS, size]);
+            cache.append(&part(1)?, &part(2)?)?;
+            let keys = cache.keys().permute([1, 2, 0])?;
+            let scores = (part(0)?.permute([1, 0, 2])?.matmul(keys)? / (size as f64).sqrt())?;
+            let weights = cache.causal_mask(n)?.select(&scores, -1e30)?.softmax(-1)?;
+            let mixed = weights.matmul(cache.values().permute([1, 0, 2])?)?;
+            x = (x + mixed.permute([1, 0, 2])?.reshape([n, WIDTH])?.matmul(&block.out)?)?;
+            x = (&x + normed(&x)?.matmul(&block.up)?.gelu_tanh()?.matmul(&block.down)?)?;
+        }
+        let logits = normed(&x.slice(0, n - 1, 1)?)?.matmul(self.embedding.transpose()?)?;
+        logits.argmax(-1, false)?.cast(DType::U32)?.reshape([])?.item()
+    }
+}
+
+/// 200 tokens behind a prompt of eight, one by one, without padding.
+fn generate(device: Device) -> Result<()> {
+    let model = Transformer::new(device)?;
+    let dims = [CAPACITY, HEADS, WIDTH / HEADS];
+    let cache = |_| KvCache::new(dims, dims, 0, DType::F32, device);
+    let mut caches = (0..model.blocks.len()).map(cache).collect::<Result<Vec<_>>>()?;
+    let mut tokens = vec![17u32, 4, 99, 200, 31, 8, 150, 77];
+    let (mut times, mut before) = (Vec::new(), device.stats()?);
+    for token in 1..=200 {
+        let (start, stats) = (Instant::now(), device.stats()?);
+        let next = no_grad(|| model.next(&tokens, &mut caches))?;
+        if token <= 3 {
+            report(&format!("{device} generate, token {token}"), device, start, stats)?;
+            before = device.stats()?;
+        } else {
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        tokens = vec![next];
+    }
+    let now = device.stats()?;
+    times.sort_by(f64::total_cmp);
+    println!(
+        "{device} generate, tokens 4 to 200: {:.2} ms each (median), {:.2} (nine tenths), {} pipelines, {} plans, {:.1} dispatches \
+         each",
+        times[times.len() / 2],
+        times[times.len() * 9 / 10],
+        now.pipelines - before.pipelines,
+        now.plan_misses - before.plan_misses,
+        (now.dispatches - before.dispatches) as f64 / times.len() as f64
+    );
+    Ok(())
+}
+
+/// What is measured, by name.
 type Section = (&'static str, fn(Device) -> Result<()>);
 
 fn main() {
-    let sections: [Section; 2] = [("lstm", lstm), ("cnn", cnn)];
+    let sections: [Section; 3] = [("lstm", lstm), ("cnn", cnn), ("generate", generate)];
     let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     if let Ok(section) = std::env::var("WGRAD_BENCH_SECTION") {
         let run = sections.iter().find(|s| s.0 == section).expect("a section").1;
-        // Compiling and planning are the GPU's; an LSTM's steps are worth comparing.
-        for device in devices().into_iter().filter(|&d| d != Device::Cpu || section == "lstm") {
+        // Compiling and planning are the GPU's; an LSTM's steps and a model's tokens are worth comparing.
+        for device in devices().into_iter().filter(|&d| d != Device::Cpu || section != "cnn") {
             run(device).expect("the section runs");
         }
         return;

@@ -264,10 +264,20 @@ fn a_tensor_larger_than_a_binding_is_a_raw_driver_message() -> Result<()> {
         let columns: Vec<i32> = (0..210 * 150).map(|i| (i * 11) % 190).collect();
         x[0].gather(1, &Tensor::from_vec(columns, [210, 150], x[0].device())?)
     })?;
+    agree("a part written over", &[big, &[30, 190]], |x| x[0].update_slice(0, 170, &x[1]))?;
     agree("losses", &[big], |x| {
         let labels: Vec<i32> = (0..210).map(|i| (i * 7) % 190).collect();
         x[0].cross_entropy_rows(&Tensor::from_vec(labels, [210], x[0].device())?)
     })?;
+    let written_in_place = |device: Device| -> Result<Vec<f32>> {
+        let part = Tensor::from_vec(numbers(&[30, 190], 2), [30, 190], device)?;
+        let mut y = Tensor::from_vec(numbers(big, 1), big, device)?;
+        for row in [0, 75, 180] {
+            y = y.update_slice(0, row, &(&part + row as f64)?)?;
+        }
+        y.to_vec()
+    };
+    assert_eq!(written_in_place(Device::Cpu)?, written_in_place(Device::Gpu)?);
     for device in [Device::Cpu, Device::Gpu] {
         let bytes: Vec<u8> = (0..300_000u32).map(|i| (i * 7 % 251) as u8).collect();
         let x = Tensor::from_slice(&bytes, [300_000], device)?;

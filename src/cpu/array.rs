@@ -106,6 +106,20 @@ impl Array {
         Ok(&self.raw::<T>()?[self.offset..self.offset + n])
     }
 
+    /// Whether nothing else refers to its memory.
+    pub fn is_sole(&self) -> bool {
+        Arc::strong_count(&self.buffer) == 1
+    }
+
+    /// The elements of a contiguous array to be overwritten; `None` where something else refers to them.
+    pub fn sole_slice<T: Element>(&mut self) -> Option<&mut [T]> {
+        if !self.is_contiguous() {
+            return None;
+        }
+        let (at, n) = (self.offset, self.shape.numel());
+        T::unwrap_mut(Arc::get_mut(&mut self.buffer)?)?.get_mut(at..at + n)
+    }
+
     /// The same values in row-major order; no copy where they are so already.
     pub fn contiguous(&self) -> Result<Array> {
         if self.is_contiguous() { Ok(self.clone()) } else { self.copied() }

@@ -5,7 +5,7 @@ use crate::dtype::DType;
 use crate::sealed;
 use std::fmt;
 
-/// Host memory of one element type, pooled. Never changed once an [`Array`](super::Array) points to it.
+/// Host memory of one element type, pooled. Changed by nobody but the only [`Array`](super::Array) that points to it.
 #[derive(Debug)]
 pub enum Buffer {
     F32(Vec<f32>),
@@ -46,6 +46,8 @@ pub trait Element:
     fn wrap(v: Vec<Self>) -> Buffer;
     #[doc(hidden)]
     fn unwrap(b: &Buffer) -> Option<&[Self]>;
+    #[doc(hidden)]
+    fn unwrap_mut(b: &mut Buffer) -> Option<&mut [Self]>;
     /// As Rust's `as`: floats saturate, integers wrap.
     #[doc(hidden)]
     fn convert<B: Element>(self) -> B;
@@ -63,6 +65,9 @@ macro_rules! element {
             fn to_f64(self) -> f64 { self as f64 }
             fn wrap(v: Vec<Self>) -> Buffer { Buffer::$d(v) }
             fn unwrap(b: &Buffer) -> Option<&[Self]> {
+                match b { Buffer::$d(v) => Some(v), _ => None }
+            }
+            fn unwrap_mut(b: &mut Buffer) -> Option<&mut [Self]> {
                 match b { Buffer::$d(v) => Some(v), _ => None }
             }
             fn convert<B: Element>(self) -> B {

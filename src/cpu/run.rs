@@ -58,8 +58,18 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
         let computed = match roles[position] {
             Role::Deferred => continue,
             Role::Alone => {
-                let inputs: Vec<Array> = entry.inputs.iter().filter_map(|&i| take(i as usize)).collect();
-                vec![(position, node.op.cpu(&inputs, &node.spec)?)]
+                let mut inputs: Vec<Array> = entry.inputs.iter().filter_map(|&i| take(i as usize)).collect();
+                let array = if node.op.overwrites() {
+                    // Whatever can fail is done before the first input is let go of.
+                    for input in inputs.iter_mut().skip(1) {
+                        *input = input.contiguous()?;
+                    }
+                    release(&graph, entry);
+                    node.op.cpu_owned(inputs, &node.spec)?
+                } else {
+                    node.op.cpu(&inputs, &node.spec)?
+                };
+                vec![(position, array)]
             }
             Role::Last(group) => groups[group].run(&graph, &total_uses, &mut take)?,
         };
@@ -89,6 +99,15 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
         timings.inside += begin.elapsed();
     }
     Ok(())
+}
+
+/// Has a value from before this run, in whose memory an entry is computed, be referred to by nothing but that entry. Only for what
+/// is kept: that has its value at once, so if the run fails later, nobody asks for the old one.
+fn release(graph: &Pending, entry: &Entry) {
+    let first = entry.inputs.first().map(|&i| &graph.entries[i as usize]);
+    if let Some(first) = first.filter(|first| entry.in_place && entry.keep && first.ready) {
+        first.tensor.0.forget_value();
+    }
 }
 
 fn count_uses(graph: &Pending) -> Vec<u32> {

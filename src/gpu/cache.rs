@@ -39,7 +39,8 @@ struct Cached {
     plan: Plan,
 }
 
-/// What makes two graphs the same: operations, their parameters, shapes, types, wiring, and which values are kept.
+/// What makes two graphs the same: operations, their parameters, shapes, types, wiring, which values are kept, and which may be
+/// written over others.
 fn fill_key(graph: &Pending, key: &mut Key) {
     key.clear();
     for entry in &graph.entries {
@@ -47,7 +48,7 @@ fn fill_key(graph: &Pending, key: &mut Key) {
         let spec = &node.spec;
         let state = (entry.ready as u64) | (entry.keep as u64) << 1;
         let head = state | (spec.dtype as u64) << 2 | (spec.shape.rank() as u64) << 8;
-        key.push(head | (entry.inputs.len() as u64) << 16);
+        key.push(head | (entry.inputs.len() as u64) << 16 | (entry.in_place as u64) << 63);
         spec.shape.iter().for_each(|&n| key.push(n as u64));
         if !entry.ready {
             entry.inputs.iter().for_each(|&i| key.push(i as u64));

@@ -39,6 +39,8 @@ pub(super) struct Output {
     pub entry: u32,
     pub source: Where,
     pub offset: u64,
+    /// Whether the plan writes over what is there.
+    pub changed: bool,
 }
 
 /// The scalars of a plan: word position, graph position of the scalar, word of the scalar; and the bytes of all.
@@ -189,7 +191,11 @@ impl Plan {
                 Where::Leaf(v) => {
                     let leaf = leaf(graph, v)?;
                     leaf.buffer.check(&gpu.pool)?;
-                    (leaf.buffer, leaf.offset, leaf.largest.filter(|_| leaf.dtype == node.spec.dtype))
+                    (
+                        leaf.buffer,
+                        leaf.offset,
+                        leaf.largest.filter(|_| leaf.dtype == node.spec.dtype && !output.changed),
+                    )
                 }
             };
             let (shape, dtype) = (node.spec.shape, node.spec.dtype);

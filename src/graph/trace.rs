@@ -191,6 +191,7 @@ impl Trace {
                     inputs: inputs.iter().filter_map(|&x| local[x as usize]).collect(),
                     ready,
                     keep: !ready && kept.contains(&(i as u32)),
+                    in_place: false,
                 });
             }
             (device, Pending { entries }, numbers)

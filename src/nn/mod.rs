@@ -55,6 +55,7 @@
 
 mod activation;
 pub(crate) mod augment;
+mod cache;
 mod conv;
 mod dense;
 mod dropout;
@@ -84,6 +85,7 @@ mod weights;
 pub(crate) mod weights_file;
 
 pub use activation::{Activation, PRelu, Softmax};
+pub use cache::{Cache, KvCache};
 pub use conv::{Conv2d, ConvTranspose2d, DepthwiseConv2d, SeparableConv2d};
 pub use dense::Dense;
 pub use dropout::{Dropout, GaussianNoise, SpatialDropout2d};

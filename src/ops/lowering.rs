@@ -27,6 +27,8 @@ pub(crate) enum Lowering<'a> {
     Concat { axis: usize },
     /// As [`Concat`](Lowering::Concat), of so many inputs that each is copied to its place instead of all being read by one kernel.
     Assemble { axis: usize },
+    /// The first input with the second written over it along an axis, from a place on that the third gives (one u32).
+    Update { axis: usize },
     /// Inputs flattened into one vector at these offsets; what lies between is unspecified.
     Pack { offsets: &'a [usize] },
     /// A constant border: elements before each axis.

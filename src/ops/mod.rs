@@ -27,6 +27,7 @@ pub(crate) mod resize;
 pub(crate) mod scan;
 pub(crate) mod softmax;
 pub(crate) mod table;
+pub(crate) mod update;
 pub(crate) mod view;
 
 pub(crate) use crate::tensor::{Grads, Operation, Pieces, Vjp};

@@ -2,7 +2,7 @@
 
 use super::Tensor;
 use crate::error::{Error, Result};
-use crate::ops::{index, join, view};
+use crate::ops::{index, join, update, view};
 use crate::shape::Shape;
 
 impl Tensor {
@@ -145,6 +145,32 @@ impl Tensor {
     /// As [`slice`](Self::slice); or the step is 0.
     pub fn slice_step(&self, axis: isize, start: usize, len: usize, step: isize) -> Result<Tensor> {
         view::slice(self, axis, start, len, step)
+    }
+
+    /// This tensor with `part` in place of the elements `start..` along an axis, as many as `part` has there; outside the axis
+    /// both have the same sizes. (JAX's `dynamic_update_slice_in_dim`, PyTorch's `slice_scatter`.)
+    ///
+    /// `start` may change from step to step: it is an argument of the plan, and none is compiled or planned anew. Where nothing
+    /// else refers to this tensor when the result is computed, it is computed in this tensor's memory: what is written is then
+    /// all that is moved. (A GPU copies u8 all the same, and so does whatever gradients flow through.) [`nn::Cache`] is made
+    /// of this.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let mut x = Tensor::new([[1, 1], [2, 2], [3, 3]], Device::Cpu)?;
+    /// x = x.update_slice(0, 1, &Tensor::new([[7, 8]], Device::Cpu)?)?;
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 1, 7, 8, 3, 3]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Another device, element type or number of dimensions, other sizes outside the axis, or a part that does not fit in.
+    ///
+    /// [`nn::Cache`]: crate::nn::Cache
+    pub fn update_slice(&self, axis: isize, start: usize, part: &Tensor) -> Result<Tensor> {
+        update::update_slice(self, axis, start, part)
     }
 
     /// The elements along an axis in reverse order.

@@ -24,6 +24,16 @@ pub(crate) enum Value {
     Gpu(GpuArray),
 }
 
+impl Value {
+    /// Whether nothing else refers to its memory.
+    pub fn is_sole(&self) -> bool {
+        match self {
+            Value::Cpu(array) => array.is_sole(),
+            Value::Gpu(array) => Arc::strong_count(&array.buffer) == 1,
+        }
+    }
+}
+
 /// An n-dimensional array on a device; a cheap handle (`Clone` copies a pointer) to an immutable, lazily computed value.
 ///
 /// Operations check shapes at once and compute nothing; values are computed when they are asked for
@@ -140,6 +150,17 @@ pub(crate) trait Operation: Identity + Send + Sync + std::fmt::Debug + 'static {
     /// Computes the value on the CPU.
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array>;
 
+    /// Whether it changes a part of its first input and keeps the rest: then it may be computed in that input's memory, where
+    /// nobody else will read it ([`Entry::in_place`](super::pending::Entry)).
+    fn overwrites(&self) -> bool {
+        false
+    }
+
+    /// As [`cpu`](Self::cpu), in the memory of the first input where nothing else refers to it.
+    fn cpu_owned(&self, inputs: Vec<Array>, out: &Spec) -> Result<Array> {
+        self.cpu(&inputs, out)
+    }
+
     /// The number that a scalar from the host is.
     fn number(&self) -> Option<f64> {
         None
@@ -208,6 +229,12 @@ impl Node {
     pub fn if_pending<R>(&self, f: impl FnOnce(&[Tensor]) -> R) -> Option<R> {
         let state = self.state();
         state.value.is_none().then(|| f(&state.inputs))
+    }
+
+    /// Lets go of the value. Nobody may need it any more: for a node that only one other refers to, which is about to have its
+    /// own value.
+    pub fn forget_value(&self) {
+        self.state().value = None;
     }
 
     pub fn has_value(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What has to be computed: the nodes without a value that others need, in order.
 
-use super::node::Tensor;
+use super::node::{Tensor, Value};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
@@ -81,6 +81,8 @@ pub(crate) struct Entry {
     pub ready: bool,
     /// Whether somebody outside this graph holds the node: then its value has to be kept.
     pub keep: bool,
+    /// Whether it may be computed in the memory of its first input, which nobody will read again: not in this graph, nor after.
+    pub in_place: bool,
 }
 
 /// The nodes that a computation needs, inputs before users.
@@ -119,6 +121,7 @@ impl Pending {
         let marks = Marks::new();
         let mut entries: Vec<Entry> = Vec::with_capacity(256);
         let mut uses: Vec<u32> = Vec::with_capacity(256);
+        let mut overwriting: Vec<usize> = Vec::new();
         // (tensor, whether its inputs were already pushed)
         let mut stack: Vec<(Tensor, bool)> = roots.iter().rev().map(|&t| (t.clone(), false)).collect();
         while let Some((tensor, expanded)) = stack.pop() {
@@ -146,7 +149,10 @@ impl Pending {
                 ready = true;
             }
             marks.set(&tensor, entries.len());
-            entries.push(Entry { tensor, inputs, ready, keep: false });
+            if !ready && tensor.0.op.overwrites() {
+                overwriting.push(entries.len());
+            }
+            entries.push(Entry { tensor, inputs, ready, keep: false, in_place: false });
             uses.push(1); // the handle in `entries` itself
         }
         for (entry, uses) in entries.iter_mut().zip(uses) {
@@ -157,7 +163,33 @@ impl Pending {
                 entry.keep = !entry.ready;
             }
         }
+        find_in_place(&mut entries, overwriting);
         Pending { entries }
+    }
+}
+
+/// Finds which of the `overwriting` nodes may be computed in the memory of their first input.
+///
+/// Nobody reads the input again if three things hold. Its only handle outside of the list of entries is this node's, so no other
+/// node reads it, in this graph or later. Nothing else refers to its memory, so it is not a part of what somebody holds. And this
+/// node lets go of it when it has its value, which it will have (it is kept), or its only user has under the same conditions: so
+/// nothing is ever computed from the input anew.
+fn find_in_place(entries: &mut [Entry], overwriting: Vec<usize>) {
+    let mut overwritten = vec![false; if overwriting.is_empty() { 0 } else { entries.len() }];
+    // users before inputs
+    for at in overwriting.into_iter().rev() {
+        let Entry { tensor, inputs, keep, .. } = &entries[at];
+        let forgets = !tensor.0.tracked || tensor.0.root.is_some();
+        let Some(&first) = inputs.first() else { continue };
+        let first = first as usize;
+        let base = &entries[first];
+        let handles = 2; // that of its entry, and this node's
+        let sole = Arc::strong_count(&base.tensor.0) == handles
+            && (!base.ready || base.tensor.0.with_value(|value| value.is_some_and(Value::is_sole)));
+        if sole && forgets && (*keep || overwritten[at]) {
+            entries[at].in_place = true;
+            overwritten[first] = true;
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::gpu::pipeline::Pipelines;
 use crate::gpu::plan::{Arguments, Output, Plan};
 use crate::gpu::step::{Bind, PlanStep, Where};
 use crate::tensor::{Dispatch, Pending};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Compiles a graph.
 pub(in crate::gpu) fn compile(gpu: &Gpu, pipelines: &Pipelines, graph: &Pending) -> Result<Plan> {
@@ -110,9 +110,17 @@ fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps
         Owner::Value(v) if values.is_ready(v) => Where::Leaf(v as u32),
         _ => Where::Buffer(lifetime_of.get(&owner).map_or(0, |&s| buffer_of[s] as u32)),
     };
+    let written = |&v: &usize| values.written[v];
+    let changed: HashSet<Owner> = (0..values.len())
+        .filter(written)
+        .map(|v| resolve(values, Place::Value(Stored { value: v, offset: 0 })).0)
+        .collect();
     let outputs = held
         .into_iter()
-        .map(|(v, owner, offset)| Output { entry: v as u32, source: find(owner), offset })
+        .map(|(v, owner, offset)| {
+            let changed = changed.contains(&owner);
+            Output { entry: v as u32, source: find(owner), offset, changed }
+        })
         .collect();
     let mut uniforms: Vec<u8> = Vec::new();
     let mut args: Vec<(u32, u32, u8)> = Vec::new(); // word position, entry, word of the scalar

@@ -13,6 +13,7 @@ use super::Values;
 use super::index::{Atom, Coordinates, Lin};
 use crate::dtype::DType;
 use crate::ops::fault::Check;
+use crate::ops::table::{Binary, Compare};
 use crate::ops::{IndexFn, Lowering, Pointwise, View};
 use std::ops::Range;
 use std::rc::Rc;
@@ -245,6 +246,7 @@ impl<'a, 'v> Builder<'a, 'v> {
                 }
                 result.unwrap_or_else(|| self.push(Expr::Constant(0.0), spec.dtype))
             }
+            Lowering::Update { axis } => self.update(value, *axis, place),
             Lowering::Pad { before, value: filler } => {
                 let input = values.input(value, 0);
                 let from = values.spec(input).shape;
@@ -278,6 +280,32 @@ impl<'a, 'v> Builder<'a, 'v> {
                 self.push(Expr::Constant(0.0), spec.dtype)
             }
         }
+    }
+
+    /// What lies under the part that is written, or that part.
+    fn update(&mut self, value: usize, axis: usize, place: &Coordinates) -> ExprId {
+        let values = self.values;
+        let (base, part) = (values.input(value, 0), values.input(value, 1));
+        let (spec, n) = (values.spec(value), values.spec(part).shape[axis]);
+        let mut axes = place.axes(&spec.shape, &self.exprs.extents);
+        let outside = self.eval(base, Coordinates::Axes(axes.clone()));
+        let at = self.index(axes[axis].clone());
+        let start = self.eval(values.input(value, 2), Coordinates::Axes(Vec::new()));
+        // What comes before the part is far beyond its end, since u32 wraps.
+        let op = Pointwise::Binary(Binary::Sub);
+        let within = self.push(Expr::Point { op, args: vec![at, start] }, DType::U32);
+        let len = self.index(Lin::constant(n as i64));
+        let op = Pointwise::Compare(Compare::Lt);
+        let covered = self.push(Expr::Point { op, args: vec![within, len] }, DType::U8);
+        let read = Rc::new(Lin::atom(Atom::Value(within, n as i64)));
+        axes[axis] = Lin::atom(Atom::Clamp(read, 0, n as i64));
+        let inside = self.eval(part, Coordinates::Axes(axes));
+        self.push(Expr::Point { op: Pointwise::Where, args: vec![covered, inside, outside] }, spec.dtype)
+    }
+
+    /// An index as a value.
+    pub fn index(&mut self, lin: Lin) -> ExprId {
+        self.push(Expr::Index(lin), DType::U32)
     }
 
     fn broadcast(&self, place: &Coordinates, shape: &[usize], input: &[usize]) -> Coordinates {

@@ -3,7 +3,7 @@
 use super::Values;
 use super::emit::{BITS, Emitter, Width, aligned, storage, typed};
 use super::expr::{Bindings, Builder, Expr, ExprId, Exprs};
-use super::index::Coordinates;
+use super::index::{Atom, Coordinates, Lin};
 use super::library::helpers;
 use super::words::{Helpers, Words, read_sizes};
 use crate::dtype::DType;
@@ -11,6 +11,7 @@ use crate::gpu::kernels::{KernelTarget, Turns, fold};
 use crate::gpu::wgsl::{scalar_epilogue_is_called, splice_epilogue};
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::rc::Rc;
 
 /// Invocations per workgroup of generated kernels.
 pub(super) const GROUP: usize = 64;
@@ -88,16 +89,36 @@ impl PointwiseKernel {
         into: usize,
         [axis, at]: [usize; 2],
     ) -> PointwiseKernel {
+        Self::placed(values, value, into, axis, |_| Lin::constant(at as i64))
+    }
+
+    /// What is written over a part of another value along an axis, at its place there.
+    pub fn write(values: &Values<'_>, value: usize, axis: usize) -> PointwiseKernel {
+        let part = values.input(value, 1);
+        let places = (values.spec(value).shape[axis] - values.spec(part).shape[axis] + 1) as i64;
+        Self::placed(values, part, value, axis, |builder| {
+            let start = builder.eval(values.input(value, 2), Coordinates::Axes(Vec::new()));
+            // The part fits in; that nothing outside is written does not rest on it.
+            Lin::atom(Atom::Clamp(Rc::new(Lin::atom(Atom::Value(start, places))), 0, places))
+        })
+    }
+
+    fn placed(
+        values: &Values<'_>,
+        value: usize,
+        into: usize,
+        axis: usize,
+        at: impl FnOnce(&mut Builder<'_, '_>) -> Lin,
+    ) -> PointwiseKernel {
         let shape = values.spec(value).shape;
         let mut bindings = Bindings::default();
         let mut builder = Builder::new(values, &mut bindings, &shape);
         let root = builder.eval(value, Builder::origin(&shape));
         let mut axes = Builder::origin(&shape).axes(&shape, &builder.exprs.extents);
-        axes[axis] = axes[axis].clone().plus(at as i64);
+        axes[axis] = axes[axis].add(&at(&mut builder));
         let place = Coordinates::Axes(axes).linear(&values.spec(into).shape);
-        let mut exprs = builder.exprs;
-        exprs.list.push((Expr::Index(place), DType::U32));
-        let target = Some(exprs.list.len() - 1);
+        let target = Some(builder.index(place));
+        let exprs = builder.exprs;
         Self::finish(bindings, exprs, vec![(root, values.spec(value).dtype)], target, shape.rank())
     }
 

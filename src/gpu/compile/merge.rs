@@ -72,10 +72,10 @@ impl Dependencies {
             for &(_, place) in &step.writes {
                 let o = resolve(values, place).0;
                 before.extend(readers.get(&o).into_iter().flatten().filter(|&&r| r != k));
-                // The parts of a packed vector are written once each, in any order; a temporary may be written again (two
-                // passes that take turns).
-                if matches!(o, Owner::Temp(_)) {
-                    before.extend(writers.get(&o).into_iter().flatten());
+                // Parts of what is put together are written once each, in any order; a temporary may be written again (two passes
+                // that take turns), and so may what others are written over.
+                if !matches!(o, Owner::Value(v) if values.is_copied_to(v)) {
+                    before.extend(writers.get(&o).into_iter().flatten().filter(|&&w| w != k));
                 }
                 writers.entry(o).or_default().push(k);
             }

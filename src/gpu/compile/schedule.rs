@@ -52,6 +52,11 @@ enum Item {
         to: Stored,
         code: Box<PointwiseKernel>,
     },
+    /// A part of a value, written over what is in memory.
+    Write {
+        output: usize,
+        code: Box<PointwiseKernel>,
+    },
     Reduction {
         output: usize,
         code: Box<ReductionKernel>,
@@ -156,7 +161,14 @@ pub(super) fn schedule(
             producer[v] = items.len().checked_sub(1);
             continue;
         }
-        if values.is_kernel(v) && values.stored[v] {
+        if let (true, Lowering::Update { axis }) = (values.written[v], &values.lower[v]) {
+            let code = PointwiseKernel::write(values, v, *axis);
+            let further = further(values, &code.bindings.buffers) + further(values, &[v]);
+            if code.storage() + further >= limit || code.size() > MAX_EXPRESSIONS {
+                return cut(gpu, values, constraints, v, limit, code.size());
+            }
+            items.push(Item::Write { output: v, code: Box::new(code) });
+        } else if values.is_kernel(v) && values.stored[v] {
             match &values.lower[v] {
                 Lowering::Reduce { .. } => {
                     let Some(code) = reduction(gpu, values, v, None) else {
@@ -262,7 +274,9 @@ fn join(
 ) -> Option<usize> {
     let made_by = |b: usize| {
         let mut b = b;
-        while let Some(next) = values.alias[b] {
+        while producer[b].is_none()
+            && let Some(next) = values.alias[b]
+        {
             b = values.base(next.value);
         }
         producer[b]
@@ -310,7 +324,8 @@ impl Item {
     fn self_conflict(&self, values: &Values<'_>) -> Option<usize> {
         let (outputs, reads): (Vec<usize>, Vec<usize>) = match self {
             Item::Pointwise { outputs, code } => (outputs.clone(), code.bindings.buffers.clone()),
-            Item::Copy { .. } => return None,
+            // What is written in place has none of its own.
+            Item::Copy { .. } | Item::Write { .. } => return None,
             Item::Reduction { output, code } => (vec![*output], code.bindings.buffers.clone()),
             Item::Hand { kernel, output, epilogue } => {
                 let mut reads = epilogue.as_ref().map_or(Vec::new(), |e| e.bindings.buffers.clone());
@@ -340,6 +355,12 @@ impl Item {
                 let task =
                     Task { name: "copy".into(), shape: values.spec(*from).shape, flops: 0, bytes, nodes };
                 out.push_generated("copy", task, g, &code.bindings, &[Place::Value(*to)]);
+            }
+            Item::Write { output, code } => {
+                let g = code.generate(values, &gpu.target);
+                let bytes = 2 * values.spec(values.input(*output, 1)).bytes() as u64;
+                let task = Task { bytes, ..task(values, &[*output], "", &code.bindings.buffers) };
+                out.push_generated("write", task, g, &code.bindings, &[at(*output)]);
             }
             Item::Reduction { output, code } => {
                 let kernels = code.generate(values, &gpu.target);

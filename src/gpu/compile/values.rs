@@ -3,6 +3,7 @@
 
 mod strided;
 
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::kernels::{KernelTarget, Launches};
 use crate::gpu::memory::ALIGNMENT;
@@ -59,6 +60,8 @@ pub(super) struct Values<'v> {
     pub stored: Vec<bool>,
     /// A contiguous part of another stored value.
     pub alias: Vec<Option<Stored>>,
+    /// Whether it is written over a part of its first input, whose memory it has (its `alias`).
+    pub written: Vec<bool>,
     /// Its place in a packed vector: that vector's value and a byte offset.
     pub place: Vec<Option<Stored>>,
     pub users: Vec<Users>,
@@ -105,6 +108,7 @@ impl<'v> Values<'v> {
             lower,
             stored: vec![false; n],
             alias: vec![None; n],
+            written: vec![false; n],
             place: vec![None; n],
             users: vec![Users::None; n],
             hand: (0..n).map(|_| None).collect(),
@@ -145,7 +149,7 @@ impl<'v> Values<'v> {
     }
 
     /// Whether its parts are computed or copied to their places in it.
-    fn is_copied_to(&self, v: usize) -> bool {
+    pub fn is_copied_to(&self, v: usize) -> bool {
         matches!(self.lower[v], Lowering::Pack { .. } | Lowering::Assemble { .. })
     }
 
@@ -201,6 +205,7 @@ impl<'v> Values<'v> {
                     }
                 }
             }
+            self.find_written(v);
             self.prepare_hand(v, target)?;
         }
         // Before costs are counted: a cut makes a load of an expression. Aliases are sought among what is stored, and what has a
@@ -240,6 +245,7 @@ impl<'v> Values<'v> {
                 Lowering::Pointwise(_)
                     | Lowering::Concat { .. }
                     | Lowering::Gather { .. }
+                    | Lowering::Update { .. }
                     | Lowering::Check(_)
                     | Lowering::Index(_)
             );
@@ -262,9 +268,27 @@ impl<'v> Values<'v> {
             Lowering::Reduce { .. } => Users::One(consumer),
             Lowering::Pack { .. } if self.place[self.base(value)].is_some() => Users::None,
             Lowering::Pack { .. } | Lowering::Assemble { .. } => Users::One(consumer),
+            _ if self.written[consumer] => Users::One(consumer),
             _ if self.alias[consumer].is_some() => Users::None,
             _ if self.stored[consumer] => Users::One(consumer),
             _ => self.users[consumer],
+        }
+    }
+
+    /// Has a value written over its first input where nobody reads that again, if it is in memory as it is: there before, or
+    /// written likewise.
+    fn find_written(&mut self, v: usize) {
+        // Bytes are stored by the word, whose others would have to be read first.
+        let bytes = self.spec(v).dtype == DType::U8;
+        if bytes || !self.graph.entries[v].in_place || !matches!(self.lower[v], Lowering::Update { .. }) {
+            return;
+        }
+        let base = self.input(v, 0);
+        if self.is_ready(base) || matches!(self.lower[base], Lowering::Update { .. }) {
+            self.stored[base] = true;
+            self.stored[v] = true;
+            self.alias[v] = Some(Stored { value: base, offset: 0 });
+            self.written[v] = true;
         }
     }
 
@@ -409,7 +433,7 @@ impl<'v> Values<'v> {
                     Pointwise::Unary(_) | Pointwise::Normal | Pointwise::Binary(Binary::Pow),
                 ) => 4,
                 Lowering::Pointwise(_) | Lowering::Check(_) => 1,
-                Lowering::Gather { .. } | Lowering::Concat { .. } => 4,
+                Lowering::Gather { .. } | Lowering::Concat { .. } | Lowering::Update { .. } => 4,
                 Lowering::Index(crate::ops::IndexFn::RandomBits) => 20,
                 _ => 0,
             });

@@ -159,6 +159,29 @@ pub fn joins(t: &mut Table) {
     }
 }
 
+pub fn updates(t: &mut Table) {
+    // the first, a middle and the last axis, parts of one and of several, at the beginning, at the end and between
+    for (variant, axis) in [("first", 0isize), ("middle", 1), ("last", -1)] {
+        let mut dims = t.shape(3, 3);
+        let d = axis.rem_euclid(3) as usize;
+        dims[d] += 2;
+        let n = dims[d];
+        let x = t.float(&dims, Domain::Any);
+        dims[d] = t.rng.int(1, n - 1);
+        let start = t.rng.pick(&[0, (n - dims[d]) / 2, n - dims[d]]);
+        let part = t.float(&dims, Domain::Any);
+        let call = move |a: &Args<'_>| a[0].update_slice(axis, start, &a[1]);
+        t.add(format!("update_slice/{variant}"), vec![x, part], call).exact().second();
+    }
+    for dtype in [DType::I32, DType::U32, DType::U8] {
+        let (x, part) =
+            (t.int(dtype, &[7, 5], Domain::Whole(0, 200)), t.int(dtype, &[3, 5], Domain::Whole(0, 200)));
+        t.add(format!("update_slice/{dtype}"), vec![x, part], |a| a[0].update_slice(0, 2, &a[1]))
+            .no_gradient()
+            .exact();
+    }
+}
+
 pub fn indexing(t: &mut Table) {
     for dtype in [DType::U32, DType::I32, DType::U8] {
         let dims = t.shape(1, 3);

@@ -24,6 +24,7 @@ pub fn ops(seed: u64, size: Size) -> Vec<Case> {
     images::upsample2d(&mut table);
     moving::scans(&mut table);
     moving::leaves(&mut table);
+    moving::updates(&mut table);
     if size == Size::Kernels {
         kernels::kernels(&mut table);
     }
