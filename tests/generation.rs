@@ -427,3 +427,30 @@ fn forks_in_threads() -> Result<()> {
     }
     Ok(())
 }
+
+/// Capacities, sizes and numbers of slices are words of kernels, as lengths are: only what they are made of is compiled.
+#[test]
+fn other_capacities_compile_nothing() -> Result<()> {
+    let _alone = alone();
+    let device = Device::Gpu;
+    let run = |capacity: usize, rows: usize, width: usize| -> Result<()> {
+        let mut cache = Cache::new([2, capacity, width], 1, DType::F32, device)?;
+        for step in 0..4 {
+            let before = if step == 2 { Some(cache.full()) } else { None };
+            cache.append(&(Tensor::full([2, rows, width], step as f32, device)? + 1.0)?)?;
+            cache.full().eval()?;
+            drop(before);
+        }
+        let want = 2.0 * (rows * width) as f32 * 10.0;
+        assert_eq!(cache.full().sum(.., false)?.item::<f32>()?, want);
+        Ok(())
+    };
+    run(20, 3, 8)?;
+    let before = device.stats()?;
+    for (capacity, rows, width) in [(21, 3, 8), (40, 2, 8), (64, 9, 12), (33, 5, 20)] {
+        run(capacity, rows, width)?;
+    }
+    let now = device.stats()?;
+    assert_eq!(now.pipelines, before.pipelines);
+    Ok(())
+}

@@ -21,6 +21,9 @@ use std::fmt;
 /// Generate under [`no_grad`](crate::no_grad). Gradients flow through a cache as through any operation, but what they need is
 /// kept, which takes a copy of the buffer for each append. On a GPU, u8 is copied at each append, too.
 ///
+/// A cache is no state of a function that [`Graph::trace`](crate::Graph::trace) records: its length would be the same in each call.
+/// Call the model itself, whose plan is found again at each length.
+///
 /// ```
 /// # use wgrad::prelude::*;
 /// use wgrad::nn::Cache;
