@@ -102,14 +102,20 @@ pub struct Stats {
     pub plan_hits: u64,
     /// Evaluations that had to be planned.
     pub plan_misses: u64,
+    /// Plans that are kept: at most 4,096, and as many as [`bytes_plans`](Self::bytes_plans) allows; then the least recently used
+    /// goes. 0 on the CPU, which plans nothing.
+    pub plans: u64,
     /// Pipelines compiled.
     pub pipelines: u64,
     /// Buffers that had to be allocated because the pool had none.
     pub allocations: u64,
     /// Bytes held by tensors.
     pub bytes_live: u64,
-    /// Bytes free in the pool.
+    /// Bytes free in the pool: at most 1 GiB, or [`bytes_peak`](Self::bytes_peak) on a GPU where that is more. Beyond, what was
+    /// used least recently is freed. See [`Device::trim`].
     pub bytes_pooled: u64,
+    /// About how many bytes the plans hold, on the host and on the device, beside buffers of tensors: at most 64 MiB.
+    pub bytes_plans: u64,
     /// The most bytes ever held by tensors and running plans at once.
     pub bytes_peak: u64,
     /// Nanoseconds that callers spent waiting for the device (computing, on the CPU); the rest of a step's time is

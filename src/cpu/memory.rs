@@ -2,14 +2,18 @@
 
 use crate::error::{Error, Result};
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 /// Vectors shorter than this are left to the allocator, which is quick for them.
 const SMALL: usize = 1024;
-/// Free bytes kept at most; beyond, memory goes back to the system.
+/// Free bytes kept at most. Beyond, what the latest runs ([`RECENT`]) have not used goes back to the system, oldest first, so far
+/// that there is room for a while ([`MADE_ROOM`]); what then finds no room goes at once. What a loop uses again and again thus
+/// stays even where all of it is more than the bound.
 const MAX_POOLED: u64 = 1 << 30;
+const MADE_ROOM: u64 = MAX_POOLED / 4 * 3;
+const RECENT: u64 = 8;
 
 /// Free bytes that are kept however long they lie unused, and the runs after which a vector beyond goes that none of them
 /// used.
@@ -31,6 +35,8 @@ static LIVE: AtomicU64 = AtomicU64::new(0);
 static PEAK: AtomicU64 = AtomicU64::new(0);
 static POOLED: AtomicU64 = AtomicU64::new(0);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+/// The run after which room was looked for last.
+static LOOKED: AtomicU64 = AtomicU64::new(u64::MAX);
 static RUNS: AtomicU64 = AtomicU64::new(0);
 static BUSY_NS: AtomicU64 = AtomicU64::new(0);
 static OPERATIONS: AtomicU64 = AtomicU64::new(0);
@@ -98,22 +104,46 @@ pub(crate) fn give<T: Copy + Default + Send + 'static>(v: Vec<T>) {
     let class = v.len();
     let bytes = (class * size_of::<T>()) as u64;
     LIVE.fetch_sub(bytes, Relaxed);
-    if class > SMALL && class == size_class(class) && POOLED.load(Relaxed) + bytes <= MAX_POOLED {
+    if class <= SMALL || class != size_class(class) {
+        return;
+    }
+    let now = RUNS.load(Relaxed);
+    if POOLED.load(Relaxed) + bytes > MAX_POOLED && LOOKED.swap(now, Relaxed) != now {
+        release(MADE_ROOM, RECENT);
+    }
+    if POOLED.load(Relaxed) + bytes <= MAX_POOLED {
         POOLED.fetch_add(bytes, Relaxed);
         let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = Free { vector: Box::new(v), bytes, given: RUNS.load(Relaxed) };
+        let free = Free { vector: Box::new(v), bytes, given: now };
         shelf.get_or_insert_default().entry((TypeId::of::<T>(), class)).or_default().push(free);
     }
 }
 
-/// Gives free vectors back to the system: all, or those beyond [`KEPT`] that the latest runs did not use.
-fn release(all: bool) {
+/// Gives free vectors that the latest runs, so many, did not use back to the system, oldest first, until no more than `kept`
+/// bytes are left.
+fn release(kept: u64, runs: u64) {
     let now = RUNS.load(Relaxed);
     let mut gone = Vec::new();
     let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
-    for vectors in shelf.get_or_insert_default().values_mut() {
+    let shelves = shelf.get_or_insert_default();
+    // By the run after which they were given back: how many bytes of those may go.
+    let mut ages: BTreeMap<u64, u64> = BTreeMap::new();
+    for free in shelves.values().flatten().filter(|free| free.given + runs <= now) {
+        *ages.entry(free.given).or_default() += free.bytes;
+    }
+    let mut beyond = POOLED.load(Relaxed).saturating_sub(kept);
+    let mut last = None;
+    for (given, bytes) in ages {
+        if beyond == 0 {
+            break;
+        }
+        last = Some(given);
+        beyond = beyond.saturating_sub(bytes);
+    }
+    for vectors in shelves.values_mut().filter(|_| last.is_some()) {
         gone.extend(vectors.extract_if(.., |free| {
-            let go = all || (free.given + IDLE <= now && POOLED.load(Relaxed) > KEPT);
+            // Of the last ones as many as it takes.
+            let go = Some(free.given) < last || (Some(free.given) == last && POOLED.load(Relaxed) > kept);
             if go {
                 POOLED.fetch_sub(free.bytes, Relaxed);
             }
@@ -127,7 +157,7 @@ fn release(all: bool) {
 
 /// Gives all memory that nothing uses back to the system.
 pub(crate) fn trim() {
-    release(true);
+    release(0, 0);
 }
 
 /// Counts a vector that came from outside as live.
@@ -140,7 +170,7 @@ pub(crate) fn adopt<T>(v: &[T]) {
 pub(crate) fn count_run(operations: usize, time: std::time::Duration) {
     let runs = RUNS.fetch_add(1, Relaxed) + 1;
     if runs.is_multiple_of(LOOK_EVERY) && POOLED.load(Relaxed) > KEPT {
-        release(false);
+        release(KEPT, IDLE);
     }
     BUSY_NS.fetch_add(time.as_nanos() as u64, Relaxed);
     OPERATIONS.fetch_add(operations as u64, Relaxed);

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ops::key::Key;
 use crate::profile::Timings;
 use crate::tensor::Pending;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::Hasher;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -18,14 +18,19 @@ use std::time::Instant;
 /// Submissions that may be under way before the host waits for the oldest.
 const MAX_IN_FLIGHT: usize = 2;
 
-/// Plans that are kept; beyond, the least recently used goes.
-const MAX_PLANS: usize = 512;
+/// Plans that are kept, and the bytes that they hold, on the host and on the device together ([`Plan::bytes`] and their keys);
+/// beyond, the least recently used goes. A training step's plan holds some 100 KB, that of a few operations less than 10.
+const MAX_PLANS: usize = 4096;
+const MAX_BYTES: u64 = 64 << 20;
 
 /// The plans of a device.
 #[derive(Default)]
 pub(crate) struct PlanCache {
     plans: HashMap<u64, Vec<Cached>>,
-    count: usize,
+    /// The hashes of all plans by when they were used last: the oldest is found without a look at the others.
+    order: BTreeMap<u64, u64>,
+    /// What all plans hold.
+    bytes: u64,
     clock: u64,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     scratch: Key,
@@ -37,6 +42,12 @@ struct Cached {
     key: Key,
     used: u64,
     plan: Plan,
+}
+
+impl Cached {
+    fn bytes(&self) -> u64 {
+        (size_of::<Cached>() + self.key.bytes()) as u64 + self.plan.bytes()
+    }
 }
 
 /// What makes two graphs the same: operations, their parameters, shapes, types, wiring, which values are kept, and which may be
@@ -68,10 +79,7 @@ pub(super) fn run(
     let mut key = std::mem::take(&mut cache.scratch);
     fill_key(graph, &mut key);
     let hash = key.finish();
-    cache.clock += 1;
-    let clock = cache.clock;
-    let same = |c: &Cached| c.key == key;
-    let found = cache.plans.get(&hash).and_then(|list| list.iter().position(same));
+    let found = cache.plans.get(&hash).and_then(|list| list.iter().position(|c| c.key == key));
     let position = match found {
         Some(position) => {
             gpu.counters.plan_hits.fetch_add(1, Relaxed);
@@ -81,23 +89,28 @@ pub(super) fn run(
         None => {
             gpu.counters.plan_misses.fetch_add(1, Relaxed);
             let plan = compile(gpu, pipelines, graph)?;
-            if cache.count >= MAX_PLANS {
-                cache.forget_oldest();
-            }
-            cache.count += 1;
-            let list = cache.plans.entry(hash).or_default();
-            list.push(Cached { key, used: clock, plan });
-            list.len() - 1
+            // A copy: the key at hand has room for the largest graph so far.
+            let position = cache.add(hash, key.clone(), plan);
+            cache.scratch = key;
+            position
         }
     };
+    cache.clock += 1;
+    let clock = cache.clock;
     let Some(cached) = cache.plans.get_mut(&hash).and_then(|list| list.get_mut(position)) else {
         return Err(Error::internal("a plan was lost"));
     };
+    cache.order.remove(&cached.used);
+    cache.order.insert(clock, hash);
     cached.used = clock;
     if let (Some(start), Some(timings)) = (start, &mut cache.timings) {
         timings.planning += start.elapsed();
     }
-    let submission = match cached.plan.replay(gpu, graph, cache.timings.as_mut()) {
+    let before = cached.bytes();
+    let result = cached.plan.replay(gpu, graph, cache.timings.as_mut());
+    // Bind groups may have come.
+    cache.bytes = cache.bytes + cached.bytes() - before;
+    let submission = match result {
         Err(Error::OutOfMemory { .. }) => {
             // Once more, when what lies unused has been given back.
             cache.trim(gpu);
@@ -105,11 +118,17 @@ pub(super) fn run(
             let Some(cached) = cache.plans.get_mut(&hash).and_then(|list| list.get_mut(position)) else {
                 return Err(Error::internal("a plan was lost"));
             };
-            cached.plan.replay(gpu, graph, cache.timings.as_mut())?
+            let before = cached.bytes();
+            let result = cached.plan.replay(gpu, graph, cache.timings.as_mut());
+            cache.bytes = cache.bytes + cached.bytes() - before;
+            result?
         }
         result => result?,
     };
-    cache.forget_bound(&gpu.pool.evaluated());
+    cache.forget_oldest();
+    gpu.counters.plans.store(cache.order.len() as u64, Relaxed);
+    gpu.counters.plan_bytes.store(cache.bytes, Relaxed);
+    cache.forget_bound(gpu, &gpu.pool.evaluated());
     if let Some(submission) = submission {
         cache.in_flight.push_back(submission);
         if cache.in_flight.len() > MAX_IN_FLIGHT
@@ -135,24 +154,48 @@ impl PlanCache {
             cached.plan.forget_bound();
         }
         gpu.pool.clear();
+        self.count_bytes(gpu);
     }
 
     /// Lets go of bind groups of these buffers, which would keep their memory.
-    fn forget_bound(&mut self, gone: &[u64]) {
+    fn forget_bound(&mut self, gpu: &Gpu, gone: &[u64]) {
         if gone.is_empty() {
             return;
         }
+        let gone: HashSet<u64> = gone.iter().copied().collect();
         for cached in self.plans.values_mut().flatten() {
-            cached.plan.forget_bound_to(gone);
+            cached.plan.forget_bound_to(&gone);
         }
+        self.count_bytes(gpu);
     }
 
+    fn count_bytes(&mut self, gpu: &Gpu) {
+        self.bytes = self.plans.values().flatten().map(Cached::bytes).sum();
+        gpu.counters.plan_bytes.store(self.bytes, Relaxed);
+    }
+
+    /// Adds a plan, and gives its place among those of the same hash.
+    fn add(&mut self, hash: u64, key: Key, plan: Plan) -> usize {
+        self.clock += 1;
+        self.order.insert(self.clock, hash);
+        let cached = Cached { key, used: self.clock, plan };
+        self.bytes += cached.bytes();
+        let list = self.plans.entry(hash).or_default();
+        list.push(cached);
+        list.len() - 1
+    }
+
+    /// Forgets the least recently used plans, as far as there are too many or they hold too much; never the latest one.
     fn forget_oldest(&mut self) {
-        let oldest = self.plans.values().flatten().map(|c| c.used).min();
-        for list in self.plans.values_mut() {
-            list.retain(|c| Some(c.used) != oldest);
+        while self.order.len() > MAX_PLANS || (self.bytes > MAX_BYTES && self.order.len() > 1) {
+            let Some((used, hash)) = self.order.pop_first() else { return };
+            let Some(list) = self.plans.get_mut(&hash) else { continue };
+            for gone in list.extract_if(.., |c| c.used == used) {
+                self.bytes -= gone.bytes();
+            }
+            if list.is_empty() {
+                self.plans.remove(&hash);
+            }
         }
-        self.plans.retain(|_, list| !list.is_empty());
-        self.count = self.plans.values().map(Vec::len).sum();
     }
 }

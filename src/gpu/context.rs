@@ -45,6 +45,9 @@ pub(crate) struct Counters {
     pub submits: AtomicU64,
     pub plan_hits: AtomicU64,
     pub plan_misses: AtomicU64,
+    /// Plans that are kept now, and their bytes.
+    pub plans: AtomicU64,
+    pub plan_bytes: AtomicU64,
     pub pipelines: AtomicU64,
     pub device_ns: AtomicU64,
 }
@@ -56,6 +59,8 @@ impl Counters {
             submits: self.submits.load(Relaxed),
             plan_hits: self.plan_hits.load(Relaxed),
             plan_misses: self.plan_misses.load(Relaxed),
+            plans: self.plans.load(Relaxed),
+            bytes_plans: self.plan_bytes.load(Relaxed),
             pipelines: self.pipelines.load(Relaxed),
             device_ns: self.device_ns.load(Relaxed),
             ..Default::default()

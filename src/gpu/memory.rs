@@ -5,7 +5,7 @@ use crate::device::Stats;
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wgpu::BufferUsages;
 
 /// Every value begins at a multiple of this many bytes: WebGPU's default alignment of bindings.
@@ -56,25 +56,78 @@ impl Drop for GpuBuffer {
 
 /// Free buffers by size and id, each with the evaluation after which it was given back. The one with the smallest id is handed
 /// out first, so that a loop that repeats itself finds the same buffers in the same places, and with them its bind groups.
-type Free = HashMap<u64, BTreeMap<u64, (wgpu::Buffer, u64)>>;
+#[derive(Debug)]
+struct Free<B> {
+    by_size: HashMap<u64, BTreeMap<u64, (B, u64)>>,
+    bytes: u64,
+    /// The ids of buffers that went, until somebody asks for them: bind groups keep them alive.
+    gone: Vec<u64>,
+}
+
+impl<B> Free<B> {
+    fn new() -> Free<B> {
+        Free { by_size: HashMap::new(), bytes: 0, gone: Vec::new() }
+    }
+
+    fn take(&mut self, size: u64) -> Option<(u64, B)> {
+        let (id, (raw, _)) = self.by_size.get_mut(&size)?.pop_first()?;
+        self.bytes -= size;
+        Some((id, raw))
+    }
+
+    fn give(&mut self, size: u64, id: u64, raw: B, now: u64) {
+        self.by_size.entry(size).or_default().insert(id, (raw, now));
+        self.bytes += size;
+    }
+
+    /// Lets go of the buffers that were given back first: all that is beyond `most` bytes, and of what is beyond `kept` bytes
+    /// that which lay unused for [`IDLE`] evaluations.
+    fn shrink(&mut self, now: u64, kept: u64, most: u64) {
+        if self.bytes <= kept {
+            return;
+        }
+        let each =
+            self.by_size.iter().flat_map(|(&size, list)| list.iter().map(move |(&id, b)| (b.1, id, size)));
+        let mut oldest: Vec<(u64, u64, u64)> = each.collect();
+        oldest.sort_unstable();
+        for (given, id, size) in oldest {
+            if self.bytes <= kept || (self.bytes <= most && given + IDLE > now) {
+                break;
+            }
+            if self.by_size.get_mut(&size).and_then(|list| list.remove(&id)).is_some() {
+                self.bytes -= size;
+                self.gone.push(id);
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        for (_, list) in self.by_size.drain() {
+            self.gone.extend(list.keys());
+        }
+        self.bytes = 0;
+    }
+}
 
 /// Free bytes that are kept however long they lie unused.
 const KEPT: u64 = 64 << 20;
 /// Evaluations after which a buffer that none of them used goes, and how often that is looked after.
 const IDLE: u64 = 64;
 const LOOK_EVERY: u64 = 32;
+/// Free bytes after an evaluation are at most these, or the most that was ever in use at once where that is more: a loop that
+/// repeats itself needs no more than it uses, but sizes that change from one evaluation to the next leave a buffer of each.
+const MOST: u64 = 1 << 30;
 
 #[derive(Debug)]
 pub(crate) struct Pool {
     device: String,
     /// Bytes that a buffer has at most.
     largest: u64,
-    free: Mutex<Free>,
+    free: Mutex<Free<wgpu::Buffer>>,
     /// Evaluations so far.
     evaluations: AtomicU64,
     next_id: AtomicU64,
     live: AtomicU64,
-    pooled: AtomicU64,
     peak: AtomicU64,
     allocations: AtomicU64,
 }
@@ -91,29 +144,26 @@ impl Pool {
         Pool {
             device,
             largest: largest / ALIGNMENT * ALIGNMENT,
-            free: Mutex::default(),
+            free: Mutex::new(Free::new()),
             evaluations: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             live: AtomicU64::new(0),
-            pooled: AtomicU64::new(0),
             peak: AtomicU64::new(0),
             allocations: AtomicU64::new(0),
         }
+    }
+
+    fn free(&self) -> MutexGuard<'_, Free<wgpu::Buffer>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A buffer of at least `bytes`, with unspecified contents.
     pub fn take(self: &Arc<Self>, device: &wgpu::Device, bytes: u64) -> Result<Arc<GpuBuffer>> {
         // Rounding up must not make what fits too large.
         let size = if bytes <= self.largest { size_class(bytes).min(self.largest) } else { bytes };
-        let found = {
-            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-            free.get_mut(&size).and_then(BTreeMap::pop_first)
-        };
+        let found = self.free().take(size);
         let (id, raw) = match found {
-            Some((id, (raw, _))) => {
-                self.pooled.fetch_sub(size, Relaxed);
-                (id, raw)
-            }
+            Some(found) => found,
             None => (self.next_id.fetch_add(1, Relaxed), self.allocate(device, size)?),
         };
         let live = self.live.fetch_add(size, Relaxed) + size;
@@ -145,8 +195,9 @@ impl Pool {
         };
         self.allocations.fetch_add(1, Relaxed);
         create().or_else(|_| {
-            // Give the driver back what lies unused, once, before giving up.
-            self.clear();
+            // Give the driver back what lies unused, once, before giving up. What bind groups keep follows after the next
+            // evaluation, or when this one is tried again.
+            self.free().clear();
             let _ = device.poll(wgpu::PollType::wait_indefinitely());
             create().map_err(|reason| Error::OutOfMemory {
                 device: self.device.clone(),
@@ -157,51 +208,82 @@ impl Pool {
 
     fn give(&self, size: u64, id: u64, raw: wgpu::Buffer) {
         self.live.fetch_sub(size, Relaxed);
-        self.pooled.fetch_add(size, Relaxed);
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.entry(size).or_default().insert(id, (raw, self.evaluations.load(Relaxed)));
+        self.free().give(size, id, raw, self.evaluations.load(Relaxed));
     }
 
-    /// Counts an evaluation, and now and then frees what the latest ones have not used. Gives the ids of the buffers freed.
+    /// Counts an evaluation, and frees what is too much, or now and then what the latest ones have not used. Gives the ids of
+    /// the buffers freed since the last time.
     pub fn evaluated(&self) -> Vec<u64> {
         let now = self.evaluations.fetch_add(1, Relaxed) + 1;
-        let mut gone = Vec::new();
-        if !now.is_multiple_of(LOOK_EVERY) || self.pooled.load(Relaxed) <= KEPT {
-            return gone;
+        let most = self.peak.load(Relaxed).max(MOST);
+        let mut free = self.free();
+        if now.is_multiple_of(LOOK_EVERY) || free.bytes > most {
+            free.shrink(now, KEPT, most);
         }
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        for (size, buffers) in free.iter_mut() {
-            buffers.retain(|id, (_, given)| {
-                let keep = *given + IDLE > now || self.pooled.load(Relaxed) <= KEPT;
-                if !keep {
-                    self.pooled.fetch_sub(*size, Relaxed);
-                    gone.push(*id);
-                }
-                keep
-            });
-        }
-        gone
+        std::mem::take(&mut free.gone)
     }
 
-    /// Frees the buffers that nothing uses.
+    /// Frees the buffers that nothing uses. The caller lets go of all bind groups.
     pub fn clear(&self) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        for (size, buffers) in free.drain() {
-            self.pooled.fetch_sub(size * buffers.len() as u64, Relaxed);
-        }
+        let mut free = self.free();
+        free.clear();
+        free.gone.clear();
     }
 
     pub fn fill_stats(&self, stats: &mut Stats) {
         stats.allocations = self.allocations.load(Relaxed);
         stats.bytes_live = self.live.load(Relaxed);
-        stats.bytes_pooled = self.pooled.load(Relaxed);
+        stats.bytes_pooled = self.free().bytes;
         stats.bytes_peak = self.peak.load(Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::size_class;
+    use super::{Free, IDLE, size_class};
+
+    fn ids(free: &Free<()>) -> Vec<u64> {
+        let mut ids: Vec<u64> = free.by_size.values().flat_map(|list| list.keys().copied()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_as_far_as_need_be() {
+        // Buffer i of size 100 (i + 1) is given back after evaluation 10 - i.
+        let filled = || {
+            let mut free = Free::new();
+            (0..10).for_each(|i| free.give(100 * (i + 1), i, (), 10 - i));
+            assert_eq!(free.bytes, 5500);
+            free
+        };
+        // None is idle yet, and they are not too many.
+        let mut free = filled();
+        free.shrink(11, 0, 5500);
+        assert_eq!((free.bytes, &free.gone[..]), (5500, &[][..]));
+        // Beyond the bound: 9 and 8, the oldest, are 1,900 bytes.
+        free.shrink(11, 0, 3600);
+        assert_eq!((free.bytes, &free.gone[..]), (3600, &[9, 8][..]));
+        assert_eq!(ids(&free), [0, 1, 2, 3, 4, 5, 6, 7]);
+        // Idle: those given after evaluations 1 to 4, as far as they are beyond what is kept.
+        let mut free = filled();
+        free.shrink(4 + IDLE, 0, 5500);
+        assert_eq!((ids(&free), free.bytes), (vec![0, 1, 2, 3, 4, 5], 2100));
+        let mut free = filled();
+        free.shrink(4 + IDLE, 4000, 5500);
+        assert_eq!((ids(&free), free.bytes), ((0..8).collect(), 3600));
+        // What is handed out and given back is as new.
+        let mut free = filled();
+        assert_eq!(free.take(1000), Some((9, ())));
+        assert_eq!((free.take(1000), free.bytes), (None, 4500));
+        free.give(1000, 9, (), 12);
+        free.shrink(12, 0, 4600);
+        assert_eq!(free.gone, [8]);
+        // All are told of when they go.
+        free.clear();
+        free.gone.sort_unstable();
+        assert_eq!((free.bytes, &free.gone[..]), (0, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9][..]));
+    }
 
     #[test]
     fn size_classes_waste_at_most_an_eighth() {

@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::ops::Lowering;
 use crate::profile::Timings;
 use crate::tensor::{Pending, Value};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -69,10 +69,19 @@ pub(crate) struct Plan {
     bound: VecDeque<(Vec<u64>, Arc<Vec<wgpu::BindGroup>>)>,
     /// The buffers of the run under way.
     ids: Vec<u64>,
+    /// Bytes that it holds beside its bind groups, and those of one set of bind groups.
+    own_bytes: u64,
+    set_bytes: u64,
 }
 
 /// Sets of bind groups kept for each plan. A loop alternates between two.
 const MAX_BOUND: usize = 12;
+
+/// What a bind group and each of its bindings take, about: what wgpu keeps of them and the driver's descriptors.
+const GROUP_BYTES: usize = 1536;
+const BINDING_BYTES: usize = 128;
+/// What a buffer of the plan takes beside its contents: what wgpu keeps of it, and the driver's object.
+const BUFFER_BYTES: u64 = 1024;
 
 impl Plan {
     pub fn new(
@@ -108,7 +117,7 @@ impl Plan {
                 leaves.push(v);
             }
         }
-        Ok(Plan {
+        let mut plan = Plan {
             recording,
             steps,
             buffers,
@@ -120,7 +129,33 @@ impl Plan {
             arg_values: vec![0; (arg_bytes / 4) as usize],
             bound: VecDeque::new(),
             ids: Vec::new(),
-        })
+            own_bytes: 0,
+            set_bytes: 0,
+        };
+        (plan.own_bytes, plan.set_bytes) = plan.estimate();
+        Ok(plan)
+    }
+
+    /// Bytes of the plan beside its bind groups, and of one set of bind groups. Buffers of the pool are none of them.
+    fn estimate(&self) -> (u64, u64) {
+        let lists = self.steps.iter().map(PlanStep::bytes).sum::<usize>()
+            + size_of_val(&self.buffers[..])
+            + size_of_val(&self.outputs[..])
+            + size_of_val(&self.leaves[..])
+            + size_of_val(&self.recording[..])
+            + size_of_val(&self.arg_words[..])
+            + size_of_val(&self.arg_values[..]);
+        let buffers = [&self.uniforms, &self.args].into_iter().flatten();
+        let own = lists as u64 + buffers.map(|b| b.size() + BUFFER_BYTES).sum::<u64>();
+        let group = |s: &PlanStep| GROUP_BYTES + s.bindings.len() * BINDING_BYTES;
+        // Of each leaf the buffer and the offset, of each buffer the number.
+        let ids = (self.buffers.len() + 2 * self.leaves.len()) * size_of::<u64>();
+        (own, (ids + self.steps.iter().map(group).sum::<usize>()) as u64)
+    }
+
+    /// About how many bytes the plan holds, on the host and on the device, beside what its bind groups are made for.
+    pub fn bytes(&self) -> u64 {
+        self.own_bytes + self.bound.len() as u64 * self.set_bytes
     }
 
     /// The steps, and the bind groups that it ran with last.
@@ -135,7 +170,7 @@ impl Plan {
     }
 
     /// Lets go of bind groups of these buffers.
-    pub fn forget_bound_to(&mut self, gone: &[u64]) {
+    pub fn forget_bound_to(&mut self, gone: &HashSet<u64>) {
         self.bound.retain(|(ids, _)| !ids.iter().any(|id| gone.contains(id)));
     }
 

@@ -58,6 +58,14 @@ pub(super) struct PlanStep {
 }
 
 impl PlanStep {
+    /// Bytes that it holds; its pipeline is there without it.
+    pub fn bytes(&self) -> usize {
+        let task = |t: &Task| size_of::<Task>() + t.name.capacity() + t.nodes.capacity() * size_of::<u32>();
+        size_of::<PlanStep>()
+            + self.bindings.capacity() * size_of::<(u32, Bind)>()
+            + self.tasks.iter().map(task).sum::<usize>()
+    }
+
     /// The dynamic offsets of its bind group: where the evaluation records faults.
     pub fn offsets<'a>(&self, record: &'a u32) -> &'a [u32] {
         if self.records { std::slice::from_ref(record) } else { &[] }

@@ -51,6 +51,9 @@ type Function<'f> = Box<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync +
 ///   numbers each time, as the closure itself would, and [`call_seeded`](Self::call_seeded) others.
 /// - **An optimizer can't step inside**, since it keeps state of its own; return the gradients, or the loss, and step after
 ///   the call: the step and the call are computed as one plan all the same.
+/// - **At most 256 signatures are kept**, and as many as 64 MiB hold (the recorded nodes, and the values that the closure makes
+///   itself, such as a mask of the argument's length). Beyond, the least recently called is forgotten; called again, it is
+///   traced again.
 /// - **Values can't be read inside**: `item`, `to_vec` and `eval` of what depends on an argument or a variable give an error.
 ///
 /// # Cost
@@ -71,12 +74,51 @@ pub struct Graph<'f> {
     state: Mutex<State>,
 }
 
+/// Traces that a graph keeps, and the bytes of all of them (see [`Trace::bytes`]); beyond, the least recently called goes, but
+/// never the newest.
+const MAX_TRACES: usize = 256;
+const MAX_TRACE_BYTES: usize = 64 << 20;
+
 #[derive(Default)]
 struct State {
     /// The newest last.
-    traces: Vec<Arc<Trace>>,
-    /// Traces made, those that were replaced among them.
+    traces: Vec<Kept>,
+    /// Traces made, those that were replaced or forgotten among them.
     count: usize,
+    /// Calls so far.
+    clock: u64,
+}
+
+struct Kept {
+    trace: Arc<Trace>,
+    /// The latest call that used it.
+    used: u64,
+}
+
+impl State {
+    /// The trace for these arguments, if there is one.
+    fn find(&mut self, signature: &[TensorSpec], tracked: &[bool]) -> Option<Arc<Trace>> {
+        self.clock += 1;
+        let found = self.traces.iter_mut().rev().find(|k| k.trace.fits(signature, tracked))?;
+        found.used = self.clock;
+        Some(found.trace.clone())
+    }
+
+    /// Adds a trace in the place of one that is out of date, and gives what goes: the caller drops it without the lock.
+    fn add(&mut self, trace: Arc<Trace>) -> Vec<Kept> {
+        let mut gone: Vec<Kept> = self.traces.extract_if(.., |k| k.trace.is_of(&trace)).collect();
+        self.count += 1;
+        let mut bytes = trace.bytes + self.traces.iter().map(|k| k.trace.bytes).sum::<usize>();
+        while self.traces.len() >= MAX_TRACES || bytes > MAX_TRACE_BYTES {
+            let oldest = self.traces.iter().enumerate().min_by_key(|(_, k)| k.used);
+            let Some((oldest, _)) = oldest else { break };
+            let kept = self.traces.remove(oldest);
+            bytes -= kept.trace.bytes;
+            gone.push(kept);
+        }
+        self.traces.push(Kept { trace, used: self.clock });
+        gone
+    }
 }
 
 impl<'f> Graph<'f> {
@@ -205,31 +247,31 @@ impl<'f> Graph<'f> {
 
     /// The trace for these arguments, made now where there is none.
     fn find(&self, signature: &[TensorSpec], tracked: Vec<bool>) -> Result<Arc<Trace>> {
-        let known = |state: &State| state.traces.iter().rev().find(|t| t.fits(signature, &tracked)).cloned();
-        if let Some(found) = known(&self.state()) {
+        if let Some(found) = self.state().find(signature, &tracked) {
             return Ok(found);
         }
         // Not under the lock: the function may call the graph itself, for other shapes. Where two threads meet a new
         // signature at the same time the function runs twice, and one of the traces is kept.
         let trace = Arc::new(Trace::of(signature, tracked.clone(), &self.f)?);
         let mut state = self.state();
-        if let Some(found) = known(&state) {
+        if let Some(found) = state.find(signature, &tracked) {
             return Ok(found);
         }
-        state.traces.retain(|t| !t.is_of(&trace));
-        state.traces.push(trace.clone());
-        state.count += 1;
+        let gone = state.add(trace.clone());
+        // What a trace holds may be a value whose drop takes its time, or something of the caller's that calls the graph.
+        drop(state);
+        drop(gone);
         Ok(trace)
     }
 
-    /// How often the function was traced.
+    /// How often the function was traced, also for signatures that were forgotten since.
     pub fn traces(&self) -> usize {
         self.state().count
     }
 
-    /// The signatures that it was traced for, the latest last.
+    /// The signatures whose traces are kept, the latest last.
     pub fn signatures(&self) -> Vec<Vec<TensorSpec>> {
-        self.state().traces.iter().map(|t| t.signature.clone()).collect()
+        self.state().traces.iter().map(|k| k.trace.signature.clone()).collect()
     }
 
     /// The nodes and kernels of the latest trace.
@@ -238,7 +280,7 @@ impl<'f> Graph<'f> {
     ///
     /// The device can't be used, or the graph can't be computed on it.
     pub fn diagram(&self) -> Result<Diagram> {
-        let Some(trace) = self.state().traces.last().cloned() else {
+        let Some(trace) = self.state().traces.last().map(|k| k.trace.clone()) else {
             return Err(Error::argument("Graph::diagram", "the function was not traced"));
         };
         Diagram::of_trace(&trace)

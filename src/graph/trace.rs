@@ -48,7 +48,13 @@ pub(super) struct Trace {
     variables: Vec<(Variable, bool)>,
     /// Variables that are set: numbers of variables, and the nodes of their new values.
     assigned: Vec<(usize, u32)>,
+    /// About how many bytes it holds: its nodes, and the values that the function made itself. Those that it captured would
+    /// be there without it.
+    pub bytes: usize,
 }
+
+/// What an operation takes, about: its fields, the list of its inputs, what the allocator adds.
+const OPERATION_BYTES: usize = 128;
 
 fn foreign() -> Error {
     let message = "the function uses a tensor that belongs to another function that is being traced, or was; hand it over \
@@ -92,6 +98,9 @@ impl Trace {
             .collect();
         // They are the same in every call: computed once, now.
         eval(&held)?;
+        let own = held.iter().filter(|t| t.0.id >= first);
+        let bytes = nodes.len() * (size_of::<TraceNode>() + OPERATION_BYTES)
+            + own.map(|t| t.0.spec.bytes()).sum::<usize>();
         let at = |t: &Tensor| positions.get(&t.0.id).copied().unwrap_or_default();
         Ok(Trace {
             signature: signature.to_vec(),
@@ -101,6 +110,7 @@ impl Trace {
             assigned: assigned.iter().map(|(k, t)| (*k, at(t))).collect(),
             variables: used.iter().map(|u| (u.variable.clone(), u.variable.is_trainable())).collect(),
             nodes,
+            bytes,
         })
     }
 

@@ -20,6 +20,11 @@ impl Key {
         self.types.clear();
     }
 
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        self.words.capacity() * size_of::<u64>() + self.types.capacity() * size_of::<TypeId>()
+    }
+
     pub fn push(&mut self, word: u64) {
         self.words.push(word);
     }
