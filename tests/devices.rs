@@ -354,6 +354,6 @@ fn checking_labels_costs_dispatches() -> Result<()> {
     without.0?;
     assert!(matches!(checked.0, Err(Error::Argument { .. })), "{:?}", checked.0);
     // (The last few read what is shown; the run that fails does not come to it.)
-    assert!(checked.1 <= without.1 && without.1 - checked.1 < 20, "{} and {}", without.1, checked.1);
+    assert!(checked.1 <= without.1 && without.1 - checked.1 < 30, "{} and {}", without.1, checked.1);
     Ok(())
 }

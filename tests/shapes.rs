@@ -213,16 +213,16 @@ fn random_graph(steps: &[Step], [n, t, c]: [usize; 3], cut: usize, d: Device) ->
             }
             Step::Flip(axis) => x.flip(*axis)?,
             Step::Swap => {
-                let swapped = x.permute(&[1, 0, 2])?;
+                let swapped = x.permute([1, 0, 2])?;
                 out.push((&swapped + 1.0)?);
-                (swapped * 2.0)?.permute(&[1, 0, 2])?
+                (swapped * 2.0)?.permute([1, 0, 2])?
             }
             Step::Shift => {
-                let whole = x.pad(&[(0, 0), (cut, 0), (0, 0)], 0.0)?;
+                let whole = x.pad([(0, 0), (cut, 0), (0, 0)], 0.0)?;
                 whole.slice(1, 0, t)?
             }
             Step::Pad => {
-                out.push(x.pad(&[(cut, cut), (0, 0), (cut, 0)], 1.0)?);
+                out.push(x.pad([(cut, cut), (0, 0), (cut, 0)], 1.0)?);
                 x
             }
             Step::Join => {

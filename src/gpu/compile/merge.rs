@@ -35,6 +35,7 @@ use crate::gpu::pipeline::{BindingKind, KernelSource};
 use crate::gpu::wgsl::{Module, UniformDeclaration, rename, renumber};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
+use std::rc::Rc;
 
 /// Kernels with more workgroups than this are left alone: they fill any device, and a dispatch more costs them nothing.
 const MAX_WORKGROUPS: u32 = 512;
@@ -189,7 +190,13 @@ fn peak_bytes(values: &Values<'_>, schedule: &Steps, dispatches: &[Vec<usize>]) 
 
 /// Reorders the schedule and joins small kernels, where that costs no memory worth speaking of.
 pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Steps {
-    let modules: Vec<Option<Module>> = schedule.steps.iter().map(part).collect();
+    // Where a loop was written out, hundreds of steps have few texts: each is read once.
+    let mut read: HashMap<&str, Option<Rc<Module>>> = HashMap::new();
+    let part = |step| {
+        let text = small(step)?;
+        read.entry(text).or_insert_with(|| part(text).map(Rc::new)).clone()
+    };
+    let modules: Vec<Option<Rc<Module>>> = schedule.steps.iter().map(part).collect();
     let joinable: Vec<bool> = modules.iter().map(Option::is_some).collect();
     if joinable.iter().filter(|&&j| j).count() < 2 {
         return schedule;
@@ -203,13 +210,14 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
     });
     let Some(mut dispatches) = found else { return schedule };
     keep_what_recurs(&schedule.steps, &mut dispatches);
+    let mut written = HashMap::new();
     let mut steps: Vec<Option<Step>> = schedule.steps.into_iter().map(Some).collect();
     schedule.steps = Vec::new();
     for group in dispatches {
         let parts: Vec<Step> = group.iter().filter_map(|&k| steps[k].take()).collect();
-        let sources: Vec<&Module> = group.iter().filter_map(|&k| modules[k].as_ref()).collect();
+        let sources: Vec<&Rc<Module>> = group.iter().filter_map(|&k| modules[k].as_ref()).collect();
         if parts.len() > 1 && sources.len() == parts.len() {
-            schedule.steps.push(join(gpu, parts, &sources));
+            schedule.steps.push(join(gpu, parts, &sources, &mut written));
         } else {
             schedule.steps.extend(parts);
         }
@@ -243,17 +251,20 @@ fn keep_what_recurs(steps: &[Step], dispatches: &mut Vec<Vec<usize>>) {
     *dispatches = std::mem::take(dispatches).into_iter().flat_map(apart).collect();
 }
 
-/// The step's kernel as a part of another; `None` where it is too large to be worth it, or does something that can't be done
-/// in a part: then it stays as it is.
-fn part(step: &Step) -> Option<Module> {
-    let source = &step.source;
+/// The text of a step that may be a part of another: of one that is small, and has nothing that a part can't have.
+fn small(step: &Step) -> Option<&str> {
     let [x, y, z] = step.workgroups;
-    let plain = source.constants.is_empty() && step.windows.is_empty();
-    if x > MAX_WORKGROUPS || y != 1 || z != 1 || !plain {
-        return None;
-    }
+    let plain = step.source.constants.is_empty() && step.windows.is_empty();
+    let text = &*step.source.wgsl;
+    // Comments are left out before the length counts; no kernel has more of them than code.
+    (x <= MAX_WORKGROUPS && y == 1 && z == 1 && plain && text.len() <= 2 * MAX_SOURCE).then_some(text)
+}
+
+/// A kernel's text as a part of another; `None` where it is too large to be worth it, or does something that can't be done in a
+/// part: then it stays as it is.
+fn part(text: &str) -> Option<Module> {
     // The parts of a joined kernel have one record of faults.
-    let text = Module::compact(&source.wgsl).replacen(FAULT, "", 1);
+    let text = Module::compact(text).replacen(FAULT, "", 1);
     if text.len() > MAX_SOURCE || text.contains(MARK) {
         return None;
     }
@@ -261,6 +272,9 @@ fn part(step: &Step) -> Option<Module> {
     let known = module.uniforms.iter().all(|u| [0, ARGS_BINDING, WORDS_BINDING].contains(&u.binding));
     known.then_some(module)
 }
+
+/// Parts that were written before: by module, by number in the dispatch, and by the first of their bindings.
+type Written = HashMap<(*const Module, usize, u32), String>;
 
 /// A uniform block that holds those of all parts, each from a multiple of 16 bytes: what WGSL asks of a structure in a uniform
 /// block. `words` is what is uploaded, `members` what the module declares; [`add`](Self::add) keeps them in step.
@@ -286,7 +300,7 @@ const BLOCKS: [(&str, u32); 2] = [("part_sizes", 0), ("part_args", ARGS_BINDING)
 ///
 /// It has two uniform blocks, whatever the number of parts: lavapipe (Mesa 22.3) corrupts its memory where a shader's
 /// conditions depend on more than four.
-fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
+fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Rc<Module>], written: &mut Written) -> Step {
     let mut sizes: UniformBlock<u32> = UniformBlock { members: String::new(), words: Vec::new() };
     let mut args: UniformBlock<Option<(usize, usize)>> =
         UniformBlock { members: String::new(), words: Vec::new() };
@@ -327,6 +341,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
     for (k, (part, module)) in parts.into_iter().zip(modules).enumerate() {
         let mut numbers: HashMap<u32, u32> = HashMap::new();
         records |= part.records();
+        let place = (Rc::as_ptr(module), k, binding);
         let own = |b: &&(u32, BindingKind)| b.1 != BindingKind::Uniform && b.0 != FAULTS_BINDING;
         for &(old, kind) in part.source.bindings.iter().filter(own) {
             numbers.insert(old, binding);
@@ -355,7 +370,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
                 _ => args.add(&mine(name), &in_part(ty), &part.args, None),
             }
         }
-        wgsl.push_str(&renumber(&in_part(&module.text), new));
+        wgsl.push_str(written.entry(place).or_insert_with(|| renumber(&in_part(&module.text), new)));
         let end = format!("part_sizes.ends[{}u].{}", k / 4, ["x", "y", "z", "w"][k % 4]);
         let arguments: Vec<String> = module
             .parameters

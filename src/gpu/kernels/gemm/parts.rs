@@ -9,14 +9,14 @@ macro_rules! line {
 pub(super) use line;
 
 /// The dimension along which A is contiguous.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::gpu::kernels) enum ALayout {
     AlongK,
     AlongM,
 }
 
 /// How elements of B are loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::gpu::kernels) enum BLoad {
     QuadsAlongN,
     QuadsAlongK,

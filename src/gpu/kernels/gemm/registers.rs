@@ -35,7 +35,7 @@ use super::parts::{ALayout, BLoad, bindings, line, tile_prologue};
 mod columns;
 
 /// Shape of a generated kernel: everything that the source text depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Registers {
     /// Lanes of a workgroup, all of them along n; the size of a subgroup where `subgroup`.
     pub lanes: usize,

@@ -21,7 +21,7 @@ use super::parts::{ALayout, BLoad, bindings, element, line, tile_prologue};
 use std::fmt::Write;
 
 /// Shape of a generated kernel: everything that the source text depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Tiled {
     pub block: Block,
     pub a: ALayout,
@@ -37,7 +37,7 @@ pub(super) struct Tiled {
 }
 
 /// Tile of a workgroup and share of an invocation; `tn` and `bk` are multiples of 4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Block {
     pub bm: usize,
     pub bn: usize,
