@@ -4,6 +4,7 @@
 mod autograd;
 mod axes;
 mod backend;
+mod compiling;
 mod config;
 mod cpu;
 pub mod data;

@@ -4,6 +4,7 @@ use super::context::Gpu;
 use super::faults::FAULTS_BINDING;
 use super::pipeline_cache::PipelineCache;
 use super::wgsl::quads_as_pairs;
+use crate::compiling::{NOTICE_AFTER, watched};
 use crate::error::Result;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -72,7 +73,9 @@ impl Pipelines {
             sources.iter().filter(|s| !ready.contains_key(*s) && seen.insert(*s)).collect()
         };
         if !missing.is_empty() {
-            let compiled = compile_all(&missing, |source| self.compile(gpu, source))?;
+            let compiled = watched(&gpu.name, missing.len(), NOTICE_AFTER, |one_done| {
+                compile_all(&missing, |source| self.compile(gpu, source).inspect(|_| one_done()))
+            })?;
             gpu.counters.pipelines.fetch_add(missing.len() as u64, Relaxed);
             let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
             for (source, pipeline) in missing.into_iter().zip(compiled) {

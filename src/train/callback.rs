@@ -41,6 +41,17 @@ pub struct Step<'a> {
     pub elapsed: Duration,
 }
 
+/// Kernels that a GPU's driver had to compile, or to read from the cache of an earlier run: what [`Callback::on_compiled`] and
+/// [`Event::Compiled`] tell of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Compiled {
+    /// How many they are: by so many [`Stats::pipelines`](crate::Stats::pipelines) of the device grew.
+    pub kernels: usize,
+    /// How long the run waited for them.
+    pub elapsed: Duration,
+}
+
 /// What a closure is told of: [`Fit::callback`](super::Fit::callback). [`Fit`](super::Fit) has an example.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -49,6 +60,8 @@ pub enum Event<'a> {
     Step(Step<'a>),
     /// An epoch is over, and validated.
     Epoch(&'a Epoch),
+    /// Kernels had to be compiled: for the step or the epoch that was told of just before, mostly the first.
+    Compiled(Compiled),
 }
 
 /// Something that is told of the progress of a training, and may change or end it: [`Fit::with`](super::Fit::with).
@@ -108,6 +121,12 @@ pub trait Callback: Send {
         Ok(Flow::Continue)
     }
 
+    /// Kernels had to be compiled, mostly for the first step and the first validation. While it is under way, the progress bar shows
+    /// it. Comes after [`on_step`](Self::on_step) and [`on_epoch_end`](Self::on_epoch_end), and not at all on the CPU.
+    fn on_compiled(&mut self, _compiled: &Compiled, _run: &mut Run<'_>) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+
     /// The mean loss of an epoch, or a parameter at its end, is infinite or not a number. The run then ends with
     /// [`Error::Diverged`](crate::Error::Diverged), unless a callback gives [`Flow::Stop`] here: then it ends without an error.
     fn on_diverged(&mut self, _epoch: usize, _loss: f64, _run: &mut Run<'_>) -> Result<Flow> {
@@ -151,6 +170,9 @@ macro_rules! forward_callback {
             fn on_epoch_end(&mut self, epoch: &Epoch, run: &mut Run<'_>) -> Result<Flow> {
                 (**self).on_epoch_end(epoch, run)
             }
+            fn on_compiled(&mut self, compiled: &Compiled, run: &mut Run<'_>) -> Result<Flow> {
+                (**self).on_compiled(compiled, run)
+            }
             fn on_diverged(&mut self, epoch: usize, loss: f64, run: &mut Run<'_>) -> Result<Flow> {
                 (**self).on_diverged(epoch, loss, run)
             }
@@ -177,6 +199,9 @@ impl<F: FnMut(Event<'_>) -> Result<Flow> + Send> Callback for Closure<F> {
     }
     fn on_epoch_end(&mut self, epoch: &Epoch, _run: &mut Run<'_>) -> Result<Flow> {
         (self.0)(Event::Epoch(epoch))
+    }
+    fn on_compiled(&mut self, compiled: &Compiled, _run: &mut Run<'_>) -> Result<Flow> {
+        (self.0)(Event::Compiled(*compiled))
     }
 }
 

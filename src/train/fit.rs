@@ -160,13 +160,14 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Whether to show progress: a bar where standard output is a terminal (feature `progress`), else a line per epoch.
+    /// Whether to show progress: a bar where standard output is a terminal (feature `progress`), else a line per epoch. While a
+    /// GPU's kernels are compiled, for seconds maybe, the bar says so.
     pub fn verbose(mut self, verbose: bool) -> Self {
         self.verbose = verbose;
         self
     }
 
-    /// A closure to be called after each step and each epoch. It and all callbacks are called in the order given.
+    /// A closure to be called after each step and each epoch, and when kernels were compiled. It and all callbacks are called in the order given.
     pub fn callback(self, callback: impl FnMut(Event<'_>) -> Result<Flow> + Send + 'a) -> Self {
         self.with(Closure(callback))
     }

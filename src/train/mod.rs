@@ -72,7 +72,7 @@ mod totals;
 mod trainer;
 
 pub use builder::TrainerBuilder;
-pub use callback::{Callback, Event, Flow, Run, Step};
+pub use callback::{Callback, Compiled, Event, Flow, Run, Step};
 pub use callbacks::{
     CsvLogger, EarlyStopping, LearningRateScheduler, Mode, ModelCheckpoint, ReduceLrOnPlateau, TensorBoard,
     TerminateOnNan,

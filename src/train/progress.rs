@@ -1,8 +1,11 @@
 //! Progress for people: a bar on a terminal, a line per epoch elsewhere.
 
 use super::bar::Bar;
+use super::callback::Compiled;
 use super::history::{Epoch, Evaluation};
+use crate::compiling::{Compiling, Observing, observe};
 use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Reading the totals waits for the device: often enough for the eye, seldom enough to cost nothing.
@@ -14,24 +17,64 @@ pub(super) struct Progress {
     /// What samples are called.
     unit: &'static str,
     last_read: Instant,
+    shared: Arc<Mutex<Shared>>,
+    _observing: Observing,
+}
+
+/// What the threads that compile have a hand in.
+#[derive(Default)]
+struct Shared {
     bar: Option<Bar>,
+    /// What callbacks have not been told of.
+    untold: Compiled,
+}
+
+impl Shared {
+    fn tell(&mut self, what: Compiling) {
+        match (what, &mut self.bar) {
+            (Compiling::UnderWay { done, kernels }, Some(bar)) => bar.compiling(done, kernels),
+            (Compiling::UnderWay { .. }, None) => {}
+            (Compiling::Over { kernels, elapsed }, bar) => {
+                self.untold.kernels += kernels;
+                self.untold.elapsed += elapsed;
+                if let Some(bar) = bar {
+                    bar.compiled();
+                }
+            }
+        }
+    }
 }
 
 impl Progress {
     pub fn new(verbose: bool, epochs: usize, unit: &'static str) -> Progress {
-        Progress { verbose, epochs, unit, last_read: Instant::now(), bar: None }
+        let shared = Arc::<Mutex<Shared>>::default();
+        let observed = shared.clone();
+        let _observing =
+            observe(move |what| observed.lock().unwrap_or_else(PoisonError::into_inner).tell(what));
+        Progress { verbose, epochs, unit, last_read: Instant::now(), shared, _observing }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this thread compiled since it was asked last; `None` where that is nothing.
+    pub fn take_compiled(&self) -> Option<Compiled> {
+        let compiled = std::mem::take(&mut self.shared().untold);
+        (compiled.kernels > 0).then_some(compiled)
     }
 
     pub fn begin_epoch(&mut self, number: usize, steps: Option<usize>) {
         self.last_read = Instant::now();
         if self.verbose {
-            self.bar = Bar::begin(format!("epoch {number:>2}/{}", self.epochs), steps);
+            let bar = Bar::begin(format!("epoch {number:>2}/{}", self.epochs), steps);
+            self.shared().bar = bar;
         }
     }
 
     /// Whether it is time to read the totals for [`step`](Self::step).
     pub fn wants_numbers(&mut self) -> bool {
-        let wanted = self.bar.is_some() && self.last_read.elapsed() >= READ_INTERVAL;
+        let wanted = self.shared().bar.is_some() && self.last_read.elapsed() >= READ_INTERVAL;
         if wanted {
             self.last_read = Instant::now();
         }
@@ -40,14 +83,14 @@ impl Progress {
 
     pub fn step(&mut self, number: usize, so_far: Option<Evaluation>) {
         let numbers = so_far.map(|so_far| self.numbers(&so_far, ""));
-        if let Some(bar) = &mut self.bar {
+        if let Some(bar) = &mut self.shared().bar {
             bar.step(number, numbers);
         }
     }
 
     /// The epoch ends before its end: nothing is said of it.
     pub fn abandon(&mut self) {
-        if let Some(bar) = self.bar.take() {
+        if let Some(bar) = self.shared().bar.take() {
             bar.clear();
         }
     }
@@ -86,6 +129,40 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// From the kernels to the bar and the event, with whatever compiles.
+    #[test]
+    fn what_is_compiled_is_shown_and_told_once() {
+        use crate::compiling::watched;
+        use std::time::Duration;
+        let progress = Progress::new(false, 1, "images");
+        #[cfg(feature = "progress")]
+        {
+            progress.shared().bar = Some(Bar::unseen("epoch".into(), Some(2)));
+        }
+        let expect = |text: &str| {
+            #[cfg(feature = "progress")]
+            {
+                let line = progress.shared().bar.as_ref().map(Bar::line);
+                assert_eq!(line, Some(format!("epoch {}    0/2  {text}", "─".repeat(24))));
+            }
+            assert_eq!(progress.shared().bar.is_some(), cfg!(feature = "progress"), "{text}");
+        };
+        let compile = |kernels| {
+            watched("card", kernels, Duration::MAX, |one_done| {
+                expect(&format!("compiling {kernels} kernels"));
+                one_done();
+                expect(&format!("compiling {kernels} kernels, 1 done"));
+                Ok(())
+            })
+        };
+        assert_eq!(progress.take_compiled(), None);
+        compile(38).unwrap();
+        expect("");
+        compile(4).unwrap();
+        assert_eq!(progress.take_compiled().map(|compiled| compiled.kernels), Some(42));
+        assert_eq!(progress.take_compiled(), None);
+    }
 
     #[test]
     fn a_line_tells_everything() {

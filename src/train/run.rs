@@ -129,6 +129,7 @@ impl<M: Module> Trainer<M> {
                 return Err(Error::data(set.name(), message));
             }
         }
+        let mut progress = Progress::new(fit.verbose, fit.epochs, train.unit());
         let resumed = self.begin(&fit)?;
         let weights = ClassWeights::new(&fit.class_weights, &self.outputs)?;
         let trainable: Vec<Variable> =
@@ -142,7 +143,6 @@ impl<M: Module> Trainer<M> {
         shown.push("learning_rate".into());
         let list = std::mem::take(&mut fit.callbacks);
         let mut callbacks = Callbacks { list, begun: 0, epochs: fit.epochs, names: shown };
-        let mut progress = Progress::new(fit.verbose, fit.epochs, train.unit());
         let mut ended = match self.begin_callbacks(&mut callbacks, resumed) {
             Ok(()) => self.epochs(train, validation, &fit, weights, &mut callbacks, &mut progress),
             Err(error) => Err(error),
@@ -154,6 +154,9 @@ impl<M: Module> Trainer<M> {
         }
         if ended.is_ok() && !self.at.interrupted {
             ended = self.optimizer.finalize();
+        }
+        if ended.is_ok() {
+            ended = self.tell_compiled(&mut callbacks, &progress).map(|_| ());
         }
         // Whatever ended the run: who keeps the best weights, or has a file open, has to know.
         let told = self.tell_end(&mut callbacks, ended.as_ref().err());
@@ -234,6 +237,9 @@ impl<M: Module> Trainer<M> {
             self.at.history.epochs.push(epoch.clone());
             (self.at.epoch, self.at.partial) = (number, None);
             if !diverged && self.tell(callbacks, &mut |c, run| c.on_epoch_end(&epoch, run))? == Flow::Stop {
+                flow = Flow::Stop;
+            }
+            if self.tell_compiled(callbacks, progress)? == Flow::Stop {
                 flow = Flow::Stop;
             }
             if flow == Flow::Stop {
@@ -332,6 +338,14 @@ impl<M: Module> Trainer<M> {
         Ok(flow)
     }
 
+    /// Tells all callbacks what was compiled since they were told last.
+    fn tell_compiled(&mut self, callbacks: &mut Callbacks<'_>, progress: &Progress) -> Result<Flow> {
+        match progress.take_compiled() {
+            Some(compiled) => self.tell(callbacks, &mut |c, run| c.on_compiled(&compiled, run)),
+            None => Ok(Flow::Continue),
+        }
+    }
+
     /// Tells all callbacks that the run is over: those after one that fails, too. The first error.
     fn tell_end(&mut self, callbacks: &mut Callbacks<'_>, error: Option<&Error>) -> Result<()> {
         let mut list = std::mem::take(&mut callbacks.list);
@@ -405,6 +419,9 @@ impl<M: Module> Trainer<M> {
             self.at.partial = Some(partial);
             let told = Step { epoch, step, steps, samples, loss: &loss, elapsed: began.elapsed() };
             flow = self.tell(callbacks, &mut |c, run| c.on_step(&told, run))?;
+            if self.tell_compiled(callbacks, progress)? == Flow::Stop {
+                flow = Flow::Stop;
+            }
             let so_far = match (&self.at.partial, progress.wants_numbers()) {
                 (Some(p), true) => Some(p.totals.read(&self.outputs, start.elapsed().as_secs_f64())?),
                 _ => None,

@@ -128,6 +128,7 @@ fn callbacks_can_look_keep_and_stop() {
             epochs = epoch.number;
             Ok(if epoch.number == 3 { Flow::Stop } else { Flow::Continue })
         }
+        Event::Compiled(compiled) => panic!("the CPU compiles nothing: {compiled:?}"),
     });
     let history = trainer(network(1)).fit(&train, fit).unwrap();
     assert_eq!((history.epochs.len(), epochs, losses.len()), (3, 3, 6));
