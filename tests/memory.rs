@@ -10,6 +10,7 @@ use wgrad::{Graph, TensorSpec};
 on_both_devices! {
     five_thousand_lengths_in_turn;
     large_tensors_of_many_lengths;
+    plans_that_hold_much_are_few;
     a_function_traced_for_five_thousand_shapes;
     traces_that_hold_much_are_few;
 }
@@ -111,6 +112,48 @@ mod checks {
             let grown = now.saturating_sub(before);
             assert!(grown <= 320 * MIB, "{d}: {grown} bytes more are resident; {last:?}");
         }
+        Ok(())
+    }
+
+    /// Plans of some hundred kernels, each with bind groups for several sets of buffers: those of 64 MiB are kept, the latest
+    /// among them, and the process holds no more than that.
+    pub fn plans_that_hold_much_are_few(d: Device) -> Result<()> {
+        let _alone = alone();
+        let deep = |n: usize, times: usize| -> Result<()> {
+            let mut held = Vec::new();
+            for _ in 0..times {
+                let x = Tensor::from_vec(vec![1.0f32; n], [n], d)?;
+                // Each step needs the sum of all that was before.
+                let mut y = x.clone();
+                for _ in 0..60 {
+                    y = (&y - y.mean(.., false)?)?;
+                }
+                assert_eq!(values(&y)?, vec![0.0; n], "{n} elements");
+                // The next time other buffers are free.
+                held.push(x);
+            }
+            Ok(())
+        };
+        let length = |i: usize| 8 * (i + 1);
+        deep(length(40), 6)?;
+        let (memory, planned) = (resident(), d.stats()?.plans);
+        for i in 0..40 {
+            deep(length(i), 6)?;
+            let now = d.stats()?;
+            assert!(now.bytes_plans <= 64 * MIB, "{now:?}");
+        }
+        let last = d.stats()?;
+        if d != Device::Cpu {
+            assert!(last.plans < planned + 40 && last.bytes_plans > 58 * MIB, "{last:?}");
+        }
+        if let (Some(before), Some(now)) = (memory, resident()) {
+            let grown = now.saturating_sub(before);
+            assert!(grown <= 192 * MIB, "{d}: {grown} bytes more are resident; {last:?}");
+        }
+        for i in 30..40 {
+            deep(length(i), 1)?;
+        }
+        assert_eq!(d.stats()?.plan_misses, last.plan_misses, "the plans of late are there");
         Ok(())
     }
 

@@ -122,37 +122,42 @@ pub(crate) fn give<T: Copy + Default + Send + 'static>(v: Vec<T>) {
 /// Gives free vectors that the latest runs, so many, did not use back to the system, oldest first, until no more than `kept`
 /// bytes are left.
 fn release(kept: u64, runs: u64) {
-    let now = RUNS.load(Relaxed);
-    let mut gone = Vec::new();
     let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
-    let shelves = shelf.get_or_insert_default();
-    // By the run after which they were given back: how many bytes of those may go.
-    let mut ages: BTreeMap<u64, u64> = BTreeMap::new();
-    for free in shelves.values().flatten().filter(|free| free.given + runs <= now) {
-        *ages.entry(free.given).or_default() += free.bytes;
-    }
-    let mut beyond = POOLED.load(Relaxed).saturating_sub(kept);
-    let mut last = None;
-    for (given, bytes) in ages {
-        if beyond == 0 {
-            break;
-        }
-        last = Some(given);
-        beyond = beyond.saturating_sub(bytes);
-    }
-    for vectors in shelves.values_mut().filter(|_| last.is_some()) {
-        gone.extend(vectors.extract_if(.., |free| {
-            // Of the last ones as many as it takes.
-            let go = Some(free.given) < last || (Some(free.given) == last && POOLED.load(Relaxed) > kept);
-            if go {
-                POOLED.fetch_sub(free.bytes, Relaxed);
-            }
-            go
-        }));
-    }
+    let beyond = POOLED.load(Relaxed).saturating_sub(kept);
+    let gone = oldest(shelf.get_or_insert_default(), RUNS.load(Relaxed), runs, beyond);
+    POOLED.fetch_sub(gone.iter().map(|free| free.bytes).sum(), Relaxed);
     // The system takes its time: not under the lock.
     drop(shelf);
     drop(gone);
+}
+
+/// Takes the oldest vectors, at least `beyond` bytes if there are so many, but none that the latest runs used.
+fn oldest(shelf: &mut Shelf, now: u64, runs: u64, beyond: u64) -> Vec<Free> {
+    let mut gone = Vec::new();
+    // By the run after which they were given back: how many bytes of those may go.
+    let mut ages: BTreeMap<u64, u64> = BTreeMap::new();
+    for free in shelf.values().flatten().filter(|free| free.given + runs <= now) {
+        *ages.entry(free.given).or_default() += free.bytes;
+    }
+    let mut left = beyond;
+    for (given, bytes) in ages {
+        if left == 0 {
+            break;
+        }
+        // Of the last ones as many as it takes.
+        let mut wanted = left;
+        for vectors in shelf.values_mut() {
+            gone.extend(vectors.extract_if(.., |free| {
+                let go = free.given == given && wanted > 0;
+                if go {
+                    wanted = wanted.saturating_sub(free.bytes);
+                }
+                go
+            }));
+        }
+        left = left.saturating_sub(bytes);
+    }
+    gone
 }
 
 /// Gives all memory that nothing uses back to the system.
@@ -187,5 +192,42 @@ pub(crate) fn stats() -> crate::device::Stats {
         bytes_peak: PEAK.load(Relaxed),
         device_ns: BUSY_NS.load(Relaxed),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_first_and_as_far_as_need_be() {
+        let ten = || {
+            let mut shelf = Shelf::new();
+            for given in 0..10 {
+                let free = Free { vector: Box::new(Vec::<f32>::new()), bytes: 100, given };
+                // On two shelves, and two of each age.
+                shelf.entry((TypeId::of::<f32>(), given as usize % 2)).or_default().push(free);
+                let free = Free { vector: Box::new(Vec::<u8>::new()), bytes: 50, given };
+                shelf.entry((TypeId::of::<u8>(), 0)).or_default().push(free);
+            }
+            shelf
+        };
+        let ages = |now, runs, beyond| -> Vec<u64> {
+            let mut shelf = ten();
+            let gone = oldest(&mut shelf, now, runs, beyond);
+            let left = shelf.values().map(Vec::len).sum::<usize>();
+            assert_eq!(gone.len() + left, 20);
+            let mut ages: Vec<u64> = gone.iter().map(|free| free.given).collect();
+            ages.sort_unstable();
+            ages
+        };
+        assert!(ages(10, 0, 0).is_empty());
+        assert_eq!(ages(10, 0, 450), [0, 0, 1, 1, 2, 2]);
+        assert_eq!(ages(10, 0, 451).last(), Some(&3));
+        assert!((5..=6).contains(&ages(10, 0, 340).len()), "of the last age as many as it takes");
+        // Those of the latest runs stay, however much is asked for.
+        assert_eq!(ages(10, 8, 10_000), [0, 0, 1, 1, 2, 2]);
+        assert!(ages(10, 11, 10_000).is_empty());
+        assert_eq!(ages(10, 0, u64::MAX).len(), 20);
     }
 }
