@@ -3,6 +3,8 @@
 
 use crate::device::Stats;
 use crate::error::{Error, Result};
+#[cfg(test)]
+use std::collections::HashSet;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,11 +64,20 @@ struct Free<B> {
     bytes: u64,
     /// The ids of buffers that went, until somebody asks for them: bind groups keep them alive.
     gone: Vec<u64>,
+    /// All that were asked for.
+    #[cfg(test)]
+    told: HashSet<u64>,
 }
 
 impl<B> Free<B> {
     fn new() -> Free<B> {
-        Free { by_size: HashMap::new(), bytes: 0, gone: Vec::new() }
+        Free {
+            by_size: HashMap::new(),
+            bytes: 0,
+            gone: Vec::new(),
+            #[cfg(test)]
+            told: HashSet::new(),
+        }
     }
 
     fn take(&mut self, size: u64) -> Option<(u64, B)> {
@@ -220,7 +231,16 @@ impl Pool {
         if now.is_multiple_of(LOOK_EVERY) || free.bytes > most {
             free.shrink(now, KEPT, most);
         }
-        std::mem::take(&mut free.gone)
+        let gone = std::mem::take(&mut free.gone);
+        #[cfg(test)]
+        free.told.extend(&gone);
+        gone
+    }
+
+    /// The ids of all buffers that it has told of as freed.
+    #[cfg(test)]
+    pub fn told(&self) -> HashSet<u64> {
+        self.free().told.clone()
     }
 
     /// Frees the buffers that nothing uses. The caller lets go of all bind groups.

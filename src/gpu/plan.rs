@@ -164,6 +164,12 @@ impl Plan {
         Some((&self.steps[..], &self.bound.back()?.1[..]))
     }
 
+    /// The buffers of its own that its bind groups keep alive.
+    #[cfg(test)]
+    pub fn bound_buffers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.bound.iter().flat_map(|(ids, _)| ids[..self.buffers.len()].iter().copied())
+    }
+
     /// Lets go of all bind groups, which keep the memory that they were made for.
     pub fn forget_bound(&mut self) {
         self.bound.clear();
