@@ -13,18 +13,18 @@
 mod accumulators;
 mod parts;
 mod registers;
+mod text;
 mod tiled;
 
 use super::uniform::uniform;
 use super::{KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::geometry::MatmulGeometry;
-use crate::gpu::wgsl::{declarations, shader};
+use crate::gpu::wgsl::shader;
 use accumulators::{CHAIN, levels};
 pub(super) use parts::ALayout;
 use parts::BLoad;
 use registers::Registers;
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use text::{Loop, complete};
 use tiled::{Block, TILED_CHAIN, Tiled};
 
 /// Partial sums that are added one after the other (as in the two shaders).
@@ -206,13 +206,6 @@ pub(super) fn widest(possible: impl Fn(usize) -> bool) -> usize {
     [8, 4].into_iter().find(|&width| possible(width)).unwrap_or(1)
 }
 
-/// The loops around an operand file: everything that their text depends on.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Shape {
-    Registers(Registers),
-    Tiled(Tiled),
-}
-
 /// The loops that were chosen for a problem, and what they compute per workgroup.
 struct Variant {
     label: &'static str,
@@ -387,7 +380,7 @@ impl Problem<'_> {
         let turns = kernel.turns(if segments > 1 { [chunk, self.k / segments] } else { [1, chunk] });
         Variant {
             label: self.labels[if subgroup.is_some() { 0 } else { 1 }],
-            source: self.complete(Shape::Registers(kernel.clone())),
+            source: complete(self.operands, Loop::Registers(kernel.clone())),
             tile_m: rows,
             tile_n: kernel.tile_n(),
             loops: Loops { step: kernel.step(), images_first },
@@ -439,7 +432,7 @@ impl Problem<'_> {
         };
         Variant {
             label: self.labels[2],
-            source: self.complete(Shape::Tiled(kernel.clone())),
+            source: complete(self.operands, Loop::Tiled(kernel.clone())),
             tile_m: block.bm,
             tile_n: block.bn,
             loops: Loops { step: block.bk, images_first: false },
@@ -448,25 +441,6 @@ impl Problem<'_> {
             splits,
             turns: kernel.turns(chunk),
         }
-    }
-
-    /// The operand file with its plain kernel replaced by the loops of this shape. Written once: a plan has hundreds of products of
-    /// few shapes.
-    fn complete(&self, shape: Shape) -> String {
-        static WRITTEN: Mutex<Option<HashMap<(usize, Shape), String>>> = Mutex::new(None);
-        let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (self.operands.as_ptr() as usize, shape);
-        let texts = written.get_or_insert_default();
-        if let Some(text) = texts.get(&key) {
-            return text.clone();
-        }
-        let kernel = match &key.1 {
-            Shape::Registers(kernel) => kernel.source(),
-            Shape::Tiled(kernel) => kernel.source(),
-        };
-        let text = format!("{}{kernel}", declarations(self.operands));
-        texts.insert(key, text.clone());
-        text
     }
 }
 

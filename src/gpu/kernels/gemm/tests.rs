@@ -91,7 +91,7 @@ fn last_batch_needs_no_other_kernel() {
 
 /// The files `shaders/gemm_example_*.wgsl` show what is generated. `UPDATE_EXAMPLES=1 cargo test` rewrites them.
 fn check_example(name: &str, expected: &str, kernel: String) {
-    let declarations = declarations(shader!("gemm_matrix.wgsl"));
+    let declarations = crate::gpu::wgsl::declarations(shader!("gemm_matrix.wgsl"));
     let header = "// An example of what src/gpu/kernels/gemm/ generates; nothing reads this file but a test that compares it.\n//\n";
     let text = format!("{header}{declarations}{kernel}");
     assert_valid(name, &text);
