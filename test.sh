@@ -59,7 +59,7 @@ cargo fmt --check
 
 section 'Lints'
 cargo clippy --quiet --all-targets --all-features -- -D warnings
-cargo clippy --quiet --all-targets -- -D warnings
+cargo clippy --quiet --lib --examples -- -D warnings
 cargo clippy --quiet --lib --tests --benches --no-default-features -- -D warnings
 # Features by themselves: those that share much code with others, of which something could be left over.
 for features in download plot import images; do

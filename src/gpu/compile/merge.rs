@@ -43,9 +43,9 @@ const MAX_WORKGROUPS: u32 = 512;
 const MAX_SOURCE: usize = 8_000;
 /// Kernels in one dispatch.
 const MAX_PARTS: usize = 8;
-/// A text that so many steps of a plan have comes from a loop that was written out.
-const LOOPED: usize = 6;
-/// The sets of such a plan must occur so often.
+/// A text that so many steps of a plan have comes from a loop that was written out; a model has fewer layers of a kind.
+const LOOPED: usize = 32;
+/// A set that has one of these among its parts must occur so often.
 const RECURS: usize = 3;
 /// Marks the names of a part.
 const MARK: &str = "_wgpart";
@@ -227,14 +227,14 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
 
 /// Takes sets apart that a loop of another length would not have. Which steps meet where a loop was written out, at its ends, and
 /// how many are left of those that go together by eights, depends on the length; only sets that occur again and again are worth
-/// a pipeline then. Parts are put in an order of their own, so that a set is the same wherever it occurs.
+/// a pipeline. Parts are put in an order of their own, so that a set is the same wherever it occurs.
 fn keep_what_recurs(steps: &[Step], dispatches: &mut Vec<Vec<usize>>) {
     let text = |k: usize| -> &str { &steps[k].source.wgsl };
     let mut texts: HashMap<&str, usize> = HashMap::new();
     for k in 0..steps.len() {
         *texts.entry(text(k)).or_default() += 1;
     }
-    let looped = texts.values().any(|&n| n >= LOOPED);
+    let looped = |&k: &usize| texts.get(text(k)).is_some_and(|&n| n >= LOOPED);
     let mut sets: HashMap<Vec<&str>, usize> = HashMap::new();
     for group in dispatches.iter_mut().filter(|group| group.len() > 1) {
         group.sort_by_key(|&k| text(k));
@@ -242,7 +242,7 @@ fn keep_what_recurs(steps: &[Step], dispatches: &mut Vec<Vec<usize>>) {
     }
     let stays = |group: &[usize]| {
         let set: Vec<&str> = group.iter().map(|&k| text(k)).collect();
-        !looped || sets.get(&set).is_none_or(|&n| n >= RECURS)
+        !group.iter().any(looped) || sets.get(&set).is_none_or(|&n| n >= RECURS)
     };
     let apart = |group: Vec<usize>| match stays(&group) {
         true => vec![group],
