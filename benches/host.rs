@@ -10,30 +10,10 @@
 
 mod common;
 
-use common::devices;
+use common::{devices, network, quantile};
 use std::time::Instant;
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow};
-
-fn build(device: Device) -> Result<Model> {
-    Sequential::new()
-        .add(Conv2d::new(32, [3, 3]).activation(Activation::Relu))
-        .add(MaxPool2d::new([2, 2]))
-        .add(Conv2d::new(64, [3, 3]).activation(Activation::Relu))
-        .add(MaxPool2d::new([2, 2]))
-        .add(Conv2d::new(64, [3, 3]).activation(Activation::Relu))
-        .add(Flatten::new())
-        .add(Dense::new(64).activation(Activation::Relu))
-        .add(Dense::new(10))
-        .build([28, 28, 1], device)
-}
-
-/// The value below which this share of the samples lies.
-fn quantile(values: &mut [f64], share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let at = (values.len().saturating_sub(1) as f64 * share) as usize;
-    values.get(at).copied().unwrap_or(f64::NAN)
-}
 
 /// Resident memory of the process in MB, where the system tells it.
 fn resident() -> f64 {
@@ -45,7 +25,7 @@ fn resident() -> f64 {
 fn run(device: Device, samples: usize, batch: usize) -> Result<()> {
     let (train, _) = data::synthetic::digits(samples, 1, 1).into_datasets()?;
     let mut trainer =
-        Trainer::new(build(device)?, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits())
+        Trainer::new(network(device)?, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits())
             .metric(Accuracy::new())
             .build()?;
     let (mut whole, mut own) = (Vec::new(), Vec::new());

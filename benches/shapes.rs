@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{devices, uniform};
+use common::{devices, network, quantile, uniform};
 use std::time::Instant;
 use wgrad::nn::{Context, KvCache};
 use wgrad::prelude::*;
@@ -89,19 +89,6 @@ fn lstm(device: Device) -> Result<()> {
     Ok(())
 }
 
-fn network(device: Device) -> Result<Model> {
-    Sequential::new()
-        .add(Conv2d::new(32, [3, 3]).activation(Activation::Relu))
-        .add(MaxPool2d::new([2, 2]))
-        .add(Conv2d::new(64, [3, 3]).activation(Activation::Relu))
-        .add(MaxPool2d::new([2, 2]))
-        .add(Conv2d::new(64, [3, 3]).activation(Activation::Relu))
-        .add(Flatten::new())
-        .add(Dense::new(64).activation(Activation::Relu))
-        .add(Dense::new(10))
-        .build([28, 28, 1], device)
-}
-
 /// A full batch, the last one of an epoch over 60,000 images, then every size.
 fn cnn(device: Device) -> Result<()> {
     let model = network(device)?;
@@ -138,10 +125,10 @@ fn cnn(device: Device) -> Result<()> {
         pipelines += new;
         extra.push(first - again);
     }
-    extra.sort_by(f64::total_cmp);
     println!(
         "{device} cnn, every batch from 1 to 128: {pipelines} pipelines, {:.2} ms more for the first step (median), {:.1} at most",
-        extra[64], extra[127]
+        quantile(&mut extra, 0.5),
+        quantile(&mut extra, 1.0)
     );
     Ok(())
 }
@@ -234,12 +221,11 @@ fn generate(device: Device) -> Result<()> {
         tokens = vec![next];
     }
     let now = device.stats()?;
-    times.sort_by(f64::total_cmp);
     println!(
         "{device} generate, tokens 4 to 200: {:.2} ms each (median), {:.2} (nine tenths), {} pipelines, {} plans, {:.1} dispatches \
          each",
-        times[times.len() / 2],
-        times[times.len() * 9 / 10],
+        quantile(&mut times, 0.5),
+        quantile(&mut times, 0.9),
         now.pipelines - before.pipelines,
         now.plan_misses - before.plan_misses,
         (now.dispatches - before.dispatches) as f64 / times.len() as f64

@@ -2,23 +2,10 @@
 
 mod common;
 
-use common::{config, devices, uniform};
+use common::{config, devices, network, uniform};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use wgrad::nn::Context;
 use wgrad::prelude::*;
-
-fn build(device: Device) -> Result<Model> {
-    Sequential::new()
-        .add(Conv2d::new(32, [3, 3]).activation(Activation::Relu))
-        .add(MaxPool2d::new([2, 2]))
-        .add(Conv2d::new(64, [3, 3]).activation(Activation::Relu))
-        .add(MaxPool2d::new([2, 2]))
-        .add(Conv2d::new(64, [3, 3]).activation(Activation::Relu))
-        .add(Flatten::new())
-        .add(Dense::new(64).activation(Activation::Relu))
-        .add(Dense::new(10))
-        .build([28, 28, 1], device)
-}
 
 fn step(c: &mut Criterion) -> Result<()> {
     let mut group = c.benchmark_group("mnist_cnn step");
@@ -59,7 +46,7 @@ fn labels(c: &mut Criterion) -> Result<()> {
 fn training(device: Device, batch: usize, labels: Tensor) -> Result<impl FnMut() -> Result<()>> {
     let images = uniform(&[batch, 28, 28, 1], device, 1)?;
     labels.eval()?;
-    let model = build(device)?;
+    let model = network(device)?;
     let mut adam = Adam::new(1e-3);
     let mut train = move || -> Result<()> {
         let logits = model.forward(&images, &Context::train(0))?;

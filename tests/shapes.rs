@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Rng, values};
+use common::{Rng, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::prelude::*;
 
@@ -21,10 +21,6 @@ fn alone() -> MutexGuard<'static, ()> {
 /// Small whole numbers, whose sums are exact.
 fn whole(rng: &mut Rng, n: usize) -> Vec<f64> {
     (0..n).map(|_| rng.int(0, 6) as f64).collect()
-}
-
-fn tensor(values: &[f64], shape: &[usize], dtype: DType, device: Device) -> Result<Tensor> {
-    Tensor::from_vec(values.iter().map(|&v| v as f32).collect(), shape, device)?.cast(dtype)
 }
 
 /// Where an element of a tensor of this shape is in row-major order, but for its place along `axis`.

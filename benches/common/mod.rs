@@ -42,3 +42,24 @@ pub fn uniform(shape: &[usize], device: Device, seed: u64) -> Result<Tensor> {
     t.eval()?;
     t.detach()
 }
+
+/// The network of `examples/mnist_cnn.rs`.
+pub fn network(device: Device) -> Result<Model> {
+    Sequential::new()
+        .add(Conv2d::new(32, [3, 3]).activation(Activation::Relu))
+        .add(MaxPool2d::new([2, 2]))
+        .add(Conv2d::new(64, [3, 3]).activation(Activation::Relu))
+        .add(MaxPool2d::new([2, 2]))
+        .add(Conv2d::new(64, [3, 3]).activation(Activation::Relu))
+        .add(Flatten::new())
+        .add(Dense::new(64).activation(Activation::Relu))
+        .add(Dense::new(10))
+        .build([28, 28, 1], device)
+}
+
+/// The value below which this share of the samples lies.
+pub fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len().saturating_sub(1) as f64 * share) as usize;
+    values.get(at).copied().unwrap_or(f64::NAN)
+}

@@ -20,7 +20,7 @@ const NOISE_RUNS: u32 = 3;
 /// functions are exact to a few units in the last place.
 const NOISE_FACTOR: f64 = 16.0;
 
-/// Noise above this share of the largest number of a run, inputs included, is none: a step of the function lies there.
+/// Noise above this share of the largest number of a run, inputs and parameters included, is none: a step of the function lies there.
 const MOST_NOISE: f64 = 1e-4;
 
 /// The seed of training passes.
@@ -116,8 +116,9 @@ impl Subject<'_> {
         let want = self.run(&borrowed, &inputs, Device::Cpu, 0)?;
         let mut largest = want.iter().flat_map(|q| finite(&q.values)).fold(0.0, f64::max);
         // Where everything cancels, only what goes in says how large the terms were.
-        for x in inputs.iter().filter(|x| x.dtype().is_float()) {
-            largest = finite(&elements(x)?).fold(largest, f64::max);
+        let parameters = self.parameters.iter().map(|p| p.variable.value());
+        for x in inputs.iter().cloned().chain(parameters).filter(|x| x.dtype().is_float()) {
+            largest = finite(&elements(&x)?).fold(largest, f64::max);
         }
         let mut noise = vec![0.0f64; want.len()];
         for run in 1..=NOISE_RUNS {

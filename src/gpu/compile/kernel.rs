@@ -74,12 +74,7 @@ impl PointwiseKernel {
 
     /// A copy of a value, whatever it is.
     pub fn copy(values: &Values<'_>, value: usize) -> PointwiseKernel {
-        let shape = values.spec(value).shape;
-        let mut bindings = Bindings::default();
-        let mut builder = Builder::new(values, &mut bindings, &shape);
-        let root = builder.eval(value, Builder::origin(&shape));
-        let exprs = builder.exprs;
-        Self::finish(bindings, exprs, vec![(root, values.spec(value).dtype)], None, shape.rank())
+        Self::single(values, value, |_| None)
     }
 
     /// A copy of a value into another, from an index along an axis on.
@@ -103,6 +98,7 @@ impl PointwiseKernel {
         })
     }
 
+    /// A value, at a place in another: an index along an axis is added.
     fn placed(
         values: &Values<'_>,
         value: usize,
@@ -111,13 +107,25 @@ impl PointwiseKernel {
         at: impl FnOnce(&mut Builder<'_, '_>) -> Lin,
     ) -> PointwiseKernel {
         let shape = values.spec(value).shape;
+        Self::single(values, value, |builder| {
+            let mut axes = Builder::origin(&shape).axes(&shape, &builder.exprs.extents);
+            axes[axis] = axes[axis].add(&at(builder));
+            let place = Coordinates::Axes(axes).linear(&values.spec(into).shape);
+            Some(builder.index(place))
+        })
+    }
+
+    /// The kernel of one value; `target` gives the place where it is written, were that another.
+    fn single(
+        values: &Values<'_>,
+        value: usize,
+        target: impl FnOnce(&mut Builder<'_, '_>) -> Option<ExprId>,
+    ) -> PointwiseKernel {
+        let shape = values.spec(value).shape;
         let mut bindings = Bindings::default();
         let mut builder = Builder::new(values, &mut bindings, &shape);
         let root = builder.eval(value, Builder::origin(&shape));
-        let mut axes = Builder::origin(&shape).axes(&shape, &builder.exprs.extents);
-        axes[axis] = axes[axis].add(&at(&mut builder));
-        let place = Coordinates::Axes(axes).linear(&values.spec(into).shape);
-        let target = Some(builder.index(place));
+        let target = target(&mut builder);
         let exprs = builder.exprs;
         Self::finish(bindings, exprs, vec![(root, values.spec(value).dtype)], target, shape.rank())
     }

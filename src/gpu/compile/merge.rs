@@ -35,7 +35,6 @@ use crate::gpu::pipeline::{BindingKind, KernelSource};
 use crate::gpu::wgsl::{Module, UniformDeclaration, rename, renumber};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
-use std::rc::Rc;
 
 /// Kernels with more workgroups than this are left alone: they fill any device, and a dispatch more costs them nothing.
 const MAX_WORKGROUPS: u32 = 512;
@@ -190,14 +189,13 @@ fn peak_bytes(values: &Values<'_>, schedule: &Steps, dispatches: &[Vec<usize>]) 
 
 /// Reorders the schedule and joins small kernels, where that costs no memory worth speaking of.
 pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Steps {
-    // Where a loop was written out, hundreds of steps have few texts: each is read once.
-    let mut read: HashMap<&str, Option<Rc<Module>>> = HashMap::new();
-    let part = |step| {
-        let text = small(step)?;
-        read.entry(text).or_insert_with(|| part(text).map(Rc::new)).clone()
-    };
-    let modules: Vec<Option<Rc<Module>>> = schedule.steps.iter().map(part).collect();
-    let joinable: Vec<bool> = modules.iter().map(Option::is_some).collect();
+    let texts = Texts::of(&schedule.steps);
+    let joinable: Vec<bool> = schedule
+        .steps
+        .iter()
+        .zip(&texts.of_step)
+        .map(|(step, &t)| small(step) && texts.parts[t].is_some())
+        .collect();
     if joinable.iter().filter(|&&j| j).count() < 2 {
         return schedule;
     }
@@ -209,15 +207,17 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
         (peak_bytes(values, &schedule, &dispatches) <= before + before / 32 + (1 << 18)).then_some(dispatches)
     });
     let Some(mut dispatches) = found else { return schedule };
-    keep_what_recurs(&schedule.steps, &mut dispatches);
+    keep_what_recurs(&texts, &mut dispatches);
     let mut written = HashMap::new();
     let mut steps: Vec<Option<Step>> = schedule.steps.into_iter().map(Some).collect();
     schedule.steps = Vec::new();
     for group in dispatches {
         let parts: Vec<Step> = group.iter().filter_map(|&k| steps[k].take()).collect();
-        let sources: Vec<&Rc<Module>> = group.iter().filter_map(|&k| modules[k].as_ref()).collect();
-        if parts.len() > 1 && sources.len() == parts.len() {
-            schedule.steps.push(join(gpu, parts, &sources, &mut written));
+        let numbers = group.iter().map(|&k| texts.of_step[k]);
+        let modules: Vec<(usize, &Module)> =
+            numbers.filter_map(|t| Some((t, texts.parts[t].as_ref()?))).collect();
+        if parts.len() > 1 && modules.len() == parts.len() {
+            schedule.steps.push(join(gpu, parts, &modules, &mut written));
         } else {
             schedule.steps.extend(parts);
         }
@@ -225,24 +225,59 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
     schedule
 }
 
+/// The different texts of a schedule. Where a loop was written out, hundreds of steps have few of them: each is counted and read
+/// once.
+struct Texts {
+    /// Per step, the number of its text. Numbers ascend as the texts do, whatever the order of the steps.
+    of_step: Vec<usize>,
+    /// Per text, how many steps have it.
+    counts: Vec<usize>,
+    /// Per text, what it is as a part, where a step that could be one has it.
+    parts: Vec<Option<Module>>,
+}
+
+impl Texts {
+    fn of(steps: &[Step]) -> Texts {
+        let mut known: HashMap<&KernelSource, usize> = HashMap::new();
+        let mut sources: Vec<&KernelSource> = Vec::new();
+        let mut of_step = Vec::with_capacity(steps.len());
+        for step in steps {
+            of_step.push(*known.entry(&step.source).or_insert_with(|| {
+                sources.push(&step.source);
+                sources.len() - 1
+            }));
+        }
+        let mut order: Vec<usize> = (0..sources.len()).collect();
+        order.sort_by_key(|&t| &sources[t].wgsl);
+        let mut rank = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(r, &t)| rank[t] = r);
+        of_step.iter_mut().for_each(|t| *t = rank[*t]);
+        let mut counts = vec![0; order.len()];
+        let mut wanted = vec![false; order.len()];
+        for (step, &t) in steps.iter().zip(&of_step) {
+            counts[t] += 1;
+            wanted[t] |= small(step);
+        }
+        let part = |(&t, wanted): (&usize, bool)| if wanted { part(&sources[t].wgsl) } else { None };
+        let parts = order.iter().zip(wanted).map(part).collect();
+        Texts { of_step, counts, parts }
+    }
+}
+
 /// Takes sets apart that a loop of another length would not have. Which steps meet where a loop was written out, at its ends, and
 /// how many are left of those that go together by eights, depends on the length; only sets that occur again and again are worth
-/// a pipeline. Parts are put in an order of their own, so that a set is the same wherever it occurs.
-fn keep_what_recurs(steps: &[Step], dispatches: &mut Vec<Vec<usize>>) {
-    let text = |k: usize| -> &str { &steps[k].source.wgsl };
-    let mut texts: HashMap<&str, usize> = HashMap::new();
-    for k in 0..steps.len() {
-        *texts.entry(text(k)).or_default() += 1;
-    }
-    let looped = |&k: &usize| texts.get(text(k)).is_some_and(|&n| n >= LOOPED);
-    let mut sets: HashMap<Vec<&str>, usize> = HashMap::new();
+/// a pipeline. Parts are put in the order of their texts, so that a set is the same wherever it occurs.
+fn keep_what_recurs(texts: &Texts, dispatches: &mut Vec<Vec<usize>>) {
+    let set = |group: &[usize]| -> Vec<usize> { group.iter().map(|&k| texts.of_step[k]).collect() };
+    let mut sets: HashMap<Vec<usize>, usize> = HashMap::new();
     for group in dispatches.iter_mut().filter(|group| group.len() > 1) {
-        group.sort_by_key(|&k| text(k));
-        *sets.entry(group.iter().map(|&k| text(k)).collect()).or_default() += 1;
+        group.sort_by_key(|&k| texts.of_step[k]);
+        *sets.entry(set(group)).or_default() += 1;
     }
     let stays = |group: &[usize]| {
-        let set: Vec<&str> = group.iter().map(|&k| text(k)).collect();
-        !group.iter().any(looped) || sets.get(&set).is_none_or(|&n| n >= RECURS)
+        let set = set(group);
+        let looped = set.iter().any(|&t| texts.counts[t] >= LOOPED);
+        !looped || sets.get(&set).is_none_or(|&n| n >= RECURS)
     };
     let apart = |group: Vec<usize>| match stays(&group) {
         true => vec![group],
@@ -251,13 +286,10 @@ fn keep_what_recurs(steps: &[Step], dispatches: &mut Vec<Vec<usize>>) {
     *dispatches = std::mem::take(dispatches).into_iter().flat_map(apart).collect();
 }
 
-/// The text of a step that may be a part of another: of one that is small, and has nothing that a part can't have.
-fn small(step: &Step) -> Option<&str> {
+/// Whether the step is small, and has nothing that a part can't have.
+fn small(step: &Step) -> bool {
     let [x, y, z] = step.workgroups;
-    let plain = step.source.constants.is_empty() && step.windows.is_empty();
-    let text = &*step.source.wgsl;
-    // Comments are left out before the length counts; no kernel has more of them than code.
-    (x <= MAX_WORKGROUPS && y == 1 && z == 1 && plain && text.len() <= 2 * MAX_SOURCE).then_some(text)
+    x <= MAX_WORKGROUPS && y == 1 && z == 1 && step.source.constants.is_empty() && step.windows.is_empty()
 }
 
 /// A kernel's text as a part of another; `None` where it is too large to be worth it, or does something that can't be done in a
@@ -273,8 +305,8 @@ fn part(text: &str) -> Option<Module> {
     known.then_some(module)
 }
 
-/// Parts that were written before: by module, by number in the dispatch, and by the first of their bindings.
-type Written = HashMap<(*const Module, usize, u32), String>;
+/// Parts that were written before: by the number of the text, by that in the dispatch, and by the first of their bindings.
+type Written = HashMap<(usize, usize, u32), String>;
 
 /// A uniform block that holds those of all parts, each from a multiple of 16 bytes: what WGSL asks of a structure in a uniform
 /// block. `words` is what is uploaded, `members` what the module declares; [`add`](Self::add) keeps them in step.
@@ -300,7 +332,7 @@ const BLOCKS: [(&str, u32); 2] = [("part_sizes", 0), ("part_args", ARGS_BINDING)
 ///
 /// It has two uniform blocks, whatever the number of parts: lavapipe (Mesa 22.3) corrupts its memory where a shader's
 /// conditions depend on more than four.
-fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Rc<Module>], written: &mut Written) -> Step {
+fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[(usize, &Module)], written: &mut Written) -> Step {
     let mut sizes: UniformBlock<u32> = UniformBlock { members: String::new(), words: Vec::new() };
     let mut args: UniformBlock<Option<(usize, usize)>> =
         UniformBlock { members: String::new(), words: Vec::new() };
@@ -338,10 +370,10 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Rc<Module>], written: &mut Writ
     let mut records = false;
     let mut binding = 1;
     let mut start = "0u".to_string();
-    for (k, (part, module)) in parts.into_iter().zip(modules).enumerate() {
+    for (k, (part, &(text, module))) in parts.into_iter().zip(modules).enumerate() {
         let mut numbers: HashMap<u32, u32> = HashMap::new();
         records |= part.records();
-        let place = (Rc::as_ptr(module), k, binding);
+        let place = (text, k, binding);
         let own = |b: &&(u32, BindingKind)| b.1 != BindingKind::Uniform && b.0 != FAULTS_BINDING;
         for &(old, kind) in part.source.bindings.iter().filter(own) {
             numbers.insert(old, binding);

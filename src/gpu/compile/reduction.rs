@@ -141,9 +141,7 @@ impl ReductionKernel {
         let bindings = epilogue.as_ref().map_or(bindings, |e| e.bindings.clone());
         let dtype = values.spec(value).dtype;
         let end = match width {
-            Width::Four { along } if along == last_red && Emitter::can_overrun(&exprs, along) => {
-                Some(elements)
-            }
+            Width::Four { along } if overruns(along) => Some(elements),
             _ => None,
         };
         Some(ReductionKernel {

@@ -80,10 +80,10 @@ pub(super) fn read_sizes() -> String {
 
 /// A factor f and a shift s for which `i / n` is `(2 i * f) >> (32 + s)`, for all i below 2^31.
 ///
-/// With s the smallest for which 2^s is not below n, f is 2^(31 + s) / n rounded up, by e < n too much once multiplied by n
-/// again: i f is then 2^(31 + s) i / n and i e / n more, which is less than 2^31 and so at most 2^(31 + s) / n: no more than the
-/// step from one quotient to the next leaves. (T. Granlund and P. Montgomery, "Division by invariant integers using
-/// multiplication", PLDI 1994.)
+/// With s the smallest for which 2^s is not below n, f is 2^(31 + s) / n rounded up: n f is 2^(31 + s) + e with an e below n. So
+/// i f / 2^(31 + s) is i / n and i e / (n 2^(31 + s)) more. That is below 1 / n, since i is below 2^31 and e below 2^s, and i / n is
+/// at least 1 / n away from the next whole number: rounded down, both are the same. (T. Granlund and P. Montgomery, "Division by
+/// invariant integers using multiplication", PLDI 1994.)
 fn divisor(n: u32) -> [u32; 2] {
     let n = n.max(1) as u64;
     let shift = 64 - (n - 1).leading_zeros();
