@@ -21,6 +21,8 @@ struct Sizes {
 @group(0) @binding(4) var<storage, read> sums: array<F>;
 @group(0) @binding(5) var<storage, read_write> dx: array<F>;
 
+// include: shared/long_sum.wgsl
+
 fn epilogue(v: f32, i: u32) -> f32 { return v; }
 fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }
 fn finish(v: F, i: u32) -> F { return epilogue4(v, 4u * i); }
@@ -40,30 +42,17 @@ fn main(
     let o = line / sizes.axis;
     let a = line - o * sizes.axis;
     // One loop, because lavapipe runs the body of even an empty loop once.
-    // Sums of sixteen and of sixteen times sixteen: the rounding errors of long sums of equal terms add up.
-    var sum = F(0.0);
-    var part = F(0.0);
-    var block = F(0.0);
-    var terms = 0u;
+    var sum = LongSum();
     var j = starts[a];
     let end = starts[a + 1u];
     while j < end {
         if (j & (sizes.chunk - 1u)) == 0u && j + sizes.chunk <= end {
-            block += sums[(o * sizes.chunks + (j >> sizes.shift)) * sizes.inner + column];
+            sum = plus(sum, sums[(o * sizes.chunks + (j >> sizes.shift)) * sizes.inner + column]);
             j += sizes.chunk;
         } else {
-            block += dy[(o * sizes.count + pairs[j].y) * sizes.inner + column];
+            sum = plus(sum, dy[(o * sizes.count + pairs[j].y) * sizes.inner + column]);
             j += 1u;
         }
-        terms += 1u;
-        if terms % 16u == 0u {
-            part += block;
-            block = F(0.0);
-        }
-        if terms % 256u == 0u {
-            sum += part;
-            part = F(0.0);
-        }
     }
-    dx[i] = finish(sum + (part + block), i);
+    dx[i] = finish(so_far(sum), i);
 }

@@ -1,22 +1,14 @@
-// y[o, a, i] = sum of x[o, b, i] over the b up to a (in reverse: from a on), each chunk from what the chunks before it add up to,
-// which scan_starts.wgsl found.
+// y[o, a, i] = sum of x[o, b, i] over the b up to a (in reverse: from a on), each chunk from what the chunks up to the one before
+// it add up to: starts[o, q, i], which this kernel makes of the sums of scan_totals.wgsl.
 
-// Four neighbours at a time; the host rewrites these lines to single words where four do not divide the row.
-alias F = vec4<f32>;
-
-struct Sizes {
-    total: u32, // invocations
-    axis: u32,
-    inner: u32, // in units of F
-    chunk: u32, // places along the axis that an invocation takes
-    chunks: u32,
-    reverse: u32, // 1: from the end of the axis
-}
+// include: shared/scan_chunks.wgsl
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> x: array<F>;
 @group(0) @binding(2) var<storage, read> starts: array<F>;
 @group(0) @binding(3) var<storage, read_write> y: array<F>;
+
+// include: shared/long_sum.wgsl
 
 fn epilogue(v: f32, i: u32) -> f32 { return v; }
 fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }
@@ -32,33 +24,15 @@ fn main(
     if i >= sizes.total {
         return;
     }
-    let line = i / sizes.inner;
-    let column = i - line * sizes.inner;
-    let o = line / sizes.chunks;
-    let q = line - o * sizes.chunks;
+    let chunk = chunk_of(i);
     var start = F(0.0);
-    if sizes.chunks > 1u {
-        start = starts[i];
+    if chunk.q > 0u {
+        start = starts[i - sizes.inner];
     }
-    var sum = F(0.0);
-    var part = F(0.0);
-    var block = F(0.0);
-    var terms = 0u;
-    let end = min((q + 1u) * sizes.chunk, sizes.axis);
-    for (var k = q * sizes.chunk; k < end; k++) {
-        let a = select(k, sizes.axis - 1u - k, sizes.reverse == 1u);
-        let at = (o * sizes.axis + a) * sizes.inner + column;
-        block += x[at];
-        y[at] = finish(start + (sum + (part + block)), at);
-        // Sums of sixteen and of sixteen times sixteen: the rounding errors of long sums of equal terms add up.
-        terms += 1u;
-        if terms % 16u == 0u {
-            part += block;
-            block = F(0.0);
-        }
-        if terms % 256u == 0u {
-            sum += part;
-            part = F(0.0);
-        }
+    var sum = LongSum();
+    for (var k = chunk.first; k < chunk.end; k++) {
+        let at = place(chunk, k);
+        sum = plus(sum, x[at]);
+        y[at] = finish(start + so_far(sum), at);
     }
 }

@@ -111,8 +111,8 @@ pub struct Stats {
     pub allocations: u64,
     /// Bytes held by tensors.
     pub bytes_live: u64,
-    /// Bytes free in the pool: at most 1 GiB, or [`bytes_peak`](Self::bytes_peak) on a GPU where that is more. Beyond, what was
-    /// used least recently is freed. See [`Device::trim`].
+    /// Bytes free in the pool: at most 1 GiB on the CPU; on a GPU, after an evaluation, at most that or
+    /// [`bytes_peak`](Self::bytes_peak), whichever is more. Beyond, what was used least recently is freed. See [`Device::trim`].
     pub bytes_pooled: u64,
     /// About how many bytes the plans hold, on the host and on the device, beside buffers of tensors: at most 64 MiB.
     pub bytes_plans: u64,

@@ -23,6 +23,24 @@ pub struct MatmulGeometry {
     pub b_strides: [usize; 2],
 }
 
+impl MatmulGeometry {
+    /// With batch dimensions as part of m where `B` is shared and the rows of `A` go on from one matrix to the next: one large
+    /// product instead of many small ones, whose tiles would be half empty.
+    pub(crate) fn folded(mut self) -> MatmulGeometry {
+        for d in (0..3).rev() {
+            if self.batch[d] == 1 {
+                continue;
+            }
+            if self.b_batch[d] != 0 || self.a_batch[d] != self.m * self.a_strides[0] {
+                break;
+            }
+            self.m *= self.batch[d];
+            self.batch[d] = 1;
+        }
+        self
+    }
+}
+
 /// The layout of one operand: shape and element strides.
 pub(crate) struct MatmulOperand<'a> {
     pub shape: &'a Shape,
@@ -96,7 +114,7 @@ pub(crate) fn matmul_geometry(
     for (i, (size, ba, bb)) in merged.into_iter().enumerate() {
         (g.batch[i + skip], g.a_batch[i + skip], g.b_batch[i + skip]) = (size, ba as usize, bb as usize);
     }
-    Ok(g)
+    Ok(g.folded())
 }
 
 /// A 2-D convolution (cross-correlation, as everywhere in deep learning): input NHWC, weight HWIO, output NHWC.

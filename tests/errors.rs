@@ -308,6 +308,7 @@ impl Bad {
             25 => x.transpose(),
             26 => x.swap_axes(self.axis(), self.axis()),
             27 => x.broadcast_to(self.sizes(4)),
+            28 if self.0.flag() => x.update_slice(self.axis(), self.size(), y),
             28 => x.slice(self.axis(), self.size(), self.size()),
             29 => x.slice_step(self.axis(), self.small(), self.size(), self.step()),
             30 => x.flip(self.axis())?.cumsum(self.axis()),

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{DEVICES, Rng, values};
+use common::{DEVICES, Rng, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::nn::{Cache, KvCache};
 use wgrad::prelude::*;
@@ -13,10 +13,6 @@ use wgrad::{Graph, TensorSpec, eval};
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn tensor(values: &[f64], dims: &[usize], dtype: DType, device: Device) -> Result<Tensor> {
-    Tensor::from_slice(values, dims, Device::Cpu)?.cast(dtype)?.to_device(device)
 }
 
 /// A cache, and what must be in it.

@@ -400,26 +400,10 @@ fn a_layer_is_used_again_where_its_open_dimensions_have_sizes() -> Result<()> {
     Ok(())
 }
 
-struct Files(PathBuf);
-
-impl Files {
-    fn new(name: &str) -> Files {
-        let folder = std::env::temp_dir().join(format!("wgrad-open-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        Files(folder)
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
-}
-
 #[test]
 fn files_hold_open_dimensions() -> Result<()> {
-    let files = Files::new("files");
-    let path = files.0.join("model.safetensors");
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("model.safetensors");
     for device in DEVICES {
         let model = tagger(device)?;
         model.save_model(&path)?;
@@ -484,8 +468,8 @@ const FIRST_WEIGHTS: [u32; 3] = [3202092133, 3196857995, 3195469689];
 fn model_files_of_before_predict_what_they_did() -> Result<()> {
     let old =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/weights/functional.wgrad.safetensors");
-    let files = Files::new("before");
-    let path = files.0.join("again.safetensors");
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("again.safetensors");
     let n = 2 * 6 * 6 * 2;
     let pixels: Vec<f64> = (0..n).map(|i| f64::from(((i * 37 % 101) as f64 / 50.0 - 1.0) as f32)).collect();
     for device in DEVICES {
@@ -526,7 +510,7 @@ fn the_summary_says_none() -> Result<()> {
 
 #[test]
 fn errors_at_build_name_layer_expectation_and_fix() {
-    let cases: [(Box<dyn Layer>, Open, &str); 12] = [
+    let cases: [(Box<dyn Layer>, Open, &str); 13] = [
         (
             Box::new(Dense::new(3)),
             &[None],
@@ -566,7 +550,12 @@ fn errors_at_build_name_layer_expectation_and_fix() {
         (
             Box::new(PRelu::new()),
             &[Some(2), None, Some(4)],
-            "got [2, None, 4]; share axis 1: .shared_axes([1])",
+            "got [2, None, 4]; share the open ones: .shared_axes([1])",
+        ),
+        (
+            Box::new(PRelu::new().shared_axes([2])),
+            &[None, None, Some(4)],
+            "got [None, None, 4]; share the open ones: .shared_axes([0, 1, 2])",
         ),
         (
             Box::new(Reshape::new([2, 3])),

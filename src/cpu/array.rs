@@ -106,9 +106,9 @@ impl Array {
         Ok(&self.raw::<T>()?[self.offset..self.offset + n])
     }
 
-    /// Whether nothing else refers to its memory.
+    /// Whether it can be overwritten: it is contiguous, and nothing else refers to its memory.
     pub fn is_sole(&self) -> bool {
-        Arc::strong_count(&self.buffer) == 1
+        self.is_contiguous() && Arc::strong_count(&self.buffer) == 1
     }
 
     /// The elements of a contiguous array to be overwritten; `None` where something else refers to them.

@@ -133,29 +133,30 @@ fn release(kept: u64, runs: u64) {
 
 /// Takes the oldest vectors, at least `beyond` bytes if there are so many, but none that the latest runs used.
 fn oldest(shelf: &mut Shelf, now: u64, runs: u64, beyond: u64) -> Vec<Free> {
-    let mut gone = Vec::new();
     // By the run after which they were given back: how many bytes of those may go.
     let mut ages: BTreeMap<u64, u64> = BTreeMap::new();
     for free in shelf.values().flatten().filter(|free| free.given + runs <= now) {
         *ages.entry(free.given).or_default() += free.bytes;
     }
-    let mut left = beyond;
+    // The latest age that is needed, and how many bytes of it.
+    let (mut last, mut left) = (None, beyond);
     for (given, bytes) in ages {
         if left == 0 {
             break;
         }
-        // Of the last ones as many as it takes.
-        let mut wanted = left;
-        for vectors in shelf.values_mut() {
-            gone.extend(vectors.extract_if(.., |free| {
-                let go = free.given == given && wanted > 0;
-                if go {
-                    wanted = wanted.saturating_sub(free.bytes);
-                }
-                go
-            }));
-        }
+        last = Some((given, left));
         left = left.saturating_sub(bytes);
+    }
+    let mut gone = Vec::new();
+    let Some((last, mut wanted)) = last else { return gone };
+    for vectors in shelf.values_mut() {
+        gone.extend(vectors.extract_if(.., |free| {
+            let of_last = free.given == last && wanted > 0;
+            if of_last {
+                wanted = wanted.saturating_sub(free.bytes);
+            }
+            free.given < last || of_last
+        }));
     }
     gone
 }

@@ -106,30 +106,18 @@ pub(super) fn run(
     if let (Some(start), Some(timings)) = (start, &mut cache.timings) {
         timings.planning += start.elapsed();
     }
-    let before = cached.bytes();
-    let result = cached.plan.replay(gpu, graph, cache.timings.as_mut());
-    // Bind groups may have come.
-    cache.bytes = cache.bytes + cached.bytes() - before;
-    let submission = match result {
-        Err(Error::OutOfMemory { .. }) => {
-            // Once more, when what lies unused has been given back.
-            cache.trim(gpu);
-            gpu.wait(None)?;
-            let Some(cached) = cache.plans.get_mut(&hash).and_then(|list| list.get_mut(position)) else {
-                return Err(Error::internal("a plan was lost"));
-            };
-            let before = cached.bytes();
-            let result = cached.plan.replay(gpu, graph, cache.timings.as_mut());
-            cache.bytes = cache.bytes + cached.bytes() - before;
-            result?
-        }
-        result => result?,
-    };
+    let mut result = cache.replay(gpu, graph, hash, position);
+    if matches!(result, Err(Error::OutOfMemory { .. })) {
+        // Once more, when what lies unused has been given back.
+        cache.trim(gpu);
+        result = gpu.wait(None).and_then(|()| cache.replay(gpu, graph, hash, position));
+    }
+    // Also where it failed: what holds memory is bounded in any case.
     cache.forget_oldest();
     gpu.counters.plans.store(cache.order.len() as u64, Relaxed);
     gpu.counters.plan_bytes.store(cache.bytes, Relaxed);
     cache.forget_bound(gpu, &gpu.pool.evaluated());
-    if let Some(submission) = submission {
+    if let Some(submission) = result? {
         cache.in_flight.push_back(submission);
         if cache.in_flight.len() > MAX_IN_FLIGHT
             && let Some(oldest) = cache.in_flight.pop_front()
@@ -146,6 +134,24 @@ impl PlanCache {
     pub(super) fn any_bound(&self) -> Option<(&[PlanStep], &[wgpu::BindGroup])> {
         let mut plans = self.plans.values().flatten().map(|c| &c.plan);
         plans.find_map(Plan::any_bound)
+    }
+
+    /// Replays the plan at a place among those of a hash.
+    fn replay(
+        &mut self,
+        gpu: &Gpu,
+        graph: &Pending,
+        hash: u64,
+        position: usize,
+    ) -> Result<Option<wgpu::SubmissionIndex>> {
+        let Some(cached) = self.plans.get_mut(&hash).and_then(|list| list.get_mut(position)) else {
+            return Err(Error::internal("a plan was lost"));
+        };
+        let before = cached.bytes();
+        let result = cached.plan.replay(gpu, graph, self.timings.as_mut());
+        // Bind groups may have come.
+        self.bytes = self.bytes + cached.bytes() - before;
+        result
     }
 
     /// Lets go of all memory that nothing uses.
@@ -174,11 +180,9 @@ impl PlanCache {
         gpu.counters.plan_bytes.store(self.bytes, Relaxed);
     }
 
-    /// Adds a plan, and gives its place among those of the same hash.
+    /// Adds a plan that is about to be used, and gives its place among those of the same hash.
     fn add(&mut self, hash: u64, key: Key, plan: Plan) -> usize {
-        self.clock += 1;
-        self.order.insert(self.clock, hash);
-        let cached = Cached { key, used: self.clock, plan };
+        let cached = Cached { key, used: 0, plan };
         self.bytes += cached.bytes();
         let list = self.plans.entry(hash).or_default();
         list.push(cached);

@@ -164,10 +164,10 @@ impl Plan {
         Some((&self.steps[..], &self.bound.back()?.1[..]))
     }
 
-    /// The buffers of its own that its bind groups keep alive.
+    /// The buffers that its bind groups keep alive.
     #[cfg(test)]
     pub fn bound_buffers(&self) -> impl Iterator<Item = u64> + '_ {
-        self.bound.iter().flat_map(|(ids, _)| ids[..self.buffers.len()].iter().copied())
+        self.bound.iter().flat_map(|(ids, _)| buffers_among(ids, self.buffers.len()))
     }
 
     /// Lets go of all bind groups, which keep the memory that they were made for.
@@ -177,7 +177,8 @@ impl Plan {
 
     /// Lets go of bind groups of these buffers.
     pub fn forget_bound_to(&mut self, gone: &HashSet<u64>) {
-        self.bound.retain(|(ids, _)| !ids.iter().any(|id| gone.contains(id)));
+        let own = self.buffers.len();
+        self.bound.retain(|(ids, _)| !buffers_among(ids, own).any(|id| gone.contains(&id)));
     }
 
     /// Records and submits the plan, and hands the values to the nodes. `None` where nothing had to be computed.
@@ -331,6 +332,12 @@ impl Plan {
         }
         gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&self.arg_values));
     }
+}
+
+/// The buffers that bind groups were made for: so many of the plan's own, then those of leaves, each followed by an offset.
+fn buffers_among(ids: &[u64], own: usize) -> impl Iterator<Item = u64> + '_ {
+    let (own, leaves) = ids.split_at(own);
+    own.iter().chain(leaves.iter().step_by(2)).copied()
 }
 
 fn no_value() -> Error {

@@ -69,7 +69,7 @@ pub struct GraphKernel {
 }
 
 /// The nodes of a graph, inputs before users, and the kernels that compute them, in their order: what the plan of the device
-/// is in truth, fusion and all. From [`Graph::diagram`](super::Graph::diagram) and [`Graph::of`](super::Graph::of).
+/// is in truth, fusion and all (but for what a call of a traced function writes in place). From [`Graph::diagram`](super::Graph::diagram) and [`Graph::of`](super::Graph::of).
 ///
 /// `{}` prints a listing, [`to_dot`](Self::to_dot) gives Graphviz's language, [`to_svg`](Self::to_svg) a picture.
 ///

@@ -290,10 +290,12 @@ impl Layer for PRelu {
         }
         let known: Option<Vec<usize>> = dims.iter().copied().collect();
         let Some(dims) = known else {
-            let open = dims.iter().position(Option::is_none).unwrap_or(0);
+            // All that have to be shared: those that are, and the open ones.
+            let shared = |&d: &usize| dims[d].is_none() || (dims[d] == Some(1) && input[d] != Some(1));
+            let shared: Vec<usize> = (0..dims.len()).filter(shared).collect();
             let message = format!(
-                "expects sizes along all axes with slopes of their own, got {input}; share axis {open}: \
-                 .shared_axes([{open}])"
+                "expects sizes along all axes with slopes of their own, got {input}; share the open ones: \
+                 .shared_axes({shared:?})"
             );
             return Err(Error::shape("build", message));
         };

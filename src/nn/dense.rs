@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// # Errors
 ///
-/// [`build`](Layer::build) refuses a sample that is no vector (put [`Flatten`](super::Flatten) before it), and 0 units.
+/// [`build`](Layer::build) refuses a sample without dimensions or with an open last one, and 0 units.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[must_use]
 pub struct Dense {
@@ -83,18 +83,8 @@ struct DenseModule {
 
 impl Module for DenseModule {
     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-        let dense = |x: &Tensor| {
-            let y = x.matmul(&self.weight)?;
-            self.settings.weights.finish(y, &self.bias, self.settings.activation)
-        };
-        match x.dims() {
-            // One product of all rows: rows of many short matrices would leave tiles empty.
-            [outer @ .., features] if outer.len() > 1 => {
-                let y = dense(&x.reshape([outer.iter().product(), *features])?)?;
-                y.reshape([outer, &[self.settings.units]].concat())
-            }
-            _ => dense(x),
-        }
+        let y = x.matmul(&self.weight)?;
+        self.settings.weights.finish(y, &self.bias, self.settings.activation)
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {

@@ -54,6 +54,7 @@ macro_rules! pooling {
                 let [h, w, c] = cx.image(input)?;
                 let o = self.options;
                 let [oh, ow] = o.padding.resolve_open($kind, [h, w], o.kernel, o.stride, [1, 1])?;
+                o.check_border($kind)?;
                 Ok(Built::new(self.clone(), SampleShape::new([oh, ow, c])?))
             }
         }

@@ -3,7 +3,7 @@
 use super::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::shape::{INFER, Shape};
+use crate::shape::INFER;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -88,41 +88,28 @@ impl Layer for Reshape {
         }
         let target = SampleShape::new(&dims)?;
         let (given, wanted) = (input.known_numel(), target.known_numel());
-        match (input.known(), target.known()) {
-            (Some(input), None) => {
-                let worked_out = given / wanted.max(1);
-                dims.iter_mut().filter(|d| d.is_none()).for_each(|d| *d = Some(worked_out));
-                let sample = SampleShape::new(&dims)?;
-                fits(input, sample, worked_out.saturating_mul(wanted))?;
-                Ok(Built::new(Reshaped { sample }, sample))
-            }
-            (Some(input), Some(_)) => {
-                fits(input, target, wanted)?;
-                Ok(Built::new(Reshaped { sample: target }, target))
-            }
-            // What is open decides for each batch.
-            (None, _) if wanted == 0 || (target.known().is_some() && !wanted.is_multiple_of(given)) => {
+        if let Some(input) = input.known() {
+            let worked_out = given / wanted.max(1);
+            dims.iter_mut().filter(|d| d.is_none()).for_each(|d| *d = Some(worked_out));
+            let sample = SampleShape::new(&dims)?;
+            let wanted = sample.known_numel();
+            if given != wanted {
                 let message = format!(
-                    "expects {wanted} elements for {target}, got {input}, which never has so many; change the \
-                     target shape"
+                    "expects {wanted} elements for {sample}, got {input} with {given}; change the target shape"
                 );
-                Err(Error::shape("build", message))
+                return Err(Error::shape("build", message));
             }
-            (None, _) => Ok(Built::new(Reshaped { sample: target }, target)),
+            return Ok(Built::new(Reshaped { sample }, sample));
         }
+        // What is open decides for each batch.
+        if wanted == 0 || (target.known().is_some() && !wanted.is_multiple_of(given)) {
+            let message = format!(
+                "expects {wanted} elements for {target}, got {input}, which never has so many; change the target shape"
+            );
+            return Err(Error::shape("build", message));
+        }
+        Ok(Built::new(Reshaped { sample: target }, target))
     }
-}
-
-/// That a sample of this shape has so many elements, as the target has.
-fn fits(input: Shape, target: SampleShape, wanted: usize) -> Result<()> {
-    if input.numel() == wanted {
-        return Ok(());
-    }
-    let message = format!(
-        "expects {wanted} elements for {target}, got {input} with {}; change the target shape",
-        input.numel()
-    );
-    Err(Error::shape("build", message))
 }
 
 /// A sample's axes in another order: axis d of the output is axis `axes[d]` of the input. Takes no time and no memory.

@@ -104,9 +104,18 @@ impl Padding {
             _ => dilation[d].saturating_mul(kernel[d].saturating_sub(1)).saturating_add(1),
         };
         let sizes = [0, 1].map(|d| size[d].unwrap_or_else(|| fitting(d)));
-        let (_, out) = self.resolve(op, sizes, kernel, stride, dilation)?;
+        let (_, out) = self.resolve(op, sizes, kernel, stride, dilation).map_err(|e| of_open(e, size))?;
         Ok([0, 1].map(|d| size[d].map(|_| out[d])))
     }
+}
+
+/// An error about the smallest image that would do, where sizes are open: the sizes that it names were given by nobody.
+pub(crate) fn of_open(e: Error, size: [Option<usize>; 2]) -> Error {
+    if size.iter().all(Option::is_some) {
+        return e;
+    }
+    let [h, w] = size.map(|n| n.map_or("None".to_string(), |n| n.to_string()));
+    e.within(&format!("images of [{h}, {w}], the smallest that would do"))
 }
 
 /// Stride, padding, dilation and groups of a convolution.

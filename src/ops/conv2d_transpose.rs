@@ -1,6 +1,6 @@
 //! Transposed 2-D convolution: a convolution's gradient with respect to its image, as an operation of its own.
 
-use super::conv2d::{ConvPass, Padding, build};
+use super::conv2d::{ConvPass, Padding, build, of_open};
 use super::{require_float, same_device, same_dtype};
 use crate::error::{Error, Result};
 use crate::geometry::Conv2dGeometry;
@@ -154,7 +154,7 @@ impl ConvTranspose2dOptions {
             _ => 2,
         };
         let sizes = [0, 1].map(|d| size[d].unwrap_or_else(|| fitting(d)));
-        let (_, out) = self.resolve(op, sizes, kernel)?;
+        let (_, out) = self.resolve(op, sizes, kernel).map_err(|e| of_open(e, size))?;
         Ok([0, 1].map(|d| size[d].map(|_| out[d])))
     }
 }

@@ -38,6 +38,20 @@ impl Pool2dOptions {
         Pool2dOptions { kernel, stride: kernel, padding: Padding::Valid, count_include_pad: false }
     }
 
+    /// Refuses a border as wide as the window: a window would be all border. (What `Same` adds is narrower.)
+    pub(crate) fn check_border(&self, op: &str) -> Result<()> {
+        let kernel = self.kernel;
+        match self.padding {
+            Padding::Explicit(padding) if (0..4).any(|i| padding[i] >= kernel[i / 2]) => {
+                let message = format!(
+                    "padding {padding:?} is not smaller than the window {kernel:?}: a window would be all border"
+                );
+                Err(Error::argument(op, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Rows and columns from one window to the next.
     pub fn stride(self, stride: [usize; 2]) -> Self {
         Self { stride, ..self }
@@ -83,13 +97,7 @@ fn pool(kind: PoolKind, op: &str, x: &Tensor, options: Pool2dOptions) -> Result<
     let Pool2dOptions { kernel, stride, count_include_pad, .. } = options;
     let (n, h, w, c) = (shape[0], shape[1], shape[2], shape[3]);
     let (padding, [oh, ow]) = options.padding.resolve(op, [h, w], kernel, stride, [1, 1])?;
-    let too_wide = (0..4).any(|i| padding[i] >= kernel[i / 2]);
-    if too_wide {
-        let message = format!(
-            "padding {padding:?} is not smaller than the window {kernel:?}: a window would be all border"
-        );
-        return Err(Error::argument(op, message));
-    }
+    options.check_border(op)?;
     let g = Pool2dGeometry { n, h, w, c, kernel, stride, padding, count_include_pad, oh, ow };
     if n * c == 0 {
         return super::view::nothing(Shape::new(&[n, oh, ow, c])?, &[x]);

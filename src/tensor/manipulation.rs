@@ -152,8 +152,8 @@ impl Tensor {
     ///
     /// `start` may change from step to step: it is an argument of the plan, and none is compiled or planned anew. Where nothing
     /// else refers to this tensor when the result is computed, it is computed in this tensor's memory: what is written is then
-    /// all that is moved. (A GPU copies u8 all the same, and so does whatever gradients flow through.) [`nn::Cache`] is made
-    /// of this.
+    /// all that is moved. (A GPU copies u8 all the same, the CPU the first of several updates in a row that are computed together,
+    /// and so does whatever gradients flow through.) [`nn::Cache`] is made of this.
     ///
     /// ```
     /// # use wgrad::prelude::*;

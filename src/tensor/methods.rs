@@ -190,8 +190,9 @@ impl Tensor {
     ///
     /// # Errors
     ///
-    /// Shapes that don't broadcast, tensors of different types or devices. A negative exponent of i32 numbers, whose power is no
-    /// whole number: on a GPU, where only the device knows it, of the next call that waits for the device.
+    /// Shapes that don't broadcast, tensors of different types or devices, a number that the element type lacks. A negative exponent
+    /// of i32 numbers, whose power is no whole number: of a tensor of exponents on a GPU, where only the device knows it, of the
+    /// next call that waits for the device.
     pub fn pow(&self, other: impl IntoOperand) -> Result<Tensor> {
         pointwise::power(self, &other.into_operand(self)?)
     }

@@ -2,7 +2,9 @@
 //!
 //! Invariants:
 //! - A node's operation, shape, element type and device never change; its value, once there, never changes either.
-//! - A node without a value has all its inputs. A node with a value drops them, unless gradients may still flow through it.
+//!   The exception is what nobody reads again: the value that an [`Entry::in_place`](super::Entry) replaces may be overwritten or
+//!   forgotten.
+//! - Else a node without a value has all its inputs. A node with a value drops them, unless gradients may still flow through it.
 //! - Dropping or walking a graph never recurses: chains may be hundreds of thousands of nodes long.
 
 use crate::cpu::{Array, kernels::Finish};
@@ -25,7 +27,7 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    /// Whether nothing else refers to its memory.
+    /// Whether it can be overwritten: it is contiguous (on a GPU all are), and nothing else refers to its memory.
     pub fn is_sole(&self) -> bool {
         match self {
             Value::Cpu(array) => array.is_sole(),

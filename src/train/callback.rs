@@ -46,7 +46,7 @@ pub struct Step<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Compiled {
-    /// How many they are: by so many [`Stats::pipelines`](crate::Stats::pipelines) of the device grew.
+    /// How many they are. What other threads compile is not counted.
     pub kernels: usize,
     /// How long the run waited for them.
     pub elapsed: Duration,

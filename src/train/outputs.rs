@@ -20,8 +20,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// What was computed for this output; an error says for which, where there are several.
-    pub fn names<T>(&self, result: Result<T>, outputs: usize) -> Result<T> {
+    /// What was computed for this output: of an error it is told for which, where there are several.
+    pub fn told<T>(&self, result: Result<T>, outputs: usize) -> Result<T> {
         result.map_err(|e| if outputs > 1 { e.within(&self.name) } else { e })
     }
 
@@ -136,9 +136,9 @@ pub(super) fn compute(
             rows.push(None);
             continue;
         };
-        let of_classes = weights.of_batch(i, y, target)?;
+        let of_classes = output.told(weights.of_batch(i, y, target), outputs.len())?;
         let weights = match (&batch.weights, of_classes) {
-            (Some(samples), Some(classes)) => Some((samples * classes)?),
+            (Some(samples), Some(classes)) => Some(output.told(samples * classes, outputs.len())?),
             (Some(samples), None) => Some(samples.clone()),
             (None, classes) => classes,
         };
@@ -148,8 +148,8 @@ pub(super) fn compute(
         };
         // An output of weight 0 is measured, and not trained.
         let value = if output.weight == 0.0 { no_grad(compute) } else { compute() };
-        let value = output.names(value, outputs.len())?;
-        let of_output = output.names(no_grad(|| loss.count(y, target)), outputs.len())?;
+        let value = output.told(value, outputs.len())?;
+        let of_output = output.told(no_grad(|| loss.count(y, target)), outputs.len())?;
         if output.weight != 0.0 {
             let weighted = if output.weight == 1.0 { value.clone() } else { (&value * output.weight)? };
             match &of_output {

@@ -103,7 +103,7 @@ impl Totals {
                     Quantity::Metric(i, k) => {
                         let metric = &outputs[i].metrics[k];
                         let Some(target) = &batch.targets[i] else { continue };
-                        let sum = outputs[i].names(metric.sum(&batch.outputs[i], target), outputs.len())?;
+                        let sum = outputs[i].told(metric.sum(&batch.outputs[i], target), outputs.len())?;
                         if sum.shape() != total.shape() || sum.dtype() != total.dtype() {
                             let message = format!(
                                 "the metric {} gave {} {}, its shape() says f32 {}",

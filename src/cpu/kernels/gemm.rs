@@ -69,7 +69,6 @@ pub(super) fn flops([m, n, k]: [usize; 3]) -> usize {
 
 /// `C[b, m, n] = sum over k of A[b, m, k] B[b, k, n]`; `c` is contiguous and overwritten.
 pub fn matmul<T: Float>(g: &MatmulGeometry, a: &[T], b: &[T], c: &mut [T]) {
-    let g = fold_batch(g);
     let size = [g.m, g.n, g.k];
     let matrix_len = g.m * g.n;
     let matrices: usize = g.batch.iter().product();
@@ -107,23 +106,6 @@ pub fn matmul<T: Float>(g: &MatmulGeometry, a: &[T], b: &[T], c: &mut [T]) {
             }
         });
     }
-}
-
-/// Makes batch dimensions part of m where `B` is shared and the rows of `A` go on from one matrix to the next: one large
-/// product instead of many small ones.
-fn fold_batch(g: &MatmulGeometry) -> MatmulGeometry {
-    let mut g = g.clone();
-    for d in (0..3).rev() {
-        if g.batch[d] == 1 {
-            continue;
-        }
-        if g.b_batch[d] != 0 || g.a_batch[d] != g.m * g.a_strides[0] {
-            break;
-        }
-        g.m *= g.batch[d];
-        g.batch[d] = 1;
-    }
-    g
 }
 
 /// Into how many pieces k is cut: a matter of sizes alone, so that sums don't depend on the number of threads.
@@ -328,7 +310,9 @@ mod tests {
         check(&g, 24 * 35, 3 * 42);
         // B shared by all: folded into one product.
         let g = MatmulGeometry { b_batch: [0; 3], ..g };
-        assert_eq!((fold_batch(&g).m, fold_batch(&g).batch), (120, [1; 3]));
+        let folded = g.clone().folded();
+        assert_eq!((folded.m, folded.batch), (120, [1; 3]));
+        check(&folded, 24 * 35, 42);
         check(&g, 24 * 35, 42);
         // A transposed: its rows don't go on.
         check(&MatmulGeometry { a_strides: [1, 5], ..g.clone() }, 24 * 35, 42);

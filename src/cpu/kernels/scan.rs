@@ -3,6 +3,9 @@
 use super::float::Number;
 use super::{PARALLEL_WORK, for_each_chunk, units_per_task};
 
+/// Columns whose sums are kept at a time.
+const COLUMNS: usize = 512;
+
 /// `y[o, a, i] = sum over b up to a of x[o, b, i]`, or over all b from a on in `reverse`; in the type that long sums are kept in.
 pub fn cumsum<T: Number>(axis: usize, inner: usize, reverse: bool, x: &[T], y: &mut [T]) {
     let plane = axis * inner;
@@ -11,15 +14,20 @@ pub fn cumsum<T: Number>(axis: usize, inner: usize, reverse: bool, x: &[T], y: &
     }
     let task = units_per_task(plane) * plane;
     for_each_chunk(y, task, y.len() >= PARALLEL_WORK, |i, y| {
-        let mut sums = vec![T::Sum::ZERO; inner];
+        let mut sums = [T::Sum::ZERO; COLUMNS];
         for (x, y) in x[i * task..][..y.len()].chunks_exact(plane).zip(y.chunks_exact_mut(plane)) {
-            sums.fill(T::Sum::ZERO);
-            for k in 0..axis {
-                let a = if reverse { axis - 1 - k } else { k };
-                let (x, y) = (&x[a * inner..][..inner], &mut y[a * inner..][..inner]);
-                for ((sum, &x), y) in sums.iter_mut().zip(x).zip(y) {
-                    *sum = sum.plus(x.to_sum());
-                    *y = T::from_sum(*sum);
+            for first in (0..inner).step_by(COLUMNS) {
+                let columns = COLUMNS.min(inner - first);
+                let sums = &mut sums[..columns];
+                sums.fill(T::Sum::ZERO);
+                for k in 0..axis {
+                    let at = first + inner * if reverse { axis - 1 - k } else { k };
+                    for ((sum, &x), y) in
+                        sums.iter_mut().zip(&x[at..][..columns]).zip(&mut y[at..][..columns])
+                    {
+                        *sum = sum.plus(x.to_sum());
+                        *y = T::from_sum(*sum);
+                    }
                 }
             }
         }
@@ -42,6 +50,14 @@ mod tests {
         assert_eq!(run(2, 3, true), [6.0, 60.0, 5.0, 50.0, 3.0, 30.0]);
         assert_eq!(run(1, 2, false), [1.0, 11.0, 2.0, 22.0, 3.0, 33.0]);
         assert_eq!(run(6, 1, true), x);
+        // more columns than are kept at a time
+        let x: Vec<f32> = (0..3 * 1300).map(|i| (i % 7) as f32).collect();
+        let mut y = vec![f32::NAN; x.len()];
+        cumsum(3, 1300, false, &x, &mut y);
+        for c in 0..1300 {
+            let (a, b) = (x[c], x[c] + x[1300 + c]);
+            assert_eq!([y[c], y[1300 + c], y[2600 + c]], [a, b, b + x[2600 + c]]);
+        }
     }
 
     /// A tenth added a million times in f32 alone is off by a hundredth.

@@ -3,7 +3,7 @@
 
 use super::expr::{Expr, ExprId, Exprs};
 use super::index::{Atom, Lin};
-use super::words::{Helpers, Words};
+use super::words::{Helpers, Words, divide};
 use crate::dtype::DType;
 use crate::gpu::wgsl::rename;
 use crate::ops::Pointwise;
@@ -236,19 +236,14 @@ impl<'a> Emitter<'a> {
     }
 
     fn quotient(&mut self, lin: &Lin, n: i64) -> String {
-        let i = self.index(lin);
-        self.divide(&i, n as usize, self.most(lin))
+        let (i, n, most) = (self.index(lin), self.words.word(n as u32), self.most(lin));
+        divide(&mut self.helpers, &i, &n, most)
     }
 
     fn remainder(&mut self, lin: &Lin, n: i64) -> String {
-        let i = self.index(lin);
-        let quotient = self.divide(&i, n as usize, self.most(lin));
-        format!("(({i}) - {quotient} * {})", self.words.word(n as u32))
-    }
-
-    /// `i / n`, for an i of at most so much.
-    pub fn divide(&mut self, i: &str, n: usize, most: usize) -> String {
-        self.words.divide(&mut self.helpers, i, n, most)
+        let (i, n, most) = (self.index(lin), self.words.word(n as u32), self.most(lin));
+        let quotient = divide(&mut self.helpers, &i, &n, most);
+        format!("(({i}) - {quotient} * {n})")
     }
 
     /// Splits the linear index `i` into the first loop variables, so many of them. The outermost needs no remainder.
@@ -261,11 +256,10 @@ impl<'a> Emitter<'a> {
         for (v, &n) in extents.iter().enumerate().rev() {
             let outer = used[..v].contains(&true);
             if v > 0 && (used[v] || outer) {
-                let next = format!("{}r{v}", self.prefix);
-                let _ = writeln!(text, "    let {next} = {};", self.divide(&rest, n, most));
+                let (next, n) = (format!("{}r{v}", self.prefix), self.words.word(n as u32));
+                let _ = writeln!(text, "    let {next} = {};", divide(&mut self.helpers, &rest, &n, most));
                 if used[v] {
-                    let word = self.words.word(n as u32);
-                    let _ = writeln!(text, "    let {}v{v} = {rest} - {next} * {word};", self.prefix);
+                    let _ = writeln!(text, "    let {}v{v} = {rest} - {next} * {n};", self.prefix);
                 }
                 rest = next;
             } else if used[v] {

@@ -2,9 +2,9 @@
 //! are counted without it.
 
 use super::emit::typed;
-use super::words::{DIVIDE, Helpers};
+use super::words::Helpers;
 use crate::dtype::DType;
-use crate::gpu::wgsl::{exchange, rename};
+use crate::gpu::wgsl::{exchange, rename, shader};
 use crate::ops::float::wgsl_function;
 use crate::ops::philox;
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ pub(super) fn helpers(used: &Helpers) -> String {
         let source = match name {
             "philox" => philox::wgsl_philox(),
             "normal" => philox::wgsl_normal(),
-            "divide" => DIVIDE.to_string(),
+            "divide" => shader!("shared/divide.wgsl").replace("fn divide(", "fn divide_w("),
             "fault" => FAULT.to_string(),
             "check_index" => CHECK_INDEX.to_string(),
             "check_exponent" => CHECK_EXPONENT.to_string(),

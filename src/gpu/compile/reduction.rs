@@ -11,7 +11,7 @@ use super::kernel::{
     scalar_buffers,
 };
 use super::library::helpers;
-use super::words::{Helpers, Words};
+use super::words::{Helpers, Words, divide};
 use crate::dtype::DType;
 use crate::gpu::kernels::{KernelTarget, fold};
 use crate::ops::ReduceKind;
@@ -280,7 +280,7 @@ impl ReductionKernel {
         let place_of = match self.in_pieces {
             false => format!("    let part = 0u;\n    let i = t * {lanes_out}u;\n"),
             true => {
-                let part = words.divide(&mut used_helpers, "t", rows, invocations);
+                let part = divide(&mut used_helpers, "t", "sizes.y", invocations);
                 format!("    let part = {part};\n    let i = (t - part * sizes.y) * {lanes_out}u;\n")
             }
         };
@@ -341,8 +341,8 @@ impl ReductionKernel {
                 let _ = writeln!(begin, "    var wg_v{v} = {rest} * {by}u;");
                 break;
             }
-            let quotient = e.divide(&rest, n, self.line);
             let (turns, end) = (e.words.word(n as u32), e.words.word((n * by) as u32));
+            let quotient = divide(&mut e.helpers, &rest, &turns, self.line);
             let _ = writeln!(
                 begin,
                 "    let wg_q{v} = {quotient};\n    var wg_v{v} = ({rest} - wg_q{v} * {turns}) * {by}u;"
@@ -383,7 +383,7 @@ impl ReductionKernel {
         let loads = if last { self.combine_loads() } else { Vec::new() };
         let rows = outputs / lanes;
         let invocations = rows * left;
-        let part = words.divide(&mut used_helpers, "t", rows, invocations);
+        let part = divide(&mut used_helpers, "t", "sizes.y", invocations);
         let mut text = String::new();
         words.declare(&mut text, 0);
         let ty = storage(self.dtype, lanes);

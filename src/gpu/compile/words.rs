@@ -5,8 +5,7 @@
 //! the text: that a stride is 1 or an offset 0, what is a multiple of four, how many dimensions are left after merging.
 //!
 //! A division by a number that the driver's compiler doesn't know would be one of the machine's slowest instructions, for every
-//! element, and on CPUs one that can't be done for several lanes at once. So its divisor comes as the two words of an exact
-//! multiplication ([`Words::divide`]).
+//! element, and on CPUs one that can't be done for several lanes at once: `shaders/shared/divide.wgsl` divides in floats, exactly.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -17,7 +16,7 @@ pub(super) type Helpers = BTreeSet<(&'static str, usize)>;
 /// Name of the uniform array that holds the words.
 const NAME: &str = "wg_n";
 
-/// Dividends below this are divided by a multiplication.
+/// Dividends below this are divided in floats.
 const MOST_DIVIDED: usize = 1 << 31;
 
 /// The words of a kernel, in the order of their places in the text.
@@ -40,16 +39,6 @@ impl Words {
         let at = self.list.len();
         self.list.push(n);
         format!("{NAME}[{}u].{}", at / 4, ["x", "y", "z", "w"][at % 4])
-    }
-
-    /// `i / n`, for an i of at most so much.
-    pub fn divide(&mut self, helpers: &mut Helpers, i: &str, n: usize, most: usize) -> String {
-        if most >= MOST_DIVIDED {
-            return format!("(({i}) / {})", self.word(n as u32));
-        }
-        helpers.insert(("divide", 1));
-        let [factor, shift] = divisor(n as u32);
-        format!("divide_1({i}, {}, {})", self.word(factor), self.word(shift))
     }
 
     /// The declaration at a binding; nothing where there are no words.
@@ -78,45 +67,39 @@ pub(super) fn read_sizes() -> String {
     format!("    let sizes = {NAME}[0u];\n")
 }
 
-/// A factor f and a shift s for which `i / n` is `(2 i * f) >> (32 + s)`, for all i below 2^31.
-///
-/// With s the smallest for which 2^s is not below n, f is 2^(31 + s) / n rounded up: n f is 2^(31 + s) + e with an e below n. So
-/// i f / 2^(31 + s) is i / n and i e / (n 2^(31 + s)) more. That is below 1 / n, since i is below 2^31 and e below 2^s, and i / n is
-/// at least 1 / n away from the next whole number: rounded down, both are the same. (T. Granlund and P. Montgomery, "Division by
-/// invariant integers using multiplication", PLDI 1994.)
-fn divisor(n: u32) -> [u32; 2] {
-    let n = n.max(1) as u64;
-    let shift = 64 - (n - 1).leading_zeros();
-    let factor = (1u64 << (31 + shift)).div_ceil(n);
-    [factor as u32, shift]
+/// `i / n`, for an i of at most so much; `n` is what [`Words::word`] gave for the divisor.
+pub(super) fn divide(helpers: &mut Helpers, i: &str, n: &str, most: usize) -> String {
+    if most >= MOST_DIVIDED {
+        return format!("(({i}) / {n})");
+    }
+    helpers.insert(("divide", 1));
+    format!("divide_1({i}, {n})")
 }
-
-/// WGSL of the division: the upper half of a product of 32-bit numbers, by its four parts of 16 bits.
-pub(super) const DIVIDE: &str = "fn divide_w(i: u32, factor: u32, shift: u32) -> u32 {
-    let x = i << 1u;
-    let low = (x & 0xffffu) * (factor & 0xffffu);
-    let mid = (x >> 16u) * (factor & 0xffffu) + (low >> 16u);
-    let rest = (x & 0xffffu) * (factor >> 16u) + (mid & 0xffffu);
-    return ((x >> 16u) * (factor >> 16u) + (mid >> 16u) + (rest >> 16u)) >> shift;
-}
-";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What the WGSL computes.
-    fn divide(i: u32, [factor, shift]: [u32; 2]) -> u32 {
-        let x = i << 1;
-        let low = (x & 0xffff) * (factor & 0xffff);
-        let mid = (x >> 16) * (factor & 0xffff) + (low >> 16);
-        let rest = (x & 0xffff) * (factor >> 16) + (mid & 0xffff);
-        ((x >> 16) * (factor >> 16) + (mid >> 16) + (rest >> 16)) >> shift
+    /// What `shaders/shared/divide.wgsl` computes, where the driver's quotients are off by so many units in the last place: WGSL
+    /// allows two and a half.
+    fn divided(a: u32, b: u32, ulps: i32) -> u32 {
+        let quotient = |x: f32, y: f32| {
+            let exact = x / y;
+            if exact == 0.0 { exact } else { f32::from_bits(exact.to_bits().wrapping_add_signed(ulps)) }
+        };
+        let (a, b) = (a as i32, b as i32);
+        let divisor = b as f32;
+        let mut q = quotient(a as f32, divisor) as i32;
+        q = q.wrapping_add(quotient(a.wrapping_sub(q.wrapping_mul(b)) as f32, divisor).floor() as i32);
+        let rest = a.wrapping_sub(q.wrapping_mul(b));
+        (q - i32::from(rest < 0) + i32::from(rest >= b)) as u32
     }
 
     fn holds(i: u32, n: u32) {
-        assert_eq!(divide(i, divisor(n)), i / n, "{i} / {n}");
+        for ulps in -3..=3 {
+            assert_eq!(divided(i, n, ulps), i / n, "{i} / {n}, {ulps}");
+        }
     }
 
     #[test]
@@ -146,9 +129,9 @@ mod tests {
     fn words_are_named_in_their_order() {
         let mut words = Words::after_sizes();
         assert_eq!(words.word(7), "wg_n[1u].x");
-        let mut helpers = Helpers::new();
-        assert_eq!(words.divide(&mut helpers, "i", 3, 100), "divide_1(i, wg_n[1u].y, wg_n[1u].z)");
-        assert_eq!(words.divide(&mut helpers, "i", 3, 1 << 31), "((i) / wg_n[1u].w)");
+        let (mut helpers, n) = (Helpers::new(), words.word(3));
+        assert_eq!(divide(&mut helpers, "i", &n, 100), "divide_1(i, wg_n[1u].y)");
+        assert_eq!(divide(&mut helpers, "i", &n, 1 << 31), "((i) / wg_n[1u].y)");
         let mut text = String::new();
         words.declare(&mut text, 0);
         assert_eq!(text, "@group(0) @binding(0) var<uniform> wg_n: array<vec4<u32>, 2>;\n");

@@ -209,7 +209,7 @@ pub(super) fn widest(possible: impl Fn(usize) -> bool) -> usize {
 /// The loops that were chosen for a problem, and what they compute per workgroup.
 struct Variant {
     label: &'static str,
-    source: String,
+    source: &'static str,
     tile_m: usize,
     tile_n: usize,
     loops: Loops,

@@ -1,9 +1,8 @@
 //! Selecting along an axis by integer indices, its gradient, and the indices of extremes.
 
-use std::borrow::Cow;
-
+use super::launch::{Build, Pass, chunk_of_axis};
 use super::uniform::uniform;
-use super::{GROUP, KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
+use super::{KernelTarget, Launches, Operand, Turns, Uniform};
 use crate::dtype::DType;
 use crate::gpu::wgsl::{by_width, exchange, set_alias, shader};
 
@@ -192,8 +191,7 @@ pub fn argmax(t: &KernelTarget, [outer, axis, inner]: [usize; 3], dtype: DType, 
         false => of_integers(&by_width(text, inner).1, width).into(),
     };
     // Two passes where the axis is too long for one loop, or long with few others to work beside.
-    let chunk =
-        if axis > 32_768 || (axis > 1024 && lines < 1024) { (axis.isqrt() + 1).max(256) } else { axis };
+    let chunk = chunk_of_axis(axis, lines, 32_768);
     let chunks = axis.div_ceil(chunk);
     let uniform = |total| {
         Uniform::of(&ArgmaxSizes { total, axis, inner: inner / width, chunk, chunks, flip: flip as usize })
@@ -226,46 +224,4 @@ fn of_integers(source: &str, width: usize) -> String {
     let nan = "(bitcast<U>(v) & U(0x7fffffffu)) > U(0x7f800000u)";
     let compared = exchange(source, nan, "v != v"); // no integer is
     set_alias(&compared, "F", if width == 4 { "vec4<u32>" } else { "u32" })
-}
-
-/// One dispatch with an invocation per item.
-struct Pass {
-    label: &'static str,
-    source: Cow<'static, str>,
-    total: usize,
-    uniform: Uniform,
-    inputs: Vec<Operand>,
-    output: Operand,
-    turns: Turns,
-    epilogue: bool,
-}
-
-/// What the kernels of this file need of [`Launches`].
-trait Build {
-    fn temp(&mut self, words: usize) -> Operand;
-    fn push(&mut self, t: &KernelTarget, pass: Pass);
-}
-
-impl Build for Launches {
-    fn temp(&mut self, words: usize) -> Operand {
-        self.temps.push(4 * words);
-        Operand::Temp(self.temps.len() - 1)
-    }
-
-    fn push(&mut self, t: &KernelTarget, pass: Pass) {
-        if pass.total == 0 {
-            return;
-        }
-        self.list.push(Launch {
-            label: pass.label,
-            source: pass.source,
-            constants: Vec::new(),
-            uniform: pass.uniform,
-            inputs: pass.inputs,
-            output: pass.output,
-            workgroups: fold(pass.total.div_ceil(GROUP), t.max_workgroups_per_dimension),
-            turns: pass.turns,
-            epilogue: pass.epilogue,
-        });
-    }
 }

@@ -1,6 +1,6 @@
 //! Dispatches of hand-written kernels.
 
-use super::{Turns, Uniform};
+use super::{KernelTarget, Turns, Uniform};
 use std::borrow::Cow;
 
 /// Invocations per workgroup of every kernel that has no reason for another number.
@@ -56,4 +56,52 @@ pub fn fold(groups: usize, limit: u32) -> [u32; 3] {
     }
     let y = groups.div_ceil(limit);
     [groups.div_ceil(y) as u32, y as u32, 1]
+}
+
+/// Places of an axis that one invocation takes: all of it, or a chunk where it is longer than `longest`, or long with few others to
+/// work beside.
+pub(super) fn chunk_of_axis(axis: usize, lines: usize, longest: usize) -> usize {
+    if axis > longest || (axis > 1024 && lines < 1024) { (axis.isqrt() + 1).max(256) } else { axis }
+}
+
+/// One dispatch with an invocation per item.
+pub(super) struct Pass {
+    pub label: &'static str,
+    pub source: Cow<'static, str>,
+    pub total: usize,
+    pub uniform: Uniform,
+    pub inputs: Vec<Operand>,
+    pub output: Operand,
+    pub turns: Turns,
+    pub epilogue: bool,
+}
+
+/// How kernels with an invocation per item are put together.
+pub(super) trait Build {
+    fn temp(&mut self, words: usize) -> Operand;
+    fn push(&mut self, t: &KernelTarget, pass: Pass);
+}
+
+impl Build for Launches {
+    fn temp(&mut self, words: usize) -> Operand {
+        self.temps.push(4 * words);
+        Operand::Temp(self.temps.len() - 1)
+    }
+
+    fn push(&mut self, t: &KernelTarget, pass: Pass) {
+        if pass.total == 0 {
+            return;
+        }
+        self.list.push(Launch {
+            label: pass.label,
+            source: pass.source,
+            constants: Vec::new(),
+            uniform: pass.uniform,
+            inputs: pass.inputs,
+            output: pass.output,
+            workgroups: fold(pass.total.div_ceil(GROUP), t.max_workgroups_per_dimension),
+            turns: pass.turns,
+            epilogue: pass.epilogue,
+        });
+    }
 }

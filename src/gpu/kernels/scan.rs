@@ -1,11 +1,12 @@
 //! Running sums along an axis.
 
+use super::launch::{Build, Pass, chunk_of_axis};
 use super::uniform::uniform;
-use super::{GROUP, KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
+use super::{KernelTarget, Launches, Operand, Turns, Uniform};
 use crate::gpu::wgsl::{by_width, shader};
 
 uniform! {
-    /// The block of `scan.wgsl`, `scan_totals.wgsl` and `scan_starts.wgsl`.
+    /// The block of `scan.wgsl` and `scan_totals.wgsl`.
     struct ScanSizes {
         total: usize,
         axis: usize,
@@ -23,32 +24,41 @@ uniform! {
 pub fn cumsum(t: &KernelTarget, [outer, axis, inner]: [usize; 3], reverse: bool) -> Launches {
     let (width, _) = by_width("", inner);
     let lines = outer * (inner / width);
-    // Chunks of an axis that is long, or that has few others to work beside: their totals, what is before each, and then all at once.
-    let chunk = if axis > 4096 || (axis > 1024 && lines < 1024) { (axis.isqrt() + 1).max(256) } else { axis };
+    // Chunks of an axis: their totals, what is before each, and then all at once.
+    let chunk = chunk_of_axis(axis, lines, 4096);
     let chunks = axis.div_ceil(chunk);
-    let launch = |label, text, total: usize, inputs, output, turns, epilogue| Launch {
+    let sizes = ScanSizes { total: lines * chunks, axis, inner: inner / width, chunk, chunks, reverse };
+    let pass = |label, text, sizes: &ScanSizes, inputs, output, epilogue| Pass {
         label,
         source: by_width(text, inner).1,
-        constants: Vec::new(),
-        uniform: Uniform::of(&ScanSizes { total, axis, inner: inner / width, chunk, chunks, reverse }),
+        total: sizes.total,
+        uniform: Uniform::of(sizes),
         inputs,
         output,
-        workgroups: fold(total.div_ceil(GROUP), t.max_workgroups_per_dimension),
-        turns: Turns::of(turns),
+        turns: Turns::of(sizes.chunk),
         epilogue,
     };
-    let (x, totals, starts) = (Operand::Input(0), Operand::Temp(0), Operand::Temp(1));
-    let scan = |starts| {
-        let text = shader!("scan.wgsl");
-        launch("cumsum", text, lines * chunks, vec![x, starts], Operand::Output, chunk, true)
-    };
-    if chunks == 1 {
-        // Nothing is before the only chunk: what is bound there is not read.
-        return Launches { temps: Vec::new(), list: vec![scan(x)] };
+    let mut launches = Launches::default();
+    let (x, text) = (Operand::Input(0), shader!("scan.wgsl"));
+    // Nothing is before an only chunk: what is bound there is not read. (It is not x, which may be so large that each binding of it
+    // is many.)
+    let sums = if chunks > 1 { outer * chunks * inner } else { 4 };
+    let totals = launches.temp(sums);
+    let mut starts = totals;
+    if chunks > 1 {
+        launches.push(t, pass("cumsum/totals", shader!("scan_totals.wgsl"), &sizes, vec![x], totals, false));
+        starts = launches.temp(sums);
+        // The same of the totals, which are in the order of the scan.
+        let of_totals = ScanSizes {
+            total: lines,
+            axis: chunks,
+            chunk: chunks,
+            chunks: 1,
+            reverse: false,
+            ..sizes.clone()
+        };
+        launches.push(t, pass("cumsum/starts", text, &of_totals, vec![totals, totals], starts, false));
     }
-    let text = shader!("scan_totals.wgsl");
-    let first = launch("cumsum/totals", text, lines * chunks, vec![x], totals, chunk, false);
-    let text = shader!("scan_starts.wgsl");
-    let second = launch("cumsum/starts", text, lines, vec![totals], starts, chunks, false);
-    Launches { temps: vec![4 * outer * chunks * inner; 2], list: vec![first, second, scan(starts)] }
+    launches.push(t, pass("cumsum", text, &sizes, vec![x, starts], Operand::Output, true));
+    launches
 }

@@ -19,6 +19,7 @@ headers! {
     "shared/conv2d_walk.wgsl",
     "shared/divide.wgsl",
     "shared/gemm_params.wgsl",
+    "shared/long_sum.wgsl",
     "shared/natural_log.wgsl",
     "shared/pool2d_clip.wgsl",
     "shared/pool2d_extent.wgsl",
@@ -28,6 +29,7 @@ headers! {
     "shared/row_quads.wgsl",
     "shared/row_stats.wgsl",
     "shared/row_team.wgsl",
+    "shared/scan_chunks.wgsl",
 }
 
 /// The text with headers in the places of the lines that name them. A header names none itself.

@@ -79,7 +79,7 @@ mod tests {
             }
             narrowed += 1;
         }
-        assert_eq!(narrowed, 23);
+        assert_eq!(narrowed, 22);
     }
 
     #[test]

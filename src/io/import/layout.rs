@@ -88,7 +88,8 @@ fn output(leaf: &Leaf, inputs: &[&Layout], wanted: &Order, leaves: &[Leaf]) -> L
     }
     match leaf.kind.as_str() {
         _ if elementwise(leaf) => input.clone(),
-        // Along the last axis, as a convolution of single pixels: every place keeps its own.
+        // `nn.Linear` on images with channels last, taken to be turned back before anything flattens them: every place keeps its
+        // own.
         "Dense" if leaf.output.rank() > 1 => input.clone(),
         "Dense" => Layout::Vector(wanted.clone()),
         "Conv2d" | "DepthwiseConv2d" | "SeparableConv2d" | "ConvTranspose2d" | "MaxPool2d" | "AvgPool2d"

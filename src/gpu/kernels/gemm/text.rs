@@ -14,20 +14,21 @@ pub(super) enum Loop {
 }
 
 /// The operand file with its plain kernel replaced by these loops. Written once: a plan has hundreds of products of few kinds.
-pub(super) fn complete(operands: &'static str, kind: Loop) -> String {
-    static WRITTEN: Mutex<Option<HashMap<(usize, Loop), String>>> = Mutex::new(None);
+pub(super) fn complete(operands: &'static str, kind: Loop) -> &'static str {
+    static WRITTEN: Mutex<Option<HashMap<(usize, Loop), &'static str>>> = Mutex::new(None);
     let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
     let texts = written.get_or_insert_default();
     // Operand files are constants: an address is a file.
     let key = (operands.as_ptr() as usize, kind);
     if let Some(text) = texts.get(&key) {
-        return text.clone();
+        return text;
     }
     let kernel = match &key.1 {
         Loop::Registers(kernel) => kernel.source(),
         Loop::Tiled(kernel) => kernel.source(),
     };
-    let text = format!("{}{kernel}", declarations(operands));
-    texts.insert(key, text.clone());
+    // For as long as the process runs, as the map: there are few, and each is handed out again and again.
+    let text = format!("{}{kernel}", declarations(operands)).leak();
+    texts.insert(key, text);
     text
 }
