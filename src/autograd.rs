@@ -186,7 +186,7 @@ impl Tensor {
                 format!("the upstream gradient is {}, the tensor {}", upstream.shape(), self.shape());
             return Err(Error::shape("backward", message));
         }
-        let Adjoints { map, mut variables, .. } = walk(self, upstream, &[])?;
+        let Adjoints { map, mut variables, .. } = walk(&[(self, upstream)], &[])?;
         variables.sort_by_key(Variable::id);
         Ok(Gradients { map, variables, loss: self.clone() })
     }
@@ -200,16 +200,25 @@ struct Adjoints {
     at_stops: Vec<Option<Tensor>>,
 }
 
-/// The backward pass. It goes no further than `stops`, which are tracked but need not be watched.
-fn walk(from: &Tensor, upstream: &Tensor, stops: &[Tensor]) -> Result<Adjoints> {
-    let (order, position) = tracked_order(from, stops);
+/// The gradients of `sum(y * upstream)`, over all pairs of `y` and `upstream`, with respect to each of `at`; `None` where there is
+/// none. Those of variables and watched tensors on the way are left out.
+pub(crate) fn vjp(of: &[(&Tensor, &Tensor)], at: &[Tensor]) -> Result<Vec<Option<Tensor>>> {
+    Ok(walk(of, at)?.at_stops)
+}
+
+/// The backward pass from tensors with their upstream gradients. It goes no further than `stops`, which are tracked but need not
+/// be watched.
+fn walk(from: &[(&Tensor, &Tensor)], stops: &[Tensor]) -> Result<Adjoints> {
+    let (order, position) = tracked_order(from.iter().map(|f| f.0), stops);
     // by position in `order`
     let mut pending: Vec<Accumulated> = vec![Accumulated::default(); order.len()];
     let mut found =
         Adjoints { map: IdMap::default(), variables: Vec::new(), at_stops: vec![None; stops.len()] };
     let mut needs: Vec<bool> = Vec::new();
-    if let Some(last) = pending.last_mut() {
-        last.add(upstream.clone())?;
+    for (tensor, upstream) in from {
+        if let Some(&at) = position.get(&tensor.0.id) {
+            pending[at].add((*upstream).clone())?;
+        }
     }
     for (at, tensor) in order.iter().enumerate().rev() {
         let Some(grad) = std::mem::take(&mut pending[at]).finish()? else { continue };
@@ -319,7 +328,7 @@ pub fn value_and_grad(
     }
     let upstream = no_grad(|| value.ones_like())?;
     let walk =
-        if value.is_tracked() { walk(&value, &upstream, &own)?.at_stops } else { vec![None; own.len()] };
+        if value.is_tracked() { walk(&[(&value, &upstream)], &own)?.at_stops } else { vec![None; own.len()] };
     let gradient = |(gradient, x): (Option<Tensor>, &&Tensor)| match gradient {
         Some(gradient) => Ok(gradient),
         None => x.detach()?.zeros_like(),
@@ -357,12 +366,16 @@ fn sum(so_far: Option<Tensor>, grad: Tensor) -> Result<Tensor> {
     }
 }
 
-/// The tracked nodes that `tensor` was computed from, no further than `stops`, inputs before users, and where each of them
+/// The tracked nodes that tensors were computed from, no further than `stops`, inputs before users, and where each of them
 /// stands; without recursion.
-fn tracked_order(tensor: &Tensor, stops: &[Tensor]) -> (Vec<Tensor>, IdMap<usize>) {
+fn tracked_order<'t>(
+    from: impl Iterator<Item = &'t Tensor>,
+    stops: &[Tensor],
+) -> (Vec<Tensor>, IdMap<usize>) {
     let mut seen: IdMap<usize> = IdMap::with_capacity_and_hasher(128, Default::default());
     let mut order = Vec::with_capacity(128);
-    let mut stack = vec![(tensor.clone(), false)];
+    let mut stack: Vec<(Tensor, bool)> =
+        from.filter(|t| t.is_tracked()).map(|t| (t.clone(), false)).collect();
     while let Some((tensor, expanded)) = stack.pop() {
         if expanded {
             seen.insert(tensor.0.id, order.len());

@@ -116,9 +116,15 @@ impl Variable {
     ///
     /// # Errors
     ///
-    /// That of the operation that was to give the value, or the value has another shape, type or device.
+    /// That of the operation that was to give the value, the value has another shape, type or device, or the body of a
+    /// [`scan`](crate::graph::scan) sets the variable.
     pub fn set(&self, value: impl IntoResult) -> Result<()> {
         let value = value.into_result()?;
+        if LOOPING.with(Cell::get) && !self.stored().is_symbolic() {
+            let message = "the body of a scan is recorded once and can't set variables; hand the value on from turn to turn, \
+                           and set the variable to the last one";
+            return Err(Error::argument("Variable::set", message));
+        }
         let old = self.value();
         if value.0.spec != old.0.spec || value.device() != old.device() {
             let message = format!(
@@ -304,6 +310,8 @@ impl Tensor {
 thread_local! {
     /// Whether this thread is tracing a function: all that costs code outside of it a look at a flag.
     static TRACING: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread is recording the body of a loop.
+    static LOOPING: Cell<bool> = const { Cell::new(false) };
     /// What the functions being traced read and set, the innermost last.
     static USES: RefCell<Vec<Uses>> = const { RefCell::new(Vec::new()) };
 }
@@ -391,6 +399,18 @@ pub(crate) fn trace<R>(f: impl FnOnce() -> R) -> (R, Vec<Used>) {
     let used = with_uses(|r| std::mem::take(&mut r.variables)).unwrap_or_default();
     drop(guard);
     (result, used)
+}
+
+/// Runs `f`, the body of a loop: no variable can be set in it.
+pub(crate) fn inside_loop<R>(f: impl FnOnce() -> R) -> R {
+    struct Outer(bool);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            LOOPING.with(|l| l.set(self.0));
+        }
+    }
+    let _outer = Outer(LOOPING.with(|l| l.replace(true)));
+    f()
 }
 
 /// Takes what is noted of a function away when it ends, whether it returns or panics.

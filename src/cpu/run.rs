@@ -1,12 +1,13 @@
 //! Computing a graph: node after node, those that fuse together.
 
 use super::array::Array;
+use super::element::dispatch;
 use super::fuse::{self, Role};
 use super::memory;
 use crate::error::{Error, Result};
 use crate::profile::{KernelCall, Timings};
 use crate::shape::Spec;
-use crate::tensor::{Dispatch, Entry, Pending, Tensor, Value};
+use crate::tensor::{Dispatch, Entry, Leaf, Loop, Looped, Pending, Tensor, Value};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,69 +37,150 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
     if let (Some(timings), Some(begin)) = (&mut *timings, begin) {
         timings.planning += start - begin;
     }
-    let mut uses = count_uses(&graph);
-    let (roles, groups) = fuse::groups(&graph, &uses);
-    let total_uses = uses.clone();
-    let mut values: Vec<Option<Array>> = vec![None; graph.entries.len()];
-    for (position, entry) in graph.entries.iter().enumerate() {
-        let node = &entry.tensor.0;
-        if entry.ready {
-            values[position] = match node.value() {
-                Some(Value::Cpu(array)) => Some(array),
-                _ => None,
-            };
-            continue;
-        }
-        // The last user takes the value, so that its memory is free as early as can be.
-        let mut take = |i: usize| {
-            uses[i] -= 1;
-            if uses[i] == 0 { values[i].take() } else { values[i].clone() }
-        };
-        let began = timings.is_some().then(Instant::now);
-        let computed = match roles[position] {
-            Role::Deferred => continue,
-            Role::Alone => {
-                let mut inputs: Vec<Array> = entry.inputs.iter().filter_map(|&i| take(i as usize)).collect();
-                let array = if node.op.overwrites() {
-                    // Whatever can fail is done before the first input is let go of.
-                    for input in inputs.iter_mut().skip(1) {
-                        *input = input.contiguous()?;
-                    }
-                    release(&graph, entry);
-                    node.op.cpu_owned(inputs, &node.spec)?
-                } else {
-                    node.op.cpu(&inputs, &node.spec)?
-                };
-                vec![(position, array)]
-            }
-            Role::Last(group) => groups[group].run(&graph, &total_uses, &mut take)?,
-        };
-        if let (Some(timings), Some(began)) = (&mut *timings, began) {
-            let time = began.elapsed();
-            match roles[position] {
-                Role::Last(group) => note(timings, &graph, &groups[group].nodes(), time),
-                _ => note(timings, &graph, &[position], time),
-            }
-        }
-        for (position, array) in computed {
-            let Entry { tensor, keep, .. } = &graph.entries[position];
-            let node = &tensor.0;
-            debug_assert_eq!(array.shape, node.spec.shape, "{}", node.op.name());
-            debug_assert_eq!(array.dtype(), node.spec.dtype, "{}", node.op.name());
-            if *keep {
-                node.set_value(Value::Cpu(array.clone()));
-            }
-            values[position] = Some(array);
-        }
-    }
+    let work = Work::of(&graph, []);
+    let leaf = |entry: &Entry| match entry.tensor.0.value() {
+        Some(Value::Cpu(array)) => Some(array),
+        _ => None,
+    };
+    let leaves = graph.entries.iter().map(|e| if e.ready { leaf(e) } else { None }).collect();
+    work.run(&graph, leaves, &mut timings)?;
     // Nodes that were computed together are one operation.
-    let computed = graph.entries.iter().zip(&roles).filter(|(e, role)| !e.ready && **role != Role::Deferred);
+    let computed =
+        graph.entries.iter().zip(&work.roles).filter(|(e, role)| !e.ready && **role != Role::Deferred);
     memory::count_run(computed.count(), start.elapsed());
     if let (Some(timings), Some(begin)) = (&mut *timings, begin) {
         timings.evaluations += 1;
         timings.inside += begin.elapsed();
     }
     Ok(())
+}
+
+/// How a graph is computed, whatever its leaves are.
+struct Work {
+    roles: Vec<Role>,
+    groups: Vec<fuse::Group>,
+    /// Who uses each entry, `results` once more.
+    uses: Vec<u32>,
+}
+
+impl Work {
+    fn of(graph: &Pending, results: impl IntoIterator<Item = usize>) -> Work {
+        let mut uses = count_uses(graph);
+        results.into_iter().for_each(|r| uses[r] += 1);
+        let (roles, groups) = fuse::groups(graph, &uses);
+        Work { roles, groups, uses }
+    }
+
+    /// Computes a graph from the values of its leaves; what somebody holds gets its value. Gives the values that are left: those of
+    /// `results` are.
+    fn run(
+        &self,
+        graph: &Pending,
+        leaves: Vec<Option<Array>>,
+        timings: &mut Option<Timings>,
+    ) -> Result<Vec<Option<Array>>> {
+        let mut values = leaves;
+        let mut uses = self.uses.clone();
+        for (position, entry) in graph.entries.iter().enumerate().filter(|(_, e)| !e.ready) {
+            let node = &entry.tensor.0;
+            // The last user takes the value, so that its memory is free as early as can be.
+            let mut take = |i: usize| {
+                uses[i] -= 1;
+                if uses[i] == 0 { values[i].take() } else { values[i].clone() }
+            };
+            let began = timings.is_some().then(Instant::now);
+            let computed = match self.roles[position] {
+                Role::Deferred => continue,
+                Role::Alone => {
+                    let mut inputs: Vec<Array> =
+                        entry.inputs.iter().filter_map(|&i| take(i as usize)).collect();
+                    let array = if let Some(looped) = Looped::of(&*node.op) {
+                        turns(looped, &inputs, &node.spec)?
+                    } else if node.op.overwrites() {
+                        // Whatever can fail is done before the first input is let go of.
+                        for input in inputs.iter_mut().skip(1) {
+                            *input = input.contiguous()?;
+                        }
+                        release(graph, entry);
+                        node.op.cpu_owned(inputs, &node.spec)?
+                    } else {
+                        node.op.cpu(&inputs, &node.spec)?
+                    };
+                    vec![(position, array)]
+                }
+                Role::Last(group) => self.groups[group].run(graph, &self.uses, &mut take)?,
+            };
+            if let (Some(timings), Some(began)) = (&mut *timings, began) {
+                let time = began.elapsed();
+                match self.roles[position] {
+                    Role::Last(group) => note(timings, graph, &self.groups[group].nodes(), time),
+                    _ => note(timings, graph, &[position], time),
+                }
+            }
+            for (position, array) in computed {
+                let Entry { tensor, keep, .. } = &graph.entries[position];
+                let node = &tensor.0;
+                debug_assert_eq!(array.shape, node.spec.shape, "{}", node.op.name());
+                debug_assert_eq!(array.dtype(), node.spec.dtype, "{}", node.op.name());
+                if *keep {
+                    node.set_value(Value::Cpu(array.clone()));
+                }
+                values[position] = Some(array);
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Computes a loop, turn after turn.
+fn turns(looped: &Loop, inputs: &[Array], out: &Spec) -> Result<Array> {
+    let Loop { graph, leaves, carries, rows, turns, .. } = looped;
+    let missing = || Error::internal("a loop has no such value");
+    let inputs = inputs.iter().map(Array::contiguous).collect::<Result<Vec<_>>>()?;
+    let mut carried = Vec::with_capacity(carries.len());
+    for carry in carries {
+        carried.push(inputs.get(carry.input).ok_or_else(missing)?.clone());
+    }
+    let work = Work::of(graph, looped.results());
+    dispatch!(out.dtype, T => Array::build::<T>(out.shape, |dst| {
+        // Between parts is nothing that anybody reads.
+        dst.fill(T::default());
+        for turn in 0..*turns {
+            let row = looped.row(turn);
+            let mut values = vec![None; graph.entries.len()];
+            for (value, (leaf, entry)) in values.iter_mut().zip(leaves.iter().zip(&graph.entries)) {
+                let shape = entry.tensor.0.spec.shape;
+                let array = match *leaf {
+                    Leaf::Whole { input } => inputs.get(input).cloned(),
+                    Leaf::Row { input, offset, stride } => inputs.get(input).map(|array| {
+                        let strides = shape.strides().map(|s| s as isize);
+                        array.with_layout(shape, strides, array.offset + offset + row * stride)
+                    }),
+                    // Taken, so that nothing else refers to it: the next one may be computed in its memory.
+                    Leaf::Carried(c) => carried.get_mut(c).map(|c| std::mem::replace(c, Array::scalar(0.0, c.dtype()))),
+                };
+                *value = Some(array.ok_or_else(missing)?);
+            }
+            let values = work.run(graph, values, &mut None)?;
+            let result = |at: usize| values.get(at).and_then(Option::as_ref).ok_or_else(missing);
+            for (carried, carry) in carried.iter_mut().zip(carries) {
+                *carried = result(carry.next)?.contiguous()?;
+            }
+            for rows in rows {
+                let row_values = result(rows.result)?.contiguous()?;
+                let src = row_values.slice::<T>()?;
+                let at = rows.offset + row * src.len();
+                dst[at..at + src.len()].copy_from_slice(src);
+            }
+        }
+        for (carried, carry) in carried.iter().zip(carries) {
+            if let Some(at) = carry.kept {
+                let src = carried.slice::<T>()?;
+                dst[at..at + src.len()].copy_from_slice(src);
+            }
+        }
+        Ok(())
+    }))
 }
 
 /// Has a value from before this run, in whose memory an entry is computed, be referred to by nothing but that entry. Only for what

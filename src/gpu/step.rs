@@ -52,7 +52,7 @@ pub(super) struct PlanStep {
     pub bindings: Vec<(u32, Bind)>,
     pub workgroups: [u32; 3],
     /// What it computes; several where small kernels were joined.
-    pub tasks: Vec<Task>,
+    pub tasks: Arc<[Task]>,
     /// Whether it may record a fault.
     pub records: bool,
 }
@@ -63,7 +63,7 @@ impl PlanStep {
         let task = |t: &Task| size_of::<Task>() + t.name.capacity() + t.nodes.capacity() * size_of::<u32>();
         size_of::<PlanStep>()
             + self.bindings.capacity() * size_of::<(u32, Bind)>()
-            + self.tasks.iter().map(task).sum::<usize>()
+            + self.tasks.iter().map(task).sum::<usize>() / Arc::strong_count(&self.tasks)
     }
 
     /// The dynamic offsets of its bind group: where the evaluation records faults.

@@ -8,10 +8,12 @@
 mod diagram;
 mod function;
 mod layout;
+mod scan;
 mod spec;
 mod svg;
 mod trace;
 
 pub use diagram::{Diagram, GraphKernel, GraphNode, NodeKind};
 pub use function::Graph;
+pub use scan::{ScanMemory, ScanOptions, Scanned, scan};
 pub use spec::TensorSpec;

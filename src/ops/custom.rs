@@ -202,6 +202,10 @@ impl Identity for Custom {
             (uniform, invocations, workgroup_size).hash(key);
         }
     }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 impl Operation for Custom {

@@ -25,6 +25,13 @@ impl Key {
         self.words.capacity() * size_of::<u64>() + self.types.capacity() * size_of::<TypeId>()
     }
 
+    /// Adds all that another has.
+    pub fn extend(&mut self, other: &Key) {
+        self.words.push(other.words.len() as u64);
+        self.words.extend_from_slice(&other.words);
+        self.types.extend_from_slice(&other.types);
+    }
+
     pub fn push(&mut self, word: u64) {
         self.words.push(word);
     }
@@ -74,12 +81,19 @@ impl Hasher for Key {
 pub(crate) trait Identity {
     /// Adds the type and the fields.
     fn identify(&self, key: &mut Key);
+
+    /// For those who have to know one type among all.
+    fn as_any(&self) -> &dyn Any;
 }
 
 impl<T: Any + Hash> Identity for T {
     fn identify(&self, key: &mut Key) {
         key.push_type(TypeId::of::<T>());
         self.hash(key);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 

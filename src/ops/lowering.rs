@@ -37,6 +37,8 @@ pub(crate) enum Lowering<'a> {
     Kernel(Box<dyn Fn(&KernelTarget) -> Launches + 'a>),
     /// A matrix product, whose operands may be strided views.
     Matmul,
+    /// A graph that is computed again and again: the loop of a `Looped`. Inputs are contiguous.
+    Loop,
     /// There is no such thing on a GPU.
     Unsupported(String),
 }

@@ -90,6 +90,12 @@ pub(crate) struct Pending {
     pub entries: Vec<Entry>,
 }
 
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.entries.iter().map(|e| e.tensor.0.op.name())).finish()
+    }
+}
+
 /// Numbers the graphs, for the marks on their nodes: a mark is a graph's number and a position in it.
 static GRAPHS: AtomicU64 = AtomicU64::new(1);
 /// Bits of a mark that are the position; the others last for 68 thousand million graphs.

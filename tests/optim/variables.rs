@@ -124,3 +124,27 @@ fn groups_are_chosen_by_the_names_of_parameters() -> Result<()> {
     assert_eq!(variables.len(), 4);
     Ok(())
 }
+
+/// What is added up has one gradient, and so have variables of a sum of sums: one tensor, in the places of all of them.
+#[test]
+fn variables_that_share_a_gradient_are_all_updated() -> Result<()> {
+    let _alone = alone();
+    for n in [1, 63, 64, 70] {
+        let trained = |d: Device| -> Result<Vec<Vec<f64>>> {
+            let ones = |shape: [usize; 2]| Ok(Variable::new(Tensor::full(shape, 0.01, d)?));
+            let (a, b, c, w) = (ones([3, n])?, ones([3, n])?, ones([3, n])?, ones([n, 4])?);
+            let mut optimizer = Sgd::new(0.1);
+            for _ in 0..3 {
+                let sum = ((a.value() + &b)? + &c)?;
+                optimizer.step(&sum.matmul(&w)?.square()?.mean(.., false)?.backward()?)?;
+            }
+            [&a, &b, &c, &w].into_iter().map(|v| values(&v.value())).collect()
+        };
+        let (cpu, gpu) = (trained(Device::Cpu)?, trained(Device::Gpu)?);
+        assert!(cpu[0] == cpu[1] && cpu[1] == cpu[2] && gpu[0] == gpu[1] && gpu[1] == gpu[2], "{gpu:?}");
+        for (cpu, gpu) in cpu.iter().zip(&gpu) {
+            common::assert_close(gpu, cpu, 1e-6, &format!("{n} columns"));
+        }
+    }
+    Ok(())
+}

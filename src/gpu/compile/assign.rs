@@ -5,30 +5,31 @@
 //! held after the plan has run shares with nothing that comes later; what was there before (a leaf) is bound where it is.
 
 use super::kernel::{ARGS_BINDING, WORDS_BINDING};
-use super::merge::merge;
-use super::schedule::schedule;
-use super::step::{Owner, Place, Step, Steps, locate, resolve};
-use super::values::{Constraints, Stored, Values};
+use super::lifetimes::{Lifetime, share};
+use super::loops::scheduled;
+use super::step::{Owner, Place, Spot, Step, Steps, locate, resolve};
+use super::values::{Stored, Values};
 use super::windows;
 use crate::error::Result;
 use crate::gpu::array::storage_bytes;
 use crate::gpu::context::Gpu;
 use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::memory::ALIGNMENT;
-use crate::gpu::pipeline::Pipelines;
+use crate::gpu::pipeline::{Pipeline, Pipelines};
 use crate::gpu::plan::{Arguments, Output, Plan};
-use crate::gpu::step::{Bind, PlanStep, Where};
+use crate::gpu::step::{Bind, PlanStep, Task, Where};
 use crate::tensor::{Dispatch, Pending};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// Compiles a graph.
 pub(in crate::gpu) fn compile(gpu: &Gpu, pipelines: &Pipelines, graph: &Pending) -> Result<Plan> {
-    scheduled(gpu, graph, |values, schedule| assign(gpu, pipelines, values, schedule))
+    scheduled(gpu, graph, &[], |values, schedule| assign(gpu, pipelines, values, schedule))
 }
 
 /// The dispatches that the graph's plan would have, without making it.
 pub(in crate::gpu) fn dissect(gpu: &Gpu, graph: &Pending) -> Result<Vec<Dispatch>> {
-    scheduled(gpu, graph, |_, schedule| {
+    scheduled(gpu, graph, &[], |_, schedule| {
         let dispatch = |step: Step| {
             let names: Vec<&str> = step.tasks.iter().map(|t| t.name.as_str()).collect();
             let name = names.join(" | ");
@@ -42,37 +43,13 @@ pub(in crate::gpu) fn dissect(gpu: &Gpu, graph: &Pending) -> Result<Vec<Dispatch
     })
 }
 
-/// Schedules a graph until the schedule stands. Each attempt that does not adds to `constraints`, which can't go on for ever:
-/// see `schedule.rs`.
-fn scheduled<R>(
-    gpu: &Gpu,
-    graph: &Pending,
-    finish: impl FnOnce(&Values<'_>, Steps) -> Result<R>,
-) -> Result<R> {
-    let mut constraints = Constraints::default();
-    loop {
-        let mut values = Values::new(graph, &gpu.target, gpu.max_binding, &constraints)?;
-        if let Some(schedule) = schedule(gpu, &mut values, &mut constraints)? {
-            return finish(&values, merge(gpu, &values, schedule));
-        }
-    }
-}
-
-/// A buffer before buffers are shared: its size, and when it is needed.
-struct Lifetime {
-    bytes: u64,
-    first: usize,
-    last: usize,
-    /// Held after the plan has run.
-    kept: bool,
-}
-
 fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps) -> Result<Plan> {
     let mut lifetimes: Vec<Lifetime> = Vec::new();
     let mut lifetime_of: HashMap<Owner, usize> = HashMap::new();
     let bytes_of = |owner: Owner| match owner {
         Owner::Value(v) => storage_bytes(values.spec(v)),
         Owner::Temp(t) => schedule.temps[t].next_multiple_of(16).max(16),
+        Owner::Home(_) => 0,
     };
     let is_leaf = |owner: Owner| matches!(owner, Owner::Value(v) if values.is_ready(v));
     for (k, step) in schedule.steps.iter().enumerate() {
@@ -122,47 +99,36 @@ fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps
             Output { entry: v as u32, source: find(owner), offset, changed }
         })
         .collect();
-    let mut uniforms: Vec<u8> = Vec::new();
-    let mut args: Vec<(u32, u32, u8)> = Vec::new(); // word position, entry, word of the scalar
-    let mut args_bytes = 0u64;
-    let mut steps = Vec::new();
-    let sources: Vec<_> = schedule.steps.iter().map(|s| s.source.clone()).collect();
+    let records: Vec<usize> = schedule
+        .steps
+        .iter()
+        .filter(|step| step.repeated.is_some() && step.records())
+        .flat_map(|step| step.tasks.iter().flat_map(|t| t.nodes.iter().map(|&n| n as usize)))
+        .collect();
+    let mut kernels: Vec<&Step> = Vec::new();
+    list_kernels(&schedule.steps, &mut kernels);
+    let sources: Vec<_> = kernels.iter().map(|s| s.source.clone()).collect();
     let pipelines = pipelines.get(gpu, &sources)?;
-    for step in &schedule.steps {
+    let mut blocks = Blocks::default();
+    let mut made = Vec::with_capacity(kernels.len());
+    for (step, pipeline) in kernels.into_iter().zip(pipelines) {
         let named = || step.tasks.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(" | ");
         step.turns.check(&gpu.name, step.source.label, named)?;
+        made.push(Kernel { pipeline, blocks: blocks.of(step), tasks: step.tasks.as_slice().into() });
     }
-    for (step, pipeline) in schedule.steps.into_iter().zip(pipelines) {
-        let bind = |binding: u32, place: Place| {
-            let (owner, offset) = resolve(values, place);
-            let source = find(owner);
-            match step.windows.iter().find(|w| w.binding == binding) {
-                Some(w) => Bind::Data { source, offset: offset + w.offset, bytes: w.bytes },
-                None => Bind::Data { source, offset, bytes: windows::bytes(values, &schedule.temps, place) },
-            }
-        };
-        let mut bindings = Vec::new();
-        let blocks = [(0, &step.uniform), (WORDS_BINDING, &step.words)];
-        for (binding, words) in blocks.into_iter().filter(|b| b.0 == 0 || !b.1.is_empty()) {
-            let at = push_uniform(&mut uniforms, words);
-            bindings.push((binding, Bind::Uniform { offset: at, bytes: uniforms.len() as u64 - at }));
-        }
-        bindings.extend(step.reads.iter().chain(&step.writes).map(|&(b, place)| (b, bind(b, place))));
-        if step.records() {
-            bindings.push((FAULTS_BINDING, Bind::Faults));
-        }
-        if !step.args.is_empty() {
-            let start = args_bytes.next_multiple_of(ALIGNMENT);
-            push_args(&mut args, start, &step.args);
-            let bytes = (4 * step.args.len() as u64).next_multiple_of(16);
-            args_bytes = start + bytes;
-            bindings.push((ARGS_BINDING, Bind::Args { offset: start, bytes }));
-        }
-        let (workgroups, records) = (step.workgroups, step.records());
-        steps.push(PlanStep { pipeline, bindings, workgroups, tasks: step.tasks, records });
-    }
-    let records = |&v: &u32| values.lower[v as usize].records(values.spec(v as usize).dtype);
+    let mut steps = Vec::new();
+    let bytes = |place: Place| windows::bytes(values, &schedule.temps, place);
+    let spot = |spot: Spot| {
+        let (owner, offset) = resolve(values, spot.place);
+        (find(owner), offset + spot.offset)
+    };
+    unroll(&schedule.steps, &made, &spot, &bytes, &mut steps);
+    let records = |&v: &u32| {
+        let v = v as usize;
+        values.lower[v].records(values.spec(v).dtype) || records.contains(&v)
+    };
     let recording = (0..values.len() as u32).filter(records).collect();
+    let Blocks { uniforms, args, args_bytes } = blocks;
     Plan::new(
         gpu,
         steps,
@@ -172,6 +138,101 @@ fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps
         &uniforms,
         Arguments { words: args, bytes: args_bytes },
     )
+}
+
+/// All kernels of a schedule, those inside of loops once.
+fn list_kernels<'s>(steps: &'s [Step], list: &mut Vec<&'s Step>) {
+    for step in steps {
+        match &step.repeated {
+            Some(repeated) => list_kernels(&repeated.steps, list),
+            None => list.push(step),
+        }
+    }
+}
+
+/// A kernel as all its dispatches have it.
+struct Kernel {
+    pipeline: Arc<Pipeline>,
+    /// The blocks of numbers that it reads, and the record of faults.
+    blocks: Vec<(u32, Bind)>,
+    tasks: Arc<[Task]>,
+}
+
+/// The dispatches of steps, turn after turn where one is a loop, from the kernels that [`list_kernels`] has found in them; gives
+/// how many kernels these were.
+///
+/// `spot` tells where a place is, `bytes` how much of it is bound where the step does not say so.
+fn unroll(
+    steps: &[Step],
+    kernels: &[Kernel],
+    spot: &dyn Fn(Spot) -> (Where, u64),
+    bytes: &dyn Fn(Place) -> u64,
+    out: &mut Vec<PlanStep>,
+) -> usize {
+    let mut at = 0;
+    for step in steps {
+        if let Some(repeated) = &step.repeated {
+            let mut count = 0;
+            for turn in 0..repeated.turns {
+                let inside = |inner: Spot| match inner.place {
+                    Place::Home(home) => {
+                        let home = repeated.spot(turn, home);
+                        spot(Spot { offset: home.offset + inner.offset, ..home })
+                    }
+                    _ => spot(inner),
+                };
+                count = unroll(&repeated.steps, &kernels[at..], &inside, bytes, out);
+            }
+            at += count;
+            continue;
+        }
+        let kernel = &kernels[at];
+        at += 1;
+        let bind = |binding: u32, place: Place| {
+            let window = step.windows.iter().find(|w| w.binding == binding);
+            let (source, offset) = spot(Spot { place, offset: window.map_or(0, |w| w.offset) });
+            Bind::Data { source, offset, bytes: window.map_or_else(|| bytes(place), |w| w.bytes) }
+        };
+        let mut bindings = Vec::with_capacity(kernel.blocks.len() + step.reads.len() + step.writes.len());
+        bindings.extend_from_slice(&kernel.blocks);
+        bindings.extend(step.reads.iter().chain(&step.writes).map(|&(b, place)| (b, bind(b, place))));
+        let (workgroups, records) = (step.workgroups, step.records());
+        let (pipeline, tasks) = (kernel.pipeline.clone(), kernel.tasks.clone());
+        out.push(PlanStep { pipeline, bindings, workgroups, tasks, records });
+    }
+    at
+}
+
+/// The numbers that kernels read: sizes, written once, and arguments.
+#[derive(Default)]
+struct Blocks {
+    uniforms: Vec<u8>,
+    /// Word position, entry, word of the scalar.
+    args: Vec<(u32, u32, u8)>,
+    args_bytes: u64,
+}
+
+impl Blocks {
+    /// Adds the blocks of a kernel.
+    fn of(&mut self, step: &Step) -> Vec<(u32, Bind)> {
+        let mut bindings = Vec::new();
+        let blocks = [(0, &step.uniform), (WORDS_BINDING, &step.words)];
+        for (binding, words) in blocks.into_iter().filter(|b| b.0 == 0 || !b.1.is_empty()) {
+            let at = push_uniform(&mut self.uniforms, words);
+            bindings.push((binding, Bind::Uniform { offset: at, bytes: self.uniforms.len() as u64 - at }));
+        }
+        if step.records() {
+            bindings.push((FAULTS_BINDING, Bind::Faults));
+        }
+        if !step.args.is_empty() {
+            let start = self.args_bytes.next_multiple_of(ALIGNMENT);
+            push_args(&mut self.args, start, &step.args);
+            let bytes = (4 * step.args.len() as u64).next_multiple_of(16);
+            self.args_bytes = start + bytes;
+            bindings.push((ARGS_BINDING, Bind::Args { offset: start, bytes }));
+        }
+        bindings
+    }
 }
 
 fn push_uniform(uniforms: &mut Vec<u8>, words: &[u32]) -> u64 {
@@ -186,34 +247,4 @@ fn push_args(args: &mut Vec<(u32, u32, u8)>, start: u64, words: &[Option<(usize,
     for (k, (entry, word)) in words.iter().enumerate().filter_map(|(k, w)| Some((k, (*w)?))) {
         args.push(((start / 4) as u32 + k as u32, entry as u32, word as u8));
     }
-}
-
-/// Lets values whose lifetimes don't overlap share buffers. Gives the buffers' sizes, and the buffer of each lifetime.
-fn share(lifetimes: &[Lifetime]) -> (Vec<u64>, Vec<usize>) {
-    let mut order: Vec<usize> = (0..lifetimes.len()).collect();
-    order.sort_by_key(|&s| lifetimes[s].first);
-    let mut buffers: Vec<u64> = Vec::new();
-    // step after which a buffer is free again; never for what is kept
-    let mut busy_until: Vec<Option<usize>> = Vec::new();
-    let mut buffer_of = vec![0; lifetimes.len()];
-    for s in order {
-        let lifetime = &lifetimes[s];
-        let free = |b: &usize| busy_until[*b].is_some_and(|end| end < lifetime.first);
-        // the smallest that is large enough, unless it would waste more than half of it
-        let fit = (0..buffers.len())
-            .filter(free)
-            .filter(|&b| buffers[b] >= lifetime.bytes && buffers[b] / 2 <= lifetime.bytes)
-            .min_by_key(|&b| buffers[b]);
-        let b = match fit.filter(|_| !lifetime.kept) {
-            Some(b) => b,
-            None => {
-                buffers.push(lifetime.bytes);
-                busy_until.push(None);
-                buffers.len() - 1
-            }
-        };
-        busy_until[b] = if lifetime.kept { None } else { Some(lifetime.last) };
-        buffer_of[s] = b;
-    }
-    (buffers, buffer_of)
 }

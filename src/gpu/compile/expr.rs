@@ -274,6 +274,7 @@ impl<'a, 'v> Builder<'a, 'v> {
             | Lowering::Pack { .. }
             | Lowering::Assemble { .. }
             | Lowering::Kernel(_)
+            | Lowering::Loop
             | Lowering::Matmul
             | Lowering::Unsupported(_) => {
                 self.conflict = true;

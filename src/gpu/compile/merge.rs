@@ -25,7 +25,7 @@
 
 use super::kernel::{ARGS_BINDING, WORDS_BINDING};
 use super::library::FAULT;
-use super::step::{Owner, Place, Step, Steps, resolve};
+use super::step::{Owner, Place, Step, Steps, memory_of, resolve};
 use super::values::Values;
 use crate::gpu::array::storage_bytes;
 use crate::gpu::context::Gpu;
@@ -65,12 +65,12 @@ impl Dependencies {
         for (k, step) in steps.iter().enumerate() {
             let mut before: BTreeSet<usize> = BTreeSet::new();
             for &(_, place) in &step.reads {
-                let o = resolve(values, place).0;
+                let o = memory_of(values, resolve(values, place).0);
                 before.extend(writers.get(&o).into_iter().flatten());
                 readers.entry(o).or_default().push(k);
             }
             for &(_, place) in &step.writes {
-                let o = resolve(values, place).0;
+                let o = memory_of(values, resolve(values, place).0);
                 before.extend(readers.get(&o).into_iter().flatten().filter(|&&r| r != k));
                 // Parts of what is put together are written once each, in any order; a temporary may be written again (two passes
                 // that take turns), and so may what others are written over.
@@ -174,6 +174,7 @@ fn peak_bytes(values: &Values<'_>, schedule: &Steps, dispatches: &[Vec<usize>]) 
             Owner::Value(v) if values.graph.entries[v].keep => (storage_bytes(values.spec(v)), None),
             Owner::Value(v) => (storage_bytes(values.spec(v)), Some(last)),
             Owner::Temp(t) => (schedule.temps[t], Some(last)),
+            Owner::Home(_) => continue,
         };
         change[first] += bytes as i64;
         if let Some(end) = end {
@@ -289,7 +290,8 @@ fn keep_what_recurs(texts: &Texts, dispatches: &mut Vec<Vec<usize>>) {
 /// Whether the step is small, and has nothing that a part can't have.
 fn small(step: &Step) -> bool {
     let [x, y, z] = step.workgroups;
-    x <= MAX_WORKGROUPS && y == 1 && z == 1 && step.source.constants.is_empty() && step.windows.is_empty()
+    let one_line = x <= MAX_WORKGROUPS && y == 1 && z == 1;
+    one_line && step.source.constants.is_empty() && step.windows.is_empty() && step.repeated.is_none()
 }
 
 /// A kernel's text as a part of another; `None` where it is too large to be worth it, or does something that can't be done in a
@@ -366,6 +368,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[(usize, &Module)], written: &mut
         // A workgroup goes through one part; the loops of the others end at once, see `Turns::LIMIT`.
         turns: parts.iter().map(|p| p.turns).max().unwrap_or(Turns::NONE),
         windows: Vec::new(),
+        repeated: None,
     };
     let mut records = false;
     let mut binding = 1;

@@ -23,7 +23,8 @@ use super::expr::Bindings;
 use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, PointwiseKernel, WORDS_BINDING};
 use super::library::FAULTS;
 use super::reduction::ReductionKernel;
-use super::step::{Place, Step, Steps, locate};
+use super::step::{Owner, Place, Step, Steps, is_loop, locate, memory_of, placeholder};
+use super::tasks::{MAX_EXPRESSIONS, task};
 use super::values::{Constraints, Stored, Users, Values};
 use super::windows::{self, further};
 use crate::dtype::DType;
@@ -34,11 +35,6 @@ use crate::gpu::kernels::Operand;
 use crate::gpu::pipeline::{BindingKind, KernelSource};
 use crate::gpu::step::Task;
 use crate::ops::Lowering;
-use crate::tensor::Spec;
-use std::collections::BTreeSet;
-
-/// The largest expression that goes into one kernel.
-const MAX_EXPRESSIONS: usize = 300;
 
 /// Something that a kernel computes.
 enum Item {
@@ -132,12 +128,11 @@ pub(super) fn schedule(
         if let Lowering::Pack { offsets } = &values.lower[v] {
             for (i, &at) in offsets.iter().enumerate() {
                 let input = values.input(v, i);
-                if values.place[values.base(input)].is_some_and(|p| p.value == v)
-                    || values.spec(input).shape.numel() == 0
-                {
+                let to = Stored { value: v, offset: 4 * at as u64 };
+                // A tensor may be packed twice: it is computed in one place, and copied to the other.
+                if values.place[values.base(input)] == Some(to) || values.spec(input).shape.numel() == 0 {
                     continue;
                 }
-                let to = Stored { value: v, offset: 4 * at as u64 };
                 items.push(Item::Copy {
                     from: input,
                     to,
@@ -216,9 +211,17 @@ pub(super) fn schedule(
             constraints.unplaced.insert(v);
             return Ok(None);
         }
+        if let Some((from, placed)) = item.copies_within(values) {
+            // So is what is to be copied: stored by itself, or, where it is a part of what has a place, with that elsewhere.
+            let new = constraints.stored.insert(from) | constraints.unplaced.insert(from);
+            if !new && !placed.is_some_and(|p| constraints.unplaced.insert(p)) {
+                return Err(Error::internal("a value can't be copied within its buffer"));
+            }
+            return Ok(None);
+        }
         item.steps(gpu, values, &mut out);
     }
-    for step in &mut out.steps {
+    for step in out.steps.iter_mut().filter(|step| !is_loop(step)) {
         windows::split(gpu, values, &out.temps, step)?;
     }
     Ok(Some(out))
@@ -258,8 +261,9 @@ fn cut(
     Ok(None)
 }
 
-fn owner(values: &Values<'_>, v: usize) -> usize {
-    locate(values, Stored { value: v, offset: 0 }).value
+/// The memory that a value is in.
+fn owner(values: &Values<'_>, v: usize) -> Owner {
+    memory_of(values, Owner::Value(locate(values, Stored { value: v, offset: 0 }).value))
 }
 
 /// Adds an expression to a kernel over the same elements that is scheduled already, if none of what it reads comes
@@ -339,6 +343,18 @@ impl Item {
         outputs.iter().find(placed).copied()
     }
 
+    /// The value that this item would copy from one part of a buffer to another, and which value is computed in that part.
+    fn copies_within(&self, values: &Values<'_>) -> Option<(usize, Option<usize>)> {
+        let Item::Copy { from, to, code } = self else { return None };
+        let memory = owner(values, to.value);
+        let read = code.bindings.buffers.iter().find(|&&b| owner(values, b) == memory)?;
+        let mut placed = values.base(*read);
+        while let (None, Some(whole)) = (values.place[placed], values.alias[placed]) {
+            placed = values.base(whole.value);
+        }
+        Some((values.base(*from), values.place[placed].map(|_| placed)))
+    }
+
     fn steps(&self, gpu: &Gpu, values: &Values<'_>, out: &mut Steps) {
         let at = |v: usize| Place::Value(Stored { value: v, offset: 0 });
         match self {
@@ -409,6 +425,11 @@ impl Item {
             }
             Item::Hand { kernel, output, epilogue } => {
                 let Some(hand) = &values.hand[*kernel] else { return };
+                if matches!(values.lower[*kernel], Lowering::Loop) {
+                    let task = Task { bytes: 0, ..task(values, &[*output], "", &[]) };
+                    out.steps.push(placeholder(task, &hand.inputs, at(*output)));
+                    return;
+                }
                 let temps = out.temps.len();
                 out.temps.extend(hand.launches.temps.iter().map(|&b| b as u64));
                 let count = hand.launches.list.len();
@@ -463,61 +484,12 @@ impl Item {
                         workgroups: launch.workgroups,
                         turns: launch.turns,
                         windows: Vec::new(),
+                        repeated: None,
                     });
                 }
             }
         }
     }
-}
-
-/// Operations named in full in a task; more are counted.
-const MAX_NAMES: usize = 8;
-
-/// What a kernel with these outputs computes, from the `read` buffers of generated code and the operands of a hand-written
-/// kernel.
-fn task(values: &Values<'_>, outputs: &[usize], pass: &str, read: &[usize]) -> Task {
-    let mut inside = BTreeSet::new();
-    let mut stack = outputs.to_vec();
-    let mut bytes: usize = outputs.iter().chain(read).map(|&v| values.spec(v).bytes()).sum();
-    let mut flops = 0;
-    while let Some(v) = stack.pop() {
-        let fresh = outputs.contains(&v) || !values.is_stored(v);
-        if !fresh || inside.len() > MAX_EXPRESSIONS || !inside.insert(v) {
-            continue;
-        }
-        let inputs = values.inputs(v).iter().map(|&i| i as usize);
-        match &values.hand[v] {
-            None => stack.extend(inputs),
-            Some(hand) => bytes += hand.inputs.iter().map(|i| values.spec(i.value).bytes()).sum::<usize>(),
-        }
-        let entry = &values.graph.entries[v];
-        let specs: Vec<Spec> = values.inputs(v).iter().map(|&i| *values.spec(i as usize)).collect();
-        flops += entry.tensor.0.op.flops(&specs, values.spec(v));
-    }
-    let nodes = inside.iter().map(|&v| v as u32).collect();
-    // Inputs before users, neighbours of one name counted.
-    let mut names: Vec<(&str, usize)> = Vec::new();
-    for v in inside {
-        if matches!(values.lower[v], Lowering::View(_) | Lowering::Scalar(_) | Lowering::Index(_)) {
-            continue;
-        }
-        let name = values.graph.entries[v].tensor.0.op.name();
-        match names.last_mut().filter(|last| last.0 == name) {
-            Some(last) => last.1 += 1,
-            None => names.push((name, 1)),
-        }
-    }
-    let more = names.len().saturating_sub(MAX_NAMES);
-    let counted = |&(name, n): &(&str, usize)| if n == 1 { name.to_string() } else { format!("{n} {name}") };
-    let mut name = names.iter().take(MAX_NAMES).map(counted).collect::<Vec<_>>().join(" + ");
-    if name.is_empty() {
-        name.push_str("fill");
-    }
-    if more > 0 {
-        name.push_str(&format!(" + {more} more"));
-    }
-    name.push_str(pass);
-    Task { name, shape: values.spec(outputs[0]).shape, flops, bytes: bytes as u64, nodes }
 }
 
 fn source(
@@ -582,6 +554,7 @@ impl Steps {
             workgroups: g.workgroups,
             turns: g.turns,
             windows: Vec::new(),
+            repeated: None,
         });
     }
 }

@@ -68,6 +68,8 @@ pub(super) struct Values<'v> {
     pub hand: Vec<Option<HandKernel>>,
     /// Bytes that one binding covers at most.
     pub max_binding: u64,
+    /// Values that will be parts of one buffer: that of another graph, which this one is a loop of.
+    pub together: Vec<usize>,
     consumers: Vec<Vec<usize>>,
 }
 
@@ -80,6 +82,7 @@ impl<'v> Values<'v> {
         target: &KernelTarget,
         max_binding: u64,
         constraints: &Constraints,
+        together: Vec<usize>,
     ) -> Result<Values<'v>> {
         let n = graph.entries.len();
         let mut lower = Vec::with_capacity(n);
@@ -113,6 +116,7 @@ impl<'v> Values<'v> {
             users: vec![Users::None; n],
             hand: (0..n).map(|_| None).collect(),
             max_binding,
+            together,
             consumers,
         };
         values.decide(target, constraints)?;
@@ -145,7 +149,10 @@ impl<'v> Values<'v> {
 
     /// Whether a kernel of its own computes the value (with or without an epilogue).
     pub fn is_kernel(&self, v: usize) -> bool {
-        matches!(self.lower[v], Lowering::Kernel(_) | Lowering::Matmul | Lowering::Reduce { .. })
+        matches!(
+            self.lower[v],
+            Lowering::Kernel(_) | Lowering::Matmul | Lowering::Loop | Lowering::Reduce { .. }
+        )
     }
 
     /// Whether its parts are computed or copied to their places in it.
@@ -264,7 +271,7 @@ impl<'v> Values<'v> {
     /// Which kernel a consumer computes a value in.
     fn contribution(&self, consumer: usize, value: usize) -> Users {
         match &self.lower[consumer] {
-            Lowering::Kernel(_) | Lowering::Matmul => Users::None,
+            Lowering::Kernel(_) | Lowering::Matmul | Lowering::Loop => Users::None,
             Lowering::Reduce { .. } => Users::One(consumer),
             Lowering::Pack { .. } if self.place[self.base(value)].is_some() => Users::None,
             Lowering::Pack { .. } | Lowering::Assemble { .. } => Users::One(consumer),
@@ -296,11 +303,10 @@ impl<'v> Values<'v> {
     fn prepare_hand(&mut self, v: usize, target: &KernelTarget) -> Result<()> {
         let hand = match &self.lower[v] {
             Lowering::Kernel(launches) => {
-                let inputs =
-                    self.inputs(v).iter().map(|&i| Stored { value: self.base(i as usize), offset: 0 });
-                HandKernel { launches: launches(target), inputs: inputs.collect() }
+                HandKernel { launches: launches(target), inputs: self.whole_inputs(v) }
             }
             Lowering::Matmul => self.matmul(v, target)?,
+            Lowering::Loop => HandKernel { launches: Launches::default(), inputs: self.whole_inputs(v) },
             _ => return Ok(()),
         };
         for input in &hand.inputs {
@@ -310,6 +316,11 @@ impl<'v> Values<'v> {
         }
         self.hand[v] = Some(hand);
         Ok(())
+    }
+
+    /// All inputs as contiguous operands.
+    fn whole_inputs(&self, v: usize) -> Vec<Stored> {
+        self.inputs(v).iter().map(|&i| Stored { value: self.base(i as usize), offset: 0 }).collect()
     }
 
     /// Stores the sums in the middle of a sum of kernels' results: each kernel then takes the sum so far along when it stores. It

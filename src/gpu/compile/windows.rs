@@ -18,6 +18,8 @@ pub(super) fn bytes(values: &Values<'_>, temps: &[u64], place: Place) -> u64 {
     let stored = match place {
         Place::Temp(t) => return temps[t].next_multiple_of(16).max(16),
         Place::Value(stored) => stored,
+        // Whoever puts steps into a loop says how much is bound: see `loops.rs`.
+        Place::Home(_) => return 0,
     };
     let owner = locate(values, stored);
     let left = storage_bytes(values.spec(owner.value)).saturating_sub(owner.offset).max(16);

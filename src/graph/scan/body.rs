@@ -1,0 +1,165 @@
+//! What a loop computes in each turn: a list of operations over leaves.
+
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::ops::{Lowering, View};
+use crate::shape::Spec;
+use crate::tensor::{IdMap, Operation, Tensor, recording};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(super) struct Body {
+    /// What the leaves are; positions begin with them.
+    pub leaves: Vec<Spec>,
+    /// Inputs before users.
+    nodes: Vec<Node>,
+    /// Positions of the results.
+    pub results: Vec<u32>,
+    pub device: Device,
+}
+
+#[derive(Clone, Debug)]
+struct Node<I = u32> {
+    op: Arc<dyn Operation>,
+    inputs: Vec<I>,
+    spec: Spec,
+    /// Whether gradients flow through it if they flow to one of its inputs.
+    tracked: bool,
+}
+
+/// A position before it is known how many leaves there are.
+#[derive(Clone, Copy)]
+enum At {
+    Leaf(usize),
+    Node(usize),
+}
+
+impl Body {
+    /// Writes down what results are made of: from tensors that are leaves (by their ids), and from what does not depend on these.
+    /// Of the latter, all nodes before `first` and whatever they were computed into become further leaves: their tensors are given
+    /// back. They are the same in every turn, and computed once.
+    pub fn of(
+        results: &[Tensor],
+        leaves: Vec<Spec>,
+        places: &IdMap<usize>,
+        first: u64,
+        device: Device,
+    ) -> Result<(Body, Vec<Tensor>)> {
+        let mut nodes: Vec<Node> = Vec::new();
+        let mut waiting: Vec<Node<At>> = Vec::new();
+        let mut captured: Vec<Tensor> = Vec::new();
+        let mut numbers: HashMap<(u64, DType), usize> = HashMap::new();
+        let mut found: IdMap<At> = IdMap::default();
+        let mut stack: Vec<(Tensor, bool)> = results.iter().rev().map(|t| (t.clone(), false)).collect();
+        while let Some((tensor, expanded)) = stack.pop() {
+            let node = &tensor.0;
+            if found.contains_key(&node.id) {
+                continue;
+            }
+            let at = if let Some(&leaf) = places.get(&node.id) {
+                At::Leaf(leaf)
+            } else if expanded {
+                let inputs = node
+                    .with_inputs(|list| list.iter().filter_map(|t| found.get(&t.0.id).copied()).collect());
+                let (op, spec, tracked) = (node.op.clone(), node.spec, node.tracked);
+                waiting.push(Node { op, inputs, spec, tracked });
+                At::Node(waiting.len() - 1)
+            } else if node.id < first || !tensor.is_symbolic() && !spreads(&tensor) {
+                if tensor.device() != device {
+                    return Err(Error::argument(
+                        "scan",
+                        format!(
+                            "the body uses a tensor on {}, the loop runs on {device}; move it there first (to_device)",
+                            tensor.device()
+                        ),
+                    ));
+                }
+                let mut capture = || {
+                    captured.push(tensor.clone());
+                    leaves.len() + captured.len() - 1
+                };
+                // Equal numbers are one leaf.
+                match node.op.number().filter(|_| !node.has_value()) {
+                    Some(x) => {
+                        At::Leaf(*numbers.entry((x.to_bits(), node.spec.dtype)).or_insert_with(capture))
+                    }
+                    None => At::Leaf(capture()),
+                }
+            } else if node.with_inputs(<[_]>::is_empty) {
+                return Err(Error::internal("a leaf of a loop has no place"));
+            } else {
+                stack.push((tensor.clone(), true));
+                node.with_inputs(|list| {
+                    let new = list.iter().rev().filter(|t| !found.contains_key(&t.0.id));
+                    stack.extend(new.map(|t| (t.clone(), false)));
+                });
+                continue;
+            };
+            found.insert(node.id, at);
+        }
+        let count = leaves.len() + captured.len();
+        let position = |at: At| match at {
+            At::Leaf(leaf) => leaf as u32,
+            At::Node(node) => (count + node) as u32,
+        };
+        for Node { op, inputs, spec, tracked } in waiting {
+            nodes.push(Node { op, inputs: inputs.into_iter().map(position).collect(), spec, tracked });
+        }
+        let results = results.iter().filter_map(|t| found.get(&t.0.id).copied().map(position)).collect();
+        let mut leaves = leaves;
+        leaves.extend(captured.iter().map(|t| t.0.spec));
+        Ok((Body { leaves, nodes, results, device }, captured))
+    }
+
+    pub fn spec(&self, position: u32) -> Spec {
+        let position = position as usize;
+        match position.checked_sub(self.leaves.len()) {
+            None => self.leaves[position],
+            Some(node) => self.nodes[node].spec,
+        }
+    }
+
+    /// The same with other results.
+    pub fn with_results(&self, results: Vec<u32>) -> Body {
+        let Body { leaves, nodes, device, .. } = self;
+        Body { leaves: leaves.clone(), nodes: nodes.clone(), results, device: *device }
+    }
+
+    /// The specs of the results.
+    pub fn results(&self) -> impl Iterator<Item = Spec> + '_ {
+        self.results.iter().map(|&r| self.spec(r))
+    }
+
+    /// Makes its nodes over other leaves. Gives all, leaves first.
+    pub fn build(&self, leaves: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        let mut built = leaves;
+        for node in &self.nodes {
+            let inputs: Vec<Tensor> = node.inputs.iter().map(|&i| built[i as usize].clone()).collect();
+            let tracked = node.tracked && recording() && inputs.iter().any(Tensor::is_tracked);
+            built.push(Tensor::build(node.op.clone(), inputs, node.spec, self.device, tracked, None)?);
+        }
+        Ok(built)
+    }
+}
+
+/// Whether it only repeats what it is made of: then that is kept, and repeated where it is used.
+fn spreads(tensor: &Tensor) -> bool {
+    let smaller = tensor.0.with_inputs(|list| match list {
+        [x] => x.numel() < tensor.numel(),
+        _ => false,
+    });
+    smaller && !tensor.0.has_value() && is_view(tensor)
+}
+
+/// Whether an operation shows its input's elements under other coordinates.
+pub(super) fn is_view(tensor: &Tensor) -> bool {
+    view(tensor, |_| true)
+}
+
+pub(super) fn view(tensor: &Tensor, which: impl Fn(&View<'_>) -> bool) -> bool {
+    let node = &tensor.0;
+    let specs: Vec<Spec> = node.with_inputs(|list| list.iter().map(|t| t.0.spec).collect());
+    !specs.is_empty() && matches!(node.op.gpu(&specs, &node.spec), Lowering::View(v) if which(&v))
+}

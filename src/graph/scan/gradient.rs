@@ -1,0 +1,425 @@
+//! The gradient of a loop is a loop the other way round. Its turns are given the gradients of what the turn handed on and kept, and
+//! give those of what the turn was given; gradients of what is the same in all turns are added up on the way.
+//!
+//! What a turn of it needs of the turn before comes from the forward loop, which stores it: either what each turn was given, and the
+//! turn is computed once more, or those of its values that gradients are made of.
+
+use super::body::{Body, is_view};
+use super::operation::{Layout, Problem, Region, Section};
+use crate::autograd::vjp;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::ops::join::pack;
+use crate::ops::pieces::Piece;
+use crate::ops::view::full;
+use crate::shape::{Shape, Spec};
+use crate::tensor::{Gradient, Grads, IdMap, Placeholder, Tensor, Vjp, next_id};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// What a loop keeps of its turns for its gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ScanMemory {
+    /// The values that gradients are made of, of every turn: the least work.
+    #[default]
+    Store,
+    /// What every turn was given; its values are computed once more. The least memory.
+    Recompute,
+}
+
+/// How the gradient of one loop is computed.
+#[derive(Debug)]
+pub(super) struct Backward {
+    /// The element type of all that has a gradient.
+    dtype: DType,
+    /// Values of the body that the forward loop stores, by their element types; that of the gradients first.
+    stored: Vec<(DType, Vec<u32>)>,
+    body: Arc<Body>,
+    /// The carried tensors whose gradients are carried, and what is the same in every turn and has a gradient.
+    carries: Vec<usize>,
+    sums: Vec<usize>,
+    /// Results of turns whose gradients are read; leaves that are read again.
+    ys: Vec<usize>,
+    rows: Vec<usize>,
+    whole: Vec<usize>,
+    captured: Vec<Tensor>,
+    /// Rows that have a gradient.
+    row_grads: Vec<usize>,
+}
+
+impl Backward {
+    /// Of a loop with these inputs; `None` where nothing has a gradient.
+    pub fn of(problem: &Problem, inputs: &[Tensor], memory: ScanMemory) -> Result<Option<Backward>> {
+        let Problem { body, carries, rows, whole, .. } = problem;
+        let (carries, device) = (*carries, body.device);
+        let results: Vec<Spec> = body.results().collect();
+        let Some(dtype) = results.iter().map(|s| s.dtype).find(|d| d.is_float()) else { return Ok(None) };
+        let first = next_id();
+        let tracked_input = |i: usize| inputs.get(i).is_some_and(Tensor::is_tracked);
+        let leaf = |spec: &Spec, tracked: bool| -> Result<Tensor> {
+            if tracked && spec.dtype != dtype {
+                let message = format!(
+                    "gradients of {dtype} and of {} in one loop; cast what is given to it to one type",
+                    spec.dtype
+                );
+                return Err(Error::dtype("scan", message));
+            }
+            Ok(Tensor::symbolic(Placeholder::Input, *spec, device, tracked, None))
+        };
+        let mut leaves: Vec<Tensor> = Vec::with_capacity(body.leaves.len());
+        for (i, spec) in body.leaves.iter().enumerate() {
+            let tracked = spec.dtype.is_float()
+                && match (i.checked_sub(carries), i.checked_sub(carries + rows.len())) {
+                    (None, _) => true,
+                    (Some(row), None) => tracked_input(rows[row].input),
+                    (_, Some(w)) => tracked_input(whole[w]),
+                };
+            leaves.push(leaf(spec, tracked)?);
+        }
+        let built = body.build(leaves.clone())?;
+        // Gradients of the results, as leaves.
+        let mut upstream: Vec<(usize, Tensor)> = Vec::new();
+        for (i, spec) in results.iter().enumerate() {
+            if i < carries && spec.dtype.is_float() || built[body.results[i] as usize].is_tracked() {
+                upstream.push((i, leaf(spec, true)?));
+            }
+        }
+        let result = |i: usize| &built[body.results[i] as usize];
+        let pairs: Vec<(&Tensor, &Tensor)> =
+            upstream.iter().map(|(i, g)| (result(*i), g)).filter(|(y, _)| y.is_tracked()).collect();
+        let grads = vjp(&pairs, &leaves)?;
+        let upstream_of = |range: std::ops::Range<usize>| {
+            upstream.iter().filter(move |u| range.contains(&u.0)).map(|u| u.0).collect::<Vec<usize>>()
+        };
+        let carried = upstream_of(0..carries);
+        let ys: Vec<usize> = upstream_of(carries..results.len()).into_iter().map(|i| i - carries).collect();
+        let wanted = |range: std::ops::Range<usize>| {
+            let start = range.start;
+            range.filter(|&i| grads[i].is_some()).map(|i| i - start).collect::<Vec<usize>>()
+        };
+        let row_grads = wanted(carries..carries + rows.len());
+        let sums = wanted(carries + rows.len()..leaves.len());
+        if row_grads.is_empty() && sums.is_empty() && carried.iter().all(|&i| grads[i].is_none()) {
+            return Ok(None);
+        }
+        // Results of the backward body.
+        let mut made: Vec<Tensor> = Vec::new();
+        for &i in &carried {
+            made.push(match &grads[i] {
+                Some(grad) => grad.clone(),
+                None => full(0.0, body.leaves[i].shape, dtype, device)?,
+            });
+        }
+        let mut so_far = Vec::new();
+        for (grad, spec) in
+            sums.iter().map(|&w| carries + rows.len() + w).map(|i| (&grads[i], &body.leaves[i]))
+        {
+            let sum = leaf(spec, true)?;
+            if let Some(grad) = grad {
+                made.push((&sum + grad)?);
+            }
+            so_far.push(sum);
+        }
+        made.extend(row_grads.iter().filter_map(|&r| grads[carries + r].clone()));
+        // What they are made of.
+        let forward: IdMap<u32> = built.iter().zip(0..).map(|(t, at)| (t.0.id, at)).collect();
+        let needed = Needed::of(&made, &forward, &built, problem, memory, first);
+        let mut stored: Vec<(DType, Vec<u32>)> = vec![(dtype, Vec::new())];
+        for &at in &needed.stored {
+            let d = body.spec(at).dtype;
+            match stored.iter_mut().find(|s| s.0 == d) {
+                Some(group) => group.1.push(at),
+                None => stored.push((d, vec![at])),
+            }
+        }
+        let of_results = |i: &usize| upstream.iter().find(|u| u.0 == *i).map(|u| u.1.clone());
+        let mut order: Vec<Tensor> = carried.iter().filter_map(of_results).collect();
+        order.extend(so_far);
+        order.extend(ys.iter().filter_map(|y| of_results(&(carries + y))));
+        order.extend(stored.iter().flat_map(|s| &s.1).map(|&at| built[at as usize].clone()));
+        order.extend(needed.rows.iter().map(|&r| built[carries + r].clone()));
+        order.extend(needed.whole.iter().map(|&w| built[carries + rows.len() + w].clone()));
+        let places: IdMap<usize> = order.iter().enumerate().map(|(at, t)| (t.0.id, at)).collect();
+        let specs = order.iter().map(|t| t.0.spec).collect();
+        let (body, captured) = Body::of(&made, specs, &places, first, device)?;
+        let Needed { rows, whole, .. } = needed;
+        Ok(Some(Backward {
+            dtype,
+            stored,
+            body: Arc::new(body),
+            carries: carried,
+            sums,
+            ys,
+            rows,
+            whole,
+            captured,
+            row_grads,
+        }))
+    }
+
+    /// The element type of all that has a gradient.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The values that the output of an element type has to hold for this.
+    pub fn stored(&self, dtype: DType) -> &[u32] {
+        self.stored.iter().find(|s| s.0 == dtype).map_or(&[], |s| &s.1)
+    }
+}
+
+/// What gradients are made of besides gradients.
+struct Needed {
+    stored: Vec<u32>,
+    rows: Vec<usize>,
+    whole: Vec<usize>,
+}
+
+impl Needed {
+    /// Of `made`, down to the nodes `built` of the forward body, whose positions are `forward`.
+    fn of(
+        made: &[Tensor],
+        forward: &IdMap<u32>,
+        built: &[Tensor],
+        problem: &Problem,
+        memory: ScanMemory,
+        first: u64,
+    ) -> Needed {
+        let leaves = problem.body.leaves.len();
+        let (mut stored, mut rows, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+        let mut seen: HashSet<u64> = HashSet::new();
+        let mut stack: Vec<Tensor> = made.to_vec();
+        while let Some(tensor) = stack.pop() {
+            if tensor.0.id < first || !seen.insert(tensor.0.id) {
+                continue;
+            }
+            if let Some(&at) = forward.get(&tensor.0.id) {
+                let position = at as usize;
+                if position < problem.carries {
+                    stored.push(at);
+                    continue;
+                }
+                if position < leaves {
+                    match (position - problem.carries).checked_sub(problem.rows.len()) {
+                        None => rows.push(position - problem.carries),
+                        Some(w) => whole.push(w),
+                    }
+                    continue;
+                }
+                // A view is computed from what it shows, and bytes can't be stored.
+                let shown = || tensor.0.with_inputs(|list| list.iter().map(Tensor::numel).max());
+                let repeats = is_view(&tensor) && shown().is_some_and(|n| n <= tensor.numel());
+                if memory == ScanMemory::Store && !repeats && tensor.dtype() != DType::U8 {
+                    stored.push(at);
+                    continue;
+                }
+            }
+            tensor.0.with_inputs(|list| stack.extend(list.iter().cloned()));
+        }
+        debug_assert!(stored.iter().all(|&s| (s as usize) < built.len()));
+        stored.sort_unstable();
+        rows.sort_unstable();
+        whole.sort_unstable();
+        Needed { stored, rows, whole }
+    }
+}
+
+/// The gradient rule of a loop.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub problem: Problem,
+    pub dtype: DType,
+    pub memory: ScanMemory,
+    /// What it computes, where the loop's output holds what that needs.
+    pub backward: Option<Arc<Backward>>,
+}
+
+impl Gradient for Rule {
+    fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
+        let stored = self.backward.as_ref().map_or(&[][..], |b| b.stored(self.dtype));
+        let layout = self.problem.layout(self.dtype, stored)?;
+        let mut upstream = Upstream { grad: cx.grad.clone(), carries: layout.carries, ys: layout.ys };
+        if let Some(backward) = &self.backward
+            && let Some(grad) = visible(cx.grad, layout.visible, layout.len)
+        {
+            upstream.grad = grad;
+            return self.grads(cx, &self.problem, backward, cx.output, &upstream);
+        }
+        // A gradient of a gradient, which may have read what was stored: these are results like others. The loop is computed once
+        // more, and stores what its gradient needs.
+        upstream.ys.extend(layout.stored.into_iter().map(Some));
+        let problem = self.problem.keeping(stored);
+        match Backward::of(&problem, cx.inputs, self.memory)?.filter(|b| b.dtype == self.dtype) {
+            None => Ok(vec![None; cx.inputs.len()]),
+            Some(backward) => {
+                let backward = Arc::new(backward);
+                let output = self.again(&problem, cx.inputs, self.dtype, &backward)?;
+                self.grads(cx, &problem, &backward, &output, &upstream)
+            }
+        }
+    }
+}
+
+/// The gradient of a loop's output, and where in it are those of what was carried and of what was kept.
+struct Upstream {
+    grad: Tensor,
+    carries: Vec<Option<usize>>,
+    ys: Vec<Option<Section>>,
+}
+
+/// A loop's output, and what is where in it.
+struct Made {
+    output: Tensor,
+    layout: Layout,
+}
+
+impl Rule {
+    fn grads(
+        &self,
+        cx: &Vjp<'_>,
+        problem: &Problem,
+        backward: &Arc<Backward>,
+        output: &Tensor,
+        upstream: &Upstream,
+    ) -> Result<Grads> {
+        let mut grads: Grads = vec![None; cx.inputs.len()];
+        let made = self.run(problem, backward, cx.inputs, output, upstream)?;
+        let turned = made.layout;
+        // The gradients of what was carried begin the vector, in the places that the carried tensors themselves had.
+        let groups = problem.groups();
+        if let Some(g) = groups.iter().position(|g| g.0 == self.dtype) {
+            let head = cx.inputs[g].numel();
+            grads[g] = Some(made.output.slice(0, 0, head)?);
+        }
+        let add = |grads: &mut Grads, input: usize, grad: Tensor| -> Result<()> {
+            grads[input] = Some(match grads[input].take() {
+                Some(old) => (old + grad)?,
+                None => grad,
+            });
+            Ok(())
+        };
+        for (k, &w) in backward.sums.iter().enumerate() {
+            let input = problem.whole[w];
+            if let (true, Some(at)) = (cx.needs[input], turned.carries[backward.carries.len() + k]) {
+                let shape = cx.inputs[input].shape();
+                add(&mut grads, input, made.output.slice(0, at, shape.numel())?.reshape(shape)?)?;
+            }
+        }
+        for (k, &r) in backward.row_grads.iter().enumerate() {
+            let region = problem.rows[r];
+            if let (true, Some(section)) = (cx.needs[region.input], turned.ys[k]) {
+                let n = problem.body.leaves[problem.carries + r].shape.numel();
+                let part = section.rows(&made.output, problem.turns, n)?;
+                add(&mut grads, region.input, spread(&part, region, &cx.inputs[region.input].shape())?)?;
+            }
+        }
+        for (grad, needed) in grads.iter_mut().zip(cx.needs) {
+            *grad = grad.take().filter(|_| *needed);
+        }
+        Ok(grads)
+    }
+
+    /// The loop once more, storing what a gradient needs.
+    fn again(
+        &self,
+        problem: &Problem,
+        inputs: &[Tensor],
+        dtype: DType,
+        backward: &Arc<Backward>,
+    ) -> Result<Tensor> {
+        let rule = Rule {
+            problem: problem.clone(),
+            dtype,
+            memory: self.memory,
+            backward: (dtype == backward.dtype).then(|| backward.clone()),
+        };
+        problem.node(inputs.to_vec(), dtype, backward.stored(dtype), Box::new(rule))
+    }
+
+    /// The backward loop.
+    fn run(
+        &self,
+        problem: &Problem,
+        backward: &Arc<Backward>,
+        inputs: &[Tensor],
+        output: &Tensor,
+        upstream: &Upstream,
+    ) -> Result<Made> {
+        let Backward { body, carries, sums, ys, captured, .. } = &**backward;
+        let (dtype, device) = (self.dtype, body.device);
+        let mut initial: Vec<Tensor> = Vec::new();
+        for &i in carries {
+            let shape = problem.body.leaves[i].shape;
+            let at = upstream.carries[i].ok_or_else(|| Error::internal("a carried tensor has no place"))?;
+            initial.push(upstream.grad.slice(0, at, shape.numel())?.reshape(shape)?);
+        }
+        for &w in sums {
+            initial.push(full(0.0, inputs[problem.whole[w]].shape(), dtype, device)?);
+        }
+        let mut given: Vec<Tensor> = Vec::new();
+        if !initial.is_empty() {
+            given.push(pack(&initial)?);
+        }
+        let mut add = |tensor: &Tensor| {
+            given.push(tensor.clone());
+            given.len() - 1
+        };
+        let mut regions: Vec<Region> = Vec::new();
+        if !ys.is_empty() {
+            let input = add(&upstream.grad);
+            for &y in ys {
+                let section = upstream.ys[y].ok_or_else(|| Error::internal("a kept result has no place"))?;
+                regions.push(section.of(input));
+            }
+        }
+        for (d, list) in backward.stored.iter().filter(|s| !s.1.is_empty()) {
+            // What is of another type is stored by a loop of its own.
+            let other = if *d == dtype { None } else { Some(self.again(problem, inputs, *d, backward)?) };
+            let input = add(other.as_ref().unwrap_or(output));
+            regions.extend(problem.layout(*d, list)?.stored.iter().map(|s| s.of(input)));
+        }
+        for &r in &backward.rows {
+            let region = problem.rows[r];
+            regions.push(Region { input: add(&inputs[region.input]), ..region });
+        }
+        let mut whole: Vec<usize> = backward.whole.iter().map(|&w| add(&inputs[problem.whole[w]])).collect();
+        whole.extend(captured.iter().map(&mut add));
+        let turned = Problem {
+            body: body.clone(),
+            carries: carries.len() + sums.len(),
+            rows: regions,
+            whole,
+            turns: problem.turns,
+            reverse: !problem.reverse,
+        };
+        let layout = turned.layout(dtype, &[])?;
+        let rule = Rule { problem: turned.clone(), dtype, memory: self.memory, backward: None };
+        Ok(Made { output: turned.node(given, dtype, &[], Box::new(rule))?, layout })
+    }
+}
+
+/// The first `len` elements of a gradient of `all`, if the others can be seen to be zeros.
+fn visible(grad: &Tensor, len: usize, all: usize) -> Option<Tensor> {
+    if len == all {
+        return Some(grad.clone());
+    }
+    match Piece::of(grad)? {
+        Piece { axis: 0, start: 0, part } if part.numel() == len => Some(part),
+        _ => None,
+    }
+}
+
+/// The gradient of an input, from that of rows of it: zeros elsewhere.
+fn spread(rows: &Tensor, region: Region, shape: &Shape) -> Result<Tensor> {
+    let Region { offset, stride, .. } = region;
+    let (turns, n) = (rows.shape()[0], rows.shape()[1]);
+    let len = shape.numel();
+    if n == 0 {
+        return full(0.0, *shape, rows.dtype(), rows.device());
+    }
+    let flat = rows.pad([(0, 0), (0, stride - n)], 0.0)?.reshape([turns * stride])?;
+    let flat = flat.slice(0, 0, (turns * stride).min(len - offset))?;
+    let after = len - offset - flat.numel();
+    flat.pad([(offset, after)], 0.0)?.reshape(*shape)
+}
