@@ -367,7 +367,7 @@ mod checks {
                 Ok(vec![x[0].clone()])
             });
             let message = error.expect_err("it can't be read").to_string();
-            assert!(message.contains("known only when the graph is called"), "{i}: {message}");
+            assert!(message.contains("known only when the function is called"), "{i}: {message}");
         }
         // what depends on neither can be read, and a printed tensor says why it can't
         Graph::trace(&[spec(&[2], device)?], |x| {

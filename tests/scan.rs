@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{assert_close, direction, values};
+use common::{DEVICES, assert_close, direction, values};
 use wgrad::graph::{ScanMemory, ScanOptions, Scanned, scan};
 use wgrad::prelude::*;
+use wgrad::{Graph, TensorSpec};
 
 type Turn = (Vec<Tensor>, Vec<Tensor>);
 type Body = fn(&[Tensor], &[Tensor], &[Tensor]) -> Result<Turn>;
@@ -274,5 +275,294 @@ fn second_derivatives_are_those_of_the_loop_written_out() -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// Integers are handed on and kept beside floats; what the body makes of them has no gradient, what they choose has.
+#[test]
+fn integers_are_carried_and_kept() -> Result<()> {
+    for d in DEVICES {
+        let table = Tensor::arange(0, 12, d)?.cast(DType::F32)?.reshape([4, 3])?.watch()?;
+        let token = Tensor::from_slice(&[1u32, 3], [2], d)?;
+        let (sum, steps) = (Tensor::zeros([2, 3], d)?, Tensor::from_slice(&[-5i32], [1], d)?);
+        // the next token is the place of the largest of the row, and one more, modulo four
+        let body = |c: &[Tensor], _: &[Tensor]| -> Result<Turn> {
+            let row = table.index_select(0, &c[0])?;
+            let more = (&c[0] + 1u32)?.cast(DType::F32)?;
+            let next = (&more - (more.ge(4.0)?.cast(DType::F32)? * 4.0)?)?.cast(DType::U32)?;
+            let sum = (&c[1] * 0.5)? + &row;
+            Ok((
+                vec![next.clone(), sum?, (&c[2] + 1i32)?],
+                vec![c[0].clone(), row.sum([1], false)?, (&c[2] * 2i32)?],
+            ))
+        };
+        for memory in [ScanMemory::Store, ScanMemory::Recompute] {
+            let options = ScanOptions::new().length(3).memory(memory);
+            let out = scan(&[&token, &sum, &steps], &[], options, body)?;
+            assert_eq!(out.rows[0].to_vec::<u32>()?, [1, 3, 2, 0, 3, 1], "{d}");
+            assert_eq!(out.rows[1].to_vec::<f32>()?, [12.0, 30.0, 21.0, 3.0, 30.0, 12.0], "{d}");
+            assert_eq!(out.rows[2].to_vec::<i32>()?, [-10, -8, -6], "{d}");
+            assert_eq!(out.carry[0].to_vec::<u32>()?, [0, 2], "{d}");
+            assert_eq!(out.carry[2].to_vec::<i32>()?, [-2], "{d}");
+            // 0.25 a + 0.5 b + c of the rows that were read
+            let grads = out.carry[1].sum(.., false)?.backward()?;
+            let want = [0.5, 0.5, 0.5, 1.25, 1.25, 1.25, 0.5, 0.5, 0.5, 1.25, 1.25, 1.25];
+            assert_eq!(grads.get(&table)?.to_vec::<f32>()?, want, "{d}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_turns_and_no_elements() -> Result<()> {
+    for d in DEVICES {
+        let (x, h) = (Tensor::zeros([0, 2, 3], d)?, Tensor::ones([2, 4], d)?.watch()?);
+        let w = Tensor::ones([3, 4], d)?;
+        let body = |c: &[Tensor], x: &[Tensor]| -> Result<Turn> {
+            let h = (&c[0] + x[0].matmul(&w)?)?;
+            Ok((vec![h.clone()], vec![h]))
+        };
+        let out = scan(&[&h], &[&x], ScanOptions::new(), body)?;
+        assert_eq!(
+            (out.carry[0].to_vec::<f32>()?, out.rows[0].shape().to_vec()),
+            (vec![1.0; 8], vec![0, 2, 4])
+        );
+        assert!(out.rows[0].to_vec::<f32>()?.is_empty());
+        assert_eq!(out.carry[0].sum(.., false)?.backward()?.get(&h)?.to_vec::<f32>()?, [1.0; 8]);
+        // turns without elements
+        let (x, h) = (Tensor::zeros([3, 0, 3], d)?.watch()?, Tensor::zeros([0, 4], d)?);
+        let out = scan(&[&h], &[&x], ScanOptions::new(), body)?;
+        assert_eq!((out.carry[0].numel(), out.rows[0].shape().to_vec()), (0, vec![3, 0, 4]));
+        let grads = (out.rows[0].sum(.., false)? + out.carry[0].sum(.., false)?)?.backward()?;
+        assert_eq!(grads.get(&x)?.shape(), [3, 0, 3]);
+        assert!(grads.get(&x)?.to_vec::<f32>()?.is_empty());
+    }
+    Ok(())
+}
+
+/// Numbers, tensors made before and within, pending ones, random ones: all the same in every turn.
+#[test]
+fn what_the_body_uses_from_outside() -> Result<()> {
+    for d in DEVICES {
+        let before = (Tensor::ones([3], d)? * 2.0)?; // pending
+        let w = Variable::new(Tensor::from_slice(&[1.0f32, 2.0, 3.0], [3], d)?);
+        let frozen = Variable::not_trainable(Tensor::ones([3], d)?);
+        let out = scan(&[&Tensor::zeros([3], d)?], &[], ScanOptions::new().length(4), |c, _| {
+            let within = Tensor::new([10.0f32, 20.0, 30.0], d)?;
+            let noise = Tensor::randn([3], d, 5)?;
+            let sum = ((((&c[0] + &before)? + &w)? + within)? * 0.5)? + &frozen;
+            Ok((vec![sum?], vec![noise, Tensor::full([2, 2], 7.0, d)?]))
+        })?;
+        let mut want = [0.0f32; 3];
+        for _ in 0..4 {
+            for (i, v) in want.iter_mut().enumerate() {
+                *v = (*v + 2.0 + (1 + i) as f32 + (10 * (i + 1)) as f32) * 0.5 + 1.0;
+            }
+        }
+        assert_eq!(out.carry[0].to_vec::<f32>()?, want, "{d}");
+        let noise = Tensor::randn([3], d, 5)?.to_vec::<f32>()?;
+        assert_eq!(out.rows[0].to_vec::<f32>()?, noise.repeat(4), "{d}");
+        assert_eq!(out.rows[1].to_vec::<f32>()?, [7.0; 16], "{d}");
+        let grads = out.carry[0].sum(.., false)?.backward()?;
+        assert_eq!(grads.get(&w)?.to_vec::<f32>()?, [0.9375; 3], "{d}");
+        assert_eq!(grads.len(), 1);
+    }
+    Ok(())
+}
+
+/// A loop in a traced function, with the function's arguments and variables used within; and a loop in a loop.
+#[test]
+fn loops_within_traced_functions_and_loops() -> Result<()> {
+    for d in DEVICES {
+        let w = Variable::new(Tensor::full([4], 0.5, d)?);
+        let double_loop = |x: &Tensor, scale: &Tensor| -> Result<Tensor> {
+            let out = scan(&[&Tensor::zeros([4], d)?], &[x], ScanOptions::new(), |c, x| {
+                // each row three times, by the inner loop
+                let inner = scan(&[&c[0]], &[], ScanOptions::new().length(3), |c, _| {
+                    let next = ((&c[0] * &w)? + (&x[0] * scale)?)?;
+                    Ok((vec![next.clone()], vec![next.sum(.., false)?]))
+                })?;
+                Ok((inner.carry, vec![inner.rows[0].sum(.., false)?]))
+            })?;
+            out.rows[0].sum(.., false)? + out.carry[0].square()?.sum(.., false)?
+        };
+        let by_hand = |x: &Tensor, scale: &Tensor| -> Result<Tensor> {
+            let mut c = Tensor::zeros([4], d)?;
+            let mut sum = Tensor::new(0.0f32, d)?;
+            for t in 0..x.shape()[0] {
+                let row = (x.slice(0, t, 1)?.reshape([4])? * scale)?;
+                for _ in 0..3 {
+                    c = ((c * &w)? + &row)?;
+                    sum = (sum + c.sum(.., false)?)?;
+                }
+            }
+            sum + c.square()?.sum(.., false)?
+        };
+        let graph = Graph::trace(&[TensorSpec::f32([5, 4], d)?, TensorSpec::f32([], d)?], |a| {
+            let loss = double_loop(&a[0], &a[1])?;
+            let grads = loss.backward()?;
+            Ok(vec![loss, grads.get(&w)?])
+        })?;
+        for value in [0.5, -0.25] {
+            w.set(Tensor::full([4], value, d)?)?;
+            let (x, s) = (random(&[5, 4], 3, DType::F32, d)?, Tensor::new(1.5f32, d)?);
+            let want = by_hand(&x, &s)?;
+            let want_grad = want.backward()?.get(&w)?;
+            let plain = double_loop(&x, &s)?;
+            let plain_grad = plain.backward()?.get(&w)?;
+            let traced = graph.call(&[&x, &s])?;
+            for (got, want) in
+                [(&plain, &want), (&traced[0], &want), (&plain_grad, &want_grad), (&traced[1], &want_grad)]
+            {
+                assert_close(&values(got)?, &values(want)?, 1e-5, &format!("{d}"));
+            }
+        }
+        assert!(graph.to_string().contains("scan"), "{graph}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_is_said() -> Result<()> {
+    let d = Device::Cpu;
+    let (c, x) = (Tensor::zeros([3], d)?, Tensor::zeros([4, 3], d)?);
+    let same = |c: &[Tensor], _: &[Tensor]| -> Result<Turn> { Ok((c.to_vec(), vec![])) };
+    let plain = ScanOptions::new();
+    let message = |r: Result<Scanned>| r.map(|_| ()).unwrap_err().to_string();
+    let says = |r: Result<Scanned>, parts: &[&str]| {
+        let message = message(r);
+        assert!(parts.iter().all(|p| message.contains(p)), "{message}");
+    };
+    says(scan(&[], &[], plain, same), &["neither a state nor rows"]);
+    says(scan(&[&c], &[], plain, same), &["ScanOptions::length"]);
+    says(scan(&[&c], &[&x], plain.length(5), same), &["rows[0]", "[4, 3]", "5"]);
+    says(scan(&[&c], &[&x, &Tensor::zeros([2], d)?], plain, same), &["rows[1]", "2 rows", "4"]);
+    says(scan(&[&c], &[&Tensor::new(1.0f32, d)?], plain, same), &["rows[0] is a scalar"]);
+    says(scan(&[&c], &[&x], plain, |_, _| Ok((vec![], vec![]))), &["returned 0", "given 1"]);
+    says(
+        scan(&[&c], &[&x], plain, |c, _| Ok((vec![c[0].sum(.., true)?], vec![]))),
+        &["carry[0]", "[3]", "[1]"],
+    );
+    let other = |c: &[Tensor], _: &[Tensor]| Ok((vec![c[0].cast(DType::I32)?], vec![]));
+    says(scan(&[&c], &[&x], plain, other), &["carry[0]", "i32"]);
+    let bytes = Tensor::zeros([3], d)?.cast(DType::U8)?;
+    says(scan(&[&bytes], &[&x], plain, same), &["carry[0]", "u8", "cast"]);
+    says(
+        scan(&[&c], &[&x], plain, |c, x| Ok((c.to_vec(), vec![x[0].gt(0.0)?]))),
+        &["result 0", "u8", "cast"],
+    );
+    let v = Variable::new(c.clone());
+    let sets = |c: &[Tensor], x: &[Tensor]| {
+        v.set(&x[0])?;
+        Ok((c.to_vec(), vec![]))
+    };
+    says(scan(&[&c], &[&x], plain, sets), &["Variable::set", "scan", "hand the value on"]);
+    assert_eq!(v.value().to_vec::<f32>()?, [0.0; 3]);
+    v.set(Tensor::ones([3], d)?)?;
+    let reads = |c: &[Tensor], x: &[Tensor]| {
+        x[0].to_vec::<f32>()?;
+        Ok((c.to_vec(), vec![]))
+    };
+    says(scan(&[&c], &[&x], plain, reads), &["scan", "known only"]);
+    says(
+        scan(&[&c], &[&x], plain, |c, _| Ok((vec![c[0].matmul(&c[0].reshape([1, 3])?)?], vec![]))),
+        &["matmul"],
+    );
+    let on_gpu = Tensor::ones([3], Device::Gpu)?;
+    says(
+        scan(&[&c], &[&x], plain, |c, _| Ok((c.to_vec(), vec![on_gpu.clone()]))),
+        &["scan", "on gpu", "on cpu"],
+    );
+    says(scan(&[&on_gpu], &[&x], plain, same), &["scan"]);
+    // Floats of two types
+    let wide = Tensor::zeros([3], d)?.cast(DType::F64)?.watch()?;
+    let mixed = scan(&[&c.watch()?, &wide], &[&x], plain, same);
+    says(mixed, &["f32", "f64", "cast"]);
+    Ok(())
+}
+
+/// What only the values tell is an error of reading them; what is not a number goes where it goes.
+#[test]
+fn faults_and_numbers_that_are_none() -> Result<()> {
+    for d in DEVICES {
+        let table = Tensor::ones([4, 2], d)?;
+        let looked_up = |tokens: &[u32]| {
+            let tokens = Tensor::from_slice(tokens, [tokens.len()], d)?;
+            let out = scan(&[&Tensor::zeros([2], d)?], &[&tokens], ScanOptions::new(), |c, x| {
+                Ok((vec![(&c[0] + table.index_select(0, &x[0].reshape([1])?)?.reshape([2])?)?], vec![]))
+            })?;
+            out.carry[0].to_vec::<f32>()
+        };
+        assert_eq!(looked_up(&[0, 3, 1])?, [3.0, 3.0]);
+        let e = looked_up(&[0, 9, 1]).unwrap_err().to_string();
+        assert!(e.contains('9') && e.contains('4'), "{d}: {e}");
+        assert_eq!(looked_up(&[2, 3, 1])?, [3.0, 3.0]);
+        let x =
+            Tensor::new([[1.0f32, 2.0], [f32::NAN, 1.0], [1.0, f32::INFINITY], [1.0, 1.0]], d)?.watch()?;
+        let out = scan(&[&Tensor::zeros([2], d)?], &[&x], ScanOptions::new(), |c, x| {
+            let next = (&c[0] + &x[0])?;
+            Ok((vec![next.clone()], vec![next]))
+        })?;
+        let kept = out.rows[0].to_vec::<f32>()?;
+        assert_eq!(&kept[..2], &[1.0, 2.0], "{d}");
+        assert!(
+            kept[2].is_nan() && kept[3] == 3.0 && kept[6].is_nan() && kept[7] == f32::INFINITY,
+            "{d}: {kept:?}"
+        );
+        let grads = out.rows[0].slice(0, 0, 2)?.sum(.., false)?.backward()?;
+        assert_eq!(grads.get(&x)?.to_vec::<f32>()?, [2.0, 2.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], "{d}");
+    }
+    Ok(())
+}
+
+/// Thousands of turns, more than a chain of pending operations may be long.
+#[test]
+fn many_turns() -> Result<()> {
+    for d in DEVICES {
+        let turns = 3000;
+        let x = (Tensor::arange(0, turns as i64, d)?.cast(DType::F32)? / turns as f64)?;
+        x.eval()?;
+        let out = scan(&[&Tensor::new(0.0f32, d)?], &[&x], ScanOptions::new(), |c, x| {
+            let next = ((&c[0] * 0.99)? + &x[0])?;
+            Ok((vec![next.clone()], vec![next]))
+        })?;
+        let got = out.rows[0].to_vec::<f32>()?;
+        let mut want = 0.0f64;
+        for (t, &got) in got.iter().enumerate() {
+            want = want * 0.99 + t as f64 / turns as f64;
+            assert!((want - f64::from(got)).abs() < 1e-3, "{d}, {t}: {got} {want}");
+        }
+    }
+    Ok(())
+}
+
+/// Weights learn by the gradients of a loop: a sum that is asked for at the end, remembered over all turns.
+#[test]
+fn a_recurrent_network_learns() -> Result<()> {
+    let mut losses = Vec::new();
+    for d in DEVICES {
+        let variable = |shape: &[usize], seed| -> Result<Variable> {
+            Ok(Variable::new((random(shape, seed, DType::F32, d)? * 0.5)?))
+        };
+        let (w, u, b) = (variable(&[1, 32], 1)?, variable(&[8, 32], 2)?, variable(&[32], 3)?);
+        let head = variable(&[8, 1], 4)?;
+        let x = random(&[6, 16, 1], 5, DType::F32, d)?;
+        let y = x.sum([0], false)?;
+        y.eval()?;
+        let zero = Tensor::zeros([16, 8], d)?;
+        let mut adam = Adam::new(0.02);
+        let mut last = Vec::new();
+        for _ in 0..60 {
+            let out = scan(&[&zero, &zero], &[&x], ScanOptions::new(), |c, x| {
+                lstm(c, x, &[w.value(), u.value(), b.value()])
+            })?;
+            let loss = (out.carry[0].matmul(&head)? - &y)?.square()?.mean(.., false)?;
+            adam.step(&loss.backward()?)?;
+            last.push(loss.item::<f32>()?);
+        }
+        assert!(last[59] < 0.1 * last[0], "{d}: {last:?}");
+        losses.push(last);
+    }
+    assert!((losses[0][59] - losses[1][59]).abs() < 0.02 * losses[0][0], "{losses:?}");
     Ok(())
 }

@@ -4,6 +4,7 @@ mod common;
 
 use common::{Rng, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use wgrad::graph::{ScanMemory, ScanOptions, scan};
 use wgrad::prelude::*;
 
 on_both_devices! {
@@ -299,5 +300,50 @@ fn sizes_alone_make_no_pipelines() -> Result<()> {
         }
     }
     assert!(found.is_empty(), "new pipelines:\n{}", found.join("\n"));
+    Ok(())
+}
+
+/// A loop's length is a size: the kernels of a training step through an LSTM are those of any other length, few, and the step is one
+/// submission.
+#[test]
+fn lengths_of_loops_make_no_pipelines() -> Result<()> {
+    let _alone = alone();
+    let d = Device::Gpu;
+    let (batch, inputs, units) = (3, 5, 8);
+    let variable = |shape: &[usize], seed| -> Result<Variable> {
+        Ok(Variable::new((Tensor::randn(shape, d, seed)? * 0.1)?))
+    };
+    let w = variable(&[inputs, 4 * units], 1)?;
+    let u = variable(&[units, 4 * units], 2)?;
+    let b = variable(&[4 * units], 3)?;
+    let mut adam = Adam::new(0.01);
+    let mut step = |length: usize, memory: ScanMemory| -> Result<()> {
+        let x = Tensor::randn([length, batch, inputs], d, 4)?;
+        let zero = Tensor::zeros([batch, units], d)?;
+        let out = scan(&[&zero, &zero], &[&x], ScanOptions::new().memory(memory), |c, x| {
+            let gates = ((x[0].matmul(&w)? + c[0].matmul(&u)?)? + &b)?;
+            let gate = |k: usize| gates.slice(1, k * units, units);
+            let cell = ((gate(1)?.sigmoid()? * &c[1])? + (gate(0)?.sigmoid()? * gate(2)?.tanh()?)?)?;
+            let h = (gate(3)?.sigmoid()? * cell.tanh()?)?;
+            Ok((vec![h.clone(), cell], vec![h]))
+        })?;
+        adam.step(&out.rows[0].square()?.mean(.., false)?.backward()?)
+    };
+    let mut counted = Vec::new();
+    for memory in [ScanMemory::Store, ScanMemory::Recompute] {
+        let start = pipelines()?;
+        step(20, memory)?;
+        step(20, memory)?;
+        counted.push(pipelines()? - start);
+        for length in [21, 24, 2, 37, 100] {
+            let before = d.stats()?;
+            step(length, memory)?;
+            let after = d.stats()?;
+            assert_eq!(after.pipelines, before.pipelines, "{length}, {memory:?}");
+            assert_eq!(after.submits - before.submits, 1, "{length}, {memory:?}");
+        }
+    }
+    println!("{counted:?} pipelines");
+    assert!(counted[0] <= 30, "{counted:?}");
     Ok(())
 }

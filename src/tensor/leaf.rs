@@ -52,7 +52,8 @@ impl Operation for Placeholder {
 
 /// What reading a value gives in a function that is being traced.
 pub(crate) fn not_known() -> Error {
-    let message = "this value is known only when the graph is called: it depends on an argument of a function that is being \
-                   traced, or on a variable that it reads. Return it, and read it after Graph::call";
+    let message = "this value is known only when the function is called: it depends on an argument of a function that is being \
+                   recorded (by Graph::trace, or as the body of a scan), or on a variable that it reads. Return it, and read it \
+                   after Graph::call or scan";
     Error::argument("Graph::trace", message)
 }

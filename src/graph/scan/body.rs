@@ -5,7 +5,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::{Lowering, View};
 use crate::shape::Spec;
-use crate::tensor::{IdMap, Operation, Tensor, recording};
+use crate::tensor::{IdMap, Operation, Placeholder, Tensor, recording};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ impl Body {
                 let (op, spec, tracked) = (node.op.clone(), node.spec, node.tracked);
                 waiting.push(Node { op, inputs, spec, tracked });
                 At::Node(waiting.len() - 1)
-            } else if node.id < first || !tensor.is_symbolic() && !spreads(&tensor) {
+            } else if node.id < first || is_variable(&tensor) || !tensor.is_symbolic() && !spreads(&tensor) {
                 if tensor.device() != device {
                     return Err(Error::argument(
                         "scan",
@@ -142,6 +142,11 @@ impl Body {
         }
         Ok(built)
     }
+}
+
+/// Whether it is what a variable will hold when the function that is being traced is called: made when it is first read.
+fn is_variable(tensor: &Tensor) -> bool {
+    matches!(tensor.0.op.as_any().downcast_ref(), Some(Placeholder::Variable))
 }
 
 /// Whether it only repeats what it is made of: then that is kept, and repeated where it is used.
