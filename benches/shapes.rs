@@ -1,5 +1,5 @@
-//! What a new shape costs: `cargo bench --bench shapes [-- SECTION]`, sections `lstm`, `cnn` and
-//! `generate`.
+//! What a new shape costs: `cargo bench --bench shapes [-- SECTION]`, sections `lstm`, `scan`,
+//! `cnn` and `generate`.
 //!
 //! Each section runs in a process of its own whose caches (the crate's and Mesa's) are empty, so that "first step" is what a
 //! user sees who has never run the program. Figures are a line each, with the pipelines that were compiled and the plans that
@@ -9,6 +9,7 @@ mod common;
 
 use common::{devices, network, quantile, uniform};
 use std::time::Instant;
+use wgrad::graph::{ScanOptions, scan};
 use wgrad::nn::{Context, KvCache};
 use wgrad::prelude::*;
 
@@ -58,6 +59,24 @@ impl Lstm {
     }
 }
 
+impl Lstm {
+    /// The same with [`scan`] in place of the loop: what is given is `[T, BATCH, INPUT]`.
+    fn scanned(&self, x: &Tensor) -> Result<Tensor> {
+        let (device, length) = (x.device(), x.shape()[0]);
+        let zero = Tensor::zeros([BATCH, HIDDEN], device)?;
+        let inputs = x.reshape([BATCH * length, INPUT])?.matmul(&self.input)?;
+        let inputs = inputs.reshape([length, BATCH, 4 * HIDDEN])?;
+        let out = scan(&[&zero, &zero], &[&inputs], ScanOptions::new(), |state, input| {
+            let gates = ((&input[0] + state[0].matmul(&self.hidden)?)? + &self.bias)?;
+            let gate = |k: usize| gates.slice(1, k * HIDDEN, HIDDEN);
+            let c = ((gate(1)?.sigmoid()? * &state[1])? + (gate(0)?.sigmoid()? * gate(2)?.tanh()?)?)?;
+            let h = (gate(3)?.sigmoid()? * c.tanh()?)?;
+            Ok((vec![h.clone(), c], vec![h]))
+        })?;
+        out.rows[0].reshape([BATCH * length, HIDDEN])?.matmul(&self.head)?.reshape([length, BATCH, 1])
+    }
+}
+
 /// Milliseconds since, after the device has finished, and what was compiled and planned since `before`.
 fn report(what: &str, device: Device, start: Instant, before: wgrad::Stats) -> Result<()> {
     device.synchronize()?;
@@ -71,19 +90,32 @@ fn report(what: &str, device: Device, start: Instant, before: wgrad::Stats) -> R
     Ok(())
 }
 
+/// The loop over time written out.
 fn lstm(device: Device) -> Result<()> {
+    train_lstm(device, false)
+}
+
+/// The loop over time recorded once.
+fn scanned(device: Device) -> Result<()> {
+    train_lstm(device, true)
+}
+
+fn train_lstm(device: Device, scanned: bool) -> Result<()> {
     let model = Lstm::new(device)?;
+    let name = if scanned { "scan" } else { "lstm" };
     let mut adam = Adam::new(1e-3);
     for t in [50, 51, 52, 60] {
-        let x = uniform(&[BATCH, t, INPUT], device, 5)?;
-        let y = uniform(&[BATCH, t, 1], device, 6)?;
+        let [a, b] = if scanned { [t, BATCH] } else { [BATCH, t] };
+        let x = uniform(&[a, b, INPUT], device, 5)?;
+        let y = uniform(&[a, b, 1], device, 6)?;
         for step in 0..4 {
             let (start, before) = (Instant::now(), device.stats()?);
-            let loss = (model.forward(&x)? - &y)?.square()?.mean(.., false)?;
+            let forward = if scanned { model.scanned(&x)? } else { model.forward(&x)? };
+            let loss = (forward - &y)?.square()?.mean(.., false)?;
             let grads = loss.backward()?;
             drop(loss);
             adam.step(&grads)?;
-            report(&format!("{device} lstm, T = {t}, step {step}"), device, start, before)?;
+            report(&format!("{device} {name}, T = {t}, step {step}"), device, start, before)?;
         }
     }
     Ok(())
@@ -237,7 +269,7 @@ fn generate(device: Device) -> Result<()> {
 type Section = (&'static str, fn(Device) -> Result<()>);
 
 fn main() {
-    let sections: [Section; 3] = [("lstm", lstm), ("cnn", cnn), ("generate", generate)];
+    let sections: [Section; 4] = [("lstm", lstm), ("scan", scanned), ("cnn", cnn), ("generate", generate)];
     let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     if let Ok(section) = std::env::var("WGRAD_BENCH_SECTION") {
         let run = sections.iter().find(|s| s.0 == section).expect("a section").1;

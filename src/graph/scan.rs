@@ -2,6 +2,7 @@
 
 mod body;
 mod gradient;
+mod needs;
 mod operation;
 
 use crate::device::Device;
@@ -13,8 +14,8 @@ use crate::shape::{Shape, Spec};
 use crate::tensor::{IdMap, Placeholder, Tensor, next_id, recording};
 use crate::variable::inside_loop;
 use body::Body;
-pub use gradient::ScanMemory;
 use gradient::{Backward, Rule};
+pub use needs::ScanMemory;
 use operation::{Problem, Region};
 use std::sync::Arc;
 

@@ -4,8 +4,8 @@
 //! graph are an order of computation: what a value is made of has smaller positions.
 //!
 //! **After:** every stored value that is not there yet is written by exactly one step (of a packed vector every part is; a part
-//! of another value is written with that), and each step comes after those that write what it reads. No step reads a buffer
-//! that it writes. None binds more than the device allows (windows and the record of faults counted in), none computes more
+//! of another value is written with that), and each step comes after those that write what it reads. A step that reads one part
+//! of a buffer and writes another binds both as what is written. None binds more than the device allows (windows and the record of faults counted in), none computes more
 //! than [`MAX_EXPRESSIONS`].
 //!
 //! **How:** two walks in the order of the graph. The first finds *hosts*: a kernel whose only user is one pointwise root takes
@@ -13,17 +13,16 @@
 //! nowhere but into the root. The second walk makes an [`Item`] of every stored value in turn; an expression may instead be
 //! taken into an item that is there already ([`join`]), earlier than its own position, if all that it reads is made before that.
 //!
-//! **Why it ends:** where something can't be had (too many buffers, too large an expression, a part of a packed vector computed
-//! from another part) the attempt gives `None`, and [`Constraints`] hold one more value that is to be stored, or that is not to
-//! be computed in its place. These sets never shrink and there are finitely many values; an attempt that can't add to them is
-//! an error ([`cut`]).
+//! **Why it ends:** where something can't be had (too many buffers, too large an expression) the attempt gives `None`, and
+//! [`Constraints`] hold one more value that is to be stored. That set never shrinks and there are finitely many values; an attempt
+//! that can't add to it is an error ([`cut`]).
 // Over 500 lines in one file: each decision looks at the same state, which no other file sees.
 
 use super::expr::Bindings;
 use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, PointwiseKernel, WORDS_BINDING};
 use super::library::FAULTS;
 use super::reduction::ReductionKernel;
-use super::step::{Owner, Place, Step, Steps, is_loop, locate, memory_of, placeholder};
+use super::step::{Owner, Place, Step, Steps, is_loop, memory_of, placeholder, resolve};
 use super::tasks::{MAX_EXPRESSIONS, task};
 use super::values::{Constraints, Stored, Users, Values};
 use super::windows::{self, further};
@@ -206,23 +205,11 @@ pub(super) fn schedule(
     }
     let mut out = Steps::default();
     for item in &items {
-        if let Some(v) = item.self_conflict(values) {
-            // Reads another part of the packed vector that it writes to: compute it elsewhere, then copy.
-            constraints.unplaced.insert(v);
-            return Ok(None);
-        }
-        if let Some((from, placed)) = item.copies_within(values) {
-            // So is what is to be copied: stored by itself, or, where it is a part of what has a place, with that elsewhere.
-            let new = constraints.stored.insert(from) | constraints.unplaced.insert(from);
-            if !new && !placed.is_some_and(|p| constraints.unplaced.insert(p)) {
-                return Err(Error::internal("a value can't be copied within its buffer"));
-            }
-            return Ok(None);
-        }
         item.steps(gpu, values, &mut out);
     }
     for step in out.steps.iter_mut().filter(|step| !is_loop(step)) {
         windows::split(gpu, values, &out.temps, step)?;
+        read_writable(values, step);
     }
     Ok(Some(out))
 }
@@ -261,9 +248,22 @@ fn cut(
     Ok(None)
 }
 
-/// The memory that a value is in.
-fn owner(values: &Values<'_>, v: usize) -> Owner {
-    memory_of(values, Owner::Value(locate(values, Stored { value: v, offset: 0 }).value))
+/// Has parts of a buffer that the kernel reads bound as what it writes is, where it writes other parts of the same buffer: a device
+/// allows no other mixture. The parts don't overlap: each value has its own.
+fn read_writable(values: &Values<'_>, step: &mut Step) {
+    let memory = |place: Place| memory_of(values, resolve(values, place).0);
+    let written: Vec<Owner> = step.writes.iter().map(|w| memory(w.1)).collect();
+    for &(binding, place) in &step.reads {
+        if written.contains(&memory(place)) {
+            let (read, both) = (
+                format!("@binding({binding}) var<storage, read>"),
+                format!("@binding({binding}) var<storage, read_write>"),
+            );
+            step.source.wgsl = step.source.wgsl.replace(&read, &both).into();
+            let kinds = step.source.bindings.iter_mut().filter(|b| b.0 == binding);
+            kinds.for_each(|b| b.1 = BindingKind::ReadWrite);
+        }
+    }
 }
 
 /// Adds an expression to a kernel over the same elements that is scheduled already, if none of what it reads comes
@@ -309,11 +309,7 @@ fn join(
         let buffers =
             joined.storage() + all.len() + further(values, &joined.bindings.buffers) + further(values, &all);
         let narrower = (code.is_wide() || alone.is_wide()) && !joined.is_wide();
-        let conflict = all.iter().any(|&o| {
-            let mine = owner(values, o);
-            joined.bindings.buffers.iter().any(|&b| owner(values, b) == mine)
-        });
-        if buffers > limit || narrower || conflict || joined.size() > MAX_EXPRESSIONS {
+        if buffers > limit || narrower || joined.size() > MAX_EXPRESSIONS {
             continue;
         }
         *outputs = all;
@@ -324,37 +320,6 @@ fn join(
 }
 
 impl Item {
-    /// A value that this item would write into a buffer that it also reads.
-    fn self_conflict(&self, values: &Values<'_>) -> Option<usize> {
-        let (outputs, reads): (Vec<usize>, Vec<usize>) = match self {
-            Item::Pointwise { outputs, code } => (outputs.clone(), code.bindings.buffers.clone()),
-            // What is written in place has none of its own.
-            Item::Copy { .. } | Item::Write { .. } => return None,
-            Item::Reduction { output, code } => (vec![*output], code.bindings.buffers.clone()),
-            Item::Hand { kernel, output, epilogue } => {
-                let mut reads = epilogue.as_ref().map_or(Vec::new(), |e| e.bindings.buffers.clone());
-                reads.extend(values.hand[*kernel].iter().flat_map(|h| h.inputs.iter().map(|i| i.value)));
-                (vec![*output], reads)
-            }
-        };
-        let placed = |o: &&usize| {
-            values.place[**o].is_some() && reads.iter().any(|&r| owner(values, r) == owner(values, **o))
-        };
-        outputs.iter().find(placed).copied()
-    }
-
-    /// The value that this item would copy from one part of a buffer to another, and which value is computed in that part.
-    fn copies_within(&self, values: &Values<'_>) -> Option<(usize, Option<usize>)> {
-        let Item::Copy { from, to, code } = self else { return None };
-        let memory = owner(values, to.value);
-        let read = code.bindings.buffers.iter().find(|&&b| owner(values, b) == memory)?;
-        let mut placed = values.base(*read);
-        while let (None, Some(whole)) = (values.place[placed], values.alias[placed]) {
-            placed = values.base(whole.value);
-        }
-        Some((values.base(*from), values.place[placed].map(|_| placed)))
-    }
-
     fn steps(&self, gpu: &Gpu, values: &Values<'_>, out: &mut Steps) {
         let at = |v: usize| Place::Value(Stored { value: v, offset: 0 });
         match self {

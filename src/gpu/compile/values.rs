@@ -17,8 +17,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 pub(super) struct Constraints {
     /// Values that have to be stored, because the expression around them is too large for one kernel.
     pub stored: HashSet<usize>,
-    /// Values that can't be computed into their place of a packed vector.
-    pub unplaced: HashSet<usize>,
 }
 
 /// Who computes with an expression.
@@ -220,7 +218,7 @@ impl<'v> Values<'v> {
         self.cut_sums_of_kernels();
         self.cut_deep_expressions();
         self.find_aliases();
-        self.find_places(constraints);
+        self.find_places();
         self.store_what_is_dear();
         // A kernel can host the work of one user only; one user more and all of them read it from memory.
         for v in 0..self.len() {
@@ -400,7 +398,7 @@ impl<'v> Values<'v> {
     }
 
     /// Parts of packed vectors that can be computed right into their places.
-    fn find_places(&mut self, constraints: &Constraints) {
+    fn find_places(&mut self) {
         for v in 0..self.len() {
             if self.is_ready(v) {
                 continue;
@@ -413,7 +411,6 @@ impl<'v> Values<'v> {
                     && self.place[base].is_none()
                     && self.alias[base].is_none()
                     && !matches!(self.lower[base], Lowering::Pack { .. })
-                    && !constraints.unplaced.contains(&base)
                     && self.spec(base).dtype.size() == 4
                     && self.spec(base).shape.numel() > 0;
                 if free {

@@ -159,12 +159,35 @@ fn spreads(tensor: &Tensor) -> bool {
 }
 
 /// Whether an operation shows its input's elements under other coordinates.
-pub(super) fn is_view(tensor: &Tensor) -> bool {
+fn is_view(tensor: &Tensor) -> bool {
     view(tensor, |_| true)
 }
 
-pub(super) fn view(tensor: &Tensor, which: impl Fn(&View<'_>) -> bool) -> bool {
+/// Whether a kernel of its own computes an operation, rather than whoever uses its result.
+pub(super) fn has_kernel(tensor: &Tensor) -> bool {
+    let kernel = |l: &Lowering<'_>| {
+        matches!(l, Lowering::Kernel(_) | Lowering::Matmul | Lowering::Loop | Lowering::Reduce { .. })
+    };
+    lowered(tensor, |l| kernel(l))
+}
+
+/// What can be said of how the GPU computes an operation; of a leaf, nothing.
+fn lowered(tensor: &Tensor, which: impl Fn(&Lowering<'_>) -> bool) -> bool {
     let node = &tensor.0;
     let specs: Vec<Spec> = node.with_inputs(|list| list.iter().map(|t| t.0.spec).collect());
-    !specs.is_empty() && matches!(node.op.gpu(&specs, &node.spec), Lowering::View(v) if which(&v))
+    !specs.is_empty() && which(&node.op.gpu(&specs, &node.spec))
+}
+
+pub(super) fn view(tensor: &Tensor, which: impl Fn(&View<'_>) -> bool) -> bool {
+    lowered(tensor, |l| matches!(l, Lowering::View(v) if which(v)))
+}
+
+/// The value whose elements, in the same order, this one shows.
+pub(super) fn base(tensor: &Tensor) -> Tensor {
+    let mut base = tensor.clone();
+    while view(&base, |v| matches!(v, View::Reshape)) {
+        let Some(input) = base.0.with_inputs(|list| list.first().cloned()) else { break };
+        base = input;
+    }
+    base
 }

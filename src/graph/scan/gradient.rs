@@ -1,10 +1,11 @@
 //! The gradient of a loop is a loop the other way round. Its turns are given the gradients of what the turn handed on and kept, and
 //! give those of what the turn was given; gradients of what is the same in all turns are added up on the way.
 //!
-//! What a turn of it needs of the turn before comes from the forward loop, which stores it: either what each turn was given, and the
-//! turn is computed once more, or those of its values that gradients are made of.
+//! What it needs of a turn comes from the forward loop, which stores it: either what each turn was given, and the turn is computed once
+//! more, or also the results of kernels that gradients are made of.
 
-use super::body::{Body, is_view};
+use super::body::Body;
+use super::needs::{Needed, Outside, Outsides, Rows, ScanMemory, Stores, terms, tops};
 use super::operation::{Layout, Problem, Region, Section};
 use crate::autograd::vjp;
 use crate::dtype::DType;
@@ -14,19 +15,7 @@ use crate::ops::pieces::Piece;
 use crate::ops::view::full;
 use crate::shape::{Shape, Spec};
 use crate::tensor::{Gradient, Grads, IdMap, Placeholder, Tensor, Vjp, next_id};
-use std::collections::HashSet;
 use std::sync::Arc;
-
-/// What a loop keeps of its turns for its gradient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum ScanMemory {
-    /// The values that gradients are made of, of every turn: the least work.
-    #[default]
-    Store,
-    /// What every turn was given; its values are computed once more. The least memory.
-    Recompute,
-}
 
 /// How the gradient of one loop is computed.
 #[derive(Debug)]
@@ -46,6 +35,8 @@ pub(super) struct Backward {
     captured: Vec<Tensor>,
     /// Rows that have a gradient.
     row_grads: Vec<usize>,
+    /// Gradients of what is the same in every turn, computed of all turns at once when the loop is over.
+    outside: Vec<(usize, Outside)>,
 }
 
 impl Backward {
@@ -99,7 +90,7 @@ impl Backward {
             range.filter(|&i| grads[i].is_some()).map(|i| i - start).collect::<Vec<usize>>()
         };
         let row_grads = wanted(carries..carries + rows.len());
-        let sums = wanted(carries + rows.len()..leaves.len());
+        let mut sums = wanted(carries + rows.len()..leaves.len());
         if row_grads.is_empty() && sums.is_empty() && carried.iter().all(|&i| grads[i].is_none()) {
             return Ok(None);
         }
@@ -111,20 +102,39 @@ impl Backward {
                 None => full(0.0, body.leaves[i].shape, dtype, device)?,
             });
         }
-        let mut so_far = Vec::new();
-        for (grad, spec) in
-            sums.iter().map(|&w| carries + rows.len() + w).map(|i| (&grads[i], &body.leaves[i]))
-        {
-            let sum = leaf(spec, true)?;
-            if let Some(grad) = grad {
-                made.push((&sum + grad)?);
-            }
-            so_far.push(sum);
-        }
-        made.extend(row_grads.iter().filter_map(|&r| grads[carries + r].clone()));
-        // What they are made of.
         let forward: IdMap<u32> = built.iter().zip(0..).map(|(t, at)| (t.0.id, at)).collect();
-        let needed = Needed::of(&made, &forward, &built, problem, memory, first);
+        let stores = Stores { memory, tops: tops(problem, &built), forward };
+        let kept: Vec<Tensor> = row_grads.iter().filter_map(|&r| grads[carries + r].clone()).collect();
+        let mut outside = Outsides { kept, read: Vec::new(), stores: &stores, problem };
+        let mut found: Vec<(usize, Outside)> = Vec::new();
+        let mut so_far = Vec::new();
+        let mut inside = Vec::new();
+        for &w in &sums {
+            let i = carries + rows.len() + w;
+            let mut rest: Option<Tensor> = None;
+            for term in grads[i].iter().flat_map(|grad| terms(grad, first)) {
+                if let Some(of_all) = outside.find(&term)? {
+                    found.push((w, of_all));
+                } else {
+                    rest = Some(match rest {
+                        Some(rest) => (rest + term)?,
+                        None => term,
+                    });
+                }
+            }
+            if let Some(rest) = rest {
+                let sum = leaf(&body.leaves[i], true)?;
+                made.push((&sum + rest)?);
+                so_far.push(sum);
+                inside.push(w);
+            }
+        }
+        sums = inside;
+        // What they are made of.
+        let Outsides { kept, read, .. } = outside;
+        made.extend(kept);
+        let all: Vec<Tensor> = made.iter().chain(&read).cloned().collect();
+        let needed = Needed::of(&all, &stores, problem, first);
         let mut stored: Vec<(DType, Vec<u32>)> = vec![(dtype, Vec::new())];
         for &at in &needed.stored {
             let d = body.spec(at).dtype;
@@ -155,6 +165,7 @@ impl Backward {
             whole,
             captured,
             row_grads,
+            outside: found,
         }))
     }
 
@@ -166,62 +177,6 @@ impl Backward {
     /// The values that the output of an element type has to hold for this.
     pub fn stored(&self, dtype: DType) -> &[u32] {
         self.stored.iter().find(|s| s.0 == dtype).map_or(&[], |s| &s.1)
-    }
-}
-
-/// What gradients are made of besides gradients.
-struct Needed {
-    stored: Vec<u32>,
-    rows: Vec<usize>,
-    whole: Vec<usize>,
-}
-
-impl Needed {
-    /// Of `made`, down to the nodes `built` of the forward body, whose positions are `forward`.
-    fn of(
-        made: &[Tensor],
-        forward: &IdMap<u32>,
-        built: &[Tensor],
-        problem: &Problem,
-        memory: ScanMemory,
-        first: u64,
-    ) -> Needed {
-        let leaves = problem.body.leaves.len();
-        let (mut stored, mut rows, mut whole) = (Vec::new(), Vec::new(), Vec::new());
-        let mut seen: HashSet<u64> = HashSet::new();
-        let mut stack: Vec<Tensor> = made.to_vec();
-        while let Some(tensor) = stack.pop() {
-            if tensor.0.id < first || !seen.insert(tensor.0.id) {
-                continue;
-            }
-            if let Some(&at) = forward.get(&tensor.0.id) {
-                let position = at as usize;
-                if position < problem.carries {
-                    stored.push(at);
-                    continue;
-                }
-                if position < leaves {
-                    match (position - problem.carries).checked_sub(problem.rows.len()) {
-                        None => rows.push(position - problem.carries),
-                        Some(w) => whole.push(w),
-                    }
-                    continue;
-                }
-                // A view is computed from what it shows, and bytes can't be stored.
-                let shown = || tensor.0.with_inputs(|list| list.iter().map(Tensor::numel).max());
-                let repeats = is_view(&tensor) && shown().is_some_and(|n| n <= tensor.numel());
-                if memory == ScanMemory::Store && !repeats && tensor.dtype() != DType::U8 {
-                    stored.push(at);
-                    continue;
-                }
-            }
-            tensor.0.with_inputs(|list| stack.extend(list.iter().cloned()));
-        }
-        debug_assert!(stored.iter().all(|&s| (s as usize) < built.len()));
-        stored.sort_unstable();
-        rows.sort_unstable();
-        whole.sort_unstable();
-        Needed { stored, rows, whole }
     }
 }
 
@@ -285,7 +240,6 @@ impl Rule {
     ) -> Result<Grads> {
         let mut grads: Grads = vec![None; cx.inputs.len()];
         let made = self.run(problem, backward, cx.inputs, output, upstream)?;
-        let turned = made.layout;
         // The gradients of what was carried begin the vector, in the places that the carried tensors themselves had.
         let groups = problem.groups();
         if let Some(g) = groups.iter().position(|g| g.0 == self.dtype) {
@@ -301,14 +255,33 @@ impl Rule {
         };
         for (k, &w) in backward.sums.iter().enumerate() {
             let input = problem.whole[w];
-            if let (true, Some(at)) = (cx.needs[input], turned.carries[backward.carries.len() + k]) {
+            if let (true, Some(at)) = (cx.needs[input], made.layout.carries[backward.carries.len() + k]) {
                 let shape = cx.inputs[input].shape();
                 add(&mut grads, input, made.output.slice(0, at, shape.numel())?.reshape(shape)?)?;
             }
         }
+        for (w, outside) in &backward.outside {
+            let input = problem.whole[*w];
+            if cx.needs[input] {
+                let rows = |rows: Rows| self.all_turns(rows, problem, backward, cx.inputs, output, &made);
+                let sum = match outside {
+                    Outside::Product(a, b) => {
+                        let flat = |t: Tensor| {
+                            let [turns, k, n] = [t.shape()[0], t.shape()[1], t.shape()[2]];
+                            t.reshape([turns * k, n])
+                        };
+                        flat(rows(*a)?)?.transpose()?.matmul(flat(rows(*b)?)?)?
+                    }
+                    Outside::Sum(x, axes) => {
+                        rows(*x)?.sum(axes.iter().copied().chain([0]).collect::<Vec<_>>(), false)?
+                    }
+                };
+                add(&mut grads, input, sum.reshape(cx.inputs[input].shape())?)?;
+            }
+        }
         for (k, &r) in backward.row_grads.iter().enumerate() {
             let region = problem.rows[r];
-            if let (true, Some(section)) = (cx.needs[region.input], turned.ys[k]) {
+            if let (true, Some(section)) = (cx.needs[region.input], made.layout.ys[k]) {
                 let n = problem.body.leaves[problem.carries + r].shape.numel();
                 let part = section.rows(&made.output, problem.turns, n)?;
                 add(&mut grads, region.input, spread(&part, region, &cx.inputs[region.input].shape())?)?;
@@ -318,6 +291,37 @@ impl Rule {
             *grad = grad.take().filter(|_| *needed);
         }
         Ok(grads)
+    }
+
+    /// The values of all turns, `[turns, ..]`.
+    fn all_turns(
+        &self,
+        rows: Rows,
+        problem: &Problem,
+        backward: &Backward,
+        inputs: &[Tensor],
+        output: &Tensor,
+        made: &Made,
+    ) -> Result<Tensor> {
+        let missing = || Error::internal("the rows of a loop's gradient have no place");
+        let (from, section, shape) = match rows {
+            Rows::Given(r) => {
+                let shape = problem.body.leaves[problem.carries + r].shape;
+                let all =
+                    problem.rows[r].rows(&inputs[problem.rows[r].input], problem.turns, shape.numel())?;
+                return all.reshape(with_turns(problem.turns, &shape));
+            }
+            Rows::Stored(at) => {
+                let list = backward.stored(self.dtype);
+                let k = list.iter().position(|&s| s == at).ok_or_else(missing)?;
+                let section = *problem.layout(self.dtype, list)?.stored.get(k).ok_or_else(missing)?;
+                (output, section, problem.body.spec(at).shape)
+            }
+            Rows::Kept(y, shape) => {
+                (&made.output, made.layout.ys.get(y).copied().flatten().ok_or_else(missing)?, shape)
+            }
+        };
+        section.rows(from, problem.turns, shape.numel())?.reshape(with_turns(problem.turns, &shape))
     }
 
     /// The loop once more, storing what a gradient needs.
@@ -408,6 +412,10 @@ fn visible(grad: &Tensor, len: usize, all: usize) -> Option<Tensor> {
         Piece { axis: 0, start: 0, part } if part.numel() == len => Some(part),
         _ => None,
     }
+}
+
+fn with_turns(turns: usize, shape: &Shape) -> Vec<usize> {
+    std::iter::once(turns).chain(shape.iter().copied()).collect()
 }
 
 /// The gradient of an input, from that of rows of it: zeros elsewhere.

@@ -1,12 +1,12 @@
 //! From a body to the operation that repeats it: what is handed on and what is kept are packed into vectors, so that a turn has two
 //! results at most for each element type, and every part of them a place that a kernel can be bound to.
 
-use super::body::{Body, view};
+use super::body::{Body, base};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::Pointwise;
 use crate::ops::join::{pack, pack_layout};
-use crate::ops::{Pointwise, View};
 use crate::shape::{Shape, Spec};
 use crate::tensor::{
     Carry, Entry, Gradient, IdMap, Leaf, Loop, Looped, Pending, Placeholder, Rows, Tensor, no_grad,
@@ -20,6 +20,18 @@ pub(super) struct Region {
     pub input: usize,
     pub offset: usize,
     pub stride: usize,
+}
+
+impl Region {
+    /// Its rows, `[turns, n]`, of an input.
+    pub fn rows(&self, input: &Tensor, turns: usize, n: usize) -> Result<Tensor> {
+        let Region { offset, stride, .. } = *self;
+        let flat = input.reshape([input.numel()])?;
+        // The last row may end where the next would go on.
+        let len = (turns * stride).min(flat.numel() - offset);
+        let part = flat.slice(0, offset, len)?.pad([(0, turns * stride - len)], 0.0)?;
+        part.reshape([turns, stride])?.slice(1, 0, n)
+    }
 }
 
 /// A loop. The leaves of its body are the carried tensors, then rows, then what is the same in every turn; its results the next
@@ -220,16 +232,6 @@ impl Packing {
         });
         pack(&own.collect::<Result<Vec<_>>>()?)
     }
-}
-
-/// The value whose elements, in the same order, this one shows.
-fn base(tensor: &Tensor) -> Tensor {
-    let mut base = tensor.clone();
-    while view(&base, |v| matches!(v, View::Reshape)) {
-        let Some(input) = base.0.with_inputs(|list| list.first().cloned()) else { break };
-        base = input;
-    }
-    base
 }
 
 /// The graph of roots: leaves first, then what depends on them, inputs before users.
