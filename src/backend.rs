@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::gpu;
 use crate::profile::{KernelProfile, Profile, Timing, Timings};
 use crate::tensor::{Dispatch, Pending, Tensor, Value, not_known};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Computes several tensors together: one plan, and on a GPU one submission.
 ///
@@ -284,6 +284,16 @@ impl Device {
         match self {
             Device::Cpu => Ok(()),
             other => gpu::limit_bindings(other, bytes),
+        }
+    }
+
+    /// Has plans submitted in pieces that are estimated to take so long at most, for tests of plans that take longer than a driver
+    /// waits. It holds for the device as it is open now.
+    #[doc(hidden)]
+    pub fn limit_submissions(self, patience: Duration) -> Result<()> {
+        match self {
+            Device::Cpu => Ok(()),
+            other => gpu::limit_submissions(other, patience),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What concerns a device as a whole, in a process of its own: a device that is lost, the memory that it keeps.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use wgrad::nn::BatchNorm;
 use wgrad::prelude::*;
 use wgrad::train::{Callback, Epoch, Flow, History, Run, Step};
@@ -355,5 +356,117 @@ fn checking_labels_costs_dispatches() -> Result<()> {
     assert!(matches!(checked.0, Err(Error::Argument { .. })), "{:?}", checked.0);
     // (The last few read what is shown; the run that fails does not come to it.)
     assert!(checked.1 <= without.1 && without.1 - checked.1 < 30, "{} and {}", without.1, checked.1);
+    Ok(())
+}
+
+/// What `f` gives, with how many submissions (those that values are read with are some) and dispatches.
+fn counted<T>(f: impl FnOnce() -> Result<T>) -> Result<(T, u64, u64)> {
+    let before = Device::Gpu.stats()?;
+    let result = f()?;
+    let now = Device::Gpu.stats()?;
+    Ok((result, now.submits - before.submits, now.dispatches - before.dispatches))
+}
+
+/// A plan of many dispatches: products that follow each other.
+fn products(x: &Tensor) -> Result<Tensor> {
+    (0..20).try_fold(x.clone(), |y, _| (y.matmul(x)? * 0.05)?.tanh())
+}
+
+#[test]
+fn a_driver_that_waits_two_seconds_resets_the_device() -> Result<()> {
+    let _alone = alone();
+    let device = Device::Gpu;
+    let x = Tensor::from_vec(numbers(&[96, 96], 3), [96, 96], device)?;
+    let compute = || -> Result<Vec<u32>> {
+        let y = products(&x)?;
+        let sum = y.sum(0, false)?;
+        wgrad::eval(&[&y, &sum])?;
+        let values = [y.to_vec::<f32>()?, sum.to_vec()?].concat();
+        Ok(values.into_iter().map(f32::to_bits).collect())
+    };
+    let (whole, submits, dispatches) = counted(compute)?;
+    // One, and one for each value that is read.
+    assert_eq!(submits, 1 + 2);
+    assert!(dispatches >= 20, "{dispatches}");
+    // No time at all: every dispatch is a piece of its own.
+    device.limit_submissions(Duration::ZERO)?;
+    assert_eq!(counted(compute)?, (whole.clone(), dispatches + 2, dispatches));
+    // A part of what all of them take, whatever that is here.
+    let mut seen = Vec::new();
+    for microseconds in [10, 30, 100, 300, 1000, 3000, 10_000] {
+        device.limit_submissions(Duration::from_micros(microseconds))?;
+        let (values, submits, again) = counted(compute)?;
+        assert_eq!((&values, again), (&whole, dispatches));
+        seen.push(submits - 2);
+    }
+    assert!(seen.iter().any(|&n| 1 < n && n < dispatches), "{seen:?}");
+    // Kernels are timed in pieces as well, and each is counted once.
+    device.limit_submissions(Duration::ZERO)?;
+    let profile = device.profile(|| products(&x)?.eval())?;
+    let (_, _, calls) = counted(|| products(&x)?.eval())?;
+    assert_eq!(profile.kernels.iter().map(|k| k.calls).sum::<u64>(), calls);
+    device.limit_submissions(Duration::MAX)?;
+    assert_eq!(counted(compute)?, (whole, 1 + 2, dispatches));
+    Ok(())
+}
+
+#[test]
+fn a_run_in_pieces_has_other_bits() -> Result<()> {
+    let _alone = alone();
+    let (set, _) = data::synthetic::digits(200, 10, 5).into_datasets()?;
+    let train = |patience: Duration| {
+        Device::Gpu.limit_submissions(patience)?;
+        counted(|| {
+            let mut trainer = trainer()?;
+            trainer.fit(&set, fit())?;
+            bits(&trainer)
+        })
+    };
+    let (whole, few, dispatches) = train(Duration::MAX)?;
+    let (pieces, many, again) = train(Duration::ZERO)?;
+    assert_eq!(pieces, whole);
+    assert_eq!(again, dispatches);
+    assert!(many > dispatches && few < dispatches, "{few} submissions, {many} in pieces");
+    // The checks of the engine's own table hold in pieces, too.
+    agree("softmax", &[&[37, 300]], |x| x[0].softmax(-1))?;
+    agree("a long sum", &[&[200_000]], |x| x[0].sum(.., false))?;
+    agree("running sums", &[&[5, 3000]], |x| x[0].cumsum(1))?;
+    agree("rows picked", &[&[50, 9]], |x| {
+        let rows: Vec<i32> = (0..400).map(|i| (i * 37) % 50).collect();
+        x[0].index_select(0, &Tensor::from_vec(rows, [400], x[0].device())?)
+    })?;
+    agree("convolution", &[&[2, 9, 9, 4], &[3, 3, 4, 8]], |x| x[0].conv2d(&x[1], Conv2dOptions::default()))?;
+    Ok(())
+}
+
+#[test]
+fn what_goes_wrong_in_a_piece_is_lost() -> Result<()> {
+    let _alone = alone();
+    let device = Device::Gpu;
+    device.limit_submissions(Duration::ZERO)?;
+    let x = Tensor::from_vec(numbers(&[64, 64], 3), [64, 64], device)?;
+    // An index outside its axis, in the middle of the plan.
+    let rows = (Tensor::arange(0, 64, device)? + 1.0)?;
+    let picked = || products(&products(&x)?.index_select(0, &rows)?);
+    let message = picked()?.to_vec::<f32>().unwrap_err().to_string();
+    assert!(message.contains("64"), "{message}");
+    picked()?.eval()?;
+    assert!(device.synchronize().is_err());
+    device.synchronize()?;
+    assert_eq!(products(&x)?.numel(), products(&x)?.to_vec::<f32>()?.len());
+    // No room: nothing of it ran, and the device goes on.
+    let huge = x.reshape([4096, 1])?.broadcast_to([4096, 1 << 19])?;
+    match (&huge + 1.0)?.eval() {
+        Err(Error::OutOfMemory { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    let expected = products(&x)?.to_vec::<f32>()?;
+    assert_eq!(products(&x)?.to_vec::<f32>()?, expected);
+    // A device that is lost says so, whichever piece it was at; the next one cuts as it wants.
+    device.simulate_loss()?;
+    is_lost(products(&x)?.to_vec::<f32>());
+    let x = Tensor::from_vec(numbers(&[64, 64], 3), [64, 64], device)?;
+    let (values, submits, _) = counted(|| products(&x)?.to_vec::<f32>())?;
+    assert_eq!((values, submits), (expected, 1 + 1));
     Ok(())
 }

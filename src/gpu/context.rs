@@ -4,16 +4,20 @@ use super::faults::Faults;
 use super::kernels::KernelTarget;
 use super::kernels::kind::KERNELS_VARIABLE;
 use super::memory::{ALIGNMENT, Pool};
+use super::pace::{PATIENCE, Pace};
 use crate::device::Stats;
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wgpu::{Adapter, DeviceType, Features};
 
 /// Bytes that a kernel may bind at once, where that is to be less than the adapter's limit: so that small tensors go the way of
 /// large ones, in tests.
 const BINDING_VARIABLE: &str = "WGRAD_MAX_BINDING";
+
+/// Milliseconds that one submission may be estimated to take, where that is to be other than [`PATIENCE`].
+const PATIENCE_VARIABLE: &str = "WGRAD_SUBMISSION_MS";
 
 /// As [`BINDING_VARIABLE`], from within the process.
 static MOST_BYTES: AtomicU64 = AtomicU64::new(u64::MAX);
@@ -36,6 +40,7 @@ pub(crate) struct Gpu {
     pub pool: Arc<Pool>,
     pub counters: Counters,
     pub faults: Faults,
+    pub pace: Arc<Pace>,
     failure: Arc<Failure>,
 }
 
@@ -125,6 +130,7 @@ impl Gpu {
         let start = Instant::now();
         let result = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         self.counters.device_ns.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+        self.pace.waited(start);
         match result {
             Ok(_) => Ok(()),
             Err(e) => Err(self.failed(format!("waiting for the device: {e}"))),
@@ -178,12 +184,15 @@ pub(super) fn open(adapter: &Adapter) -> Result<Gpu> {
     };
     let wanted = std::env::var_os(KERNELS_VARIABLE).map(|v| v.to_string_lossy().into_owned());
     let target = target.with_kernels(wanted.as_deref(), &info.name)?;
+    let patience = std::env::var(PATIENCE_VARIABLE).ok().and_then(|v| v.parse().ok());
+    let patience = patience.map_or(PATIENCE, Duration::from_millis);
     Ok(Gpu {
         name: info.name.clone(),
         pool: Arc::new(Pool::new(info.name, limits.max_buffer_size)),
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage.min(16) as usize,
         max_binding,
         faults: Faults::new(&device),
+        pace: Arc::new(Pace::new(info.device_type, patience)),
         device,
         queue,
         target,

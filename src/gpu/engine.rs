@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::profile::{Timing, Timings};
 use crate::tensor::{Dispatch, Pending, Tensor};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// An opened GPU, and what was compiled for it.
 pub(crate) struct Engine {
@@ -43,6 +43,12 @@ pub(crate) fn limit_bindings(device: Device, bytes: u64) -> Result<()> {
     let index = number(device)?;
     context::limit_bindings(bytes);
     OPEN.write().unwrap_or_else(PoisonError::into_inner).retain(|(i, _)| *i != index);
+    Ok(())
+}
+
+/// From now on a submission of this device may take so long, as far as that can be told before.
+pub(crate) fn limit_submissions(device: Device, patience: Duration) -> Result<()> {
+    engine(device)?.gpu.pace.set_patience(patience);
     Ok(())
 }
 

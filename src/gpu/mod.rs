@@ -2,9 +2,10 @@
 //!
 //! - [`memory`], [`array`], [`record`]: pooled buffers, values in them, what kernels recorded about what values depend on
 //! - [`adapters`], [`context`]: what there is, and an opened device: queue, memory, errors of the driver, [`faults`]
+//! - [`pace`]: how long work is about to take, and how it is cut
 //! - [`pipeline`], [`step`]: compiled kernels, and where one reads and writes
 //! - [`transfer`]: host -> device and back
-//! - [`plan`]: steps -> one command buffer, one pass, one submission; [`profile`]: the same, kernel by kernel
+//! - [`plan`]: steps -> one command buffer, one pass, one submission (or pieces); [`profile`]: the same, kernel by kernel
 //! - [`compile`]: graph -> plan: what is computed where, which kernels, in which buffers
 //! - [`cache`]: plans by their graphs
 //! - [`engine`]: all of it, for whoever asks from outside
@@ -22,6 +23,7 @@ pub mod kernels;
 mod memory;
 #[cfg(debug_assertions)]
 mod mutant;
+mod pace;
 mod pipeline;
 mod pipeline_cache;
 mod plan;
@@ -34,6 +36,6 @@ mod wgsl;
 pub(crate) use adapters::{ADAPTER_VARIABLE, by_index, by_name, default_info, info, list};
 pub(crate) use array::GpuArray;
 pub(crate) use engine::{
-    collect, dissect, download, download_async, engine, is_there, limit_bindings, lose, run, start_timing,
-    stats, stop_timing, synchronize, timing, trim, upload,
+    collect, dissect, download, download_async, engine, is_there, limit_bindings, limit_submissions, lose,
+    run, start_timing, stats, stop_timing, synchronize, timing, trim, upload,
 };

@@ -2,7 +2,8 @@
 //!
 //! A plan holds no memory but its kernels' sizes. Replaying it takes buffers from the pool, finds the bind groups made for
 //! those buffers before (the pool hands out the same ones in a loop that repeats itself), writes the arguments (scalars
-//! that change from step to step), and records one pass that is submitted at once.
+//! that change from step to step), and records one pass that is submitted at once. A plan that is about to take longer than a
+//! driver may wait is recorded and submitted piece by piece (`pace.rs`).
 //!
 //! **Before a replay:** the graph's key is the one that the plan was compiled for. Positions in the graph then mean the same,
 //! and a plan refers to values by nothing else: it holds no node and no buffer. All leaves have values on this device.
@@ -10,10 +11,10 @@
 //! **After it:** every value that somebody holds (`outputs`) is set on its node, although the device may not have begun: whoever
 //! reads it queues behind. The plan's other buffers are back in the pool, although the kernels that use them may not have run:
 //! whatever takes them next is queued behind as well. This is sound because there is one queue, it runs in order, and the
-//! caller holds the lock of the device's evaluations from taking buffers to submitting.
+//! caller holds the lock of the device's evaluations from taking buffers to submitting, all pieces.
 //!
-//! Sizes are written once, when the plan is made; arguments before every submission, into one buffer: `write_buffer` is queued
-//! too, after the kernels that read the old ones and before those that read the new ones.
+//! Sizes are written once, when the plan is made; arguments before every replay, into one buffer: `write_buffer` is queued
+//! too, before the first piece, after the kernels that read the old ones and before those that read the new ones.
 //!
 //! A bind group keeps its buffers alive. Sets of them are therefore few ([`MAX_BOUND`]), and go when the pool lets their buffers
 //! go ([`Plan::forget_bound_to`]); otherwise memory that nothing uses would stay for as long as a plan.
@@ -22,6 +23,7 @@ use super::array::GpuArray;
 use super::context::Gpu;
 use super::faults;
 use super::memory::GpuBuffer;
+use super::pace::{Cost, piece};
 use super::profile;
 use super::step::{Bind, PlanStep, Where};
 use super::transfer::settle;
@@ -30,9 +32,10 @@ use crate::ops::Lowering;
 use crate::profile::Timings;
 use crate::tensor::{Pending, Value};
 use std::collections::{HashSet, VecDeque};
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A value that somebody holds: where it is after the plan has run.
 pub(super) struct Output {
@@ -52,6 +55,8 @@ pub(super) struct Arguments {
 /// A compiled graph.
 pub(crate) struct Plan {
     steps: Vec<PlanStep>,
+    /// What all of them are about to take.
+    cost: Cost,
     /// Bytes of the buffers that a run needs.
     buffers: Vec<u64>,
     outputs: Vec<Output>,
@@ -76,6 +81,10 @@ pub(crate) struct Plan {
 
 /// Sets of bind groups kept for each plan. A loop alternates between two.
 const MAX_BOUND: usize = 12;
+
+/// Pieces of a plan that may be under way before the host waits for the oldest: their recordings take memory. The device has
+/// the others to go on with meanwhile.
+const MAX_PIECES: usize = 4;
 
 /// What a bind group and each of its bindings take, about: what wgpu keeps of them and the driver's descriptors.
 const GROUP_BYTES: usize = 1536;
@@ -119,6 +128,7 @@ impl Plan {
         }
         let mut plan = Plan {
             recording,
+            cost: steps.iter().map(|s| s.cost).sum(),
             steps,
             buffers,
             outputs,
@@ -181,7 +191,8 @@ impl Plan {
         self.bound.retain(|(ids, _)| !buffers_among(ids, own).any(|id| gone.contains(&id)));
     }
 
-    /// Records and submits the plan, and hands the values to the nodes. `None` where nothing had to be computed.
+    /// Records and submits the plan, and hands the values to the nodes. `None` where nothing had to be computed, else the last of
+    /// what was submitted.
     pub fn replay(
         &mut self,
         gpu: &Gpu,
@@ -199,31 +210,39 @@ impl Plan {
         if !self.steps.is_empty() {
             let groups = self.bind(gpu, graph, &buffers)?;
             self.write_args(gpu, graph);
-            let mut encoder = gpu.device.create_command_encoder(&Default::default());
-            {
-                let mut pass = encoder.begin_compute_pass(&Default::default());
-                for (step, group) in self.steps.iter().zip(groups.iter()) {
-                    pass.set_pipeline(&step.pipeline.raw);
-                    pass.set_bind_group(0, group, step.offsets(&record));
-                    let [x, y, z] = step.workgroups;
-                    pass.dispatch_workgroups(x, y, z);
-                }
-            }
-            let commands = encoder.finish();
+            let (speed, most) = gpu.pace.bound(self.cost);
+            let dispatches =
+                self.steps.iter().zip(groups.iter()).map(|(s, group)| (speed.seconds(s.cost), (s, group)));
+            let mut rest = dispatches.peekable();
             if let (Some(begin), Some(timings)) = (begin, timings) {
                 // Recorded as always, to see how long that takes; what runs is recorded kernel by kernel.
+                while rest.peek().is_some() {
+                    drop(encode(gpu, &mut rest, most, record));
+                }
                 timings.encoding += begin.elapsed();
-                drop(commands);
                 profile::run(gpu, &self.steps, &groups, record, timings)?;
             } else {
                 let start = Instant::now();
-                submission = Some(gpu.queue.submit([commands]));
-                if gpu.target.cpu_adapter {
-                    // A software driver runs the kernels on the host's cores, partly inside of this very call.
-                    gpu.counters.device_ns.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+                let mut inside = Duration::ZERO;
+                let mut under_way = VecDeque::new();
+                while rest.peek().is_some() {
+                    let (commands, count) = encode(gpu, &mut rest, most, record);
+                    let call = Instant::now();
+                    under_way.extend(submission.replace(gpu.queue.submit([commands])));
+                    if gpu.target.cpu_adapter {
+                        // A software driver runs the kernels on the host's cores, partly inside of this very call.
+                        inside += call.elapsed();
+                        gpu.counters.device_ns.fetch_add(call.elapsed().as_nanos() as u64, Relaxed);
+                    }
+                    gpu.counters.submits.fetch_add(1, Relaxed);
+                    gpu.counters.dispatches.fetch_add(count, Relaxed);
+                    if under_way.len() >= MAX_PIECES
+                        && let Some(oldest) = under_way.pop_front()
+                    {
+                        gpu.wait(Some(oldest))?;
+                    }
                 }
-                gpu.counters.submits.fetch_add(1, Relaxed);
-                gpu.counters.dispatches.fetch_add(self.steps.len() as u64, Relaxed);
+                gpu.pace.submitted(&gpu.queue, speed, self.cost, start, inside);
             }
         }
         for output in &self.outputs {
@@ -332,6 +351,28 @@ impl Plan {
         }
         gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&self.arg_values));
     }
+}
+
+/// Records the next dispatches, each with its estimated seconds, as many as take `most` seconds together; at least one. Gives how
+/// many these are.
+fn encode<'a>(
+    gpu: &Gpu,
+    rest: &mut Peekable<impl Iterator<Item = (f32, (&'a PlanStep, &'a wgpu::BindGroup))>>,
+    most: f32,
+    record: u32,
+) -> (wgpu::CommandBuffer, u64) {
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    let mut pass = encoder.begin_compute_pass(&Default::default());
+    let mut count = 0;
+    for (step, group) in piece(rest, most) {
+        pass.set_pipeline(&step.pipeline.raw);
+        pass.set_bind_group(0, group, step.offsets(&record));
+        let [x, y, z] = step.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+        count += 1;
+    }
+    drop(pass);
+    (encoder.finish(), count)
 }
 
 /// The buffers that bind groups were made for: so many of the plan's own, then those of leaves, each followed by an offset.

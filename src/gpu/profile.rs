@@ -1,13 +1,14 @@
 //! The time of every kernel of a plan.
 
 use super::context::Gpu;
+use super::pace::piece;
 use super::step::PlanStep;
 use crate::error::{Error, Result};
 use crate::profile::{KernelCall, Timing, Timings};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// Kernels timed with one set of queries: WebGPU allows 4096, and each takes two.
+/// Kernels timed with one set of queries, in one submission: WebGPU allows 4096 queries, and each takes two.
 const CHUNK: usize = 2048;
 
 /// How kernels are timed.
@@ -94,8 +95,11 @@ fn by_timestamps(
 ) -> Result<Vec<Duration>> {
     let period = f64::from(gpu.queue.get_timestamp_period());
     let mut times = Vec::with_capacity(steps.len());
-    for (steps, groups) in steps.chunks(CHUNK).zip(groups.chunks(CHUNK)) {
-        let count = 2 * steps.len() as u32;
+    let (speed, most) = gpu.pace.bound(steps.iter().map(|s| s.cost).sum());
+    let mut rest = steps.iter().zip(groups).map(|(s, group)| (speed.seconds(s.cost), (s, group))).peekable();
+    while rest.peek().is_some() {
+        let chunk: Vec<_> = piece(&mut rest, most).take(CHUNK).collect();
+        let count = 2 * chunk.len() as u32;
         let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("profile"),
             ty: wgpu::QueryType::Timestamp,
@@ -112,7 +116,7 @@ fn by_timestamps(
         let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
         let staging = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        for (k, (step, group)) in steps.iter().zip(groups).enumerate() {
+        for (k, (step, group)) in chunk.into_iter().enumerate() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
                 timestamp_writes: Some(wgpu::ComputePassTimestampWrites {

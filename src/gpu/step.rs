@@ -1,5 +1,6 @@
 //! The steps of a plan: a kernel, where it reads and writes, what it computes.
 
+use super::pace::Cost;
 use super::pipeline::Pipeline;
 use crate::shape::Shape;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub(super) struct PlanStep {
     pub workgroups: [u32; 3],
     /// What it computes; several where small kernels were joined.
     pub tasks: Arc<[Task]>,
+    /// What it is about to take.
+    pub cost: Cost,
     /// Whether it may record a fault.
     pub records: bool,
 }

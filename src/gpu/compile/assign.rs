@@ -15,6 +15,7 @@ use crate::gpu::array::storage_bytes;
 use crate::gpu::context::Gpu;
 use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::memory::ALIGNMENT;
+use crate::gpu::pace::{Cost, Work};
 use crate::gpu::pipeline::{Pipeline, Pipelines};
 use crate::gpu::plan::{Arguments, Output, Plan};
 use crate::gpu::step::{Bind, PlanStep, Task, Where};
@@ -110,14 +111,15 @@ fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps
     let sources: Vec<_> = kernels.iter().map(|s| s.source.clone()).collect();
     let pipelines = pipelines.get(gpu, &sources)?;
     let mut blocks = Blocks::default();
+    let bytes = |place: Place| windows::bytes(values, &schedule.temps, place);
     let mut made = Vec::with_capacity(kernels.len());
     for (step, pipeline) in kernels.into_iter().zip(pipelines) {
         let named = || step.tasks.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(" | ");
         step.turns.check(&gpu.name, step.source.label, named)?;
-        made.push(Kernel { pipeline, blocks: blocks.of(step), tasks: step.tasks.as_slice().into() });
+        let cost = gpu.pace.cost(&work(step, &bytes));
+        made.push(Kernel { pipeline, blocks: blocks.of(step), tasks: step.tasks.as_slice().into(), cost });
     }
     let mut steps = Vec::new();
-    let bytes = |place: Place| windows::bytes(values, &schedule.temps, place);
     let spot = |spot: Spot| {
         let (owner, offset) = resolve(values, spot.place);
         (find(owner), offset + spot.offset)
@@ -156,6 +158,34 @@ struct Kernel {
     /// The blocks of numbers that it reads, and the record of faults.
     blocks: Vec<(u32, Bind)>,
     tasks: Arc<[Task]>,
+    cost: Cost,
+}
+
+/// What a dispatch has to do, as far as that is known. `bytes` tells how much of a place is bound where the step does not say so.
+fn work(step: &Step, bytes: &dyn Fn(Place) -> u64) -> Work {
+    // Of most kernels; those with others say how many operations they do.
+    const GROUP: u64 = 64;
+    // What an invocation loads and stores at a binding in a turn of its loops, at most: four elements of four bytes, a few times.
+    const AT_ONCE: u64 = 64;
+    let invocations = step.workgroups.iter().map(|&n| u64::from(n)).product::<u64>() * GROUP;
+    let turns = step.turns.count();
+    let places = || step.reads.iter().chain(&step.writes);
+    let bound = || {
+        let window = |binding: u32| step.windows.iter().find(|w| w.binding == binding);
+        places().map(|&(binding, place)| window(binding).map_or_else(|| bytes(place), |w| w.bytes)).sum()
+    };
+    let known = step.tasks.iter().all(|t| t.bytes > 0);
+    let bytes: u64 = if known { step.tasks.iter().map(|t| t.bytes).sum() } else { bound() };
+    // Of a large buffer, a small part may be used.
+    let at_once = AT_ONCE * places().count() as u64;
+    let most = invocations.saturating_mul(turns.saturating_add(1)).saturating_mul(at_once);
+    Work {
+        flops: step.tasks.iter().map(|t| t.flops).sum(),
+        bytes: bytes.min(most),
+        invocations,
+        turns,
+        uneven: step.tasks.len() > 1,
+    }
 }
 
 /// The dispatches of steps, turn after turn where one is a loop, from the kernels that [`list_kernels`] has found in them; gives
@@ -198,7 +228,7 @@ fn unroll(
         bindings.extend(step.reads.iter().chain(&step.writes).map(|&(b, place)| (b, bind(b, place))));
         let (workgroups, records) = (step.workgroups, step.records());
         let (pipeline, tasks) = (kernel.pipeline.clone(), kernel.tasks.clone());
-        out.push(PlanStep { pipeline, bindings, workgroups, tasks, records });
+        out.push(PlanStep { pipeline, bindings, workgroups, tasks, cost: kernel.cost, records });
     }
     at
 }

@@ -1,0 +1,463 @@
+//! How long work is about to take on a device, and how it is cut where that is longer than its driver waits.
+//!
+//! Windows resets a GPU that is busy with one submission for some two seconds. A plan that is about to take more than
+//! [`PATIENCE`] is therefore submitted in pieces of about that, each a command buffer of its own; what takes less, nearly
+//! everything, stays one submission. A single dispatch can't be cut; what bounds it is [`Turns`](super::kernels::Turns).
+//!
+//! What a dispatch takes is estimated when its plan is made ([`Pace::cost`]), from its arithmetic, its bytes and a fixed part, at
+//! the speed of a slow device of that kind. What submissions really took corrects this with two factors, one for arithmetic and
+//! one for all else ([`Speed`]), which are applied when a plan is replayed. An estimate need only be right within a factor of
+//! five: so much is between the patience and the two seconds.
+//!
+//! Nothing is waited for to learn that. wgpu tells that a submission is done while the host waits for some other reason, or
+//! queues the next one. The time until then is an upper bound of what the device took, and exact if the host was waiting:
+//! [`Sample`].
+
+use std::iter::Peekable;
+use std::ops::{Add, AddAssign};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What one submission may take.
+pub(super) const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Evaluations that are about to take less say nothing about the device: what the host needs to notice their end is as long.
+const TELLING: f32 = 0.5e-3;
+/// How late the host may notice the end of what it waits for.
+const LATE: Duration = Duration::from_micros(300);
+/// Submissions whose ends are noticed within this time are one sample.
+const TOGETHER: Duration = Duration::from_millis(1);
+/// One sample moves an estimate by this factor at most, before [`GAIN`].
+const MOST_AT_ONCE: f32 = 16.0;
+/// Of the error that a sample shows (its logarithm), the part that is corrected: samples are noisy.
+const GAIN: f32 = 0.5;
+/// The fastest device that is believed in, as a factor of [`Rates`].
+const FASTEST: f32 = 1e-4;
+
+/// Seconds that a slow device of a kind takes for a unit of work.
+struct Rates {
+    /// One floating-point operation of a matrix product or a convolution.
+    flop: f64,
+    /// One turn of a loop of one invocation of any other kernel.
+    turn: f64,
+    /// One turn after another of the longest invocation: a dispatch lasts as long as that.
+    chain: f64,
+    byte: f64,
+    dispatch: f64,
+    /// How much slower than this the device may turn out, as a factor.
+    slowest: f32,
+}
+
+impl Rates {
+    fn of(kind: wgpu::DeviceType) -> Rates {
+        let gpu = |gflops: f64, gbytes: f64| Rates {
+            flop: 1e-9 / gflops,
+            turn: 5e-9 / gflops,
+            chain: 2e-7,
+            byte: 1e-9 / gbytes,
+            dispatch: 1e-5,
+            slowest: 64.0,
+        };
+        match kind {
+            // No watchdog waits for a software adapter, and a busy host is no slow device: it is never taken for slower.
+            wgpu::DeviceType::Cpu => Rates { turn: 5e-10, chain: 5e-9, slowest: 1.0, ..gpu(20.0, 4.0) },
+            wgpu::DeviceType::DiscreteGpu => gpu(500.0, 50.0),
+            _ => gpu(50.0, 10.0),
+        }
+    }
+}
+
+/// What a dispatch has to do.
+pub(crate) struct Work {
+    /// Floating-point operations of matrix products and convolutions; 0 for all else.
+    pub flops: u64,
+    /// Bytes read and written.
+    pub bytes: u64,
+    pub invocations: u64,
+    /// The most turns that the loops of one invocation take.
+    pub turns: u64,
+    /// Whether other invocations may take far fewer: the parts of a joined kernel differ.
+    pub uneven: bool,
+}
+
+/// Seconds at the speed of [`Rates`]: of arithmetic, and of all else.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Cost {
+    arithmetic: f32,
+    other: f32,
+}
+
+impl Add for Cost {
+    type Output = Cost;
+    fn add(self, more: Cost) -> Cost {
+        Cost { arithmetic: self.arithmetic + more.arithmetic, other: self.other + more.other }
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, more: Cost) {
+        *self = *self + more;
+    }
+}
+
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
+        costs.fold(Cost::default(), Cost::add)
+    }
+}
+
+/// What a device was found to take, as factors of [`Rates`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Speed {
+    arithmetic: f32,
+    other: f32,
+}
+
+impl Speed {
+    const START: Speed = Speed { arithmetic: 1.0, other: 1.0 };
+
+    pub fn seconds(self, cost: Cost) -> f32 {
+        self.arithmetic * cost.arithmetic + self.other * cost.other
+    }
+
+    /// Moves towards a device that takes from `least` to `most` seconds for this; each factor by its share of the estimate.
+    fn correct(&mut self, cost: Cost, least: f32, most: f32, slowest: f32) {
+        let seconds = self.seconds(cost);
+        if seconds <= 0.0 {
+            return;
+        }
+        let error = (seconds.clamp(least.min(most), most) / seconds).clamp(1.0 / MOST_AT_ONCE, MOST_AT_ONCE);
+        let share = self.arithmetic * cost.arithmetic / seconds;
+        // So that the estimate of the same work moves by the whole gain, however it is shared out.
+        let gain = GAIN / (share * share + (1.0 - share) * (1.0 - share));
+        self.arithmetic = (self.arithmetic * error.powf(gain * share)).clamp(FASTEST, slowest);
+        self.other = (self.other * error.powf(gain * (1.0 - share))).clamp(FASTEST, slowest);
+    }
+}
+
+/// Evaluations that were found done at once.
+#[derive(Clone, Copy)]
+struct Sample {
+    cost: Cost,
+    /// When the device began with them, or before.
+    start: Instant,
+    /// Whether it began just then.
+    exact: bool,
+    /// When they were found done.
+    end: Instant,
+    /// How long the device was busy with them for certain.
+    least: Duration,
+}
+
+struct State {
+    speed: Speed,
+    /// When the latest evaluation of a sample was found done, and whether it was done just then.
+    done: Option<(Instant, bool)>,
+    sample: Option<Sample>,
+}
+
+/// What is known of a device's speed, and how long its driver waits.
+pub(crate) struct Pace {
+    rates: Rates,
+    state: Mutex<State>,
+    /// Nanoseconds that one submission may take.
+    patience: AtomicU64,
+}
+
+impl Pace {
+    pub fn new(kind: wgpu::DeviceType, patience: Duration) -> Pace {
+        let state = State { speed: Speed::START, done: None, sample: None };
+        Pace { rates: Rates::of(kind), state: Mutex::new(state), patience: AtomicU64::new(nanos(patience)) }
+    }
+
+    /// From now on a submission may take so long.
+    pub fn set_patience(&self, patience: Duration) {
+        self.patience.store(nanos(patience), Relaxed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a dispatch costs.
+    pub fn cost(&self, work: &Work) -> Cost {
+        let r = &self.rates;
+        let loops = match work.flops {
+            0 if !work.uneven => work.invocations as f64 * work.turns as f64 * r.turn,
+            _ => 0.0,
+        };
+        let arithmetic = work.flops as f64 * r.flop + loops;
+        let other = r.dispatch + work.bytes as f64 * r.byte + work.turns as f64 * r.chain;
+        Cost { arithmetic: arithmetic as f32, other: other as f32 }
+    }
+
+    /// The speed at present, and the seconds that a submission of a plan of this cost may take: no bound where all of it may be
+    /// one.
+    pub fn bound(&self, plan: Cost) -> (Speed, f32) {
+        let speed = self.state().speed;
+        let patience = Duration::from_nanos(self.patience.load(Relaxed)).as_secs_f32();
+        (speed, if speed.seconds(plan) <= patience { f32::INFINITY } else { patience })
+    }
+
+    /// Has an evaluation that was just submitted tell when it is done. `start`: when its first piece was submitted; `inside`: how
+    /// long the driver worked within the calls.
+    pub fn submitted(
+        self: &Arc<Self>,
+        queue: &wgpu::Queue,
+        speed: Speed,
+        cost: Cost,
+        start: Instant,
+        inside: Duration,
+    ) {
+        if speed.seconds(cost) >= TELLING {
+            let pace = self.clone();
+            queue.on_submitted_work_done(move || {
+                pace.state().done(cost, start, inside, Instant::now(), &pace.rates)
+            });
+        }
+    }
+
+    /// After a wait for a submission that began then.
+    pub fn waited(&self, start: Instant) {
+        self.state().waited(start, &self.rates);
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl State {
+    /// An evaluation was found done.
+    fn done(&mut self, cost: Cost, submitted: Instant, inside: Duration, now: Instant, rates: &Rates) {
+        if self.sample.is_some_and(|s| now.saturating_duration_since(s.end) > TOGETHER) {
+            self.learn(false, rates);
+        }
+        if let Some(sample) = &mut self.sample {
+            sample.cost += cost;
+            sample.least += inside;
+            sample.end = now;
+            return;
+        }
+        // The device began when the evaluation was submitted, or when it was done with what came before. Where the host noticed
+        // that late, it began at some time between.
+        let (start, exact) = match self.done {
+            Some((done, true)) if done > submitted => (done, true),
+            Some((done, false)) if done > submitted => (submitted, false),
+            _ => (submitted, true),
+        };
+        self.sample = Some(Sample { cost, start, exact, end: now, least: inside });
+    }
+
+    /// The host has waited since `start`. What was found done meanwhile was done just then, unless it was at once.
+    fn waited(&mut self, start: Instant, rates: &Rates) {
+        let Some(sample) = &self.sample else { return };
+        let exact = sample.end.saturating_duration_since(start) > LATE;
+        self.learn(exact, rates);
+    }
+
+    /// Learns from the sample. `exact`: whether its end is when it was done, or later.
+    fn learn(&mut self, exact: bool, rates: &Rates) {
+        let Some(sample) = self.sample.take() else { return };
+        self.done = Some((sample.end, exact));
+        let most = sample.end.saturating_duration_since(sample.start);
+        let least = if exact && sample.exact { most.saturating_sub(LATE) } else { sample.least };
+        self.speed.correct(sample.cost, least.as_secs_f32(), most.as_secs_f32(), rates.slowest);
+    }
+}
+
+/// The next of `rest`, each with its seconds, that take at most `most` seconds together; at least one, which can't be cut.
+pub(super) fn piece<T, I: Iterator<Item = (f32, T)>>(
+    rest: &mut Peekable<I>,
+    most: f32,
+) -> impl Iterator<Item = T> + use<'_, T, I> {
+    let mut taken: Option<f32> = None;
+    std::iter::from_fn(move || {
+        let (seconds, next) = rest.next_if(|(s, _)| taken.is_none_or(|t| t + s <= most))?;
+        taken = Some(taken.unwrap_or(0.0) + seconds);
+        Some(next)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn cut(seconds: &[f32], most: f32) -> Vec<Vec<usize>> {
+        let mut rest = seconds.iter().copied().zip(0..).peekable();
+        let mut pieces = Vec::new();
+        while rest.peek().is_some() {
+            pieces.push(piece(&mut rest, most).collect());
+        }
+        pieces
+    }
+
+    #[test]
+    fn pieces_are_as_large_as_may_be_and_never_empty() {
+        assert_eq!(cut(&[], 1.0), Vec::<Vec<usize>>::new());
+        assert_eq!(cut(&[1.0, 1.0, 1.0], f32::INFINITY), [vec![0, 1, 2]]);
+        assert_eq!(cut(&[1.0, 1.0, 1.0], 2.0), [vec![0, 1], vec![2]]);
+        assert_eq!(cut(&[1.0, 9.0, 1.0, 1.0], 2.0), [vec![0], vec![1], vec![2, 3]]);
+        assert_eq!(cut(&[1e-5; 3], 0.0), [[0], [1], [2]]);
+        assert_eq!(cut(&[f32::INFINITY; 2], 0.2), [[0], [1]]);
+    }
+
+    #[test]
+    fn one_piece_up_to_the_patience() {
+        let pace = Pace::new(wgpu::DeviceType::DiscreteGpu, PATIENCE);
+        let cost = |arithmetic, other| Cost { arithmetic, other };
+        assert_eq!(pace.bound(cost(0.1, 0.05)).1, f32::INFINITY);
+        assert_eq!(pace.bound(cost(0.1, 0.15)).1, 0.2);
+        pace.set_patience(Duration::ZERO);
+        assert_eq!(pace.bound(cost(0.0, 1e-5)).1, 0.0);
+        pace.set_patience(Duration::MAX);
+        assert_eq!(pace.bound(cost(1e6, 1e6)).1, f32::INFINITY);
+    }
+
+    #[test]
+    fn no_dispatch_is_free_and_more_work_costs_more() {
+        let work = Work { flops: 0, bytes: 0, invocations: 64, turns: 0, uneven: false };
+        for kind in [wgpu::DeviceType::Cpu, wgpu::DeviceType::DiscreteGpu, wgpu::DeviceType::Other] {
+            let pace = Pace::new(kind, PATIENCE);
+            let seconds = |work: Work| Speed::START.seconds(pace.cost(&work));
+            let none = seconds(Work { ..work });
+            assert!(none > 0.0);
+            assert!(seconds(Work { flops: 1 << 40, ..work }) > 1.0);
+            assert!(seconds(Work { bytes: 1 << 40, ..work }) > 1.0);
+            assert!(seconds(Work { turns: 60_000, invocations: 1 << 30, ..work }) > 1.0);
+            // The longest that a single invocation may be does not make a submission.
+            let alone = seconds(Work { turns: 60_000, ..work });
+            assert!(alone > none && alone < 0.2);
+            assert!(seconds(Work { turns: 60_000, invocations: 1 << 30, uneven: true, ..work }) <= alone);
+        }
+    }
+
+    /// A device that takes what [`Cost`] says times these factors.
+    struct Fake {
+        state: State,
+        rates: Rates,
+        now: Instant,
+        factors: [f32; 2],
+    }
+
+    impl Fake {
+        fn new(factors: [f32; 2]) -> Fake {
+            let state = State { speed: Speed::START, done: None, sample: None };
+            Fake { state, rates: Rates::of(wgpu::DeviceType::Other), now: Instant::now(), factors }
+        }
+
+        fn takes(&self, cost: Cost) -> Duration {
+            let [arithmetic, other] = self.factors;
+            Duration::from_secs_f32(Speed { arithmetic, other }.seconds(cost))
+        }
+
+        /// How far the estimate is from what the device takes, as a factor.
+        fn error(&self, cost: Cost) -> f32 {
+            let error = self.state.speed.seconds(cost) / self.takes(cost).as_secs_f32();
+            error.max(1.0 / error)
+        }
+
+        /// An evaluation that the host waits for at once, or so much later.
+        fn run(&mut self, cost: Cost, later: Duration) {
+            let start = self.now;
+            let done = start + self.takes(cost);
+            let wait = start + later;
+            self.now = done.max(wait);
+            self.state.done(cost, start, Duration::ZERO, self.now, &self.rates);
+            self.state.waited(wait, &self.rates);
+        }
+    }
+
+    #[test]
+    fn what_submissions_took_corrects_the_estimate() {
+        let [products, copies] =
+            [Cost { arithmetic: 0.05, other: 0.001 }, Cost { arithmetic: 0.0, other: 0.02 }];
+        let mixed = Cost { arithmetic: 0.03, other: 0.03 };
+        for factors in [[0.01, 0.002], [0.002, 0.1], [0.3, 0.3], [8.0, 1.0], [5.0, 20.0]] {
+            let mut device = Fake::new(factors);
+            for _ in 0..12 {
+                device.run(products, Duration::ZERO);
+                device.run(copies, Duration::ZERO);
+            }
+            for cost in [products, copies, mixed] {
+                assert!(device.error(cost) < 3.0, "{factors:?} {cost:?}: {:?}", device.state.speed);
+            }
+        }
+    }
+
+    #[test]
+    fn of_work_under_way_together_each_counts_once() {
+        let cost = Cost { arithmetic: 0.04, other: 0.01 };
+        let mut device = Fake::new([0.5, 0.5]);
+        let takes = device.takes(cost);
+        // Three are queued all the time; the host waits for the oldest.
+        let begin = device.now;
+        for k in 0..20u32 {
+            let end = begin + takes * (k + 1);
+            let wait = end - takes / 2;
+            device.state.done(cost, begin + takes * k.saturating_sub(2), Duration::ZERO, end, &device.rates);
+            device.state.waited(wait, &device.rates);
+        }
+        assert!(device.error(cost) < 1.1, "{:?}", device.state.speed);
+        // And where the latest is waited for, all are found done at once.
+        let mut device = Fake::new([0.5, 0.5]);
+        for k in 0..20u32 {
+            let start = device.now;
+            device.now += takes * 3;
+            for _ in 0..3 {
+                device.state.done(cost, start, Duration::ZERO, device.now, &device.rates);
+            }
+            device.state.waited(start + MS / 10 * k, &device.rates);
+        }
+        assert!(device.error(cost) < 1.1, "{:?}", device.state.speed);
+    }
+
+    #[test]
+    fn a_host_that_looks_late_does_not_make_a_device_slow() {
+        let cost = Cost { arithmetic: 0.01, other: 0.01 };
+        let mut device = Fake::new([1.0, 1.0]);
+        for _ in 0..10 {
+            device.run(cost, Duration::from_secs(5));
+        }
+        assert!(device.error(cost) < 1.01, "{:?}", device.state.speed);
+        // Found done when the next is submitted, which began before that.
+        let start = device.now;
+        for k in 0..10 {
+            device.state.done(
+                cost,
+                start + MS * k,
+                Duration::ZERO,
+                start + MS * 500 * (k + 1),
+                &device.rates,
+            );
+        }
+        assert!(device.error(cost) < 1.01, "{:?}", device.state.speed);
+        // But where it is done before one thinks that it could be, it is faster.
+        let mut device = Fake::new([0.1, 0.1]);
+        for _ in 0..10 {
+            device.run(cost, device.takes(cost) * 2);
+        }
+        assert!(device.error(cost) < 2.1, "{:?}", device.state.speed);
+    }
+
+    #[test]
+    fn time_inside_of_the_driver_is_the_device_s_at_least() {
+        let cost = Cost { arithmetic: 0.01, other: 0.0 };
+        let mut device = Fake::new([4.0, 1.0]);
+        for _ in 0..10 {
+            let (start, takes) = (device.now, device.takes(cost));
+            device.now += takes + MS * 300;
+            device.state.done(cost, start, takes, device.now, &device.rates);
+            device.state.waited(device.now, &device.rates);
+        }
+        assert!(device.error(cost) < 1.1, "{:?}", device.state.speed);
+        // A software adapter is never taken for slower than it began.
+        device.rates = Rates::of(wgpu::DeviceType::Cpu);
+        device.state.speed = Speed::START;
+        device.run(cost, Duration::ZERO);
+        assert_eq!(device.state.speed.seconds(cost), 0.01);
+    }
+}
