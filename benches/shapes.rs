@@ -1,9 +1,9 @@
 //! What a new shape costs: `cargo bench --bench shapes [-- SECTION]`, sections `lstm`, `scan`,
-//! `cnn` and `generate`.
+//! `cnn`, `generate` and `planning`.
 //!
 //! Each section runs in a process of its own whose caches (the crate's and Mesa's) are empty, so that "first step" is what a
 //! user sees who has never run the program. Figures are a line each, with the pipelines that were compiled and the plans that
-//! were made meanwhile.
+//! were made meanwhile. `planning` has all kernels compiled, and takes the time that the host spends on a plan alone.
 
 mod common;
 
@@ -38,16 +38,16 @@ impl Lstm {
         })
     }
 
-    /// A prediction for each step of sequences of `[BATCH, T, INPUT]`. The inputs' part of the gates is one product for all steps.
+    /// A prediction for each step of sequences of `[batch, T, INPUT]`. The inputs' part of the gates is one product for all steps.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (device, length) = (x.device(), x.shape()[1]);
-        let mut h = Tensor::zeros([BATCH, HIDDEN], device)?;
-        let mut c = Tensor::zeros([BATCH, HIDDEN], device)?;
-        let inputs = x.reshape([BATCH * length, INPUT])?.matmul(&self.input)?;
-        let inputs = inputs.reshape([BATCH, length, 4 * HIDDEN])?;
+        let (device, batch, length) = (x.device(), x.shape()[0], x.shape()[1]);
+        let mut h = Tensor::zeros([batch, HIDDEN], device)?;
+        let mut c = Tensor::zeros([batch, HIDDEN], device)?;
+        let inputs = x.reshape([batch * length, INPUT])?.matmul(&self.input)?;
+        let inputs = inputs.reshape([batch, length, 4 * HIDDEN])?;
         let mut outputs = Vec::with_capacity(length);
         for t in 0..length {
-            let input = inputs.slice(1, t, 1)?.reshape([BATCH, 4 * HIDDEN])?;
+            let input = inputs.slice(1, t, 1)?.reshape([batch, 4 * HIDDEN])?;
             let gates = ((input + h.matmul(&self.hidden)?)? + &self.bias)?;
             let gate = |k: usize| gates.slice(1, k * HIDDEN, HIDDEN);
             c = ((gate(1)?.sigmoid()? * &c)? + (gate(0)?.sigmoid()? * gate(2)?.tanh()?)?)?;
@@ -55,7 +55,7 @@ impl Lstm {
             outputs.push(h.clone());
         }
         let outputs = Tensor::stack(&outputs.iter().collect::<Vec<_>>(), 1)?;
-        outputs.reshape([BATCH * length, HIDDEN])?.matmul(&self.head)?.reshape([BATCH, length, 1])
+        outputs.reshape([batch * length, HIDDEN])?.matmul(&self.head)?.reshape([batch, length, 1])
     }
 }
 
@@ -265,16 +265,123 @@ fn generate(device: Device) -> Result<()> {
     Ok(())
 }
 
+/// The loss, and its gradients.
+fn with_gradients(loss: Tensor, variables: &[&Variable]) -> Result<Vec<Tensor>> {
+    let grads = loss.backward()?;
+    let mut roots = vec![loss];
+    for v in variables {
+        roots.push(grads.get(*v)?);
+    }
+    Ok(roots)
+}
+
+/// A loss and its gradients of a network of three layers.
+fn three_layers(device: Device) -> Result<impl Fn(usize) -> Result<Vec<Tensor>>> {
+    let sizes = [24, 40, 40, 10];
+    let mut layers = Vec::new();
+    for (k, pair) in (1u64..).zip(sizes.windows(2)) {
+        let weight = Variable::new((uniform(pair, device, k)? * 0.3)?);
+        layers.push((weight, Variable::new(uniform(&pair[1..], device, 10 + k)?)));
+    }
+    Ok(move |batch: usize| {
+        let mut x = uniform(&[batch, sizes[0]], device, 3)?;
+        let labels = Tensor::randint(0, 10, [batch], device, 4)?;
+        labels.eval()?;
+        for (k, (weight, bias)) in layers.iter().enumerate() {
+            x = (x.matmul(weight)? + bias)?;
+            if k < 2 {
+                x = x.gelu_tanh()?;
+            }
+        }
+        let variables: Vec<&Variable> = layers.iter().flat_map(|(w, b)| [w, b]).collect();
+        with_gradients(x.cross_entropy(&labels)?, &variables)
+    })
+}
+
+/// An LSTM written out over this many steps.
+fn written_out(device: Device, length: usize) -> Result<impl Fn(usize) -> Result<Vec<Tensor>>> {
+    let model = Lstm::new(device)?;
+    Ok(move |batch: usize| {
+        let x = uniform(&[batch, length, INPUT], device, 5)?;
+        let y = uniform(&[batch, length, 1], device, 6)?;
+        let loss = (model.forward(&x)? - &y)?.square()?.mean(.., false)?;
+        with_gradients(loss, &[&model.input, &model.hidden, &model.bias, &model.head])
+    })
+}
+
+/// Many branches of a few operations each, of all kinds, that are joined and summed up.
+fn wide(device: Device, branches: usize) -> Result<impl Fn(usize) -> Result<Vec<Tensor>>> {
+    let weight = Variable::new((uniform(&[24, 24], device, 1)? * 0.3)?);
+    let scales = (0..branches).map(|k| Ok(Variable::new(uniform(&[24], device, 20 + k as u64)?)));
+    let scales = scales.collect::<Result<Vec<_>>>()?;
+    Ok(move |rows: usize| {
+        let x = uniform(&[rows, 24], device, 3)?;
+        let ids = Tensor::randint(0, 24, [rows], device, 4)?;
+        ids.eval()?;
+        let mut parts = Vec::new();
+        for (k, scale) in scales.iter().enumerate() {
+            let scaled = (&x * scale)?;
+            parts.push(match k % 6 {
+                0 => scaled.matmul(&weight)?.tanh()?,
+                1 => scaled.softmax(-1)?,
+                2 => (&scaled - scaled.mean(-1, true)?)?.exp()?,
+                3 => (weight.value().index_select(0, &ids)?.sigmoid()? * &scaled)?,
+                4 => Tensor::concat(&[&scaled.slice(1, 6, 18)?, &scaled.slice(1, 0, 6)?], 1)?,
+                _ => scaled.max(0, true)?.sin()?.broadcast_to([rows, 24])?,
+            });
+        }
+        let all = Tensor::concat(&parts.iter().collect::<Vec<_>>(), 1)?;
+        let mut variables: Vec<&Variable> = vec![&weight];
+        variables.extend(&scales);
+        with_gradients(all.square()?.mean(.., false)?, &variables)
+    })
+}
+
+/// The host's time for a plan: of new sizes, and of known ones. All kernels are there.
+fn planning(device: Device) -> Result<()> {
+    let measure = |name: &str, make: &dyn Fn(usize) -> Result<Vec<Tensor>>| -> Result<()> {
+        let planned = |batch: usize| -> Result<f64> {
+            let roots = make(batch)?;
+            let roots: Vec<&Tensor> = roots.iter().collect();
+            Ok(device.profile(|| wgrad::eval(&roots))?.planning.as_secs_f64() * 1e3)
+        };
+        let roots = make(33)?;
+        let nodes = wgrad::Graph::of(&roots.iter().collect::<Vec<_>>())?.nodes().len();
+        // Sizes of every kind (multiples of four, too), so that all kernels are there.
+        (33..49).try_for_each(|batch| planned(batch).map(drop))?;
+        let before = device.stats()?;
+        let mut new = (49..70).map(planned).collect::<Result<Vec<_>>>()?;
+        let after = device.stats()?;
+        let mut known = (49..70).map(planned).collect::<Result<Vec<_>>>()?;
+        println!(
+            "{device} planning, {name}, {nodes} nodes: {:.2} ms (median), {:.2} (nine tenths), {} plans, {} pipelines; known \
+             sizes {:.3} ms",
+            quantile(&mut new, 0.5),
+            quantile(&mut new, 0.9),
+            after.plan_misses - before.plan_misses,
+            after.pipelines - before.pipelines,
+            quantile(&mut known, 0.5),
+        );
+        Ok(())
+    };
+    measure("three layers", &three_layers(device)?)?;
+    measure("an LSTM over 33 steps", &written_out(device, 33)?)?;
+    measure("a few branches", &wide(device, 6)?)?;
+    measure("many branches", &wide(device, 90)?)
+}
+
 /// What is measured, by name.
 type Section = (&'static str, fn(Device) -> Result<()>);
 
 fn main() {
-    let sections: [Section; 4] = [("lstm", lstm), ("scan", scanned), ("cnn", cnn), ("generate", generate)];
+    let sections: [Section; 5] =
+        [("lstm", lstm), ("scan", scanned), ("cnn", cnn), ("generate", generate), ("planning", planning)];
     let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     if let Ok(section) = std::env::var("WGRAD_BENCH_SECTION") {
         let run = sections.iter().find(|s| s.0 == section).expect("a section").1;
         // Compiling and planning are the GPU's; an LSTM's steps and a model's tokens are worth comparing.
-        for device in devices().into_iter().filter(|&d| d != Device::Cpu || section != "cnn") {
+        let compared = ["lstm", "scan", "generate"].contains(&section.as_str());
+        for device in devices().into_iter().filter(|&d| d != Device::Cpu || compared) {
             run(device).expect("the section runs");
         }
         return;
