@@ -3,7 +3,7 @@
 use super::context::Gpu;
 use super::faults::FAULTS_BINDING;
 use super::pipeline_cache::PipelineCache;
-use super::wgsl::quads_as_pairs;
+use super::wgsl::{Text, quads_as_pairs};
 use crate::compiling::{NOTICE_AFTER, watched};
 use crate::error::Result;
 use std::borrow::Cow;
@@ -24,7 +24,7 @@ pub(crate) enum BindingKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KernelSource {
     pub label: &'static str,
-    pub wgsl: Cow<'static, str>,
+    pub wgsl: Text,
     /// Override constants; the values as bits, so that sources can be compared.
     pub constants: Vec<(&'static str, u64)>,
     pub bindings: Vec<(u32, BindingKind)>,
@@ -32,16 +32,9 @@ pub(crate) struct KernelSource {
     pub checked: bool,
 }
 
-/// By a few places of the text: a plan looks up hundreds of texts of thousands of letters, most of them the same. Equality compares
-/// everything.
 impl Hash for KernelSource {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        const PLACES: usize = 32;
-        let text = self.wgsl.as_bytes();
-        text.len().hash(state);
-        for chunk in text.chunks(text.len().div_ceil(PLACES).max(1)) {
-            state.write(&chunk[..chunk.len().min(8)]);
-        }
+        state.write_u64(self.wgsl.hash());
         (self.label, &self.constants, &self.bindings, self.checked).hash(state);
     }
 }
@@ -96,7 +89,7 @@ impl Pipelines {
         let (layout, pipeline_layout) = self.layout(gpu, &source.bindings);
         let wgsl: Cow<'_, str> = match gpu.target.int64 {
             true => quads_as_pairs(&source.wgsl).into_owned().into(),
-            false => source.wgsl.clone(),
+            false => Cow::Owned(source.wgsl.to_string()),
         };
         #[cfg(debug_assertions)]
         let wgsl = super::mutant::plant(source.label, wgsl);

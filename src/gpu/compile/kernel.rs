@@ -8,7 +8,7 @@ use super::library::helpers;
 use super::words::{Helpers, Words, read_sizes};
 use crate::dtype::DType;
 use crate::gpu::kernels::{KernelTarget, Turns, fold};
-use crate::gpu::wgsl::{scalar_epilogue_is_called, splice_epilogue};
+use crate::gpu::wgsl::Text;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::rc::Rc;
@@ -318,10 +318,10 @@ impl Epilogue {
     }
 
     /// Puts the epilogue into a hand-written kernel; gives that, and the words to be bound at [`WORDS_BINDING`].
-    pub fn splice(&self, values: &Values<'_>, source: &str) -> (String, Vec<u32>) {
+    pub fn splice(&self, values: &Values<'_>, source: &Text) -> (Text, Vec<u32>) {
         // A kernel that stores element by element may call the scalar function for any element: it has to be the one that does
         // the work, since four elements at a time must begin at a multiple of four.
-        let width = self.width(scalar_epilogue_is_called(source));
+        let width = self.width(source.calls_scalar_epilogue());
         let scalar = scalar_buffers(&[(&self.exprs, width)]);
         let mut words = Words::default();
         let (functions, used) = self.functions(width, &scalar, &mut words);
@@ -330,7 +330,7 @@ impl Epilogue {
         text.push_str(BITS);
         text.push_str(&helpers(&used));
         text.push_str(&functions);
-        (splice_epilogue(source, &text), words.list())
+        (source.with_epilogue(text), words.list())
     }
 
     /// Storage buffers that it adds to those of the kernel (of a reduction: all that are read).

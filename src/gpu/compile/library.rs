@@ -7,10 +7,18 @@ use crate::dtype::DType;
 use crate::gpu::wgsl::{exchange, rename, shader};
 use crate::ops::float::wgsl_function;
 use crate::ops::philox;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A helper function of a width: its WGSL, and which others it calls.
+struct Helper {
+    text: String,
+    calls: Vec<&'static str>,
+}
 
 /// The WGSL of the helper functions, and of those that they call.
 pub(super) fn helpers(used: &Helpers) -> String {
+    static WRITTEN: Mutex<Option<HashMap<(&str, usize), Arc<Helper>>>> = Mutex::new(None);
     let mut text = String::new();
     let mut written = BTreeSet::new();
     let mut wanted: Vec<(&'static str, usize)> = used.iter().rev().copied().collect();
@@ -18,36 +26,48 @@ pub(super) fn helpers(used: &Helpers) -> String {
         if !written.insert((name, lanes)) {
             continue;
         }
-        let source = match name {
-            "philox" => philox::wgsl_philox(),
-            "normal" => philox::wgsl_normal(),
-            "divide" => shader!("shared/divide.wgsl").replace("fn divide(", "fn divide_w("),
-            "fault" => FAULT.to_string(),
-            "check_index" => CHECK_INDEX.to_string(),
-            "check_exponent" => CHECK_EXPONENT.to_string(),
-            "ipow_i32" | "ipow_u32" => exchange(IPOW, BITS, &IPOW_BIT.repeat(31)),
-            _ => wgsl_function(name).map_or(String::new(), |(_, text)| format!("{text}\n}}\n")),
-        };
-        let [float, unsigned, signed] = [DType::F32, DType::U32, DType::I32].map(|t| typed(t, lanes));
-        let integer = if name == "ipow_i32" { &signed } else { &unsigned };
-        let source = rename(&source, |word| match word {
-            "T" => Some(float.clone()),
-            "I" => Some(unsigned.clone()),
-            "S" => Some(signed.clone()),
-            "B" => Some(if lanes == 4 { "vec4<bool>" } else { "bool" }.into()),
-            "LARGEST" => Some(if lanes == 4 { LARGEST_OF_4 } else { "i" }.into()),
-            "SMALLEST" => Some(if lanes == 4 { SMALLEST_OF_4 } else { "y" }.into()),
-            "NAME" => Some(format!("{name}_{lanes}")),
-            "INT" => Some(integer.clone()),
-            _ => {
-                let stem = word.strip_suffix("_w")?;
-                wanted.extend(wgsl_function(stem).map(|(name, _)| (name, lanes)));
-                Some(format!("{stem}_{lanes}"))
-            }
-        });
-        text.push_str(&source);
+        // There are some sixty: kept for as long as the process runs.
+        let mut helpers = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = helpers.get_or_insert_default().entry((name, lanes));
+        let helper = known.or_insert_with(|| Arc::new(helper(name, lanes))).clone();
+        drop(helpers);
+        text.push_str(&helper.text);
+        wanted.extend(helper.calls.iter().map(|&name| (name, lanes)));
     }
     text
+}
+
+/// One of the helper functions.
+fn helper(name: &'static str, lanes: usize) -> Helper {
+    let mut calls = Vec::new();
+    let source = match name {
+        "philox" => philox::wgsl_philox(),
+        "normal" => philox::wgsl_normal(),
+        "divide" => shader!("shared/divide.wgsl").replace("fn divide(", "fn divide_w("),
+        "fault" => FAULT.to_string(),
+        "check_index" => CHECK_INDEX.to_string(),
+        "check_exponent" => CHECK_EXPONENT.to_string(),
+        "ipow_i32" | "ipow_u32" => exchange(IPOW, BITS, &IPOW_BIT.repeat(31)),
+        _ => wgsl_function(name).map_or(String::new(), |(_, text)| format!("{text}\n}}\n")),
+    };
+    let [float, unsigned, signed] = [DType::F32, DType::U32, DType::I32].map(|t| typed(t, lanes));
+    let integer = if name == "ipow_i32" { &signed } else { &unsigned };
+    let text = rename(&source, |word| match word {
+        "T" => Some(float.clone()),
+        "I" => Some(unsigned.clone()),
+        "S" => Some(signed.clone()),
+        "B" => Some(if lanes == 4 { "vec4<bool>" } else { "bool" }.into()),
+        "LARGEST" => Some(if lanes == 4 { LARGEST_OF_4 } else { "i" }.into()),
+        "SMALLEST" => Some(if lanes == 4 { SMALLEST_OF_4 } else { "y" }.into()),
+        "NAME" => Some(format!("{name}_{lanes}")),
+        "INT" => Some(integer.clone()),
+        _ => {
+            let stem = word.strip_suffix("_w")?;
+            calls.extend(wgsl_function(stem).map(|(name, _)| name));
+            Some(format!("{stem}_{lanes}"))
+        }
+    });
+    Helper { text, calls }
 }
 
 /// The name of the words that a kernel records faults in: it tells that the kernel does. Their binding is

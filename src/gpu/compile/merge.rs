@@ -32,7 +32,7 @@ use crate::gpu::context::Gpu;
 use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::kernels::{Turns, fold};
 use crate::gpu::pipeline::{BindingKind, KernelSource};
-use crate::gpu::wgsl::{Module, UniformDeclaration, rename, renumber};
+use crate::gpu::wgsl::{Module, Text, UniformDeclaration, rename, renumber};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
@@ -195,7 +195,7 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
         .steps
         .iter()
         .zip(&texts.of_step)
-        .map(|(step, &t)| small(step) && texts.parts[t].is_some())
+        .map(|(step, &t)| small(step) && texts.part(t).is_some())
         .collect();
     if joinable.iter().filter(|&&j| j).count() < 2 {
         return schedule;
@@ -209,16 +209,13 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
     });
     let Some(mut dispatches) = found else { return schedule };
     keep_what_recurs(&texts, &mut dispatches);
-    let mut written = HashMap::new();
     let mut steps: Vec<Option<Step>> = schedule.steps.into_iter().map(Some).collect();
     schedule.steps = Vec::new();
     for group in dispatches {
         let parts: Vec<Step> = group.iter().filter_map(|&k| steps[k].take()).collect();
-        let numbers = group.iter().map(|&k| texts.of_step[k]);
-        let modules: Vec<(usize, &Module)> =
-            numbers.filter_map(|t| Some((t, texts.parts[t].as_ref()?))).collect();
+        let modules: Vec<&Module> = group.iter().filter_map(|&k| texts.part(texts.of_step[k])).collect();
         if parts.len() > 1 && modules.len() == parts.len() {
-            schedule.steps.push(join(gpu, parts, &modules, &mut written));
+            schedule.steps.push(join(gpu, parts, &modules));
         } else {
             schedule.steps.extend(parts);
         }
@@ -233,8 +230,8 @@ struct Texts {
     of_step: Vec<usize>,
     /// Per text, how many steps have it.
     counts: Vec<usize>,
-    /// Per text, what it is as a part, where a step that could be one has it.
-    parts: Vec<Option<Module>>,
+    /// Per text, itself, where a step that could be a part has it.
+    parts: Vec<Option<Text>>,
 }
 
 impl Texts {
@@ -249,19 +246,24 @@ impl Texts {
             }));
         }
         let mut order: Vec<usize> = (0..sources.len()).collect();
-        order.sort_by_key(|&t| &sources[t].wgsl);
+        order.sort_by_key(|&t| &*sources[t].wgsl);
         let mut rank = vec![0; order.len()];
         order.iter().enumerate().for_each(|(r, &t)| rank[t] = r);
         of_step.iter_mut().for_each(|t| *t = rank[*t]);
         let mut counts = vec![0; order.len()];
-        let mut wanted = vec![false; order.len()];
+        let mut wanted_by_order = vec![false; order.len()];
         for (step, &t) in steps.iter().zip(&of_step) {
             counts[t] += 1;
-            wanted[t] |= small(step);
+            wanted_by_order[t] |= small(step);
         }
-        let part = |(&t, wanted): (&usize, bool)| if wanted { part(&sources[t].wgsl) } else { None };
-        let parts = order.iter().zip(wanted).map(part).collect();
+        let wanted = |(&t, wanted): (&usize, bool)| wanted.then(|| sources[t].wgsl.clone());
+        let parts = order.iter().zip(wanted_by_order).map(wanted).collect();
         Texts { of_step, counts, parts }
+    }
+
+    /// What a text is as a part of another.
+    fn part(&self, text: usize) -> Option<&Module> {
+        self.parts[text].as_ref()?.part(part)
     }
 }
 
@@ -307,9 +309,6 @@ fn part(text: &str) -> Option<Module> {
     known.then_some(module)
 }
 
-/// Parts that were written before: by the number of the text, by that in the dispatch, and by the first of their bindings.
-type Written = HashMap<(usize, usize, u32), String>;
-
 /// A uniform block that holds those of all parts, each from a multiple of 16 bytes: what WGSL asks of a structure in a uniform
 /// block. `words` is what is uploaded, `members` what the module declares; [`add`](Self::add) keeps them in step.
 struct UniformBlock<T> {
@@ -334,7 +333,7 @@ const BLOCKS: [(&str, u32); 2] = [("part_sizes", 0), ("part_args", ARGS_BINDING)
 ///
 /// It has two uniform blocks, whatever the number of parts: lavapipe (Mesa 22.3) corrupts its memory where a shader's
 /// conditions depend on more than four.
-fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[(usize, &Module)], written: &mut Written) -> Step {
+fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
     let mut sizes: UniformBlock<u32> = UniformBlock { members: String::new(), words: Vec::new() };
     let mut args: UniformBlock<Option<(usize, usize)>> =
         UniformBlock { members: String::new(), words: Vec::new() };
@@ -353,7 +352,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[(usize, &Module)], written: &mut
     let mut joined = Step {
         source: KernelSource {
             label: "joined",
-            wgsl: "".into(),
+            wgsl: String::new().into(),
             constants: Vec::new(),
             bindings: Vec::new(),
             checked: parts.iter().any(|p| p.source.checked),
@@ -373,13 +372,14 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[(usize, &Module)], written: &mut
     let mut records = false;
     let mut binding = 1;
     let mut start = "0u".to_string();
-    for (k, (part, &(text, module))) in parts.into_iter().zip(modules).enumerate() {
+    for (k, (part, &module)) in parts.into_iter().zip(modules).enumerate() {
         let mut numbers: HashMap<u32, u32> = HashMap::new();
         records |= part.records();
-        let place = (text, k, binding);
+        let mut place = (k, binding, Vec::new());
         let own = |b: &&(u32, BindingKind)| b.1 != BindingKind::Uniform && b.0 != FAULTS_BINDING;
         for &(old, kind) in part.source.bindings.iter().filter(own) {
             numbers.insert(old, binding);
+            place.2.push(old);
             joined.source.bindings.push((binding, kind));
             binding += 1;
         }
@@ -405,7 +405,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[(usize, &Module)], written: &mut
                 _ => args.add(&mine(name), &in_part(ty), &part.args, None),
             }
         }
-        wgsl.push_str(written.entry(place).or_insert_with(|| renumber(&in_part(&module.text), new)));
+        wgsl.push_str(&part.source.wgsl.written(place, || renumber(&in_part(&module.text), new)));
         let end = format!("part_sizes.ends[{}u].{}", k / 4, ["x", "y", "z", "w"][k % 4]);
         let arguments: Vec<String> = module
             .parameters

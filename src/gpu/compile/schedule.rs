@@ -33,6 +33,7 @@ use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::kernels::Operand;
 use crate::gpu::pipeline::{BindingKind, KernelSource};
 use crate::gpu::step::Task;
+use crate::gpu::wgsl::Text;
 use crate::ops::Lowering;
 
 /// Something that a kernel computes.
@@ -408,11 +409,10 @@ impl Item {
                     let mut reads: Vec<(u32, Place)> =
                         launch.inputs.iter().enumerate().map(|(b, o)| (1 + b as u32, place(o))).collect();
                     let write = (1 + reads.len() as u32, place(&launch.output));
-                    let mut wgsl = launch.source.clone();
+                    let mut wgsl = Text::from(launch.source.clone());
                     let (mut args, mut words) = (Vec::new(), Vec::new());
                     if let Some(e) = epilogue.as_ref().filter(|_| i + 1 == count) {
-                        let spliced = e.splice(values, &wgsl);
-                        (wgsl, words) = (spliced.0.into(), spliced.1);
+                        (wgsl, words) = e.splice(values, &wgsl);
                         let extra = e.bindings.buffers.iter().enumerate();
                         reads.extend(extra.map(|(k, &b)| (EXTRA_BINDING + k as u32, at(b))));
                         args = e.bindings.args.clone();
@@ -459,7 +459,7 @@ impl Item {
 
 fn source(
     label: &'static str,
-    wgsl: std::borrow::Cow<'static, str>,
+    wgsl: Text,
     constants: Vec<(&'static str, u64)>,
     reads: &[(u32, Place)],
     writes: &[(u32, Place)],
@@ -471,7 +471,7 @@ fn source(
     if args {
         bindings.push((ARGS_BINDING, BindingKind::Uniform));
     }
-    if wgsl.contains(FAULTS) {
+    if wgsl.mentions(FAULTS) {
         bindings.push((FAULTS_BINDING, BindingKind::ReadWrite));
     }
     KernelSource { label, wgsl, constants, bindings, checked: false }

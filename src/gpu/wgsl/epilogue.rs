@@ -8,13 +8,13 @@ const FOUR: &str = "fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; 
 pub(crate) const EPILOGUES: [&str; 2] = [ONE, FOUR];
 
 /// The kernel with these declarations, which define both functions, in place of its own.
-pub(crate) fn splice_epilogue(source: &str, functions: &str) -> String {
+pub(super) fn splice_epilogue(source: &str, functions: &str) -> String {
     debug_assert!(EPILOGUES.iter().all(|line| source.matches(line).count() == 1), "no epilogue in {source}");
     source.replacen(ONE, functions, 1).replacen(FOUR, "", 1)
 }
 
 /// Whether a kernel calls `epilogue`, for one element, and not only `epilogue4`.
-pub(crate) fn scalar_epilogue_is_called(source: &str) -> bool {
+pub(super) fn scalar_epilogue_is_called(source: &str) -> bool {
     // the declaration is one
     source.matches("epilogue(").count() > 1
 }

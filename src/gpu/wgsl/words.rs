@@ -4,35 +4,36 @@ use std::ops::Range;
 
 /// Whether a character can be part of a name.
 pub(super) fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
+    c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii() && c.is_alphanumeric()
 }
 
 /// The text with every name replaced that `with` gives another text for; numbers, whatever follows their digits, are no names.
 ///
 /// What takes a name's place is not looked at again.
 pub(crate) fn rename(text: &str, mut with: impl FnMut(&str) -> Option<String>) -> String {
-    let mut out = String::new();
-    let mut word = String::new();
+    let mut out = String::with_capacity(text.len() + text.len() / 4);
+    // up to where the text was copied, and where the word at hand begins
+    let (mut copied, mut begin) = (0, None);
     // a number's exponent or suffix is no identifier
     let mut number = false;
-    for c in text.chars().chain(['\0']) {
+    for (at, c) in text.char_indices().chain([(text.len(), '\0')]) {
         if is_word(c) || (number && c == '.') {
-            if word.is_empty() {
+            if begin.is_none() {
+                begin = Some(at);
                 number = c.is_ascii_digit();
             }
-            word.push(c);
             continue;
         }
-        if !word.is_empty() {
-            let replaced = if number { None } else { with(&word) };
-            out.push_str(&replaced.unwrap_or_else(|| word.clone()));
-            word.clear();
-            number = false;
-        }
-        if c != '\0' {
-            out.push(c);
+        if let Some(start) = begin.take()
+            && !std::mem::take(&mut number)
+            && let Some(replaced) = with(&text[start..at])
+        {
+            out.push_str(&text[copied..start]);
+            out.push_str(&replaced);
+            copied = at;
         }
     }
+    out.push_str(&text[copied..]);
     out
 }
 

@@ -1,0 +1,207 @@
+//! Texts of kernels: each is kept once, with what was found out about it.
+//!
+//! A plan has hundreds of kernels and few different texts, and the plan for other sizes has the same texts again. A [`Text`] that
+//! was seen before is therefore the one of before: a clone is a handle, equal ones are the same address mostly, and what it takes
+//! a walk through thousands of letters to find out (what a part of a joined kernel looks like, say) is found out once.
+
+use super::Module;
+use super::epilogue::{scalar_epilogue_is_called, splice_epilogue};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// The text of a kernel. Reads as a `str`.
+#[derive(Clone)]
+pub(crate) struct Text(Arc<Kept>);
+
+struct Kept {
+    text: Cow<'static, str>,
+    hash: u64,
+    found: Found,
+}
+
+/// What was found out about a text.
+#[derive(Default)]
+struct Found {
+    part: OnceLock<Option<Module>>,
+    calls_for_one: OnceLock<bool>,
+    mentions: Mutex<Vec<(&'static str, bool)>>,
+    /// With other functions in place of its epilogue, by these.
+    spliced: Mutex<HashMap<String, Text>>,
+    /// As a part of a joined kernel, by which one of how many bindings.
+    written: Mutex<HashMap<Position, Arc<str>>>,
+}
+
+/// A part's place in a joined kernel: its number, its first binding, and its bindings before that.
+pub(crate) type Position = (usize, u32, Vec<u32>);
+
+/// Bytes of texts that are known; beyond, all are forgotten. Whoever has one keeps it.
+const MOST: usize = 32 << 20;
+
+#[derive(Default)]
+struct Known {
+    by_hash: HashMap<u64, Vec<Text>>,
+    /// Of constants, by their addresses.
+    by_address: HashMap<(usize, usize), Text>,
+    bytes: usize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// By a few places of the text; equality compares everything.
+fn hash_of(text: &str) -> u64 {
+    const PLACES: usize = 32;
+    let mut hasher = DefaultHasher::new();
+    text.len().hash(&mut hasher);
+    let text = text.as_bytes();
+    for chunk in text.chunks(text.len().div_ceil(PLACES).max(1)) {
+        hasher.write(&chunk[..chunk.len().min(8)]);
+    }
+    hasher.finish()
+}
+
+impl From<Cow<'static, str>> for Text {
+    fn from(text: Cow<'static, str>) -> Text {
+        static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
+        let mut known = lock(KNOWN.get_or_init(Mutex::default));
+        let address = match &text {
+            Cow::Borrowed(t) => Some((t.as_ptr() as usize, t.len())),
+            Cow::Owned(_) => None,
+        };
+        if let Some(found) = address.and_then(|address| known.by_address.get(&address)) {
+            return found.clone();
+        }
+        let hash = hash_of(&text);
+        let found = known.by_hash.get(&hash).and_then(|list| list.iter().find(|t| ***t == *text)).cloned();
+        let found = found.unwrap_or_else(|| {
+            let bytes = text.len();
+            if known.bytes + bytes > MOST {
+                *known = Known::default();
+            }
+            known.bytes += bytes;
+            let new = Text(Arc::new(Kept { text, hash, found: Found::default() }));
+            known.by_hash.entry(hash).or_default().push(new.clone());
+            new
+        });
+        if let Some(address) = address {
+            known.by_address.insert(address, found.clone());
+        }
+        found
+    }
+}
+
+impl From<&'static str> for Text {
+    fn from(text: &'static str) -> Text {
+        Text::from(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Text {
+        Text::from(Cow::Owned(text))
+    }
+}
+
+impl Text {
+    /// As part of another kernel, as `make` finds it to be: always the same function.
+    pub fn part(&self, make: impl FnOnce(&str) -> Option<Module>) -> Option<&Module> {
+        self.0.found.part.get_or_init(|| make(self)).as_ref()
+    }
+
+    /// Its text at a place in a joined kernel, which `make` writes: always the same function.
+    pub fn written(&self, place: Position, make: impl FnOnce() -> String) -> Arc<str> {
+        lock(&self.0.found.written).entry(place).or_insert_with(|| make().into()).clone()
+    }
+
+    /// Whether the word occurs.
+    pub fn mentions(&self, word: &'static str) -> bool {
+        let mut known = lock(&self.0.found.mentions);
+        if let Some(found) = known.iter().find(|k| k.0 == word) {
+            return found.1;
+        }
+        let found = self.contains(word);
+        known.push((word, found));
+        found
+    }
+
+    /// Whether it calls `epilogue`, for one element, and not only `epilogue4`.
+    pub fn calls_scalar_epilogue(&self) -> bool {
+        *self.0.found.calls_for_one.get_or_init(|| scalar_epilogue_is_called(self))
+    }
+
+    /// With these declarations, which define both functions of its epilogue, in place of its own.
+    pub fn with_epilogue(&self, functions: String) -> Text {
+        if let Some(found) = lock(&self.0.found.spliced).get(&functions) {
+            return found.clone();
+        }
+        let spliced = Text::from(splice_epilogue(self, &functions));
+        lock(&self.0.found.spliced).insert(functions, spliced.clone());
+        spliced
+    }
+
+    /// For hash tables.
+    pub fn hash(&self) -> u64 {
+        self.0.hash
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0.text
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Text) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.hash == other.0.hash && **self == **other
+    }
+}
+
+impl Eq for Text {}
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(&**self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::EPILOGUES;
+    use super::*;
+
+    #[test]
+    fn a_text_is_kept_once() {
+        let text = "fn of_this_test() {}";
+        let [a, b] = [Text::from(text.to_string()), Text::from(Cow::Borrowed(text))];
+        assert!(Arc::ptr_eq(&a.0, &b.0) && a == b);
+        assert_eq!(&*a, text);
+        let other = Text::from("fn of_this_tesT() {}".to_string());
+        assert!(a != other);
+        // Of equal hashes too: they are of few places.
+        let long = |c: char| Text::from(format!("{}{c}{}", "x".repeat(5_000), "y".repeat(4_999)));
+        assert!(long('a') != long('b') && long('a') == long('a'));
+    }
+
+    #[test]
+    fn what_was_found_out_is_the_text_s_own() {
+        let kernel = format!("{}\n{}\nfn f() {{ epilogue4(v, i); }}", EPILOGUES[0], EPILOGUES[1]);
+        let kernel = Text::from(kernel);
+        assert!(!kernel.calls_scalar_epilogue());
+        assert!(
+            kernel.mentions("epilogue4(v, i)") && !kernel.mentions("absent") && !kernel.mentions("absent")
+        );
+        let [one, two] = ["fn epilogue() { 1; }", "fn epilogue() { 2; }"].map(String::from);
+        let with = kernel.with_epilogue(one.clone());
+        assert!(with.contains(&one) && kernel.with_epilogue(two.clone()).contains(&two));
+        assert!(Arc::ptr_eq(&with.0, &kernel.with_epilogue(one).0));
+        let written = |k: usize| kernel.written((k, 1, vec![1, 2]), || format!("part {k}"));
+        assert_eq!([&*written(1), &*written(2), &*written(1)], ["part 1", "part 2", "part 1"]);
+    }
+}
