@@ -8,7 +8,6 @@ use crate::compiling::{NOTICE_AFTER, watched};
 use crate::error::Result;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +20,7 @@ pub(crate) enum BindingKind {
 }
 
 /// A kernel's code and the shape of its bindings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KernelSource {
     pub label: &'static str,
     pub wgsl: Text,
@@ -30,13 +29,6 @@ pub(crate) struct KernelSource {
     pub bindings: Vec<(u32, BindingKind)>,
     /// Whether every access and loop is checked, whatever the build: kernels from outside the crate.
     pub checked: bool,
-}
-
-impl Hash for KernelSource {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.wgsl.hash());
-        (self.label, &self.constants, &self.bindings, self.checked).hash(state);
-    }
 }
 
 pub(crate) struct Pipeline {

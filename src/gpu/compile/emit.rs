@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// How many elements an invocation computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Width {
     One,
     /// Four neighbours along this loop variable.
@@ -108,7 +108,7 @@ impl<'a> Emitter<'a> {
             wide: Vec::new(),
             helpers: BTreeSet::new(),
             scalar_buffers,
-            body: String::new(),
+            body: String::with_capacity(if prefix.is_empty() { 0 } else { 512 }),
             words: Words::default(),
             names: vec![None; exprs.list.len()],
             prefix,
@@ -334,7 +334,7 @@ impl<'a> Emitter<'a> {
         let lanes = self.lanes(e);
         let text = match expr {
             Expr::Host => "v".to_string(),
-            Expr::Constant(c) => return literal(c, dtype),
+            Expr::Constant(bits) => return literal(f64::from_bits(bits), dtype),
             Expr::Arg(word) => {
                 let raw = format!("{}args[{}u].{}", self.prefix, word / 4, ["x", "y", "z", "w"][word % 4]);
                 match dtype {

@@ -15,12 +15,13 @@ use crate::dtype::DType;
 use crate::ops::fault::Check;
 use crate::ops::table::{Binary, Compare};
 use crate::ops::{IndexFn, Lowering, Pointwise, View};
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::rc::Rc;
 
 pub(super) type ExprId = usize;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) enum Expr {
     /// An element of a buffer (a position in [`Bindings::buffers`]).
     Load {
@@ -31,7 +32,8 @@ pub(super) enum Expr {
     Host,
     /// A word of the arguments (a position in [`Bindings::args`]).
     Arg(usize),
-    Constant(f64),
+    /// The bits of an f64.
+    Constant(u64),
     Index(Lin),
     /// Random bits of a key (two argument words from this one) at an index.
     Philox {
@@ -65,6 +67,13 @@ pub(super) struct Bindings {
     pub args: Vec<(usize, usize)>,
 }
 
+/// The same where a text names as many, at whatever places in the graph these are.
+impl Hash for Bindings {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        [self.buffers.len(), self.args.len()].hash(state);
+    }
+}
+
 impl Bindings {
     fn buffer(&mut self, value: usize) -> usize {
         self.buffers.iter().position(|&b| b == value).unwrap_or_else(|| {
@@ -82,7 +91,7 @@ impl Bindings {
 }
 
 /// Expressions over common loop variables.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Exprs {
     pub list: Vec<(Expr, DType)>,
     /// Values that each loop variable takes.
@@ -123,7 +132,7 @@ impl<'a, 'v> Builder<'a, 'v> {
     /// The coordinates of an iteration over a shape: one variable per dimension.
     pub fn origin(shape: &[usize]) -> Coordinates {
         let axis = |(d, &n): (usize, &usize)| if n == 1 { Lin::default() } else { Lin::var(d) };
-        Coordinates::Axes(shape.iter().enumerate().map(axis).collect())
+        Coordinates::of(shape.iter().enumerate().map(axis).collect())
     }
 
     fn push(&mut self, e: Expr, dtype: DType) -> ExprId {
@@ -191,15 +200,15 @@ impl<'a, 'v> Builder<'a, 'v> {
                     View::Permute(perm) => {
                         let axes = place.axes(&shape, &self.exprs.extents);
                         let mut moved = vec![Lin::default(); axes.len()];
-                        for (axis, &p) in axes.into_iter().zip(perm.iter()) {
-                            moved[p] = axis;
+                        for (axis, &p) in axes.iter().zip(perm.iter()) {
+                            moved[p] = axis.clone();
                         }
-                        Coordinates::Axes(moved)
+                        Coordinates::of(moved)
                     }
                     View::Slice { start, step } => {
                         let axes = place.axes(&shape, &self.exprs.extents);
                         let moved = axes.iter().zip(start.iter().zip(step.iter()));
-                        Coordinates::Axes(
+                        Coordinates::of(
                             moved.map(|(a, (&s, &by))| a.times(by as i64).plus(s as i64)).collect(),
                         )
                     }
@@ -209,12 +218,12 @@ impl<'a, 'v> Builder<'a, 'v> {
             Lowering::Gather { axis } => {
                 let (table, indices) = (values.input(value, 0), values.input(value, 1));
                 let n = values.spec(table).shape[*axis] as i64;
-                let mut axes = place.axes(&shape, &self.exprs.extents);
-                let index = self.eval(indices, Coordinates::Axes(vec![axes[*axis].clone()]));
+                let mut axes = Rc::unwrap_or_clone(place.axes(&shape, &self.exprs.extents));
+                let index = self.eval(indices, Coordinates::of(vec![axes[*axis].clone()]));
                 // The index is within the axis; that nothing outside the table is read does not rest on it.
                 let within = Atom::Clamp(Rc::new(Lin::atom(Atom::Value(index, n))), 0, n);
                 axes[*axis] = Lin::atom(within);
-                self.eval(table, Coordinates::Axes(axes))
+                self.eval(table, Coordinates::of(axes))
             }
             Lowering::Concat { axis } => {
                 let axes = place.axes(&shape, &self.exprs.extents);
@@ -230,12 +239,12 @@ impl<'a, 'v> Builder<'a, 'v> {
                         continue;
                     }
                     let whole = least >= end && most < end + len;
-                    let mut inner = axes.clone();
+                    let mut inner = axes.to_vec();
                     inner[*axis] = match whole {
                         true => at.clone().plus(-end),
                         false => Lin::atom(Atom::Clamp(Rc::new(at.clone()), end, len)),
                     };
-                    let inside = self.eval(part, Coordinates::Axes(inner));
+                    let inside = self.eval(part, Coordinates::of(inner));
                     result = Some(match result {
                         None => inside,
                         Some(outside) => self.push(
@@ -244,24 +253,24 @@ impl<'a, 'v> Builder<'a, 'v> {
                         ),
                     });
                 }
-                result.unwrap_or_else(|| self.push(Expr::Constant(0.0), spec.dtype))
+                result.unwrap_or_else(|| self.push(Expr::Constant(0f64.to_bits()), spec.dtype))
             }
             Lowering::Update { axis } => self.update(value, *axis, place),
             Lowering::Pad { before, value: filler } => {
                 let input = values.input(value, 0);
                 let from = values.spec(input).shape;
                 let axes = place.axes(&shape, &self.exprs.extents);
-                let outside = self.push(Expr::Constant(*filler), spec.dtype);
+                let outside = self.push(Expr::Constant(filler.to_bits()), spec.dtype);
                 if from.numel() == 0 {
                     return outside;
                 }
                 let padded: Vec<usize> = (0..from.rank()).filter(|&d| from[d] != shape[d]).collect();
-                let mut inner = axes.clone();
+                let mut inner = axes.to_vec();
                 for &d in &padded {
                     let clamp = Atom::Clamp(Rc::new(axes[d].clone()), before[d] as i64, from[d] as i64);
                     inner[d] = Lin::atom(clamp);
                 }
-                let mut result = self.eval(input, Coordinates::Axes(inner));
+                let mut result = self.eval(input, Coordinates::of(inner));
                 for &d in &padded {
                     let (low, len) = (before[d] as i64, from[d] as i64);
                     let guard = Expr::Guard { lin: axes[d].clone(), low, len, inside: result, outside };
@@ -278,7 +287,7 @@ impl<'a, 'v> Builder<'a, 'v> {
             | Lowering::Matmul
             | Lowering::Unsupported(_) => {
                 self.conflict = true;
-                self.push(Expr::Constant(0.0), spec.dtype)
+                self.push(Expr::Constant(0f64.to_bits()), spec.dtype)
             }
         }
     }
@@ -288,10 +297,10 @@ impl<'a, 'v> Builder<'a, 'v> {
         let values = self.values;
         let (base, part) = (values.input(value, 0), values.input(value, 1));
         let (spec, n) = (values.spec(value), values.spec(part).shape[axis]);
-        let mut axes = place.axes(&spec.shape, &self.exprs.extents);
-        let outside = self.eval(base, Coordinates::Axes(axes.clone()));
+        let mut axes = Rc::unwrap_or_clone(place.axes(&spec.shape, &self.exprs.extents));
+        let outside = self.eval(base, Coordinates::of(axes.clone()));
         let at = self.index(axes[axis].clone());
-        let start = self.eval(values.input(value, 2), Coordinates::Axes(Vec::new()));
+        let start = self.eval(values.input(value, 2), Coordinates::of(Vec::new()));
         // What comes before the part is far beyond its end, since u32 wraps.
         let op = Pointwise::Binary(Binary::Sub);
         let within = self.push(Expr::Point { op, args: vec![at, start] }, DType::U32);
@@ -300,7 +309,7 @@ impl<'a, 'v> Builder<'a, 'v> {
         let covered = self.push(Expr::Point { op, args: vec![within, len] }, DType::U8);
         let read = Rc::new(Lin::atom(Atom::Value(within, n as i64)));
         axes[axis] = Lin::atom(Atom::Clamp(read, 0, n as i64));
-        let inside = self.eval(part, Coordinates::Axes(axes));
+        let inside = self.eval(part, Coordinates::of(axes));
         self.push(Expr::Point { op: Pointwise::Where, args: vec![covered, inside, outside] }, spec.dtype)
     }
 
@@ -316,7 +325,7 @@ impl<'a, 'v> Builder<'a, 'v> {
         let axes = place.axes(shape, &self.exprs.extents);
         let skip = shape.len() - input.len();
         let axis = |(d, &n): (usize, &usize)| if n == 1 { Lin::default() } else { axes[d + skip].clone() };
-        Coordinates::Axes(input.iter().enumerate().map(axis).collect())
+        Coordinates::of(input.iter().enumerate().map(axis).collect())
     }
 }
 

@@ -1,10 +1,11 @@
 //! Index arithmetic of generated kernels: linear forms over loop variables, simplified with what is known of their ranges,
 //! so that views cost additions and, where a shape was cut anew, a division or two.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 /// A variable or a part of an index that is not linear.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Atom {
     /// A loop variable, by number.
     Var(usize),
@@ -19,7 +20,7 @@ pub(super) enum Atom {
 }
 
 /// `offset + sum of coefficient * atom`
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub(super) struct Lin {
     pub offset: i64,
     pub terms: Vec<(Atom, i64)>,
@@ -43,15 +44,29 @@ impl Lin {
 
     pub fn add(&self, other: &Lin) -> Lin {
         let mut sum = self.clone();
-        sum.offset += other.offset;
-        for (atom, c) in &other.terms {
-            match sum.terms.iter_mut().find(|(a, _)| a == atom) {
-                Some(term) => term.1 += c,
-                None => sum.terms.push((atom.clone(), *c)),
-            }
-        }
-        sum.terms.retain(|t| t.1 != 0);
+        sum.add_times(other, 1);
         sum
+    }
+
+    /// Adds another form, so many times.
+    fn add_times(&mut self, other: &Lin, factor: i64) {
+        self.offset += factor * other.offset;
+        if factor != 0 {
+            self.terms.reserve(other.terms.len());
+            other.terms.iter().for_each(|(atom, c)| self.add_term(Cow::Borrowed(atom), factor * c));
+        }
+    }
+
+    fn add_term(&mut self, atom: Cow<'_, Atom>, c: i64) {
+        match self.terms.iter().position(|(a, _)| *a == *atom) {
+            Some(at) => {
+                self.terms[at].1 += c;
+                if self.terms[at].1 == 0 {
+                    self.terms.remove(at);
+                }
+            }
+            None => self.terms.push((atom.into_owned(), c)),
+        }
     }
 
     pub fn plus(mut self, offset: i64) -> Lin {
@@ -149,7 +164,7 @@ impl Lin {
 
     /// The form under other variables: `map[v]` is `(new variable, factor)`, a factor of 0 where `v` is merged away.
     pub fn renamed(&self, map: &[(usize, bool)]) -> Lin {
-        let mut out = Lin::constant(self.offset);
+        let mut out = Lin { offset: self.offset, terms: Vec::with_capacity(self.terms.len()) };
         for (atom, c) in &self.terms {
             let again = |inner: &Rc<Lin>| Rc::new(inner.renamed(map));
             let atom = match atom {
@@ -161,7 +176,7 @@ impl Lin {
                 Atom::Clamp(l, low, n) => Atom::Clamp(again(l), *low, *n),
                 Atom::Value(e, n) => Atom::Value(*e, *n),
             };
-            out = out.add(&Lin::atom(atom).times(*c));
+            out.add_term(Cow::Owned(atom), *c);
         }
         out
     }
@@ -188,11 +203,16 @@ impl Atom {
 /// Coordinates of an element, one form per dimension, or its linear index in row-major order: whichever is at hand.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Coordinates {
-    Axes(Vec<Lin>),
+    Axes(Rc<Vec<Lin>>),
     Linear(Lin),
 }
 
 impl Coordinates {
+    /// One form per dimension.
+    pub fn of(axes: Vec<Lin>) -> Coordinates {
+        Coordinates::Axes(Rc::new(axes))
+    }
+
     /// The row-major index in a tensor of this shape.
     pub fn linear(&self, shape: &[usize]) -> Lin {
         match self {
@@ -201,7 +221,7 @@ impl Coordinates {
                 let mut step = 1;
                 let mut sum = Lin::default();
                 for (axis, &n) in axes.iter().zip(shape).rev() {
-                    sum = sum.add(&axis.times(step));
+                    sum.add_times(axis, step);
                     step *= n as i64;
                 }
                 sum
@@ -210,7 +230,7 @@ impl Coordinates {
     }
 
     /// The coordinates in a tensor of this shape.
-    pub fn axes(&self, shape: &[usize], extents: Extents) -> Vec<Lin> {
+    pub fn axes(&self, shape: &[usize], extents: Extents) -> Rc<Vec<Lin>> {
         match self {
             Coordinates::Axes(axes) => axes.clone(),
             Coordinates::Linear(l) => {
@@ -226,7 +246,7 @@ impl Coordinates {
                     step *= n.max(1) as i64;
                 }
                 out.reverse();
-                out
+                Rc::new(out)
             }
         }
     }
@@ -253,7 +273,7 @@ mod tests {
     fn reshape_round_trips() {
         // coordinates of [4, 6] seen as [2, 2, 3, 2] and as [3, 8]
         let extents = [4usize, 6];
-        let place = Coordinates::Axes(vec![Lin::var(0), Lin::var(1)]);
+        let place = Coordinates::of(vec![Lin::var(0), Lin::var(1)]);
         let linear = place.linear(&[4, 6]);
         for shape in [&[2usize, 2, 3, 2][..], &[3, 8], &[24], &[1, 24, 1]] {
             let axes = Coordinates::Linear(linear.clone()).axes(shape, &extents);
@@ -272,6 +292,6 @@ mod tests {
         let extents = [5usize, 3, 4];
         let l = Lin::var(0).times(12).add(&Lin::var(1).times(4)).add(&Lin::var(2));
         let axes = Coordinates::Linear(l).axes(&[5, 3, 4], &extents);
-        assert_eq!(axes, vec![Lin::var(0), Lin::var(1), Lin::var(2)]);
+        assert_eq!(*axes, vec![Lin::var(0), Lin::var(1), Lin::var(2)]);
     }
 }

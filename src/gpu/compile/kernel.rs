@@ -22,8 +22,9 @@ pub(super) const ARGS_BINDING: u32 = 32;
 pub(super) const WORDS_BINDING: u32 = 34;
 
 /// A generated kernel, before its buffers are known.
+#[derive(Clone)]
 pub(super) struct Generated {
-    pub wgsl: String,
+    pub wgsl: Text,
     /// Contents of the uniform at binding 0.
     pub words: Vec<u32>,
     pub workgroups: [u32; 3],
@@ -32,7 +33,7 @@ pub(super) struct Generated {
 }
 
 /// Expressions of stored values, element by element.
-#[derive(Clone)]
+#[derive(Clone, Hash)]
 pub(super) struct PointwiseKernel {
     pub bindings: Bindings,
     exprs: Exprs,
@@ -92,7 +93,7 @@ impl PointwiseKernel {
         let part = values.input(value, 1);
         let places = (values.spec(value).shape[axis] - values.spec(part).shape[axis] + 1) as i64;
         Self::placed(values, part, value, axis, |builder| {
-            let start = builder.eval(values.input(value, 2), Coordinates::Axes(Vec::new()));
+            let start = builder.eval(values.input(value, 2), Coordinates::of(Vec::new()));
             // The part fits in; that nothing outside is written does not rest on it.
             Lin::atom(Atom::Clamp(Rc::new(Lin::atom(Atom::Value(start, places))), 0, places))
         })
@@ -108,9 +109,9 @@ impl PointwiseKernel {
     ) -> PointwiseKernel {
         let shape = values.spec(value).shape;
         Self::single(values, value, |builder| {
-            let mut axes = Builder::origin(&shape).axes(&shape, &builder.exprs.extents);
+            let mut axes = Rc::unwrap_or_clone(Builder::origin(&shape).axes(&shape, &builder.exprs.extents));
             axes[axis] = axes[axis].add(&at(builder));
-            let place = Coordinates::Axes(axes).linear(&values.spec(into).shape);
+            let place = Coordinates::of(axes).linear(&values.spec(into).shape);
             Some(builder.index(place))
         })
     }
@@ -211,7 +212,7 @@ impl PointwiseKernel {
             text.push_str("}\n");
         }
         Generated {
-            wgsl: text,
+            wgsl: text.into(),
             words: e.words.finish([invocations as u32, elements as u32, 0, 0]),
             workgroups: fold(invocations.div_ceil(GROUP), target.max_workgroups_per_dimension),
             turns: if packs { Turns::of(4) } else { Turns::NONE },
@@ -235,7 +236,7 @@ pub(super) fn header(
     first: u32,
     lanes: impl Fn(usize) -> usize,
 ) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(2048);
     for (k, &value) in b.buffers.iter().enumerate() {
         let ty = storage(values.spec(value).dtype, lanes(k));
         let _ = writeln!(
@@ -255,6 +256,7 @@ pub(super) fn header(
 }
 
 /// Pointwise work on the values that another kernel is about to store.
+#[derive(Hash)]
 pub(super) struct Epilogue {
     pub bindings: Bindings,
     pub exprs: Exprs,

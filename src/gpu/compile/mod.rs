@@ -26,6 +26,7 @@ mod tasks;
 mod values;
 mod windows;
 mod words;
+mod written;
 
 pub(super) use assign::{compile, dissect};
 use values::Values;

@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// A reduction with its prologue, and perhaps an epilogue.
+#[derive(Hash)]
 pub(super) struct ReductionKernel {
     pub bindings: Bindings,
     kind: ReduceKind,
@@ -41,6 +42,7 @@ pub(super) struct ReductionKernel {
 }
 
 /// The kernels of a reduction: one, or one for pieces and further ones that combine their results.
+#[derive(Clone)]
 pub(super) struct ReductionKernels {
     pub first: Generated,
     /// Bytes of the results before, and the kernel that combines them.
@@ -78,7 +80,7 @@ impl ReductionKernel {
             for (v, d) in order().filter(|&(_, d)| shape[d] != 1) {
                 place[d] = super::index::Lin::var(v);
             }
-            let id = builder.eval(input, super::index::Coordinates::Axes(place));
+            let id = builder.eval(input, super::index::Coordinates::of(place));
             let exprs = (!builder.conflict).then_some(builder.exprs);
             exprs.map(|exprs| (bindings, exprs, id))
         };
@@ -297,7 +299,7 @@ impl ReductionKernel {
         self.loops(&mut text, lanes, lanes_out == 1, [&body, &value, &advance]);
         self.finish(&mut text, last.then_some(out), lanes_out);
         Generated {
-            wgsl: text,
+            wgsl: text.into(),
             words: words.finish([invocations as u32, rows as u32, self.line as u32, piece as u32]),
             workgroups: fold(invocations.div_ceil(GROUP), target.max_workgroups_per_dimension),
             turns: self.turns(piece),
@@ -384,7 +386,7 @@ impl ReductionKernel {
         let rows = outputs / lanes;
         let invocations = rows * left;
         let part = divide(&mut used_helpers, "t", "sizes.y", invocations);
-        let mut text = String::new();
+        let mut text = String::with_capacity(2048);
         words.declare(&mut text, 0);
         let ty = storage(self.dtype, lanes);
         let _ = writeln!(text, "@group(0) @binding(1) var<storage, read> parts: array<{ty}>;");
@@ -422,7 +424,7 @@ impl ReductionKernel {
         self.loops(&mut text, lanes, false, ["", "parts[q * sizes.y + column]", ""]);
         self.finish(&mut text, last.then_some(out), lanes);
         Generated {
-            wgsl: text,
+            wgsl: text.into(),
             words: words.finish([invocations as u32, rows as u32, count as u32, piece as u32]),
             workgroups: fold(invocations.div_ceil(GROUP), target.max_workgroups_per_dimension),
             turns: self.turns(piece),

@@ -26,6 +26,7 @@ use super::step::{Owner, Place, Step, Steps, is_loop, memory_of, placeholder, re
 use super::tasks::{MAX_EXPRESSIONS, task};
 use super::values::{Constraints, Stored, Users, Values};
 use super::windows::{self, further};
+use super::written::Written;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::context::Gpu;
@@ -205,8 +206,9 @@ pub(super) fn schedule(
         producer[v] = Some(items.len() - 1);
     }
     let mut out = Steps::default();
+    let mut written = Written::new(&gpu.target);
     for item in &items {
-        item.steps(gpu, values, &mut out);
+        item.steps(values, &mut written, &mut out);
     }
     for step in out.steps.iter_mut().filter(|step| !is_loop(step)) {
         windows::split(gpu, values, &out.temps, step)?;
@@ -321,17 +323,17 @@ fn join(
 }
 
 impl Item {
-    fn steps(&self, gpu: &Gpu, values: &Values<'_>, out: &mut Steps) {
+    fn steps(&self, values: &Values<'_>, written: &mut Written<'_>, out: &mut Steps) {
         let at = |v: usize| Place::Value(Stored { value: v, offset: 0 });
         match self {
             Item::Pointwise { outputs, code } => {
-                let g = code.generate(values, &gpu.target);
+                let g = written.pointwise(values, code);
                 let writes: Vec<Place> = outputs.iter().map(|&o| at(o)).collect();
                 let task = task(values, outputs, "", &code.bindings.buffers);
                 out.push_generated("pointwise", task, g, &code.bindings, &writes);
             }
             Item::Copy { from, to, code } => {
-                let g = code.generate(values, &gpu.target);
+                let g = written.pointwise(values, code);
                 let bytes = 2 * values.spec(*from).bytes() as u64;
                 let nodes = vec![to.value as u32];
                 let task =
@@ -339,13 +341,13 @@ impl Item {
                 out.push_generated("copy", task, g, &code.bindings, &[Place::Value(*to)]);
             }
             Item::Write { output, code } => {
-                let g = code.generate(values, &gpu.target);
+                let g = written.pointwise(values, code);
                 let bytes = 2 * values.spec(values.input(*output, 1)).bytes() as u64;
                 let task = Task { bytes, ..task(values, &[*output], "", &code.bindings.buffers) };
                 out.push_generated("write", task, g, &code.bindings, &[at(*output)]);
             }
             Item::Reduction { output, code } => {
-                let kernels = code.generate(values, &gpu.target);
+                let kernels = written.reduction(values, code);
                 let task = |pass| task(values, &[*output], pass, &code.bindings.buffers);
                 let mut further = kernels.further.into_iter().peekable();
                 let mut temp = |bytes: usize| {
@@ -412,7 +414,7 @@ impl Item {
                     let mut wgsl = Text::from(launch.source.clone());
                     let (mut args, mut words) = (Vec::new(), Vec::new());
                     if let Some(e) = epilogue.as_ref().filter(|_| i + 1 == count) {
-                        (wgsl, words) = e.splice(values, &wgsl);
+                        (wgsl, words) = written.spliced(values, &wgsl, e);
                         let extra = e.bindings.buffers.iter().enumerate();
                         reads.extend(extra.map(|(k, &b)| (EXTRA_BINDING + k as u32, at(b))));
                         args = e.bindings.args.clone();
@@ -509,7 +511,7 @@ impl Steps {
         args: &[(usize, usize)],
     ) {
         self.steps.push(Step {
-            source: source(label, g.wgsl.into(), Vec::new(), &reads, writes, !args.is_empty()),
+            source: source(label, g.wgsl, Vec::new(), &reads, writes, !args.is_empty()),
             tasks: vec![task],
             uniform: g.words,
             words: Vec::new(),

@@ -118,6 +118,11 @@ impl Text {
         lock(&self.0.found.written).entry(place).or_insert_with(|| make().into()).clone()
     }
 
+    /// Tells texts apart, as long as they are there; equal ones may have several.
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
     /// Whether the word occurs.
     pub fn mentions(&self, word: &'static str) -> bool {
         let mut known = lock(&self.0.found.mentions);
@@ -143,11 +148,6 @@ impl Text {
         lock(&self.0.found.spliced).insert(functions, spliced.clone());
         spliced
     }
-
-    /// For hash tables.
-    pub fn hash(&self) -> u64 {
-        self.0.hash
-    }
 }
 
 impl Deref for Text {
@@ -164,6 +164,12 @@ impl PartialEq for Text {
 }
 
 impl Eq for Text {}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
 
 impl std::fmt::Debug for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
