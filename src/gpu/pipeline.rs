@@ -51,6 +51,8 @@ impl Pipelines {
     }
 
     /// The pipelines of these kernels; those that are new are compiled in parallel.
+    // A text is compared by its letters, which never change.
+    #[allow(clippy::mutable_key_type)]
     pub fn get(&self, gpu: &Gpu, sources: &[KernelSource]) -> Result<Vec<Arc<Pipeline>>> {
         let missing: Vec<&KernelSource> = {
             let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,9 +16,12 @@ struct Helper {
     calls: Vec<&'static str>,
 }
 
+/// Helper functions by name and width.
+type ByName = HashMap<(&'static str, usize), Arc<Helper>>;
+
 /// The WGSL of the helper functions, and of those that they call.
 pub(super) fn helpers(used: &Helpers) -> String {
-    static WRITTEN: Mutex<Option<HashMap<(&str, usize), Arc<Helper>>>> = Mutex::new(None);
+    static WRITTEN: Mutex<Option<ByName>> = Mutex::new(None);
     let mut text = String::new();
     let mut written = BTreeSet::new();
     let mut wanted: Vec<(&'static str, usize)> = used.iter().rev().copied().collect();

@@ -35,6 +35,7 @@ use crate::gpu::pipeline::{BindingKind, KernelSource};
 use crate::gpu::wgsl::{Module, Text, UniformDeclaration, rename, renumber};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
 
 /// Kernels with more workgroups than this are left alone: they fill any device, and a dispatch more costs them nothing.
 const MAX_WORKGROUPS: u32 = 512;
@@ -235,6 +236,8 @@ struct Texts {
 }
 
 impl Texts {
+    // A text is compared by its letters, which never change.
+    #[allow(clippy::mutable_key_type)]
     fn of(steps: &[Step]) -> Texts {
         let mut known: HashMap<&KernelSource, usize> = HashMap::new();
         let mut sources: Vec<&KernelSource> = Vec::new();
@@ -317,13 +320,33 @@ struct UniformBlock<T> {
 }
 
 impl<T: Clone> UniformBlock<T> {
-    fn add(&mut self, name: &str, ty: &str, words: &[T], padding: T) {
+    /// `member`: name and type, where the text is wanted.
+    fn add(&mut self, member: Option<(String, String)>, words: &[T], padding: T) {
         let size = words.len().next_multiple_of(4).max(4);
-        let _ = writeln!(self.members, "    @align(16) @size({}) {name}: {ty},", 4 * size);
+        if let Some((name, ty)) = member {
+            let _ = writeln!(self.members, "    @align(16) @size({}) {name}: {ty},", 4 * size);
+        }
         let end = self.words.len() + size;
         self.words.extend_from_slice(words);
         self.words.resize(end, padding);
     }
+}
+
+/// Texts of joined kernels, by what they are made of. What that is, is held, so that its addresses are no others'.
+type Joined = HashMap<Vec<u64>, (Vec<Text>, Text)>;
+
+/// Joined kernels that are known; beyond, all are forgotten.
+const MAX_JOINED: usize = 4096;
+
+/// All that the text of a joined kernel depends on: its parts' texts and bindings, and how much of its blocks each takes.
+fn made_of(parts: &[Step]) -> Vec<u64> {
+    let mut key = Vec::with_capacity(16 * parts.len());
+    for part in parts {
+        key.extend([part.source.wgsl.address(), part.uniform.len(), part.words.len()].map(|n| n as u64));
+        key.extend([part.args.len(), part.source.bindings.len()].map(|n| n as u64));
+        key.extend(part.source.bindings.iter().map(|&(b, kind)| u64::from(b) << 8 | kind as u64));
+    }
+    key
 }
 
 /// Names of the common blocks.
@@ -334,6 +357,12 @@ const BLOCKS: [(&str, u32); 2] = [("part_sizes", 0), ("part_args", ARGS_BINDING)
 /// It has two uniform blocks, whatever the number of parts: lavapipe (Mesa 22.3) corrupts its memory where a shader's
 /// conditions depend on more than four.
 fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
+    static WRITTEN: Mutex<Option<Joined>> = Mutex::new(None);
+    let written = || WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = made_of(&parts);
+    let texts: Vec<Text> = parts.iter().map(|p| p.source.wgsl.clone()).collect();
+    let known = written().as_ref().and_then(|joined| Some(joined.get(&key)?.1.clone()));
+    let unknown = known.is_none();
     let mut sizes: UniformBlock<u32> = UniformBlock { members: String::new(), words: Vec::new() };
     let mut args: UniformBlock<Option<(usize, usize)>> =
         UniformBlock { members: String::new(), words: Vec::new() };
@@ -346,13 +375,13 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
         total += part.workgroups[0];
         ends[k] = total;
     }
-    sizes.add("ends", &format!("array<vec4<u32>, {vectors}>"), &ends, 0);
+    sizes.add(unknown.then(|| ("ends".into(), format!("array<vec4<u32>, {vectors}>"))), &ends, 0);
     let mut wgsl = String::new();
     let mut body = String::new();
     let mut joined = Step {
         source: KernelSource {
             label: "joined",
-            wgsl: String::new().into(),
+            wgsl: "".into(),
             constants: Vec::new(),
             bindings: Vec::new(),
             checked: parts.iter().any(|p| p.source.checked),
@@ -399,11 +428,15 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
             })
         };
         for UniformDeclaration { binding, name, ty } in &module.uniforms {
+            let member = unknown.then(|| (mine(name), in_part(ty)));
             match binding {
-                0 => sizes.add(&mine(name), &in_part(ty), &part.uniform, 0),
-                &WORDS_BINDING => sizes.add(&mine(name), &in_part(ty), &part.words, 0),
-                _ => args.add(&mine(name), &in_part(ty), &part.args, None),
+                0 => sizes.add(member, &part.uniform, 0),
+                &WORDS_BINDING => sizes.add(member, &part.words, 0),
+                _ => args.add(member, &part.args, None),
             }
+        }
+        if !unknown {
+            continue;
         }
         wgsl.push_str(&part.source.wgsl.written(place, || renumber(&in_part(&module.text), new)));
         let end = format!("part_sizes.ends[{}u].{}", k / 4, ["x", "y", "z", "w"][k % 4]);
@@ -432,6 +465,12 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
     if !args.words.is_empty() {
         joined.source.bindings.push((ARGS_BINDING, BindingKind::Uniform));
     }
+    joined.uniform = sizes.words;
+    joined.args = args.words;
+    if let Some(known) = known {
+        joined.source.wgsl = known;
+        return joined;
+    }
     for ((name, binding), members) in BLOCKS.iter().zip([&sizes.members, &args.members]) {
         if !members.is_empty() {
             let _ = write!(
@@ -447,7 +486,11 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
          vec3<u32>, @builtin(local_invocation_index) local: u32) {{\n    let group = w.y * n.x + w.x;\n{body}}}\n"
     );
     joined.source.wgsl = wgsl.into();
-    joined.uniform = sizes.words;
-    joined.args = args.words;
+    let mut written = written();
+    let all = written.get_or_insert_default();
+    if all.len() >= MAX_JOINED {
+        all.clear();
+    }
+    all.insert(key, (texts, joined.source.wgsl.clone()));
     joined
 }

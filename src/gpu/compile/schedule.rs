@@ -75,7 +75,7 @@ pub(super) fn schedule(
     // First walk: which kernel hosts which root. A root has one host at most (its epilogue has one value coming in), and what
     // finds no root is stored, so that the second walk meets every kernel exactly once: hosted, or stored.
     let mut host_of: Vec<Option<(usize, Box<Epilogue>)>> = (0..values.len()).map(|_| None).collect();
-    let mut reduction_of: Vec<Option<usize>> = vec![None; values.len()];
+    let mut reduction_of: Vec<Option<Box<ReductionKernel>>> = (0..values.len()).map(|_| None).collect();
     let mut hosted = vec![false; values.len()];
     for k in 0..values.len() {
         if values.is_ready(k) || !values.is_kernel(k) || values.stored[k] {
@@ -103,7 +103,7 @@ pub(super) fn schedule(
                 }
                 (None, _) => match reduction(gpu, values, k, Some(root)) {
                     Some(r) if r.storage() + further(values, &r.bindings.buffers) < limit => {
-                        reduction_of[root] = Some(k);
+                        reduction_of[root] = Some(Box::new(r));
                         true
                     }
                     _ => false,
@@ -181,11 +181,8 @@ pub(super) fn schedule(
         } else if values.is_root(v) {
             if let Some((kernel, epilogue)) = host_of[v].take() {
                 items.push(Item::Hand { kernel, output: v, epilogue: Some(epilogue) });
-            } else if let Some(k) = reduction_of[v] {
-                let Some(code) = reduction(gpu, values, k, Some(v)) else {
-                    return Err(Error::internal("a reduction could not be compiled"));
-                };
-                items.push(Item::Reduction { output: v, code: Box::new(code) });
+            } else if let Some(code) = reduction_of[v].take() {
+                items.push(Item::Reduction { output: v, code });
             } else {
                 let Some(code) = PointwiseKernel::new(values, &[v]) else {
                     return Err(Error::internal("an expression could not be compiled"));

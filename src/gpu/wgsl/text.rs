@@ -8,7 +8,6 @@ use super::Module;
 use super::epilogue::{scalar_epilogue_is_called, splice_epilogue};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -56,13 +55,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// By a few places of the text; equality compares everything.
 fn hash_of(text: &str) -> u64 {
     const PLACES: usize = 32;
-    let mut hasher = DefaultHasher::new();
-    text.len().hash(&mut hasher);
-    let text = text.as_bytes();
-    for chunk in text.chunks(text.len().div_ceil(PLACES).max(1)) {
-        hasher.write(&chunk[..chunk.len().min(8)]);
-    }
-    hasher.finish()
+    let mix = |h: u64, w: u64| (h ^ w).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+    let word = |chunk: &[u8]| chunk.iter().take(8).fold(0, |w, &b| w << 8 | u64::from(b));
+    let chunks = text.as_bytes().chunks(text.len().div_ceil(PLACES).max(1));
+    chunks.map(word).fold(text.len() as u64, mix)
 }
 
 impl From<Cow<'static, str>> for Text {
