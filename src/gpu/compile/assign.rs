@@ -7,7 +7,7 @@
 use super::kernel::{ARGS_BINDING, WORDS_BINDING};
 use super::lifetimes::{Lifetime, share};
 use super::loops::scheduled;
-use super::step::{Owner, Place, Spot, Step, Steps, locate, resolve};
+use super::step::{Owner, OwnerMap, Place, Spot, Step, Steps, locate, resolve};
 use super::values::{Stored, Values};
 use super::windows;
 use crate::error::Result;
@@ -20,7 +20,7 @@ use crate::gpu::pipeline::{Pipeline, Pipelines};
 use crate::gpu::plan::{Arguments, Output, Plan};
 use crate::gpu::step::{Bind, PlanStep, Task, Where};
 use crate::tensor::{Dispatch, Pending};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Compiles a graph.
@@ -46,7 +46,7 @@ pub(in crate::gpu) fn dissect(gpu: &Gpu, graph: &Pending) -> Result<Vec<Dispatch
 
 fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps) -> Result<Plan> {
     let mut lifetimes: Vec<Lifetime> = Vec::new();
-    let mut lifetime_of: HashMap<Owner, usize> = HashMap::new();
+    let mut lifetime_of: OwnerMap<usize> = OwnerMap::default();
     let bytes_of = |owner: Owner| match owner {
         Owner::Value(v) => storage_bytes(values.spec(v)),
         Owner::Temp(t) => schedule.temps[t].next_multiple_of(16).max(16),

@@ -120,12 +120,12 @@ impl<'a, 'v> Builder<'a, 'v> {
         Builder {
             values,
             bindings,
-            exprs: Exprs { list: Vec::new(), extents: shape.to_vec() },
+            exprs: Exprs { list: Vec::with_capacity(16), extents: shape.to_vec() },
             own: &[],
             host: None,
             home: place.linear(shape),
             conflict: false,
-            memo: Vec::new(),
+            memo: Vec::with_capacity(16),
         }
     }
 

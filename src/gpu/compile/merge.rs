@@ -25,7 +25,7 @@
 
 use super::kernel::{ARGS_BINDING, WORDS_BINDING};
 use super::library::FAULT;
-use super::step::{Owner, Place, Step, Steps, memory_of, resolve};
+use super::step::{Owner, OwnerMap, Place, Step, Steps, memory_of, resolve};
 use super::values::Values;
 use crate::gpu::array::storage_bytes;
 use crate::gpu::context::Gpu;
@@ -60,8 +60,8 @@ struct Dependencies {
 
 impl Dependencies {
     fn of(values: &Values<'_>, steps: &[Step]) -> Dependencies {
-        let mut writers: HashMap<Owner, Vec<usize>> = HashMap::new();
-        let mut readers: HashMap<Owner, Vec<usize>> = HashMap::new();
+        let mut writers: OwnerMap<Vec<usize>> = OwnerMap::default();
+        let mut readers: OwnerMap<Vec<usize>> = OwnerMap::default();
         let mut all = Dependencies { users: vec![Vec::new(); steps.len()], waits: vec![0; steps.len()] };
         for (k, step) in steps.iter().enumerate() {
             let mut before: BTreeSet<usize> = BTreeSet::new();
@@ -160,7 +160,7 @@ fn arrange(
 
 /// The most bytes that are in use at once.
 fn peak_bytes(values: &Values<'_>, schedule: &Steps, dispatches: &[Vec<usize>]) -> u64 {
-    let mut lives: HashMap<Owner, (usize, usize)> = HashMap::new();
+    let mut lives: OwnerMap<(usize, usize)> = OwnerMap::default();
     for (at, group) in dispatches.iter().enumerate() {
         for step in group.iter().map(|&k| &schedule.steps[k]) {
             for &(_, place) in step.writes.iter().chain(&step.reads) {

@@ -6,6 +6,8 @@ use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::kernels::Turns;
 use crate::gpu::pipeline::KernelSource;
 use crate::gpu::step::Task;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// What a kernel reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +131,24 @@ pub(super) enum Owner {
     Temp(usize),
     /// Whatever is there in a turn of a loop.
     Home(usize),
+}
+
+/// A table by owner: these are small numbers already, which one multiplication spreads.
+pub(super) type OwnerMap<V> = HashMap<Owner, V, BuildHasherDefault<OwnerHasher>>;
+
+#[derive(Default)]
+pub(super) struct OwnerHasher(u64);
+
+impl Hasher for OwnerHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&b| self.write_usize(b as usize));
+    }
+    fn write_usize(&mut self, n: usize) {
+        self.0 = (self.0 ^ n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
+    }
 }
 
 /// What tells the memory of an owner from that of others: a kernel can't read one part of it and write another.

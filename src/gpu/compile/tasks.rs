@@ -4,7 +4,6 @@ use super::Values;
 use crate::gpu::step::Task;
 use crate::ops::Lowering;
 use crate::tensor::Spec;
-use std::collections::BTreeSet;
 
 /// The largest expression that goes into one kernel.
 pub(super) const MAX_EXPRESSIONS: usize = 300;
@@ -15,24 +14,27 @@ const MAX_NAMES: usize = 8;
 /// What a kernel with these outputs computes, from the `read` buffers of generated code and the operands of a hand-written
 /// kernel.
 pub(super) fn task(values: &Values<'_>, outputs: &[usize], pass: &str, read: &[usize]) -> Task {
-    let mut inside = BTreeSet::new();
+    let mut inside: Vec<usize> = Vec::new();
     let mut stack = outputs.to_vec();
     let mut bytes: usize = outputs.iter().chain(read).map(|&v| values.spec(v).bytes()).sum();
     let mut flops = 0;
     while let Some(v) = stack.pop() {
         let fresh = outputs.contains(&v) || !values.is_stored(v);
-        if !fresh || inside.len() > MAX_EXPRESSIONS || !inside.insert(v) {
+        if !fresh || inside.len() > MAX_EXPRESSIONS || inside.contains(&v) {
             continue;
         }
+        inside.push(v);
         let inputs = values.inputs(v).iter().map(|&i| i as usize);
         match &values.hand[v] {
             None => stack.extend(inputs),
-            Some(hand) => bytes += hand.inputs.iter().map(|i| values.spec(i.value).bytes()).sum::<usize>(),
+            Some(hand) => {
+                bytes += hand.inputs.iter().map(|i| values.spec(i.value).bytes()).sum::<usize>();
+                let specs: Vec<Spec> = inputs.map(|i| *values.spec(i)).collect();
+                flops += values.graph.entries[v].tensor.0.op.flops(&specs, values.spec(v));
+            }
         }
-        let entry = &values.graph.entries[v];
-        let specs: Vec<Spec> = values.inputs(v).iter().map(|&i| *values.spec(i as usize)).collect();
-        flops += entry.tensor.0.op.flops(&specs, values.spec(v));
     }
+    inside.sort_unstable();
     let nodes = inside.iter().map(|&v| v as u32).collect();
     // Inputs before users, neighbours of one name counted.
     let mut names: Vec<(&str, usize)> = Vec::new();

@@ -14,9 +14,17 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
 /// What was written for keys.
-struct Known<T>(HashMap<u64, Vec<(Key, T)>>);
+struct Known<T> {
+    by_key: HashMap<u64, Vec<(Key, T)>>,
+    /// The key at hand.
+    key: Key,
+}
 
 impl<T: Clone> Known<T> {
+    fn new() -> Known<T> {
+        Known { by_key: HashMap::new(), key: Key::default() }
+    }
+
     /// What was written for a kernel, or is now.
     fn get(
         &mut self,
@@ -25,14 +33,15 @@ impl<T: Clone> Known<T> {
         bindings: &Bindings,
         write: impl FnOnce() -> T,
     ) -> T {
-        let mut key = Key::default();
-        kernel.hash(&mut key);
-        bindings.buffers.iter().for_each(|&b| values.spec(b).dtype.hash(&mut key));
-        let list = self.0.entry(key.finish()).or_default();
-        if let Some(known) = list.iter().find(|k| k.0 == key) {
+        let key = &mut self.key;
+        key.clear();
+        kernel.hash(key);
+        bindings.buffers.iter().for_each(|&b| values.spec(b).dtype.hash(key));
+        let list = self.by_key.entry(key.finish()).or_default();
+        if let Some(known) = list.iter().find(|k| k.0 == *key) {
             return known.1.clone();
         }
-        list.push((key, write()));
+        list.push((key.clone(), write()));
         list[list.len() - 1].1.clone()
     }
 }
@@ -48,12 +57,7 @@ pub(super) struct Written<'t> {
 
 impl Written<'_> {
     pub fn new(target: &KernelTarget) -> Written<'_> {
-        Written {
-            target,
-            pointwise: Known(HashMap::new()),
-            reductions: Known(HashMap::new()),
-            spliced: Known(HashMap::new()),
-        }
+        Written { target, pointwise: Known::new(), reductions: Known::new(), spliced: Known::new() }
     }
 
     pub fn pointwise(&mut self, values: &Values<'_>, code: &PointwiseKernel) -> Generated {
