@@ -81,6 +81,8 @@ pub(crate) struct Plan {
 
 /// Sets of bind groups kept for each plan. A loop alternates between two.
 const MAX_BOUND: usize = 12;
+/// Beyond two of them, what they take at most: loops of many turns have many bind groups.
+const MAX_BOUND_BYTES: u64 = 16 << 20;
 
 /// Pieces of a plan that may be under way before the host waits for the oldest: their recordings take memory. The device has
 /// the others to go on with meanwhile.
@@ -333,7 +335,8 @@ impl Plan {
             }));
         }
         let groups = Arc::new(groups);
-        if self.bound.len() >= MAX_BOUND {
+        let full = |n: usize| n >= MAX_BOUND || n >= 2 && (n as u64 + 1) * self.set_bytes > MAX_BOUND_BYTES;
+        while full(self.bound.len()) {
             self.bound.pop_front();
         }
         self.bound.push_back((self.ids.clone(), groups.clone()));

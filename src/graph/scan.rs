@@ -114,7 +114,7 @@ pub struct Scanned {
 ///
 /// # Cost
 ///
-/// Per turn the kernels of the body. Where a state and a result of one turn are the same tensor, it is stored twice. Results of
+/// Per turn the kernels of the body, and on a GPU some 2 KB of the host's memory for each of them. Where a state and a result of one turn are the same tensor, it is stored twice. Results of
 /// several element types are computed by a loop for each type, as far as they are used.
 pub fn scan(
     carry: &[&Tensor],

@@ -8,7 +8,9 @@ use super::spec::TensorSpec;
 use crate::backend::eval;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::tensor::{Entry, IdMap, Operation, Pending, Placeholder, Root, Spec, Tensor, next_id, recording};
+use crate::tensor::{
+    Entry, IdMap, Looped, Operation, Pending, Placeholder, Root, Spec, Tensor, next_id, recording,
+};
 use crate::variable::{self, Variable};
 use std::sync::Arc;
 
@@ -33,6 +35,17 @@ pub(super) struct TraceNode {
     pub source: Source,
     pub spec: Spec,
     pub device: Device,
+}
+
+impl TraceNode {
+    /// About how many bytes it holds; a loop holds the graph of a turn.
+    fn bytes(&self) -> usize {
+        let turn = match &self.source {
+            Source::Op { op, .. } => Looped::of(&**op).map_or(0, |l| l.graph.entries.len()),
+            _ => 0,
+        };
+        (1 + 2 * turn) * (size_of::<TraceNode>() + OPERATION_BYTES)
+    }
 }
 
 /// What a function does to arguments of one signature.
@@ -99,8 +112,8 @@ impl Trace {
         // They are the same in every call: computed once, now.
         eval(&held)?;
         let own = held.iter().filter(|t| t.0.id >= first);
-        let bytes = nodes.len() * (size_of::<TraceNode>() + OPERATION_BYTES)
-            + own.map(|t| t.0.spec.bytes()).sum::<usize>();
+        let bytes =
+            nodes.iter().map(TraceNode::bytes).sum::<usize>() + own.map(|t| t.0.spec.bytes()).sum::<usize>();
         let at = |t: &Tensor| positions.get(&t.0.id).copied().unwrap_or_default();
         Ok(Trace {
             signature: signature.to_vec(),
