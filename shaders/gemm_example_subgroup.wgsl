@@ -28,6 +28,10 @@ struct Params {
     out_split: u32,
     b_k: u32,
     b_n: u32,
+    // Where accumulators have levels: k that the first takes before it is emptied into the second, and how often it is before
+    // that is emptied into the third.
+    block: u32,
+    blocks: u32,
     // k per step of the walk.
     step: u32,
     // Strides of A along m and k, and of everything along the batch.
@@ -169,7 +173,7 @@ fn main(
         var k = k0;
         while k + 4u <= k1 {
         let from_k = k;
-        let stop = min(k1, k + 128u - pending);
+        let stop = min(k1, k + p.block - pending);
         for (; k + 4u <= stop; k += 4u) {
             let bi0_0 = bi0;
             bi0 = bi0_0 + b_step;
@@ -203,7 +207,7 @@ fn main(
             c7_0 += ((r7.x * b0_0 + r7.y * b1_0) + (r7.z * b2_0 + r7.w * b3_0));
         }
         pending += k - from_k;
-        if pending >= 128u {
+        if pending >= p.block {
             pending = 0u;
             d0_0 += c0_0;
             c0_0 = vec4<f32>();

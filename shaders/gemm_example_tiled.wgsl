@@ -28,6 +28,10 @@ struct Params {
     out_split: u32,
     b_k: u32,
     b_n: u32,
+    // Where accumulators have levels: k that the first takes before it is emptied into the second, and how often it is before
+    // that is emptied into the third.
+    block: u32,
+    blocks: u32,
     // k per step of the walk.
     step: u32,
     // Strides of A along m and k, and of everything along the batch.
@@ -233,7 +237,7 @@ fn main(
         }
         workgroupBarrier();
         pending += 16u;
-        if pending >= 64u {
+        if pending >= p.block {
             pending = 0u;
             d0_0 += c0_0;
             c0_0 = vec4<f32>();

@@ -105,8 +105,10 @@ pub struct Stats {
     /// Plans that are kept: at most 4,096, and as many as [`bytes_plans`](Self::bytes_plans) allows; then the least recently used
     /// goes. 0 on the CPU, which plans nothing.
     pub plans: u64,
-    /// Pipelines compiled.
+    /// Pipelines compiled that an evaluation waited for.
     pub pipelines: u64,
+    /// Pipelines compiled in the background, which nothing waits for: better ones for plans that run often.
+    pub pipelines_in_background: u64,
     /// Buffers that had to be allocated because the pool had none.
     pub allocations: u64,
     /// Bytes held by tensors.

@@ -5,6 +5,7 @@ mod common;
 use common::{Rng, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::graph::{ScanMemory, ScanOptions, scan};
+use wgrad::nn::Context;
 use wgrad::prelude::*;
 
 on_both_devices! {
@@ -346,5 +347,122 @@ fn lengths_of_loops_make_no_pipelines() -> Result<()> {
     }
     println!("{counted:?} pipelines");
     assert!(counted[0] <= 30, "{counted:?}");
+    Ok(())
+}
+
+/// The losses of two training steps of a small network on so many pictures, and the pipelines that an evaluation waited for.
+fn train(model: &Model, adam: &mut Adam, batch: usize) -> Result<(Vec<f32>, u64)> {
+    let before = pipelines()?;
+    let d = Device::Gpu;
+    let images =
+        Tensor::from_vec((0..batch * 196).map(|i| (i % 17) as f32 / 17.0).collect(), [batch, 14, 14, 1], d)?;
+    let labels = Tensor::from_vec((0..batch).map(|i| (i % 10) as i32).collect(), [batch], d)?;
+    let mut losses = Vec::new();
+    for _ in 0..2 {
+        let loss = model.forward(&images, &Context::train(0))?.cross_entropy(&labels)?;
+        let grads = loss.backward()?;
+        adam.step(&grads)?;
+        losses.push(loss.item::<f32>()?);
+    }
+    Ok((losses, pipelines()? - before))
+}
+
+#[test]
+fn batches_of_all_sizes_have_the_kernels_of_others() -> Result<()> {
+    let _alone = alone();
+    let convolutions = Sequential::new()
+        .add(Conv2d::new(16, [3, 3]).activation(Activation::Relu))
+        .add(MaxPool2d::new([2, 2]))
+        .add(Conv2d::new(24, [3, 3]).activation(Activation::Relu))
+        .add(Flatten::new())
+        .add(Dense::new(20).activation(Activation::Relu))
+        .add(Dense::new(10))
+        .build([14, 14, 1], Device::Gpu)?;
+    let layers = Sequential::new()
+        .add(Flatten::new())
+        .add(Dense::new(96).activation(Activation::Relu))
+        .add(Dense::new(33).activation(Activation::Tanh))
+        .add(Dense::new(10))
+        .build([14, 14, 1], Device::Gpu)?;
+    for (name, model) in [("convolutions", convolutions), ("layers", layers)] {
+        let mut adam = Adam::new(1e-3);
+        for batch in [64, 48] {
+            train(&model, &mut adam, batch)?;
+        }
+        let mut found = Vec::new();
+        for batch in 2..=40 {
+            let (losses, new) = train(&model, &mut adam, batch)?;
+            assert!(losses.iter().all(|l| l.is_finite()), "{name}, batch {batch}: {losses:?}");
+            if new > 0 {
+                found.push(format!("batch {batch}: {new}"));
+            }
+        }
+        assert!(found.is_empty(), "{name}: new pipelines: {}", found.join(", "));
+    }
+    Ok(())
+}
+
+#[test]
+fn plans_that_run_often_get_better_kernels_with_the_same_bits() -> Result<()> {
+    let _alone = alone();
+    let d = Device::Gpu;
+    let fixed = |dims: [usize; 2], seed| -> Result<Tensor> {
+        let x = (Tensor::rand(dims, d, seed)? - 0.5)?;
+        x.eval()?;
+        x.detach()
+    };
+    let (w, bias) = (fixed([52, 44], 1)?, fixed([1, 44], 2)?);
+    let rows = |x: &Tensor| -> Result<Vec<u32>> {
+        let y = (x.matmul(&w)? + &bias)?.sin()?;
+        Ok(y.to_vec::<f32>()?.into_iter().map(f32::to_bits).collect())
+    };
+    // Many rows first: few rows then run with the kernel of many.
+    let many = fixed([50, 52], 3)?;
+    let all = rows(&many)?;
+    let first = |n: usize| Tensor::from_slice(&many.to_vec::<f32>()?[..52 * n], [n, 52], d);
+    let few = first(3)?;
+    let stats = || d.stats();
+    let before = stats()?;
+    assert_eq!(rows(&few)?, all[..3 * 44]);
+    assert_eq!(stats()?.pipelines, before.pipelines, "the kernel of many rows would do");
+    let mut runs = 1;
+    // The kernel is asked for, compiled, and taken.
+    for _ in 0..2000 {
+        assert_eq!(rows(&few)?, all[..3 * 44], "after {runs} runs");
+        runs += 1;
+        if stats()?.pipelines_in_background > before.pipelines_in_background {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let after = stats()?;
+    assert!(after.pipelines_in_background > before.pipelines_in_background, "after {runs} runs");
+    assert!(runs > 8, "a plan that has run {runs} times has not run often");
+    for _ in 0..20 {
+        assert_eq!(rows(&few)?, all[..3 * 44]);
+    }
+    // Nobody waited for it, and now that it is there it is what other few rows have from the beginning.
+    let pair = first(2)?;
+    assert_eq!(rows(&pair)?, all[..2 * 44]);
+    let last = stats()?;
+    assert_eq!(last.pipelines, before.pipelines);
+    assert_eq!(last.pipelines_in_background, after.pipelines_in_background);
+    Ok(())
+}
+
+#[test]
+fn few_rows_that_come_first_have_kernels_of_their_own() -> Result<()> {
+    let _alone = alone();
+    let d = Device::Gpu;
+    let w = Tensor::ones([36, 28], d)?;
+    let x = Tensor::ones([2, 36], d)?;
+    wgrad::eval(&[&w, &x])?;
+    let before = d.stats()?;
+    for _ in 0..12 {
+        assert_eq!((x.matmul(&w)? * 3.0)?.to_vec::<f32>()?, [108.0; 56]);
+    }
+    let after = d.stats()?;
+    assert_eq!(after.pipelines, before.pipelines + 1);
+    assert_eq!(after.pipelines_in_background, before.pipelines_in_background);
     Ok(())
 }

@@ -15,3 +15,7 @@
     out_split: u32,
     b_k: u32,
     b_n: u32,
+    // Where accumulators have levels: k that the first takes before it is emptied into the second, and how often it is before
+    // that is emptied into the third.
+    block: u32,
+    blocks: u32,

@@ -1,6 +1,7 @@
 //! The plans of a device, kept by the structure of the graph that they compute.
 
-use super::compile::compile;
+use super::background::{self, Progress};
+use super::compile::{compile, wanted};
 use super::context::Gpu;
 use super::pipeline::Pipelines;
 use super::plan::Plan;
@@ -12,6 +13,7 @@ use crate::profile::Timings;
 use crate::tensor::Pending;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::Hasher;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -22,6 +24,9 @@ const MAX_IN_FLIGHT: usize = 2;
 /// beyond, the least recently used goes. A training step's plan holds some 100 KB, that of a few operations less than 10.
 const MAX_PLANS: usize = 4096;
 const MAX_BYTES: u64 = 64 << 20;
+
+/// Runs of a plan after which better kernels for it are worth compiling.
+const OFTEN: u32 = 8;
 
 /// The plans of a device.
 #[derive(Default)]
@@ -42,6 +47,21 @@ struct Cached {
     key: Key,
     used: u64,
     plan: Plan,
+    better: Better,
+}
+
+/// Whether a better plan for the same graph, with the same bits, is to come.
+enum Better {
+    No,
+    /// Kernels stand in for better ones, which are asked for after so many more runs.
+    After(u32),
+    Asked(Progress),
+}
+
+impl Better {
+    fn of(stand_ins: bool) -> Better {
+        if stand_ins { Better::After(OFTEN) } else { Better::No }
+    }
 }
 
 impl Cached {
@@ -70,8 +90,8 @@ fn fill_key(graph: &Pending, key: &mut Key) {
 
 /// Computes a graph: replays its plan, or compiles it first. `start`: when the evaluation began, for a profile.
 pub(super) fn run(
-    gpu: &Gpu,
-    pipelines: &Pipelines,
+    gpu: &Arc<Gpu>,
+    pipelines: &Arc<Pipelines>,
     cache: &mut PlanCache,
     graph: &Pending,
     start: Option<Instant>,
@@ -84,13 +104,14 @@ pub(super) fn run(
         Some(position) => {
             gpu.counters.plan_hits.fetch_add(1, Relaxed);
             cache.scratch = key;
+            cache.improve(gpu, pipelines, graph, hash, position);
             position
         }
         None => {
             gpu.counters.plan_misses.fetch_add(1, Relaxed);
-            let plan = compile(gpu, pipelines, graph)?;
+            let (plan, stand_ins) = compile(gpu, pipelines, graph)?;
             // A copy: the key at hand has room for the largest graph so far.
-            let position = cache.add(hash, key.clone(), plan);
+            let position = cache.add(hash, key.clone(), plan, Better::of(stand_ins));
             cache.scratch = key;
             position
         }
@@ -154,6 +175,43 @@ impl PlanCache {
         result
     }
 
+    /// Asks for better kernels where a plan has run often, and exchanges the plan when they are there. Waits for nothing, and what
+    /// fails leaves everything as it is.
+    fn improve(
+        &mut self,
+        gpu: &Arc<Gpu>,
+        pipelines: &Arc<Pipelines>,
+        graph: &Pending,
+        hash: u64,
+        position: usize,
+    ) {
+        let Some(cached) = self.plans.get_mut(&hash).and_then(|list| list.get_mut(position)) else { return };
+        let outcome = match &mut cached.better {
+            Better::No => return,
+            Better::After(0) => match wanted(gpu, pipelines, graph) {
+                // Others have asked for them before.
+                Ok(sources) if sources.is_empty() => Some(true),
+                Ok(sources) => {
+                    cached.better = Better::Asked(background::compile(gpu, pipelines, sources));
+                    return;
+                }
+                Err(_) => Some(false),
+            },
+            Better::After(runs) => {
+                *runs -= 1;
+                return;
+            }
+            Better::Asked(progress) => progress.outcome(),
+        };
+        let Some(all) = outcome else { return };
+        cached.better = Better::No;
+        if all && let Ok((plan, _)) = compile(gpu, pipelines, graph) {
+            let before = cached.bytes();
+            cached.plan = plan;
+            self.bytes = self.bytes + cached.bytes() - before;
+        }
+    }
+
     /// Lets go of all memory that nothing uses.
     pub fn trim(&mut self, gpu: &Gpu) {
         for cached in self.plans.values_mut().flatten() {
@@ -181,8 +239,8 @@ impl PlanCache {
     }
 
     /// Adds a plan that is about to be used, and gives its place among those of the same hash.
-    fn add(&mut self, hash: u64, key: Key, plan: Plan) -> usize {
-        let cached = Cached { key, used: 0, plan };
+    fn add(&mut self, hash: u64, key: Key, plan: Plan, better: Better) -> usize {
+        let cached = Cached { key, used: 0, plan, better };
         self.bytes += cached.bytes();
         let list = self.plans.entry(hash).or_default();
         list.push(cached);

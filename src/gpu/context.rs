@@ -54,6 +54,7 @@ pub(crate) struct Counters {
     pub plans: AtomicU64,
     pub plan_bytes: AtomicU64,
     pub pipelines: AtomicU64,
+    pub pipelines_in_background: AtomicU64,
     pub device_ns: AtomicU64,
 }
 
@@ -67,6 +68,7 @@ impl Counters {
             plans: self.plans.load(Relaxed),
             bytes_plans: self.plan_bytes.load(Relaxed),
             pipelines: self.pipelines.load(Relaxed),
+            pipelines_in_background: self.pipelines_in_background.load(Relaxed),
             device_ns: self.device_ns.load(Relaxed),
             ..Default::default()
         }

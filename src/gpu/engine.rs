@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// An opened GPU, and what was compiled for it.
 pub(crate) struct Engine {
     pub gpu: Arc<Gpu>,
-    pub pipelines: Pipelines,
+    pub pipelines: Arc<Pipelines>,
     /// Also the lock that makes evaluations of one device follow each other.
     plans: Mutex<PlanCache>,
 }
@@ -29,7 +29,7 @@ impl Engine {
         let gpu = context::open(adapter)?;
         let cached = gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE);
         let pipelines = Pipelines::new(&gpu.device, &adapter.get_info(), cached);
-        Ok(Engine { gpu: Arc::new(gpu), pipelines, plans: Mutex::default() })
+        Ok(Engine { gpu: Arc::new(gpu), pipelines: Arc::new(pipelines), plans: Mutex::default() })
     }
 
     /// The plans; while they are held, nothing else is evaluated on the device.

@@ -7,13 +7,14 @@
 //! - [`transfer`]: host -> device and back
 //! - [`plan`]: steps -> one command buffer, one pass, one submission (or pieces); [`profile`]: the same, kernel by kernel
 //! - [`compile`]: graph -> plan: what is computed where, which kernels, in which buffers
-//! - [`cache`]: plans by their graphs
+//! - [`cache`]: plans by their graphs; [`background`]: what is compiled while nobody waits
 //! - [`engine`]: all of it, for whoever asks from outside
 //! - [`kernels`]: hand-written kernels
 //! - [`wgsl`]: whatever is done to the text of kernels
 
 mod adapters;
 mod array;
+mod background;
 mod cache;
 mod compile;
 mod context;

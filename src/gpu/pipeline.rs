@@ -50,6 +50,31 @@ impl Pipelines {
         Pipelines { ready: Mutex::default(), layouts: Mutex::default(), disk }
     }
 
+    /// Whether a kernel is compiled.
+    pub fn has(&self, source: &KernelSource) -> bool {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).contains_key(source)
+    }
+
+    /// Compiles a kernel before anyone needs it. What goes wrong is no failure of the device's, which somebody would be told of.
+    pub fn prepare(&self, gpu: &Gpu, source: &KernelSource) -> std::result::Result<(), String> {
+        if self.has(source) {
+            return Ok(());
+        }
+        let pipeline = self.compile(gpu, source)?;
+        gpu.counters.pipelines_in_background.fetch_add(1, Relaxed);
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        // An evaluation may have needed it meanwhile: plans share the one that was first.
+        ready.entry(source.clone()).or_insert_with(|| Arc::new(pipeline));
+        Ok(())
+    }
+
+    /// Keeps what was compiled for later runs.
+    pub fn save(&self) {
+        if let Some(disk) = &self.disk {
+            disk.save();
+        }
+    }
+
     /// The pipelines of these kernels; those that are new are compiled in parallel.
     // A text is compared by its letters, which never change.
     #[allow(clippy::mutable_key_type)]
@@ -61,7 +86,10 @@ impl Pipelines {
         };
         if !missing.is_empty() {
             let compiled = watched(&gpu.name, missing.len(), NOTICE_AFTER, |one_done| {
-                compile_all(&missing, |source| self.compile(gpu, source).inspect(|_| one_done()))
+                compile_all(&missing, |source| {
+                    let failed = |message| gpu.failed(message);
+                    self.compile(gpu, source).inspect(|_| one_done()).map_err(failed)
+                })
             })?;
             gpu.counters.pipelines.fetch_add(missing.len() as u64, Relaxed);
             let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,15 +97,13 @@ impl Pipelines {
                 ready.insert(source.clone(), Arc::new(pipeline));
             }
             drop(ready);
-            if let Some(disk) = &self.disk {
-                disk.save();
-            }
+            self.save();
         }
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(sources.iter().filter_map(|s| ready.get(s).cloned()).collect())
     }
 
-    fn compile(&self, gpu: &Gpu, source: &KernelSource) -> Result<Pipeline> {
+    fn compile(&self, gpu: &Gpu, source: &KernelSource) -> std::result::Result<Pipeline, String> {
         let validation = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let (layout, pipeline_layout) = self.layout(gpu, &source.bindings);
@@ -115,7 +141,7 @@ impl Pipelines {
         let internal = pollster::block_on(internal.pop());
         match pollster::block_on(validation.pop()).or(internal) {
             None => Ok(Pipeline { raw, layout }),
-            Some(e) => Err(gpu.failed(format!("kernel {} does not compile: {e}", source.label))),
+            Some(e) => Err(format!("kernel {} does not compile: {e}", source.label)),
         }
     }
 

@@ -260,6 +260,7 @@ impl Operation for Custom {
                 // Only its author can know: `CustomKernel::source` says so.
                 turns: Turns::NONE,
                 epilogue: false,
+                others: Vec::new(),
             }],
         }))
     }

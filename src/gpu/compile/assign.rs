@@ -16,21 +16,35 @@ use crate::gpu::context::Gpu;
 use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::memory::ALIGNMENT;
 use crate::gpu::pace::{Cost, Work};
-use crate::gpu::pipeline::{Pipeline, Pipelines};
+use crate::gpu::pipeline::{KernelSource, Pipeline, Pipelines};
 use crate::gpu::plan::{Arguments, Output, Plan};
 use crate::gpu::step::{Bind, PlanStep, Task, Where};
 use crate::tensor::{Dispatch, Pending};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Compiles a graph.
-pub(in crate::gpu) fn compile(gpu: &Gpu, pipelines: &Pipelines, graph: &Pending) -> Result<Plan> {
-    scheduled(gpu, graph, &[], |values, schedule| assign(gpu, pipelines, values, schedule))
+/// Compiles a graph; also tells whether kernels in the plan stand in for better ones that are not compiled ([`wanted`]).
+pub(in crate::gpu) fn compile(gpu: &Gpu, pipelines: &Pipelines, graph: &Pending) -> Result<(Plan, bool)> {
+    let compiled = |source: &KernelSource| pipelines.has(source);
+    scheduled(gpu, graph, &[], &compiled, |values, schedule| {
+        let stand_ins = schedule.stand_ins;
+        Ok((assign(gpu, pipelines, values, schedule)?, stand_ins))
+    })
+}
+
+/// The kernels that the graph's plan would best have and that are not compiled.
+pub(in crate::gpu) fn wanted(gpu: &Gpu, pipelines: &Pipelines, graph: &Pending) -> Result<Vec<KernelSource>> {
+    scheduled(gpu, graph, &[], &|_| true, |_, schedule| {
+        let mut kernels = Vec::new();
+        list_kernels(&schedule.steps, &mut kernels);
+        let sources = kernels.into_iter().map(|step| step.source.clone());
+        Ok(sources.filter(|source| !pipelines.has(source)).collect())
+    })
 }
 
 /// The dispatches that the graph's plan would have, without making it.
 pub(in crate::gpu) fn dissect(gpu: &Gpu, graph: &Pending) -> Result<Vec<Dispatch>> {
-    scheduled(gpu, graph, &[], |_, schedule| {
+    scheduled(gpu, graph, &[], &|_| true, |_, schedule| {
         let dispatch = |step: Step| {
             let names: Vec<&str> = step.tasks.iter().map(|t| t.name.as_str()).collect();
             let name = names.join(" | ");

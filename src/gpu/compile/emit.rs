@@ -151,8 +151,15 @@ impl<'a> Emitter<'a> {
             }
             _ => true,
         };
-        let alone = exprs.extents.iter().enumerate().all(|(v, &n)| v == along || n == 1);
-        alone && !exprs.records() && exprs.list.iter().all(in_line) && Self::lanes_fit(exprs, along)
+        Self::is_line(exprs, along)
+            && !exprs.records()
+            && exprs.list.iter().all(in_line)
+            && Self::lanes_fit(exprs, along)
+    }
+
+    /// Whether all elements are in one line.
+    pub fn is_line(exprs: &Exprs, along: usize) -> bool {
+        exprs.extents.iter().enumerate().all(|(v, &n)| v == along || n == 1)
     }
 
     fn lanes_fit(exprs: &Exprs, along: usize) -> bool {

@@ -147,6 +147,8 @@ impl PointwiseKernel {
         let along = left - 1;
         let width = match target {
             None if Emitter::can_overrun(&exprs, along) => Width::Four { along },
+            // What is recorded may not be computed beyond the end; a line's length shall not decide how it is taken.
+            None if exprs.records() && Emitter::is_line(&exprs, along) => Width::One,
             _ if Emitter::can_widen(&exprs, along) && target.is_none_or(fits) => Width::Four { along },
             _ => Width::One,
         };

@@ -5,6 +5,7 @@
 //! device asks for; so a turn differs from another in nothing but the offsets of rows and in which of two buffers holds what is
 //! handed on. No text and no number of a kernel depends on the turn, nor on how many there are.
 
+use super::forms::Compiled;
 use super::lifetimes::{Lifetime, share};
 use super::merge::merge;
 use super::schedule::schedule;
@@ -26,20 +27,21 @@ pub(super) fn scheduled<R>(
     gpu: &Gpu,
     graph: &Pending,
     together: &[usize],
+    compiled: Compiled<'_>,
     finish: impl FnOnce(&Values<'_>, Steps) -> Result<R>,
 ) -> Result<R> {
     let mut constraints = Constraints::default();
     loop {
         let mut values = Values::new(graph, &gpu.target, gpu.max_binding, &constraints, together.to_vec())?;
-        if let Some(schedule) = schedule(gpu, &mut values, &mut constraints)? {
-            let steps = with_turns(gpu, &values, merge(gpu, &values, schedule))?;
+        if let Some(schedule) = schedule(gpu, &mut values, &mut constraints, compiled)? {
+            let steps = with_turns(gpu, &values, compiled, merge(gpu, &values, schedule))?;
             return finish(&values, steps);
         }
     }
 }
 
 /// Puts their kernels into the steps that are loops.
-fn with_turns(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Result<Steps> {
+fn with_turns(gpu: &Gpu, values: &Values<'_>, compiled: Compiled<'_>, mut schedule: Steps) -> Result<Steps> {
     let mut steps = Vec::with_capacity(schedule.steps.len());
     for mut step in std::mem::take(&mut schedule.steps) {
         let Some(v) = loop_of(&step) else {
@@ -52,7 +54,8 @@ fn with_turns(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Result<Ste
         let mut parts = Parts { gpu, v, temps: &mut schedule.temps, written: Vec::new(), ends: Vec::new() };
         let inputs: Vec<Place> = step.reads.iter().map(|r| r.1).collect();
         let together: Vec<usize> = looped.rows.iter().map(|r| r.result).collect();
-        let repeated = scheduled(gpu, &looped.graph, &together, |inner, steps| {
+        let repeated = scheduled(gpu, &looped.graph, &together, compiled, |inner, steps| {
+            schedule.stand_ins |= steps.stand_ins;
             parts.turn(looped, &inputs, values.spec(v).dtype.size(), inner, steps)
         })?;
         step.writes.extend(parts.written.iter().map(|&t| (0, Place::Temp(t))));

@@ -13,6 +13,7 @@
 mod assign;
 mod emit;
 mod expr;
+mod forms;
 mod index;
 mod kernel;
 mod library;
@@ -28,5 +29,5 @@ mod windows;
 mod words;
 mod written;
 
-pub(super) use assign::{compile, dissect};
+pub(super) use assign::{compile, dissect, wanted};
 use values::Values;

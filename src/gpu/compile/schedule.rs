@@ -19,6 +19,7 @@
 // Over 500 lines in one file: each decision looks at the same state, which no other file sees.
 
 use super::expr::Bindings;
+use super::forms::{Compiled, choose};
 use super::kernel::{ARGS_BINDING, EXTRA_BINDING, Epilogue, Generated, PointwiseKernel, WORDS_BINDING};
 use super::library::FAULTS;
 use super::reduction::ReductionKernel;
@@ -70,6 +71,7 @@ pub(super) fn schedule(
     gpu: &Gpu,
     values: &mut Values<'_>,
     constraints: &mut Constraints,
+    compiled: Compiled<'_>,
 ) -> Result<Option<Steps>> {
     let limit = gpu.max_storage_buffers;
     // First walk: which kernel hosts which root. A root has one host at most (its epilogue has one value coming in), and what
@@ -205,7 +207,7 @@ pub(super) fn schedule(
     let mut out = Steps::default();
     let mut written = Written::new(&gpu.target);
     for item in &items {
-        item.steps(values, &mut written, &mut out);
+        item.steps(values, compiled, &mut written, &mut out);
     }
     for step in out.steps.iter_mut().filter(|step| !is_loop(step)) {
         windows::split(gpu, values, &out.temps, step)?;
@@ -320,7 +322,7 @@ fn join(
 }
 
 impl Item {
-    fn steps(&self, values: &Values<'_>, written: &mut Written<'_>, out: &mut Steps) {
+    fn steps(&self, values: &Values<'_>, compiled: Compiled<'_>, written: &mut Written<'_>, out: &mut Steps) {
         let at = |v: usize| Place::Value(Stored { value: v, offset: 0 });
         match self {
             Item::Pointwise { outputs, code } => {
@@ -408,15 +410,13 @@ impl Item {
                     let mut reads: Vec<(u32, Place)> =
                         launch.inputs.iter().enumerate().map(|(b, o)| (1 + b as u32, place(o))).collect();
                     let write = (1 + reads.len() as u32, place(&launch.output));
-                    let mut wgsl = Text::from(launch.source.clone());
-                    let (mut args, mut words) = (Vec::new(), Vec::new());
-                    if let Some(e) = epilogue.as_ref().filter(|_| i + 1 == count) {
-                        (wgsl, words) = written.spliced(values, &wgsl, e);
+                    let epilogue = epilogue.as_ref().filter(|_| i + 1 == count);
+                    let mut args = Vec::new();
+                    if let Some(e) = epilogue {
                         let extra = e.bindings.buffers.iter().enumerate();
                         reads.extend(extra.map(|(k, &b)| (EXTRA_BINDING + k as u32, at(b))));
                         args = e.bindings.args.clone();
                     }
-                    let constants = launch.constants.iter().map(|&(n, v)| (n, v.to_bits())).collect();
                     let mut task = task(values, &[*output], "", extra);
                     // `matmul/subgroup`: the operation is in the name already
                     if let Some((_, variant)) = launch.label.split_once('/') {
@@ -431,22 +431,32 @@ impl Item {
                     if count > 1 {
                         task.bytes = 0;
                     }
-                    let mut source =
-                        source(launch.label, wgsl, constants, &reads, &[write], !args.is_empty());
-                    if !words.is_empty() {
-                        source.bindings.push((WORDS_BINDING, BindingKind::Uniform));
-                    }
-                    source.checked = values.graph.entries[*kernel].tensor.0.op.foreign();
+                    let finish = |text: &std::borrow::Cow<'static, str>| {
+                        let text = Text::from(text.clone());
+                        let (wgsl, words) = match epilogue {
+                            Some(e) => written.spliced(values, &text, e),
+                            None => (text, Vec::new()),
+                        };
+                        let constants = launch.constants.iter().map(|&(n, v)| (n, v.to_bits())).collect();
+                        let mut source =
+                            source(launch.label, wgsl, constants, &reads, &[write], !args.is_empty());
+                        if !words.is_empty() {
+                            source.bindings.push((WORDS_BINDING, BindingKind::Uniform));
+                        }
+                        source.checked = values.graph.entries[*kernel].tensor.0.op.foreign();
+                        (source, words)
+                    };
+                    let form = choose(launch, finish, compiled, out);
                     out.steps.push(Step {
-                        source,
+                        source: form.source,
                         tasks: vec![task],
-                        uniform: launch.uniform.words().to_vec(),
-                        words,
+                        uniform: form.uniform,
+                        words: form.words,
                         args: args.into_iter().map(Some).collect(),
                         reads,
                         writes: vec![write],
-                        workgroups: launch.workgroups,
-                        turns: launch.turns,
+                        workgroups: form.workgroups,
+                        turns: form.turns,
                         windows: Vec::new(),
                         repeated: None,
                     });

@@ -113,6 +113,8 @@ pub(super) struct Steps {
     pub steps: Vec<Step>,
     /// Bytes of the temporary buffers inside operations.
     pub temps: Vec<u64>,
+    /// Kernels stand in for better ones that are not compiled.
+    pub stand_ins: bool,
 }
 
 /// The buffer that a value is in: itself, the value that it is a part of, or the packed vector that it is placed in.

@@ -9,22 +9,30 @@
 //! * `tiled`: real GPUs; tiles in workgroup memory, register blocks on top ([`tiled`]).
 //!
 //! Few tiles and a long k: k is split over workgroups, whose partial sums a second dispatch adds in a fixed order.
+//!
+//! Sizes decide how k is split and which loops are best; several loops give the same bits ([`forms`]), so that those that are
+//! compiled already can do the work of those that are not.
 
 mod accumulators;
+mod forms;
 mod parts;
 mod registers;
+mod split;
 mod text;
 mod tiled;
 
 use super::uniform::uniform;
-use super::{KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
+use super::{Form, KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::geometry::MatmulGeometry;
 use crate::gpu::wgsl::shader;
-use accumulators::{CHAIN, levels};
+use accumulators::{emptied_after, levels};
 pub(super) use parts::ALayout;
 use parts::BLoad;
 use registers::Registers;
-use text::{Loop, complete};
+use split::{MAX_CHUNK, REGISTER_WORK, Sizes, Split, TILED_WORK, round};
+#[cfg(test)]
+pub(in crate::gpu) use text::ALL_FORMS;
+use text::{Loop, complete, written};
 use tiled::{Block, TILED_CHAIN, Tiled};
 
 /// Partial sums that are added one after the other (as in the two shaders).
@@ -46,6 +54,8 @@ uniform! {
         out_split: usize,
         b_k: usize,
         b_n: usize,
+        block: usize,
+        blocks: usize,
     }
 }
 
@@ -96,6 +106,8 @@ pub(super) struct Problem<'p> {
     pub n: usize,
     /// k in all.
     pub k: usize,
+    /// k is all pixels of a batch: any number, mostly a large one.
+    pub pixels: bool,
     /// Parts of k within which A is contiguous along k.
     pub segments: usize,
     pub batches: usize,
@@ -122,12 +134,6 @@ pub(super) struct Problem<'p> {
     pub out_len: usize,
 }
 
-/// The longest stretch of k that one invocation sums up. lavapipe silently ends an invocation's loops after 65,535
-/// iterations in all, and real GPUs (and Windows' watchdog) like short dispatches too.
-const MAX_CHUNK: usize = 32_768;
-/// Iterations that all loops of an invocation may make together.
-const MAX_ITERATIONS: usize = 60_000;
-
 /// The longest k that adapters that run on a CPU take at once, with B in registers.
 const SHORT_K: usize = 32;
 
@@ -143,8 +149,9 @@ const BLOCKS: [Block; 4] = [
 pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
     let [a_m, a_k] = g.a_strides;
     let [b_k, b_n] = g.b_strides;
-    // A dimension of length 1 may have any stride.
-    let a_along_k = a_k == 1 || g.k == 1;
+    // A dimension of length 1 may have any stride. Of one k, the rows tell: the gradient of a weight by a single example is no
+    // other kernel than by several.
+    let a_along_k = a_k == 1 || (g.k == 1 && a_m != 1);
     let b_along_n = b_n == 1 || g.n == 1;
     let whole = |width: usize, strides: &[usize; 3], contiguous: bool, stride: usize, len: [usize; 2]| {
         contiguous
@@ -184,6 +191,7 @@ pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
         m: g.m,
         n: g.n,
         k: g.k,
+        pixels: false,
         segments: 1,
         batches,
         a: if a_along_k { ALayout::AlongK } else { ALayout::AlongM },
@@ -206,40 +214,75 @@ pub(super) fn widest(possible: impl Fn(usize) -> bool) -> usize {
     [8, 4].into_iter().find(|&width| possible(width)).unwrap_or(1)
 }
 
-/// The loops that were chosen for a problem, and what they compute per workgroup.
+/// The loops that were chosen for a problem, and in which order they add up.
 struct Variant {
     label: &'static str,
-    source: &'static str,
-    tile_m: usize,
-    tile_n: usize,
-    loops: Loops,
+    kernel: Loop,
+    /// Other loops that give the same bits, the next best first.
+    others: Vec<Loop>,
+    images_first: bool,
     /// Segments that the kernel loops over (1 where it walks through all of k).
     segments: usize,
-    chunk: usize,
-    splits: usize,
-    turns: Turns,
+    split: Split,
+    /// Levels of accumulators that the sums need.
+    levels: usize,
 }
 
 impl Problem<'_> {
     /// The dispatches that compute this problem on `t`.
     pub fn launches(&self, t: &KernelTarget) -> Launches {
-        let kernel = match (t.cpu_adapter, t.subgroup) {
+        let variant = match (t.cpu_adapter, t.subgroup) {
             (true, Some(lanes @ (4 | 8 | 16))) => self.register_kernel(Some(lanes as usize), t.int64),
             (true, _) => self.register_kernel(None, t.int64),
             (false, _) => match self.block(t) {
-                Some(block) => self.tiled_kernel(block),
+                Some(block) => self.tiled_kernel(block, t),
                 None => self.register_kernel(None, false),
             },
         };
-        let tiles_m = self.m.div_ceil(kernel.tile_m);
-        let tiles_n = self.n.div_ceil(kernel.tile_n);
-        let tiles = tiles_m * tiles_n * self.batches * kernel.splits;
+        let form = |kernel: &Loop, text| self.form(&variant, kernel, text, t);
+        let best = form(&variant.kernel, complete(self.operands, variant.kernel.clone()));
+        let others = variant.others.iter();
+        let others = others.filter_map(|kernel| Some(form(kernel, written(self.operands, kernel)?)));
+        // Partial sums have no epilogue: it belongs to what the second pass stores.
+        let Split { splits, second_pass, .. } = variant.split;
+        let mut launches = Launches::default();
+        launches.list.push(Launch {
+            label: variant.label,
+            source: best.source,
+            constants: self.constants.clone(),
+            uniform: best.uniform,
+            inputs: vec![Operand::Input(0), Operand::Input(1)],
+            output: if second_pass { Operand::Temp(0) } else { Operand::Output },
+            workgroups: best.workgroups,
+            turns: best.turns,
+            epilogue: !second_pass,
+            others: others.collect(),
+        });
+        if second_pass {
+            launches.temps.push(splits * self.out_len * 4);
+            launches.list.push(reduce(self.labels[3], self.out_len, self.out_aligned, splits, t));
+        }
+        launches
+    }
+
+    fn sizes(&self) -> Sizes {
+        let Problem { m, n, k, batches, out_len, a, pixels, .. } = *self;
+        Sizes { m, n, k, batches, out_len, a, pixels }
+    }
+
+    /// A dispatch of these loops.
+    fn form(&self, variant: &Variant, kernel: &Loop, text: &'static str, t: &KernelTarget) -> Form {
+        let [tile_m, tile_n] = kernel.tile();
+        let Split { chunk, splits, .. } = variant.split;
+        let (tiles_m, tiles_n) = (self.m.div_ceil(tile_m), self.n.div_ceil(tile_n));
+        let tiles = tiles_m * tiles_n * self.batches * splits;
+        let [block, blocks] = emptied_after(variant.levels, kernel.block());
         let gemm = GemmParams {
             m: self.m,
             n: self.n,
-            k: self.k / kernel.segments,
-            segments: kernel.segments,
-            chunk: kernel.chunk,
+            k: self.k / variant.segments,
+            segments: variant.segments,
+            chunk,
             tiles_m,
             tiles_n,
             tiles,
@@ -248,53 +291,19 @@ impl Problem<'_> {
             out_split: self.out_len,
             b_k: self.b_strides[0],
             b_n: self.b_strides[1],
+            block,
+            blocks,
         };
-        // Partial sums have no epilogue: it belongs to what the second pass stores.
-        let split = kernel.splits > 1;
-        let mut launches = Launches::default();
-        launches.list.push(Launch {
-            label: kernel.label,
-            source: kernel.source.into(),
-            constants: self.constants.clone(),
-            uniform: (self.uniform)(gemm, kernel.loops),
-            inputs: vec![Operand::Input(0), Operand::Input(1)],
-            output: if split { Operand::Temp(0) } else { Operand::Output },
+        let loops = Loops { step: kernel.step(), images_first: variant.images_first };
+        let segments = variant.segments;
+        Form {
+            source: text.into(),
+            uniform: (self.uniform)(gemm, loops),
             workgroups: fold(tiles, t.max_workgroups_per_dimension),
-            turns: kernel.turns,
-            epilogue: !split,
-        });
-        if split {
-            launches.temps.push(kernel.splits * self.out_len * 4);
-            launches.list.push(reduce(self.labels[3], self.out_len, self.out_aligned, kernel.splits, t));
+            turns: kernel.turns(if segments > 1 { [chunk, self.k / segments] } else { [1, chunk] }),
+            // Levels that stay empty cost next to nothing.
+            slower: kernel.tile() != variant.kernel.tile(),
         }
-        launches
-    }
-
-    /// How many workgroups share k, and how much of it (segments or k) each takes. `wanted` workgroups keep the adapter
-    /// busy; less than `least` is not worth a second pass.
-    fn split(
-        &self,
-        tile: [usize; 2],
-        segments: usize,
-        wanted: usize,
-        least: usize,
-        multiple: usize,
-        longest_k: usize,
-    ) -> (usize, usize) {
-        // Both what keeps the adapter busy and what bounds the loops ask for splits; the larger number counts. The length of a
-        // part is then rounded up, so there may be fewer parts than asked for, but none is empty.
-        let per_segment = self.k / segments;
-        let (total, longest) = if segments > 1 {
-            (segments, MAX_ITERATIONS / (per_segment / 4 + per_segment / 64 + 7))
-        } else {
-            (self.k, longest_k)
-        };
-        let tiles = round(self.m).div_ceil(tile[0]) * self.n.div_ceil(tile[1]) * self.batches;
-        let for_work = (wanted / tiles).min(round(self.k) / least);
-        let splits = for_work.max(total.div_ceil(longest.max(1))).clamp(1, total);
-        let multiple = if segments > 1 { 1 } else { multiple };
-        let chunk = total.div_ceil(splits).next_multiple_of(multiple);
-        (chunk, total.div_ceil(chunk))
     }
 
     /// A kernel without workgroup memory; `subgroup` is the size of a subgroup, `wide` whether it may load 64-bit integers.
@@ -305,8 +314,7 @@ impl Problem<'_> {
         let short_k = (subgroup.is_some()
             && along_k
             && !(self.a_width > 1 && (self.k / self.segments).is_multiple_of(4))
-            && self.k <= SHORT_K
-            && self.m > 8)
+            && self.k <= SHORT_K)
             .then_some(self.k);
         // Loading B along k, a lane touches a line of memory per column.
         let b_along_k = along_k && self.b_along_k && self.b_width > 1 && short_k.is_none();
@@ -363,54 +371,47 @@ impl Problem<'_> {
             levels: 1,
         };
         let segments = if along_k && short_k.is_none() { self.segments } else { 1 };
-        kernel.whole = (self.k / segments).is_multiple_of(kernel.step());
-        let (chunk, splits) = match short_k {
-            Some(k) => (k, 1),
+        kernel.whole = along_k && (self.k / segments).is_multiple_of(kernel.step());
+        let split = match short_k {
+            Some(k) => Split { chunk: k, splits: 1, second_pass: false },
             None => {
                 let multiple = kernel.step().max(4);
-                self.split([rows, kernel.tile_n()], segments, 16, 512, multiple, MAX_CHUNK)
+                REGISTER_WORK.split(self.sizes(), [rows, kernel.tile_n()], segments, multiple, MAX_CHUNK)
             }
         };
         if short_k.is_none() {
             // A batch along k is contiguous along m: the last, smaller one of an epoch shall need no other kernel.
             let k = if along_k { self.k } else { round(self.k) };
-            let together = k.div_ceil(splits);
-            kernel.levels = levels(together / kernel.tree(), CHAIN);
+            let together = k.div_ceil(split.splits);
+            kernel.levels = levels(together / kernel.tree(), k);
         }
-        let turns = kernel.turns(if segments > 1 { [chunk, self.k / segments] } else { [1, chunk] });
         Variant {
             label: self.labels[if subgroup.is_some() { 0 } else { 1 }],
-            source: complete(self.operands, Loop::Registers(kernel.clone())),
-            tile_m: rows,
-            tile_n: kernel.tile_n(),
-            loops: Loops { step: kernel.step(), images_first },
+            levels: kernel.levels,
+            others: forms::of_registers(&kernel),
+            kernel: Loop::Registers(kernel),
+            images_first,
             segments,
-            chunk,
-            splits,
-            turns,
+            split,
         }
     }
 
     /// The block for a real GPU: the largest that gives enough workgroups (k split, where it is long) and wastes little at
     /// the edges.
     fn block(&self, t: &KernelTarget) -> Option<Block> {
-        let fits = |b: &&Block| {
-            b.invocations() <= t.max_invocations as usize
-                && b.workgroup_bytes() <= t.workgroup_storage as usize
-        };
         let parts = (round(self.k) / 1024).max(1);
         let tiles = |b: &Block| round(self.m).div_ceil(b.bm) * self.n.div_ceil(b.bn) * self.batches * parts;
         let waste = |b: &Block| {
             let m = round(self.m);
             (m.next_multiple_of(b.bm) * self.n.next_multiple_of(b.bn)) as f64 / (m * self.n) as f64
         };
-        let mut fitting = BLOCKS.iter().filter(fits);
+        let mut fitting = BLOCKS.iter().filter(|b| b.fits(t));
         let smallest = fitting.clone().next_back()?;
         let limit = 1.25 * waste(smallest);
         Some(*fitting.find(|b| tiles(b) >= 128 && waste(b) <= limit).unwrap_or(smallest))
     }
 
-    fn tiled_kernel(&self, block: Block) -> Variant {
+    fn tiled_kernel(&self, block: Block, t: &KernelTarget) -> Variant {
         let a_vec4 = self.a_width > 1;
         let b = match (self.b_width > 1, self.b_along_k) {
             (true, true) => BLoad::QuadsAlongK,
@@ -420,7 +421,7 @@ impl Problem<'_> {
         // Two levels at most: a third would cost registers that real GPUs don't have. One is enough for two chains; another costs
         // these kernels registers, not (as the register kernels) a driver's time, so that they don't wait for five.
         let longest = TILED_CHAIN * TILED_CHAIN;
-        let (chunk, splits) = self.split([block.bm, block.bn], 1, 128, 256, block.bk, longest);
+        let split = TILED_WORK.split(self.sizes(), [block.bm, block.bn], 1, block.bk, longest);
         let kernel = Tiled {
             block,
             a: self.a,
@@ -428,26 +429,18 @@ impl Problem<'_> {
             b,
             b_along_k: self.b_along_k,
             out_vec4: self.out_aligned,
-            levels: if round(self.k).div_ceil(splits) > 2 * TILED_CHAIN { 2 } else { 1 },
+            levels: if round(self.k).div_ceil(split.splits) > 2 * TILED_CHAIN { 2 } else { 1 },
         };
         Variant {
             label: self.labels[2],
-            source: complete(self.operands, Loop::Tiled(kernel.clone())),
-            tile_m: block.bm,
-            tile_n: block.bn,
-            loops: Loops { step: block.bk, images_first: false },
+            levels: kernel.levels,
+            others: forms::of_tiles(&kernel, BLOCKS.iter().filter(|b| b.fits(t))),
+            kernel: Loop::Tiled(kernel),
+            images_first: false,
             segments: 1,
-            chunk,
-            splits,
-            turns: kernel.turns(chunk),
+            split,
         }
     }
-}
-
-/// Sizes that the batch has a part in are rounded up before a kernel is chosen by them, so that the last, smaller batch of
-/// an epoch mostly needs no other pipeline.
-fn round(size: usize) -> usize {
-    size.next_power_of_two()
 }
 
 /// Adds the partial sums in `Temp(0)`.
@@ -472,6 +465,7 @@ pub(super) fn reduce(
         workgroups: fold(count.div_ceil(64), t.max_workgroups_per_dimension),
         turns: Turns::in_blocks(splits.div_ceil(REDUCE_BLOCK), REDUCE_BLOCK, Turns::of(REDUCE_BLOCK)),
         epilogue: true,
+        others: Vec::new(),
     }
 }
 

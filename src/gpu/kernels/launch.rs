@@ -37,6 +37,20 @@ pub struct Launch {
     pub turns: Turns,
     /// True where every stored value goes through `epilogue`/`epilogue4` (only ever the last dispatch).
     pub epilogue: bool,
+    /// Others that give the same bits, the next best first: for where this one would have to be compiled. They differ in what a
+    /// [`Form`] has.
+    pub others: Vec<Form>,
+}
+
+/// A form of a dispatch: what may be one way or another for the same result.
+#[derive(Clone, Debug)]
+pub struct Form {
+    pub source: Cow<'static, str>,
+    pub uniform: Uniform,
+    pub workgroups: [u32; 3],
+    pub turns: Turns,
+    /// It takes longer, so that the best is worth compiling where this one stands in.
+    pub slower: bool,
 }
 
 /// The dispatches that compute one operation.
@@ -102,6 +116,7 @@ impl Build for Launches {
             workgroups: fold(pass.total.div_ceil(GROUP), t.max_workgroups_per_dimension),
             turns: pass.turns,
             epilogue: pass.epilogue,
+            others: Vec::new(),
         });
     }
 }

@@ -36,7 +36,7 @@ pub mod uniform;
 mod tests;
 
 use launch::GROUP;
-pub use launch::{Launch, Launches, Operand, fold};
+pub use launch::{Form, Launch, Launches, Operand, fold};
 pub use target::KernelTarget;
 pub use turns::Turns;
 pub use uniform::Uniform;

@@ -356,6 +356,7 @@ fn push(
         // by blocks of sixteen, where it sums
         turns: Turns::around(length.div_ceil(16), Turns::of(16)).max(Turns::of(length)),
         epilogue: output == Operand::Output && parts == 1,
+        others: Vec::new(),
     });
 }
 

@@ -310,6 +310,7 @@ fn last(
         workgroups: fold(groups, t.max_workgroups_per_dimension),
         turns,
         epilogue: true,
+        others: Vec::new(),
     }
 }
 
@@ -338,6 +339,7 @@ fn in_parts(
             workgroups: fold(total.div_ceil(GROUP), t.max_workgroups_per_dimension),
             turns: Turns::of(LONGEST).then(sum),
             epilogue: false,
+            others: Vec::new(),
         });
         output
     };

@@ -117,6 +117,7 @@ fn launch(
         workgroups: fold(invocations.div_ceil(WORKGROUP), t.max_workgroups_per_dimension),
         turns,
         epilogue: true,
+        others: Vec::new(),
     }
 }
 
@@ -174,7 +175,8 @@ pub(super) fn weight_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     });
     let (text, turns) = (shader!("conv2d_direct_weight_grad.wgsl"), Turns::in_blocks(chunk, BLOCK, line(g)));
     let mut first = launch("conv2d_weight_grad/direct", text, g, uniform, count, turns, t);
-    if parts == 1 {
+    // The number of lines is a batch's: where several parts are possible there is a second pass, even if there is one.
+    if parts == 1 && wanted / count < 2 {
         return Launches { temps: Vec::new(), list: vec![first] };
     }
     first.workgroups = fold((count * parts).div_ceil(WORKGROUP), t.max_workgroups_per_dimension);

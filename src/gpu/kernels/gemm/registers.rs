@@ -46,8 +46,8 @@ pub(super) struct Registers {
     pub cols: usize,
     /// All of k at once, that many: a block of `lanes` rows after the other, B in registers.
     pub short_k: Option<usize>,
-    /// Every workgroup's part of a segment, or of k, is a multiple of the k per turn (always so where A or B is loaded by
-    /// quads along k).
+    /// Every segment is a multiple of the k per turn (always so where A or B is loaded by quads along k). Never where A is
+    /// contiguous along m: k is a batch then, and may be anything.
     pub whole: bool,
     pub a: ALayout,
     /// Elements of A that a lane loads at once: 1, 4, or, as 64-bit integers, 8.
@@ -61,7 +61,7 @@ pub(super) struct Registers {
     pub permuted: bool,
     /// C is bound as `vec4` and stored so.
     pub out_vec4: bool,
-    /// Levels of accumulators (see [`levels`](super::accumulators::levels)).
+    /// Levels of accumulators (see [`levels`](super::accumulators::levels)); a sum may need fewer.
     pub levels: usize,
 }
 
@@ -108,7 +108,7 @@ impl Registers {
     }
 
     /// k that the first accumulators take before they are added to the second ones.
-    fn block(&self) -> usize {
+    pub fn block(&self) -> usize {
         CHAIN * self.tree()
     }
 
@@ -167,7 +167,7 @@ impl Registers {
 
     /// Adds the first accumulators to the second ones when they have taken a block of k.
     fn flush(&self, s: &mut String, indent: &str) {
-        line!(s, "{indent}if pending >= {}u {{", self.block());
+        line!(s, "{indent}if pending >= p.block {{");
         line!(s, "{indent}    pending = 0u;");
         let (_, vectors) = self.vector();
         flush(s, self.levels, self.rows, vectors, self.vector_type(), &format!("{indent}    "));
@@ -186,7 +186,7 @@ impl Registers {
         }
         line!(s, "{indent}while k + {step}u <= {end} {{");
         line!(s, "{indent}let from_k = k;");
-        line!(s, "{indent}let stop = min({end}, k + {}u - pending);", self.block());
+        line!(s, "{indent}let stop = min({end}, k + p.block - pending);");
         line!(s, "{indent}for (; k + {step}u <= stop; k += {step}u) {{");
         turn(s);
         line!(s, "{indent}}}");

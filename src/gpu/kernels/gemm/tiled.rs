@@ -15,9 +15,9 @@
 //! **Edges.** Rows and columns past the end repeat the last one and are not stored. k past the end is multiplied, and both
 //! operands are zero there, not one of them: zero times an infinity would be NaN.
 
-use super::Turns;
 use super::accumulators::{add_up_levels, declare_accumulators, flush};
 use super::parts::{ALayout, BLoad, bindings, element, line, tile_prologue};
+use super::{KernelTarget, Turns};
 use std::fmt::Write;
 
 /// Shape of a generated kernel: everything that the source text depends on.
@@ -49,6 +49,12 @@ pub(super) struct Block {
 impl Block {
     pub const fn invocations(&self) -> usize {
         (self.bm / self.tm) * (self.bn / self.tn)
+    }
+
+    /// Whether a device has the room for it.
+    pub fn fits(&self, t: &KernelTarget) -> bool {
+        self.invocations() <= t.max_invocations as usize
+            && self.workgroup_bytes() <= t.workgroup_storage as usize
     }
 
     /// Bytes of workgroup memory, of the layout that takes the most.
@@ -132,7 +138,7 @@ impl Tiled {
         line!(s, "        workgroupBarrier();");
         if self.levels > 1 {
             line!(s, "        pending += {bk}u;");
-            line!(s, "        if pending >= {}u {{", TILED_CHAIN);
+            line!(s, "        if pending >= p.block {{");
             line!(s, "            pending = 0u;");
             flush(&mut s, self.levels, tm, tn / 4, "vec4<f32>", "            ");
             line!(s, "        }}");
