@@ -159,7 +159,8 @@ impl<'a> Emitter<'a> {
 
     /// Whether all elements are in one line.
     pub fn is_line(exprs: &Exprs, along: usize) -> bool {
-        exprs.extents.iter().enumerate().all(|(v, &n)| v == along || n == 1)
+        // A batch of one is a batch.
+        exprs.extents.iter().enumerate().all(|(v, &n)| v == along || (n == 1 && !exprs.uses(v)))
     }
 
     fn lanes_fit(exprs: &Exprs, along: usize) -> bool {

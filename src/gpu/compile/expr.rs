@@ -129,9 +129,10 @@ impl<'a, 'v> Builder<'a, 'v> {
         }
     }
 
-    /// The coordinates of an iteration over a shape: one variable per dimension.
+    /// The coordinates of an iteration over a shape: one variable per dimension. The first dimension is mostly a batch, and what
+    /// is computed of one example is no other kernel than of many: it has a variable even where it is 1.
     pub fn origin(shape: &[usize]) -> Coordinates {
-        let axis = |(d, &n): (usize, &usize)| if n == 1 { Lin::default() } else { Lin::var(d) };
+        let axis = |(d, &n): (usize, &usize)| if n == 1 && d > 0 { Lin::default() } else { Lin::var(d) };
         Coordinates::of(shape.iter().enumerate().map(axis).collect())
     }
 
@@ -324,7 +325,10 @@ impl<'a, 'v> Builder<'a, 'v> {
         }
         let axes = place.axes(shape, &self.exprs.extents);
         let skip = shape.len() - input.len();
-        let axis = |(d, &n): (usize, &usize)| if n == 1 { Lin::default() } else { axes[d + skip].clone() };
+        // A batch of one is not repeated to a batch of one.
+        let single = |d: usize, n: usize| n == 1 && (d + skip > 0 || shape[0] > 1);
+        let axis =
+            |(d, &n): (usize, &usize)| if single(d, n) { Lin::default() } else { axes[d + skip].clone() };
         Coordinates::of(input.iter().enumerate().map(axis).collect())
     }
 }
@@ -369,6 +373,13 @@ impl Exprs {
         }
     }
 
+    /// Whether an index form depends on the variable.
+    pub fn uses(&self, v: usize) -> bool {
+        let mut uses = false;
+        self.visit(|l| uses |= l.uses(v));
+        uses
+    }
+
     /// Whether some value may be one that has to be recorded: such a kernel binds the words for it.
     pub fn records(&self) -> bool {
         self.list.iter().any(|(e, dtype)| match e {
@@ -395,8 +406,9 @@ impl Exprs {
             let mut previous: Option<usize> = None;
             for v in first..first + count {
                 let n = self.extents[v];
-                if n == 1 {
-                    // never occurs in an index
+                // A batch of one is a batch. Of what is reduced in some order the first variable may be another.
+                if n == 1 && (v > first || (groups.len() > 1 && !self.uses(v))) {
+                    // adds nothing to any index
                     map.push((start, false));
                     continue;
                 }

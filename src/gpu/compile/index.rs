@@ -239,8 +239,8 @@ impl Coordinates {
                 for (d, &n) in shape.iter().enumerate().rev() {
                     let q = l.div(step, extents);
                     out.push(match (n, d) {
-                        (1, _) => Lin::default(),
                         (_, 0) => q,
+                        (1, _) => Lin::default(),
                         _ => q.modulo(n as i64, extents),
                     });
                     step *= n.max(1) as i64;

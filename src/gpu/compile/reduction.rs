@@ -77,7 +77,8 @@ impl ReductionKernel {
             let mut bindings = Bindings::default();
             let mut builder = Builder::new(values, &mut bindings, &dims);
             let mut place = vec![super::index::Lin::default(); shape.rank()];
-            for (v, d) in order().filter(|&(_, d)| shape[d] != 1) {
+            // A batch of one is a batch.
+            for (v, d) in order().filter(|&(_, d)| shape[d] != 1 || d == 0) {
                 place[d] = super::index::Lin::var(v);
             }
             let id = builder.eval(input, super::index::Coordinates::of(place));
