@@ -120,7 +120,7 @@ impl Variable {
     /// [`scan`](crate::graph::scan) sets the variable.
     pub fn set(&self, value: impl IntoResult) -> Result<()> {
         let value = value.into_result()?;
-        if LOOPING.with(Cell::get) && !self.stored().is_symbolic() {
+        if LOOPING.with(Cell::get) {
             let message = "the body of a scan is recorded once and can't set variables; hand the value on from turn to turn, \
                            and set the variable to the last one";
             return Err(Error::argument("Variable::set", message));

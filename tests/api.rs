@@ -33,7 +33,11 @@ fn text(html: &str) -> String {
         if ["div", "/div", "br", "summary", "details"].iter().any(|&n| name.split(' ').next() == Some(n)) {
             out.push(' ');
         }
-        rest = after;
+        // "Show 13 fields", where there are so many that they are folded away
+        rest = match name.split(' ').next() {
+            Some("summary") => after.split_once("</summary>").map_or(after, |(_, after)| after),
+            _ => after,
+        };
     }
     out += rest;
     for (code, sign) in

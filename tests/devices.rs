@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use wgrad::graph::{ScanOptions, scan};
 use wgrad::nn::BatchNorm;
 use wgrad::prelude::*;
 use wgrad::train::{Callback, Epoch, Flow, History, Run, Step};
@@ -269,6 +270,13 @@ fn a_tensor_larger_than_a_binding_is_a_raw_driver_message() -> Result<()> {
     agree("losses", &[big], |x| {
         let labels: Vec<i32> = (0..210).map(|i| (i * 7) % 190).collect();
         x[0].cross_entropy_rows(&Tensor::from_vec(labels, [210], x[0].device())?)
+    })?;
+    agree("a loop", &[&[150, 120], &[2, 150, 120]], |x| {
+        let out = scan(&[&x[0]], &[&x[1]], ScanOptions::new(), |c, x| {
+            let next = ((&c[0] * 0.5)? + &x[0])?;
+            Ok((vec![next.clone()], vec![next.tanh()?]))
+        })?;
+        &out.carry[0] + out.rows[0].sum(0, false)?
     })?;
     let written_in_place = |device: Device| -> Result<Vec<f32>> {
         let part = Tensor::from_vec(numbers(&[30, 190], 2), [30, 190], device)?;

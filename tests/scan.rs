@@ -1,11 +1,12 @@
-//! Loops that are recorded once: against the same loops written out, finite differences, and on both devices.
+//! Loops that are recorded once: against the same loops written out in f64, to the second derivative, on both devices.
 
 mod common;
 
 use common::{DEVICES, assert_close, direction, values};
+use std::sync::Arc;
 use wgrad::graph::{ScanMemory, ScanOptions, Scanned, scan};
 use wgrad::prelude::*;
-use wgrad::{Graph, TensorSpec};
+use wgrad::{CustomKernel, CustomOp, Graph, Shape, TensorSpec, apply_custom};
 
 type Turn = (Vec<Tensor>, Vec<Tensor>);
 type Body = fn(&[Tensor], &[Tensor], &[Tensor]) -> Result<Turn>;
@@ -564,5 +565,127 @@ fn a_recurrent_network_learns() -> Result<()> {
         losses.push(last);
     }
     assert!((losses[0][59] - losses[1][59]).abs() < 0.02 * losses[0][0], "{losses:?}");
+    Ok(())
+}
+
+/// A part of a value that is held, and what is computed from the part and from what the value was computed from: no kernel reads
+/// what it writes.
+#[test]
+fn parts_of_held_values_are_read_when_they_are_there() -> Result<()> {
+    let on = |d: Device| -> Result<Vec<Vec<f64>>> {
+        let x = random(&[4096, 64], 1, DType::F32, d)?;
+        let whole = (&x * 2.0)?.exp()?;
+        let part = whole.slice(0, 4095, 1)?;
+        let both = (&x + &part)?;
+        both.eval()?;
+        [&whole, &part, &both].into_iter().map(values).collect()
+    };
+    let (cpu, gpu) = (on(Device::Cpu)?, on(Device::Gpu)?);
+    for (cpu, gpu) in cpu.iter().zip(&gpu) {
+        assert_close(gpu, cpu, 1e-6, "parts");
+    }
+    Ok(())
+}
+
+/// What one loop gives is handed to another beside what the first was given; what a loop is given is of one vector with what it gives.
+#[test]
+fn loops_that_share_vectors() -> Result<()> {
+    for d in DEVICES {
+        let x = random(&[2, 64], 1, DType::F32, d)?;
+        let c = (Tensor::ones([64], d)? * 2.0)?; // pending
+        let none = ScanOptions::new();
+        let a = scan(&[], &[&x], none, |_, x| Ok((vec![], vec![(&x[0] + &c)?])))?.rows.remove(0);
+        let out =
+            scan(&[&a, &c], &[], none.length(3), |s, _| Ok((vec![(&s[0] * 0.5)?, (&s[1] + 1.0)?], vec![])))?;
+        let want: Vec<f64> = values(&x)?.iter().map(|x| (x + 2.0) * 0.125).collect();
+        assert_close(&values(&out.carry[0])?, &want, 1e-6, "handed on");
+        assert_eq!(out.carry[1].to_vec::<f32>()?, [5.0; 64], "{d}");
+        // y = scan(x) + b: the gradients of both are in one vector
+        let (x, b) = (Variable::new(x), Variable::new(Tensor::zeros([2, 64], d)?));
+        let mut sgd = Sgd::new(1.0);
+        for _ in 0..2 {
+            let y = scan(&[], &[&x.value()], none, |_, x| Ok((vec![], vec![(&x[0] * 3.0)?])))?;
+            sgd.step(&(&y.rows[0] + &b)?.sum(.., false)?.backward()?)?;
+        }
+        assert_eq!(b.value().to_vec::<f32>()?, [-2.0; 128], "{d}");
+        let moved: Vec<f64> = values(&x.value())?.iter().zip(direction(1, 128)).map(|(a, b)| b - a).collect();
+        assert_close(&moved, &[6.0; 128], 1e-6, "x");
+    }
+    Ok(())
+}
+
+/// Sums that double again and again are one term of a gradient, not 2^25.
+#[test]
+fn sums_of_sums_in_a_body() -> Result<()> {
+    for d in DEVICES {
+        let w = Tensor::new([0.5f32, -1.0], d)?.watch()?;
+        let out = scan(&[&Tensor::zeros([2], d)?], &[], ScanOptions::new().length(2), |c, _| {
+            let mut s = (&c[0] + &w)?;
+            for _ in 0..25 {
+                s = (&s + &s)?;
+            }
+            Ok((vec![(s * (1.0 / 33554432.0))?], vec![]))
+        })?;
+        assert_eq!(out.carry[0].to_vec::<f32>()?, [1.0, -2.0], "{d}");
+        let grads = out.carry[0].sum(.., false)?.backward()?;
+        assert_eq!(grads.get(&w)?.to_vec::<f32>()?, [2.0, 2.0], "{d}");
+    }
+    Ok(())
+}
+
+/// A kernel from outside the crate, its declarations written as nobody here writes them.
+#[derive(Debug)]
+struct Tripled;
+
+impl CustomOp for Tripled {
+    fn name(&self) -> &'static str {
+        "tripled"
+    }
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        Ok(inputs[0])
+    }
+    fn cpu(&self, inputs: &[&[f32]], _shapes: &[Shape], output: &mut [f32]) -> Result<()> {
+        output.iter_mut().zip(inputs[0]).for_each(|(y, x)| *y = 3.0 * x);
+        Ok(())
+    }
+    fn gpu(&self, shapes: &[Shape]) -> Option<CustomKernel> {
+        let source = "
+            @binding(0) @group(0) var<uniform> sizes: vec4<u32>;
+            @binding(1) @group(0)
+            var<storage,read> x: array<f32>;
+            @binding(2) @group(0) var<storage, read_write> y: array<f32>;
+            @compute @workgroup_size(64)
+            fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+                if id.x < sizes.x { y[id.x] = 3.0 * x[id.x]; }
+            }";
+        let n = shapes[0].numel();
+        Some(CustomKernel::new(source, n, 64).uniform([n as u32, 0, 0, 0]))
+    }
+    fn vjp(&self, _: &[Tensor], _: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some((grad * 3.0)?)])
+    }
+}
+
+#[test]
+fn kernels_from_outside_in_a_body() -> Result<()> {
+    for d in DEVICES {
+        let start = Tensor::new([8.0f32, 16.0, 24.0], d)?.watch()?;
+        let out = scan(&[&start], &[], ScanOptions::new().length(2), |c, _| {
+            let half = (&c[0] * 0.5)?;
+            let tripled = apply_custom(Arc::new(Tripled), &[&half])?;
+            Ok((vec![(half + &tripled)?], vec![tripled]))
+        })?;
+        assert_eq!(out.carry[0].to_vec::<f32>()?, [32.0, 64.0, 96.0], "{d}");
+        assert_eq!(out.rows[0].to_vec::<f32>()?, [12.0, 24.0, 36.0, 24.0, 48.0, 72.0], "{d}");
+        let grads = (out.carry[0].sum(.., false)? + out.rows[0].sum(.., false)?)?.backward()?;
+        assert_eq!(grads.get(&start)?.to_vec::<f32>()?, [8.5; 3], "{d}");
+        // what is handed on and what comes out of the kernel, both as they are
+        let out = scan(&[&start, &start], &[], ScanOptions::new().length(2), |c, _| {
+            let half = (&c[0] * 0.5)?;
+            let tripled = apply_custom(Arc::new(Tripled), &[&half])?;
+            Ok((vec![half, tripled], vec![]))
+        })?;
+        assert_eq!(out.carry[1].to_vec::<f32>()?, [6.0, 12.0, 18.0], "{d}");
+    }
     Ok(())
 }

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::gpu::array::storage_bytes;
 use crate::gpu::context::Gpu;
 use crate::gpu::kernels::{Turns, fold};
+use crate::gpu::memory::ALIGNMENT;
 use crate::gpu::pipeline::{BindingKind, KernelSource};
 use crate::gpu::step::Task;
 use crate::tensor::{Leaf, Loop, Looped, Pending};
@@ -125,7 +126,8 @@ impl Parts<'_> {
             if let Some(at) = carry.kept.filter(|_| bytes > 0) {
                 let last = handed.between[(looped.turns - 1) % 2];
                 let to = Spot { place: output, offset: (at * size) as u64 };
-                self.ends.push(copy(self.gpu, last.place, to, inner.spec(carry.next).bytes() as u64, self.v));
+                let bytes = inner.spec(carry.next).bytes() as u64;
+                self.ends.extend(copies(self.gpu, last.place, to, bytes, self.v));
             }
         }
         for rows in &looped.rows {
@@ -235,7 +237,17 @@ fn main(@builtin(workgroup_id) w: vec3<u32>, @builtin(num_workgroups) n: vec3<u3
 }
 ";
 
-fn copy(gpu: &Gpu, from: Place, to: Spot, bytes: u64, v: usize) -> Step {
+/// The steps that copy so many bytes, as many at once as can be bound.
+fn copies(gpu: &Gpu, from: Place, to: Spot, bytes: u64, v: usize) -> Vec<Step> {
+    let most = (gpu.max_binding / ALIGNMENT * ALIGNMENT).max(ALIGNMENT);
+    let part = |k: u64| {
+        let (at, len) = (k * most, most.min(bytes - k * most));
+        copy(gpu, Spot { place: from, offset: at }, Spot { offset: to.offset + at, ..to }, len, v)
+    };
+    (0..bytes.div_ceil(most)).map(part).collect()
+}
+
+fn copy(gpu: &Gpu, from: Spot, to: Spot, bytes: u64, v: usize) -> Step {
     let words = (bytes / 4) as usize;
     let shape = crate::shape::Shape::from_dims(&[words]);
     let task =
@@ -254,12 +266,12 @@ fn copy(gpu: &Gpu, from: Place, to: Spot, bytes: u64, v: usize) -> Step {
         uniform: vec![words as u32, 0, 0, 0],
         words: Vec::new(),
         args: Vec::new(),
-        reads: vec![(1, from)],
+        reads: vec![(1, from.place)],
         writes: vec![(2, to.place)],
         workgroups: fold(words.div_ceil(64), gpu.target.max_workgroups_per_dimension),
         turns: Turns::NONE,
         windows: vec![
-            Window { binding: 1, offset: 0, bytes: size },
+            Window { binding: 1, offset: from.offset, bytes: size },
             Window { binding: 2, offset: to.offset, bytes: size },
         ],
         repeated: None,

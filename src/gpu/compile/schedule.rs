@@ -211,7 +211,7 @@ pub(super) fn schedule(
     }
     for step in out.steps.iter_mut().filter(|step| !is_loop(step)) {
         windows::split(gpu, values, &out.temps, step)?;
-        read_writable(values, step);
+        read_writable(values, &step.reads, &step.writes, &mut step.source);
     }
     Ok(Some(out))
 }
@@ -252,17 +252,19 @@ fn cut(
 
 /// Has parts of a buffer that the kernel reads bound as what it writes is, where it writes other parts of the same buffer: a device
 /// allows no other mixture. The parts don't overlap: each value has its own.
-fn read_writable(values: &Values<'_>, step: &mut Step) {
+fn read_writable(
+    values: &Values<'_>,
+    reads: &[(u32, Place)],
+    writes: &[(u32, Place)],
+    source: &mut KernelSource,
+) {
     let memory = |place: Place| memory_of(values, resolve(values, place).0);
-    let written: Vec<Owner> = step.writes.iter().map(|w| memory(w.1)).collect();
-    for &(binding, place) in &step.reads {
+    let written: Vec<Owner> = writes.iter().map(|w| memory(w.1)).collect();
+    for &(binding, place) in reads {
         if written.contains(&memory(place)) {
-            let (read, both) = (
-                format!("@binding({binding}) var<storage, read>"),
-                format!("@binding({binding}) var<storage, read_write>"),
-            );
-            step.source.wgsl = step.source.wgsl.replace(&read, &both).into();
-            let kinds = step.source.bindings.iter_mut().filter(|b| b.0 == binding);
+            let access = |kind: &str| format!("@binding({binding}) var<storage, {kind}>");
+            source.wgsl = source.wgsl.replace(&access("read"), &access("read_write")).into();
+            let kinds = source.bindings.iter_mut().filter(|b| b.0 == binding);
             kinds.for_each(|b| b.1 = BindingKind::ReadWrite);
         }
     }
@@ -311,7 +313,9 @@ fn join(
         let buffers =
             joined.storage() + all.len() + further(values, &joined.bindings.buffers) + further(values, &all);
         let narrower = (code.is_wide() || alone.is_wide()) && !joined.is_wide();
-        if buffers > limit || narrower || joined.size() > MAX_EXPRESSIONS {
+        // A part of what the kernel writes, under another name: only its own invocation's values are there in time.
+        let unwritten = joined.bindings.buffers.iter().any(|&b| made_by(b) == Some(at));
+        if buffers > limit || narrower || unwritten || joined.size() > MAX_EXPRESSIONS {
             continue;
         }
         *outputs = all;
@@ -444,6 +448,7 @@ impl Item {
                             source.bindings.push((WORDS_BINDING, BindingKind::Uniform));
                         }
                         source.checked = values.graph.entries[*kernel].tensor.0.op.foreign();
+                        read_writable(values, &reads, &[write], &mut source);
                         (source, words)
                     };
                     let form = choose(launch, finish, compiled, out);

@@ -153,7 +153,8 @@ impl Hasher for OwnerHasher {
     }
 }
 
-/// What tells the memory of an owner from that of others: a kernel can't read one part of it and write another.
+/// What tells the memory of an owner from that of others: a kernel that reads one part of it and writes another binds both as what
+/// is written.
 pub(super) fn memory_of(values: &Values<'_>, owner: Owner) -> Owner {
     match owner {
         Owner::Value(v) if values.together.contains(&v) => Owner::Value(values.together[0]),

@@ -397,7 +397,8 @@ impl<'v> Values<'v> {
         }
     }
 
-    /// Parts of packed vectors that can be computed right into their places.
+    /// Parts of packed vectors that can be computed right into their places. Those that a loop or a kernel from outside computes are
+    /// not: what these read is not bound as what may be written, and it may be in the vector.
     fn find_places(&mut self) {
         for v in 0..self.len() {
             if self.is_ready(v) {
@@ -410,7 +411,8 @@ impl<'v> Values<'v> {
                 let free = !self.is_ready(base)
                     && self.place[base].is_none()
                     && self.alias[base].is_none()
-                    && !matches!(self.lower[base], Lowering::Pack { .. })
+                    && !matches!(self.lower[base], Lowering::Pack { .. } | Lowering::Loop)
+                    && !self.graph.entries[base].tensor.0.op.foreign()
                     && self.spec(base).dtype.size() == 4
                     && self.spec(base).shape.numel() > 0;
                 if free {

@@ -88,7 +88,9 @@ impl Body {
                     None => At::Leaf(capture()),
                 }
             } else if node.with_inputs(<[_]>::is_empty) {
-                return Err(Error::internal("a leaf of a loop has no place"));
+                let message = "the body uses a tensor of another function that is being recorded, or was; hand it on from turn to \
+                               turn, or return it";
+                return Err(Error::argument("scan", message));
             } else {
                 stack.push((tensor.clone(), true));
                 node.with_inputs(|list| {

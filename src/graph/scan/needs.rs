@@ -66,6 +66,9 @@ pub(super) fn tops(problem: &Problem, built: &[Tensor]) -> HashSet<u64> {
     kernels.map(top).collect()
 }
 
+/// Terms of a sum that are looked at one by one; a sum of more, or of sums that are added up again and again, is one term.
+const MAX_TERMS: usize = 64;
+
 /// The terms of a sum, as far as it was made after `first`.
 pub(super) fn terms(sum: &Tensor, first: u64) -> Vec<Tensor> {
     let (mut terms, mut stack) = (Vec::new(), vec![sum.clone()]);
@@ -76,6 +79,9 @@ pub(super) fn terms(sum: &Tensor, first: u64) -> Vec<Tensor> {
             stack.extend(inputs.into_iter().rev());
         } else {
             terms.push(t);
+        }
+        if terms.len() + stack.len() > MAX_TERMS {
+            return vec![sum.clone()];
         }
     }
     terms
