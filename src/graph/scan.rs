@@ -8,7 +8,7 @@ mod operation;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::join::pack;
+use crate::ops::join::{PACK_ALIGNMENT, pack};
 use crate::ops::view::full;
 use crate::shape::{Shape, Spec};
 use crate::tensor::{IdMap, Placeholder, Tensor, next_id, recording};
@@ -16,7 +16,7 @@ use crate::variable::inside_loop;
 use body::Body;
 use gradient::{Backward, Rule};
 pub use needs::ScanMemory;
-use operation::{Problem, Region};
+use operation::{Problem, Region, with_turns};
 use std::sync::Arc;
 
 /// How [`scan`] goes through its rows.
@@ -148,10 +148,7 @@ pub fn scan(
     let places: IdMap<usize> = leaves.iter().enumerate().map(|(at, t)| (t.0.id, at)).collect();
     let (body, captured) = Body::of(&results, specs, &places, first, device)?;
     if turns == 0 {
-        let empty = |spec: Spec| {
-            let dims: Vec<usize> = std::iter::once(0).chain(spec.shape.iter().copied()).collect();
-            full(0.0, Shape::new(&dims)?, spec.dtype, device)
-        };
+        let empty = |s: Spec| full(0.0, Shape::new(&with_turns(0, &s.shape))?, s.dtype, device);
         let rows = body.results().skip(carry.len()).map(empty).collect::<Result<_>>()?;
         return Ok(Scanned { carry: carry.iter().map(|&t| t.clone()).collect(), rows });
     }
@@ -196,7 +193,7 @@ pub fn scan(
                     layout.carries[i].map(|at| output.slice(0, at, n)?.reshape(spec.shape)).transpose()?
                 }
                 Some(y) => {
-                    let dims: Vec<usize> = std::iter::once(turns).chain(spec.shape.iter().copied()).collect();
+                    let dims = with_turns(turns, &spec.shape);
                     layout.ys[y].map(|s| s.rows(&output, turns, n)?.reshape(dims)).transpose()?
                 }
             };
@@ -281,16 +278,13 @@ fn check_results(next: &[Tensor], kept: &[Tensor], carry: &[&Tensor], device: De
     }
 }
 
-/// Bytes that a binding's offset is a multiple of.
-const ALIGNMENT: usize = 256;
-
 /// The tensor as rows, each at a place where a kernel can be bound to it, and the elements from one to the next.
 fn aligned_rows(t: &Tensor, turns: usize, device: Device) -> Result<(Tensor, usize)> {
     let n = t.numel() / turns;
     if device == Device::Cpu {
         return Ok((t.clone(), n));
     }
-    let stride = n.next_multiple_of(ALIGNMENT / t.dtype().size());
+    let stride = n.next_multiple_of(PACK_ALIGNMENT * DType::F32.size() / t.dtype().size());
     if stride == n {
         return Ok((t.clone(), n));
     }

@@ -9,7 +9,8 @@ use crate::backend::eval;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{
-    Entry, IdMap, Looped, Operation, Pending, Placeholder, Root, Spec, Tensor, next_id, recording,
+    Entry, IdMap, Looped, Operation, Pending, Placeholder, Root, Spec, Tensor, inputs_first, next_id,
+    recording,
 };
 use crate::variable::{self, Variable};
 use std::sync::Arc;
@@ -232,11 +233,10 @@ impl Trace {
 fn list(roots: &[&Tensor], first: u64, places: &IdMap<Source>) -> Result<(Vec<TraceNode>, IdMap<u32>)> {
     let mut nodes: Vec<TraceNode> = Vec::new();
     let mut positions: IdMap<u32> = IdMap::default();
-    let mut stack: Vec<(Tensor, bool)> = roots.iter().rev().map(|&t| (t.clone(), false)).collect();
-    while let Some((tensor, expanded)) = stack.pop() {
+    inputs_first(roots.iter().copied(), |tensor, expanded| {
         let node = &tensor.0;
         if positions.contains_key(&node.id) {
-            continue;
+            return Ok(true);
         }
         let source = match places.get(&node.id) {
             Some(leaf) => leaf.clone(),
@@ -253,17 +253,11 @@ fn list(roots: &[&Tensor], first: u64, places: &IdMap<Source>) -> Result<(Vec<Tr
                 });
                 Source::Op { op: node.op.clone(), inputs, tracked: node.tracked, root: node.root.clone() }
             }
-            None => {
-                stack.push((tensor.clone(), true));
-                node.with_inputs(|list| {
-                    let new = list.iter().rev().filter(|t| !positions.contains_key(&t.0.id));
-                    stack.extend(new.map(|t| (t.clone(), false)));
-                });
-                continue;
-            }
+            None => return Ok(false),
         };
         positions.insert(node.id, nodes.len() as u32);
         nodes.push(TraceNode { source, spec: node.spec, device: node.device });
-    }
+        Ok(true)
+    })?;
     Ok((nodes, positions))
 }

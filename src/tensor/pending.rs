@@ -1,6 +1,7 @@
 //! What has to be computed: the nodes without a value that others need, in order.
 
 use super::node::{Tensor, Value};
+use crate::error::Result;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
@@ -172,6 +173,22 @@ impl Pending {
         find_in_place(&mut entries, overwriting);
         Pending { entries }
     }
+}
+
+/// Walks over what roots are made of, inputs before users, without recursion. `visit` is told whether a tensor's inputs were visited
+/// before; it gives whether it is done with the tensor, and is given it again after its inputs if it is not.
+pub(crate) fn inputs_first<'t>(
+    roots: impl DoubleEndedIterator<Item = &'t Tensor>,
+    mut visit: impl FnMut(&Tensor, bool) -> Result<bool>,
+) -> Result<()> {
+    let mut stack: Vec<(Tensor, bool)> = roots.rev().map(|t| (t.clone(), false)).collect();
+    while let Some((tensor, expanded)) = stack.pop() {
+        if !visit(&tensor, expanded)? && !expanded {
+            stack.push((tensor.clone(), true));
+            tensor.0.with_inputs(|list| stack.extend(list.iter().rev().map(|t| (t.clone(), false))));
+        }
+    }
+    Ok(())
 }
 
 /// Finds which of the `overwriting` nodes may be computed in the memory of their first input.

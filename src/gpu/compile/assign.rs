@@ -5,13 +5,12 @@
 //! held after the plan has run shares with nothing that comes later; what was there before (a leaf) is bound where it is.
 
 use super::kernel::{ARGS_BINDING, WORDS_BINDING};
-use super::lifetimes::{Lifetime, share};
+use super::lifetimes::{self, Lifetimes, share};
 use super::loops::scheduled;
-use super::step::{Owner, OwnerMap, Place, Spot, Step, Steps, locate, resolve};
+use super::step::{Owner, Place, Spot, Step, Steps, locate, resolve};
 use super::values::{Stored, Values};
 use super::windows;
 use crate::error::Result;
-use crate::gpu::array::storage_bytes;
 use crate::gpu::context::Gpu;
 use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::memory::ALIGNMENT;
@@ -59,25 +58,15 @@ pub(in crate::gpu) fn dissect(gpu: &Gpu, graph: &Pending) -> Result<Vec<Dispatch
 }
 
 fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps) -> Result<Plan> {
-    let mut lifetimes: Vec<Lifetime> = Vec::new();
-    let mut lifetime_of: OwnerMap<usize> = OwnerMap::default();
-    let bytes_of = |owner: Owner| match owner {
-        Owner::Value(v) => storage_bytes(values.spec(v)),
-        Owner::Temp(t) => schedule.temps[t].next_multiple_of(16).max(16),
-        Owner::Home(_) => 0,
-    };
+    let mut lifetimes = Lifetimes::default();
+    let bytes_of = |owner: Owner| lifetimes::bytes(values, &schedule.temps, owner);
     let is_leaf = |owner: Owner| matches!(owner, Owner::Value(v) if values.is_ready(v));
     for (k, step) in schedule.steps.iter().enumerate() {
         for &(_, place) in step.writes.iter().chain(&step.reads) {
             let (owner, _) = resolve(values, place);
-            if is_leaf(owner) {
-                continue;
+            if !is_leaf(owner) {
+                lifetimes.need(owner, k, bytes_of(owner));
             }
-            let lifetime = *lifetime_of.entry(owner).or_insert_with(|| {
-                lifetimes.push(Lifetime { bytes: bytes_of(owner), first: k, last: k, kept: false });
-                lifetimes.len() - 1
-            });
-            lifetimes[lifetime].last = k;
         }
     }
     // What is held becomes an output: a leaf's part, or a buffer of its own.
@@ -89,18 +78,14 @@ fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps
         let s = locate(values, Stored { value: v, offset: 0 });
         let owner = Owner::Value(s.value);
         if !is_leaf(owner) {
-            let lifetime = *lifetime_of.entry(owner).or_insert_with(|| {
-                lifetimes.push(Lifetime { bytes: bytes_of(owner), first: 0, last: 0, kept: false });
-                lifetimes.len() - 1
-            });
-            lifetimes[lifetime].kept = true;
+            lifetimes.need(owner, 0, bytes_of(owner)).kept = true;
         }
         held.push((v, owner, s.offset));
     }
-    let (buffers, buffer_of) = share(&lifetimes);
+    let (buffers, buffer_of) = share(&lifetimes.list);
     let find = |owner: Owner| match owner {
         Owner::Value(v) if values.is_ready(v) => Where::Leaf(v as u32),
-        _ => Where::Buffer(lifetime_of.get(&owner).map_or(0, |&s| buffer_of[s] as u32)),
+        _ => Where::Buffer(lifetimes.of.get(&owner).map_or(0, |&s| buffer_of[s] as u32)),
     };
     let written = |&v: &usize| values.written[v];
     let changed: HashSet<Owner> = (0..values.len())

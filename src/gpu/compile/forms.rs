@@ -137,13 +137,16 @@ mod tests {
     }
 
     #[test]
-    fn other_forms_of_other_kinds_of_kernels_give_the_same_bits() {
+    fn other_forms_of_other_kinds_of_kernels_give_the_same_bits() -> Result<()> {
+        let program = std::env::current_exe().map_err(Error::other)?;
         let name = "gpu::compile::forms::tests::other_forms_give_the_same_bits";
         for kind in ["tiled", "register"] {
-            let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
-            let output = tests.args(["--exact", name]).env("WGRAD_KERNELS", kind).output().unwrap();
+            let mut tests = std::process::Command::new(&program);
+            let output = tests.args(["--exact", name]).env("WGRAD_KERNELS", kind).output();
+            let output = output.map_err(Error::other)?;
             let text = String::from_utf8_lossy(&output.stdout);
             assert!(output.status.success() && text.contains("1 passed"), "{kind}: {text}");
         }
+        Ok(())
     }
 }

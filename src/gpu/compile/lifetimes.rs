@@ -1,5 +1,9 @@
 //! Which buffers share memory: those that are not needed at the same time.
 
+use super::step::{Owner, OwnerMap};
+use super::values::Values;
+use crate::gpu::array::storage_bytes;
+
 /// A buffer before buffers are shared: its size, and when it is needed.
 pub(super) struct Lifetime {
     pub bytes: u64,
@@ -7,6 +11,36 @@ pub(super) struct Lifetime {
     pub last: usize,
     /// Held after the plan has run.
     pub kept: bool,
+}
+
+/// Bytes of the buffer that an owner has for itself.
+pub(super) fn bytes(values: &Values<'_>, temps: &[u64], owner: Owner) -> u64 {
+    match owner {
+        Owner::Value(v) => storage_bytes(values.spec(v)),
+        Owner::Temp(t) => temps[t].next_multiple_of(16).max(16),
+        Owner::Home(_) => 0,
+    }
+}
+
+/// The lifetimes of all owners.
+#[derive(Default)]
+pub(super) struct Lifetimes {
+    pub list: Vec<Lifetime>,
+    pub of: OwnerMap<usize>,
+}
+
+impl Lifetimes {
+    /// The lifetime of an owner, which is needed at this step; steps come in their order.
+    pub fn need(&mut self, owner: Owner, step: usize, bytes: u64) -> &mut Lifetime {
+        let list = &mut self.list;
+        let at = *self.of.entry(owner).or_insert_with(|| {
+            list.push(Lifetime { bytes, first: step, last: step, kept: false });
+            list.len() - 1
+        });
+        let lifetime = &mut self.list[at];
+        lifetime.last = lifetime.last.max(step);
+        lifetime
+    }
 }
 
 /// Lets values whose lifetimes don't overlap share buffers. Gives the buffers' sizes, and the buffer of each lifetime.

@@ -6,10 +6,12 @@
 //! handed on. No text and no number of a kernel depends on the turn, nor on how many there are.
 
 use super::forms::Compiled;
-use super::lifetimes::{Lifetime, share};
+use super::lifetimes::{self, Lifetimes, share};
 use super::merge::merge;
 use super::schedule::schedule;
-use super::step::{Handed, Home, Owner, Place, Repeated, Spot, Step, Steps, Window, is_loop, resolve};
+use super::step::{
+    Handed, Home, Owner, OwnerMap, Place, Repeated, Spot, Step, Steps, Window, is_loop, resolve,
+};
 use super::values::{Constraints, Stored, Values};
 use super::windows;
 use crate::error::{Error, Result};
@@ -20,7 +22,6 @@ use crate::gpu::memory::ALIGNMENT;
 use crate::gpu::pipeline::{BindingKind, KernelSource};
 use crate::gpu::step::Task;
 use crate::tensor::{Leaf, Loop, Looped, Pending};
-use std::collections::HashMap;
 
 /// Schedules a graph until the schedule stands, loops and all. Each attempt that does not adds to `constraints`, which can't go on
 /// for ever: see `schedule.rs`. What is `together` will be in one buffer.
@@ -111,7 +112,7 @@ impl Parts<'_> {
     ) -> Result<Repeated> {
         let output = Place::Value(Stored { value: self.v, offset: 0 });
         let mut homes: Vec<Home> = Vec::new();
-        let mut home_of: HashMap<Owner, usize> = HashMap::new();
+        let mut home_of: OwnerMap<usize> = OwnerMap::default();
         let mut add = |owner: Owner, home: Home| {
             home_of.insert(owner, homes.len());
             homes.push(home);
@@ -123,7 +124,7 @@ impl Parts<'_> {
             let handed = Handed { before: Spot { place: inputs[carry.input], offset: 0 }, between };
             add(Owner::Value(carry.next), Home::Next(carries.len()));
             carries.push(handed);
-            if let Some(at) = carry.kept.filter(|_| bytes > 0) {
+            if let Some(at) = carry.kept {
                 let last = handed.between[(looped.turns - 1) % 2];
                 let to = Spot { place: output, offset: (at * size) as u64 };
                 let bytes = inner.spec(carry.next).bytes() as u64;
@@ -148,30 +149,19 @@ impl Parts<'_> {
             add(Owner::Value(position), home);
         }
         // What is needed within a turn only.
-        let bytes_of = |owner: Owner| match owner {
-            Owner::Value(v) => storage_bytes(inner.spec(v)),
-            Owner::Temp(t) => schedule.temps[t].next_multiple_of(16).max(16),
-            Owner::Home(_) => 0,
-        };
-        let mut lifetimes: Vec<Lifetime> = Vec::new();
-        let mut lifetime_of: HashMap<Owner, usize> = HashMap::new();
+        let mut lifetimes = Lifetimes::default();
         for (k, step) in schedule.steps.iter().enumerate() {
             for &(_, place) in step.writes.iter().chain(&step.reads) {
                 let owner = resolve(inner, place).0;
-                if home_of.contains_key(&owner) {
-                    continue;
+                if !home_of.contains_key(&owner) {
+                    lifetimes.need(owner, k, lifetimes::bytes(inner, &schedule.temps, owner));
                 }
-                let lifetime = *lifetime_of.entry(owner).or_insert_with(|| {
-                    lifetimes.push(Lifetime { bytes: bytes_of(owner), first: k, last: k, kept: false });
-                    lifetimes.len() - 1
-                });
-                lifetimes[lifetime].last = k;
             }
         }
-        let (buffers, buffer_of) = share(&lifetimes);
+        let (buffers, buffer_of) = share(&lifetimes.list);
         let first_buffer = homes.len();
         homes.extend(buffers.into_iter().map(|bytes| Home::Fixed(self.temp(bytes))));
-        home_of.extend(lifetime_of.into_iter().map(|(owner, l)| (owner, first_buffer + buffer_of[l])));
+        home_of.extend(lifetimes.of.into_iter().map(|(owner, l)| (owner, first_buffer + buffer_of[l])));
         let at_home = |place: Place| -> Result<Spot> {
             let (owner, offset) = resolve(inner, place);
             let home = home_of.get(&owner).ok_or_else(|| Error::internal("a loop's value has no place"))?;

@@ -5,7 +5,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::{Lowering, View};
 use crate::shape::Spec;
-use crate::tensor::{IdMap, Operation, Placeholder, Tensor, recording};
+use crate::tensor::{IdMap, Operation, Placeholder, Tensor, inputs_first, recording};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -52,11 +52,10 @@ impl Body {
         let mut captured: Vec<Tensor> = Vec::new();
         let mut numbers: HashMap<(u64, DType), usize> = HashMap::new();
         let mut found: IdMap<At> = IdMap::default();
-        let mut stack: Vec<(Tensor, bool)> = results.iter().rev().map(|t| (t.clone(), false)).collect();
-        while let Some((tensor, expanded)) = stack.pop() {
+        inputs_first(results.iter(), |tensor, expanded| {
             let node = &tensor.0;
             if found.contains_key(&node.id) {
-                continue;
+                return Ok(true);
             }
             let at = if let Some(&leaf) = places.get(&node.id) {
                 At::Leaf(leaf)
@@ -66,7 +65,7 @@ impl Body {
                 let (op, spec, tracked) = (node.op.clone(), node.spec, node.tracked);
                 waiting.push(Node { op, inputs, spec, tracked });
                 At::Node(waiting.len() - 1)
-            } else if node.id < first || is_variable(&tensor) || !tensor.is_symbolic() && !spreads(&tensor) {
+            } else if node.id < first || is_variable(tensor) || !tensor.is_symbolic() && !spreads(tensor) {
                 if tensor.device() != device {
                     return Err(Error::argument(
                         "scan",
@@ -92,15 +91,11 @@ impl Body {
                                turn, or return it";
                 return Err(Error::argument("scan", message));
             } else {
-                stack.push((tensor.clone(), true));
-                node.with_inputs(|list| {
-                    let new = list.iter().rev().filter(|t| !found.contains_key(&t.0.id));
-                    stack.extend(new.map(|t| (t.clone(), false)));
-                });
-                continue;
+                return Ok(false);
             };
             found.insert(node.id, at);
-        }
+            Ok(true)
+        })?;
         let count = leaves.len() + captured.len();
         let position = |at: At| match at {
             At::Leaf(leaf) => leaf as u32,

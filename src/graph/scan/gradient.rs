@@ -6,7 +6,7 @@
 
 use super::body::Body;
 use super::needs::{Needed, Outside, Outsides, Rows, ScanMemory, Stores, terms, tops};
-use super::operation::{Layout, Problem, Region, Section};
+use super::operation::{Layout, Problem, Region, Section, with_turns};
 use crate::autograd::vjp;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -412,10 +412,6 @@ fn visible(grad: &Tensor, len: usize, all: usize) -> Option<Tensor> {
         Piece { axis: 0, start: 0, part } if part.numel() == len => Some(part),
         _ => None,
     }
-}
-
-fn with_turns(turns: usize, shape: &Shape) -> Vec<usize> {
-    std::iter::once(turns).chain(shape.iter().copied()).collect()
 }
 
 /// The gradient of an input, from that of rows of it: zeros elsewhere.

@@ -9,7 +9,8 @@ use crate::ops::Pointwise;
 use crate::ops::join::{pack, pack_layout};
 use crate::shape::{Shape, Spec};
 use crate::tensor::{
-    Carry, Entry, Gradient, IdMap, Leaf, Loop, Looped, Pending, Placeholder, Rows, Tensor, no_grad,
+    Carry, Entry, Gradient, IdMap, Leaf, Loop, Looped, Pending, Placeholder, Rows, Tensor, inputs_first,
+    no_grad,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -243,25 +244,21 @@ fn listed(roots: &[&Tensor], leaves: &[Tensor], keep: bool) -> Result<(Pending, 
         let (tensor, inputs) = (leaf.clone(), [].into_iter().collect());
         entries.push(Entry { tensor, inputs, ready: true, keep: false, in_place: false });
     }
-    let mut stack: Vec<(Tensor, bool)> = roots.iter().rev().map(|&t| (t.clone(), false)).collect();
-    while let Some((tensor, expanded)) = stack.pop() {
-        if positions.contains_key(&tensor.0.id) {
-            continue;
+    inputs_first(roots.iter().copied(), |tensor, expanded| {
+        let done = positions.contains_key(&tensor.0.id);
+        if !done && expanded {
+            let position = |t: &Tensor| positions.get(&t.0.id).map(|&p| p as u32);
+            let inputs = tensor.0.with_inputs(|list| list.iter().filter_map(position).collect());
+            let keep = keep && roots.iter().any(|r| r.0.id == tensor.0.id);
+            positions.insert(tensor.0.id, entries.len());
+            entries.push(Entry { tensor: tensor.clone(), inputs, ready: false, keep, in_place: false });
         }
-        if !expanded {
-            stack.push((tensor.clone(), true));
-            tensor.0.with_inputs(|list| {
-                let new = list.iter().rev().filter(|t| !positions.contains_key(&t.0.id));
-                stack.extend(new.map(|t| (t.clone(), false)));
-            });
-            continue;
-        }
-        let inputs = tensor.0.with_inputs(|list| {
-            list.iter().filter_map(|t| positions.get(&t.0.id).map(|&p| p as u32)).collect()
-        });
-        positions.insert(tensor.0.id, entries.len());
-        let keep = keep && roots.iter().any(|r| r.0.id == tensor.0.id);
-        entries.push(Entry { tensor, inputs, ready: false, keep, in_place: false });
-    }
+        Ok(done)
+    })?;
     Ok((Pending { entries }, positions))
+}
+
+/// A shape with the turns before it.
+pub(super) fn with_turns(turns: usize, shape: &Shape) -> Vec<usize> {
+    std::iter::once(turns).chain(shape.iter().copied()).collect()
 }
