@@ -57,9 +57,7 @@ impl Lstm {
         let outputs = Tensor::stack(&outputs.iter().collect::<Vec<_>>(), 1)?;
         outputs.reshape([batch * length, HIDDEN])?.matmul(&self.head)?.reshape([batch, length, 1])
     }
-}
 
-impl Lstm {
     /// The same with [`scan`] in place of the loop: what is given is `[T, BATCH, INPUT]`.
     fn scanned(&self, x: &Tensor) -> Result<Tensor> {
         let (device, length) = (x.device(), x.shape()[0]);

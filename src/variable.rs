@@ -338,12 +338,14 @@ fn is_tracing() -> bool {
     TRACING.with(Cell::get)
 }
 
-/// An error where a function is being traced.
+/// An error where a function is being traced, or the body of a loop recorded.
 pub(crate) fn forbid(op: &str, instead: &str) -> Result<()> {
-    if !is_tracing() {
+    if !is_tracing() && !LOOPING.with(Cell::get) {
         return Ok(());
     }
-    let message = format!("is not possible in a function that is being traced (Graph::trace); {instead}");
+    let message = format!(
+        "is not possible in a function that is being recorded (by Graph::trace, or as the body of a scan); {instead}"
+    );
     Err(Error::argument(op, message))
 }
 

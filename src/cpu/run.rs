@@ -174,9 +174,9 @@ fn turns(looped: &Loop, inputs: &[Array], out: &Spec) -> Result<Array> {
             }
         }
         for (carried, carry) in carried.iter().zip(carries) {
-            if let Some(at) = carry.kept {
+            if carry.kept {
                 let src = carried.slice::<T>()?;
-                dst[at..at + src.len()].copy_from_slice(src);
+                dst[..src.len()].copy_from_slice(src);
             }
         }
         Ok(())

@@ -7,7 +7,7 @@
 //! What a dispatch takes is estimated when its plan is made ([`Pace::cost`]), from its arithmetic, its bytes and a fixed part, at
 //! the speed of a slow device of that kind. What submissions really took corrects this with two factors, one for arithmetic and
 //! one for all else ([`Speed`]), which are applied when a plan is replayed. An estimate need only be right within a factor of
-//! five: so much is between the patience and the two seconds.
+//! ten: so much is between the patience and the two seconds.
 //!
 //! Nothing is waited for to learn that. wgpu tells that a submission is done while the host waits for some other reason, or
 //! queues the next one. The time until then is an upper bound of what the device took, and exact if the host was waiting:

@@ -61,10 +61,10 @@ impl Pipelines {
             return Ok(());
         }
         let pipeline = self.compile(gpu, source)?;
-        gpu.counters.pipelines_in_background.fetch_add(1, Relaxed);
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         // An evaluation may have needed it meanwhile: plans share the one that was first.
         ready.entry(source.clone()).or_insert_with(|| Arc::new(pipeline));
+        gpu.counters.pipelines_in_background.fetch_add(1, Relaxed);
         Ok(())
     }
 
@@ -94,7 +94,7 @@ impl Pipelines {
             gpu.counters.pipelines.fetch_add(missing.len() as u64, Relaxed);
             let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
             for (source, pipeline) in missing.into_iter().zip(compiled) {
-                ready.insert(source.clone(), Arc::new(pipeline));
+                ready.entry(source.clone()).or_insert_with(|| Arc::new(pipeline));
             }
             drop(ready);
             self.save();
@@ -108,8 +108,8 @@ impl Pipelines {
         let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let (layout, pipeline_layout) = self.layout(gpu, &source.bindings);
         let wgsl: Cow<'_, str> = match gpu.target.int64 {
-            true => quads_as_pairs(&source.wgsl).into_owned().into(),
-            false => Cow::Owned(source.wgsl.to_string()),
+            true => quads_as_pairs(&source.wgsl),
+            false => Cow::Borrowed(&*source.wgsl),
         };
         #[cfg(debug_assertions)]
         let wgsl = super::mutant::plant(source.label, wgsl);

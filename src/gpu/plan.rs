@@ -228,21 +228,22 @@ impl Plan {
                 let mut inside = Duration::ZERO;
                 let mut under_way = VecDeque::new();
                 while rest.peek().is_some() {
-                    let (commands, count) = encode(gpu, &mut rest, most, record);
-                    let call = Instant::now();
-                    under_way.extend(submission.replace(gpu.queue.submit([commands])));
-                    if gpu.target.cpu_adapter {
-                        // A software driver runs the kernels on the host's cores, partly inside of this very call.
-                        inside += call.elapsed();
-                        gpu.counters.device_ns.fetch_add(call.elapsed().as_nanos() as u64, Relaxed);
-                    }
-                    gpu.counters.submits.fetch_add(1, Relaxed);
-                    gpu.counters.dispatches.fetch_add(count, Relaxed);
                     if under_way.len() >= MAX_PIECES
                         && let Some(oldest) = under_way.pop_front()
                     {
                         gpu.wait(Some(oldest))?;
                     }
+                    let (commands, count) = encode(gpu, &mut rest, most, record);
+                    let call = Instant::now();
+                    under_way.extend(submission.replace(gpu.queue.submit([commands])));
+                    if gpu.target.cpu_adapter {
+                        // A software driver runs the kernels on the host's cores, partly inside of this very call.
+                        let took = call.elapsed();
+                        inside += took;
+                        gpu.counters.device_ns.fetch_add(took.as_nanos() as u64, Relaxed);
+                    }
+                    gpu.counters.submits.fetch_add(1, Relaxed);
+                    gpu.counters.dispatches.fetch_add(count, Relaxed);
                 }
                 gpu.pace.submitted(&gpu.queue, speed, self.cost, start, inside);
             }

@@ -9,7 +9,7 @@ use crate::backend::eval;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::tensor::{
-    Entry, IdMap, Looped, Operation, Pending, Placeholder, Root, Spec, Tensor, inputs_first, next_id,
+    Entry, IdMap, Loop, Looped, Operation, Pending, Placeholder, Root, Spec, Tensor, inputs_first, next_id,
     recording,
 };
 use crate::variable::{self, Variable};
@@ -39,10 +39,13 @@ pub(super) struct TraceNode {
 }
 
 impl TraceNode {
-    /// About how many bytes it holds; a loop holds the graph of a turn.
+    /// About how many bytes it holds. A loop holds a turn twice: as it was recorded, and as the backends have it.
     fn bytes(&self) -> usize {
+        fn operations(l: &Loop) -> usize {
+            l.graph.entries.iter().map(|e| 1 + Looped::of(&*e.tensor.0.op).map_or(0, operations)).sum()
+        }
         let turn = match &self.source {
-            Source::Op { op, .. } => Looped::of(&**op).map_or(0, |l| l.graph.entries.len()),
+            Source::Op { op, .. } => Looped::of(&**op).map_or(0, operations),
             _ => 0,
         };
         (1 + 2 * turn) * (size_of::<TraceNode>() + OPERATION_BYTES)

@@ -47,8 +47,8 @@ pub(crate) struct Carry {
     pub input: usize,
     /// The position in the graph of what is handed on.
     pub next: usize,
-    /// Where the last one is in the operation's output, if it is there.
-    pub kept: Option<usize>,
+    /// Whether the operation's output begins with the last one.
+    pub kept: bool,
 }
 
 /// A result of every turn: row t is in the operation's output from `offset + t * (its length)` on.

@@ -20,4 +20,4 @@ pub(crate) use looped::{Carry, Gradient, Leaf, Loop, Looped, Rows};
 pub(crate) use node::{Grads, Operation, Pieces, Root, Slot, Value, Vjp, next_id, recording};
 pub use node::{Tensor, no_grad};
 pub use operators::IntoOperand;
-pub(crate) use pending::{Dispatch, Entry, IdMap, Pending, inputs_first};
+pub(crate) use pending::{Dispatch, Entry, IdHasher, IdMap, Pending, inputs_first};

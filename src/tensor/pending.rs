@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Node ids are already distinct numbers: one multiplication spreads them over the table.
+/// Node ids, and places in a graph, are already distinct numbers: one multiplication spreads them over the table.
 #[derive(Default)]
 pub(crate) struct IdHasher(u64);
 
@@ -20,6 +20,9 @@ impl Hasher for IdHasher {
         for &b in bytes {
             self.write_u64(b as u64);
         }
+    }
+    fn write_usize(&mut self, n: usize) {
+        self.write_u64(n as u64);
     }
     fn write_u64(&mut self, id: u64) {
         self.0 = (self.0 ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);

@@ -92,7 +92,7 @@ mod tests {
                 list.push((a.matmul(&b)? + tensor(&[n], seed)?)?.relu()?);
             }
         }
-        for (cin, cout, images) in [(8, 16, 1), (3, 5, 2), (1, 32, 3)] {
+        for (cin, cout, images) in [(8, 16, 1), (3, 5, 2), (1, 32, 3), (96, 16, 1), (16, 96, 1)] {
             let x = tensor(&[images, 9, 10, cin], cin as u64)?.watch()?;
             let w = tensor(&[3, 3, cin, cout], cout as u64)?.watch()?;
             let y = x.conv2d(&w, Conv2dOptions { padding: Padding::Same, ..Default::default() })?;

@@ -124,9 +124,9 @@ impl Parts<'_> {
             let handed = Handed { before: Spot { place: inputs[carry.input], offset: 0 }, between };
             add(Owner::Value(carry.next), Home::Next(carries.len()));
             carries.push(handed);
-            if let Some(at) = carry.kept {
+            if carry.kept {
                 let last = handed.between[(looped.turns - 1) % 2];
-                let to = Spot { place: output, offset: (at * size) as u64 };
+                let to = Spot { place: output, offset: 0 };
                 let bytes = inner.spec(carry.next).bytes() as u64;
                 self.ends.extend(copies(self.gpu, last.place, to, bytes, self.v));
             }

@@ -239,17 +239,17 @@ impl Texts {
     // A text is compared by its letters, which never change.
     #[allow(clippy::mutable_key_type)]
     fn of(steps: &[Step]) -> Texts {
-        let mut known: HashMap<&KernelSource, usize> = HashMap::new();
-        let mut sources: Vec<&KernelSource> = Vec::new();
+        let mut known: HashMap<&Text, usize> = HashMap::new();
+        let mut texts: Vec<&Text> = Vec::new();
         let mut of_step = Vec::with_capacity(steps.len());
         for step in steps {
-            of_step.push(*known.entry(&step.source).or_insert_with(|| {
-                sources.push(&step.source);
-                sources.len() - 1
+            of_step.push(*known.entry(&step.source.wgsl).or_insert_with(|| {
+                texts.push(&step.source.wgsl);
+                texts.len() - 1
             }));
         }
-        let mut order: Vec<usize> = (0..sources.len()).collect();
-        order.sort_by_key(|&t| &*sources[t].wgsl);
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&t| &**texts[t]);
         let mut rank = vec![0; order.len()];
         order.iter().enumerate().for_each(|(r, &t)| rank[t] = r);
         of_step.iter_mut().for_each(|t| *t = rank[*t]);
@@ -259,7 +259,7 @@ impl Texts {
             counts[t] += 1;
             wanted_by_order[t] |= small(step);
         }
-        let wanted = |(&t, wanted): (&usize, bool)| wanted.then(|| sources[t].wgsl.clone());
+        let wanted = |(&t, wanted): (&usize, bool)| wanted.then(|| texts[t].clone());
         let parts = order.iter().zip(wanted_by_order).map(wanted).collect();
         Texts { of_step, counts, parts }
     }

@@ -6,15 +6,16 @@ use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::kernels::Turns;
 use crate::gpu::pipeline::KernelSource;
 use crate::gpu::step::Task;
+use crate::tensor::IdHasher;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 /// What a kernel reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Value(Stored),
     Temp(usize),
-    /// In a loop: what its [`Turns`](Repeated) find there.
+    /// Inside of a loop: a number of [`Repeated::homes`].
     Home(usize),
 }
 
@@ -135,23 +136,8 @@ pub(super) enum Owner {
     Home(usize),
 }
 
-/// A table by owner: these are small numbers already, which one multiplication spreads.
-pub(super) type OwnerMap<V> = HashMap<Owner, V, BuildHasherDefault<OwnerHasher>>;
-
-#[derive(Default)]
-pub(super) struct OwnerHasher(u64);
-
-impl Hasher for OwnerHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&b| self.write_usize(b as usize));
-    }
-    fn write_usize(&mut self, n: usize) {
-        self.0 = (self.0 ^ n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
-    }
-}
+/// A table by owner.
+pub(super) type OwnerMap<V> = HashMap<Owner, V, BuildHasherDefault<IdHasher>>;
 
 /// What tells the memory of an owner from that of others: a kernel that reads one part of it and writes another binds both as what
 /// is written.
@@ -174,19 +160,16 @@ pub(super) fn resolve(values: &Values<'_>, place: Place) -> (Owner, u64) {
     }
 }
 
-/// The label of a step that is a loop and has no kernel.
-const LOOP: &str = "loop";
-
-/// Whether a step is a loop.
+/// Whether a step is a loop: every kernel has its numbers bound.
 pub(super) fn is_loop(step: &Step) -> bool {
-    step.source.label == LOOP
+    step.source.bindings.is_empty()
 }
 
 /// A step for a loop whose turns are compiled later: see `loops.rs`.
 pub(super) fn placeholder(task: Task, inputs: &[Stored], output: Place) -> Step {
     let (wgsl, constants, bindings) = ("".into(), Vec::new(), Vec::new());
     Step {
-        source: KernelSource { label: LOOP, wgsl, constants, bindings, checked: false },
+        source: KernelSource { label: "loop", wgsl, constants, bindings, checked: false },
         tasks: vec![task],
         uniform: Vec::new(),
         words: Vec::new(),

@@ -301,8 +301,8 @@ impl Problem<'_> {
             uniform: (self.uniform)(gemm, loops),
             workgroups: fold(tiles, t.max_workgroups_per_dimension),
             turns: kernel.turns(if segments > 1 { [chunk, self.k / segments] } else { [1, chunk] }),
-            // Levels that stay empty cost next to nothing.
-            slower: kernel.tile() != variant.kernel.tile(),
+            // Levels that stay empty cost register kernels next to nothing, others registers.
+            slower: matches!(kernel, Loop::Tiled(_)) || kernel.tile() != variant.kernel.tile(),
         }
     }
 
@@ -371,7 +371,7 @@ impl Problem<'_> {
             levels: 1,
         };
         let segments = if along_k && short_k.is_none() { self.segments } else { 1 };
-        kernel.whole = along_k && (self.k / segments).is_multiple_of(kernel.step());
+        kernel.whole = kernel.step() == 1 || along_k && (self.k / segments).is_multiple_of(kernel.step());
         let split = match short_k {
             Some(k) => Split { chunk: k, splits: 1, second_pass: false },
             None => {

@@ -3,6 +3,7 @@
 //! Max-pooling gives its gradient to the first maximum of a window in row-major order. A NaN counts as the largest value
 //! (the first NaN wins), padding never wins, and a window that holds only padding is `-inf`.
 
+use super::launch::Build;
 use super::uniform::uniform;
 use super::{GROUP, KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::geometry::Pool2dGeometry;
@@ -71,7 +72,7 @@ pub fn avg_pool2d_forward(t: &KernelTarget, g: &Pool2dGeometry) -> Launches {
     let mut launches = Launches::default();
     if let Some((rows, columns)) = separate(g) {
         // The divisor is a product of one factor per dimension, so the mean of means is the mean.
-        let means = temp(&mut launches, outputs(&rows));
+        let means = launches.temp(outputs(&rows));
         push_avg(t, &mut launches, &rows, Operand::Input(0), means);
         push_avg(t, &mut launches, &columns, means, Operand::Output);
     } else {
@@ -86,7 +87,7 @@ pub fn avg_pool2d_forward(t: &KernelTarget, g: &Pool2dGeometry) -> Launches {
 pub fn avg_pool2d_grad(t: &KernelTarget, g: &Pool2dGeometry) -> Launches {
     let mut launches = Launches::default();
     if let Some((rows, columns)) = separate(g) {
-        let dmeans = temp(&mut launches, inputs(&columns));
+        let dmeans = launches.temp(inputs(&columns));
         push_avg_grad(t, &mut launches, &columns, Operand::Input(0), dmeans);
         push_avg_grad(t, &mut launches, &rows, dmeans, Operand::Output);
     } else {
@@ -97,7 +98,7 @@ pub fn avg_pool2d_grad(t: &KernelTarget, g: &Pool2dGeometry) -> Launches {
 
 fn push_max(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, x: Operand, y: Operand) {
     if let Some((rows, columns)) = separate(g) {
-        let maxima = temp(launches, outputs(&rows));
+        let maxima = launches.temp(outputs(&rows));
         push_max(t, launches, &rows, x, maxima);
         push_max(t, launches, &columns, maxima, y);
     } else if plain_2x2(g) {
@@ -109,7 +110,7 @@ fn push_max(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, x: Op
         let Some(stack) = kernel.stack(g) else {
             return push(t, launches, g, kernel, vec![x], y);
         };
-        let maxima = temp(launches, inputs(&stack));
+        let maxima = launches.temp(inputs(&stack));
         push(t, launches, g, kernel, vec![x], maxima);
         push_max(t, launches, &stack, maxima, y);
     }
@@ -122,7 +123,7 @@ fn push_argmax(t: &KernelTarget, launches: &mut Launches, g: &Pool2dGeometry, x:
     let Some(stack) = kernel.stack(g) else {
         return push(t, launches, g, kernel, vec![x], at);
     };
-    let places = temp(launches, inputs(&stack));
+    let places = launches.temp(inputs(&stack));
     push(t, launches, g, kernel, vec![x], places);
     push_of_parts(t, launches, g, &stack, x, places, at);
 }
@@ -138,7 +139,7 @@ fn push_of_parts(
     out: Operand,
 ) {
     let source = shader!("pool2d_max.wgsl");
-    let maxima = temp(launches, inputs(stack));
+    let maxima = launches.temp(inputs(stack));
     push(t, launches, g, WindowKernel { label: "pool2d_max", source, line: Line::Window }, vec![x], maxima);
     push_max_gather(t, launches, stack, maxima, given, out);
 }
@@ -153,9 +154,9 @@ fn push_max_grad(
 ) {
     if let Some((rows, columns)) = separate(g) {
         // The first row with the maximum, and the first place in it: the same place as in row-major order.
-        let maxima = temp(launches, outputs(&rows));
+        let maxima = launches.temp(outputs(&rows));
         push_max(t, launches, &rows, x, maxima);
-        let dmaxima = temp(launches, outputs(&rows));
+        let dmaxima = launches.temp(outputs(&rows));
         push_max_grad(t, launches, &columns, maxima, dy, dmaxima);
         push_max_grad(t, launches, &rows, x, dmaxima, dx);
     } else if plain_2x2(g) {
@@ -163,7 +164,7 @@ fn push_max_grad(
         let kernel = WindowKernel { label: "pool2d_max_grad/2x2", source, line: Line::Cell };
         push(t, launches, g, kernel, vec![x, dy], dx);
     } else {
-        let at = temp(launches, outputs(g));
+        let at = launches.temp(outputs(g));
         push_argmax(t, launches, g, x, at);
         let source = shader!("pool2d_max_grad.wgsl");
         let kernel = WindowKernel { label: "pool2d_max_grad", source, line: Line::Windows };
@@ -180,9 +181,9 @@ fn push_max_gather(
     out: Operand,
 ) {
     if let Some((rows, columns)) = separate(g) {
-        let maxima = temp(launches, outputs(&rows));
+        let maxima = launches.temp(outputs(&rows));
         push_max(t, launches, &rows, x, maxima);
-        let picked = temp(launches, outputs(&rows));
+        let picked = launches.temp(outputs(&rows));
         push_max_gather(t, launches, &rows, x, v, picked);
         push_max_gather(t, launches, &columns, maxima, picked, out);
         return;
@@ -192,7 +193,7 @@ fn push_max_gather(
     let Some(stack) = kernel.stack(g) else {
         return push(t, launches, g, kernel, vec![x, v], out);
     };
-    let picked = temp(launches, inputs(&stack));
+    let picked = launches.temp(inputs(&stack));
     push(t, launches, g, kernel, vec![x, v], picked);
     push_of_parts(t, launches, g, &stack, x, picked, out);
 }
@@ -227,7 +228,7 @@ fn push_sum(
     if parts <= 1 || len == 0 {
         return push(t, launches, g, kernel, operands, output);
     }
-    let sums = temp(launches, parts * len);
+    let sums = launches.temp(parts * len);
     push(t, launches, g, kernel, operands, sums);
     let mut reduce = super::gemm::reduce("pool2d/reduce", len, len.is_multiple_of(4), parts, t);
     (reduce.inputs, reduce.output) = (vec![sums], output);
@@ -392,11 +393,6 @@ fn separate(g: &Pool2dGeometry) -> Option<(Pool2dGeometry, Pool2dGeometry)> {
         ..g.clone()
     };
     Some((rows, columns))
-}
-
-fn temp(launches: &mut Launches, words: usize) -> Operand {
-    launches.temps.push(words * 4);
-    Operand::Temp(launches.temps.len() - 1)
 }
 
 fn inputs(g: &Pool2dGeometry) -> usize {

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::launch::Build;
 use super::uniform::uniform;
 use super::{GROUP, KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::gpu::wgsl::{by_width, exchange_block, renumber, shader};
@@ -327,8 +328,7 @@ fn in_parts(
     let sum = Turns::around(BLOCK, Turns::of(BLOCK));
     let mut parts = loads.div_ceil(LONGEST);
     let pass = |label, source, constants, inputs, total: usize, uniform, launches: &mut Launches| {
-        launches.temps.push(16 * total); // four f32
-        let output = Operand::Temp(launches.temps.len() - 1);
+        let output = launches.temp(4 * total); // four f32
         launches.list.push(Launch {
             label,
             source,

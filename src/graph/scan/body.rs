@@ -5,7 +5,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::{Lowering, View};
 use crate::shape::Spec;
-use crate::tensor::{IdMap, Operation, Placeholder, Tensor, inputs_first, recording};
+use crate::tensor::{IdMap, Operation, Placeholder, Tensor, inputs_first};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -47,7 +47,6 @@ impl Body {
         first: u64,
         device: Device,
     ) -> Result<(Body, Vec<Tensor>)> {
-        let mut nodes: Vec<Node> = Vec::new();
         let mut waiting: Vec<Node<At>> = Vec::new();
         let mut captured: Vec<Tensor> = Vec::new();
         let mut numbers: HashMap<(u64, DType), usize> = HashMap::new();
@@ -101,9 +100,11 @@ impl Body {
             At::Leaf(leaf) => leaf as u32,
             At::Node(node) => (count + node) as u32,
         };
-        for Node { op, inputs, spec, tracked } in waiting {
-            nodes.push(Node { op, inputs: inputs.into_iter().map(position).collect(), spec, tracked });
-        }
+        let placed = |Node { op, inputs, spec, tracked }: Node<At>| {
+            let inputs = inputs.into_iter().map(position).collect();
+            Node { op, inputs, spec, tracked }
+        };
+        let nodes = waiting.into_iter().map(placed).collect();
         let results = results.iter().filter_map(|t| found.get(&t.0.id).copied().map(position)).collect();
         let mut leaves = leaves;
         leaves.extend(captured.iter().map(|t| t.0.spec));
@@ -134,7 +135,7 @@ impl Body {
         let mut built = leaves;
         for node in &self.nodes {
             let inputs: Vec<Tensor> = node.inputs.iter().map(|&i| built[i as usize].clone()).collect();
-            let tracked = node.tracked && recording() && inputs.iter().any(Tensor::is_tracked);
+            let tracked = node.tracked && inputs.iter().any(Tensor::is_tracked);
             built.push(Tensor::build(node.op.clone(), inputs, node.spec, self.device, tracked, None)?);
         }
         Ok(built)

@@ -152,16 +152,16 @@ impl Problem {
         stored: &[u32],
         gradient: Box<dyn Gradient>,
     ) -> Result<Tensor> {
-        let len = self.layout(dtype, stored)?.len;
-        let looped = no_grad(|| self.looped(dtype, stored))?;
-        Tensor::from_op(Looped::new(looped, gradient), inputs, Shape::new(&[len])?, dtype, self.device())
+        let layout = self.layout(dtype, stored)?;
+        let looped = no_grad(|| self.looped(dtype, stored, &layout))?;
+        let shape = Shape::new(&[layout.len])?;
+        Tensor::from_op(Looped::new(looped, gradient), inputs, shape, dtype, self.device())
     }
 
-    fn looped(&self, dtype: DType, stored: &[u32]) -> Result<Loop> {
+    fn looped(&self, dtype: DType, stored: &[u32], layout: &Layout) -> Result<Loop> {
         let Problem { body, turns, reverse, .. } = self;
         let device = self.device();
         let groups = self.groups();
-        let mut roots = Vec::new();
         let mut leaves = Vec::new();
         let mut symbols: Vec<Tensor> = Vec::new();
         let mut leaf = |kind: Leaf, spec: Spec| {
@@ -190,14 +190,12 @@ impl Problem {
         let mut packing = Packing { device, taken: symbols.iter().map(|s| s.0.id).collect() };
         let result = |i: usize| built[body.results[i] as usize].clone();
         let mut carries = Vec::new();
-        let head = |d: DType| (d == dtype).then_some(0);
         for (g, (d, members)) in groups.iter().enumerate() {
             let next = packing.pack(members.iter().map(|&i| result(i)).collect())?;
-            carries.push((Carry { input: g, next: 0, kept: head(*d) }, next));
+            carries.push((Carry { input: g, next: 0, kept: *d == dtype }, next));
         }
         let kept = (self.carries..body.results.len()).map(result).filter(|t| t.dtype() == dtype).collect();
         let stored_values = stored.iter().map(|&s| built[s as usize].clone()).collect();
-        let layout = self.layout(dtype, stored)?;
         let mut rows = Vec::new();
         for (values, offset) in [(kept, layout.head), (stored_values, layout.visible)] {
             let values: Vec<Tensor> = values;
@@ -205,7 +203,7 @@ impl Problem {
                 rows.push((Rows { result: 0, offset }, packing.pack(values)?));
             }
         }
-        roots.extend(carries.iter().map(|c| &c.1).chain(rows.iter().map(|r| &r.1)));
+        let roots: Vec<&Tensor> = carries.iter().map(|c| &c.1).chain(rows.iter().map(|r| &r.1)).collect();
         let (graph, positions) = listed(&roots, &symbols, device != Device::Cpu)?;
         let at = |t: &Tensor| positions.get(&t.0.id).copied().unwrap_or_default();
         let carries = carries.iter().map(|(c, t)| Carry { next: at(t), ..*c }).collect();

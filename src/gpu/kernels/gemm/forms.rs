@@ -11,7 +11,7 @@ use super::text::Loop;
 use super::tiled::{Block, Tiled};
 
 /// Rows per workgroup that products by few rows have loops of their own for; the last is for all others.
-pub(super) const ROWS: [usize; 4] = [4, 8, 16, 32];
+const ROWS: [usize; 4] = [4, 8, 16, 32];
 
 /// The most levels that loops have.
 const REGISTER_LEVELS: usize = 3;
@@ -24,10 +24,14 @@ pub(super) fn of_registers(best: &Registers) -> Vec<Loop> {
     }
     // Where A is loaded along m, a workgroup's rows begin where a load does.
     let whole = |rows: &usize| best.a == ALayout::AlongK || rows.is_multiple_of(best.a_width);
+    // What is skipped, being outside of the image for all rows, depends on how many these are, and moves the places where
+    // accumulators are emptied. With more rows than there are, nothing changes.
+    let skips = best.masked && best.a == ALayout::AlongK && best.levels > 1;
     let rows: Vec<usize> = match ROWS.contains(&best.rows) {
         true => {
             let more = ROWS.into_iter().filter(|&r| r >= best.rows);
-            more.chain(ROWS.into_iter().rev().filter(|&r| r < best.rows)).filter(whole).collect()
+            let fewer = ROWS.into_iter().rev().filter(|&r| r < best.rows && !skips);
+            more.chain(fewer).filter(whole).collect()
         }
         false => vec![best.rows],
     };
@@ -37,12 +41,11 @@ pub(super) fn of_registers(best: &Registers) -> Vec<Loop> {
 }
 
 /// The others among kernels for real GPUs: of these blocks, which come largest first.
-pub(super) fn of_tiles<'b>(best: &Tiled, blocks: impl Iterator<Item = &'b Block>) -> Vec<Loop> {
+pub(super) fn of_tiles<'b>(best: &Tiled, blocks: impl DoubleEndedIterator<Item = &'b Block>) -> Vec<Loop> {
     let with = |&block, levels| Tiled { block, levels, ..best.clone() };
-    let mut all: Vec<Tiled> =
-        blocks.flat_map(|block| (best.levels..=TILED_LEVELS).map(move |l| with(block, l))).collect();
     // The block that was chosen, with more levels; then the smaller ones, which waste least.
-    all.reverse();
+    let levels = |block| (best.levels..=TILED_LEVELS).map(move |l| with(block, l));
+    let mut all: Vec<Tiled> = blocks.rev().flat_map(levels).collect();
     all.sort_by_key(|t| t.block != best.block);
     all.into_iter().filter(|t| t != best).map(Loop::Tiled).collect()
 }

@@ -46,8 +46,8 @@ pub(super) struct Registers {
     pub cols: usize,
     /// All of k at once, that many: a block of `lanes` rows after the other, B in registers.
     pub short_k: Option<usize>,
-    /// Every segment is a multiple of the k per turn (always so where A or B is loaded by quads along k). Never where A is
-    /// contiguous along m: k is a batch then, and may be anything.
+    /// Every segment is a multiple of the k per turn (always so where A or B is loaded by quads along k). Where A is
+    /// contiguous along m only if that is one: k is a batch then, and may be anything.
     pub whole: bool,
     pub a: ALayout,
     /// Elements of A that a lane loads at once: 1, 4, or, as 64-bit integers, 8.

@@ -21,7 +21,7 @@ pub(super) struct Work {
 
 /// Of adapters that run on a CPU.
 pub(super) const REGISTER_WORK: Work = Work { wanted: 16, least: 1024, small: 1 << 16 };
-/// Of real GPUs, where nothing takes a second pass that it has no need of.
+/// Of real GPUs, where of products by rows none takes a second pass that it has no need of.
 pub(super) const TILED_WORK: Work = Work { wanted: 128, least: 256, small: 0 };
 
 /// How k is split over workgroups.
