@@ -24,6 +24,8 @@ pub enum Device {
     ///   called so, using the device is an error.
     /// - `WGRAD_KERNELS`, for tests, chooses the kernels of all adapters, whatever they are: `tiled` (those of real GPUs),
     ///   `register` or `subgroup` (those of software adapters).
+    /// - `WGRAD_DUMP_SHADERS` names a folder that every kernel is written into when it is compiled: `LABEL-HASH.wgsl`, and its
+    ///   constants and bindings as `LABEL-HASH.json`. A folder or file that can't be written is an error.
     /// - The driver's own variables (`VK_DRIVER_FILES` of Vulkan's loader, for one) may hide adapters or add some.
     ///
     /// A program that must not depend on them names its adapter, by [`Device::named`].

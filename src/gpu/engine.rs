@@ -28,7 +28,7 @@ impl Engine {
     fn open(adapter: &wgpu::Adapter) -> Result<Engine> {
         let gpu = context::open(adapter)?;
         let cached = gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE);
-        let pipelines = Pipelines::new(&gpu.device, &adapter.get_info(), cached);
+        let pipelines = Pipelines::new(&gpu.device, &adapter.get_info(), cached)?;
         Ok(Engine { gpu: Arc::new(gpu), pipelines: Arc::new(pipelines), plans: Mutex::default() })
     }
 

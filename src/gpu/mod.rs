@@ -3,7 +3,7 @@
 //! - [`memory`], [`array`], [`record`]: pooled buffers, values in them, what kernels recorded about what values depend on
 //! - [`adapters`], [`context`]: what there is, and an opened device: queue, memory, errors of the driver, [`faults`]
 //! - [`pace`]: how long work is about to take, and how it is cut
-//! - [`pipeline`], [`step`]: compiled kernels, and where one reads and writes
+//! - [`pipeline`], [`step`]: compiled kernels, and where one reads and writes; [`dump`]: their texts as files
 //! - [`transfer`]: host -> device and back
 //! - [`plan`]: steps -> one command buffer, one pass, one submission (or pieces); [`profile`]: the same, kernel by kernel
 //! - [`compile`]: graph -> plan: what is computed where, which kernels, in which buffers
@@ -18,6 +18,7 @@ mod background;
 mod cache;
 mod compile;
 mod context;
+mod dump;
 mod engine;
 mod faults;
 pub mod kernels;

@@ -1,6 +1,7 @@
 //! Compute pipelines: compiled once per source and constants, whatever plan asks for them.
 
 use super::context::Gpu;
+use super::dump::{DUMP_VARIABLE, Dump};
 use super::faults::FAULTS_BINDING;
 use super::pipeline_cache::PipelineCache;
 use super::wgsl::{Text, quads_as_pairs};
@@ -42,12 +43,18 @@ pub(crate) struct Pipelines {
     ready: Mutex<HashMap<KernelSource, Arc<Pipeline>>>,
     layouts: Mutex<Layouts>,
     disk: Option<PipelineCache>,
+    dump: Option<Dump>,
 }
 
 impl Pipelines {
-    pub fn new(device: &wgpu::Device, info: &wgpu::AdapterInfo, cached: bool) -> Pipelines {
+    /// No kernels yet.
+    ///
+    /// # Errors
+    ///
+    /// Kernels are to be written into a folder that can't be made.
+    pub fn new(device: &wgpu::Device, info: &wgpu::AdapterInfo, cached: bool) -> Result<Pipelines> {
         let disk = cached.then(|| PipelineCache::open(device, info)).flatten();
-        Pipelines { ready: Mutex::default(), layouts: Mutex::default(), disk }
+        Ok(Pipelines { ready: Mutex::default(), layouts: Mutex::default(), disk, dump: Dump::wanted()? })
     }
 
     /// Whether a kernel is compiled.
@@ -104,23 +111,27 @@ impl Pipelines {
     }
 
     fn compile(&self, gpu: &Gpu, source: &KernelSource) -> std::result::Result<Pipeline, String> {
-        let validation = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let (layout, pipeline_layout) = self.layout(gpu, &source.bindings);
         let wgsl: Cow<'_, str> = match gpu.target.int64 {
             true => quads_as_pairs(&source.wgsl),
             false => Cow::Borrowed(&*source.wgsl),
         };
         #[cfg(debug_assertions)]
         let wgsl = super::mutant::plant(source.label, wgsl);
+        // Our kernels guard their own edges: the driver's checks are for development, and for kernels of others.
+        let checked = source.checked || cfg!(debug_assertions);
+        if let Some(dump) = &self.dump {
+            dump.write(source, &wgsl, checked).map_err(|e| format!("{DUMP_VARIABLE}: {e}"))?;
+        }
+        let checks = match checked {
+            true => wgpu::ShaderRuntimeChecks::checked(),
+            false => wgpu::ShaderRuntimeChecks::unchecked(),
+        };
+        let validation = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = gpu.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let (layout, pipeline_layout) = self.layout(gpu, &source.bindings);
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(source.label),
             source: wgpu::ShaderSource::Wgsl(wgsl),
-        };
-        // Our kernels guard their own edges: the driver's checks are for development, and for kernels of others.
-        let checks = match source.checked || cfg!(debug_assertions) {
-            true => wgpu::ShaderRuntimeChecks::checked(),
-            false => wgpu::ShaderRuntimeChecks::unchecked(),
         };
         // SAFETY: kernels from outside are checked. Every index in ours is bounded by the sizes in their uniforms, which the compiler derives from
         // the buffers that it binds; every loop ends. Debug builds and the test suite run the same kernels checked.

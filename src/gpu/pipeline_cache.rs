@@ -72,7 +72,7 @@ fn create(device: &wgpu::Device, data: Option<&[u8]>) -> Option<wgpu::PipelineCa
 }
 
 /// FNV-1a: no change of a single byte leaves it as it was, and others do one time in 2^64.
-fn checksum<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
+pub(super) fn checksum<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
     let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, step)
 }

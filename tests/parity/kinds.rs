@@ -47,6 +47,46 @@ fn an_unknown_kind_of_kernels_is_an_error_that_lists_the_kinds() {
     }
 }
 
+#[test]
+fn compiled_kernels_are_written_into_the_folder_that_is_named() {
+    let run = |folder: &std::path::Path| {
+        let binary = std::env::current_exe().expect("the path of the test binary");
+        Command::new(binary)
+            .args(["--exact", "kinds::the_kernels_are_those_asked_for"])
+            .env("WGRAD_DUMP_SHADERS", folder)
+            .output()
+            .expect("the test binary runs")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().join("kernels");
+    assert!(run(&inside).status.success());
+    let entries = std::fs::read_dir(&inside).unwrap();
+    let mut files: Vec<_> = entries.map(|e| e.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 2 && files.len().is_multiple_of(2), "{files:?}");
+    for pair in files.chunks(2) {
+        assert_eq!(pair[0], pair[1].with_extension("json"));
+        // A whole module: what names it declares by binding is what the list beside it says.
+        let wgsl = std::fs::read_to_string(&pair[1]).unwrap();
+        let about = std::fs::read_to_string(&pair[0]).unwrap();
+        let module = naga::front::wgsl::parse_str(&wgsl).unwrap();
+        let about: serde_json::Value = serde_json::from_str(&about).unwrap();
+        let listed: Vec<u64> =
+            about["bindings"].as_array().unwrap().iter().map(|b| b["binding"].as_u64().unwrap()).collect();
+        for (_, variable) in module.global_variables.iter() {
+            let Some(binding) = &variable.binding else { continue };
+            assert!(listed.contains(&u64::from(binding.binding)), "{}: {binding:?}", pair[1].display());
+        }
+        assert!(module.entry_points.iter().any(|e| e.name == about["entry_point"].as_str().unwrap()));
+    }
+    // A folder that can't be made is an error that names the variable or the folder.
+    let blocked = folder.path().join("kernels").join(files[0].file_name().unwrap()).join("below");
+    let output = run(&blocked);
+    let text = [output.stdout, output.stderr].concat();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&text).contains("WGRAD_DUMP_SHADERS"));
+}
+
 /// Trivial in this process; in those above the variable must have had its effect.
 #[test]
 fn the_kernels_are_those_asked_for() -> Result<()> {
