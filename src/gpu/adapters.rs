@@ -3,31 +3,35 @@
 use crate::device::{AdapterId, Device, DeviceInfo, DeviceKind};
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
-use wgpu::{Adapter, DeviceType, Features};
+use wgpu::{Adapter, Backends, DeviceType, Features};
 
 /// Names the adapter that [`Device::Gpu`] is: a part of its name, or its number.
 pub(crate) const ADAPTER_VARIABLE: &str = "WGRAD_ADAPTER";
+
+/// What adapters are asked for: with the feature `gles` OpenGL's too, for machines that have nothing better.
+fn backends() -> Backends {
+    if cfg!(feature = "gles") { Backends::PRIMARY | Backends::GL } else { Backends::PRIMARY }
+}
 
 fn instance() -> &'static wgpu::Instance {
     static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
     INSTANCE.get_or_init(|| {
         let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-        descriptor.backends = wgpu::Backends::PRIMARY;
+        descriptor.backends = backends();
         // Validation layers are for debugging wgpu itself; wgpu's own checks stay on.
         descriptor.flags = wgpu::InstanceFlags::empty();
         wgpu::Instance::new(descriptor)
     })
 }
 
-/// All adapters that can compute, in the driver's order.
+/// All adapters that can compute, in the driver's order; OpenGL's last, for most of them are another one's second door.
 pub(super) fn adapters() -> &'static [Adapter] {
     static ADAPTERS: OnceLock<Vec<Adapter>> = OnceLock::new();
     ADAPTERS.get_or_init(|| {
-        let all = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::PRIMARY));
-        let computes = |a: &Adapter| {
-            a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
-        };
-        all.into_iter().filter(computes).collect()
+        let mut all = pollster::block_on(instance().enumerate_adapters(backends()));
+        all.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
+        all.sort_by_key(|a| a.get_info().backend == wgpu::Backend::Gl);
+        all
     })
 }
 
@@ -76,13 +80,17 @@ fn describe(index: usize, adapter: &Adapter, default: Option<usize>) -> DeviceIn
 fn no_adapter(what: &str) -> Error {
     let found: Vec<String> = adapters().iter().map(|a| a.get_info().name).collect();
     let found = if found.is_empty() { "none".to_string() } else { found.join(", ") };
-    let backends = if cfg!(target_os = "macos") {
-        "Metal"
+    let mut backends = if cfg!(target_os = "macos") {
+        vec!["Metal"]
     } else if cfg!(windows) {
-        "Vulkan and DX12"
+        vec!["Vulkan", "DX12"]
     } else {
-        "Vulkan"
+        vec!["Vulkan"]
     };
+    if cfg!(feature = "gles") {
+        backends.push("OpenGL");
+    }
+    let backends = backends.join(", ");
     let how = if cfg!(target_os = "linux") {
         "install your GPU's Vulkan driver (mesa-vulkan-drivers or the vendor's) and the loader (libvulkan1); on a machine \
          without GPU the same Mesa package brings lavapipe, a software driver"
@@ -109,11 +117,12 @@ pub(super) fn default_index() -> Result<usize> {
         DeviceType::Other => 3,
         DeviceType::Cpu => 4,
     };
+    // Of equals the first, which is never OpenGL's where there is another.
     let best = adapters().iter().enumerate().min_by_key(|(_, a)| rank(a));
     best.map(|(i, _)| i).ok_or_else(|| no_adapter("no GPU adapter"))
 }
 
-/// An adapter by number or part of its name.
+/// An adapter by number, or by a part of its name, of its driver's, or by its backend.
 fn find(wanted: &str) -> Option<usize> {
     if let Ok(index) = wanted.parse::<usize>() {
         return (index < adapters().len()).then_some(index);
@@ -121,7 +130,8 @@ fn find(wanted: &str) -> Option<usize> {
     let wanted = wanted.to_lowercase();
     adapters().iter().position(|a| {
         let info = a.get_info();
-        format!("{} {} {}", info.name, info.driver, info.driver_info).to_lowercase().contains(&wanted)
+        let words = format!("{} {} {} {:?}", info.name, info.driver, info.driver_info, info.backend);
+        words.to_lowercase().contains(&wanted)
     })
 }
 

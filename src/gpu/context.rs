@@ -3,6 +3,7 @@
 use super::faults::Faults;
 use super::kernels::KernelTarget;
 use super::kernels::kind::KERNELS_VARIABLE;
+use super::limits;
 use super::memory::{ALIGNMENT, Pool};
 use super::pace::{PATIENCE, Pace};
 use crate::device::Stats;
@@ -21,12 +22,6 @@ const PATIENCE_VARIABLE: &str = "WGRAD_SUBMISSION_MS";
 
 /// As [`BINDING_VARIABLE`], from within the process.
 static MOST_BYTES: AtomicU64 = AtomicU64::new(u64::MAX);
-
-/// Optional features that kernels and profiles make use of where they are there.
-const WANTED: Features = Features::SUBGROUP.union(Features::PIPELINE_CACHE).union(Features::TIMESTAMP_QUERY);
-
-/// Those that only kernels for adapters that run on a CPU make use of.
-const WANTED_ON_CPU: Features = Features::SHADER_INT64;
 
 /// An opened GPU.
 pub(crate) struct Gpu {
@@ -151,15 +146,14 @@ pub(super) fn limit_bindings(bytes: u64) {
 pub(super) fn open(adapter: &Adapter) -> Result<Gpu> {
     let info = adapter.get_info();
     let cpu_adapter = info.device_type == DeviceType::Cpu;
-    let wanted = if cpu_adapter { WANTED.union(WANTED_ON_CPU) } else { WANTED };
-    let features = adapter.features() & wanted;
+    let (features, limits) = limits::of(adapter)?;
     let wanted = std::env::var(BINDING_VARIABLE).ok().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX);
     let most = wanted.min(MOST_BYTES.load(Relaxed)).max(ALIGNMENT);
-    let max_binding = adapter.limits().max_storage_buffer_binding_size.min(most) / ALIGNMENT * ALIGNMENT;
+    let max_binding = limits.max_storage_buffer_binding_size.min(most) / ALIGNMENT * ALIGNMENT;
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("wgrad"),
         required_features: features,
-        required_limits: wgpu::Limits { max_storage_buffer_binding_size: max_binding, ..adapter.limits() },
+        required_limits: wgpu::Limits { max_storage_buffer_binding_size: max_binding, ..limits },
         experimental_features: wgpu::ExperimentalFeatures::disabled(),
         memory_hints: wgpu::MemoryHints::Performance,
         trace: wgpu::Trace::Off,

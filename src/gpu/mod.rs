@@ -1,7 +1,8 @@
 //! The GPU backend, over wgpu: a graph becomes a plan (fused kernels, memory), a plan is kept and replayed.
 //!
 //! - [`memory`], [`array`], [`record`]: pooled buffers, values in them, what kernels recorded about what values depend on
-//! - [`adapters`], [`context`]: what there is, and an opened device: queue, memory, errors of the driver, [`faults`]
+//! - [`adapters`], [`limits`], [`context`]: what there is, how much of it is used, and an opened device: queue, memory, errors of the
+//!   driver, [`faults`]
 //! - [`pace`]: how long work is about to take, and how it is cut
 //! - [`pipeline`], [`step`]: compiled kernels, and where one reads and writes; [`dump`]: their texts as files
 //! - [`transfer`]: host -> device and back
@@ -22,6 +23,7 @@ mod dump;
 mod engine;
 mod faults;
 pub mod kernels;
+mod limits;
 mod memory;
 #[cfg(debug_assertions)]
 mod mutant;
