@@ -23,7 +23,8 @@ pub enum Device {
     /// - `WGRAD_ADAPTER` names another one, by a part of its name or its driver's, or by its number. Where no adapter is
     ///   called so, using the device is an error.
     /// - `WGRAD_KERNELS`, for tests, chooses the kernels of all adapters, whatever they are: `tiled` (those of real GPUs),
-    ///   `register` or `subgroup` (those of software adapters).
+    ///   `register`, `subgroup` or `small` (those of software adapters).
+    /// - `WGRAD_LIMITS=webgpu`, for tests, opens every adapter with WebGPU's default limits and no optional feature.
     /// - `WGRAD_DUMP_SHADERS` names a folder that every kernel is written into when it is compiled: `LABEL-HASH.wgsl`, and its
     ///   constants and bindings as `LABEL-HASH.json`. A folder or file that can't be written is an error.
     /// - The driver's own variables (`VK_DRIVER_FILES` of Vulkan's loader, for one) may hide adapters or add some.

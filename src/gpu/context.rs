@@ -176,6 +176,8 @@ pub(super) fn open(adapter: &Adapter) -> Result<Gpu> {
         cpu_adapter,
         subgroup: fixed.then_some(info.subgroup_min_size),
         int64: features.contains(Features::SHADER_INT64),
+        // Compilers for CPUs that can't even do 64-bit integers are small ones, made for browsers.
+        small_blocks: cpu_adapter && !adapter.features().contains(Features::SHADER_INT64),
         workgroup_storage: limits.max_compute_workgroup_storage_size,
         max_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,

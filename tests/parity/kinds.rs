@@ -39,10 +39,21 @@ fn kernels_without_subgroups_are_right() {
 }
 
 #[test]
+fn small_blocks_for_weak_compilers_are_right() {
+    assert_pass("small", &["every_operation_on_small_shapes"]);
+}
+
+#[test]
 fn an_unknown_kind_of_kernels_is_an_error_that_lists_the_kinds() {
     let (passed, text) = run("fastest", &["the_kernels_are_those_asked_for"]);
     assert!(!passed);
-    for part in ["WGRAD_KERNELS: 'fastest' names no kind of kernels", "tiled (", "register (", "subgroup ("] {
+    for part in [
+        "WGRAD_KERNELS: 'fastest' names no kind of kernels",
+        "tiled (",
+        "register (",
+        "subgroup (",
+        "small (",
+    ] {
         assert!(text.contains(part), "{text}");
     }
 }
@@ -95,6 +106,7 @@ fn the_kernels_are_those_asked_for() -> Result<()> {
     let profile = Device::Gpu.profile(|| x.matmul(&x)?.eval())?;
     let names: Vec<&str> = profile.kernels.iter().map(|k| k.name.as_str()).collect();
     if let Ok(kind) = std::env::var("WGRAD_KERNELS") {
+        let kind = if kind == "small" { "register".to_string() } else { kind };
         assert!(names.iter().any(|name| name.contains(&kind)), "{kind} kernels were asked for: {names:?}");
     }
     Ok(())

@@ -5,7 +5,8 @@
 //! accumulators stays in registers only when it is written out. Three kinds of loops, by the kind of adapter:
 //!
 //! * `subgroup`: adapters that run on a CPU and have subgroups; registers and `subgroupBroadcast` ([`registers`]).
-//! * `register`: adapters that run on a CPU and have none; registers only.
+//! * `register`: adapters that run on a CPU and have none; registers only. Both take small blocks where the driver's compiler is a
+//!   weak one.
 //! * `tiled`: real GPUs; tiles in workgroup memory, register blocks on top ([`tiled`]).
 //!
 //! Few tiles and a long k: k is split over workgroups, whose partial sums a second dispatch adds in a fixed order.
@@ -232,11 +233,11 @@ impl Problem<'_> {
     /// The dispatches that compute this problem on `t`.
     pub fn launches(&self, t: &KernelTarget) -> Launches {
         let variant = match (t.cpu_adapter, t.subgroup) {
-            (true, Some(lanes @ (4 | 8 | 16))) => self.register_kernel(Some(lanes as usize), t.int64),
-            (true, _) => self.register_kernel(None, t.int64),
+            (true, Some(lanes @ (4 | 8 | 16))) => self.register_kernel(Some(lanes as usize), t),
+            (true, _) => self.register_kernel(None, t),
             (false, _) => match self.block(t) {
                 Some(block) => self.tiled_kernel(block, t),
-                None => self.register_kernel(None, false),
+                None => self.register_kernel(None, t),
             },
         };
         let form = |kernel: &Loop, text| self.form(&variant, kernel, text, t);
@@ -306,12 +307,13 @@ impl Problem<'_> {
         }
     }
 
-    /// A kernel without workgroup memory; `subgroup` is the size of a subgroup, `wide` whether it may load 64-bit integers.
-    fn register_kernel(&self, subgroup: Option<usize>, wide: bool) -> Variant {
+    /// A kernel without workgroup memory; `subgroup` is the size of a subgroup.
+    fn register_kernel(&self, subgroup: Option<usize>, t: &KernelTarget) -> Variant {
         let lanes = subgroup.unwrap_or(8);
         let along_k = self.a == ALayout::AlongK;
-        let widest = if wide { 8 } else { 4 };
+        let widest = if t.int64 { 8 } else { 4 };
         let short_k = (subgroup.is_some()
+            && !t.small_blocks
             && along_k
             && !(self.a_width > 1 && (self.k / self.segments).is_multiple_of(4))
             && self.k <= SHORT_K)
@@ -322,7 +324,7 @@ impl Problem<'_> {
             1 => 1,
             2 => 2,
             3 | 4 => 4,
-            _ if along_k && self.b_along_k => 4,
+            _ if t.small_blocks || along_k && self.b_along_k => 4,
             _ => 8,
         };
         let (b, b_width) = match self.b_along_k {
@@ -343,11 +345,12 @@ impl Problem<'_> {
             None if b_width == 8 && b == BLoad::QuadsAlongK => 8,
             None => self.a_width.min(4),
         };
+        let most = if t.small_blocks { 8 } else { 16 };
         let rows = match self.m {
             _ if short_k.is_some() => 8 * lanes,
-            m if m <= 16 && !along_k && a_width == 1 => m,
+            m if m <= most && !along_k && a_width == 1 => m,
             m if m <= 4 => 4,
-            m if m <= 8 => 8,
+            m if m <= 8 || t.small_blocks => 8,
             m if m <= 16 => 16,
             _ => 32,
         };

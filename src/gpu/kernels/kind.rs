@@ -8,10 +8,11 @@ use crate::error::{Error, Result};
 pub(crate) const KERNELS_VARIABLE: &str = "WGRAD_KERNELS";
 
 /// What the variable may be, and what it means.
-const KINDS: [(&str, &str); 3] = [
+const KINDS: [(&str, &str); 4] = [
     ("tiled", "workgroup memory and teams of a workgroup, as on real GPUs"),
     ("register", "one invocation for itself, as on software adapters without subgroups"),
     ("subgroup", "subgroups of a fixed size of 4, 8 or 16, as on lavapipe"),
+    ("small", "small blocks and no subgroups, as for software adapters with a weak compiler"),
 ];
 
 impl KernelTarget {
@@ -25,14 +26,21 @@ impl KernelTarget {
             "" => Ok(self),
             // Real GPUs are not asked for 64-bit integers.
             "tiled" => Ok(KernelTarget { cpu_adapter: false, subgroup: None, int64: false, ..self }),
-            "register" => Ok(KernelTarget { cpu_adapter: true, subgroup: None, ..self }),
+            "register" => Ok(KernelTarget { cpu_adapter: true, subgroup: None, small_blocks: false, ..self }),
+            "small" => Ok(KernelTarget {
+                cpu_adapter: true,
+                subgroup: None,
+                int64: false,
+                small_blocks: true,
+                ..self
+            }),
             "subgroup" if matches!(self.subgroup, Some(4 | 8 | 16)) => {
-                Ok(KernelTarget { cpu_adapter: true, ..self })
+                Ok(KernelTarget { cpu_adapter: true, small_blocks: false, ..self })
             }
             "subgroup" => {
                 let message = format!(
-                    "subgroup needs subgroups of a fixed size of 4, 8 or 16, which {adapter} does not have; use tiled or \
-                     register, or unset the variable"
+                    "subgroup needs subgroups of a fixed size of 4, 8 or 16, which {adapter} does not have; use tiled, \
+                     register or small, or unset the variable"
                 );
                 Err(Error::argument(KERNELS_VARIABLE, message))
             }
@@ -63,6 +71,8 @@ mod tests {
         assert!(!tiled.cpu_adapter && !tiled.int64 && tiled.subgroup.is_none());
         let register = target(Some(8)).with_kernels(Some("register"), "x")?;
         assert!(register.cpu_adapter && register.subgroup.is_none());
+        let small = target(Some(8)).with_kernels(Some("small"), "x")?;
+        assert!(small.cpu_adapter && small.small_blocks && !small.int64 && small.subgroup.is_none());
         for wanted in [None, Some(""), Some("subgroup")] {
             let kept = target(Some(8)).with_kernels(wanted, "x")?;
             assert!(kept.cpu_adapter && kept.int64 && kept.subgroup == Some(8));
@@ -75,7 +85,7 @@ mod tests {
         let message =
             |t: KernelTarget, wanted| t.with_kernels(Some(wanted), "lavapipe").unwrap_err().to_string();
         let unknown = message(target(Some(8)), "Tiled");
-        for part in ["WGRAD_KERNELS", "'Tiled'", "tiled (", "register (", "subgroup ("] {
+        for part in ["WGRAD_KERNELS", "'Tiled'", "tiled (", "register (", "subgroup (", "small ("] {
             assert!(unknown.contains(part), "{unknown}");
         }
         for subgroup in [None, Some(32)] {

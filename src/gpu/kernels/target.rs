@@ -9,6 +9,9 @@ pub struct KernelTarget {
     pub subgroup: Option<u32>,
     /// Shaders may have 64-bit integers (asked for on adapters that run on a CPU only).
     pub int64: bool,
+    /// The driver's compiler is a weak one, which takes minutes and gigabytes for large blocks in registers (SwiftShader): blocks are
+    /// small.
+    pub small_blocks: bool,
     /// Bytes of workgroup memory.
     pub workgroup_storage: u32,
     pub max_invocations: u32,

@@ -10,6 +10,7 @@ use naga::{AddressSpace, Module, Scalar, TypeInner};
 pub(super) fn target(cpu_adapter: bool, subgroup: Option<u32>) -> KernelTarget {
     KernelTarget {
         cpu_adapter,
+        small_blocks: false,
         subgroup,
         int64: false,
         workgroup_storage: 16_384,

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 
-fn targets() -> [KernelTarget; 7] {
+fn targets() -> [KernelTarget; 9] {
     let wide = |subgroup| KernelTarget { int64: true, ..target(true, subgroup) };
     [
         target(true, Some(8)),
@@ -18,6 +18,8 @@ fn targets() -> [KernelTarget; 7] {
         wide(Some(8)),
         wide(Some(16)),
         wide(None),
+        KernelTarget { small_blocks: true, ..target(true, Some(4)) },
+        KernelTarget { small_blocks: true, ..target(true, None) },
     ]
 }
 
@@ -63,6 +65,22 @@ fn generated_convolutions_are_valid() {
                 check(&conv2d_input_grad(&g, &t));
                 check(&conv2d_weight_grad(&g, &t));
             }
+        }
+    }
+}
+
+/// No more accumulators than a weak compiler can bear, whatever was written for other adapters.
+#[test]
+fn small_blocks_are_small() {
+    for t in targets().into_iter().filter(|t| t.small_blocks) {
+        let g = convolution(32, 64, 1, 1, 1);
+        let mut all = vec![conv2d_forward(&g, &t), conv2d_input_grad(&g, &t), conv2d_weight_grad(&g, &t)];
+        for transposed in 0..4 {
+            all.push(matmul(&product(500, 300, 12, transposed & 1 > 0, transposed & 2 > 0), &t));
+        }
+        for launch in all.iter().flat_map(|launches| &launches.list).filter(|l| l.label.contains('/')) {
+            let accumulators = |text: &str| (0..64).filter(|i| text.contains(&format!("var c{i}_"))).count();
+            assert!(accumulators(&launch.source) <= 8, "{}", launch.label);
         }
     }
 }
