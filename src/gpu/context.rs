@@ -8,6 +8,7 @@ use super::memory::{ALIGNMENT, Pool};
 use super::pace::{PATIENCE, Pace};
 use crate::device::Stats;
 use crate::error::{Error, Result};
+use crate::files::variable;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -142,12 +143,24 @@ pub(super) fn limit_bindings(bytes: u64) {
     MOST_BYTES.store(bytes, Relaxed);
 }
 
+/// The whole number that a variable holds; `None` where it is not set or is empty. `expected`: its unit, and an example.
+fn number(name: &str, expected: &str) -> Result<Option<u64>> {
+    let Some(given) = variable(name) else { return Ok(None) };
+    given.to_str().and_then(|text| text.parse().ok()).map(Some).ok_or_else(|| {
+        let message = format!(
+            "'{}' is no number: expected a whole number of {expected}; or unset the variable",
+            given.to_string_lossy()
+        );
+        Error::argument(name, message)
+    })
+}
+
 /// Opens the device of an adapter.
 pub(super) fn open(adapter: &Adapter) -> Result<Gpu> {
     let info = adapter.get_info();
     let cpu_adapter = info.device_type == DeviceType::Cpu;
     let (features, limits) = limits::of(adapter)?;
-    let wanted = std::env::var(BINDING_VARIABLE).ok().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX);
+    let wanted = number(BINDING_VARIABLE, "bytes, as in 1048576")?.unwrap_or(u64::MAX);
     let most = wanted.min(MOST_BYTES.load(Relaxed)).max(ALIGNMENT);
     let max_binding = limits.max_storage_buffer_binding_size.min(most) / ALIGNMENT * ALIGNMENT;
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
@@ -184,7 +197,7 @@ pub(super) fn open(adapter: &Adapter) -> Result<Gpu> {
     };
     let wanted = std::env::var_os(KERNELS_VARIABLE).map(|v| v.to_string_lossy().into_owned());
     let target = target.with_kernels(wanted.as_deref(), &info.name)?;
-    let patience = std::env::var(PATIENCE_VARIABLE).ok().and_then(|v| v.parse().ok());
+    let patience = number(PATIENCE_VARIABLE, "milliseconds, as in 100")?;
     let patience = patience.map_or(PATIENCE, Duration::from_millis);
     Ok(Gpu {
         name: info.name.clone(),

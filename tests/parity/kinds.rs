@@ -1,5 +1,5 @@
 //! The kernels of real GPUs and those for adapters without subgroups, run here too: this binary once more for each kind, with
-//! the variable that chooses it. An adapter is opened once per process.
+//! the variable that chooses it. An adapter is opened once per process. So with the other variables that opening one reads.
 
 use std::process::Command;
 use wgrad::prelude::*;
@@ -7,21 +7,18 @@ use wgrad::prelude::*;
 /// The tests that reach kernels of which there are several kinds.
 const TESTS: [&str; 3] = ["exact::", "rows::", "the_kernels_are_those_asked_for"];
 
-/// What the tests say with these kernels, and whether they pass.
-fn run(kernels: &str, tests: &[&str]) -> (bool, String) {
+/// What the tests say with this variable, and whether they pass.
+fn run(variable: &str, value: &str, tests: &[&str]) -> (bool, String) {
     let binary = std::env::current_exe().expect("the path of the test binary");
-    let output = Command::new(binary)
-        .args(tests)
-        .env("WGRAD_KERNELS", kernels)
-        .output()
-        .expect("the test binary runs");
+    let output =
+        Command::new(binary).args(tests).env(variable, value).output().expect("the test binary runs");
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     (output.status.success(), text.concat())
 }
 
 #[track_caller]
 fn assert_pass(kernels: &str, also: &[&str]) {
-    let (passed, text) = run(kernels, &[&TESTS, also].concat());
+    let (passed, text) = run("WGRAD_KERNELS", kernels, &[&TESTS, also].concat());
     assert!(
         passed && text.contains("the_kernels_are_those_asked_for ... ok"),
         "with {kernels} kernels:\n{text}"
@@ -45,7 +42,7 @@ fn small_blocks_for_weak_compilers_are_right() {
 
 #[test]
 fn an_unknown_kind_of_kernels_is_an_error_that_lists_the_kinds() {
-    let (passed, text) = run("fastest", &["the_kernels_are_those_asked_for"]);
+    let (passed, text) = run("WGRAD_KERNELS", "fastest", &["the_kernels_are_those_asked_for"]);
     assert!(!passed);
     for part in [
         "WGRAD_KERNELS: 'fastest' names no kind of kernels",
@@ -96,6 +93,32 @@ fn compiled_kernels_are_written_into_the_folder_that_is_named() {
     let text = [output.stdout, output.stderr].concat();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&text).contains("WGRAD_DUMP_SHADERS"));
+}
+
+#[test]
+fn a_variable_that_holds_no_number_is_an_error_that_says_so() {
+    const SUBMISSION: (&str, &str) = ("WGRAD_SUBMISSION_MS", "a whole number of milliseconds");
+    const BINDING: (&str, &str) = ("WGRAD_MAX_BINDING", "a whole number of bytes");
+    let test = &["the_kernels_are_those_asked_for"];
+    let cases = [
+        (SUBMISSION, "soon"),
+        (SUBMISSION, "-1"),
+        (SUBMISSION, "0.5"),
+        (SUBMISSION, "18446744073709551616"),
+        (BINDING, "1 MiB"),
+    ];
+    for ((variable, expected), value) in cases {
+        let (passed, text) = run(variable, value, test);
+        assert!(!passed, "{variable}={value}:\n{text}");
+        let given = format!("{variable}: '{value}' is no number");
+        for part in [given.as_str(), expected, "unset the variable"] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+    }
+    for ((variable, _), value) in [(SUBMISSION, "0"), (SUBMISSION, ""), (BINDING, "4096")] {
+        let (passed, text) = run(variable, value, test);
+        assert!(passed, "{variable}={value}:\n{text}");
+    }
 }
 
 /// Trivial in this process; in those above the variable must have had its effect.
