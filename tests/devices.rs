@@ -1,12 +1,12 @@
 //! What concerns a device as a whole, in a process of its own: a device that is lost, the memory that it keeps.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wgrad::graph::{ScanOptions, scan};
 use wgrad::nn::BatchNorm;
 use wgrad::prelude::*;
 use wgrad::train::{Callback, Epoch, Flow, History, Run, Step};
-use wgrad::{Conv2dOptions, Pool2dOptions};
+use wgrad::{Conv2dOptions, CustomKernel, CustomOp, Pool2dOptions, Shape, apply_custom};
 
 const MIB: u64 = 1 << 20;
 
@@ -21,6 +21,7 @@ fn alone() -> Alone {
 impl Drop for Alone {
     fn drop(&mut self) {
         Device::Gpu.limit_bindings(u64::MAX).ok();
+        Device::Gpu.limit_submissions(Duration::from_millis(200)).ok();
     }
 }
 
@@ -415,6 +416,70 @@ fn a_driver_that_waits_two_seconds_resets_the_device() -> Result<()> {
     assert_eq!(profile.kernels.iter().map(|k| k.calls).sum::<u64>(), calls);
     device.limit_submissions(Duration::MAX)?;
     assert_eq!(counted(compute)?, (whole, 1 + 2, dispatches));
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Halved;
+
+impl CustomOp for Halved {
+    fn name(&self) -> &'static str {
+        "halved"
+    }
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        Ok(inputs[0])
+    }
+    fn cpu(&self, inputs: &[&[f32]], _: &[Shape], output: &mut [f32]) -> Result<()> {
+        output.iter_mut().zip(inputs[0]).for_each(|(y, x)| *y = 0.5 * x);
+        Ok(())
+    }
+    fn gpu(&self, shapes: &[Shape]) -> Option<CustomKernel> {
+        let source = "
+            @group(0) @binding(1) var<storage, read> x: array<f32>;
+            @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+            @compute @workgroup_size(256)
+            fn main(
+                @builtin(workgroup_id) group: vec3<u32>,
+                @builtin(num_workgroups) groups: vec3<u32>,
+                @builtin(local_invocation_index) local: u32,
+            ) {
+                let i = (group.y * groups.x + group.x) * 256u + local;
+                if i < arrayLength(&y) { y[i] = 0.5 * x[i]; }
+            }";
+        Some(CustomKernel::new(source, shapes[0].numel(), 256))
+    }
+    fn vjp(&self, _: &[Tensor], _: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some((grad * 0.5)?)])
+    }
+}
+
+/// Nobody knows how long it takes: at worst each of its invocations goes through all that there is.
+#[test]
+fn a_kernel_from_outside_keeps_the_others_waiting_in_one_submission() -> Result<()> {
+    let _alone = alone();
+    let device = Device::Gpu;
+    let op = Arc::new(Halved);
+    let compute = |n: usize, outside: bool| -> Result<Vec<u32>> {
+        let x = (Tensor::arange(0, n as i64, device)?.cast(DType::F32)? * 0.001)?.sin()?;
+        let sums = x.cumsum(0)?;
+        let y = if outside { apply_custom(op.clone(), &[&sums])? } else { (sums * 0.5)?.cumsum(0)? };
+        let z = y.cumsum(0)?;
+        Ok(z.to_vec::<f32>()?.into_iter().map(f32::to_bits).collect())
+    };
+    // A small one is no reason for more submissions: one, and one for the value that is read.
+    assert_eq!(counted(|| compute(1000, true))?.1, 1 + 1);
+    device.limit_submissions(Duration::MAX)?;
+    let (whole, submits, _) = counted(|| compute(400_000, true))?;
+    assert_eq!(submits, 1 + 1);
+    // There are times at which it is cut off on both sides, and one like it of our own is not.
+    let mut seen = Vec::new();
+    for milliseconds in [1000, 300, 100, 30, 10, 3, 1] {
+        device.limit_submissions(Duration::from_millis(milliseconds))?;
+        let (values, submits, _) = counted(|| compute(400_000, true))?;
+        assert_eq!(values, whole);
+        seen.push((submits - 1, counted(|| compute(400_000, false))?.1 - 1));
+    }
+    assert!(seen.contains(&(3, 1)), "{seen:?}");
     Ok(())
 }
 

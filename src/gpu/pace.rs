@@ -7,7 +7,9 @@
 //! What a dispatch takes is estimated when its plan is made ([`Pace::cost`]), from its arithmetic, its bytes and a fixed part, at
 //! the speed of a slow device of that kind. What submissions really took corrects this with two factors, one for arithmetic and
 //! one for all else ([`Speed`]), which are applied when a plan is replayed. An estimate need only be right within a factor of
-//! ten: so much is between the patience and the two seconds.
+//! ten: so much is between the patience and the two seconds. Where data decides what a dispatch takes, or a kernel comes from
+//! outside, there are two estimates, the least and the most ([`Cost`]). Plans are cut by the most, and only what takes less than the
+//! least, or more than the most, says that the device is another than was thought.
 //!
 //! Nothing is waited for to learn that. wgpu tells that a submission is done while the host waits for some other reason, or
 //! queues the next one. The time until then is an upper bound of what the device took, and exact if the host was waiting:
@@ -15,7 +17,6 @@
 
 use std::iter::Peekable;
 use std::ops::{Add, AddAssign};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -66,32 +67,58 @@ impl Rates {
             _ => gpu(50.0, 10.0),
         }
     }
+
+    fn seconds(&self, work: Work) -> Seconds {
+        let loops = match work.flops {
+            0 if !work.uneven => work.invocations as f64 * work.turns as f64 * self.turn,
+            _ => 0.0,
+        };
+        let arithmetic = work.flops as f64 * self.flop + loops;
+        let other = self.dispatch + work.bytes as f64 * self.byte + work.longest as f64 * self.chain;
+        Seconds { arithmetic: arithmetic as f32, other: other as f32 }
+    }
 }
 
 /// What a dispatch has to do.
+#[derive(Clone, Copy)]
 pub(crate) struct Work {
     /// Floating-point operations of matrix products and convolutions; 0 for all else.
     pub flops: u64,
     /// Bytes read and written.
     pub bytes: u64,
     pub invocations: u64,
-    /// The most turns that the loops of one invocation take.
+    /// The turns that the loops of an invocation take, in the mean of all, and the most of any one.
     pub turns: u64,
+    pub longest: u64,
     /// Whether other invocations may take far fewer: the parts of a joined kernel differ.
     pub uneven: bool,
 }
 
 /// Seconds at the speed of [`Rates`]: of arithmetic, and of all else.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Cost {
+struct Seconds {
     arithmetic: f32,
     other: f32,
+}
+
+impl Add for Seconds {
+    type Output = Seconds;
+    fn add(self, more: Seconds) -> Seconds {
+        Seconds { arithmetic: self.arithmetic + more.arithmetic, other: self.other + more.other }
+    }
+}
+
+/// What something costs at least, and at most. Both are the same for nearly everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Cost {
+    least: Seconds,
+    most: Seconds,
 }
 
 impl Add for Cost {
     type Output = Cost;
     fn add(self, more: Cost) -> Cost {
-        Cost { arithmetic: self.arithmetic + more.arithmetic, other: self.other + more.other }
+        Cost { least: self.least + more.least, most: self.most + more.most }
     }
 }
 
@@ -117,18 +144,28 @@ pub(crate) struct Speed {
 impl Speed {
     const START: Speed = Speed { arithmetic: 1.0, other: 1.0 };
 
+    fn of(self, seconds: Seconds) -> f32 {
+        self.arithmetic * seconds.arithmetic + self.other * seconds.other
+    }
+
+    /// The most seconds that this may take.
     pub fn seconds(self, cost: Cost) -> f32 {
-        self.arithmetic * cost.arithmetic + self.other * cost.other
+        self.of(cost.most)
     }
 
     /// Moves towards a device that takes from `least` to `most` seconds for this; each factor by its share of the estimate.
     fn correct(&mut self, cost: Cost, least: f32, most: f32, slowest: f32) {
-        let seconds = self.seconds(cost);
+        // That it took something from the least to the most says nothing of the device.
+        let (estimate, took) = match self.of(cost.least) > most {
+            true => (cost.least, most),
+            false => (cost.most, least.min(most).max(self.of(cost.most))),
+        };
+        let seconds = self.of(estimate);
         if seconds <= 0.0 {
             return;
         }
-        let error = (seconds.clamp(least.min(most), most) / seconds).clamp(1.0 / MOST_AT_ONCE, MOST_AT_ONCE);
-        let share = self.arithmetic * cost.arithmetic / seconds;
+        let error = (took / seconds).clamp(1.0 / MOST_AT_ONCE, MOST_AT_ONCE);
+        let share = self.arithmetic * estimate.arithmetic / seconds;
         // So that the estimate of the same work moves by the whole gain, however it is shared out.
         let gain = GAIN / (share * share + (1.0 - share) * (1.0 - share));
         self.arithmetic = (self.arithmetic * error.powf(gain * share)).clamp(FASTEST, slowest);
@@ -151,6 +188,8 @@ struct Sample {
 }
 
 struct State {
+    /// What one submission may take.
+    patience: Duration,
     speed: Speed,
     /// When the latest evaluation of a sample was found done, and whether it was done just then.
     done: Option<(Instant, bool)>,
@@ -161,42 +200,32 @@ struct State {
 pub(crate) struct Pace {
     rates: Rates,
     state: Mutex<State>,
-    /// Nanoseconds that one submission may take.
-    patience: AtomicU64,
 }
 
 impl Pace {
     pub fn new(kind: wgpu::DeviceType, patience: Duration) -> Pace {
-        let state = State { speed: Speed::START, done: None, sample: None };
-        Pace { rates: Rates::of(kind), state: Mutex::new(state), patience: AtomicU64::new(nanos(patience)) }
+        Pace { rates: Rates::of(kind), state: Mutex::new(State::new(patience)) }
     }
 
     /// From now on a submission may take so long.
     pub fn set_patience(&self, patience: Duration) {
-        self.patience.store(nanos(patience), Relaxed);
+        self.state().patience = patience;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a dispatch costs.
-    pub fn cost(&self, work: &Work) -> Cost {
-        let r = &self.rates;
-        let loops = match work.flops {
-            0 if !work.uneven => work.invocations as f64 * work.turns as f64 * r.turn,
-            _ => 0.0,
-        };
-        let arithmetic = work.flops as f64 * r.flop + loops;
-        let other = r.dispatch + work.bytes as f64 * r.byte + work.turns as f64 * r.chain;
-        Cost { arithmetic: arithmetic as f32, other: other as f32 }
+    /// What a dispatch costs that has so much to do at least, and at most.
+    pub fn cost(&self, [least, most]: [Work; 2]) -> Cost {
+        Cost { least: self.rates.seconds(least), most: self.rates.seconds(most) }
     }
 
     /// The speed at present, and the seconds that a submission of a plan of this cost may take: no bound where all of it may be
     /// one.
     pub fn bound(&self, plan: Cost) -> (Speed, f32) {
-        let speed = self.state().speed;
-        let patience = Duration::from_nanos(self.patience.load(Relaxed)).as_secs_f32();
+        let state = self.state();
+        let (speed, patience) = (state.speed, state.patience.as_secs_f32());
         (speed, if speed.seconds(plan) <= patience { f32::INFINITY } else { patience })
     }
 
@@ -210,7 +239,7 @@ impl Pace {
         start: Instant,
         inside: Duration,
     ) {
-        if speed.seconds(cost) >= TELLING {
+        if speed.of(cost.least) >= TELLING {
             let pace = self.clone();
             queue.on_submitted_work_done(move || {
                 pace.state().done(cost, start, inside, Instant::now(), &pace.rates)
@@ -224,11 +253,11 @@ impl Pace {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 impl State {
+    fn new(patience: Duration) -> State {
+        State { patience, speed: Speed::START, done: None, sample: None }
+    }
+
     /// An evaluation was found done.
     fn done(&mut self, cost: Cost, submitted: Instant, inside: Duration, now: Instant, rates: &Rates) {
         if self.sample.is_some_and(|s| now.saturating_duration_since(s.end) > TOGETHER) {
@@ -286,6 +315,11 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn cost(arithmetic: f32, other: f32) -> Cost {
+        let seconds = Seconds { arithmetic, other };
+        Cost { least: seconds, most: seconds }
+    }
+
     fn cut(seconds: &[f32], most: f32) -> Vec<Vec<usize>> {
         let mut rest = seconds.iter().copied().zip(0..).peekable();
         let mut pieces = Vec::new();
@@ -308,7 +342,6 @@ mod tests {
     #[test]
     fn one_piece_up_to_the_patience() {
         let pace = Pace::new(wgpu::DeviceType::DiscreteGpu, PATIENCE);
-        let cost = |arithmetic, other| Cost { arithmetic, other };
         assert_eq!(pace.bound(cost(0.1, 0.05)).1, f32::INFINITY);
         assert_eq!(pace.bound(cost(0.1, 0.15)).1, 0.2);
         pace.set_patience(Duration::ZERO);
@@ -319,19 +352,20 @@ mod tests {
 
     #[test]
     fn no_dispatch_is_free_and_more_work_costs_more() {
-        let work = Work { flops: 0, bytes: 0, invocations: 64, turns: 0, uneven: false };
+        let work = Work { flops: 0, bytes: 0, invocations: 64, turns: 0, longest: 0, uneven: false };
+        let long = Work { turns: 60_000, longest: 60_000, ..work };
         for kind in [wgpu::DeviceType::Cpu, wgpu::DeviceType::DiscreteGpu, wgpu::DeviceType::Other] {
             let pace = Pace::new(kind, PATIENCE);
-            let seconds = |work: Work| Speed::START.seconds(pace.cost(&work));
-            let none = seconds(Work { ..work });
+            let seconds = |work: Work| Speed::START.seconds(pace.cost([work; 2]));
+            let none = seconds(work);
             assert!(none > 0.0);
             assert!(seconds(Work { flops: 1 << 40, ..work }) > 1.0);
             assert!(seconds(Work { bytes: 1 << 40, ..work }) > 1.0);
-            assert!(seconds(Work { turns: 60_000, invocations: 1 << 30, ..work }) > 1.0);
+            assert!(seconds(Work { invocations: 1 << 30, ..long }) > 1.0);
             // The longest that a single invocation may be does not make a submission.
-            let alone = seconds(Work { turns: 60_000, ..work });
+            let alone = seconds(long);
             assert!(alone > none && alone < 0.2);
-            assert!(seconds(Work { turns: 60_000, invocations: 1 << 30, uneven: true, ..work }) <= alone);
+            assert!(seconds(Work { invocations: 1 << 30, uneven: true, ..long }) <= alone);
         }
     }
 
@@ -345,8 +379,12 @@ mod tests {
 
     impl Fake {
         fn new(factors: [f32; 2]) -> Fake {
-            let state = State { speed: Speed::START, done: None, sample: None };
-            Fake { state, rates: Rates::of(wgpu::DeviceType::Other), now: Instant::now(), factors }
+            Fake {
+                state: State::new(PATIENCE),
+                rates: Rates::of(wgpu::DeviceType::Other),
+                now: Instant::now(),
+                factors,
+            }
         }
 
         fn takes(&self, cost: Cost) -> Duration {
@@ -373,9 +411,8 @@ mod tests {
 
     #[test]
     fn what_submissions_took_corrects_the_estimate() {
-        let [products, copies] =
-            [Cost { arithmetic: 0.05, other: 0.001 }, Cost { arithmetic: 0.0, other: 0.02 }];
-        let mixed = Cost { arithmetic: 0.03, other: 0.03 };
+        let [products, copies] = [cost(0.05, 0.001), cost(0.0, 0.02)];
+        let mixed = cost(0.03, 0.03);
         for factors in [[0.01, 0.002], [0.002, 0.1], [0.3, 0.3], [8.0, 1.0], [5.0, 20.0]] {
             let mut device = Fake::new(factors);
             for _ in 0..12 {
@@ -389,8 +426,49 @@ mod tests {
     }
 
     #[test]
+    fn what_may_take_more_or_less_says_nothing_within_its_bounds() {
+        let of = |least: [f32; 2], most: [f32; 2]| {
+            let seconds = |[arithmetic, other]: [f32; 2]| Seconds { arithmetic, other };
+            Cost { least: seconds(least), most: seconds(most) }
+        };
+        // Where the data lies as it mostly does the longest loop is a hundredth of its bound; a kernel from outside does anything.
+        let open = [of([0.002, 0.001], [0.002, 0.1]), of([0.0, 0.001], [3.0, 1.0])];
+        let plain = cost(0.01, 0.01);
+        for open in open {
+            let mut device = Fake::new([1.0, 1.0]);
+            for _ in 0..20 {
+                for took in [open.least, open.most, plain.most] {
+                    let cost = if took == plain.most { plain } else { open };
+                    let start = device.now;
+                    device.now += Duration::from_secs_f32(device.state.speed.of(took) * 1.01);
+                    device.state.done(cost, start, Duration::ZERO, device.now, &device.rates);
+                    device.state.waited(start, &device.rates);
+                }
+            }
+            assert!(device.error(plain) < 1.5, "{open:?}: {:?}", device.state.speed);
+            // Beyond its bounds it tells as others do.
+            for (factors, faster) in [([0.01, 0.01], true), ([30.0, 30.0], false)] {
+                let mut device = Fake::new(factors);
+                let took = if faster { open.least } else { open.most };
+                for _ in 0..12 {
+                    let start = device.now;
+                    let [arithmetic, other] = factors;
+                    device.now += Duration::from_secs_f32(Speed { arithmetic, other }.of(took));
+                    device.state.done(open, start, Duration::ZERO, device.now, &device.rates);
+                    device.state.waited(start, &device.rates);
+                }
+                let (before, now) = (Speed::START.of(took), device.state.speed.of(took));
+                assert!(
+                    if faster { now < before / 3.0 } else { now > before * 3.0 },
+                    "{open:?}: {before} {now}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn of_work_under_way_together_each_counts_once() {
-        let cost = Cost { arithmetic: 0.04, other: 0.01 };
+        let cost = cost(0.04, 0.01);
         let mut device = Fake::new([0.5, 0.5]);
         let takes = device.takes(cost);
         // Three are queued all the time; the host waits for the oldest.
@@ -417,7 +495,7 @@ mod tests {
 
     #[test]
     fn a_host_that_looks_late_does_not_make_a_device_slow() {
-        let cost = Cost { arithmetic: 0.01, other: 0.01 };
+        let cost = cost(0.01, 0.01);
         let mut device = Fake::new([1.0, 1.0]);
         for _ in 0..10 {
             device.run(cost, Duration::from_secs(5));
@@ -445,7 +523,7 @@ mod tests {
 
     #[test]
     fn time_inside_of_the_driver_is_the_device_s_at_least() {
-        let cost = Cost { arithmetic: 0.01, other: 0.0 };
+        let cost = cost(0.01, 0.0);
         let mut device = Fake::new([4.0, 1.0]);
         for _ in 0..10 {
             let (start, takes) = (device.now, device.takes(cost));

@@ -369,10 +369,7 @@ fn encode<'a>(
     let mut pass = encoder.begin_compute_pass(&Default::default());
     let mut count = 0;
     for (step, group) in piece(rest, most) {
-        pass.set_pipeline(&step.pipeline.raw);
-        pass.set_bind_group(0, group, step.offsets(&record));
-        let [x, y, z] = step.workgroups;
-        pass.dispatch_workgroups(x, y, z);
+        step.dispatch(&mut pass, group, record);
         count += 1;
     }
     drop(pass);

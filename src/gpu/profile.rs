@@ -55,13 +55,6 @@ fn submit(gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<()> {
     gpu.wait(Some(submission))
 }
 
-fn dispatch(pass: &mut wgpu::ComputePass<'_>, step: &PlanStep, group: &wgpu::BindGroup, record: u32) {
-    pass.set_pipeline(&step.pipeline.raw);
-    pass.set_bind_group(0, group, step.offsets(&record));
-    let [x, y, z] = step.workgroups;
-    pass.dispatch_workgroups(x, y, z);
-}
-
 fn one_by_one(
     gpu: &Gpu,
     steps: &[PlanStep],
@@ -72,7 +65,7 @@ fn one_by_one(
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
         if let Some((step, group)) = step {
-            dispatch(&mut pass, step, group, record);
+            step.dispatch(&mut pass, group, record);
         }
         drop(pass);
         let start = Instant::now();
@@ -125,7 +118,7 @@ fn by_timestamps(
                     end_of_pass_write_index: Some(2 * k as u32 + 1),
                 }),
             });
-            dispatch(&mut pass, step, group, record);
+            step.dispatch(&mut pass, group, record);
         }
         encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
         encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, 8 * u64::from(count));

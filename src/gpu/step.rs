@@ -69,8 +69,12 @@ impl PlanStep {
             + self.tasks.iter().map(task).sum::<usize>() / Arc::strong_count(&self.tasks)
     }
 
-    /// The dynamic offsets of its bind group: where the evaluation records faults.
-    pub fn offsets<'a>(&self, record: &'a u32) -> &'a [u32] {
-        if self.records { std::slice::from_ref(record) } else { &[] }
+    /// Records its dispatch, which notes faults at `record`.
+    pub fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, group: &wgpu::BindGroup, record: u32) {
+        pass.set_pipeline(&self.pipeline.raw);
+        // A dynamic offset tells where the evaluation records faults.
+        pass.set_bind_group(0, group, if self.records { std::slice::from_ref(&record) } else { &[] });
+        let [x, y, z] = self.workgroups;
+        pass.dispatch_workgroups(x, y, z);
     }
 }

@@ -258,7 +258,7 @@ impl Operation for Custom {
                     t.max_workgroups_per_dimension,
                 ),
                 // Only its author can know: `CustomKernel::source` says so.
-                turns: Turns::NONE,
+                turns: Turns::unknown(kernel.invocations.max(1)),
                 epilogue: false,
                 others: Vec::new(),
             }],

@@ -13,6 +13,7 @@ use super::windows;
 use crate::error::Result;
 use crate::gpu::context::Gpu;
 use crate::gpu::faults::FAULTS_BINDING;
+use crate::gpu::kernels::Turns;
 use crate::gpu::memory::ALIGNMENT;
 use crate::gpu::pace::{Cost, Work};
 use crate::gpu::pipeline::{KernelSource, Pipeline, Pipelines};
@@ -115,7 +116,7 @@ fn assign(gpu: &Gpu, pipelines: &Pipelines, values: &Values<'_>, schedule: Steps
     for (step, pipeline) in kernels.into_iter().zip(pipelines) {
         let named = || step.tasks.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(" | ");
         step.turns.check(&gpu.name, step.source.label, named)?;
-        let cost = gpu.pace.cost(&work(step, &bytes));
+        let cost = gpu.pace.cost(work(step, &bytes));
         made.push(Kernel { pipeline, blocks: blocks.of(step), tasks: step.tasks.as_slice().into(), cost });
     }
     let mut steps = Vec::new();
@@ -160,31 +161,39 @@ struct Kernel {
     cost: Cost,
 }
 
-/// What a dispatch has to do, as far as that is known. `bytes` tells how much of a place is bound where the step does not say so.
-fn work(step: &Step, bytes: &dyn Fn(Place) -> u64) -> Work {
+/// The least and the most that a dispatch has to do, as far as that is known. `bytes` tells how much of a place is bound where the
+/// step does not say so.
+fn work(step: &Step, bytes: &dyn Fn(Place) -> u64) -> [Work; 2] {
     // Of most kernels; those with others say how many operations they do.
     const GROUP: u64 = 64;
     // What an invocation loads and stores at a binding in a turn of its loops, at most: four elements of four bytes, a few times.
     const AT_ONCE: u64 = 64;
-    let invocations = step.workgroups.iter().map(|&n| u64::from(n)).product::<u64>() * GROUP;
-    let turns = step.turns.count();
-    let places = || step.reads.iter().chain(&step.writes);
-    let bound = || {
+    let bound = |places: &[(u32, Place)]| -> u64 {
         let window = |binding: u32| step.windows.iter().find(|w| w.binding == binding);
-        places().map(|&(binding, place)| window(binding).map_or_else(|| bytes(place), |w| w.bytes)).sum()
+        let bytes = |&(binding, place)| window(binding).map_or_else(|| bytes(place), |w| w.bytes);
+        places.iter().map(bytes).sum()
     };
-    let known = step.tasks.iter().all(|t| t.bytes > 0);
-    let bytes: u64 = if known { step.tasks.iter().map(|t| t.bytes).sum() } else { bound() };
-    // Of a large buffer, a small part may be used.
-    let at_once = AT_ONCE * places().count() as u64;
-    let most = invocations.saturating_mul(turns.saturating_add(1)).saturating_mul(at_once);
-    Work {
-        flops: step.tasks.iter().map(|t| t.flops).sum(),
-        bytes: bytes.min(most),
-        invocations,
-        turns,
-        uneven: step.tasks.len() > 1,
+    if let Some(invocations) = step.turns.outside() {
+        // It writes its output; at worst each invocation goes through all that there is.
+        let (written, read) = (bound(&step.writes), bound(&step.reads));
+        let turns = ((written + read) / 4).clamp(1, Turns::LIMIT as u64);
+        let least = Work { flops: 0, bytes: written, invocations, turns: 0, longest: 0, uneven: false };
+        return [least, Work { bytes: written + read, turns, longest: turns, ..least }];
     }
+    let invocations = step.workgroups.iter().map(|&n| u64::from(n)).product::<u64>() * GROUP;
+    let (turns, longest) = (step.turns.mean(), step.turns.count());
+    let known = step.tasks.iter().all(|t| t.bytes > 0);
+    let bytes = match known {
+        true => step.tasks.iter().map(|t| t.bytes).sum(),
+        false => bound(&step.reads) + bound(&step.writes),
+    };
+    // Of a large buffer, a small part may be used.
+    let at_once = AT_ONCE * (step.reads.len() + step.writes.len()) as u64;
+    let used = invocations.saturating_mul(longest.saturating_add(1)).saturating_mul(at_once);
+    let flops = step.tasks.iter().map(|t| t.flops).sum();
+    let uneven = step.tasks.len() > 1;
+    let most = Work { flops, bytes: bytes.min(used), invocations, turns, longest, uneven };
+    [Work { longest: turns, ..most }, most]
 }
 
 /// The dispatches of steps, turn after turn where one is a loop, from the kernels that [`list_kernels`] has found in them; gives

@@ -292,11 +292,16 @@ fn keep_what_recurs(texts: &Texts, dispatches: &mut Vec<Vec<usize>>) {
     *dispatches = std::mem::take(dispatches).into_iter().flat_map(apart).collect();
 }
 
-/// Whether the step is small, and has nothing that a part can't have.
+/// Whether the step is small, and has nothing that a part can't have. How long a kernel from outside takes nobody knows: it stays a
+/// dispatch of its own, before and after which a submission can end.
 fn small(step: &Step) -> bool {
     let [x, y, z] = step.workgroups;
     let one_line = x <= MAX_WORKGROUPS && y == 1 && z == 1;
-    one_line && step.source.constants.is_empty() && step.windows.is_empty() && step.repeated.is_none()
+    one_line
+        && !step.source.checked
+        && step.source.constants.is_empty()
+        && step.windows.is_empty()
+        && step.repeated.is_none()
 }
 
 /// A kernel's text as a part of another; `None` where it is too large to be worth it, or does something that can't be done in a
@@ -384,7 +389,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
             wgsl: "".into(),
             constants: Vec::new(),
             bindings: Vec::new(),
-            checked: parts.iter().any(|p| p.source.checked),
+            checked: false,
         },
         tasks: Vec::new(),
         uniform: Vec::new(),
@@ -394,7 +399,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
         writes: Vec::new(),
         workgroups: fold(total as usize, gpu.target.max_workgroups_per_dimension),
         // A workgroup goes through one part; the loops of the others end at once, see `Turns::LIMIT`.
-        turns: parts.iter().map(|p| p.turns).max().unwrap_or(Turns::NONE),
+        turns: parts.iter().fold(Turns::NONE, |turns, part| turns.or(part.turns)),
         windows: Vec::new(),
         repeated: None,
     };

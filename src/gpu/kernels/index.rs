@@ -57,8 +57,10 @@ uniform! {
 /// Length of the blocks that the first pass of the sort orders (as in `index_sort_block.wgsl`).
 const SORT_BLOCK: usize = 64;
 
-/// Finding a place among up to 2^32 of them by halves.
-const BISECTION: Turns = Turns::of(33);
+/// Finding a place among so many of them by halves.
+fn bisection(count: usize) -> Turns {
+    Turns::of(count.max(1).ilog2() as usize + 1)
+}
 
 /// Sorted indices per partial sum of [`index_add`]: so many that neither a sum's indices nor the sums of an index that comes
 /// all the time are too many for a loop.
@@ -105,7 +107,7 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
                 uniform: Uniform::of(&SortMergeSizes { total: count, run }),
                 inputs: vec![pairs[sorted]],
                 output: pairs[1 - sorted],
-                turns: BISECTION,
+                turns: bisection(run),
                 epilogue: false,
             },
         );
@@ -122,7 +124,7 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
             uniform: Uniform::of(&StartsSizes { total: axis + 1, count }),
             inputs: vec![pairs[sorted]],
             output: starts,
-            turns: BISECTION,
+            turns: bisection(count),
             epilogue: false,
         },
     );
@@ -143,7 +145,8 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
             uniform: uniform(total),
             inputs: vec![Operand::Input(0), pairs[sorted]],
             output: sums,
-            turns: Turns::around(chunk / 256, Turns::around(16, Turns::of(16))),
+            // What is added here is not added below, and mostly nothing is.
+            turns: Turns::around(chunk / 256, Turns::around(16, Turns::of(16))).in_the_mean(0),
             epilogue: false,
         },
     );
@@ -158,8 +161,8 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
             uniform: uniform(total),
             inputs: vec![Operand::Input(0), pairs[sorted], starts, sums],
             output: Operand::Output,
-            // whole chunks, and what is left of two
-            turns: Turns::of(chunks + 2 * chunk),
+            // At most whole chunks, and what is left of two. All lines together take each index once.
+            turns: Turns::of(chunks + 2 * chunk).in_the_mean(1 + count / axis),
             epilogue: true,
         },
     );
@@ -224,4 +227,47 @@ fn of_integers(source: &str, width: usize) -> String {
     let nan = "(bitcast<U>(v) & U(0x7fffffffu)) > U(0x7f800000u)";
     let compared = exchange(source, nan, "v != v"); // no integer is
     set_alias(&compared, "F", if width == 4 { "vec4<u32>" } else { "u32" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::target;
+    use super::*;
+
+    #[test]
+    fn each_index_is_added_once_in_the_mean() {
+        let t = target(true, Some(8));
+        for (axis, count) in
+            [(50_000, 1_000), (50_000, 400_000), (10, 1_000_000), (1, 63), (7, 0), (3, 1 << 28)]
+        {
+            let launches = index_add(&t, 1, axis, 8, count);
+            let last = launches.list.last().expect("at least the starts and the sums").turns;
+            let taken = axis * last.mean() as usize;
+            // The bound where few places have very many, whose chunks are added before.
+            assert!(
+                taken >= count.min(axis * (last.count() as usize)) && taken <= count + axis,
+                "{axis} {count}"
+            );
+            for launch in &launches.list {
+                launch.turns.check("", launch.label, String::new).unwrap();
+                assert!(launch.turns.mean() <= launch.turns.count());
+            }
+        }
+    }
+
+    #[test]
+    fn halves_are_counted() {
+        let steps = |mut n: usize| {
+            let mut steps = 0;
+            while n > 0 {
+                n /= 2;
+                steps += 1;
+            }
+            Turns::of(steps)
+        };
+        for n in [1, 2, 3, 4, 63, 64, 65, 1 << 31] {
+            assert_eq!(bisection(n), steps(n), "{n}");
+        }
+        assert!(bisection(0).count() >= 1);
+    }
 }

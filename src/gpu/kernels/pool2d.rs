@@ -355,7 +355,7 @@ fn push(
         output,
         workgroups: [x, y, parts as u32],
         // by blocks of sixteen, where it sums
-        turns: Turns::around(length.div_ceil(16), Turns::of(16)).max(Turns::of(length)),
+        turns: Turns::around(length.div_ceil(16), Turns::of(16)).or(Turns::of(length)),
         epilogue: output == Operand::Output && parts == 1,
         others: Vec::new(),
     });
