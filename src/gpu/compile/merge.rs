@@ -292,8 +292,7 @@ fn keep_what_recurs(texts: &Texts, dispatches: &mut Vec<Vec<usize>>) {
     *dispatches = std::mem::take(dispatches).into_iter().flat_map(apart).collect();
 }
 
-/// Whether the step is small, and has nothing that a part can't have. How long a kernel from outside takes nobody knows: it stays a
-/// dispatch of its own, before and after which a submission can end.
+/// Whether the step is small, and has nothing that a part can't have. Kernels from outside, which may take long, stay alone.
 fn small(step: &Step) -> bool {
     let [x, y, z] = step.workgroups;
     let one_line = x <= MAX_WORKGROUPS && y == 1 && z == 1;
