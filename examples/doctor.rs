@@ -130,8 +130,10 @@ fn run(arguments: &Arguments) -> Result<bool> {
         std::env::consts::OS,
         std::env::consts::ARCH
     );
-    if let Ok(wanted) = std::env::var("WGRAD_ADAPTER") {
-        println!("WGRAD_ADAPTER={wanted}");
+    for name in ["WGRAD_ADAPTER", "WGRAD_KERNELS", "WGRAD_LIMITS", "WGRAD_TRIAL"] {
+        if let Ok(wanted) = std::env::var(name) {
+            println!("{name}={wanted}");
+        }
     }
     let adapters: Vec<DeviceInfo> = Device::list().into_iter().filter(|d| d.device != Device::Cpu).collect();
     let wanted = match &arguments.adapter {

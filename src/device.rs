@@ -25,6 +25,8 @@ pub enum Device {
     /// - `WGRAD_KERNELS`, for tests, chooses the kernels of all adapters, whatever they are: `tiled` (those of real GPUs),
     ///   `register`, `subgroup` or `small` (those of software adapters).
     /// - `WGRAD_LIMITS=webgpu`, for tests, opens every adapter with WebGPU's default limits and no optional feature.
+    /// - `WGRAD_TRIAL` says when an adapter is tried before it is used: `once` for each driver, unless it is set to `always` or
+    ///   `never`.
     /// - `WGRAD_DUMP_SHADERS` names a folder that every kernel is written into when it is compiled: `LABEL-HASH.wgsl`, and its
     ///   constants and bindings as `LABEL-HASH.json`. A folder or file that can't be written is an error.
     /// - The driver's own variables (`VK_DRIVER_FILES` of Vulkan's loader, for one) may hide adapters or add some.

@@ -8,6 +8,7 @@ use super::context::{self, Gpu};
 use super::pipeline::Pipelines;
 use super::profile;
 use super::transfer;
+use super::trial;
 use crate::cpu::Array;
 use crate::device::{Device, Stats};
 use crate::error::{Error, Result};
@@ -26,6 +27,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     fn open(adapter: &wgpu::Adapter) -> Result<Engine> {
+        trial::pass(adapter)?;
         let gpu = context::open(adapter)?;
         let cached = gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE);
         let pipelines = Pipelines::new(&gpu.device, &adapter.get_info(), cached)?;

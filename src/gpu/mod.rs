@@ -8,6 +8,7 @@
 //! - [`transfer`]: host -> device and back
 //! - [`plan`]: steps -> one command buffer, one pass, one submission (or pieces); [`profile`]: the same, kernel by kernel
 //! - [`compile`]: graph -> plan: what is computed where, which kernels, in which buffers
+//! - [`trial`]: whether an adapter computes at all
 //! - [`cache`]: plans by their graphs; [`background`]: what is compiled while nobody waits
 //! - [`engine`]: all of it, for whoever asks from outside
 //! - [`kernels`]: hand-written kernels
@@ -35,6 +36,7 @@ mod profile;
 mod record;
 mod step;
 mod transfer;
+mod trial;
 mod wgsl;
 
 pub(crate) use adapters::{ADAPTER_VARIABLE, by_index, by_name, default_info, info, list};

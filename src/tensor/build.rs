@@ -1,7 +1,6 @@
 //! Making nodes.
 
-use super::leaf::Constant;
-use super::node::{Node, NodeState, Operation, Root, SYMBOLIC, Tensor, Value, next_id, recording};
+use super::node::{Node, NodeState, Operation, Root, SYMBOLIC, Tensor, next_id, recording};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -45,16 +44,6 @@ impl Tensor {
             crate::backend::eval(&[&tensor])?;
         }
         Ok(tensor)
-    }
-
-    /// A tensor that already has its value.
-    pub(crate) fn from_value(value: Value, spec: Spec, device: Device) -> Tensor {
-        let state = Mutex::new(NodeState { inputs: Vec::new(), value: Some(value) });
-        let op = Arc::new(Constant);
-        let mark = AtomicU64::new(0);
-        let node =
-            Node { id: next_id(), op, spec, device, tracked: false, root: None, depth: 0, mark, state };
-        Tensor(Arc::new(node))
     }
 
     /// A leaf that has no value and never will: it stands for one in a function that is being traced.

@@ -1,10 +1,13 @@
 //! Leaves: values given from outside, and what stands for a value that is not known yet.
 
-use super::node::{Grads, Operation, Vjp};
+use super::node::{Grads, Node, NodeState, Operation, Tensor, Value, Vjp, next_id};
 use crate::cpu::Array;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ops::Lowering;
 use crate::shape::Spec;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 /// A tensor that has its value from the beginning.
 #[derive(Debug, Hash)]
@@ -22,6 +25,18 @@ impl Operation for Constant {
     }
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
         Lowering::Unsupported("a constant without a value".into())
+    }
+}
+
+impl Tensor {
+    /// A tensor that already has its value.
+    pub(crate) fn from_value(value: Value, spec: Spec, device: Device) -> Tensor {
+        let state = Mutex::new(NodeState { inputs: Vec::new(), value: Some(value) });
+        let op = Arc::new(Constant);
+        let mark = AtomicU64::new(0);
+        let node =
+            Node { id: next_id(), op, spec, device, tracked: false, root: None, depth: 0, mark, state };
+        Tensor(Arc::new(node))
     }
 }
 

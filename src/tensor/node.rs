@@ -272,6 +272,14 @@ impl Drop for Node {
 }
 
 impl Tensor {
+    /// A pending node that no gradient flows through. The caller has checked shapes, types and devices.
+    pub(crate) fn untracked(op: impl Operation, inputs: Vec<Tensor>, spec: Spec, device: Device) -> Tensor {
+        let state = Mutex::new(NodeState { inputs, value: None });
+        let (id, mark) = (next_id(), AtomicU64::new(0));
+        let op = Arc::new(op);
+        Tensor(Arc::new(Node { id, op, spec, device, tracked: false, root: None, depth: 1, mark, state }))
+    }
+
     /// Whether the value depends on an input of a function that is being traced, and so is not to be had.
     pub(crate) fn is_symbolic(&self) -> bool {
         self.0.depth == SYMBOLIC

@@ -121,6 +121,61 @@ fn a_variable_that_holds_no_number_is_an_error_that_says_so() {
     }
 }
 
+/// What a process says that tries the adapter first, and whether it goes on.
+fn tried(variables: &[(&str, &str)]) -> (bool, String) {
+    let binary = std::env::current_exe().expect("the path of the test binary");
+    let mut command = Command::new(binary);
+    command.args(["--exact", "kinds::the_kernels_are_those_asked_for"]).envs(variables.iter().copied());
+    let output = command.output().expect("the test binary runs");
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (output.status.success(), text.concat())
+}
+
+#[test]
+fn an_adapter_that_computes_wrongly_is_refused() {
+    // Faults of a driver: an operation that is another, NaN, a constant that is off, no compiler.
+    let faults = [
+        ("matmul", "c0_0 += ", "c0_0 -= ", "a matrix product gave"),
+        ("joined", "sum1 = sum1 + sum0", "sum1 = (sum1 - sum1) / (sum1 - sum1)", "a sum gave NaN"),
+        ("joined", "0.166666672", "0.2", "a pointwise function gave"),
+        ("matmul", "fn main(", "fn another(", "does not compile"),
+    ];
+    for (kernel, find, replace, says) in faults {
+        let fault = [
+            ("WGRAD_KERNELS", "register"),
+            ("WGRAD_TRIAL", "always"),
+            ("WGRAD_MUTANT_KERNEL", kernel),
+            ("WGRAD_MUTANT_FIND", find),
+            ("WGRAD_MUTANT_REPLACE", replace),
+        ];
+        let (passed, text) = tried(&fault);
+        assert!(!passed, "{kernel}, {find}: \n{text}");
+        for part in [says, "can't be used", "WGRAD_ADAPTER", "doctor", "Device::Cpu"] {
+            assert!(text.contains(part), "{kernel}, {find}: no '{part}' in\n{text}");
+        }
+        // Whoever looks for the fault gets past it.
+        let (_, text) = tried(&[&fault[..], &[("WGRAD_TRIAL", "never")]].concat());
+        assert!(!text.contains("can't be used"), "{text}");
+    }
+    // Without a fault all is well, and a time that has no name is an error that lists those that have.
+    assert!(tried(&[("WGRAD_TRIAL", "always")]).0);
+    let (passed, text) = tried(&[("WGRAD_TRIAL", "sometimes")]);
+    assert!(!passed);
+    for part in ["WGRAD_TRIAL: 'sometimes'", "once (", "always (", "never ("] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn with_the_least_that_there_is_all_is_right() {
+    let (passed, text) = tried(&[("WGRAD_LIMITS", "least")]);
+    assert!(!passed && text.contains("WGRAD_LIMITS: 'least'") && text.contains("webgpu ("), "{text}");
+    let binary = std::env::current_exe().expect("the path of the test binary");
+    let tests = [&TESTS[..], &["every_operation_on_small_shapes"]].concat();
+    let output = Command::new(binary).args(tests).env("WGRAD_LIMITS", "webgpu").output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 /// Trivial in this process; in those above the variable must have had its effect.
 #[test]
 fn the_kernels_are_those_asked_for() -> Result<()> {
