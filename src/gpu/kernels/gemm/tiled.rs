@@ -111,6 +111,7 @@ impl Tiled {
             if self.b_along_k { bn * (bk / 4 + 1) } else { bk * bn / 4 },
         );
         let mut s = bindings(element(self.a_vec4), element(self.b != BLoad::Scalar), self.out_vec4);
+        self.name_operands(&mut s);
         line!(s, "var<workgroup> tile_a: array<vec4<f32>, {a_quads}>;");
         line!(s, "var<workgroup> tile_b: array<vec4<f32>, {b_quads}>;\n");
         self.load_functions(&mut s);
@@ -157,6 +158,16 @@ impl Tiled {
         }
         s += "}\n";
         s
+    }
+
+    /// Says what is loaded and stored how, for readers and for `benches/isa`, which finds a kernel in its table by this.
+    fn name_operands(&self, s: &mut String) {
+        let a = if self.a_along_k() { "k" } else { "m" };
+        let b = if self.b_along_k { "k" } else { "n" };
+        let [a4, b4, c4] =
+            [self.a_vec4, self.b != BLoad::Scalar, self.out_vec4].map(|four| if four { 4 } else { 1 });
+        let levels = self.levels;
+        line!(s, "// Operands: A along {a} by {a4}, B along {b} by {b4}, C by {c4}, {levels} levels.");
     }
 
     /// `load_a`, `load_b`: a quad of the operand, zero beyond the end of k.
