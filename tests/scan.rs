@@ -192,10 +192,20 @@ impl Inputs {
     }
 }
 
-/// A number that all results count in, each element in its own way.
-fn loss(out: &Scanned) -> Result<Tensor> {
+/// What a loss is of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Of {
+    All,
+    Last,
+    Rows,
+}
+
+/// A number that these results count in, each element in its own way.
+fn loss(out: &Scanned, of: Of) -> Result<Tensor> {
     let mut sum: Option<Tensor> = None;
-    for (i, t) in out.carry.iter().chain(&out.rows).enumerate() {
+    let last = if of == Of::Rows { &[][..] } else { &out.carry };
+    let rows = if of == Of::Last { &[][..] } else { &out.rows };
+    for (i, t) in last.iter().chain(rows).enumerate() {
         let by = random(&t.shape(), 100 + i as u64, t.dtype(), t.device())?;
         let part = (t * by)?.sum(.., false)?;
         sum = Some(match sum {
@@ -213,12 +223,23 @@ fn results(out: &Scanned) -> Result<Vec<Vec<f64>>> {
 #[test]
 fn values_and_gradients_are_those_of_the_loop_written_out() -> Result<()> {
     for case in CASES {
-        for (turns, reverse) in [(1, false), (2, true), (5, false), (4, true)] {
+        let kinds = [
+            (1, false, Of::All),
+            (2, true, Of::Last),
+            (5, false, Of::All),
+            (4, true, Of::All),
+            (4, false, Of::Last),
+            (3, false, Of::Rows),
+        ];
+        for (turns, reverse, of) in kinds {
+            if of == Of::Last && case.carry.is_empty() || of == Of::Rows && case.name == "state alone" {
+                continue;
+            }
             let options = ScanOptions::new().reverse(reverse);
             let inputs = Inputs::of(case, turns, DType::F64, Device::Cpu, true)?;
             let want = inputs.scanned(case, options, true)?;
             let want_values = results(&want)?;
-            let grads = loss(&want)?.backward()?;
+            let grads = loss(&want, of)?.backward()?;
             let want_grads: Vec<Vec<f64>> =
                 inputs.all().map(|t| values(&grads.get_or_zeros(t)?)).collect::<Result<_>>()?;
             for (d, dtype, tol) in [
@@ -227,11 +248,12 @@ fn values_and_gradients_are_those_of_the_loop_written_out() -> Result<()> {
                 (Device::Gpu, DType::F32, 2e-5),
             ] {
                 for memory in [ScanMemory::Store, ScanMemory::Recompute] {
-                    let what = format!("{} of {turns}, {reverse}, {memory:?} on {d} in {dtype}", case.name);
+                    let what =
+                        format!("{} of {turns}, {reverse}, {of:?}, {memory:?} on {d} in {dtype}", case.name);
                     let options = options.memory(memory);
                     let inputs = Inputs::of(case, turns, dtype, d, true)?;
                     let out = inputs.scanned(case, options, false)?;
-                    let grads = loss(&out)?.backward()?;
+                    let grads = loss(&out, of)?.backward()?;
                     for (got, want) in results(&out)?.iter().zip(&want_values) {
                         assert_close(got, want, tol, &what);
                     }
@@ -250,13 +272,20 @@ fn values_and_gradients_are_those_of_the_loop_written_out() -> Result<()> {
 /// Sums of squares of gradients: what a second derivative is of.
 #[test]
 fn second_derivatives_are_those_of_the_loop_written_out() -> Result<()> {
-    for case in CASES.iter().filter(|c| ["lstm", "state alone", "what goes in comes out"].contains(&c.name)) {
+    for (name, of) in [
+        ("lstm", Of::All),
+        ("lstm", Of::Last),
+        ("state alone", Of::All),
+        ("what goes in comes out", Of::All),
+        ("what goes in comes out", Of::Last),
+    ] {
+        let case = CASES.iter().find(|c| c.name == name).unwrap();
         // The last walk may be within `no_grad`: what it walks over was recorded before.
         let second = |d: Device, dtype: DType, by_hand: bool, memory: ScanMemory| -> Result<Vec<Vec<f64>>> {
             let inputs = Inputs::of(case, 3, dtype, d, true)?;
             let options = ScanOptions::new().memory(memory);
             let out = inputs.scanned(case, options, by_hand)?;
-            let first = loss(&out)?.square()?.backward()?;
+            let first = loss(&out, of)?.square()?.backward()?;
             let mut sum: Option<Tensor> = None;
             for t in inputs.all().filter(|t| first.contains(*t)) {
                 let part = first.get(t)?.square()?.sum(.., false)?;
@@ -272,10 +301,31 @@ fn second_derivatives_are_those_of_the_loop_written_out() -> Result<()> {
         for memory in [ScanMemory::Store, ScanMemory::Recompute] {
             for (d, dtype, tol) in [(Device::Cpu, DType::F64, 1e-11), (Device::Gpu, DType::F32, 1e-3)] {
                 for (i, (got, want)) in second(d, dtype, false, memory)?.iter().zip(&want).enumerate() {
-                    assert_close(got, want, tol, &format!("{}, {i}, {memory:?} on {d}", case.name));
+                    assert_close(got, want, tol, &format!("{name}, {of:?}, {i}, {memory:?} on {d}"));
                 }
             }
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_loss_of_the_last_state_wrote_zeros_for_all_rows() -> Result<()> {
+    let (turns, n) = (300, 512);
+    for d in DEVICES {
+        let x = random(&[turns, n], 3, DType::F32, d)?.watch()?;
+        let start = random(&[n], 4, DType::F32, d)?.watch()?;
+        let out = scan(&[&start], &[&x], ScanOptions::new(), |h, x| {
+            let next = (&h[0] * 0.9)?.tanh()?;
+            let next = (next + &x[0])?;
+            Ok((vec![next.clone()], vec![next.square()?]))
+        })?;
+        out.carry[0].eval()?;
+        // Of what is as long as all turns nothing is written but by the loop: the gradient of the rows.
+        let profile = d.profile(|| out.carry[0].sum(.., false)?.backward()?.get(&start)?.eval())?;
+        let long =
+            profile.kernels.iter().filter(|k| k.shape.numel() >= turns * n && !k.name.contains("scan"));
+        assert_eq!(long.map(|k| k.name.clone()).collect::<Vec<_>>(), [""; 0], "on {d}");
     }
     Ok(())
 }

@@ -137,10 +137,13 @@ pub fn scan(
     let row_spec = |t: &Tensor| Spec { shape: Shape::from_dims(&t.shape()[1..]), dtype: t.dtype() };
     let specs: Vec<Spec> = carry.iter().map(|t| t.0.spec).chain(rows.iter().map(|t| row_spec(t))).collect();
     let first = next_id();
-    let leaf = |spec: &Spec| {
-        Tensor::symbolic(Placeholder::Input, *spec, device, spec.dtype.is_float() && recording(), None)
+    // Gradients may come to a state from whatever the body uses.
+    let tracked = carry.iter().map(|_| true).chain(rows.iter().map(|t| t.is_tracked()));
+    let leaf = |(spec, tracked): (&Spec, bool)| {
+        let tracked = tracked && spec.dtype.is_float() && recording();
+        Tensor::symbolic(Placeholder::Input, *spec, device, tracked, None)
     };
-    let leaves: Vec<Tensor> = specs.iter().map(leaf).collect();
+    let leaves: Vec<Tensor> = specs.iter().zip(tracked).map(leaf).collect();
     let (carried, given) = leaves.split_at(carry.len());
     let (next, kept) = inside_loop(|| body(carried, given))?;
     check_results(&next, &kept, carry, device)?;
@@ -177,6 +180,9 @@ pub fn scan(
     }
     let tracked = recording() && inputs.iter().any(Tensor::is_tracked);
     let backward = if tracked { Backward::of(&problem, &inputs, memory)?.map(Arc::new) } else { None };
+    if !tracked {
+        problem = problem.storing_nothing()?;
+    }
     let results: Vec<Spec> = problem.body.results().collect();
     let mut out: Vec<Option<Tensor>> = vec![None; results.len()];
     for dtype in problem.dtypes() {
@@ -186,12 +192,12 @@ pub fn scan(
         let rule = Rule { problem: problem.clone(), dtype, memory, backward };
         let output = problem.node(inputs.clone(), dtype, &stored, Box::new(rule))?;
         let output = output.slice(0, 0, layout.visible)?;
+        // Together, so that the gradient sees where only these are used.
+        let last = output.slice(0, 0, layout.head)?;
         for (i, spec) in results.iter().enumerate().filter(|(_, s)| s.dtype == dtype) {
             let n = spec.shape.numel();
             out[i] = match i.checked_sub(carry.len()) {
-                None => {
-                    layout.carries[i].map(|at| output.slice(0, at, n)?.reshape(spec.shape)).transpose()?
-                }
+                None => layout.carries[i].map(|at| last.slice(0, at, n)?.reshape(spec.shape)).transpose()?,
                 Some(y) => {
                     let dims = with_turns(turns, &spec.shape);
                     layout.ys[y].map(|s| s.rows(&output, turns, n)?.reshape(dims)).transpose()?

@@ -75,6 +75,10 @@ impl Loop {
 pub(crate) trait Gradient: Debug + Send + Sync {
     /// As [`Operation::vjp`].
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads>;
+
+    /// The loop without what it stores for this, and how many elements its output has then: the first ones. `None` where it stores
+    /// nothing.
+    fn storing_nothing(&self) -> Result<Option<(Looped, usize)>>;
 }
 
 /// The operation that a loop is.
@@ -100,6 +104,12 @@ impl Looped {
             }
         }
         Looped { looped, gradient, key }
+    }
+
+    /// As [`Gradient::storing_nothing`], where an operation is a loop.
+    pub fn storing_nothing(op: &dyn Operation) -> Result<Option<(Looped, usize)>> {
+        let looped: Option<&Looped> = op.as_any().downcast_ref();
+        looped.map_or(Ok(None), |l| l.gradient.storing_nothing())
     }
 
     /// The loop, where an operation is one.

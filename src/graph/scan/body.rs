@@ -4,8 +4,8 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::{Lowering, View};
-use crate::shape::Spec;
-use crate::tensor::{IdMap, Operation, Placeholder, Tensor, inputs_first};
+use crate::shape::{Shape, Spec};
+use crate::tensor::{IdMap, Looped, Operation, Placeholder, Tensor, inputs_first};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -125,6 +125,33 @@ impl Body {
         Body { leaves: leaves.clone(), nodes: nodes.clone(), results, device: *device }
     }
 
+    /// The same, its loops storing nothing for gradients.
+    pub fn storing_nothing(&self) -> Result<Body> {
+        let mut body = self.with_results(self.results.clone());
+        for at in 0..body.nodes.len() {
+            let position = (self.leaves.len() + at) as u32;
+            let Some((op, len)) = Looped::storing_nothing(&*body.nodes[at].op)? else { continue };
+            // Unless a gradient that the body itself takes reads it.
+            let users = body.nodes.iter().filter(|n| n.inputs.contains(&position));
+            if users.into_iter().all(|user| self.is_among_first(user, len))
+                && !body.results.contains(&position)
+            {
+                body.nodes[at].op = Arc::new(op);
+                body.nodes[at].spec.shape = Shape::new(&[len])?;
+            }
+        }
+        Ok(body)
+    }
+
+    /// Whether a node takes some of the first elements of its input, a vector.
+    fn is_among_first(&self, node: &Node, len: usize) -> bool {
+        let inputs: Vec<Spec> = node.inputs.iter().map(|&i| self.spec(i)).collect();
+        match (node.op.gpu(&inputs, &node.spec), &node.spec.shape[..]) {
+            (Lowering::View(View::Slice { start: [start], step: [1] }), &[n]) => start + n <= len,
+            _ => false,
+        }
+    }
+
     /// The specs of the results.
     pub fn results(&self) -> impl Iterator<Item = Spec> + '_ {
         self.results.iter().map(|&r| self.spec(r))
@@ -188,4 +215,62 @@ pub(super) fn base(tensor: &Tensor) -> Tensor {
         base = input;
     }
     base
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::{ScanOptions, scan};
+    use crate::prelude::*;
+    use crate::tensor::{Looped, inputs_first};
+
+    /// Elements of the outputs of all loops inside of the one that a tensor comes from.
+    fn inside(x: &Tensor) -> Result<Vec<usize>> {
+        let mut found = Vec::new();
+        inputs_first(std::iter::once(x), |tensor, expanded| {
+            if let (Some(looped), true) = (Looped::of(&*tensor.0.op), expanded) {
+                let entries = looped.graph.entries.iter().map(|e| &e.tensor);
+                found.extend(entries.filter(|t| Looped::of(&*t.0.op).is_some()).map(|t| t.numel()));
+            }
+            Ok(expanded)
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn loops_inside_stored_for_gradients_that_nobody_could_ask_for() -> Result<()> {
+        for device in [Device::Cpu, Device::Gpu] {
+            let w = Tensor::rand([64, 64], device, 1)?;
+            let start = Tensor::zeros([1, 64], device)?;
+            let x = Tensor::rand([3, 4, 1, 64], device, 2)?;
+            let twice = |x: &Tensor, w: &Tensor, own: bool| {
+                scan(&[&start], &[x], ScanOptions::new(), |h, x| {
+                    let x = if own { x[0].watch()? } else { x[0].clone() };
+                    let inner = scan(&[&h[0]], &[&x], ScanOptions::new(), |h, x| {
+                        Ok((vec![(h[0].matmul(w)? + &x[0])?.tanh()?], vec![]))
+                    })?;
+                    let last = inner.carry[0].clone();
+                    let kept =
+                        if own { vec![last.square()?.sum(.., false)?.backward()?.get(&x)?] } else { vec![] };
+                    Ok((vec![last], kept))
+                })
+            };
+            let plain = twice(&x, &w, false)?.carry.remove(0);
+            assert_eq!(inside(&plain)?, [64], "on {device}");
+            let tracked = twice(&x, &w.watch()?, false)?.carry.remove(0);
+            assert!(inside(&tracked)?.iter().all(|&n| n > 64), "on {device}");
+            assert_eq!(plain.to_vec::<f32>()?, tracked.to_vec::<f32>()?);
+            // A body that takes a gradient itself asks for it.
+            let own = twice(&x, &w, true)?;
+            assert_eq!(own.carry[0].to_vec::<f32>()?, plain.to_vec::<f32>()?);
+            assert_eq!(own.rows[0].shape(), [3, 4, 1, 64]);
+            let row = x.slice(0, 0, 1)?.reshape([4, 1, 64])?.watch()?;
+            let by_itself = scan(&[&start], &[&row], ScanOptions::new(), |h, x| {
+                Ok((vec![(h[0].matmul(&w)? + &x[0])?.tanh()?], vec![]))
+            })?;
+            let want = by_itself.carry[0].square()?.sum(.., false)?.backward()?.get(&row)?.to_vec::<f32>()?;
+            let got = own.rows[0].slice(0, 0, 1)?.to_vec::<f32>()?;
+            assert!(got.iter().zip(&want).all(|(g, w)| (g - w).abs() <= 1e-6), "on {device}");
+        }
+        Ok(())
+    }
 }

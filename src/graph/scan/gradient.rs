@@ -14,7 +14,7 @@ use crate::ops::join::pack;
 use crate::ops::pieces::Piece;
 use crate::ops::view::full;
 use crate::shape::{Shape, Spec};
-use crate::tensor::{Gradient, Grads, IdMap, Placeholder, Tensor, Vjp, next_id};
+use crate::tensor::{Gradient, Grads, IdMap, Looped, Placeholder, Tensor, Vjp, next_id};
 use std::sync::Arc;
 
 /// How the gradient of one loop is computed.
@@ -194,16 +194,19 @@ impl Gradient for Rule {
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
         let stored = self.backward.as_ref().map_or(&[][..], |b| b.stored(self.dtype));
         let layout = self.problem.layout(self.dtype, stored)?;
+        let head = layout.head;
         let mut upstream = Upstream { grad: cx.grad.clone(), carries: layout.carries, ys: layout.ys };
         if let Some(backward) = &self.backward
             && let Some(grad) = visible(cx.grad, layout.visible, layout.len)
         {
             upstream.grad = grad;
+            let upstream = upstream.without_rows(head)?;
             return self.grads(cx, &self.problem, backward, cx.output, &upstream);
         }
         // A gradient of a gradient, which may have read what was stored: these are results like others. The loop is computed once
         // more, and stores what its gradient needs.
         upstream.ys.extend(layout.stored.into_iter().map(Some));
+        let upstream = upstream.without_rows(head)?;
         let problem = self.problem.keeping(stored);
         match Backward::of(&problem, cx.inputs, self.memory)?.filter(|b| b.dtype == self.dtype) {
             None => Ok(vec![None; cx.inputs.len()]),
@@ -214,6 +217,17 @@ impl Gradient for Rule {
             }
         }
     }
+
+    fn storing_nothing(&self) -> Result<Option<(Looped, usize)>> {
+        if self.backward.as_ref().is_none_or(|b| b.stored(self.dtype).is_empty()) {
+            return Ok(None);
+        }
+        let problem = self.problem.storing_nothing()?;
+        let layout = problem.layout(self.dtype, &[])?;
+        let looped = problem.looped(self.dtype, &[], &layout)?;
+        let rule = Rule { problem, dtype: self.dtype, memory: self.memory, backward: None };
+        Ok(Some((Looped::new(looped, Box::new(rule)), layout.len)))
+    }
 }
 
 /// The gradient of a loop's output, and where in it are those of what was carried and of what was kept.
@@ -221,6 +235,25 @@ struct Upstream {
     grad: Tensor,
     carries: Vec<Option<usize>>,
     ys: Vec<Option<Section>>,
+}
+
+impl Upstream {
+    /// The same without zeros for all rows, where nobody has used what was kept of the turns: one row of them, and all turns are
+    /// given that. `head`: elements that what was carried takes.
+    fn without_rows(self, head: usize) -> Result<Upstream> {
+        let Upstream { grad, carries, ys } = self;
+        let zeros = ys.iter().flatten().map(Section::stride).max().unwrap_or(0);
+        let Some(Piece { axis: 0, start, part }) = Piece::of(&grad) else {
+            return Ok(Upstream { grad, carries, ys });
+        };
+        let end = start + part.numel();
+        if end > head || head + zeros >= grad.numel() {
+            return Ok(Upstream { grad, carries, ys });
+        }
+        let grad = part.pad([(start, head + zeros - end)], 0.0)?;
+        let ys = ys.into_iter().map(|section| Some(section?.of_one_row(head))).collect();
+        Ok(Upstream { grad, carries, ys })
+    }
 }
 
 /// A loop's output, and what is where in it.
@@ -421,6 +454,9 @@ fn spread(rows: &Tensor, region: Region, shape: &Shape) -> Result<Tensor> {
     let len = shape.numel();
     if n == 0 {
         return full(0.0, *shape, rows.dtype(), rows.device());
+    }
+    if stride == 0 {
+        return rows.sum([0], false)?.pad([(offset, len - offset - n)], 0.0)?.reshape(*shape);
     }
     let flat = rows.pad([(0, 0), (0, stride - n)], 0.0)?.reshape([turns * stride])?;
     let flat = flat.slice(0, 0, (turns * stride).min(len - offset))?;

@@ -15,7 +15,7 @@ use crate::tensor::{
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Where the rows of a leaf are: elements of an input of the operation.
+/// Where the rows of a leaf are: elements of an input of the operation. With a stride of 0 all turns are given the same.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Region {
     pub input: usize,
@@ -28,6 +28,9 @@ impl Region {
     pub fn rows(&self, input: &Tensor, turns: usize, n: usize) -> Result<Tensor> {
         let Region { offset, stride, .. } = *self;
         let flat = input.reshape([input.numel()])?;
+        if stride == 0 {
+            return flat.slice(0, offset, n)?.broadcast_to([turns, n]);
+        }
         // The last row may end where the next would go on.
         let len = (turns * stride).min(flat.numel() - offset);
         let part = flat.slice(0, offset, len)?.pad([(0, turns * stride - len)], 0.0)?;
@@ -72,6 +75,16 @@ pub(super) struct Section {
 }
 
 impl Section {
+    /// As long as it is, in one row at `start` that stands for all.
+    pub fn of_one_row(&self, start: usize) -> Section {
+        Section { start, stride: 0, ..*self }
+    }
+
+    /// Elements from a row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// It as the rows of an input.
     pub fn of(&self, input: usize) -> Region {
         Region { input, offset: self.start + self.column, stride: self.stride }
@@ -90,6 +103,11 @@ impl Problem {
         let body = &self.body;
         let results = body.results.iter().chain(values).copied().collect();
         Problem { body: Arc::new(body.with_results(results)), ..self.clone() }
+    }
+
+    /// The same loop, where nobody asks for its gradient: loops inside store nothing for theirs.
+    pub fn storing_nothing(&self) -> Result<Problem> {
+        Ok(Problem { body: Arc::new(self.body.storing_nothing()?), ..self.clone() })
     }
 
     fn device(&self) -> Device {
@@ -153,12 +171,17 @@ impl Problem {
         gradient: Box<dyn Gradient>,
     ) -> Result<Tensor> {
         let layout = self.layout(dtype, stored)?;
-        let looped = no_grad(|| self.looped(dtype, stored, &layout))?;
+        let looped = self.looped(dtype, stored, &layout)?;
         let shape = Shape::new(&[layout.len])?;
         Tensor::from_op(Looped::new(looped, gradient), inputs, shape, dtype, self.device())
     }
 
-    fn looped(&self, dtype: DType, stored: &[u32], layout: &Layout) -> Result<Loop> {
+    /// What the backends know of the loop with this layout.
+    pub fn looped(&self, dtype: DType, stored: &[u32], layout: &Layout) -> Result<Loop> {
+        no_grad(|| self.turn(dtype, stored, layout))
+    }
+
+    fn turn(&self, dtype: DType, stored: &[u32], layout: &Layout) -> Result<Loop> {
         let Problem { body, turns, reverse, .. } = self;
         let device = self.device();
         let groups = self.groups();
