@@ -90,6 +90,56 @@ fn products_of_all_sizes() -> Result<()> {
     sizes.iter().enumerate().try_for_each(|(i, &size)| check_product(size, 10 * i as u64))
 }
 
+/// The largest blocks of real GPUs, in all layouts; the CPU says what is right, since plain loops take too long.
+#[test]
+fn products_large_enough_for_every_block() -> Result<()> {
+    for (i, [m, k, n]) in wgrad::testing::table::LARGE_PRODUCTS.into_iter().enumerate() {
+        // Of the longest one layout.
+        for flips in 0..if m * k * n > 100_000_000 { 1 } else { 4 } {
+            let (ta, tb) = (flips & 1 == 1, flips & 2 == 2);
+            let a = whole(10 * i as u64, &if ta { [k, m] } else { [m, k] });
+            let b = whole(10 * i as u64 + 1, &if tb { [n, k] } else { [k, n] });
+            let bias = whole(10 * i as u64 + 2, &[n]);
+            let both = [Device::Cpu, Device::Gpu].map(|device| -> Result<[Vec<f32>; 2]> {
+                let on = |input: &Input| input.tensor(device, DType::F32);
+                let left = if ta { on(&a)?.transpose()? } else { on(&a)? };
+                let right = if tb { on(&b)?.transpose()? } else { on(&b)? };
+                let fused = (left.matmul(&right)? + on(&bias)?)?.relu()?;
+                Ok([left.matmul(&right)?.to_vec()?, fused.to_vec()?])
+            });
+            let [want, got] = both;
+            assert!(want? == got?, "{m} x {n} x {k}, transposed {ta} {tb}");
+        }
+    }
+    Ok(())
+}
+
+/// The same of convolutions: many pixels to many channels, and the gradients.
+#[test]
+fn convolutions_large_enough_for_every_block() -> Result<()> {
+    for (i, (image, kernel, padding)) in [
+        ([16, 32, 32, 8], [3, 3, 8, 128], Padding::Same),
+        ([9, 44, 43, 5], [3, 3, 5, 126], Padding::Valid),
+        ([16, 32, 32, 1], [3, 3, 1, 32], Padding::Valid),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (x, w) = (whole(900 + 2 * i as u64, &image), whole(901 + 2 * i as u64, &kernel));
+        let both = [Device::Cpu, Device::Gpu].map(|device| -> Result<[Vec<f32>; 3]> {
+            let (x, w) = (x.tensor(device, DType::F32)?.watch()?, w.tensor(device, DType::F32)?.watch()?);
+            let y = x.conv2d(&w, Conv2dOptions::new().padding(padding))?;
+            // Small enough that sums over all pixels are whole numbers of f32.
+            let up = y.clamp(-1.0, 1.0)?.detach()?;
+            let grads = y.backward_with(&up)?;
+            Ok([y.to_vec()?, grads.get(&x)?.to_vec()?, grads.get(&w)?.to_vec()?])
+        });
+        let [want, got] = both;
+        assert!(want? == got?, "{image:?} by {kernel:?}");
+    }
+    Ok(())
+}
+
 /// Few outputs and a long k: cut over workgroups, added by a second kernel, which then has the epilogue.
 #[test]
 fn products_whose_k_is_split_and_their_epilogue() -> Result<()> {

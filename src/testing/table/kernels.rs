@@ -8,6 +8,19 @@ use crate::ops::conv2d::Padding;
 use crate::ops::pool2d::Pool2dOptions;
 use crate::tensor::Tensor;
 
+/// Rows, inner length and columns of products large enough for each of the blocks that real GPUs compute with, with widths that divide
+/// and widths that don't, and with an inner length that is split.
+pub const LARGE_PRODUCTS: [[usize; 3]; 8] = [
+    [1536, 20, 1408],
+    [1501, 19, 1409],
+    [16_384, 20, 32],
+    [16_300, 13, 30],
+    [64, 20, 8192],
+    [61, 13, 8190],
+    [64, 2048, 4096],
+    [40, 5000, 44],
+];
+
 pub fn kernels(t: &mut Table) {
     debug_assert_eq!(t.size, Size::Kernels);
     // Longer than the 65,535 turns after which lavapipe ends a loop, and more rows than a dispatch has workgroups.
@@ -25,6 +38,13 @@ pub fn kernels(t: &mut Table) {
         let inputs = vec![t.float(&[m, k], Domain::Any), t.float(&[k, n], Domain::Any)];
         t.add(format!("matmul/{m}x{k}x{n}"), inputs, |a| a[0].matmul(&a[1]));
     }
+    for [m, k, n] in LARGE_PRODUCTS {
+        let inputs = vec![t.float(&[m, k], Domain::Any), t.float(&[k, n], Domain::Any)];
+        t.add(format!("matmul/{m}x{k}x{n}"), inputs, |a| a[0].matmul(&a[1]));
+    }
+    let (x, w) = (t.float(&[16, 32, 32, 8], Domain::Any), t.float(&[3, 3, 8, 128], Domain::Any));
+    let same = Conv2dOptions { padding: Padding::Same, ..Default::default() };
+    t.add("conv2d/many pixels", vec![x, w], move |a| a[0].conv2d(&a[1], same));
     let inputs = vec![t.float(&[3, 2, 17, 9], Domain::Any), t.float(&[2, 8, 17], Domain::Any)];
     t.add("matmul/both transposed", inputs, |a| a[0].transpose()?.matmul(a[1].transpose()?));
     for (cin, cout, groups) in [(1, 8, 1), (16, 32, 1), (4, 6, 2), (1, 1, 6)] {

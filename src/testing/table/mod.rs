@@ -15,6 +15,7 @@ mod rows;
 
 pub use case::{Args, Case, DEFAULT_TOLERANCE, Size, Table};
 pub use input::{Domain, Input, InputKind, Rng, tensor};
+pub use kernels::LARGE_PRODUCTS;
 pub use rows::ops;
 
 #[cfg(test)]

@@ -69,6 +69,33 @@ fn generated_convolutions_are_valid() {
     }
 }
 
+/// What no other test reaches: the self-check and the tests of parity compute these products on every machine.
+#[test]
+fn the_large_products_of_the_self_check_reach_every_block() {
+    let tile = |source: &str| {
+        let number = |name: &str| -> usize {
+            let line = source.lines().find(|line| line.contains(name)).unwrap();
+            line.rsplit_once("* ").unwrap().1.trim_end_matches("u;").parse().unwrap()
+        };
+        [number("let m0 ="), number("let n0 =")]
+    };
+    let (mut reached, mut split) = (BTreeSet::new(), BTreeSet::new());
+    for [m, k, n] in crate::testing::table::LARGE_PRODUCTS {
+        let launches = matmul(&product(m, n, k, false, false), &target(false, None)).list;
+        let tile = tile(&launches[0].source);
+        reached.insert((tile, m.is_multiple_of(4) && n.is_multiple_of(4)));
+        if launches.len() == 2 {
+            split.insert(tile);
+        }
+    }
+    for block in BLOCKS.iter().filter(|b| b.bm > 32) {
+        for whole in [false, true] {
+            assert!(reached.contains(&([block.bm, block.bn], whole)), "{block:?}, {whole}: {reached:?}");
+        }
+    }
+    assert!(split.len() >= 2, "{split:?}");
+}
+
 /// No more accumulators than a weak compiler can bear, whatever was written for other adapters.
 #[test]
 fn small_blocks_are_small() {

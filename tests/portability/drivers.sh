@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Every driver of driver.sh: the first trial and the self-check of every operation (example doctor), the suite of parity, and the
+# CNN, which has to train as on the CPU (tests/training.rs). Prints rows of docs/platforms.md; what failed is in the logs.
+#
+#   tests/portability/drivers.sh [NAME...]     all drivers, or these
+#
+# TESTS='parity training' chooses tests; LOGS is where what they print goes.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$here/../.."
+drivers=("$@")
+[ ${#drivers[@]} -gt 0 ] || drivers=(lavapipe lavapipe4 lavapipe16 lavapipe-none lavapipe-small lavapipe-tiled lavapipe-webgpu mesa25 gl swiftshader null)
+tests=${TESTS:-parity parity_fusion parity_limits training}
+logs=${LOGS:-$(mktemp -d)}
+mkdir -p "$logs"
+
+cargo build --quiet --release --all-features --example doctor
+doctor=${CARGO_TARGET_DIR:-target}/release/examples/doctor
+flags=()
+for test in $tests; do flags+=(--test "$test"); done
+declare -A binary
+while IFS='=' read -r name path; do binary[$name]=$path; done < <(
+    cargo test --no-run --all-features "${flags[@]}" 2>&1 | sed -nE 's/^ *Executable tests\/([a-z_]+)\.rs \((.*)\)$/\1=\2/p')
+
+# Seconds since a time of `date +%s.%N`.
+since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN { printf "%.0f", b - a }'; }
+
+echo "| driver | what it says of itself | self-check | tests | seconds |"
+echo "| --- | --- | --- | --- | --- |"
+for driver in "${drivers[@]}"; do
+    start=$(date +%s.%N)
+    log=$logs/$driver
+    "$here/driver.sh" "$driver" timeout 900 "$doctor" --adapter "$([ "$driver" = gl ] && echo gl || echo 0)" --json "$log.json" \
+        >"$log.doctor" 2>&1 || true
+    said=$(jq -r '.adapters[0] | "\(.name), \(.driver), \(.backend)"' "$log.json" 2>/dev/null || tail -1 "$log.doctor")
+    check=$(jq -r '.adapters[0] | if .self_check then
+        "\([.self_check.operations[] | select(.problem == null)] | length) of \(.self_check.operations | length)"
+        else "refused" end' "$log.json" 2>/dev/null || echo none)
+    passed=
+    if [ "$check" != refused ] && [ "$check" != none ]; then
+        for test in $tests; do
+            # Tests that run this binary again choose drivers' settings themselves.
+            "$here/driver.sh" "$driver" timeout 1800 "${binary[$test]}" --test-threads 2 --skip kinds:: >"$log.$test" 2>&1 || true
+            passed+="$test $(sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed.*/\1 passed, \2 failed/p' "$log.$test" | tail -1); "
+            [ -n "$(grep -E '^test result' "$log.$test")" ] || passed+="$test did not end; "
+        done
+    fi
+    echo "| $driver | $said | $check | ${passed%; } | $(since "$start") |"
+done
+echo "logs: $logs" >&2
