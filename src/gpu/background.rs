@@ -7,7 +7,8 @@
 //! last runs first, and waits for the kernel under way, a second at most as a rule.
 
 use super::context::Gpu;
-use super::pipeline::{KernelSource, Pipelines};
+use super::pipeline::Pipelines;
+use super::source::KernelSource;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};

@@ -1,7 +1,7 @@
 //! Kernels as files: for whoever wants to see what a driver is given, to translate it with other compilers, or to report a fault.
 
-use super::pipeline::{BindingKind, KernelSource};
 use super::pipeline_cache::checksum;
+use super::source::{BindingKind, KernelSource};
 use crate::error::{Error, Result};
 use crate::files::{make_folders, variable, write_whole};
 use std::path::{Path, PathBuf};

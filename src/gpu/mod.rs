@@ -4,7 +4,7 @@
 //! - [`adapters`], [`limits`], [`context`]: what there is, how much of it is used, and an opened device: queue, memory, errors of the
 //!   driver, [`faults`]
 //! - [`pace`]: how long work is about to take, and how it is cut
-//! - [`pipeline`], [`step`]: compiled kernels, and where one reads and writes; [`dump`]: their texts as files
+//! - [`source`], [`pipeline`], [`step`]: kernels, compiled ones, and where one reads and writes; [`dump`]: their texts as files
 //! - [`transfer`]: host -> device and back
 //! - [`plan`]: steps -> one command buffer, one pass, one submission (or pieces); [`profile`]: the same, kernel by kernel
 //! - [`compile`]: graph -> plan: what is computed where, which kernels, in which buffers
@@ -34,6 +34,7 @@ mod pipeline_cache;
 mod plan;
 mod profile;
 mod record;
+mod source;
 mod step;
 mod transfer;
 mod trial;

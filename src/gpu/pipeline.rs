@@ -4,33 +4,14 @@ use super::context::Gpu;
 use super::dump::{DUMP_VARIABLE, Dump};
 use super::faults::FAULTS_BINDING;
 use super::pipeline_cache::PipelineCache;
-use super::wgsl::{Text, quads_as_pairs};
+use super::source::{BindingKind, KernelSource};
+use super::wgsl::quads_as_pairs;
 use crate::compiling::{NOTICE_AFTER, watched};
 use crate::error::Result;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// What a binding is to the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum BindingKind {
-    Uniform,
-    Read,
-    ReadWrite,
-}
-
-/// A kernel's code and the shape of its bindings.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct KernelSource {
-    pub label: &'static str,
-    pub wgsl: Text,
-    /// Override constants; the values as bits, so that sources can be compared.
-    pub constants: Vec<(&'static str, u64)>,
-    pub bindings: Vec<(u32, BindingKind)>,
-    /// Whether every access and loop is checked, whatever the build: kernels from outside the crate.
-    pub checked: bool,
-}
 
 pub(crate) struct Pipeline {
     pub raw: wgpu::ComputePipeline,

@@ -5,7 +5,7 @@
 
 use super::step::Steps;
 use crate::gpu::kernels::{Launch, Turns};
-use crate::gpu::pipeline::KernelSource;
+use crate::gpu::source::KernelSource;
 use std::borrow::Cow;
 
 /// Whether a kernel is compiled.

@@ -19,7 +19,7 @@ use crate::gpu::array::storage_bytes;
 use crate::gpu::context::Gpu;
 use crate::gpu::kernels::{Turns, fold};
 use crate::gpu::memory::ALIGNMENT;
-use crate::gpu::pipeline::{BindingKind, KernelSource};
+use crate::gpu::source::{BindingKind, KernelSource};
 use crate::gpu::step::Task;
 use crate::tensor::{Leaf, Loop, Looped, Pending};
 

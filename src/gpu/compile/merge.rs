@@ -31,7 +31,7 @@ use crate::gpu::array::storage_bytes;
 use crate::gpu::context::Gpu;
 use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::kernels::{Turns, fold};
-use crate::gpu::pipeline::{BindingKind, KernelSource};
+use crate::gpu::source::{BindingKind, KernelSource};
 use crate::gpu::wgsl::{Module, Text, UniformDeclaration, rename, renumber};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;

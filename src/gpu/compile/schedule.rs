@@ -33,7 +33,7 @@ use crate::error::{Error, Result};
 use crate::gpu::context::Gpu;
 use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::kernels::Operand;
-use crate::gpu::pipeline::{BindingKind, KernelSource};
+use crate::gpu::source::{BindingKind, KernelSource};
 use crate::gpu::step::Task;
 use crate::gpu::wgsl::Text;
 use crate::ops::Lowering;

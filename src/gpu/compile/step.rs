@@ -4,7 +4,7 @@ use super::Values;
 use super::values::Stored;
 use crate::gpu::faults::FAULTS_BINDING;
 use crate::gpu::kernels::Turns;
-use crate::gpu::pipeline::KernelSource;
+use crate::gpu::source::KernelSource;
 use crate::gpu::step::Task;
 use crate::tensor::IdHasher;
 use std::collections::HashMap;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::gpu::array::storage_bytes;
 use crate::gpu::context::Gpu;
 use crate::gpu::memory::ALIGNMENT;
-use crate::gpu::pipeline::BindingKind;
+use crate::gpu::source::BindingKind;
 use crate::gpu::wgsl::{in_windows, without_comments};
 
 /// Binding of the first further window.

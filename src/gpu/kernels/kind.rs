@@ -26,7 +26,9 @@ impl KernelTarget {
             "" => Ok(self),
             // Real GPUs are not asked for 64-bit integers.
             "tiled" => Ok(KernelTarget { cpu_adapter: false, subgroup: None, int64: false, ..self }),
-            "register" => Ok(KernelTarget { cpu_adapter: true, subgroup: None, small_blocks: false, ..self }),
+            "register" | "registers" => {
+                Ok(KernelTarget { cpu_adapter: true, subgroup: None, small_blocks: false, ..self })
+            }
             "small" => Ok(KernelTarget {
                 cpu_adapter: true,
                 subgroup: None,
