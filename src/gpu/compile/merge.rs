@@ -214,12 +214,13 @@ pub(super) fn merge(gpu: &Gpu, values: &Values<'_>, mut schedule: Steps) -> Step
     schedule.steps = Vec::new();
     for group in dispatches {
         let parts: Vec<Step> = group.iter().filter_map(|&k| steps[k].take()).collect();
-        let modules: Vec<&Module> = group.iter().filter_map(|&k| texts.part(texts.of_step[k])).collect();
-        if parts.len() > 1 && modules.len() == parts.len() {
-            schedule.steps.push(join(gpu, parts, &modules));
-        } else {
+        if parts.len() == 1 {
             schedule.steps.extend(parts);
+            continue;
         }
+        // All of them can be parts.
+        let modules: Vec<&Module> = group.iter().filter_map(|&k| texts.part(texts.of_step[k])).collect();
+        schedule.steps.push(join(gpu, parts, &modules));
     }
     schedule
 }
@@ -231,8 +232,8 @@ struct Texts {
     of_step: Vec<usize>,
     /// Per text, how many steps have it.
     counts: Vec<usize>,
-    /// Per text, itself, where a step that could be a part has it.
-    parts: Vec<Option<Text>>,
+    /// Per text, itself.
+    texts: Vec<Text>,
 }
 
 impl Texts {
@@ -254,19 +255,14 @@ impl Texts {
         order.iter().enumerate().for_each(|(r, &t)| rank[t] = r);
         of_step.iter_mut().for_each(|t| *t = rank[*t]);
         let mut counts = vec![0; order.len()];
-        let mut wanted_by_order = vec![false; order.len()];
-        for (step, &t) in steps.iter().zip(&of_step) {
-            counts[t] += 1;
-            wanted_by_order[t] |= small(step);
-        }
-        let wanted = |(&t, wanted): (&usize, bool)| wanted.then(|| texts[t].clone());
-        let parts = order.iter().zip(wanted_by_order).map(wanted).collect();
-        Texts { of_step, counts, parts }
+        of_step.iter().for_each(|&t| counts[t] += 1);
+        let texts = order.iter().map(|&t| texts[t].clone()).collect();
+        Texts { of_step, counts, texts }
     }
 
     /// What a text is as a part of another.
     fn part(&self, text: usize) -> Option<&Module> {
-        self.parts[text].as_ref()?.part(part)
+        self.texts[text].part(part)
     }
 }
 
@@ -336,11 +332,28 @@ impl<T: Clone> UniformBlock<T> {
     }
 }
 
-/// Texts of joined kernels, by what they are made of. What that is, is held, so that its addresses are no others'.
-type Joined = HashMap<Vec<u64>, (Vec<Text>, Text)>;
+/// Texts of joined kernels, by what they are made of.
+#[derive(Default)]
+struct Joined {
+    /// What a text is made of is held, so that its addresses are no others'.
+    known: HashMap<Vec<u64>, (Vec<Text>, Text)>,
+    bytes: usize,
+}
 
-/// Joined kernels that are known; beyond, all are forgotten.
-const MAX_JOINED: usize = 4096;
+impl Joined {
+    /// Bytes of joined kernels, and of what they are made of, that are known; beyond, all are forgotten.
+    const MOST: usize = 32 << 20;
+
+    fn insert(&mut self, key: Vec<u64>, parts: Vec<Text>, joined: Text) {
+        let bytes =
+            parts.iter().chain([&joined]).map(|t| t.len() + size_of::<Text>()).sum::<usize>() + 8 * key.len();
+        if self.bytes + bytes > Self::MOST {
+            *self = Joined::default();
+        }
+        self.bytes += bytes;
+        self.known.insert(key, (parts, joined));
+    }
+}
 
 /// All that the text of a joined kernel depends on: its parts' texts and bindings, and how much of its blocks each takes.
 fn made_of(parts: &[Step]) -> Vec<u64> {
@@ -365,7 +378,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
     let written = || WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
     let key = made_of(&parts);
     let texts: Vec<Text> = parts.iter().map(|p| p.source.wgsl.clone()).collect();
-    let known = written().as_ref().and_then(|joined| Some(joined.get(&key)?.1.clone()));
+    let known = written().as_ref().and_then(|joined| Some(joined.known.get(&key)?.1.clone()));
     let unknown = known.is_none();
     let mut sizes: UniformBlock<u32> = UniformBlock { members: String::new(), words: Vec::new() };
     let mut args: UniformBlock<Option<(usize, usize)>> =
@@ -408,11 +421,9 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
     for (k, (part, &module)) in parts.into_iter().zip(modules).enumerate() {
         let mut numbers: HashMap<u32, u32> = HashMap::new();
         records |= part.records();
-        let mut place = (k, binding, Vec::new());
         let own = |b: &&(u32, BindingKind)| b.1 != BindingKind::Uniform && b.0 != FAULTS_BINDING;
         for &(old, kind) in part.source.bindings.iter().filter(own) {
             numbers.insert(old, binding);
-            place.2.push(old);
             joined.source.bindings.push((binding, kind));
             binding += 1;
         }
@@ -442,7 +453,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
         if !unknown {
             continue;
         }
-        wgsl.push_str(&part.source.wgsl.written(place, || renumber(&in_part(&module.text), new)));
+        wgsl.push_str(&renumber(&in_part(&module.text), new));
         let end = format!("part_sizes.ends[{}u].{}", k / 4, ["x", "y", "z", "w"][k % 4]);
         let arguments: Vec<String> = module
             .parameters
@@ -490,11 +501,6 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
          vec3<u32>, @builtin(local_invocation_index) local: u32) {{\n    let group = w.y * n.x + w.x;\n{body}}}\n"
     );
     joined.source.wgsl = wgsl.into();
-    let mut written = written();
-    let all = written.get_or_insert_default();
-    if all.len() >= MAX_JOINED {
-        all.clear();
-    }
-    all.insert(key, (texts, joined.source.wgsl.clone()));
+    written().get_or_insert_default().insert(key, texts, joined.source.wgsl.clone());
     joined
 }

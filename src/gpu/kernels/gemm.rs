@@ -30,7 +30,7 @@ use accumulators::{emptied_after, levels};
 pub(super) use parts::ALayout;
 use parts::BLoad;
 use registers::Registers;
-use split::{MAX_CHUNK, REGISTER_WORK, Sizes, Split, TILED_WORK, round};
+use split::{MAX_CHUNK, REGISTER_WORK, Split, TILED_WORK, round};
 #[cfg(test)]
 pub(in crate::gpu) use text::ALL_FORMS;
 use text::{Loop, complete, written};
@@ -266,11 +266,6 @@ impl Problem<'_> {
         launches
     }
 
-    fn sizes(&self) -> Sizes {
-        let Problem { m, n, k, batches, out_len, a, pixels, .. } = *self;
-        Sizes { m, n, k, batches, out_len, a, pixels }
-    }
-
     /// A dispatch of these loops.
     fn form(&self, variant: &Variant, kernel: &Loop, text: &'static str, t: &KernelTarget) -> Form {
         let [tile_m, tile_n] = kernel.tile();
@@ -379,7 +374,7 @@ impl Problem<'_> {
             Some(k) => Split { chunk: k, splits: 1, second_pass: false },
             None => {
                 let multiple = kernel.step().max(4);
-                REGISTER_WORK.split(self.sizes(), [rows, kernel.tile_n()], segments, multiple, MAX_CHUNK)
+                REGISTER_WORK.split(self, [rows, kernel.tile_n()], segments, multiple, MAX_CHUNK)
             }
         };
         if short_k.is_none() {
@@ -424,7 +419,7 @@ impl Problem<'_> {
         // Two levels at most: a third would cost registers that real GPUs don't have. One is enough for two chains; another costs
         // these kernels registers, not (as the register kernels) a driver's time, so that they don't wait for five.
         let longest = TILED_CHAIN * TILED_CHAIN;
-        let split = TILED_WORK.split(self.sizes(), [block.bm, block.bn], 1, block.bk, longest);
+        let split = TILED_WORK.split(self, [block.bm, block.bn], 1, block.bk, longest);
         let kernel = Tiled {
             block,
             a: self.a,

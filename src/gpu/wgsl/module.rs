@@ -32,6 +32,13 @@ impl Module {
     /// What an entry point may ask for.
     pub const BUILTINS: [&str; 3] = ["workgroup_id", "num_workgroups", "local_invocation_index"];
 
+    /// Bytes that it takes, about.
+    pub fn bytes(&self) -> usize {
+        let names = self.names.iter().map(|n| n.capacity() + 2 * size_of::<String>());
+        let uniforms = self.uniforms.iter().map(|u| u.name.capacity() + u.ty.capacity() + size_of_val(u));
+        self.text.capacity() + names.chain(uniforms).sum::<usize>()
+    }
+
     /// The text that is taken apart: without comments, blanks at the ends of lines, and empty lines.
     pub fn compact(source: &str) -> String {
         let text = without_comments(source);

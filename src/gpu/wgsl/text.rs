@@ -30,15 +30,12 @@ struct Found {
     mentions: Mutex<Vec<(&'static str, bool)>>,
     /// With other functions in place of its epilogue, by these.
     spliced: Mutex<HashMap<String, Text>>,
-    /// As a part of a joined kernel, by which one of how many bindings.
-    written: Mutex<HashMap<Position, Arc<str>>>,
 }
 
-/// A part's place in a joined kernel: its number, its first binding, and its bindings before that.
-pub(crate) type Position = (usize, u32, Vec<u32>);
-
-/// Bytes of texts that are known; beyond, all are forgotten. Whoever has one keeps it.
-const MOST: usize = 32 << 20;
+/// Bytes of texts that are known, with what was found out about them; beyond, all are forgotten. Whoever has one keeps it.
+const MOST: usize = 64 << 20;
+/// What a text takes beside its letters, about: itself, its place in a list, what is found out of fixed size.
+const EACH: usize = 512;
 
 #[derive(Default)]
 struct Known {
@@ -46,6 +43,23 @@ struct Known {
     /// Of constants, by their addresses.
     by_address: HashMap<(usize, usize), Text>,
     bytes: usize,
+}
+
+static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+
+impl Known {
+    /// Makes room for so many bytes more.
+    fn grow(&mut self, bytes: usize) {
+        if self.bytes + bytes > MOST {
+            *self = Known::default();
+        }
+        self.bytes += bytes;
+    }
+}
+
+/// Counts what was found out about a text.
+fn grow(bytes: usize) {
+    lock(&KNOWN).get_or_insert_default().grow(bytes);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -63,8 +77,8 @@ fn hash_of(text: &str) -> u64 {
 
 impl From<Cow<'static, str>> for Text {
     fn from(text: Cow<'static, str>) -> Text {
-        static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
-        let mut known = lock(KNOWN.get_or_init(Mutex::default));
+        let mut known = lock(&KNOWN);
+        let known = known.get_or_insert_default();
         let address = match &text {
             Cow::Borrowed(t) => Some((t.as_ptr() as usize, t.len())),
             Cow::Owned(_) => None,
@@ -75,11 +89,7 @@ impl From<Cow<'static, str>> for Text {
         let hash = hash_of(&text);
         let found = known.by_hash.get(&hash).and_then(|list| list.iter().find(|t| ***t == *text)).cloned();
         let found = found.unwrap_or_else(|| {
-            let bytes = text.len();
-            if known.bytes + bytes > MOST {
-                *known = Known::default();
-            }
-            known.bytes += bytes;
+            known.grow(EACH + text.len());
             let new = Text(Arc::new(Kept { text, hash, found: Found::default() }));
             known.by_hash.entry(hash).or_default().push(new.clone());
             new
@@ -106,12 +116,8 @@ impl From<String> for Text {
 impl Text {
     /// As part of another kernel, as `make` finds it to be: always the same function.
     pub fn part(&self, make: impl FnOnce(&str) -> Option<Module>) -> Option<&Module> {
-        self.0.found.part.get_or_init(|| make(self)).as_ref()
-    }
-
-    /// Its text at a place in a joined kernel, which `make` writes: always the same function.
-    pub fn written(&self, place: Position, make: impl FnOnce() -> String) -> Arc<str> {
-        lock(&self.0.found.written).entry(place).or_insert_with(|| make().into()).clone()
+        let found = || make(self).inspect(|module| grow(module.bytes()));
+        self.0.found.part.get_or_init(found).as_ref()
     }
 
     /// Tells texts apart, as long as they are there; equal ones may have several.
@@ -141,6 +147,7 @@ impl Text {
             return found.clone();
         }
         let spliced = Text::from(splice_epilogue(self, &functions));
+        grow(EACH + functions.len());
         lock(&self.0.found.spliced).insert(functions, spliced.clone());
         spliced
     }
@@ -203,7 +210,20 @@ mod tests {
         let with = kernel.with_epilogue(one.clone());
         assert!(with.contains(&one) && kernel.with_epilogue(two.clone()).contains(&two));
         assert!(Arc::ptr_eq(&with.0, &kernel.with_epilogue(one).0));
-        let written = |k: usize| kernel.written((k, 1, vec![1, 2]), || format!("part {k}"));
-        assert_eq!([&*written(1), &*written(2), &*written(1)], ["part 1", "part 2", "part 1"]);
+    }
+
+    #[test]
+    fn texts_are_forgotten_by_all_that_hangs_on_them() {
+        let mut known = Known::default();
+        let text = Text::from("fn of_another_test() {}");
+        known.by_address.insert((0, 0), text.clone());
+        known.grow(MOST);
+        assert_eq!(known.by_address.len(), 1);
+        known.grow(1);
+        assert_eq!((known.by_address.len(), known.bytes), (0, 1));
+        // What was found out counts, once.
+        let kernel = format!("@compute @workgroup_size(64)\nfn main() {{}}\n{}", "fn f() {}\n".repeat(1000));
+        let module = Module::parse(&kernel).unwrap();
+        assert!(module.bytes() > kernel.len() - 100, "{}", module.bytes());
     }
 }

@@ -1,5 +1,6 @@
 //! How the k of a product is split over workgroups. This decides the order in which terms are added, whichever loops run.
 
+use super::Problem;
 use super::parts::ALayout;
 
 /// The longest stretch of k that one invocation sums up. lavapipe silently ends an invocation's loops after 65,535
@@ -40,31 +41,17 @@ pub(super) fn round(size: usize) -> usize {
     size.next_power_of_two()
 }
 
-/// What of a product decides how it is split.
-#[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    pub m: usize,
-    pub n: usize,
-    pub k: usize,
-    pub batches: usize,
-    /// Elements of the output.
-    pub out_len: usize,
-    pub a: ALayout,
-    /// k is all pixels of a batch.
-    pub pixels: bool,
-}
-
 impl Work {
     /// How many workgroups share k, and how much of it (segments or k) each takes.
     pub fn split(
         self,
-        sizes: Sizes,
+        problem: &Problem<'_>,
         tile: [usize; 2],
         segments: usize,
         multiple: usize,
         longest_k: usize,
     ) -> Split {
-        let Sizes { m, n, k, batches, out_len, a, pixels } = sizes;
+        let Problem { m, n, k, batches, out_len, a, pixels, .. } = *problem;
         // Both what keeps the adapter busy and what bounds the loops ask for splits; the larger number counts. The length of a
         // part is then rounded up, so there may be fewer parts than asked for, but none is empty.
         let per_segment = k / segments;
