@@ -80,6 +80,18 @@ fn a_place(row: Row, w: Walk) -> Place {
     return Place(place.index + w.d0, place.valid);
 }
 
+fn a_start(row: Row) -> u32 {
+    return row.index;
+}
+
+fn a_offset(w: Walk) -> u32 {
+    return (w.d2 * p.dilation_y * p.w + w.d1 * p.dilation_x) * p.cin + w.d0;
+}
+
+fn a_inside(row: Row, w: Walk) -> bool {
+    return row.y + w.d2 * p.dilation_y < p.h && row.x + w.d1 * p.dilation_x < p.w;
+}
+
 fn b_index(w: Walk, batch: Batch) -> u32 {
     return batch.b + w.k * p.b_k;
 }

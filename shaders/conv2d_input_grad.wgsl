@@ -86,6 +86,21 @@ fn a_place(row: Row, w: Walk) -> Place {
     return Place(place.index + w.d0, place.valid);
 }
 
+// Where a tap is valid, its distance and the pixel's coordinate have the same remainder, so quotients may be taken of each.
+fn a_start(row: Row) -> u32 {
+    return row.index + (row.y / stride_y * p.ow + row.x / stride_x) * p.cout;
+}
+
+fn a_offset(w: Walk) -> u32 {
+    let y = w.d2 * p.dilation_y / stride_y;
+    let x = w.d1 * p.dilation_x / stride_x;
+    return w.d0 - (y * p.ow + x) * p.cout;
+}
+
+fn a_inside(row: Row, w: Walk) -> bool {
+    return tap(row, w.d2, w.d1).valid;
+}
+
 fn b_index(w: Walk, batch: Batch) -> u32 {
     return batch.b + (w.d2 * p.kernel_w + w.d1) * p.b_tap + w.d0;
 }

@@ -56,6 +56,18 @@ fn a_place(row: Row, w: Walk) -> Place {
     return Place(index, row.y + y < p.h && row.x + x < p.w);
 }
 
+fn a_start(row: Row) -> u32 {
+    return row.index;
+}
+
+fn a_offset(w: Walk) -> u32 {
+    return ((w.d2 * p.h + w.d1 * p.stride_y) * p.w + w.d0 * p.stride_x) * p.cin;
+}
+
+fn a_inside(row: Row, w: Walk) -> bool {
+    return row.y + w.d1 * p.stride_y < p.h && row.x + w.d0 * p.stride_x < p.w;
+}
+
 fn b_index(w: Walk, batch: Batch) -> u32 {
     return batch.b + w.k * p.b_k;
 }

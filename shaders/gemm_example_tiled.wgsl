@@ -8,7 +8,8 @@
 //
 // Two ways of going along k are offered, because an integer division in an inner loop is ruinous:
 // * by segments: `segment_init`, then plain increments of k within the segment (A contiguous along k);
-// * by a walk: `walk_init` once, then `walk_step` (a fixed number of k) or `walk_next` (one k) without a division.
+// * by a walk: `walk_init` once (`walk_early` where it begins before the first k), then `walk_step` (a fixed number of k) or
+//   `walk_next` (one k) without a division.
 
 struct Params {
     m: u32,
@@ -93,6 +94,10 @@ fn walk_init(k: u32) -> Walk {
     return Walk(k);
 }
 
+fn walk_early(k: u32) -> Walk {
+    return Walk(k);
+}
+
 fn walk_step(w: Walk) -> Walk {
     return Walk(w.k + p.step);
 }
@@ -103,6 +108,19 @@ fn walk_next(w: Walk) -> Walk {
 
 fn a_place(row: Row, w: Walk) -> Place {
     return Place(row.index + w.k * p.a_k, true);
+}
+
+// The same in parts: of the row, of k, and whether both together are inside.
+fn a_start(row: Row) -> u32 {
+    return row.index;
+}
+
+fn a_offset(w: Walk) -> u32 {
+    return w.k * p.a_k;
+}
+
+fn a_inside(row: Row, w: Walk) -> bool {
+    return true;
 }
 
 fn b_index(w: Walk, batch: Batch) -> u32 {
@@ -120,15 +138,8 @@ fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }
 var<workgroup> tile_a: array<vec4<f32>, 160>;
 var<workgroup> tile_b: array<vec4<f32>, 128>;
 
-fn load_a(row: Row, w: Walk, k: u32, k1: u32) -> vec4<f32> {
-    let place = a_place(row, w);
-    if !place.valid || k >= k1 { return vec4<f32>(); }
-    return a[place.index / 4u];
-}
-
-fn load_b(i: u32, n: u32) -> vec4<f32> {
-    return b[(i + min(n, p.n - 4u)) / 4u];
-}
+// Quads from elements, which may lie before zero.
+fn quads(i: u32) -> u32 { return u32(i32(i) >> 2u); }
 
 fn store(v: vec4<f32>, base: u32, m: u32, n: u32) {
     if m >= p.m || n >= p.n { return; }
@@ -159,18 +170,24 @@ fn main(
     let s1 = select(1u, min(first + p.chunk, p.segments), by_segment);
     let k0 = select(first, 0u, by_segment);
     let k1 = select(min(first + p.chunk, p.k), p.k, by_segment);
+    let tiles = (k1 - k0 + 15u) / 16u;
+    let lead = tiles * 16u - (k1 - k0);
     let a_fast = index % 4u;
     let a_slow = index / 4u;
-    var wa = walk_init(k0 + a_fast * 4u);
-    var ka = k0 + a_fast * 4u;
+    let a_k = a_fast * 4u;
+    var wa = walk_early(k0 + a_k - lead);
     let row0 = row_init(min(m0 + a_slow + 0u, p.m - 1u), batch);
+    let row0_a = quads(a_start(row0));
     let row1 = row_init(min(m0 + a_slow + 16u, p.m - 1u), batch);
-    let b_fast = index % 8u;
-    let b_slow = index / 8u;
-    var wb0 = walk_init(k0 + b_slow + 0u);
-    var kb0 = k0 + b_slow + 0u;
-    var wb1 = walk_init(k0 + b_slow + 8u);
-    var kb1 = k0 + b_slow + 8u;
+    let row1_a = quads(a_start(row1));
+    let b_fast = index % 4u;
+    let b_slow = index / 4u;
+    let b_k = b_slow;
+    var wb = walk_early(k0 + b_k - lead);
+    let column0_b = min(n0 + (b_fast + 0u) * 4u, p.n - 4u) / 4u;
+    let column1_b = min(n0 + (b_fast + 4u) * 4u, p.n - 4u) / 4u;
+    let to_a = a_slow * 5u + a_fast;
+    let to_b = b_slow * 8u + b_fast;
     var qa0 = vec4<f32>();
     var qa1 = vec4<f32>();
     var qb0 = vec4<f32>();
@@ -183,72 +200,74 @@ fn main(
     var d1_0 = vec4<f32>();
     var d2_0 = vec4<f32>();
     var d3_0 = vec4<f32>();
-    qa0 = load_a(row0, wa, ka, k1);
-    qa1 = load_a(row1, wa, ka, k1);
-    qb0 = vec4<f32>();
-    if kb0 < k1 { qb0 = load_b(b_index(wb0, batch), n0 + b_fast * 4u); }
-    qb1 = vec4<f32>();
-    if kb1 < k1 { qb1 = load_b(b_index(wb1, batch), n0 + b_fast * 4u); }
-    var pending = 0u;
-    for (var k = k0; k < k1; k += 16u) {
-        tile_a[(a_slow + 0u) * 5u + a_fast] = qa0;
-        tile_a[(a_slow + 16u) * 5u + a_fast] = qa1;
-        tile_b[(b_slow + 0u) * 8u + b_fast] = qb0;
-        tile_b[(b_slow + 8u) * 8u + b_fast] = qb1;
-        workgroupBarrier();
-        wa = walk_step(wa);
-        ka += 16u;
-        wb0 = walk_step(wb0);
-        kb0 += 16u;
-        wb1 = walk_step(wb1);
-        kb1 += 16u;
-        if k + 16u < k1 {
-            qa0 = load_a(row0, wa, ka, k1);
-            qa1 = load_a(row1, wa, ka, k1);
+    let at_a = quads(a_offset(wa));
+    if a_k >= lead { qa0 = a[row0_a + at_a]; }
+    if a_k >= lead { qa1 = a[row1_a + at_a]; }
+    let at_b = b_index(wb, batch) / 4u;
+    if b_k >= lead { qb0 = b[column0_b + at_b]; }
+    if b_k >= lead { qb1 = b[column1_b + at_b]; }
+    var tile_k = 0u;
+    let chain = p.block / 16u;
+    var end = (tiles - 1u) % chain + 1u;
+    loop {
+        for (; tile_k < end; tile_k++) {
+            tile_a[to_a + 0u] = qa0;
+            tile_a[to_a + 80u] = qa1;
+            tile_b[to_b + 0u] = qb0;
+            tile_b[to_b + 4u] = qb1;
+            workgroupBarrier();
+            wa = walk_step(wa);
+            wb = walk_step(wb);
+            qa0 = vec4<f32>();
+            qa1 = vec4<f32>();
             qb0 = vec4<f32>();
-            if kb0 < k1 { qb0 = load_b(b_index(wb0, batch), n0 + b_fast * 4u); }
             qb1 = vec4<f32>();
-            if kb1 < k1 { qb1 = load_b(b_index(wb1, batch), n0 + b_fast * 4u); }
+            if tile_k + 1u < tiles {
+                let at_a = quads(a_offset(wa));
+                qa0 = a[row0_a + at_a];
+                qa1 = a[row1_a + at_a];
+                let at_b = b_index(wb, batch) / 4u;
+                qb0 = b[column0_b + at_b];
+                qb1 = b[column1_b + at_b];
+            }
+            for (var q = 0u; q < 4u; q++) {
+                let b0_0 = tile_b[(q * 4u + 0u) * 8u + local.x + 0u];
+                let b1_0 = tile_b[(q * 4u + 1u) * 8u + local.x + 0u];
+                let b2_0 = tile_b[(q * 4u + 2u) * 8u + local.x + 0u];
+                let b3_0 = tile_b[(q * 4u + 3u) * 8u + local.x + 0u];
+                let a0 = tile_a[(local.y * 4u + 0u) * 5u + q];
+                c0_0 = fma(vec4<f32>(a0.x), b0_0, c0_0);
+                c0_0 = fma(vec4<f32>(a0.y), b1_0, c0_0);
+                c0_0 = fma(vec4<f32>(a0.z), b2_0, c0_0);
+                c0_0 = fma(vec4<f32>(a0.w), b3_0, c0_0);
+                let a1 = tile_a[(local.y * 4u + 1u) * 5u + q];
+                c1_0 = fma(vec4<f32>(a1.x), b0_0, c1_0);
+                c1_0 = fma(vec4<f32>(a1.y), b1_0, c1_0);
+                c1_0 = fma(vec4<f32>(a1.z), b2_0, c1_0);
+                c1_0 = fma(vec4<f32>(a1.w), b3_0, c1_0);
+                let a2 = tile_a[(local.y * 4u + 2u) * 5u + q];
+                c2_0 = fma(vec4<f32>(a2.x), b0_0, c2_0);
+                c2_0 = fma(vec4<f32>(a2.y), b1_0, c2_0);
+                c2_0 = fma(vec4<f32>(a2.z), b2_0, c2_0);
+                c2_0 = fma(vec4<f32>(a2.w), b3_0, c2_0);
+                let a3 = tile_a[(local.y * 4u + 3u) * 5u + q];
+                c3_0 = fma(vec4<f32>(a3.x), b0_0, c3_0);
+                c3_0 = fma(vec4<f32>(a3.y), b1_0, c3_0);
+                c3_0 = fma(vec4<f32>(a3.z), b2_0, c3_0);
+                c3_0 = fma(vec4<f32>(a3.w), b3_0, c3_0);
+            }
+            workgroupBarrier();
         }
-        for (var q = 0u; q < 4u; q++) {
-            let b0_0 = tile_b[(q * 4u + 0u) * 8u + local.x + 0u];
-            let b1_0 = tile_b[(q * 4u + 1u) * 8u + local.x + 0u];
-            let b2_0 = tile_b[(q * 4u + 2u) * 8u + local.x + 0u];
-            let b3_0 = tile_b[(q * 4u + 3u) * 8u + local.x + 0u];
-            let a0 = tile_a[(local.y * 4u + 0u) * 5u + q];
-            c0_0 = fma(vec4<f32>(a0.x), b0_0, c0_0);
-            c0_0 = fma(vec4<f32>(a0.y), b1_0, c0_0);
-            c0_0 = fma(vec4<f32>(a0.z), b2_0, c0_0);
-            c0_0 = fma(vec4<f32>(a0.w), b3_0, c0_0);
-            let a1 = tile_a[(local.y * 4u + 1u) * 5u + q];
-            c1_0 = fma(vec4<f32>(a1.x), b0_0, c1_0);
-            c1_0 = fma(vec4<f32>(a1.y), b1_0, c1_0);
-            c1_0 = fma(vec4<f32>(a1.z), b2_0, c1_0);
-            c1_0 = fma(vec4<f32>(a1.w), b3_0, c1_0);
-            let a2 = tile_a[(local.y * 4u + 2u) * 5u + q];
-            c2_0 = fma(vec4<f32>(a2.x), b0_0, c2_0);
-            c2_0 = fma(vec4<f32>(a2.y), b1_0, c2_0);
-            c2_0 = fma(vec4<f32>(a2.z), b2_0, c2_0);
-            c2_0 = fma(vec4<f32>(a2.w), b3_0, c2_0);
-            let a3 = tile_a[(local.y * 4u + 3u) * 5u + q];
-            c3_0 = fma(vec4<f32>(a3.x), b0_0, c3_0);
-            c3_0 = fma(vec4<f32>(a3.y), b1_0, c3_0);
-            c3_0 = fma(vec4<f32>(a3.z), b2_0, c3_0);
-            c3_0 = fma(vec4<f32>(a3.w), b3_0, c3_0);
-        }
-        workgroupBarrier();
-        pending += 16u;
-        if pending >= p.block {
-            pending = 0u;
-            d0_0 += c0_0;
-            c0_0 = vec4<f32>();
-            d1_0 += c1_0;
-            c1_0 = vec4<f32>();
-            d2_0 += c2_0;
-            c2_0 = vec4<f32>();
-            d3_0 += c3_0;
-            c3_0 = vec4<f32>();
-        }
+        if tile_k >= tiles { break; }
+        d0_0 += c0_0;
+        c0_0 = vec4<f32>();
+        d1_0 += c1_0;
+        c1_0 = vec4<f32>();
+        d2_0 += c2_0;
+        c2_0 = vec4<f32>();
+        d3_0 += c3_0;
+        c3_0 = vec4<f32>();
+        end += chain;
     }
     c0_0 += d0_0;
     c1_0 += d1_0;

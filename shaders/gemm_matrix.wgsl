@@ -6,7 +6,8 @@
 //
 // Two ways of going along k are offered, because an integer division in an inner loop is ruinous:
 // * by segments: `segment_init`, then plain increments of k within the segment (A contiguous along k);
-// * by a walk: `walk_init` once, then `walk_step` (a fixed number of k) or `walk_next` (one k) without a division.
+// * by a walk: `walk_init` once (`walk_early` where it begins before the first k), then `walk_step` (a fixed number of k) or
+//   `walk_next` (one k) without a division.
 
 struct Params {
 // include: shared/gemm_params.wgsl
@@ -71,6 +72,10 @@ fn walk_init(k: u32) -> Walk {
     return Walk(k);
 }
 
+fn walk_early(k: u32) -> Walk {
+    return Walk(k);
+}
+
 fn walk_step(w: Walk) -> Walk {
     return Walk(w.k + p.step);
 }
@@ -81,6 +86,19 @@ fn walk_next(w: Walk) -> Walk {
 
 fn a_place(row: Row, w: Walk) -> Place {
     return Place(row.index + w.k * p.a_k, true);
+}
+
+// The same in parts: of the row, of k, and whether both together are inside.
+fn a_start(row: Row) -> u32 {
+    return row.index;
+}
+
+fn a_offset(w: Walk) -> u32 {
+    return w.k * p.a_k;
+}
+
+fn a_inside(row: Row, w: Walk) -> bool {
+    return true;
 }
 
 fn b_index(w: Walk, batch: Batch) -> u32 {

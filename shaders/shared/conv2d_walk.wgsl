@@ -6,6 +6,14 @@ fn walk_init(k: u32) -> Walk {
     return Walk(k, k - q * p.base0, q - d2 * p.base1, d2);
 }
 
+// k may lie up to 16 before zero, where it wraps.
+fn walk_early(k: u32) -> Walk {
+    let period = p.base0 * p.base1;
+    let rounds = 16u / period + 1u;
+    let w = walk_init(k + rounds * period);
+    return Walk(k, w.d0, w.d1, w.d2 - rounds);
+}
+
 fn walk_add(w: Walk, k: u32, s0: u32, s1: u32, s2: u32) -> Walk {
     var d0 = w.d0 + s0;
     let carry0 = select(0u, 1u, d0 >= p.base0);

@@ -142,7 +142,7 @@ const SHORT_K: usize = 32;
 const BLOCKS: [Block; 4] = [
     Block { bm: 128, bn: 128, bk: 8, tm: 8, tn: 8 },
     Block { bm: 128, bn: 32, bk: 16, tm: 8, tn: 4 },
-    Block { bm: 64, bn: 64, bk: 16, tm: 4, tn: 4 },
+    Block { bm: 64, bn: 64, bk: 16, tm: 8, tn: 4 },
     Block { bm: 32, bn: 32, bk: 16, tm: 4, tn: 4 },
 ];
 
@@ -426,6 +426,7 @@ impl Problem<'_> {
             a_vec4,
             b,
             b_along_k: self.b_along_k,
+            masked: self.masked,
             out_vec4: self.out_aligned,
             levels: if round(self.k).div_ceil(split.splits) > 2 * TILED_CHAIN { 2 } else { 1 },
         };

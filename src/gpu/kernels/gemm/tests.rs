@@ -189,6 +189,7 @@ fn tiled_example_is_current() {
         a_vec4: true,
         b: BLoad::QuadsAlongN,
         b_along_k: false,
+        masked: false,
         out_vec4: true,
         levels: 2,
     };

@@ -6,14 +6,20 @@
 //! Tiles hold quads along the dimension that is contiguous in memory, so that global loads, workgroup stores and
 //! workgroup loads are all of 16 bytes, and a transposed operand costs nothing: the multiplication picks components.
 //!
-//! **The state of the loop.** At the head of a turn, registers `qa..` and `qb..` hold this turn's tiles, the walks `w..` and `k..`
+//! **The state of the loop.** At the head of a turn, registers `qa..` and `qb..` hold this turn's tiles, the walks `wa` and `wb`
 //! stand where they were loaded, and nobody reads the tiles in workgroup memory any more. The turn stores the registers, waits
 //! (all are stored), moves the walks on and loads the next tiles into the registers, which the multiplication need not wait
 //! for, multiplies, and waits again (all have read). Every invocation takes the same turns, `k0` and `k1` being the workgroup's,
 //! so all reach both barriers.
 //!
-//! **Edges.** Rows and columns past the end repeat the last one and are not stored. k past the end is multiplied, and both
-//! operands are zero there, not one of them: zero times an infinity would be NaN.
+//! **Edges.** Rows and columns past the end repeat the last one and are not stored. Where k is no multiple of a tile's, it is the
+//! first tile that is not full: it begins `lead` before `k0`, with zeros in both operands, not in one of them: zero times an
+//! infinity would be NaN. So no load within the loop asks where k ends. The first chain of additions is the one that is
+//! shorter, for the same reason: tiles of any depth that divides [`TILED_CHAIN`] come out at the same ends.
+//!
+//! **Registers.** What the multiplication shares its cycles with is kept small: an address is what is known of the row or
+//! column, kept in a register, and what is known of the tile's k, worked out once for all quads of an invocation (which therefore
+//! lie in one k, where they are not along k). `benches/isa` shows what compilers make of it.
 
 use super::accumulators::{add_up_levels, declare_accumulators, flush};
 use super::parts::{ALayout, BLoad, bindings, element, line, tile_prologue};
@@ -30,6 +36,8 @@ pub(super) struct Tiled {
     pub b: BLoad,
     /// B is contiguous along k.
     pub b_along_k: bool,
+    /// Some places of A lie outside of an image, and are zero.
+    pub masked: bool,
     /// C is bound as `vec4` and stored so.
     pub out_vec4: bool,
     /// Levels of accumulators (see [`levels`](super::accumulators::levels)).
@@ -68,25 +76,42 @@ const XYZW: [char; 4] = ['x', 'y', 'z', 'w'];
 /// k that the first accumulators take before they are added to the second ones.
 pub(super) const TILED_CHAIN: usize = 64;
 
+/// Accumulators of an invocation from which on those of the second level are kept out of the registers.
+const MANY: usize = 64;
+
 /// How the quads of one operand's tile are spread over the invocations.
 struct Staging {
-    /// Quads along the contiguous dimension, and quads per invocation.
-    quads: usize,
+    /// Invocations side by side along the contiguous dimension, and quads per invocation.
+    lanes: usize,
     per_invocation: usize,
-    /// How far the slow coordinate moves from one quad of an invocation to the next.
-    slow_step: usize,
+    /// From one quad of an invocation to the next: rows or columns where it is along k, else quads.
+    step: usize,
+    /// Quads from one line of the tile in workgroup memory to the next.
+    stride: usize,
 }
 
 impl Tiled {
     /// The turns of an invocation that goes through so much of k.
     pub fn turns(&self, k: usize) -> Turns {
-        Turns::around(k.div_ceil(self.block.bk), Turns::of(self.block.bk / 4))
+        let Block { bk, .. } = self.block;
+        let tiles = k.div_ceil(bk);
+        match self.levels {
+            1 => Turns::around(tiles, Turns::of(bk / 4)),
+            _ => Turns::in_blocks(tiles, TILED_CHAIN / bk, Turns::of(bk / 4)),
+        }
     }
 
+    /// A row of quads along k is one quad longer than needed, so that neighbours lie in different banks.
     fn staging(&self, extent: usize, along_k: bool) -> Staging {
-        let quads = if along_k { self.block.bk / 4 } else { extent / 4 };
+        let bk = self.block.bk;
         let threads = self.block.invocations();
-        Staging { quads, per_invocation: extent * self.block.bk / 4 / threads, slow_step: threads / quads }
+        let per_invocation = extent * bk / 4 / threads;
+        if along_k {
+            let lanes = bk / 4;
+            return Staging { lanes, per_invocation, step: threads / lanes, stride: lanes + 1 };
+        }
+        let lanes = threads / bk;
+        Staging { lanes, per_invocation, step: lanes, stride: extent / 4 }
     }
 
     fn a_along_k(&self) -> bool {
@@ -105,16 +130,15 @@ impl Tiled {
     pub fn source(&self) -> String {
         let Block { bm, bn, bk, tm, tn } = self.block;
         let (tx, ty) = (bn / tn, bm / tm);
-        // A row of quads along k is one quad longer than needed, so that neighbours lie in different banks.
-        let (a_quads, b_quads) = (
-            if self.a_along_k() { bm * (bk / 4 + 1) } else { bk * bm / 4 },
-            if self.b_along_k { bn * (bk / 4 + 1) } else { bk * bn / 4 },
-        );
+        let lines = |extent, along_k| if along_k { extent } else { bk };
+        let a_quads = lines(bm, self.a_along_k()) * self.a_staging().stride;
+        let b_quads = lines(bn, self.b_along_k) * self.b_staging().stride;
         let mut s = bindings(element(self.a_vec4), element(self.b != BLoad::Scalar), self.out_vec4);
         self.name_operands(&mut s);
         line!(s, "var<workgroup> tile_a: array<vec4<f32>, {a_quads}>;");
         line!(s, "var<workgroup> tile_b: array<vec4<f32>, {b_quads}>;\n");
-        self.load_functions(&mut s);
+        line!(s, "// Quads from elements, which may lie before zero.");
+        line!(s, "fn quads(i: u32) -> u32 {{ return u32(i32(i) >> 2u); }}\n");
         self.store_function(&mut s);
         line!(s, "@compute @workgroup_size({tx}, {ty})");
         line!(s, "fn main(");
@@ -124,28 +148,41 @@ impl Tiled {
         line!(s, "    @builtin(local_invocation_index) index: u32,");
         line!(s, ") {{");
         s += &tile_prologue(bm, bn);
+        line!(s, "    let tiles = (k1 - k0 + {}u) / {bk}u;", bk - 1);
+        line!(s, "    let lead = tiles * {bk}u - (k1 - k0);");
         self.stage_init(&mut s);
-        declare_accumulators(&mut s, self.levels, tm, tn / 4, "vec4<f32>");
-        self.stage_load(&mut s, "    ");
+        self.declare_accumulators(&mut s);
+        self.stage_load(&mut s, "    ", true);
+        line!(s, "    var tile_k = 0u;");
+        let mut indent = "    ";
         if self.levels > 1 {
-            line!(s, "    var pending = 0u;");
+            line!(s, "    let chain = p.block / {bk}u;");
+            line!(s, "    var end = (tiles - 1u) % chain + 1u;");
+            line!(s, "    loop {{");
+            indent = "        ";
         }
-        line!(s, "    for (var k = k0; k < k1; k += {bk}u) {{");
-        self.stage_store(&mut s);
-        line!(s, "        workgroupBarrier();");
-        self.stage_step(&mut s);
-        self.stage_load_next(&mut s);
-        self.multiply(&mut s);
-        line!(s, "        workgroupBarrier();");
+        let end = if self.levels > 1 { "end" } else { "tiles" };
+        line!(s, "{indent}for (; tile_k < {end}; tile_k++) {{");
+        let inner = format!("{indent}    ");
+        self.stage_store(&mut s, &inner);
+        line!(s, "{inner}workgroupBarrier();");
+        for w in self.walks() {
+            line!(s, "{inner}{w} = walk_step({w});");
+        }
+        self.clear(&mut s, &inner);
+        line!(s, "{inner}if tile_k + 1u < tiles {{");
+        self.stage_load(&mut s, &format!("{inner}    "), false);
+        line!(s, "{inner}}}");
+        self.multiply(&mut s, &inner);
+        line!(s, "{inner}workgroupBarrier();");
+        line!(s, "{indent}}}");
         if self.levels > 1 {
-            line!(s, "        pending += {bk}u;");
-            line!(s, "        if pending >= p.block {{");
-            line!(s, "            pending = 0u;");
-            flush(&mut s, self.levels, tm, tn / 4, "vec4<f32>", "            ");
-            line!(s, "        }}");
+            line!(s, "        if tile_k >= tiles {{ break; }}");
+            self.flush(&mut s);
+            line!(s, "        end += chain;");
+            line!(s, "    }}");
+            self.add_up_levels(&mut s);
         }
-        line!(s, "    }}");
-        add_up_levels(&mut s, self.levels, tm, tn / 4);
         line!(s, "    let base = batch.out + split * p.out_split;");
         line!(s, "    let m = m0 + local.y * {tm}u;");
         for j in 0..tn / 4 {
@@ -167,46 +204,47 @@ impl Tiled {
         let [a4, b4, c4] =
             [self.a_vec4, self.b != BLoad::Scalar, self.out_vec4].map(|four| if four { 4 } else { 1 });
         let levels = self.levels;
-        line!(s, "// Operands: A along {a} by {a4}, B along {b} by {b4}, C by {c4}, {levels} levels.");
+        let inside = if self.masked { " where it is inside" } else { "" };
+        line!(
+            s,
+            "// Operands: A along {a} by {a4}{inside}, B along {b} by {b4}, C by {c4}, {levels} levels."
+        );
     }
 
-    /// `load_a`, `load_b`: a quad of the operand, zero beyond the end of k.
-    fn load_functions(&self, s: &mut String) {
-        if self.a_vec4 {
-            line!(s, "fn load_a(row: Row, w: Walk, k: u32, k1: u32) -> vec4<f32> {{");
-            line!(s, "    let place = a_place(row, w);");
-            line!(s, "    if !place.valid || k >= k1 {{ return vec4<f32>(); }}");
-            line!(s, "    return a[place.index / 4u];");
-            line!(s, "}}\n");
-        } else {
-            line!(s, "fn load_a1(row: Row, w: Walk, k: u32, k1: u32) -> f32 {{");
-            line!(s, "    let place = a_place(row, w);");
-            line!(s, "    if !place.valid || k >= k1 {{ return 0.0; }}");
-            line!(s, "    return a[place.index];");
-            line!(s, "}}\n");
+    /// Whether the second level has no room in registers: it is added to once in a chain. Compilers keep an array in registers if
+    /// they know all indices, so it is indexed from a word that is zero.
+    fn far(&self) -> bool {
+        self.levels > 1 && self.block.tm * self.block.tn >= MANY
+    }
+
+    fn declare_accumulators(&self, s: &mut String) {
+        let Block { tm, tn, .. } = self.block;
+        declare_accumulators(s, if self.far() { 1 } else { self.levels }, tm, tn / 4, "vec4<f32>");
+        if self.far() {
+            line!(s, "    var d: array<vec4<f32>, {}>;", tm * tn / 4 + 8);
+            line!(s, "    let zero = p.segments - 1u;");
         }
-        let columns = "i: u32, n: u32";
-        match (self.b, self.b_along_k) {
-            (BLoad::QuadsAlongN, _) => {
-                line!(s, "fn load_b({columns}) -> vec4<f32> {{");
-                line!(s, "    return b[(i + min(n, p.n - 4u)) / 4u];");
-            }
-            (BLoad::QuadsAlongK, _) => {
-                line!(s, "fn load_b({columns}) -> vec4<f32> {{");
-                line!(s, "    return b[(i + min(n, p.n - 1u) * p.b_n) / 4u];");
-            }
-            (BLoad::Scalar, true) => {
-                line!(s, "fn load_b1({columns}) -> f32 {{");
-                line!(s, "    return b[i + min(n, p.n - 1u) * p.b_n];");
-            }
-            (BLoad::Scalar, false) => {
-                line!(s, "fn load_b({columns}) -> vec4<f32> {{");
-                let parts: Vec<String> =
-                    (0..4).map(|e| format!("b[i + min(n + {e}u, p.n - 1u) * p.b_n]")).collect();
-                line!(s, "    return vec4<f32>({});", parts.join(", "));
-            }
+    }
+
+    fn flush(&self, s: &mut String) {
+        let Block { tm, tn, .. } = self.block;
+        if !self.far() {
+            return flush(s, self.levels, tm, tn / 4, "vec4<f32>", "        ");
         }
-        line!(s, "}}\n");
+        for (i, j) in (0..tm).flat_map(|i| (0..tn / 4).map(move |j| (i, j))) {
+            line!(s, "        d[zero + {}u] += c{i}_{j};", i * tn / 4 + j);
+            line!(s, "        c{i}_{j} = vec4<f32>();");
+        }
+    }
+
+    fn add_up_levels(&self, s: &mut String) {
+        let Block { tm, tn, .. } = self.block;
+        if !self.far() {
+            return add_up_levels(s, self.levels, tm, tn / 4);
+        }
+        for (i, j) in (0..tm).flat_map(|i| (0..tn / 4).map(move |j| (i, j))) {
+            line!(s, "    c{i}_{j} += d[zero + {}u];", i * tn / 4 + j);
+        }
     }
 
     fn store_function(&self, s: &mut String) {
@@ -223,45 +261,71 @@ impl Tiled {
         line!(s, "}}\n");
     }
 
+    /// The walks of an invocation: one for both operands where both are along k, or neither.
+    fn walks(&self) -> &'static [&'static str] {
+        if self.a_along_k() == self.b_along_k { &["wa"] } else { &["wa", "wb"] }
+    }
+
+    fn b_walk(&self) -> &'static str {
+        self.walks().last().unwrap_or(&"wa")
+    }
+
     /// What an invocation loads: its quads' rows of A, columns of B, and walks along k.
     fn stage_init(&self, s: &mut String) {
         let a = self.a_staging();
-        line!(s, "    let a_fast = index % {}u;", a.quads);
-        line!(s, "    let a_slow = index / {}u;", a.quads);
-        if self.a_along_k() {
-            line!(s, "    var wa = walk_init(k0 + a_fast * 4u);");
-            line!(s, "    var ka = k0 + a_fast * 4u;");
-        }
+        line!(s, "    let a_fast = index % {}u;", a.lanes);
+        line!(s, "    let a_slow = index / {}u;", a.lanes);
+        line!(s, "    let a_k = {};", if self.a_along_k() { "a_fast * 4u" } else { "a_slow" });
+        line!(s, "    var wa = walk_early(k0 + a_k - lead);");
+        let start = if self.a_vec4 { "quads(a_start(" } else { "(a_start(" };
         for r in 0..a.per_invocation {
-            let slow = r * a.slow_step;
             if self.a_along_k() {
-                line!(s, "    let row{r} = row_init(min(m0 + a_slow + {slow}u, p.m - 1u), batch);");
+                line!(s, "    let row{r} = row_init(min(m0 + a_slow + {}u, p.m - 1u), batch);", r * a.step);
+                line!(s, "    let row{r}_a = {start}row{r}));");
                 continue;
             }
-            line!(s, "    var wa{r} = walk_init(k0 + a_slow + {slow}u);");
-            line!(s, "    var ka{r} = k0 + a_slow + {slow}u;");
-            if r > 0 {
-                continue;
-            }
+            let m = format!("m0 + (a_fast + {}u) * 4u", r * a.step);
             if self.a_vec4 {
-                line!(s, "    let row0 = row_init(min(m0 + a_fast * 4u, p.m - 4u), batch);");
-            } else {
-                for e in 0..4 {
-                    line!(s, "    let row0_{e} = row_init(min(m0 + a_fast * 4u + {e}u, p.m - 1u), batch);");
-                }
+                line!(s, "    let row{r} = row_init(min({m}, p.m - 4u), batch);");
+                line!(s, "    let row{r}_a = {start}row{r}));");
+                continue;
+            }
+            for e in 0..4 {
+                line!(s, "    let row{r}_{e} = row_init(min({m} + {e}u, p.m - 1u), batch);");
+                line!(s, "    let row{r}_{e}_a = {start}row{r}_{e}));");
             }
         }
         let b = self.b_staging();
-        line!(s, "    let b_fast = index % {}u;", b.quads);
-        line!(s, "    let b_slow = index / {}u;", b.quads);
-        if self.b_along_k {
-            line!(s, "    var wb = walk_init(k0 + b_fast * 4u);");
-            line!(s, "    var kb = k0 + b_fast * 4u;");
-        } else {
-            for r in 0..b.per_invocation {
-                line!(s, "    var wb{r} = walk_init(k0 + b_slow + {}u);", r * b.slow_step);
-                line!(s, "    var kb{r} = k0 + b_slow + {}u;", r * b.slow_step);
+        line!(s, "    let b_fast = index % {}u;", b.lanes);
+        line!(s, "    let b_slow = index / {}u;", b.lanes);
+        line!(s, "    let b_k = {};", if self.b_along_k { "b_fast * 4u" } else { "b_slow" });
+        if self.b_walk() == "wb" {
+            line!(s, "    var wb = walk_early(k0 + b_k - lead);");
+        }
+        for r in 0..b.per_invocation {
+            let n = match self.b_along_k {
+                true => format!("n0 + b_slow + {}u", r * b.step),
+                false => format!("n0 + (b_fast + {}u) * 4u", r * b.step),
+            };
+            match (self.b, self.b_along_k) {
+                (BLoad::QuadsAlongN, _) => line!(s, "    let column{r}_b = min({n}, p.n - 4u) / 4u;"),
+                (BLoad::QuadsAlongK, _) => line!(s, "    let column{r}_b = min({n}, p.n - 1u) * p.b_n / 4u;"),
+                (BLoad::Scalar, true) => line!(s, "    let column{r}_b = min({n}, p.n - 1u) * p.b_n;"),
+                (BLoad::Scalar, false) => {
+                    for e in 0..4 {
+                        line!(s, "    let column{r}_{e}_b = min({n} + {e}u, p.n - 1u) * p.b_n;");
+                    }
+                }
             }
+        }
+        line!(s, "    let to_a = a_slow * {}u + a_fast;", a.stride);
+        if self.b_along_k {
+            // The columns of an invocation's quad lie bn / 4 rows apart: neighbouring invocations read neighbouring rows, which
+            // lie in different banks.
+            let row = format!("(b_slow % 4u * {}u + b_slow / 4u)", self.block.bn / 4);
+            line!(s, "    let to_b = {row} * {}u + b_fast;", b.stride);
+        } else {
+            line!(s, "    let to_b = b_slow * {}u + b_fast;", b.stride);
         }
         for r in 0..a.per_invocation {
             line!(s, "    var qa{r} = vec4<f32>();");
@@ -271,113 +335,110 @@ impl Tiled {
         }
     }
 
-    /// Loads the invocation's quads of the next tiles into registers.
-    fn stage_load(&self, s: &mut String, indent: &str) {
-        let a = self.a_staging();
-        if self.a_along_k() && !self.a_vec4 {
-            for e in 1..4 {
-                let previous = if e == 1 { "wa".to_string() } else { format!("wa_{}", e - 1) };
-                line!(s, "{indent}let wa_{e} = walk_next({previous});");
-            }
+    /// The quads that are about to be loaded are zero, so that nothing of them is kept where they are not.
+    fn clear(&self, s: &mut String, indent: &str) {
+        for r in 0..self.a_staging().per_invocation {
+            line!(s, "{indent}qa{r} = vec4<f32>();");
         }
-        for r in 0..a.per_invocation {
-            let value = match (self.a_along_k(), self.a_vec4) {
-                (true, true) => format!("load_a(row{r}, wa, ka, k1)"),
-                (true, false) => quad(|e| {
-                    let walk = if e == 0 { "wa".to_string() } else { format!("wa_{e}") };
-                    format!("load_a1(row{r}, {walk}, ka + {e}u, k1)")
-                }),
-                (false, true) => format!("load_a(row0, wa{r}, ka{r}, k1)"),
-                (false, false) => quad(|e| format!("load_a1(row0_{e}, wa{r}, ka{r}, k1)")),
-            };
-            line!(s, "{indent}qa{r} = {value};");
-        }
-        let b = self.b_staging();
-        if self.b_along_k && self.b == BLoad::Scalar {
-            for e in 1..4 {
-                let previous = if e == 1 { "wb".to_string() } else { format!("wb_{}", e - 1) };
-                line!(s, "{indent}let wb_{e} = walk_next({previous});");
-            }
-        }
-        for r in 0..b.per_invocation {
+        for r in 0..self.b_staging().per_invocation {
             line!(s, "{indent}qb{r} = vec4<f32>();");
-            let n = format!("n0 + b_slow + {}u", r * b.slow_step);
-            if self.b_along_k && self.b == BLoad::Scalar {
-                for (e, c) in XYZW.iter().enumerate() {
-                    let walk = if e == 0 { "wb".to_string() } else { format!("wb_{e}") };
-                    line!(
-                        s,
-                        "{indent}if kb + {e}u < k1 {{ qb{r}.{c} = load_b1(b_index({walk}, batch), {n}); }}"
-                    );
-                }
-            } else if self.b_along_k {
-                line!(s, "{indent}if kb < k1 {{ qb{r} = load_b(b_index(wb, batch), {n}); }}");
-            } else {
-                line!(
-                    s,
-                    "{indent}if kb{r} < k1 {{ qb{r} = load_b(b_index(wb{r}, batch), n0 + b_fast * 4u); }}"
-                );
-            }
         }
     }
 
-    fn stage_load_next(&self, s: &mut String) {
-        line!(s, "        if k + {}u < k1 {{", self.block.bk);
-        self.stage_load(s, "            ");
-        line!(s, "        }}");
-    }
-
-    fn stage_step(&self, s: &mut String) {
-        let bk = self.block.bk;
-        let mut step = |name: String| {
-            line!(s, "        w{name} = walk_step(w{name});");
-            line!(s, "        k{name} += {bk}u;");
+    /// Loads the invocation's quads of a tile into registers that are zero. The first tile may begin before `k0`.
+    fn stage_load(&self, s: &mut String, indent: &str, first: bool) {
+        // An element of an operand that is along k and loaded one by one has a walk of its own.
+        let elements = |s: &mut String, of: &str, along_k: bool| {
+            for e in 1..if along_k { 4 } else { 1 } {
+                let previous = if e == 1 { of.to_string() } else { format!("{of}_{}", e - 1) };
+                line!(s, "{indent}let {of}_{e} = walk_next({previous});");
+            }
         };
+        let place = |of: &str, e: usize| if e == 0 { of.to_string() } else { format!("{of}_{e}") };
+        let load = |s: &mut String, condition: Vec<String>, to: String, from: String| match condition.len() {
+            0 => line!(s, "{indent}{to} = {from};"),
+            _ => line!(s, "{indent}if {} {{ {to} = {from}; }}", condition.join(" && ")),
+        };
+        let late = |k: &str, e: usize| match (first, e) {
+            (false, _) => None,
+            (true, 0) => Some(format!("{k} >= lead")),
+            (true, _) => Some(format!("{k} + {e}u >= lead")),
+        };
+
         let a = self.a_staging();
-        if self.a_along_k() {
-            step("a".into())
-        } else {
-            (0..a.per_invocation).for_each(|r| step(format!("a{r}")))
+        let walks = if self.a_along_k() && !self.a_vec4 { 4 } else { 1 };
+        elements(s, "wa", walks > 1);
+        for e in 0..walks {
+            let walk = place("wa", e);
+            match self.a_vec4 {
+                true => line!(s, "{indent}let at_a = quads(a_offset({walk}));"),
+                false => line!(s, "{indent}let {} = a_offset({walk});", place("at_a", e)),
+            }
         }
+        for r in 0..a.per_invocation {
+            for e in 0..if self.a_vec4 { 1 } else { 4 } {
+                let row =
+                    if self.a_along_k() || self.a_vec4 { format!("row{r}") } else { format!("row{r}_{e}") };
+                let e_k = if self.a_along_k() { e } else { 0 };
+                let inside = self.masked.then(|| format!("a_inside({row}, {})", place("wa", e_k)));
+                let condition = late("a_k", e_k).into_iter().chain(inside).collect();
+                let to = if self.a_vec4 { format!("qa{r}") } else { format!("qa{r}.{}", XYZW[e]) };
+                load(s, condition, to, format!("a[{row}_a + {}]", place("at_a", e_k)));
+            }
+        }
+
         let b = self.b_staging();
-        if self.b_along_k {
-            step("b".into())
-        } else {
-            (0..b.per_invocation).for_each(|r| step(format!("b{r}")))
+        let walk = self.b_walk();
+        let walks = if self.b_along_k && self.b == BLoad::Scalar { 4 } else { 1 };
+        // Those of A may be there already.
+        elements(s, walk, walks > 1 && (walk != "wa" || self.a_vec4));
+        for e in 0..walks {
+            let walk = place(walk, e);
+            match self.b {
+                BLoad::Scalar => line!(s, "{indent}let {} = b_index({walk}, batch);", place("at_b", e)),
+                _ => line!(s, "{indent}let at_b = b_index({walk}, batch) / 4u;"),
+            }
+        }
+        for r in 0..b.per_invocation {
+            if self.b != BLoad::Scalar {
+                let condition = late("b_k", 0).into_iter().collect();
+                load(s, condition, format!("qb{r}"), format!("b[column{r}_b + at_b]"));
+                continue;
+            }
+            for (e, c) in XYZW.iter().enumerate() {
+                let column = if self.b_along_k { format!("column{r}") } else { format!("column{r}_{e}") };
+                let e_k = if self.b_along_k { e } else { 0 };
+                let condition = late("b_k", e_k).into_iter().collect();
+                load(s, condition, format!("qb{r}.{c}"), format!("b[{column}_b + {}]", place("at_b", e_k)));
+            }
         }
     }
 
-    fn stage_store(&self, s: &mut String) {
+    fn stage_store(&self, s: &mut String, indent: &str) {
         let a = self.a_staging();
-        for r in 0..a.per_invocation {
-            let stride = if self.a_along_k() { a.quads + 1 } else { a.quads };
-            line!(s, "        tile_a[(a_slow + {}u) * {stride}u + a_fast] = qa{r};", r * a.slow_step);
-        }
         let b = self.b_staging();
+        for r in 0..a.per_invocation {
+            let further = r * a.step * if self.a_along_k() { a.stride } else { 1 };
+            line!(s, "{indent}tile_a[to_a + {further}u] = qa{r};");
+        }
         for r in 0..b.per_invocation {
-            let slow = format!("(b_slow + {}u)", r * b.slow_step);
-            if self.b_along_k {
-                // The columns of an invocation's quad lie bn / 4 rows apart: neighbouring invocations read
-                // neighbouring rows, which lie in different banks.
-                let row = format!("({slow} % 4u * {}u + {slow} / 4u)", self.block.bn / 4);
-                line!(s, "        tile_b[{row} * {}u + b_fast] = qb{r};", b.quads + 1);
-            } else {
-                line!(s, "        tile_b[{slow} * {}u + b_fast] = qb{r};", b.quads);
-            }
+            let further = r * b.step * if self.b_along_k { b.stride } else { 4 } / 4;
+            line!(s, "{indent}tile_b[to_b + {further}u] = qb{r};");
         }
     }
 
     /// Multiplies the two tiles, four k at a time.
-    fn multiply(&self, s: &mut String) {
+    fn multiply(&self, s: &mut String, indent: &str) {
         let Block { bm, bn, bk, tm, tn } = self.block;
         let tx = bn / tn;
-        line!(s, "        for (var q = 0u; q < {}u; q++) {{", bk / 4);
+        line!(s, "{indent}for (var q = 0u; q < {}u; q++) {{", bk / 4);
+        let inner = &format!("{indent}    ");
         for (kk, component) in XYZW.iter().enumerate() {
             for j in 0..tn / 4 {
                 if !self.b_along_k {
                     line!(
                         s,
-                        "            let b{kk}_{j} = tile_b[(q * 4u + {kk}u) * {}u + local.x + {}u];",
+                        "{inner}let b{kk}_{j} = tile_b[(q * 4u + {kk}u) * {}u + local.x + {}u];",
                         bn / 4,
                         j * tx
                     );
@@ -387,32 +448,32 @@ impl Tiled {
                 if kk == 0 {
                     for e in 0..4 {
                         let row = format!("(local.x + {}u)", e * bn / 4 + j * tx);
-                        line!(s, "            let t{j}_{e} = tile_b[{row} * {stride}u + q];");
+                        line!(s, "{inner}let t{j}_{e} = tile_b[{row} * {stride}u + q];");
                     }
                 }
                 let value = quad(|e| format!("t{j}_{e}.{component}"));
-                line!(s, "            let b{kk}_{j} = {value};");
+                line!(s, "{inner}let b{kk}_{j} = {value};");
             }
         }
         if self.a_along_k() {
             for i in 0..tm {
-                line!(s, "            let a{i} = tile_a[(local.y * {tm}u + {i}u) * {}u + q];", bk / 4 + 1);
+                line!(s, "{inner}let a{i} = tile_a[(local.y * {tm}u + {i}u) * {}u + q];", bk / 4 + 1);
                 for (kk, c) in XYZW.iter().enumerate() {
-                    fma_row(s, i, tn / 4, &format!("a{i}.{c}"), kk);
+                    fma_row(s, inner, i, tn / 4, &format!("a{i}.{c}"), kk);
                 }
             }
         } else {
             for kk in 0..4 {
                 for g in 0..tm / 4 {
                     let at = format!("(q * 4u + {kk}u) * {}u + local.y * {}u + {g}u", bm / 4, tm / 4);
-                    line!(s, "            let a{kk}_{g} = tile_a[{at}];");
+                    line!(s, "{inner}let a{kk}_{g} = tile_a[{at}];");
                     for (e, c) in XYZW.iter().enumerate() {
-                        fma_row(s, 4 * g + e, tn / 4, &format!("a{kk}_{g}.{c}"), kk);
+                        fma_row(s, inner, 4 * g + e, tn / 4, &format!("a{kk}_{g}.{c}"), kk);
                     }
                 }
             }
         }
-        line!(s, "        }}");
+        line!(s, "{indent}}}");
     }
 }
 
@@ -420,8 +481,8 @@ fn quad(f: impl Fn(usize) -> String) -> String {
     format!("vec4<f32>({}, {}, {}, {})", f(0), f(1), f(2), f(3))
 }
 
-fn fma_row(s: &mut String, i: usize, vectors: usize, a: &str, kk: usize) {
+fn fma_row(s: &mut String, indent: &str, i: usize, vectors: usize, a: &str, kk: usize) {
     for j in 0..vectors {
-        line!(s, "            c{i}_{j} = fma(vec4<f32>({a}), b{kk}_{j}, c{i}_{j});");
+        line!(s, "{indent}c{i}_{j} = fma(vec4<f32>({a}), b{kk}_{j}, c{i}_{j});");
     }
 }
