@@ -19,7 +19,11 @@ doctor=${CARGO_TARGET_DIR:-target}/release/examples/doctor
 flags=()
 for test in $tests; do flags+=(--test "$test"); done
 declare -A binary
-while IFS='=' read -r name path; do binary[$name]=$path; done < <(
+# Copies: a build in the meantime does not change what is run.
+while IFS='=' read -r name path; do
+    cp "$path" "$logs/$name.test"
+    binary[$name]=$logs/$name.test
+done < <(
     cargo test --no-run --all-features "${flags[@]}" 2>&1 | sed -nE 's/^ *Executable tests\/([a-z_]+)\.rs \((.*)\)$/\1=\2/p')
 
 # Seconds since a time of `date +%s.%N`.
