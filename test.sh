@@ -4,7 +4,7 @@
 #
 # All of it is built in one profile, `dev`: its dependencies are optimised (see Cargo.toml), so that tests run fast, while the
 # crate itself compiles quickly and keeps debug assertions and bounds-checked shaders, which release builds leave out. A
-# second profile would build every dependency again.
+# second profile would build every dependency again. So would the feature `gles`, which has no code of its own: `app` is all others.
 #
 # WGRAD_DATA names a folder with MNIST's files; without it they are taken from the user's cache, and where there are none the
 # example trains on synthetic digits. WGRAD_ADAPTER chooses the GPU.
@@ -58,7 +58,7 @@ section 'Format'
 cargo fmt --check
 
 section 'Lints'
-cargo clippy --quiet --all-targets --all-features -- -D warnings
+cargo clippy --quiet --all-targets --features app -- -D warnings
 cargo clippy --quiet --lib --examples -- -D warnings
 cargo clippy --quiet --lib --tests --benches --no-default-features -- -D warnings
 # Features by themselves: those that share much code with others, of which something could be left over.
@@ -67,14 +67,14 @@ for features in download plot import images; do
 done
 
 section 'Documentation'
-RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --all-features
+RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --features app
 
 section 'Public interface'
 # Out of the documentation that was just built. It names what differs from docs/api.txt, and how to write that anew.
-WGRAD_API=check cargo test --quiet --all-features --test api
+WGRAD_API=check cargo test --quiet --features app --test api
 
 section 'Tests'
-cargo test --quiet --all-features
+cargo test --quiet --features app
 
 section 'Faults planted in kernels: a sample'
 tests/mutants/run sample 10
@@ -90,7 +90,7 @@ fi
 # Trains for a moment and looks at what came out: the last line, and the counters of the second epoch.
 train() {
     local device=$1 log="$scratch/$1.log" json="$scratch/$1.json"
-    cargo run --quiet --all-features --example mnist_cnn -- --device "$device" --dataset "$dataset" --epochs 2 --batch-size 64 \
+    cargo run --quiet --features app --example mnist_cnn -- --device "$device" --dataset "$dataset" --epochs 2 --batch-size 64 \
         --limit-train 2048 --json "$json" 2>&1 | tee "$log"
     grep -Eq '^test accuracy (0\.[7-9][0-9]*|1\.0+) \(loss [0-9.]+\)' "$log" || fail "$device: too low an accuracy, or none"
     local key
@@ -107,7 +107,7 @@ section "Example on the GPU ($dataset)"
 train gpu
 
 section 'An operation from outside the crate'
-cargo run --quiet --all-features --example custom_op -- cpu
-cargo run --quiet --all-features --example custom_op -- gpu
+cargo run --quiet --features app --example custom_op -- cpu
+cargo run --quiet --features app --example custom_op -- gpu
 
 printf '\ntest.sh: all passed in %dm%02ds\n' $((SECONDS / 60)) $((SECONDS % 60))
