@@ -46,8 +46,12 @@ fn every_operation_on_special_values() -> Result<()> {
         &[f64::NEG_INFINITY, f64::INFINITY],
         &[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1e-40],
     ];
+    // Where a device takes denormal numbers for zero, as WGSL allows, its results have nothing to agree with.
+    let tiny = (Tensor::new([1e-40f32], Device::Gpu)? * 1e10)?.item::<f32>()?;
+    let kept = |value: &f64| if tiny == 0.0 && value.abs() < 1e-38 { value * 0.0 } else { *value };
+    let kinds = KINDS.map(|kind| kind.iter().map(kept).collect::<Vec<f64>>());
     let mut rng = Rng(60);
-    for (seed, kind) in (61..).zip(KINDS) {
+    for (seed, kind) in (61..).zip(&kinds) {
         let mut cases = ops(seed, Size::Large);
         for case in &mut cases {
             // Padding and the gaps of strides are zeros in some kernels and left out in others: an infinite or undefined weight
