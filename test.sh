@@ -56,6 +56,9 @@ fi
 
 section 'Format'
 cargo fmt --check
+for package in translate windows; do
+    cargo fmt --check --manifest-path "tests/portability/$package/Cargo.toml"
+done
 
 section 'Lints'
 cargo clippy --quiet --all-targets --features app -- -D warnings
@@ -104,7 +107,16 @@ train() {
 section "Example on the CPU ($dataset)"
 train cpu
 section "Example on the GPU ($dataset)"
-train gpu
+WGRAD_DUMP_SHADERS="$scratch/kernels" train gpu
+
+section 'Kernels in the languages of other drivers'
+# The example's kernels of this adapter are there already: those of real GPUs are added. spirv-val checks the SPIR-V.
+if ! command -v spirv-val >/dev/null && command -v apt-get >/dev/null; then
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends spirv-tools >/dev/null ||
+        echo 'spirv-tools can not be installed: SPIR-V is not checked'
+fi
+WGRAD_DUMP_KINDS=tiled tests/portability/dump.sh "$scratch/kernels" table transformer
+tests/portability/translate.sh "$scratch/translated" "$scratch/kernels"
 
 section 'An operation from outside the crate'
 cargo run --quiet --features app --example custom_op -- cpu

@@ -1,0 +1,6 @@
+// Wine 8 has no bcryptprimitives.dll: the one function that Rust's std takes from it.
+#include <windows.h>
+
+BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
+
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE bytes, SIZE_T count) { return SystemFunction036(bytes, (ULONG)count); }
