@@ -4,7 +4,7 @@
 #
 # Needs on Debian: wine64 gcc-mingw-w64-x86-64 xvfb, and rustup. With FXC in $PORTABILITY_CACHE (hlsl.sh puts it there), that compiles
 # the shaders; without it, Wine's own replacement, which is not ready for them. VK_DRIVER_FILES chooses the driver below.
-# Nothing bounds what vkd3d allocates: the process is ended where it has more than $PROBE_GIB (6) GiB.
+# Nothing bounds what vkd3d and lavapipe allocate: the process is ended where it has more than $PROBE_GIB (6) GiB.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../../.." && pwd)
@@ -16,6 +16,8 @@ target=${CARGO_TARGET_DIR:-$root/target}/portability
 cargo build --quiet --manifest-path "$here/Cargo.toml" --target x86_64-pc-windows-gnu --target-dir "$target"
 cp "$target/x86_64-pc-windows-gnu/debug/probe.exe" "$cache/windows/"
 x86_64-w64-mingw32-gcc -O2 -shared -o "$cache/windows/bcryptprimitives.dll" "$here/prng.c" -ladvapi32
+# Without it, each descriptor heap that vkd3d 1.6 makes on lavapipe 25, however small, takes a gigabyte.
+export VKD3D_CONFIG=${VKD3D_CONFIG:-virtual_heaps}
 export WINEPREFIX=${WINEPREFIX:-$cache/wine} WINEDEBUG=${WINEDEBUG:--all}
 if [ -e "$cache/d3dcompiler_47.dll" ]; then
     cp "$cache/d3dcompiler_47.dll" "$cache/windows/"
