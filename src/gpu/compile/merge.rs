@@ -23,6 +23,7 @@
 //! Waiting for company keeps values alive for longer. The order that waits longest is taken if it needs no more memory than the
 //! order that was given (but for a thirty-second and 256 KiB), else the order that does not wait at all, else the given one.
 
+use super::joined::{Joined, made_of};
 use super::kernel::{ARGS_BINDING, WORDS_BINDING};
 use super::library::FAULT;
 use super::step::{Owner, OwnerMap, Place, Step, Steps, memory_of, resolve};
@@ -332,40 +333,6 @@ impl<T: Clone> UniformBlock<T> {
     }
 }
 
-/// Texts of joined kernels, by what they are made of.
-#[derive(Default)]
-struct Joined {
-    /// What a text is made of is held, so that its addresses are no others'.
-    known: HashMap<Vec<u64>, (Vec<Text>, Text)>,
-    bytes: usize,
-}
-
-impl Joined {
-    /// Bytes of joined kernels, and of what they are made of, that are known; beyond, all are forgotten.
-    const MOST: usize = 32 << 20;
-
-    fn insert(&mut self, key: Vec<u64>, parts: Vec<Text>, joined: Text) {
-        let bytes =
-            parts.iter().chain([&joined]).map(|t| t.len() + size_of::<Text>()).sum::<usize>() + 8 * key.len();
-        if self.bytes + bytes > Self::MOST {
-            *self = Joined::default();
-        }
-        self.bytes += bytes;
-        self.known.insert(key, (parts, joined));
-    }
-}
-
-/// All that the text of a joined kernel depends on: its parts' texts and bindings, and how much of its blocks each takes.
-fn made_of(parts: &[Step]) -> Vec<u64> {
-    let mut key = Vec::with_capacity(16 * parts.len());
-    for part in parts {
-        key.extend([part.source.wgsl.address(), part.uniform.len(), part.words.len()].map(|n| n as u64));
-        key.extend([part.args.len(), part.source.bindings.len()].map(|n| n as u64));
-        key.extend(part.source.bindings.iter().map(|&(b, kind)| u64::from(b) << 8 | kind as u64));
-    }
-    key
-}
-
 /// Names of the common blocks.
 const BLOCKS: [(&str, u32); 2] = [("part_sizes", 0), ("part_args", ARGS_BINDING)];
 
@@ -378,7 +345,7 @@ fn join(gpu: &Gpu, parts: Vec<Step>, modules: &[&Module]) -> Step {
     let written = || WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
     let key = made_of(&parts);
     let texts: Vec<Text> = parts.iter().map(|p| p.source.wgsl.clone()).collect();
-    let known = written().as_ref().and_then(|joined| Some(joined.known.get(&key)?.1.clone()));
+    let known = written().as_ref().and_then(|joined| joined.find(&key));
     let unknown = known.is_none();
     let mut sizes: UniformBlock<u32> = UniformBlock { members: String::new(), words: Vec::new() };
     let mut args: UniformBlock<Option<(usize, usize)>> =

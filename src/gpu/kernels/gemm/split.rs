@@ -1,7 +1,7 @@
 //! How the k of a product is split over workgroups. This decides the order in which terms are added, whichever loops run.
 
-use super::Problem;
 use super::parts::ALayout;
+use super::problem::Problem;
 
 /// The longest stretch of k that one invocation sums up. lavapipe silently ends an invocation's loops after 65,535
 /// iterations in all, and real GPUs (and Windows' watchdog) like short dispatches too.
