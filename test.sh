@@ -111,8 +111,11 @@ WGRAD_DUMP_SHADERS="$scratch/kernels" train gpu
 
 section 'Kernels in the languages of other drivers'
 # The example's kernels of this adapter are there already: those of real GPUs are added. spirv-val checks the SPIR-V.
+install_spirv_tools() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends spirv-tools >/dev/null 2>&1
+}
 if ! command -v spirv-val >/dev/null && command -v apt-get >/dev/null; then
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends spirv-tools >/dev/null ||
+    install_spirv_tools || { as_root apt-get update >/dev/null && install_spirv_tools; } ||
         echo 'spirv-tools can not be installed: SPIR-V is not checked'
 fi
 WGRAD_DUMP_KINDS=tiled tests/portability/dump.sh "$scratch/kernels" table transformer
