@@ -85,11 +85,15 @@ fn a_start(row: Row) -> u32 {
 }
 
 fn a_offset(w: Walk) -> u32 {
-    return (w.d2 * p.dilation_y * p.w + w.d1 * p.dilation_x) * p.cin + w.d0;
+    return w.d2 * (p.dilation_y * p.w * p.cin) + w.d1 * (p.dilation_x * p.cin) + w.d0;
 }
 
 fn a_inside(row: Row, w: Walk) -> bool {
     return row.y + w.d2 * p.dilation_y < p.h && row.x + w.d1 * p.dilation_x < p.w;
+}
+
+fn b_offset(w: Walk) -> u32 {
+    return w.k * p.b_k;
 }
 
 fn b_index(w: Walk, batch: Batch) -> u32 {

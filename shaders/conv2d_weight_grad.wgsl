@@ -61,11 +61,15 @@ fn a_start(row: Row) -> u32 {
 }
 
 fn a_offset(w: Walk) -> u32 {
-    return ((w.d2 * p.h + w.d1 * p.stride_y) * p.w + w.d0 * p.stride_x) * p.cin;
+    return w.d2 * (p.h * p.w * p.cin) + w.d1 * (p.stride_y * p.w * p.cin) + w.d0 * (p.stride_x * p.cin);
 }
 
 fn a_inside(row: Row, w: Walk) -> bool {
     return row.y + w.d1 * p.stride_y < p.h && row.x + w.d0 * p.stride_x < p.w;
+}
+
+fn b_offset(w: Walk) -> u32 {
+    return w.k * p.b_k;
 }
 
 fn b_index(w: Walk, batch: Batch) -> u32 {

@@ -8,8 +8,8 @@
 //
 // Two ways of going along k are offered, because an integer division in an inner loop is ruinous:
 // * by segments: `segment_init`, then plain increments of k within the segment (A contiguous along k);
-// * by a walk: `walk_init` once (`walk_early` where it begins before the first k), then `walk_step` (a fixed number of k) or
-//   `walk_next` (one k) without a division.
+// * by a walk: `walk_init` once (`walk_early` where it begins before the first k), then `walk_step` or `walk_on` (a fixed
+//   number of k) or `walk_next` (one k) without a division.
 
 struct Params {
     m: u32,
@@ -102,6 +102,10 @@ fn walk_step(w: Walk) -> Walk {
     return Walk(w.k + p.step);
 }
 
+fn walk_on(w: Walk) -> Walk {
+    return walk_step(w);
+}
+
 fn walk_next(w: Walk) -> Walk {
     return Walk(w.k + 1u);
 }
@@ -110,7 +114,8 @@ fn a_place(row: Row, w: Walk) -> Place {
     return Place(row.index + w.k * p.a_k, true);
 }
 
-// The same in parts: of the row, of k, and whether both together are inside.
+// The same in parts: of the row, of k, and whether both together are inside; and the part of k of an element of B that is
+// contiguous along k.
 fn a_start(row: Row) -> u32 {
     return row.index;
 }
@@ -121,6 +126,10 @@ fn a_offset(w: Walk) -> u32 {
 
 fn a_inside(row: Row, w: Walk) -> bool {
     return true;
+}
+
+fn b_offset(w: Walk) -> u32 {
+    return w.k * p.b_k;
 }
 
 fn b_index(w: Walk, batch: Batch) -> u32 {

@@ -8,8 +8,8 @@
 //
 // Two ways of going along k are offered, because an integer division in an inner loop is ruinous:
 // * by segments: `segment_init`, then plain increments of k within the segment (A contiguous along k);
-// * by a walk: `walk_init` once (`walk_early` where it begins before the first k), then `walk_step` (a fixed number of k) or
-//   `walk_next` (one k) without a division.
+// * by a walk: `walk_init` once (`walk_early` where it begins before the first k), then `walk_step` or `walk_on` (a fixed
+//   number of k) or `walk_next` (one k) without a division.
 
 struct Params {
     m: u32,
@@ -102,6 +102,10 @@ fn walk_step(w: Walk) -> Walk {
     return Walk(w.k + p.step);
 }
 
+fn walk_on(w: Walk) -> Walk {
+    return walk_step(w);
+}
+
 fn walk_next(w: Walk) -> Walk {
     return Walk(w.k + 1u);
 }
@@ -110,7 +114,8 @@ fn a_place(row: Row, w: Walk) -> Place {
     return Place(row.index + w.k * p.a_k, true);
 }
 
-// The same in parts: of the row, of k, and whether both together are inside.
+// The same in parts: of the row, of k, and whether both together are inside; and the part of k of an element of B that is
+// contiguous along k.
 fn a_start(row: Row) -> u32 {
     return row.index;
 }
@@ -121,6 +126,10 @@ fn a_offset(w: Walk) -> u32 {
 
 fn a_inside(row: Row, w: Walk) -> bool {
     return true;
+}
+
+fn b_offset(w: Walk) -> u32 {
+    return w.k * p.b_k;
 }
 
 fn b_index(w: Walk, batch: Batch) -> u32 {
@@ -172,26 +181,23 @@ fn main(
     let k1 = select(min(first + p.chunk, p.k), p.k, by_segment);
     let tiles = (k1 - k0 + 15u) / 16u;
     let lead = tiles * 16u - (k1 - k0);
-    let a_fast = index % 4u;
-    let a_slow = index / 4u;
-    let a_k = a_fast * 4u;
+    let a_k = index % 4u * 4u;
+    let a_line = index / 4u;
     var wa = walk_early(k0 + a_k - lead);
-    let row0 = row_init(min(m0 + a_slow + 0u, p.m - 1u), batch);
+    let row0 = row_init(min(m0 + a_line + 0u, p.m - 1u), batch);
     let row0_a = quads(a_start(row0));
-    let row1 = row_init(min(m0 + a_slow + 16u, p.m - 1u), batch);
+    let row1 = row_init(min(m0 + a_line + 16u, p.m - 1u), batch);
     let row1_a = quads(a_start(row1));
-    let b_fast = index % 4u;
-    let b_slow = index / 4u;
-    let b_k = b_slow;
-    var wb = walk_early(k0 + b_k - lead);
-    let column0_b = min(n0 + (b_fast + 0u) * 4u, p.n - 4u) / 4u;
-    let column1_b = min(n0 + (b_fast + 4u) * 4u, p.n - 4u) / 4u;
-    let to_a = a_slow * 5u + a_fast;
-    let to_b = b_slow * 8u + b_fast;
-    var qa0 = vec4<f32>();
-    var qa1 = vec4<f32>();
-    var qb0 = vec4<f32>();
-    var qb1 = vec4<f32>();
+    let b_k = index / 4u;
+    let b_line = index % 4u * 4u;
+    let line_b = quads(b_k * p.b_k);
+    let step_b = quads(16u * p.b_k);
+    var tile_b_at = quads((k0 - lead) * p.b_k);
+    let column0_b = (batch.b + min(n0 + b_line + 0u, p.n - 4u)) / 4u;
+    let column1_b = (batch.b + min(n0 + b_line + 16u, p.n - 4u)) / 4u;
+    let to_a = a_line * 5u + a_k / 4u;
+    let to_b = b_k * 8u + b_line / 4u;
+    let from_a = local.y * 20u;
     var c0_0 = vec4<f32>();
     var c1_0 = vec4<f32>();
     var c2_0 = vec4<f32>();
@@ -200,63 +206,68 @@ fn main(
     var d1_0 = vec4<f32>();
     var d2_0 = vec4<f32>();
     var d3_0 = vec4<f32>();
-    let at_a = quads(a_offset(wa));
-    if a_k >= lead { qa0 = a[row0_a + at_a]; }
-    if a_k >= lead { qa1 = a[row1_a + at_a]; }
-    let at_b = b_index(wb, batch) / 4u;
-    if b_k >= lead { qb0 = b[column0_b + at_b]; }
-    if b_k >= lead { qb1 = b[column1_b + at_b]; }
+    let first_a = a_k >= lead;
+    let first_b = b_k >= lead;
+    let at_a = select(0u, quads(a_offset(wa)), first_a);
+    let qa0 = a[row0_a + at_a];
+    let qa1 = a[row1_a + at_a];
+    let at_b = select(0u, line_b + tile_b_at, first_b);
+    let qb0 = b[column0_b + at_b];
+    let qb1 = b[column1_b + at_b];
+    tile_a[to_a + 0u] = qa0;
+    tile_a[to_a + 80u] = qa1;
+    tile_b[to_b + 0u] = qb0;
+    tile_b[to_b + 4u] = qb1;
+    if !first_a { tile_a[to_a + 0u] = vec4<f32>(); }
+    if !first_a { tile_a[to_a + 80u] = vec4<f32>(); }
+    if !first_b { tile_b[to_b + 0u] = vec4<f32>(); }
+    if !first_b { tile_b[to_b + 4u] = vec4<f32>(); }
     var tile_k = 0u;
     let chain = p.block / 16u;
     var end = (tiles - 1u) % chain + 1u;
     loop {
         for (; tile_k < end; tile_k++) {
-            tile_a[to_a + 0u] = qa0;
-            tile_a[to_a + 80u] = qa1;
-            tile_b[to_b + 0u] = qb0;
-            tile_b[to_b + 4u] = qb1;
             workgroupBarrier();
-            wa = walk_step(wa);
-            wb = walk_step(wb);
-            qa0 = vec4<f32>();
-            qa1 = vec4<f32>();
-            qb0 = vec4<f32>();
-            qb1 = vec4<f32>();
-            if tile_k + 1u < tiles {
-                let at_a = quads(a_offset(wa));
-                qa0 = a[row0_a + at_a];
-                qa1 = a[row1_a + at_a];
-                let at_b = b_index(wb, batch) / 4u;
-                qb0 = b[column0_b + at_b];
-                qb1 = b[column1_b + at_b];
-            }
+            let more = tile_k + 1u < tiles;
+            wa = walk_on(wa);
+            tile_b_at += step_b;
+            let at_a = select(0u, quads(a_offset(wa)), more);
+            let qa0 = a[row0_a + at_a];
+            let qa1 = a[row1_a + at_a];
+            let at_b = select(0u, line_b + tile_b_at, more);
+            let qb0 = b[column0_b + at_b];
+            let qb1 = b[column1_b + at_b];
             for (var q = 0u; q < 4u; q++) {
                 let b0_0 = tile_b[(q * 4u + 0u) * 8u + local.x + 0u];
                 let b1_0 = tile_b[(q * 4u + 1u) * 8u + local.x + 0u];
                 let b2_0 = tile_b[(q * 4u + 2u) * 8u + local.x + 0u];
                 let b3_0 = tile_b[(q * 4u + 3u) * 8u + local.x + 0u];
-                let a0 = tile_a[(local.y * 4u + 0u) * 5u + q];
+                let a0 = tile_a[from_a + 0u + q];
                 c0_0 = fma(vec4<f32>(a0.x), b0_0, c0_0);
                 c0_0 = fma(vec4<f32>(a0.y), b1_0, c0_0);
                 c0_0 = fma(vec4<f32>(a0.z), b2_0, c0_0);
                 c0_0 = fma(vec4<f32>(a0.w), b3_0, c0_0);
-                let a1 = tile_a[(local.y * 4u + 1u) * 5u + q];
+                let a1 = tile_a[from_a + 5u + q];
                 c1_0 = fma(vec4<f32>(a1.x), b0_0, c1_0);
                 c1_0 = fma(vec4<f32>(a1.y), b1_0, c1_0);
                 c1_0 = fma(vec4<f32>(a1.z), b2_0, c1_0);
                 c1_0 = fma(vec4<f32>(a1.w), b3_0, c1_0);
-                let a2 = tile_a[(local.y * 4u + 2u) * 5u + q];
+                let a2 = tile_a[from_a + 10u + q];
                 c2_0 = fma(vec4<f32>(a2.x), b0_0, c2_0);
                 c2_0 = fma(vec4<f32>(a2.y), b1_0, c2_0);
                 c2_0 = fma(vec4<f32>(a2.z), b2_0, c2_0);
                 c2_0 = fma(vec4<f32>(a2.w), b3_0, c2_0);
-                let a3 = tile_a[(local.y * 4u + 3u) * 5u + q];
+                let a3 = tile_a[from_a + 15u + q];
                 c3_0 = fma(vec4<f32>(a3.x), b0_0, c3_0);
                 c3_0 = fma(vec4<f32>(a3.y), b1_0, c3_0);
                 c3_0 = fma(vec4<f32>(a3.z), b2_0, c3_0);
                 c3_0 = fma(vec4<f32>(a3.w), b3_0, c3_0);
             }
             workgroupBarrier();
+            tile_a[to_a + 0u] = qa0;
+            tile_a[to_a + 80u] = qa1;
+            tile_b[to_b + 0u] = qb0;
+            tile_b[to_b + 4u] = qb1;
         }
         if tile_k >= tiles { break; }
         d0_0 += c0_0;

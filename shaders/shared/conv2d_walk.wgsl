@@ -31,3 +31,11 @@ fn walk_step(w: Walk) -> Walk {
 fn walk_next(w: Walk) -> Walk {
     return walk_add(w, 1u, 1u, 0u, 0u);
 }
+
+// walk_step in fewer instructions: below its base a digit wraps when the base is taken off, and the smaller is the right one.
+fn walk_on(w: Walk) -> Walk {
+    let d0 = w.d0 + p.step0;
+    let d1 = w.d1 + p.step1 + select(0u, 1u, d0 >= p.base0);
+    let d2 = w.d2 + p.step2 + select(0u, 1u, d1 >= p.base1);
+    return Walk(w.k + (p.step2 * p.base1 + p.step1) * p.base0 + p.step0, min(d0, d0 - p.base0), min(d1, d1 - p.base1), d2);
+}

@@ -133,7 +133,8 @@ pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
         b_along_k: !b_along_n,
         b_width,
         masked: false,
-        b_strides: g.b_strides,
+        // Of one k any stride is right; that of several would not be whole quads.
+        b_strides: [if g.k == 1 { 0 } else { b_k }, b_n],
         out_m: g.n,
         out_aligned: g.n.is_multiple_of(4),
         images: false,

@@ -6,11 +6,11 @@
 //! Tiles hold quads along the dimension that is contiguous in memory, so that global loads, workgroup stores and
 //! workgroup loads are all of 16 bytes, and a transposed operand costs nothing: the multiplication picks components.
 //!
-//! **The state of the loop.** At the head of a turn, registers `qa..` and `qb..` hold this turn's tiles, the walks `wa` and `wb`
-//! stand where they were loaded, and nobody reads the tiles in workgroup memory any more. The turn stores the registers, waits
-//! (all are stored), moves the walks on and loads the next tiles into the registers, which the multiplication need not wait
-//! for, multiplies, and waits again (all have read). Every invocation takes the same turns, `k0` and `k1` being the workgroup's,
-//! so all reach both barriers.
+//! **The state of the loop.** At the head of a turn the turn's tiles are stored, if not yet by all, and the walks `wa` and `wb`
+//! stand where they were loaded. The turn waits (all are stored), moves the walks on and loads the next tiles into the registers
+//! `qa..` and `qb..`, which the multiplication need not wait for, multiplies, waits again (all have read), and stores the registers.
+//! Every invocation takes the same turns, `k0` and `k1` being the workgroup's, so all reach both barriers. (Registers that were stored
+//! at the head would be carried around the loop, and compilers copy what is.)
 //!
 //! **Edges.** Rows and columns past the end repeat the last one and are not stored. Where k is no multiple of a tile's, it is the
 //! first tile that is not full: it begins `lead` before `k0`, with zeros in both operands, not in one of them: zero times an
@@ -79,15 +79,72 @@ pub(super) const TILED_CHAIN: usize = 64;
 /// Accumulators of an invocation from which on those of the second level are kept out of the registers.
 const MANY: usize = 64;
 
-/// How the quads of one operand's tile are spread over the invocations.
+/// How the invocations of a workgroup share one operand's tile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Quads along k, side by side along k.
+    AlongK,
+    /// Quads across k, of elements that are loaded one by one; side by side along k, where the operand is contiguous.
+    AcrossK,
+    /// Quads across k, side by side.
+    Lines,
+}
+
 struct Staging {
-    /// Invocations side by side along the contiguous dimension, and quads per invocation.
+    order: Order,
+    /// Invocations side by side, and quads of one.
     lanes: usize,
     per_invocation: usize,
-    /// From one quad of an invocation to the next: rows or columns where it is along k, else quads.
+    /// From one quad of an invocation to the next: rows or columns where they are along k, else quads.
     step: usize,
     /// Quads from one line of the tile in workgroup memory to the next.
     stride: usize,
+}
+
+impl Staging {
+    fn new(block: &Block, extent: usize, along_k: bool, vec4: bool) -> Staging {
+        let bk = block.bk;
+        let threads = block.invocations();
+        let per_invocation = extent * bk / 4 / threads;
+        // A line is a quad longer than needed where those who store side by side store to different lines: they lie in different
+        // banks then.
+        let (order, lanes, step, stride) = match (along_k, vec4) {
+            (true, true) => (Order::AlongK, bk / 4, threads / (bk / 4), bk / 4 + 1),
+            (true, false) => (Order::AcrossK, bk, threads / bk, extent / 4 + 1),
+            (false, _) => (Order::Lines, threads / bk, threads / bk, extent / 4),
+        };
+        Staging { order, lanes, per_invocation, step, stride }
+    }
+
+    /// Quads of workgroup memory.
+    fn quads(&self, extent: usize, bk: usize) -> usize {
+        self.stride * if self.order == Order::AlongK { extent } else { bk }
+    }
+
+    /// What an invocation's first quad is, from the numbers of the operand's name.
+    fn declare(&self, s: &mut String, of: &str) {
+        let lanes = self.lanes;
+        let (fast, slow) = (format!("index % {lanes}u"), format!("index / {lanes}u"));
+        match self.order {
+            Order::AlongK => {
+                line!(s, "    let {of}_k = {fast} * 4u;");
+                line!(s, "    let {of}_line = {slow};");
+            }
+            Order::AcrossK => {
+                line!(s, "    let {of}_k = {fast};");
+                line!(s, "    let {of}_line = {slow} * 4u;");
+            }
+            Order::Lines => {
+                line!(s, "    let {of}_k = {slow};");
+                line!(s, "    let {of}_line = {fast} * 4u;");
+            }
+        }
+    }
+
+    /// How far the r-th quad's row or column is from the first's.
+    fn further(&self, r: usize) -> usize {
+        r * self.step * if self.order == Order::AlongK { 1 } else { 4 }
+    }
 }
 
 impl Tiled {
@@ -101,38 +158,24 @@ impl Tiled {
         }
     }
 
-    /// A row of quads along k is one quad longer than needed, so that neighbours lie in different banks.
-    fn staging(&self, extent: usize, along_k: bool) -> Staging {
-        let bk = self.block.bk;
-        let threads = self.block.invocations();
-        let per_invocation = extent * bk / 4 / threads;
-        if along_k {
-            let lanes = bk / 4;
-            return Staging { lanes, per_invocation, step: threads / lanes, stride: lanes + 1 };
-        }
-        let lanes = threads / bk;
-        Staging { lanes, per_invocation, step: lanes, stride: extent / 4 }
-    }
-
     fn a_along_k(&self) -> bool {
         self.a == ALayout::AlongK
     }
 
     fn a_staging(&self) -> Staging {
-        self.staging(self.block.bm, self.a_along_k())
+        Staging::new(&self.block, self.block.bm, self.a_along_k(), self.a_vec4)
     }
 
     fn b_staging(&self) -> Staging {
-        self.staging(self.block.bn, self.b_along_k)
+        Staging::new(&self.block, self.block.bn, self.b_along_k, self.b != BLoad::Scalar)
     }
 
     /// The kernel, to stand below the declarations of an operand file.
     pub fn source(&self) -> String {
         let Block { bm, bn, bk, tm, tn } = self.block;
         let (tx, ty) = (bn / tn, bm / tm);
-        let lines = |extent, along_k| if along_k { extent } else { bk };
-        let a_quads = lines(bm, self.a_along_k()) * self.a_staging().stride;
-        let b_quads = lines(bn, self.b_along_k) * self.b_staging().stride;
+        let a_quads = self.a_staging().quads(bm, bk);
+        let b_quads = self.b_staging().quads(bn, bk);
         let mut s = bindings(element(self.a_vec4), element(self.b != BLoad::Scalar), self.out_vec4);
         self.name_operands(&mut s);
         line!(s, "var<workgroup> tile_a: array<vec4<f32>, {a_quads}>;");
@@ -153,6 +196,7 @@ impl Tiled {
         self.stage_init(&mut s);
         self.declare_accumulators(&mut s);
         self.stage_load(&mut s, "    ", true);
+        self.stage_store(&mut s, "    ", true);
         line!(s, "    var tile_k = 0u;");
         let mut indent = "    ";
         if self.levels > 1 {
@@ -164,17 +208,15 @@ impl Tiled {
         let end = if self.levels > 1 { "end" } else { "tiles" };
         line!(s, "{indent}for (; tile_k < {end}; tile_k++) {{");
         let inner = format!("{indent}    ");
-        self.stage_store(&mut s, &inner);
         line!(s, "{inner}workgroupBarrier();");
+        line!(s, "{inner}let more = tile_k + 1u < tiles;");
         for w in self.walks() {
-            line!(s, "{inner}{w} = walk_step({w});");
+            line!(s, "{inner}{w} = walk_on({w});");
         }
-        self.clear(&mut s, &inner);
-        line!(s, "{inner}if tile_k + 1u < tiles {{");
-        self.stage_load(&mut s, &format!("{inner}    "), false);
-        line!(s, "{inner}}}");
+        self.stage_load(&mut s, &inner, false);
         self.multiply(&mut s, &inner);
         line!(s, "{inner}workgroupBarrier();");
+        self.stage_store(&mut s, &inner, false);
         line!(s, "{indent}}}");
         if self.levels > 1 {
             line!(s, "        if tile_k >= tiles {{ break; }}");
@@ -261,212 +303,209 @@ impl Tiled {
         line!(s, "}}\n");
     }
 
-    /// The walks of an invocation: one for both operands where both are along k, or neither.
+    /// The walks of an invocation along k. B needs none where it is not along k: its index then is a multiple of k.
     fn walks(&self) -> &'static [&'static str] {
-        if self.a_along_k() == self.b_along_k { &["wa"] } else { &["wa", "wb"] }
+        if self.b_walk() == Some("wb") { &["wa", "wb"] } else { &["wa"] }
     }
 
-    fn b_walk(&self) -> &'static str {
-        self.walks().last().unwrap_or(&"wa")
+    fn b_walk(&self) -> Option<&'static str> {
+        match self.b_staging().order {
+            Order::Lines => None,
+            order if order == self.a_staging().order => Some("wa"),
+            _ => Some("wb"),
+        }
     }
 
     /// What an invocation loads: its quads' rows of A, columns of B, and walks along k.
     fn stage_init(&self, s: &mut String) {
         let a = self.a_staging();
-        line!(s, "    let a_fast = index % {}u;", a.lanes);
-        line!(s, "    let a_slow = index / {}u;", a.lanes);
-        line!(s, "    let a_k = {};", if self.a_along_k() { "a_fast * 4u" } else { "a_slow" });
+        a.declare(s, "a");
         line!(s, "    var wa = walk_early(k0 + a_k - lead);");
-        let start = if self.a_vec4 { "quads(a_start(" } else { "(a_start(" };
-        for r in 0..a.per_invocation {
-            if self.a_along_k() {
-                line!(s, "    let row{r} = row_init(min(m0 + a_slow + {}u, p.m - 1u), batch);", r * a.step);
-                line!(s, "    let row{r}_a = {start}row{r}));");
-                continue;
-            }
-            let m = format!("m0 + (a_fast + {}u) * 4u", r * a.step);
-            if self.a_vec4 {
-                line!(s, "    let row{r} = row_init(min({m}, p.m - 4u), batch);");
-                line!(s, "    let row{r}_a = {start}row{r}));");
-                continue;
-            }
-            for e in 0..4 {
-                line!(s, "    let row{r}_{e} = row_init(min({m} + {e}u, p.m - 1u), batch);");
-                line!(s, "    let row{r}_{e}_a = {start}row{r}_{e}));");
-            }
+        for (row, r, e) in self.rows() {
+            let last = if self.a_vec4 && a.order == Order::Lines { 4 } else { 1 };
+            line!(
+                s,
+                "    let {row} = row_init(min(m0 + a_line + {}u, p.m - {last}u), batch);",
+                a.further(r) + e
+            );
+            let start = format!("a_start({row})");
+            line!(s, "    let {row}_a = {};", if self.a_vec4 { format!("quads({start})") } else { start });
         }
         let b = self.b_staging();
-        line!(s, "    let b_fast = index % {}u;", b.lanes);
-        line!(s, "    let b_slow = index / {}u;", b.lanes);
-        line!(s, "    let b_k = {};", if self.b_along_k { "b_fast * 4u" } else { "b_slow" });
-        if self.b_walk() == "wb" {
-            line!(s, "    var wb = walk_early(k0 + b_k - lead);");
-        }
-        for r in 0..b.per_invocation {
-            let n = match self.b_along_k {
-                true => format!("n0 + b_slow + {}u", r * b.step),
-                false => format!("n0 + (b_fast + {}u) * 4u", r * b.step),
-            };
-            match (self.b, self.b_along_k) {
-                (BLoad::QuadsAlongN, _) => line!(s, "    let column{r}_b = min({n}, p.n - 4u) / 4u;"),
-                (BLoad::QuadsAlongK, _) => line!(s, "    let column{r}_b = min({n}, p.n - 1u) * p.b_n / 4u;"),
-                (BLoad::Scalar, true) => line!(s, "    let column{r}_b = min({n}, p.n - 1u) * p.b_n;"),
-                (BLoad::Scalar, false) => {
-                    for e in 0..4 {
-                        line!(s, "    let column{r}_{e}_b = min({n} + {e}u, p.n - 1u) * p.b_n;");
-                    }
-                }
+        b.declare(s, "b");
+        match self.b_walk() {
+            Some("wb") => line!(s, "    var wb = walk_early(k0 + b_k - lead);"),
+            Some(_) => {}
+            None => {
+                let quads_of = |at: &str| match self.b {
+                    BLoad::Scalar => at.to_string(),
+                    _ => format!("quads({at})"),
+                };
+                line!(s, "    let line_b = {};", quads_of("b_k * p.b_k"));
+                line!(s, "    let step_b = {};", quads_of(&format!("{}u * p.b_k", self.block.bk)));
+                line!(s, "    var tile_b_at = {};", quads_of("(k0 - lead) * p.b_k"));
             }
         }
-        line!(s, "    let to_a = a_slow * {}u + a_fast;", a.stride);
-        if self.b_along_k {
+        for (column, r, e) in self.columns() {
+            let n = format!("n0 + b_line + {}u", b.further(r) + e);
+            match self.b {
+                BLoad::QuadsAlongN => line!(s, "    let {column}_b = (batch.b + min({n}, p.n - 4u)) / 4u;"),
+                BLoad::QuadsAlongK => {
+                    line!(s, "    let {column}_b = (batch.b + min({n}, p.n - 1u) * p.b_n) / 4u;");
+                }
+                BLoad::Scalar => line!(s, "    let {column}_b = batch.b + min({n}, p.n - 1u) * p.b_n;"),
+            }
+        }
+        match a.order {
+            Order::AlongK => line!(s, "    let to_a = a_line * {}u + a_k / 4u;", a.stride),
+            _ => line!(s, "    let to_a = a_k * {}u + a_line / 4u;", a.stride),
+        }
+        match b.order {
             // The columns of an invocation's quad lie bn / 4 rows apart: neighbouring invocations read neighbouring rows, which
             // lie in different banks.
-            let row = format!("(b_slow % 4u * {}u + b_slow / 4u)", self.block.bn / 4);
-            line!(s, "    let to_b = {row} * {}u + b_fast;", b.stride);
-        } else {
-            line!(s, "    let to_b = b_slow * {}u + b_fast;", b.stride);
+            Order::AlongK => {
+                let row = format!("(b_line % 4u * {}u + b_line / 4u)", self.block.bn / 4);
+                line!(s, "    let to_b = {row} * {}u + b_k / 4u;", b.stride);
+            }
+            _ => line!(s, "    let to_b = b_k * {}u + b_line / 4u;", b.stride),
         }
-        for r in 0..a.per_invocation {
-            line!(s, "    var qa{r} = vec4<f32>();");
-        }
-        for r in 0..b.per_invocation {
-            line!(s, "    var qb{r} = vec4<f32>();");
-        }
+        let from = if a.order == Order::AlongK { self.block.tm * a.stride } else { self.block.tm / 4 };
+        line!(s, "    let from_a = local.y * {from}u;");
     }
 
-    /// The quads that are about to be loaded are zero, so that nothing of them is kept where they are not.
-    fn clear(&self, s: &mut String, indent: &str) {
-        for r in 0..self.a_staging().per_invocation {
-            line!(s, "{indent}qa{r} = vec4<f32>();");
-        }
-        for r in 0..self.b_staging().per_invocation {
-            line!(s, "{indent}qb{r} = vec4<f32>();");
-        }
+    /// The names of an invocation's rows of A: one for a quad that is loaded at once, else four; the quad, and the place in it.
+    fn rows(&self) -> Vec<(String, usize, usize)> {
+        lines("row", self.a_staging().per_invocation, self.a_vec4)
     }
 
-    /// Loads the invocation's quads of a tile into registers that are zero. The first tile may begin before `k0`.
+    fn columns(&self) -> Vec<(String, usize, usize)> {
+        lines("column", self.b_staging().per_invocation, self.b != BLoad::Scalar)
+    }
+
+    /// Loads the invocation's quads of a tile; what is not `inside` is any number. The first tile may begin before `k0`. After the
+    /// last tile nothing is there to load, and the place of the first k is loaded once more. No load is within a branch: where it
+    /// ends, compilers wait for the load.
     fn stage_load(&self, s: &mut String, indent: &str, first: bool) {
-        // An element of an operand that is along k and loaded one by one has a walk of its own.
-        let elements = |s: &mut String, of: &str, along_k: bool| {
-            for e in 1..if along_k { 4 } else { 1 } {
-                let previous = if e == 1 { of.to_string() } else { format!("{of}_{}", e - 1) };
-                line!(s, "{indent}let {of}_{e} = walk_next({previous});");
-            }
+        let quads = |vec4: bool, at: String| if vec4 { format!("quads({at})") } else { at };
+        let a_place = quads(self.a_vec4, "a_offset(wa)".into());
+        let b_place = match self.b_walk() {
+            Some(walk) => quads(self.b != BLoad::Scalar, format!("b_offset({walk})")),
+            None => "line_b + tile_b_at".into(),
         };
-        let place = |of: &str, e: usize| if e == 0 { of.to_string() } else { format!("{of}_{e}") };
-        let load = |s: &mut String, condition: Vec<String>, to: String, from: String| match condition.len() {
-            0 => line!(s, "{indent}{to} = {from};"),
-            _ => line!(s, "{indent}if {} {{ {to} = {from}; }}", condition.join(" && ")),
+        if !first && self.b_walk().is_none() {
+            line!(s, "{indent}tile_b_at += step_b;");
+        }
+        if first {
+            line!(s, "{indent}let first_a = a_k >= lead;");
+            line!(s, "{indent}let first_b = b_k >= lead;");
+        }
+        // Selected for all quads, or, where each may be outside, for each.
+        let all = |name: &str, place: &str| match (first, self.masked && name == "a") {
+            (true, false) => format!("select(0u, {place}, first_{name})"),
+            (false, false) => format!("select(0u, {place}, more)"),
+            (_, true) => place.to_string(),
         };
-        let late = |k: &str, e: usize| match (first, e) {
-            (false, _) => None,
-            (true, 0) => Some(format!("{k} >= lead")),
-            (true, _) => Some(format!("{k} + {e}u >= lead")),
-        };
-
-        let a = self.a_staging();
-        let walks = if self.a_along_k() && !self.a_vec4 { 4 } else { 1 };
-        elements(s, "wa", walks > 1);
-        for e in 0..walks {
-            let walk = place("wa", e);
-            match self.a_vec4 {
-                true => line!(s, "{indent}let at_a = quads(a_offset({walk}));"),
-                false => line!(s, "{indent}let {} = a_offset({walk});", place("at_a", e)),
+        line!(s, "{indent}let at_a = {};", all("a", &a_place));
+        for (row, r, e) in self.rows() {
+            let to = register("qa", r, e, self.a_vec4);
+            if self.masked {
+                let there = if first { "first_a" } else { "more" };
+                line!(s, "{indent}let {to}_inside = {there} & a_inside({row}, wa);");
+                line!(s, "{indent}let {to} = a[select(0u, {row}_a + at_a, {to}_inside)];");
+            } else {
+                line!(s, "{indent}let {to} = a[{row}_a + at_a];");
             }
         }
-        for r in 0..a.per_invocation {
-            for e in 0..if self.a_vec4 { 1 } else { 4 } {
-                let row =
-                    if self.a_along_k() || self.a_vec4 { format!("row{r}") } else { format!("row{r}_{e}") };
-                let e_k = if self.a_along_k() { e } else { 0 };
-                let inside = self.masked.then(|| format!("a_inside({row}, {})", place("wa", e_k)));
-                let condition = late("a_k", e_k).into_iter().chain(inside).collect();
-                let to = if self.a_vec4 { format!("qa{r}") } else { format!("qa{r}.{}", XYZW[e]) };
-                load(s, condition, to, format!("a[{row}_a + {}]", place("at_a", e_k)));
-            }
-        }
-
-        let b = self.b_staging();
-        let walk = self.b_walk();
-        let walks = if self.b_along_k && self.b == BLoad::Scalar { 4 } else { 1 };
-        // Those of A may be there already.
-        elements(s, walk, walks > 1 && (walk != "wa" || self.a_vec4));
-        for e in 0..walks {
-            let walk = place(walk, e);
-            match self.b {
-                BLoad::Scalar => line!(s, "{indent}let {} = b_index({walk}, batch);", place("at_b", e)),
-                _ => line!(s, "{indent}let at_b = b_index({walk}, batch) / 4u;"),
-            }
-        }
-        for r in 0..b.per_invocation {
-            if self.b != BLoad::Scalar {
-                let condition = late("b_k", 0).into_iter().collect();
-                load(s, condition, format!("qb{r}"), format!("b[column{r}_b + at_b]"));
-                continue;
-            }
-            for (e, c) in XYZW.iter().enumerate() {
-                let column = if self.b_along_k { format!("column{r}") } else { format!("column{r}_{e}") };
-                let e_k = if self.b_along_k { e } else { 0 };
-                let condition = late("b_k", e_k).into_iter().collect();
-                load(s, condition, format!("qb{r}.{c}"), format!("b[{column}_b + {}]", place("at_b", e_k)));
-            }
+        line!(s, "{indent}let at_b = {};", all("b", &b_place));
+        for (column, r, e) in self.columns() {
+            line!(s, "{indent}let {} = b[{column}_b + at_b];", register("qb", r, e, self.b != BLoad::Scalar));
         }
     }
 
-    fn stage_store(&self, s: &mut String, indent: &str) {
-        let a = self.a_staging();
-        let b = self.b_staging();
+    /// Stores what was loaded into the tiles, zero where it is not inside. All quads are stored, then those outside written over:
+    /// that costs vector units less than a selection for each of four, and mostly nothing; and compilers move a load into the
+    /// branch, or behind the branch, that it is used in, where it is waited for.
+    fn stage_store(&self, s: &mut String, indent: &str, first: bool) {
+        let (a, b) = (self.a_staging(), self.b_staging());
+        let (a4, b4) = (self.a_vec4, self.b != BLoad::Scalar);
+        let a_inside = |register: &str| match (self.masked, first) {
+            (true, _) => Some(format!("{register}_inside")),
+            (false, true) => Some("first_a".to_string()),
+            (false, false) => None,
+        };
+        let b_inside = |_: &str| first.then(|| "first_b".to_string());
+        let mut over = Vec::new();
+        let mut store =
+            |to: String, name: &str, r: usize, vec4: bool, inside: &dyn Fn(&str) -> Option<String>| {
+                if vec4 {
+                    let quad = register(name, r, 0, true);
+                    line!(s, "{indent}{to} = {quad};");
+                    over.extend(
+                        inside(&quad).map(|inside| format!("if !{inside} {{ {to} = vec4<f32>(); }}")),
+                    );
+                    return;
+                }
+                let value = quad(|e| {
+                    let one = register(name, r, e, false);
+                    inside(&one).map_or(one.clone(), |inside| format!("select(0.0, {one}, {inside})"))
+                });
+                line!(s, "{indent}{to} = {value};");
+            };
         for r in 0..a.per_invocation {
-            let further = r * a.step * if self.a_along_k() { a.stride } else { 1 };
-            line!(s, "{indent}tile_a[to_a + {further}u] = qa{r};");
+            let further = if a.order == Order::AlongK { a.further(r) * a.stride } else { a.further(r) / 4 };
+            store(format!("tile_a[to_a + {further}u]"), "qa", r, a4, &a_inside);
         }
         for r in 0..b.per_invocation {
-            let further = r * b.step * if self.b_along_k { b.stride } else { 4 } / 4;
-            line!(s, "{indent}tile_b[to_b + {further}u] = qb{r};");
+            let further = b.further(r) / 4 * if b.order == Order::AlongK { b.stride } else { 1 };
+            store(format!("tile_b[to_b + {further}u]"), "qb", r, b4, &b_inside);
+        }
+        for over in over {
+            line!(s, "{indent}{over}");
         }
     }
 
     /// Multiplies the two tiles, four k at a time.
     fn multiply(&self, s: &mut String, indent: &str) {
-        let Block { bm, bn, bk, tm, tn } = self.block;
+        let Block { bn, bk, tm, tn, .. } = self.block;
+        let (a, b) = (self.a_staging(), self.b_staging());
         let tx = bn / tn;
         line!(s, "{indent}for (var q = 0u; q < {}u; q++) {{", bk / 4);
         let inner = &format!("{indent}    ");
-        for (kk, component) in XYZW.iter().enumerate() {
+        let load_b = |s: &mut String, kk: usize| {
             for j in 0..tn / 4 {
-                if !self.b_along_k {
-                    line!(
-                        s,
-                        "{inner}let b{kk}_{j} = tile_b[(q * 4u + {kk}u) * {}u + local.x + {}u];",
-                        bn / 4,
-                        j * tx
-                    );
+                if b.order != Order::AlongK {
+                    let line = format!("(q * 4u + {kk}u) * {}u", b.stride);
+                    line!(s, "{inner}let b{kk}_{j} = tile_b[{line} + local.x + {}u];", j * tx);
                     continue;
                 }
-                let stride = bk / 4 + 1;
                 if kk == 0 {
                     for e in 0..4 {
                         let row = format!("(local.x + {}u)", e * bn / 4 + j * tx);
-                        line!(s, "{inner}let t{j}_{e} = tile_b[{row} * {stride}u + q];");
+                        line!(s, "{inner}let t{j}_{e} = tile_b[{row} * {}u + q];", b.stride);
                     }
                 }
-                let value = quad(|e| format!("t{j}_{e}.{component}"));
+                let value = quad(|e| format!("t{j}_{e}.{}", XYZW[kk]));
                 line!(s, "{inner}let b{kk}_{j} = {value};");
             }
-        }
-        if self.a_along_k() {
+        };
+        if a.order == Order::AlongK {
+            (0..4).for_each(|kk| load_b(s, kk));
             for i in 0..tm {
-                line!(s, "{inner}let a{i} = tile_a[(local.y * {tm}u + {i}u) * {}u + q];", bk / 4 + 1);
+                line!(s, "{inner}let a{i} = tile_a[from_a + {}u + q];", i * a.stride);
                 for (kk, c) in XYZW.iter().enumerate() {
                     fma_row(s, inner, i, tn / 4, &format!("a{i}.{c}"), kk);
                 }
             }
         } else {
+            // One k after the other: fewer operands in registers at a time.
             for kk in 0..4 {
+                load_b(s, kk);
                 for g in 0..tm / 4 {
-                    let at = format!("(q * 4u + {kk}u) * {}u + local.y * {}u + {g}u", bm / 4, tm / 4);
-                    line!(s, "{inner}let a{kk}_{g} = tile_a[{at}];");
+                    line!(
+                        s,
+                        "{inner}let a{kk}_{g} = tile_a[(q * 4u + {kk}u) * {}u + from_a + {g}u];",
+                        a.stride
+                    );
                     for (e, c) in XYZW.iter().enumerate() {
                         fma_row(s, inner, 4 * g + e, tn / 4, &format!("a{kk}_{g}.{c}"), kk);
                     }
@@ -475,6 +514,20 @@ impl Tiled {
         }
         line!(s, "{indent}}}");
     }
+}
+
+/// The register of a quad that is loaded at once, else of one of its elements.
+fn register(name: &str, r: usize, e: usize, vec4: bool) -> String {
+    if vec4 { format!("{name}{r}") } else { format!("{name}{r}_{e}") }
+}
+
+/// Names of so many quads that are loaded at once, else of their elements; the quad, and the place in it.
+fn lines(name: &str, quads: usize, at_once: bool) -> Vec<(String, usize, usize)> {
+    let element = |r, e| (if at_once { format!("{name}{r}") } else { format!("{name}{r}_{e}") }, r, e);
+    (0..quads)
+        .flat_map(|r| (0..if at_once { 1 } else { 4 }).map(move |e| (r, e)))
+        .map(|(r, e)| element(r, e))
+        .collect()
 }
 
 fn quad(f: impl Fn(usize) -> String) -> String {
