@@ -16,7 +16,7 @@ use wgpu::{Adapter, DeviceType, Features};
 
 /// Bytes that a kernel may bind at once, where that is to be less than the adapter's limit: so that small tensors go the way of
 /// large ones, in tests.
-const BINDING_VARIABLE: &str = "WGRAD_MAX_BINDING";
+pub(super) const BINDING_VARIABLE: &str = "WGRAD_MAX_BINDING";
 
 /// Milliseconds that one submission may be estimated to take, where that is to be other than [`PATIENCE`].
 const PATIENCE_VARIABLE: &str = "WGRAD_SUBMISSION_MS";

@@ -27,7 +27,6 @@ pub(crate) struct Engine {
 
 impl Engine {
     fn open(adapter: &wgpu::Adapter) -> Result<Engine> {
-        trial::pass(adapter)?;
         let gpu = context::open(adapter)?;
         let cached = gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE);
         let pipelines = Pipelines::new(&gpu.device, &adapter.get_info(), cached)?;
@@ -80,11 +79,14 @@ pub(crate) fn engine(device: Device) -> Result<Arc<Engine>> {
     if let Some(engine) = found.filter(|engine| !engine.gpu.is_lost()) {
         return Ok(engine);
     }
+    let adapter =
+        adapters().get(index).ok_or_else(|| Error::internal(format!("there is no adapter {index}")))?;
+    trial::pass(adapter)?;
     let mut open = OPEN.write().unwrap_or_else(PoisonError::into_inner);
     if let Some(engine) = find_open(&open, index).filter(|engine| !engine.gpu.is_lost()) {
         return Ok(engine); // another thread was quicker
     }
-    let engine = Arc::new(Engine::open(&adapters()[index])?);
+    let engine = Arc::new(Engine::open(adapter)?);
     open.retain(|(i, _)| *i != index);
     open.push((index, engine.clone()));
     Ok(engine)

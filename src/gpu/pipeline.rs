@@ -38,6 +38,11 @@ impl Pipelines {
         Ok(Pipelines { ready: Mutex::default(), layouts: Mutex::default(), disk, dump: Dump::wanted()? })
     }
 
+    /// No kernels yet, none of which will be kept or written anywhere.
+    pub fn for_a_trial() -> Pipelines {
+        Pipelines { ready: Mutex::default(), layouts: Mutex::default(), disk: None, dump: None }
+    }
+
     /// Whether a kernel is compiled.
     pub fn has(&self, source: &KernelSource) -> bool {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).contains_key(source)

@@ -4,7 +4,9 @@
 //! What passed is noted in the user's cache folder, by adapter, driver and version of this crate: one trial each.
 
 use super::cache::{self, PlanCache};
-use super::context::{self, Gpu};
+use super::context::{self, BINDING_VARIABLE, Gpu};
+use super::kernels::kind::KERNELS_VARIABLE;
+use super::limits::LIMITS_VARIABLE;
 use super::pipeline::Pipelines;
 use super::transfer;
 use crate::cpu::Array;
@@ -17,6 +19,7 @@ use crate::ops::{Lowering, Pointwise, ReduceKind};
 use crate::shape::{MAX_RANK, Shape, Spec};
 use crate::tensor::{Grads, Operation, Pending, Tensor, Value, Vjp};
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use wgpu::{Adapter, AdapterInfo};
@@ -31,7 +34,7 @@ const WHEN: [(&str, &str); 3] = [
     ("never", "at no time: to find out what is wrong with an adapter that fails"),
 ];
 
-/// What an adapter may take for the trial, compiling included: one that never answers fails.
+/// What an adapter may take for the trial, compiling included: one that never answers is refused.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Rows, inner length and columns of the product: a few workgroups with an edge, of the kernels that compile fastest.
@@ -85,7 +88,7 @@ impl Operation for Step {
 /// # Errors
 ///
 /// Its results are wrong, it fails, or it does not answer; the environment asks for a time that has no name.
-pub(super) fn pass(adapter: &Adapter) -> Result<()> {
+pub(super) fn pass(adapter: &'static Adapter) -> Result<()> {
     let wanted = variable(TRIAL_VARIABLE).map(|v| v.to_string_lossy().into_owned());
     match wanted.as_deref() {
         Some("never") => return Ok(()),
@@ -97,11 +100,11 @@ pub(super) fn pass(adapter: &Adapter) -> Result<()> {
             return Err(Error::argument(TRIAL_VARIABLE, message));
         }
     }
-    // What can't be kept on disk is remembered at least for the process.
+    // What can't be kept on disk is remembered at least for the process. Two threads may both try: neither waits for the other.
     static PASSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let passed = || PASSED.lock().unwrap_or_else(PoisonError::into_inner);
     let name = name_of(&adapter.get_info());
-    let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
-    if passed.contains(&name) {
+    if passed().contains(&name) {
         return Ok(());
     }
     let note = note(&name);
@@ -114,15 +117,19 @@ pub(super) fn pass(adapter: &Adapter) -> Result<()> {
             let _ = make_folders(&path).and_then(|()| write_whole(&path, name.as_bytes()));
         }
     }
-    passed.push(name);
+    passed().push(name);
     Ok(())
 }
 
-/// What results depend on: the adapter, its driver, and the kernels.
+/// What results depend on: the adapter, its driver, and the kernels, which other variables and debug builds choose differently.
 fn name_of(info: &AdapterInfo) -> String {
     let AdapterInfo { name, vendor, device, driver, driver_info, backend, .. } = info;
     let version = env!("CARGO_PKG_VERSION");
-    format!("wgrad {version}, {backend:?}: {name} {vendor:x}:{device:x}, {driver} {driver_info}")
+    let chosen = [KERNELS_VARIABLE, LIMITS_VARIABLE, BINDING_VARIABLE].map(variable);
+    let checked = cfg!(debug_assertions);
+    format!(
+        "wgrad {version}, {backend:?}: {name} {vendor:x}:{device:x}, {driver} {driver_info}, {chosen:?}, checked: {checked}"
+    )
 }
 
 /// The file that says that an adapter passed.
@@ -131,16 +138,33 @@ fn note(name: &str) -> Option<PathBuf> {
     Some(cache_folder("adapters")?.join(format!("{hash:016x}.passed")))
 }
 
-/// Runs the trial on a device of its own, of which nothing stays.
-fn attempt(adapter: &Adapter) -> Result<()> {
+/// Runs the trial on a device of its own, of which nothing stays, in a thread of its own: a driver that never answers keeps that, and
+/// nobody else waits longer than for [`PATIENCE`].
+fn attempt(adapter: &'static Adapter) -> Result<()> {
+    let (done, result) = mpsc::channel();
+    let work = move || {
+        // Nobody listens any more where it took too long.
+        let _ = done.send(compute_on(adapter));
+    };
     let info = adapter.get_info();
-    let gpu = Arc::new(context::open(adapter)?);
-    let pipelines = Arc::new(Pipelines::new(&gpu.device, &info, false)?);
-    match compute(&gpu, &pipelines) {
-        Ok(None) => Ok(()),
-        Ok(Some(wrong)) => Err(refused(&info, &wrong)),
-        Err(e) => Err(refused(&info, &e.to_string())),
+    if let Err(e) = std::thread::Builder::new().name("wgrad trial".into()).spawn(work) {
+        return Err(Error::internal(format!("no thread for the trial of an adapter: {e}")));
     }
+    let wrong = match result.recv_timeout(PATIENCE) {
+        Ok(Ok(wrong)) => wrong,
+        Ok(Err(e @ (Error::Gpu { .. } | Error::DeviceLost { .. }))) => Some(e.to_string()),
+        Ok(Err(other)) => return Err(other),
+        Err(RecvTimeoutError::Timeout) => {
+            Some(format!("a small computation did not end within {} s", PATIENCE.as_secs()))
+        }
+        Err(RecvTimeoutError::Disconnected) => Some("a small computation ended without a result".into()),
+    };
+    wrong.map_or(Ok(()), |wrong| Err(refused(&info, &wrong)))
+}
+
+fn compute_on(adapter: &Adapter) -> Result<Option<String>> {
+    let gpu = Arc::new(context::open(adapter)?);
+    compute(&gpu, &Arc::new(Pipelines::for_a_trial()))
 }
 
 fn refused(info: &AdapterInfo, why: &str) -> Error {
@@ -190,10 +214,6 @@ fn compute(gpu: &Arc<Gpu>, pipelines: &Arc<Pipelines>) -> Result<Option<String>>
     let mut plans = PlanCache::default();
     let graph = Pending::collect(&[&product, &sums, &scaled]);
     cache::run(gpu, pipelines, &mut plans, &graph, None)?;
-    let wait = wgpu::PollType::Wait { submission_index: None, timeout: Some(PATIENCE) };
-    if let Err(e) = gpu.device.poll(wait) {
-        return Ok(Some(format!("a small computation did not end within {} s ({e})", PATIENCE.as_secs())));
-    }
     for (what, tensor, expected) in expected {
         let Some(Value::Gpu(array)) = tensor.0.value() else {
             return Err(Error::internal("a trial without a value"));

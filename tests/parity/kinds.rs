@@ -131,6 +131,8 @@ fn tried(variables: &[(&str, &str)]) -> (bool, String) {
     (output.status.success(), text.concat())
 }
 
+/// Faults are planted in debug builds only.
+#[cfg(debug_assertions)]
 #[test]
 fn an_adapter_that_computes_wrongly_is_refused() {
     // Faults of a driver: an operation that is another, NaN, a constant that is off, no compiler.
@@ -155,7 +157,7 @@ fn an_adapter_that_computes_wrongly_is_refused() {
         }
         // Whoever looks for the fault gets past it.
         let (_, text) = tried(&[&fault[..], &[("WGRAD_TRIAL", "never")]].concat());
-        assert!(!text.contains("can't be used"), "{text}");
+        assert!(!text.contains("can't be used") && text.contains("test result:"), "{text}");
     }
     // Without a fault all is well, and a time that has no name is an error that lists those that have.
     assert!(tried(&[("WGRAD_TRIAL", "always")]).0);
@@ -166,18 +168,34 @@ fn an_adapter_that_computes_wrongly_is_refused() {
     }
 }
 
+/// Runs tests of this binary with these variables; they pass, and are some.
+#[track_caller]
+fn assert_others_pass(tests: &[&str], variables: &[(&str, &str)]) {
+    let binary = std::env::current_exe().expect("the path of the test binary");
+    let output = Command::new(binary)
+        .args(tests)
+        .args(["--skip", "large_enough"])
+        .envs(variables.iter().copied())
+        .output()
+        .expect("the test binary runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{variables:?}:\n{text}");
+    let passed = text.split(" passed;").next().and_then(|t| t.rsplit(' ').next()?.parse::<usize>().ok());
+    assert!(passed >= Some(tests.len()), "{variables:?}: {passed:?}\n{text}");
+}
+
 /// Mesa's lavapipe makes subgroups as wide as the vectors that it is told to use; other drivers are tested once more as they are.
 #[test]
 fn subgroups_of_four_and_sixteen_are_right() {
-    for bits in ["128", "512"] {
-        let binary = std::env::current_exe().expect("the path of the test binary");
-        let output = Command::new(binary)
-            .args(["exact::products_of_all_sizes", "exact::convolutions", "exact::reductions", "rows::"])
-            .args(["--skip", "large_enough"])
-            .env("LP_NATIVE_VECTOR_WIDTH", bits)
-            .output()
-            .expect("the test binary runs");
-        assert!(output.status.success(), "{bits} bits:\n{}", String::from_utf8_lossy(&output.stdout));
+    for (bits, lanes) in [("128", "4"), ("512", "16")] {
+        let tests = [
+            "exact::products_of_all_sizes",
+            "exact::convolutions",
+            "exact::reductions",
+            "rows::",
+            "the_kernels_are_those_asked_for",
+        ];
+        assert_others_pass(&tests, &[("LP_NATIVE_VECTOR_WIDTH", bits), ("WGRAD_TEST_LANES", lanes)]);
     }
 }
 
@@ -185,14 +203,10 @@ fn subgroups_of_four_and_sixteen_are_right() {
 fn with_the_least_that_there_is_all_is_right() {
     let (passed, text) = tried(&[("WGRAD_LIMITS", "least")]);
     assert!(!passed && text.contains("WGRAD_LIMITS: 'least'") && text.contains("webgpu ("), "{text}");
-    let binary = std::env::current_exe().expect("the path of the test binary");
-    let output = Command::new(binary)
-        .args(TESTS)
-        .args(["every_operation_on_small_shapes", "--skip", "large_enough"])
-        .env("WGRAD_LIMITS", "webgpu")
-        .output()
-        .expect("the test binary runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_others_pass(
+        &[&TESTS[..], &["every_operation_on_small_shapes"]].concat(),
+        &[("WGRAD_LIMITS", "webgpu")],
+    );
 }
 
 /// Trivial in this process; in those above the variable must have had its effect.
@@ -205,6 +219,15 @@ fn the_kernels_are_those_asked_for() -> Result<()> {
     if let Ok(kind) = std::env::var("WGRAD_KERNELS") {
         let kind = if kind == "small" { "register".to_string() } else { kind };
         assert!(names.iter().any(|name| name.contains(&kind)), "{kind} kernels were asked for: {names:?}");
+    }
+    // Without optional features there are no subgroups.
+    if std::env::var("WGRAD_LIMITS").is_ok_and(|limits| limits == "webgpu") {
+        assert!(!names.iter().any(|name| name.contains("subgroup")), "{names:?}");
+    }
+    let info = Device::Gpu.info()?;
+    if let (Ok(lanes), true) = (std::env::var("WGRAD_TEST_LANES"), info.name.contains("llvmpipe")) {
+        let size = info.limits.iter().find(|limit| limit.0 == "subgroup size, largest").map(|limit| limit.1);
+        assert_eq!(size.map(|size| size.to_string()), Some(lanes));
     }
     Ok(())
 }
