@@ -48,6 +48,14 @@ elif command -v apt-get >/dev/null; then
 else
     fail 'no Vulkan loader or driver found, and no apt-get to install one: install Mesa (lavapipe) and libvulkan'
 fi
+if ! command -v spirv-val >/dev/null && command -v apt-get >/dev/null; then
+    install_spirv_tools() {
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends spirv-tools >/dev/null 2>&1
+    }
+    install_spirv_tools || { as_root apt-get update >/dev/null && install_spirv_tools; } ||
+        echo 'spirv-tools can not be installed: SPIR-V will not be checked'
+fi
+[ -z "${CI:-}" ] || command -v spirv-val >/dev/null || fail 'no spirv-val: install spirv-tools'
 if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
     # Mesa complains without one.
     export XDG_RUNTIME_DIR="$scratch/runtime"
@@ -111,13 +119,6 @@ WGRAD_DUMP_SHADERS="$scratch/kernels" train gpu
 
 section 'Kernels in the languages of other drivers'
 # The example's kernels of this adapter are there already: those of real GPUs are added. spirv-val checks the SPIR-V.
-install_spirv_tools() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends spirv-tools >/dev/null 2>&1
-}
-if ! command -v spirv-val >/dev/null && command -v apt-get >/dev/null; then
-    install_spirv_tools || { as_root apt-get update >/dev/null && install_spirv_tools; } ||
-        echo 'spirv-tools can not be installed: SPIR-V is not checked'
-fi
 WGRAD_DUMP_KINDS=tiled tests/portability/dump.sh "$scratch/kernels" table transformer
 tests/portability/translate.sh "$scratch/translated" "$scratch/kernels"
 

@@ -95,7 +95,9 @@ fn a_step_is_one_submission_without_planning_or_allocation() -> Result<()> {
     // the third epoch: 41 steps, and in between what was read of the second: its sums, and whether all weights are finite
     let submits = after.submits - before.submits;
     assert!((41..=46).contains(&submits), "{submits} submissions in 41 steps");
-    assert!(after.dispatches - before.dispatches <= 30 * 41, "{before:?} {after:?}");
+    // With fewer buffers for a kernel than lavapipe has, less is joined.
+    let most = if std::env::var_os("WGRAD_LIMITS").is_some() { 32 } else { 30 };
+    assert!(after.dispatches - before.dispatches <= most * 41, "{before:?} {after:?}");
     assert_eq!(after.plan_misses, before.plan_misses);
     assert_eq!(after.allocations, before.allocations);
     Ok(())

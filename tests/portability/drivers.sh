@@ -4,7 +4,7 @@
 #
 #   tests/portability/drivers.sh [NAME...]     all drivers, or these
 #
-# TESTS='parity training' chooses tests; LOGS is where what they print goes.
+# TESTS='parity training' chooses tests; LOGS is where what they print goes. Needs jq.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
@@ -14,6 +14,7 @@ tests=${TESTS:-parity parity_fusion parity_limits training}
 logs=${LOGS:-$(mktemp -d)}
 mkdir -p "$logs"
 
+command -v jq >/dev/null || { echo 'drivers.sh: no jq: apt-get install jq' >&2; exit 1; }
 cargo build --quiet --release --all-features --example doctor
 doctor=${CARGO_TARGET_DIR:-target}/release/examples/doctor
 flags=()
@@ -25,6 +26,10 @@ while IFS='=' read -r name path; do
     binary[$name]=$logs/$name.test
 done < <(
     cargo test --no-run --all-features "${flags[@]}" 2>&1 | sed -nE 's/^ *Executable tests\/([a-z_]+)\.rs \((.*)\)$/\1=\2/p')
+
+for test in $tests; do
+    [ -n "${binary[$test]:-}" ] || { echo "drivers.sh: tests/$test.rs does not build, or is none" >&2; exit 1; }
+done
 
 # Seconds since a time of `date +%s.%N`.
 since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN { printf "%.0f", b - a }'; }

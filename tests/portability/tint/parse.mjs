@@ -27,10 +27,11 @@ const browser = await chromium.launch({
 });
 const failed = [];
 let told = 0;
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tint-'));
 try {
   const page = await browser.newPage();
   // WebGPU wants a page that counts as secure.
-  const empty = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'tint-')), 'empty.html');
+  const empty = path.join(folder, 'empty.html');
   fs.writeFileSync(empty, '<!doctype html>');
   await page.goto('file://' + empty);
   const features = await page.evaluate(async () => {
@@ -75,6 +76,7 @@ try {
     `${failed.length} failed, ${apart.length} apart`);
 } finally {
   await browser.close();
+  fs.rmSync(folder, { recursive: true });
 }
 failed.slice(0, 20).forEach(line => console.log('    ' + line));
 process.exit(failed.length || !names.length ? 1 : 0);

@@ -10,7 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 cache=${PORTABILITY_CACHE:-${TMPDIR:-/tmp}/wgrad-portability}
 mkdir -p "$cache/windows"
-rustup target add x86_64-pc-windows-gnu >/dev/null 2>&1
+rustup target add x86_64-pc-windows-gnu >/dev/null
 cp "$root/Cargo.lock" "$here/Cargo.lock"
 target=${CARGO_TARGET_DIR:-$root/target}/portability
 cargo build --quiet --manifest-path "$here/Cargo.toml" --target x86_64-pc-windows-gnu --target-dir "$target"
@@ -27,10 +27,15 @@ wine=/usr/lib/wine/wine64
 [ -x "$wine" ] || wine=$(command -v wine64 || command -v wine)
 cd "$cache/windows"
 # vkd3d's instance wants a display.
+command -v Xvfb >/dev/null || { echo 'probe.sh: no Xvfb: apt-get install xvfb' >&2; exit 1; }
+rm -f display
 Xvfb -displayfd 3 -screen 0 640x480x24 3>display >/dev/null 2>&1 &
 screen=$!
 trap 'kill "$screen" 2>/dev/null || true' EXIT
-until [ -s display ]; do sleep 0.2; done
+until [ -s display ]; do
+    kill -0 "$screen" 2>/dev/null || { echo 'probe.sh: Xvfb does not start' >&2; exit 1; }
+    sleep 0.2
+done
 export DISPLAY=:$(<display)
 "$wine" probe.exe "$@" &
 running=$!
