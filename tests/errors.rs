@@ -279,7 +279,7 @@ impl Bad {
     /// A call of any method with any arguments.
     fn call(&mut self, pool: &[Tensor]) -> Result<Tensor> {
         let (x, y, z) = (self.one_of(pool), self.one_of(pool), self.one_of(pool));
-        match self.0.int(0, 46) {
+        match self.0.int(0, 50) {
             0 => x + y,
             1 => x - self.number(),
             2 => x * y,
@@ -343,11 +343,57 @@ impl Bad {
                 3 => Tensor::randint(self.axis() as i32, self.axis() as i32, self.sizes(3), x.device(), 1),
                 _ => Tensor::randn(self.sizes(3), x.device(), 1),
             },
+            46..=49 => self.made_of_others([x, y, z]),
             _ => {
                 let watched = x.watch()?;
                 let y = (&watched * y)?.sum(.., false)?;
                 y.backward()?.get(&watched)
             }
+        }
+    }
+
+    /// A call of what is made of other operations.
+    fn made_of_others(&mut self, [x, y, z]: [&Tensor; 3]) -> Result<Tensor> {
+        let first = |parts: Vec<Tensor>| parts.into_iter().next().ok_or_else(|| Error::other("no parts"));
+        match self.0.int(0, 22) {
+            0 => x.roll(self.step(), self.axis()),
+            1 => x.repeat(self.size(), self.axis()),
+            2 => x.tile(self.sizes(4)),
+            3 => first(x.split(self.size(), self.axis())?),
+            4 => first(x.split(self.sizes(3), self.axis())?),
+            5 => first(x.chunk(self.size(), self.axis())?),
+            6 => x.tril(self.axis()),
+            7 => x.triu(self.step())?.trace(),
+            8 => x.diag(self.axis()),
+            9 => x.diagonal(self.step(), self.axis(), self.axis()),
+            10 => first(Tensor::meshgrid(&[x, y, z])?),
+            11 => {
+                let equations = [
+                    "ij,jk",
+                    "ii",
+                    "...i,i...",
+                    "i,j,k->kij",
+                    "ij,kl->",
+                    "i->ij",
+                    ",",
+                    "ab->",
+                    "...,...->...",
+                    "a,a,a->a",
+                ];
+                let equation = *self.one_of(&equations);
+                Tensor::einsum(equation, &[x, y, z][..equation.split(',').count()])
+            }
+            12 => x.tensordot(y, self.axes(), self.axes()),
+            13 => x.outer(y)?.dot(z),
+            14 => x.addmm(y, z),
+            15 => x.lerp(y, self.number()),
+            16 => x.any(self.axes(), self.0.flag())?.all(self.axes(), self.0.flag()),
+            17 => x.bincount(self.small()),
+            18 => x.logsumexp(self.axes(), self.0.flag()),
+            19 => x.norm_p(self.number(), self.axes(), self.0.flag()),
+            20 => x.logical_and(y)?.logical_xor(z)?.count_nonzero(self.axes(), self.0.flag()),
+            21 => x.masked_fill(y, self.number())?.nan_to_num()?.isfinite(),
+            _ => x.log2()?.exp2()?.sinh()?.rsqrt(),
         }
     }
 

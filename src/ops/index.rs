@@ -78,6 +78,20 @@ fn index_add(dy: &Tensor, axis: usize, indices: &Tensor, len: usize) -> Result<T
     Tensor::from_op(op, vec![dy.clone(), indices.clone()], shape, dy.dtype(), dy.device())
 }
 
+/// Elements whose sum of ones is exact in f32: more are counted in pieces.
+const EXACT_COUNT: usize = 1 << 24;
+
+/// How often each number below `len` occurs, u32; of a vector of u32 that are sure to be below it.
+pub(crate) fn count(numbers: &Tensor, len: usize) -> Result<Tensor> {
+    let mut total = super::view::full(0.0, Shape::new(&[len])?, DType::U32, numbers.device())?;
+    for start in (0..numbers.numel()).step_by(EXACT_COUNT) {
+        let piece = numbers.slice(0, start, EXACT_COUNT.min(numbers.numel() - start))?;
+        let ones = super::view::full(1.0, piece.shape(), DType::F32, numbers.device())?;
+        total = (total + index_add(&ones, 0, &piece, len)?.cast(DType::U32)?)?;
+    }
+    Ok(total)
+}
+
 fn out_of_range(op: &str, e: kernels::OutOfRange) -> Error {
     Error::argument(
         op,

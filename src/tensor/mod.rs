@@ -1,9 +1,14 @@
 //! What users hold: tensors and their methods.
 
+mod arrangement;
 mod build;
+mod contraction;
 mod create;
 mod display;
+mod equation;
+mod functions;
 mod leaf;
+mod logic;
 mod looped;
 mod manipulation;
 mod methods;
@@ -14,6 +19,7 @@ mod read;
 mod statistics;
 
 pub use crate::shape::Spec;
+pub use arrangement::Sections;
 pub use create::{FillValue, NestedArray};
 pub(crate) use leaf::{Placeholder, not_known};
 pub(crate) use looped::{Carry, Gradient, Leaf, Loop, Looped, Rows};

@@ -2,8 +2,10 @@
 
 use super::Tensor;
 use crate::axes::Axes;
-use crate::error::Result;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
 use crate::ops::ReduceKind;
+use crate::ops::index::count;
 use crate::ops::moments::{moments, root};
 use crate::ops::reduce::{arg_extreme, mean, reduce};
 use crate::ops::{require_float, scan};
@@ -123,6 +125,132 @@ impl Tensor {
     pub fn argmin(&self, axis: isize, keepdims: bool) -> Result<Tensor> {
         arg_extreme(self, axis, keepdims, true)
     }
+
+    /// Whether any element over `axes`, as [`sum`](Self::sum) takes them, is not 0: u8, 1 or 0. NaN is not 0; of no elements it is 0.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[0.0f32, 2.0], [0.0, 0.0]], Device::Cpu)?;
+    /// assert_eq!(x.any(-1, false)?.to_vec::<u8>()?, [1, 0]);
+    /// assert_eq!(x.gt(3.0)?.any(.., false)?.item::<u8>()?, 0);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`sum`](Self::sum).
+    pub fn any(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        let mask = axes.into().mask("any", self.shape())?;
+        reduce(ReduceKind::Sum, &self.ne(0)?, mask, keepdims)?.ne(0)
+    }
+
+    /// Whether all elements over `axes`, as [`sum`](Self::sum) takes them, are not 0: u8, 1 or 0. NaN is not 0; of no elements it
+    /// is 1.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[1.0f32, 2.0], [0.0, 3.0]], Device::Cpu)?;
+    /// assert_eq!(x.all(-1, false)?.to_vec::<u8>()?, [1, 0]);
+    /// assert_eq!(x.isfinite()?.all(.., false)?.item::<u8>()?, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`sum`](Self::sum).
+    pub fn all(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        let mask = axes.into().mask("all", self.shape())?;
+        reduce(ReduceKind::Sum, &self.eq(0)?, mask, keepdims)?.eq(0)
+    }
+
+    /// How many elements over `axes`, as [`sum`](Self::sum) takes them, are not 0: u32. NaN is not 0.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[1, 0, 3], [0, 0, 6]], Device::Cpu)?;
+    /// assert_eq!(x.count_nonzero(-1, false)?.to_vec::<u32>()?, [2, 1]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`sum`](Self::sum).
+    pub fn count_nonzero(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        let mask = axes.into().mask("count_nonzero", self.shape())?;
+        reduce(ReduceKind::Sum, &self.ne(0)?, mask, keepdims)
+    }
+
+    /// How often each of the numbers 0, 1, 2, .. occurs, u32: as many counts as the largest number needs, and at least
+    /// `minlength`. NumPy's `bincount`. All elements count, whatever the shape.
+    ///
+    /// How long the result is depends on the values: they are computed, and the device is waited for.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let labels = Tensor::new([0u32, 2, 2, 1, 2], Device::Cpu)?;
+    /// assert_eq!(labels.bincount(0)?.to_vec::<u32>()?, [1, 1, 3]);
+    /// assert_eq!(labels.bincount(5)?.to_vec::<u32>()?, [1, 1, 3, 0, 0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Floats, or a negative number. As [`item`](Self::item).
+    pub fn bincount(&self, minlength: usize) -> Result<Tensor> {
+        const OP: &str = "bincount";
+        if self.dtype().is_float() {
+            let message = format!("the numbers are {}, integers are needed; cast them", self.dtype());
+            return Err(Error::dtype(OP, message));
+        }
+        if self.numel() == 0 {
+            return Tensor::full_dtype([minlength], 0.0, DType::U32, self.device());
+        }
+        let flat = self.reshape([self.numel()])?;
+        let (least, most) = (flat.min(.., false)?, flat.max(.., false)?);
+        crate::backend::eval(&[&least, &most])?;
+        if self.dtype() == DType::I32 && least.item::<i32>()? < 0 {
+            let message = format!("{} is among the numbers; none may be below 0", least.item::<i32>()?);
+            return Err(Error::argument(OP, message));
+        }
+        let flat = flat.cast(DType::U32)?;
+        let length = minlength.max(most.cast(DType::U32)?.item::<u32>()? as usize + 1);
+        count(&flat, length)
+    }
+
+    /// The logarithm of the sum of the exponentials over `axes`, as [`sum`](Self::sum) takes them, without overflow: the largest
+    /// element is taken out first. Minus infinity where all are that or there are none, infinity where one is. The gradient is
+    /// the softmax, and 0 where all are minus infinity.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[1000.0f32, 1000.0], [f32::NEG_INFINITY, 3.0]], Device::Cpu)?;
+    /// wgrad::testing::assert_close(x.logsumexp(-1, false)?, [1000.6931, 3.0], 1e-6, 0.0)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Integers: cast them to f32. An axis that the tensor lacks.
+    pub fn logsumexp(&self, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        require_float("logsumexp", "the input", self)?;
+        let mask = axes.into().mask("logsumexp", self.shape())?;
+        if self.numel() == 0 {
+            return reduce(ReduceKind::Sum, self, mask, keepdims)?.log();
+        }
+        // A constant, by which the result does not change.
+        let largest = reduce(ReduceKind::Max, &self.detach()?, mask, true)?;
+        let largest = largest.isfinite()?.select(&largest, 0.0)?;
+        let sum = reduce(ReduceKind::Sum, &(self - &largest)?.exp()?, mask, true)?;
+        // The sum is at least 1 but where all are minus infinity.
+        let nothing = sum.eq(0.0)?;
+        let log = nothing.select(f64::NEG_INFINITY, nothing.select(1.0, sum)?.log()?)?;
+        (log + largest)?.reshape(self.shape().reduced(&mask, keepdims))
+    }
 }
 
 /// Norms and spreads. Their gradient is 0 where they are 0: the derivative of a square root, which is infinite there, never
@@ -131,7 +259,7 @@ impl Tensor {
     /// The Euclidean (L2) norm over `axes`: the root of the sum of squares. Elements are divided by
     /// the largest magnitude first, so that squares neither overflow nor vanish. The gradient where all are 0 is 0.
     ///
-    /// The L1 norm is `x.abs()?.sum(..)`, the largest magnitude `x.abs()?.max(..)`.
+    /// [`norm_p`](Self::norm_p) has the norms of other orders.
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -160,6 +288,60 @@ impl Tensor {
         let scale = usable.select(&largest, 1.0)?;
         let squares = reduce(ReduceKind::Sum, &(self / &scale)?.square()?, mask, true)?;
         (root(&squares)? * scale)?.reshape(self.shape().reduced(&mask, keepdims))
+    }
+
+    /// The norm of order p over `axes`: the root of order p of the sum of the elements' magnitudes to the power of p; NumPy's
+    /// `linalg.vector_norm`. Of order infinity it is the largest magnitude, of order minus infinity the smallest, and of order 0
+    /// the number of elements that are not 0. Magnitudes are divided by the largest (of a negative order the smallest) first, so
+    /// that powers don't overflow. Elements that are 0 have the gradient 0, of any order.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[3.0f32, -4.0], [0.0, 2.0]], Device::Cpu)?;
+    /// assert_eq!(x.norm_p(1.0, -1, false)?.to_vec::<f32>()?, [7.0, 2.0]);
+    /// assert_eq!(x.norm_p(f64::INFINITY, -1, false)?.to_vec::<f32>()?, [4.0, 2.0]);
+    /// assert_eq!(x.norm_p(0.0, -1, false)?.to_vec::<f32>()?, [2.0, 1.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Integers: cast them to f32. An axis that the tensor lacks, an order that is NaN. No elements to choose the largest or the
+    /// smallest from, of an infinite or a negative order.
+    pub fn norm_p(&self, p: f64, axes: impl Into<Axes>, keepdims: bool) -> Result<Tensor> {
+        const OP: &str = "norm_p";
+        require_float(OP, "the input", self)?;
+        let mask = axes.into().mask(OP, self.shape())?;
+        if p.is_nan() {
+            return Err(Error::argument(OP, "the order is NaN; give a number, such as 1, or an infinity"));
+        }
+        let shape = self.shape().reduced(&mask, keepdims);
+        let extreme = if p > 0.0 { ReduceKind::Max } else { ReduceKind::Min };
+        if p == 2.0 {
+            return self.norm(crate::axes::of_mask(&mask), keepdims);
+        }
+        if p == 0.0 {
+            return reduce(ReduceKind::Sum, &self.ne(0.0)?.cast(self.dtype())?, mask, keepdims);
+        }
+        let size = self.abs()?;
+        if p.is_infinite() || (p < 0.0 && self.numel() == 0) {
+            return reduce(extreme, &size, mask, keepdims).map_err(|e| e.named(OP));
+        }
+        if p == 1.0 || self.numel() == 0 {
+            return reduce(ReduceKind::Sum, &size, mask, keepdims);
+        }
+        // A constant, as of the Euclidean norm.
+        let scale = reduce(extreme, &size.detach()?, mask, true)?;
+        let usable = (scale.gt(0.0)? * scale.lt(f64::INFINITY)?)?;
+        let scale = usable.select(&scale, 1.0)?;
+        let zero = size.eq(0.0)?;
+        let power = zero.select(1.0, (size / &scale)?)?.pow(p)?;
+        let power = zero.select(if p > 0.0 { 0.0 } else { f64::INFINITY }, power)?;
+        let sum = reduce(ReduceKind::Sum, &power, mask, true)?;
+        let nothing = sum.eq(0.0)?;
+        let root = nothing.select(0.0, nothing.select(1.0, sum)?.pow(1.0 / p)?)?;
+        (root * scale)?.reshape(shape)
     }
 
     /// The variance over `axes`: the mean square of the differences from the mean, which are taken

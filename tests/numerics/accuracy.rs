@@ -67,6 +67,12 @@ fn unary() -> Vec<Unary> {
         "hard_sigmoid" |x| x.hard_sigmoid(), |x| relu6(x + 3.0) / 6.0, 1.5, 4.0;
         "hard_silu" |x| x.hard_silu(), |x| limited(x, x * relu6(x + 3.0) / 6.0), 2.0, 5.0;
         "clamp(-1, 1)" |x| x.clamp(-1.0, 1.0), |x| if x.is_nan() { x } else { x.clamp(-1.0, 1.0) }, 0.0, 0.0;
+        "rsqrt" |x| x.rsqrt(), |x| 1.0 / x.sqrt(), 1.5, 6.0;
+        "exp2" |x| x.exp2(), f64::exp2, 1.0, 2.0;
+        "log2" |x| x.log2(), f64::log2, 2.0, 5.0;
+        "log10" |x| x.log10(), f64::log10, 2.0, 5.0;
+        "sinh" |x| x.sinh(), f64::sinh, 4.0, 7.0;
+        "cosh" |x| x.cosh(), f64::cosh, 4.0, 7.0;
         "pow(x, 2)" |x| x.pow(2.0), |x| x * x, 0.5, 0.5;
         "pow(x, 3)" |x| x.pow(3.0), |x| x * x * x, 1.0, 2.0;
         "pow(x, -1)" |x| x.pow(-1.0), |x| 1.0 / x, 1.0, 2.0;

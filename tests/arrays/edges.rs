@@ -1,0 +1,178 @@
+//! Infinities, NaN, nothing at all, and lengths beyond what one number of workgroups has.
+
+use super::common::DEVICES;
+use wgrad::prelude::*;
+use wgrad::testing::assert_close;
+
+const INF: f32 = f32::INFINITY;
+const NAN: f32 = f32::NAN;
+
+#[test]
+fn logsumexp_of_any_magnitude() -> Result<()> {
+    for device in DEVICES {
+        let rows = [
+            ([1000.0f32, 1000.0, 1000.0], 1001.098612288668),
+            ([-1000.0, -1000.0, -1001.0], -999.1380), // + ln(2 + e^-1), below
+            ([-INF, -INF, -INF], f64::NEG_INFINITY),
+            ([-INF, 2.0, -INF], 2.0),
+            ([INF, 2.0, 3.0], f64::INFINITY),
+            ([INF, -INF, INF], f64::INFINITY),
+            ([NAN, 2.0, INF], f64::NAN),
+            ([NAN, -INF, -INF], f64::NAN),
+            ([0.0, 0.0, -200.0], std::f64::consts::LN_2),
+            ([f32::MAX, f32::MAX, 0.0], f64::from(f32::MAX)),
+            ([f32::MIN, f32::MIN, f32::MIN], f64::from(f32::MIN)),
+        ];
+        for (row, mut want) in rows {
+            if row[2] == -1001.0 {
+                want = -1000.0 + (2.0 + (-1f64).exp()).ln();
+            }
+            let x = Tensor::new(row, device)?;
+            assert_close(x.logsumexp(0, false)?, [want], 1e-6, 0.0)
+                .map_err(|e| e.context(format!("{row:?} on {device}")))?;
+        }
+        // All axes, some, none, and of nothing.
+        let x = Tensor::from_vec((0..24).map(|v| v as f32 / 7.0).collect(), [2, 3, 4], device)?;
+        let expected = |axes: &[usize]| {
+            let mut sums = vec![0.0; if axes.len() == 3 { 1 } else { 3 }];
+            (0..24).for_each(|v| {
+                let at = if sums.len() == 1 { 0 } else { v / 4 % 3 };
+                sums[at] += (v as f64 / 7.0).exp();
+            });
+            sums.into_iter().map(f64::ln).collect::<Vec<_>>()
+        };
+        assert_close(x.logsumexp(.., false)?, expected(&[0, 1, 2]), 1e-6, 0.0)?;
+        assert_close(x.logsumexp([0, 2], true)?, expected(&[0, 2]), 1e-6, 0.0)?;
+        assert_eq!(x.logsumexp([0, 2], true)?.shape(), [1, 3, 1]);
+        assert_close(x.logsumexp([], false)?, x.to_vec::<f32>()?, 1e-6, 1e-7)?;
+        assert_close(Tensor::new(3.0f32, device)?.logsumexp(.., false)?, [3.0], 1e-6, 0.0)?;
+        assert_eq!(Tensor::zeros([2, 0], device)?.logsumexp(-1, false)?.to_vec::<f32>()?, [-INF; 2]);
+        assert_eq!(Tensor::zeros([0, 2], device)?.logsumexp(-1, true)?.shape(), [0, 1]);
+        // The softmax, and 0 where there is nothing but minus infinity.
+        let x = Tensor::new([[0.0f32, 0.0], [-INF, -INF], [-INF, 5.0]], device)?.watch()?;
+        let gradient = x.logsumexp(-1, false)?.sum(.., false)?.backward()?.get(&x)?;
+        assert_close(gradient, [0.5, 0.5, 0.0, 0.0, 0.0, 1.0], 1e-6, 0.0)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn norms_of_any_order_and_magnitude() -> Result<()> {
+    for device in DEVICES {
+        for scale in [1e-30f32, 1.0, 1e30] {
+            let x = Tensor::new([3.0 * scale, -4.0 * scale, 0.0, 1.0 * scale], device)?;
+            let s = f64::from(scale);
+            let of = |p: f64| (3f64.powf(p) + 4f64.powf(p) + 1.0).powf(1.0 / p);
+            for p in [0.5, 1.0, 1.5, 2.0, 3.0, 40.0] {
+                let got = x.norm_p(p, .., false)?;
+                assert_close(got, [of(p) * s], 3e-6, 0.0)
+                    .map_err(|e| e.context(format!("order {p} of {scale}")))?;
+            }
+            assert_close(x.norm_p(f64::INFINITY, 0, true)?, [4.0 * s], 1e-6, 0.0)?;
+            assert_close(x.norm_p(f64::NEG_INFINITY, 0, true)?, [0.0], 0.0, 0.0)?;
+            assert_close(x.norm_p(0.0, 0, true)?, [3.0], 0.0, 0.0)?;
+            assert_close(x.norm_p(-1.0, .., false)?, [0.0], 0.0, 0.0)?; // a 0 is infinite to a negative power
+            let x = Tensor::new([3.0 * scale, -4.0 * scale, 1.0 * scale], device)?;
+            assert_close(x.norm_p(-1.0, .., false)?, [of(-1.0) * s], 3e-6, 0.0)?;
+            assert_close(x.norm_p(-2.5, .., false)?, [of(-2.5) * s], 3e-6, 0.0)?;
+        }
+        for p in [0.5, 1.0, 1.5, 2.0, 3.0, f64::INFINITY] {
+            assert_eq!(
+                Tensor::new([1.0f32, -INF], device)?.norm_p(p, .., false)?.item::<f32>()?,
+                INF,
+                "order {p}"
+            );
+            assert!(
+                Tensor::new([1.0f32, NAN], device)?.norm_p(p, .., false)?.item::<f32>()?.is_nan(),
+                "order {p}"
+            );
+            let x = Tensor::zeros([2, 3], device)?.watch()?;
+            let norm = x.norm_p(p, -1, false)?;
+            assert_eq!(norm.to_vec::<f32>()?, [0.0; 2], "order {p}");
+            assert_eq!(norm.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()?, [0.0; 6], "order {p}");
+            // One element that is 0 among others.
+            let x = Tensor::new([0.0f32, 2.0], device)?.watch()?;
+            let gradient = x.norm_p(p, .., false)?.backward()?.get(&x)?;
+            assert_close(gradient, [0.0, 1.0], 1e-6, 0.0).map_err(|e| e.context(format!("order {p}")))?;
+        }
+        for p in [0.0, 0.5, 1.0, 2.0, 3.0] {
+            assert_eq!(Tensor::zeros([2, 0], device)?.norm_p(p, -1, false)?.to_vec::<f32>()?, [0.0; 2]);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn lerp_reaches_both_ends() -> Result<()> {
+    for device in DEVICES {
+        let (a, b) = (Tensor::new([0.1f32, 1e8, -3.0], device)?, Tensor::new([0.7f32, 1.0, 1e-8], device)?);
+        assert_eq!(a.lerp(&b, 0.0)?.to_vec::<f32>()?, a.to_vec::<f32>()?);
+        assert_eq!(a.lerp(&b, 1)?.to_vec::<f32>()?, b.to_vec::<f32>()?);
+        let weights = Tensor::new([[0.0f32], [0.25], [0.75], [1.0], [2.0]], device)?;
+        let got = Tensor::new([0.0f32, 8.0], device)?.lerp(Tensor::new([4.0f32, 0.0], device)?, &weights)?;
+        assert_eq!(got.to_vec::<f32>()?, [0.0, 8.0, 1.0, 6.0, 3.0, 2.0, 4.0, 0.0, 8.0, -8.0]);
+        assert_eq!(Tensor::new(2.0f32, device)?.lerp(6.0, 0.5)?.item::<f32>()?, 4.0);
+        assert!(a.lerp(&b, f64::NAN)?.to_vec::<f32>()?.iter().all(|v| v.is_nan()));
+    }
+    Ok(())
+}
+
+/// Powers of the base have whole logarithms, so that rounding them down is right.
+#[test]
+fn logarithms_of_powers_are_whole() -> Result<()> {
+    for device in DEVICES {
+        let twos: Vec<i32> = (-126..128).collect();
+        let x = Tensor::from_vec(twos.iter().map(|&k| 2f32.powi(k)).collect(), [twos.len()], device)?;
+        assert_eq!(
+            x.log2()?.to_vec::<f32>()?,
+            twos.iter().map(|&k| k as f32).collect::<Vec<_>>(),
+            "{device}"
+        );
+        assert_eq!(x.log2()?.exp2()?.to_vec::<f32>()?, x.to_vec::<f32>()?, "{device}");
+        let tens: Vec<f32> = (0..11).map(|k| 10f64.powi(k) as f32).collect();
+        let x = Tensor::from_vec(tens, [11], device)?;
+        assert_eq!(x.log10()?.to_vec::<f32>()?, (0..11).map(|k| k as f32).collect::<Vec<_>>(), "{device}");
+        let x = Tensor::new([0.0f32, -1.0, INF, NAN], device)?;
+        for y in [x.log2()?, x.log10()?] {
+            let y = y.to_vec::<f32>()?;
+            assert!(y[0] == -INF && y[1].is_nan() && y[2] == INF && y[3].is_nan(), "{device}: {y:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn long_axes_are_moved_and_counted() -> Result<()> {
+    const N: usize = 70_001;
+    for device in DEVICES {
+        let x = Tensor::arange(0, N as i64, device)?;
+        let rolled = x.roll(-5, 0)?.to_vec::<i32>()?;
+        assert!((0..N).all(|i| rolled[i] == ((i + 5) % N) as i32), "{device}");
+        let repeated = x.repeat(3, 0)?.to_vec::<i32>()?;
+        assert!((0..3 * N).all(|i| repeated[i] == (i / 3) as i32), "{device}");
+        let tiled = x.tile([3])?.to_vec::<i32>()?;
+        assert!((0..3 * N).all(|i| tiled[i] == (i % N) as i32), "{device}");
+        let counts = (&x.cast(DType::U32)? / 7)?.bincount(0)?.to_vec::<u32>()?;
+        assert_eq!((counts.len(), counts.iter().sum::<u32>()), (N.div_ceil(7), N as u32), "{device}");
+        assert!(counts[..N / 7].iter().all(|&c| c == 7), "{device}");
+        assert_eq!(x.count_nonzero(.., false)?.item::<u32>()?, N as u32 - 1);
+        assert_eq!(x.eq(N as i32 - 1)?.any(.., false)?.item::<u8>()?, 1);
+        assert_eq!(x.lt(N as i32)?.all(.., false)?.item::<u8>()?, 1);
+        let triangle = Tensor::ones([3, N], device)?.tril(N as isize - 2)?.sum(1, false)?;
+        assert_eq!(triangle.to_vec::<f32>()?, [N as f32 - 1.0, N as f32, N as f32], "{device}");
+        assert_eq!(x.unsqueeze(0)?.diagonal(N as isize - 1, 0, 1)?.to_vec::<i32>()?, [N as i32 - 1]);
+        let column = x.cast(DType::F32)?.unsqueeze(1)?;
+        let sum = Tensor::einsum("ij,ij->j", &[&column.ones_like()?, &column.ones_like()?])?;
+        assert_eq!(sum.to_vec::<f32>()?, [N as f32], "{device}");
+    }
+    Ok(())
+}
+
+/// More of one number than f32 counts.
+#[test]
+fn counts_beyond_what_f32_holds() -> Result<()> {
+    let n = (1 << 24) + 3;
+    let x = Tensor::full([n], 1u8, Device::Cpu)?;
+    assert_eq!(x.bincount(0)?.to_vec::<u32>()?, [0, n as u32]);
+    Ok(())
+}
