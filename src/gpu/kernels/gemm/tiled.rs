@@ -20,6 +20,7 @@
 //! **Registers.** What the multiplication shares its cycles with is kept small: an address is what is known of the row or
 //! column, kept in a register, and what is known of the tile's k, worked out once for all quads of an invocation (which therefore
 //! lie in one k, where they are not along k). `benches/isa` shows what compilers make of it.
+// Over 500 lines in one file: one kernel, written from top to bottom.
 
 use super::accumulators::{add_up_levels, declare_accumulators, flush};
 use super::parts::{ALayout, BLoad, bindings, element, line, tile_prologue};
