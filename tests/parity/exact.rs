@@ -151,7 +151,7 @@ fn products_whose_k_is_split_and_their_epilogue() -> Result<()> {
         .try_for_each(|(i, &size)| check_product(size, 1000 + 10 * i as u64))
 }
 
-/// What a kernel loads beyond the end of its k is the beginning of another row, or of the next matrix: times the other side's
+/// What a kernel loads beyond the end of its k, or before its beginning, is a part of another row or matrix: times the other side's
 /// zero, an infinity there would be NaN.
 #[test]
 fn infinities_stay_in_their_rows_and_columns() -> Result<()> {
@@ -168,6 +168,9 @@ fn infinities_stay_in_their_rows_and_columns() -> Result<()> {
                 b.values[k * n + j * sb[1]] = f64::INFINITY;
             }
             b.values[k * n + (k / 2) * sb[0]] = f64::INFINITY;
+            // and what lies before the second row, the second column and the second matrix
+            a.values[(k - 1) * sa[1]] = f64::INFINITY;
+            b.values[(k - 1) * sb[0]] = f64::INFINITY;
             let (x, w) = (on_gpu(&a)?, on_gpu(&b)?);
             let left = if ta { x.transpose()? } else { x };
             let right = if tb { w.transpose()? } else { w };
