@@ -4,6 +4,7 @@
 //! [`write_whole`]: under a name of its own first, which no other thread, process or container can have, then renamed. Who
 //! reads meanwhile finds the file as it was or as it will be; who kills the process leaves the file as it was.
 
+use crate::environment::variable;
 use crate::error::{Error, Result};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -221,11 +222,6 @@ pub(crate) fn make_folders(file: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// A variable of the environment that is set to something.
-pub(crate) fn variable(name: &str) -> Option<OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// Where this user's programs keep what they can fetch or make again under this name, if the environment says so.

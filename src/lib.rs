@@ -10,6 +10,7 @@ mod cpu;
 pub mod data;
 mod device;
 mod dtype;
+mod environment;
 mod error;
 mod files;
 mod geometry;

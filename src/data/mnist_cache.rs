@@ -7,9 +7,10 @@ use super::download::Downloader;
 use super::idx_files::{CLASSES, Digests, MNIST_SHA256, RawDataset, load_dir_checked};
 #[cfg(feature = "download")]
 use super::idx_files::{FILES, FileKind, Part, assemble};
+use crate::environment::variable;
+use crate::files::cache_folder;
 #[cfg(feature = "download")]
 use crate::files::write_whole;
-use crate::files::{cache_folder, variable};
 use crate::{Error, Result};
 
 /// The environment variable that names a folder to load instead of the user's cache.

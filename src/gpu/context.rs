@@ -7,8 +7,8 @@ use super::limits;
 use super::memory::{ALIGNMENT, Pool};
 use super::pace::{PATIENCE, Pace};
 use crate::device::Stats;
+use crate::environment::{number, variable};
 use crate::error::{Error, Result};
-use crate::files::variable;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -143,18 +143,6 @@ pub(super) fn limit_bindings(bytes: u64) {
     MOST_BYTES.store(bytes, Relaxed);
 }
 
-/// The whole number that a variable holds; `None` where it is not set or is empty. `expected`: its unit, and an example.
-fn number(name: &str, expected: &str) -> Result<Option<u64>> {
-    let Some(given) = variable(name) else { return Ok(None) };
-    given.to_str().and_then(|text| text.parse().ok()).map(Some).ok_or_else(|| {
-        let message = format!(
-            "'{}' is no number: expected a whole number of {expected}; or unset the variable",
-            given.to_string_lossy()
-        );
-        Error::argument(name, message)
-    })
-}
-
 /// Opens the device of an adapter.
 pub(super) fn open(adapter: &Adapter) -> Result<Gpu> {
     let info = adapter.get_info();
@@ -195,7 +183,7 @@ pub(super) fn open(adapter: &Adapter) -> Result<Gpu> {
         max_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
     };
-    let wanted = std::env::var_os(KERNELS_VARIABLE).map(|v| v.to_string_lossy().into_owned());
+    let wanted = variable(KERNELS_VARIABLE).map(|v| v.to_string_lossy().into_owned());
     let target = target.with_kernels(wanted.as_deref(), &info.name)?;
     let patience = number(PATIENCE_VARIABLE, "milliseconds, as in 100")?;
     let patience = patience.map_or(PATIENCE, Duration::from_millis);

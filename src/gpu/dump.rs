@@ -2,8 +2,9 @@
 
 use super::pipeline_cache::checksum;
 use super::source::{BindingKind, KernelSource};
+use crate::environment::variable;
 use crate::error::{Error, Result};
-use crate::files::{make_folders, variable, write_whole};
+use crate::files::{make_folders, write_whole};
 use std::path::{Path, PathBuf};
 
 /// Names the folder that compiled kernels are written into.

@@ -1,8 +1,8 @@
 //! What an opened device may do: as much as its adapter can, or less, so that small tensors go the way of large ones and any machine
 //! can stand for a weaker one.
 
-use crate::error::{Error, Result};
-use crate::files::variable;
+use crate::environment::choice;
+use crate::error::Result;
 use wgpu::{Adapter, DeviceType, Features, Limits};
 
 /// Chooses what a device is opened with; see [`KINDS`].
@@ -26,21 +26,12 @@ const WANTED_ON_CPU: Features = Features::SHADER_INT64;
 ///
 /// The environment asks for limits that have no such name.
 pub(super) fn of(adapter: &Adapter) -> Result<(Features, Limits)> {
-    match variable(LIMITS_VARIABLE) {
-        None => {}
-        Some(kind) if kind == "adapter" => {}
-        Some(kind) if kind == "webgpu" => return Ok((Features::empty(), Limits::default())),
-        Some(other) => return Err(unknown(&other.to_string_lossy())),
+    if choice(LIMITS_VARIABLE, "limits", &KINDS)? == Some("webgpu") {
+        return Ok((Features::empty(), Limits::default()));
     }
     let wanted = match adapter.get_info().device_type {
         DeviceType::Cpu => WANTED.union(WANTED_ON_CPU),
         _ => WANTED,
     };
     Ok((adapter.features() & wanted, adapter.limits()))
-}
-
-fn unknown(given: &str) -> Error {
-    let kinds: Vec<String> = KINDS.iter().map(|(name, what)| format!("{name} ({what})")).collect();
-    let message = format!("'{given}' names no limits: use {}, or unset the variable", kinds.join(" or "));
-    Error::argument(LIMITS_VARIABLE, message)
 }

@@ -12,8 +12,9 @@ use super::transfer;
 use crate::cpu::Array;
 use crate::device::Device;
 use crate::dtype::DType;
+use crate::environment::{choice, variable};
 use crate::error::{Error, Result};
-use crate::files::{cache_folder, make_folders, variable, write_whole};
+use crate::files::{cache_folder, make_folders, write_whole};
 use crate::ops::table::{Binary, Unary};
 use crate::ops::{Lowering, Pointwise, ReduceKind};
 use crate::shape::{MAX_RANK, Shape, Spec};
@@ -89,16 +90,10 @@ impl Operation for Step {
 ///
 /// Its results are wrong, it fails, or it does not answer; the environment asks for a time that has no name.
 pub(super) fn pass(adapter: &'static Adapter) -> Result<()> {
-    let wanted = variable(TRIAL_VARIABLE).map(|v| v.to_string_lossy().into_owned());
-    match wanted.as_deref() {
+    match choice(TRIAL_VARIABLE, "time", &WHEN)? {
         Some("never") => return Ok(()),
         Some("always") => return attempt(adapter),
-        None | Some("once") => {}
-        Some(other) => {
-            let list: Vec<String> = WHEN.iter().map(|(name, what)| format!("{name} ({what})")).collect();
-            let message = format!("'{other}' names no time: use {}, or unset the variable", list.join(", "));
-            return Err(Error::argument(TRIAL_VARIABLE, message));
-        }
+        _ => {}
     }
     // What can't be kept on disk is remembered at least for the process. Two threads may both try: neither waits for the other.
     static PASSED: Mutex<Vec<String>> = Mutex::new(Vec::new());

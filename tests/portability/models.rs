@@ -3,8 +3,13 @@
 //!
 //! `portability_models [table] [cnn] [transformer] [blocks]`, all of them where none is named.
 
-use wgrad::nn::{Activation, Context, Embedding, KvCache, LayerNorm};
+#[path = "../../benches/common/mod.rs"]
+mod common;
+
+use common::network;
+use wgrad::nn::{Context, Embedding, KvCache, LayerNorm};
 use wgrad::prelude::*;
+use wgrad::testing::table::LARGE_PRODUCTS;
 use wgrad::{Conv2dOptions, eval};
 
 const DEVICE: Device = Device::Gpu;
@@ -29,17 +34,7 @@ fn finite(what: &str, values: &Tensor) -> Result<()> {
 
 /// The network of `examples/mnist_cnn.rs`: steps with a full batch and with the last one of an epoch, then predictions.
 fn cnn() -> Result<()> {
-    let model = Sequential::new()
-        .add(Conv2d::new(32, [3, 3]).activation(Activation::Relu))
-        .add(MaxPool2d::new([2, 2]))
-        .add(Conv2d::new(64, [3, 3]).activation(Activation::Relu))
-        .add(MaxPool2d::new([2, 2]))
-        .add(Conv2d::new(64, [3, 3]).activation(Activation::Relu))
-        .add(Flatten::new())
-        .add(Dense::new(64).activation(Activation::Relu))
-        .add(Dropout::new(0.5))
-        .add(Dense::new(10))
-        .build([28, 28, 1], DEVICE)?;
+    let model = network(DEVICE)?;
     let mut adam = Adam::new(1e-3);
     for (step, batch) in [128, 128, 96].into_iter().enumerate() {
         let images = Tensor::rand([batch, 28, 28, 1], DEVICE, step as u64)?;
@@ -168,16 +163,7 @@ fn transformer() -> Result<()> {
 
 /// Products and convolutions of shapes that reach every block of the tiled kernels, and sums cut into parts.
 fn blocks() -> Result<()> {
-    let shapes = [
-        (1536, 1536, 8),
-        (1501, 1499, 5),
-        (64, 4096, 12),
-        (61, 4090, 9),
-        (2048, 32, 16),
-        (33, 10, 700),
-        (20, 36, 5000),
-    ];
-    for (m, n, k) in shapes {
+    for [m, k, n] in LARGE_PRODUCTS {
         for t in 0..4 {
             let (ta, tb) = (t & 1 > 0, t & 2 > 0);
             let a = Tensor::randn(if ta { [k, m] } else { [m, k] }, DEVICE, 1)?;

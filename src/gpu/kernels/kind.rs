@@ -2,6 +2,7 @@
 //! on machines without one.
 
 use super::KernelTarget;
+use crate::environment::unknown;
 use crate::error::{Error, Result};
 
 /// Chooses the kernels of every adapter that is opened; see [`KINDS`].
@@ -10,7 +11,7 @@ pub(crate) const KERNELS_VARIABLE: &str = "WGRAD_KERNELS";
 /// What the variable may be, and what it means.
 const KINDS: [(&str, &str); 4] = [
     ("tiled", "workgroup memory and teams of a workgroup, as on real GPUs"),
-    ("register", "one invocation for itself, as on software adapters without subgroups"),
+    ("register", "or registers: one invocation for itself, as on software adapters without subgroups"),
     ("subgroup", "subgroups of a fixed size of 4, 8 or 16, as on lavapipe"),
     ("small", "small blocks and no subgroups, as for software adapters with a weak compiler"),
 ];
@@ -46,15 +47,7 @@ impl KernelTarget {
                 );
                 Err(Error::argument(KERNELS_VARIABLE, message))
             }
-            other => {
-                let kinds: Vec<String> =
-                    KINDS.iter().map(|(name, what)| format!("{name} ({what})")).collect();
-                let message = format!(
-                    "'{other}' names no kind of kernels: use {}, or unset the variable",
-                    kinds.join(", ")
-                );
-                Err(Error::argument(KERNELS_VARIABLE, message))
-            }
+            other => Err(unknown(KERNELS_VARIABLE, "kind of kernels", other, &KINDS)),
         }
     }
 }
