@@ -84,6 +84,11 @@ impl Shape {
         strides
     }
 
+    /// Whether it broadcasts to that shape itself.
+    pub(crate) fn broadcasts_to(&self, to: &Shape) -> bool {
+        self.broadcast(to) == Some(*to)
+    }
+
     /// The shape that both broadcast to by NumPy's rule, if there is one.
     pub fn broadcast(&self, other: &Shape) -> Option<Shape> {
         let rank = self.rank().max(other.rank());

@@ -17,9 +17,7 @@ pub(crate) fn first_not_finite(parameters: &[Parameter]) -> Result<Option<String
     let finite = no_grad(|| {
         let each = floats.iter().map(|p| {
             let value = p.variable.value();
-            let largest = if value.dtype() == DType::F64 { f64::MAX } else { f64::from(f32::MAX) };
-            // comparisons with NaN are false
-            let finite = value.detach()?.abs()?.le(largest)?.cast(DType::U32)?;
+            let finite = value.detach()?.isfinite()?.cast(DType::U32)?;
             finite.min(.., false)?.reshape([1])?.to_device(device)
         });
         let each = each.collect::<Result<Vec<Tensor>>>()?;

@@ -134,7 +134,7 @@ pub(crate) fn broadcast_to(x: &Tensor, shape: Shape) -> Result<Tensor> {
     if x.shape() == shape {
         return Ok(x.clone());
     }
-    if x.shape().broadcast(&shape) != Some(shape) {
+    if !x.shape().broadcasts_to(&shape) {
         let message =
             format!("{} can't be repeated to {shape}: each dimension must be equal or 1", x.shape());
         return Err(Error::shape("broadcast_to", message));

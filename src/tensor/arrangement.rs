@@ -164,11 +164,14 @@ impl Tensor {
         const OP: &str = "split";
         let n = self.shape()[self.shape().axis(OP, axis)?];
         let lengths = match sections.into().0 {
+            Division::Equal(0) => {
+                return Err(Error::argument(OP, "0 parts don't divide anything; ask for at least one"));
+            }
             Division::Equal(parts) if n == 0 && parts > MOST_OF_NOTHING => {
                 let message = format!("{parts} parts of no elements; at most {MOST_OF_NOTHING} are made");
                 return Err(Error::argument(OP, message));
             }
-            Division::Equal(parts) if parts > 0 && n.is_multiple_of(parts) => vec![n / parts; parts],
+            Division::Equal(parts) if n.is_multiple_of(parts) => vec![n / parts; parts],
             Division::Equal(parts) => {
                 let divisors: Vec<String> = (1..=n.min(MOST_DIVISORS))
                     .filter(|d| n.is_multiple_of(*d))

@@ -173,7 +173,7 @@ fn contract(op: &str, factors: Vec<Factor>, output: &[Label]) -> Result<Tensor> 
         factors[i] = joined;
     }
     let Some(last) = factors.pop() else {
-        return Err(Error::argument(op, "no tensors given; give at least one"));
+        return Err(Error::internal("a contraction of no tensors"));
     };
     last.summed(|l| output.contains(l))?.ordered(output)
 }
@@ -302,7 +302,7 @@ impl Tensor {
             let message = format!("axes {axes:?} and {other_axes:?} are no pairs: give as many of both");
             return Err(Error::argument(OP, message));
         }
-        let labels = |start: usize, rank: usize| (start..start + rank).map(Label::axis).collect::<Vec<_>>();
+        let labels = |start: usize, rank: usize| (start..start + rank).map(Label::Axis).collect::<Vec<_>>();
         let (own, mut others) = (labels(0, self.rank()), labels(self.rank(), other.rank()));
         let (mut seen, mut seen_of_other) = (Vec::new(), Vec::new());
         for (&a, &b) in axes.iter().zip(other_axes) {
@@ -389,7 +389,7 @@ impl Tensor {
             );
             return Err(Error::shape(OP, message));
         }
-        let labels = vec![Label::axis(0)];
+        let labels = vec![Label::Axis(0)];
         let factor = |t: &Tensor| Factor { tensor: t.clone(), labels: labels.clone() };
         contract(OP, vec![factor(self), factor(other)], &[])
     }
@@ -413,7 +413,7 @@ impl Tensor {
         const OP: &str = "addmm";
         let (a, b) = (a.into_operand(self)?, b.into_operand(self)?);
         let product = a.matmul(&b).map_err(|e| e.named(OP))?;
-        if self.shape().broadcast(&product.shape()) != Some(product.shape()) {
+        if !self.shape().broadcasts_to(&product.shape()) {
             let message = format!(
                 "shape {} does not broadcast to {}, the product of {} and {}",
                 self.shape(),
@@ -426,8 +426,8 @@ impl Tensor {
         (product + self).map_err(|e| e.named(OP))
     }
 
-    /// From this tensor to `end`, `weight` of the way: `self + weight * (end - self)`, exactly this one at 0 and `end` at 1. The weight
-    /// is a number or a tensor, and may lie outside of 0 to 1. Gradients flow to all three. PyTorch's `lerp`.
+    /// From this tensor to `end`, `weight` of the way: `self + weight * (end - self)`, exactly this one at 0 and `end` at 1 where
+    /// their difference is finite. The weight is a number or a tensor, and may lie outside of 0 to 1. Gradients flow to all three. PyTorch's `lerp`.
     ///
     /// ```
     /// # use wgrad::prelude::*;

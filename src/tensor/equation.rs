@@ -12,14 +12,8 @@ pub(super) enum Label {
     Letter(char),
     /// One of the axes that `...` stands for, counted from the last, which is 0.
     Further(usize),
+    /// An axis that has no letter.
     Axis(usize),
-}
-
-impl Label {
-    /// The label of an axis that has no letter.
-    pub fn axis(number: usize) -> Label {
-        Label::Axis(number)
-    }
 }
 
 impl fmt::Display for Label {

@@ -135,7 +135,7 @@ impl Tensor {
         const OP: &str = "masked_fill";
         let value = value.into_operand(self)?;
         for (what, t) in [("mask", mask), ("value", &value)] {
-            if t.shape().broadcast(&self.shape()) != Some(self.shape()) {
+            if !t.shape().broadcasts_to(&self.shape()) {
                 let message = format!(
                     "the {what} has shape {}, which does not broadcast to {}",
                     t.shape(),

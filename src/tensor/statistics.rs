@@ -10,6 +10,11 @@ use crate::ops::moments::{moments, root};
 use crate::ops::reduce::{arg_extreme, mean, reduce};
 use crate::ops::{require_float, scan};
 
+/// What magnitudes are divided by before they are raised to a power: 1 for what can't be divided by.
+fn usable_scale(extreme: &Tensor) -> Result<Tensor> {
+    (extreme.gt(0.0)? * extreme.lt(f64::INFINITY)?)?.select(extreme, 1.0)
+}
+
 impl Tensor {
     /// The sum over `axes`: `..` for all, an axis (-1 is the last), several, a range; see [`Axes`]. The sum of u8, which
     /// comparisons give, is u32, so that `x.gt(0.0)?.sum(..)` counts; other types keep theirs, and sums of i32 and u32 that
@@ -199,7 +204,7 @@ impl Tensor {
     ///
     /// # Errors
     ///
-    /// Floats, or a negative number. As [`item`](Self::item).
+    /// Floats, a negative number, or 2^32 counts and more. As [`item`](Self::item).
     pub fn bincount(&self, minlength: usize) -> Result<Tensor> {
         const OP: &str = "bincount";
         if self.dtype().is_float() {
@@ -207,18 +212,19 @@ impl Tensor {
             return Err(Error::dtype(OP, message));
         }
         if self.numel() == 0 {
-            return Tensor::full_dtype([minlength], 0.0, DType::U32, self.device());
+            let nothing = Tensor::full_dtype([minlength], 0.0, DType::U32, self.device());
+            return nothing.map_err(|e| e.named(OP));
         }
         let flat = self.reshape([self.numel()])?;
-        let (least, most) = (flat.min(.., false)?, flat.max(.., false)?);
+        let (least, most) = (flat.min(.., false)?, flat.max(.., false)?.cast(DType::U32)?);
         crate::backend::eval(&[&least, &most])?;
         if self.dtype() == DType::I32 && least.item::<i32>()? < 0 {
             let message = format!("{} is among the numbers; none may be below 0", least.item::<i32>()?);
             return Err(Error::argument(OP, message));
         }
         let flat = flat.cast(DType::U32)?;
-        let length = minlength.max(most.cast(DType::U32)?.item::<u32>()? as usize + 1);
-        count(&flat, length)
+        let length = minlength.max(most.item::<u32>()? as usize + 1);
+        count(&flat, length).map_err(|e| e.named(OP))
     }
 
     /// The logarithm of the sum of the exponentials over `axes`, as [`sum`](Self::sum) takes them, without overflow: the largest
@@ -284,8 +290,7 @@ impl Tensor {
         }
         // A constant: the norm doesn't depend on what its elements are scaled by.
         let largest = reduce(ReduceKind::Max, &self.detach()?.abs()?, mask, true)?;
-        let usable = (largest.gt(0.0)? * largest.lt(f64::INFINITY)?)?;
-        let scale = usable.select(&largest, 1.0)?;
+        let scale = usable_scale(&largest)?;
         let squares = reduce(ReduceKind::Sum, &(self / &scale)?.square()?, mask, true)?;
         (root(&squares)? * scale)?.reshape(self.shape().reduced(&mask, keepdims))
     }
@@ -332,15 +337,15 @@ impl Tensor {
             return reduce(ReduceKind::Sum, &size, mask, keepdims);
         }
         // A constant, as of the Euclidean norm.
-        let scale = reduce(extreme, &size.detach()?, mask, true)?;
-        let usable = (scale.gt(0.0)? * scale.lt(f64::INFINITY)?)?;
-        let scale = usable.select(&scale, 1.0)?;
+        let scale = usable_scale(&reduce(extreme, &size.detach()?, mask, true)?)?;
         let zero = size.eq(0.0)?;
         let power = zero.select(1.0, (size / &scale)?)?.pow(p)?;
         let power = zero.select(if p > 0.0 { 0.0 } else { f64::INFINITY }, power)?;
         let sum = reduce(ReduceKind::Sum, &power, mask, true)?;
         let nothing = sum.eq(0.0)?;
-        let root = nothing.select(0.0, nothing.select(1.0, sum)?.pow(1.0 / p)?)?;
+        // Of a negative order only infinities add up to nothing.
+        let limit = if p > 0.0 { 0.0 } else { f64::INFINITY };
+        let root = nothing.select(limit, nothing.select(1.0, sum)?.pow(1.0 / p)?)?;
         (root * scale)?.reshape(shape)
     }
 

@@ -74,6 +74,7 @@ fn norms_of_any_order_and_magnitude() -> Result<()> {
             assert_close(x.norm_p(-1.0, .., false)?, [0.0], 0.0, 0.0)?; // a 0 is infinite to a negative power
             let x = Tensor::new([3.0 * scale, -4.0 * scale, 1.0 * scale], device)?;
             assert_close(x.norm_p(-1.0, .., false)?, [of(-1.0) * s], 3e-6, 0.0)?;
+            assert_eq!(Tensor::new([INF, -INF], device)?.norm_p(-1.0, .., false)?.item::<f32>()?, INF);
             assert_close(x.norm_p(-2.5, .., false)?, [of(-2.5) * s], 3e-6, 0.0)?;
         }
         for p in [0.5, 1.0, 1.5, 2.0, 3.0, f64::INFINITY] {
