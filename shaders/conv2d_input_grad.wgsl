@@ -106,10 +106,6 @@ fn b_offset(w: Walk) -> u32 {
     return w.d2 * (p.kernel_w * p.b_tap) + w.d1 * p.b_tap + w.d0;
 }
 
-fn b_index(w: Walk, batch: Batch) -> u32 {
-    return batch.b + (w.d2 * p.kernel_w + w.d1) * p.b_tap + w.d0;
-}
-
 // ---- plain kernel ----
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;

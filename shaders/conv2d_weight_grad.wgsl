@@ -72,10 +72,6 @@ fn b_offset(w: Walk) -> u32 {
     return w.k * p.b_k;
 }
 
-fn b_index(w: Walk, batch: Batch) -> u32 {
-    return batch.b + w.k * p.b_k;
-}
-
 // ---- plain kernel ----
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;

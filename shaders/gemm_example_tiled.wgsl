@@ -8,8 +8,8 @@
 //
 // Two ways of going along k are offered, because an integer division in an inner loop is ruinous:
 // * by segments: `segment_init`, then plain increments of k within the segment (A contiguous along k);
-// * by a walk: `walk_init` once (`walk_early` where it begins before the first k), then `walk_step` or `walk_on` (a fixed
-//   number of k) or `walk_next` (one k) without a division.
+// * by a walk: `walk_init` once (`walk_early` where it begins before the first k), then `walk_step` (a fixed number of
+//   k) or `walk_next` (one k) without a division.
 
 struct Params {
     m: u32,
@@ -102,10 +102,6 @@ fn walk_step(w: Walk) -> Walk {
     return Walk(w.k + p.step);
 }
 
-fn walk_on(w: Walk) -> Walk {
-    return walk_step(w);
-}
-
 fn walk_next(w: Walk) -> Walk {
     return Walk(w.k + 1u);
 }
@@ -133,7 +129,7 @@ fn b_offset(w: Walk) -> u32 {
 }
 
 fn b_index(w: Walk, batch: Batch) -> u32 {
-    return batch.b + w.k * p.b_k;
+    return batch.b + b_offset(w);
 }
 
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
@@ -229,7 +225,7 @@ fn main(
         for (; tile_k < end; tile_k++) {
             workgroupBarrier();
             let more = tile_k + 1u < tiles;
-            wa = walk_on(wa);
+            wa = walk_step(wa);
             tile_b_at += step_b;
             let at_a = select(0u, quads(a_offset(wa)), more);
             let qa0 = a[row0_a + at_a];

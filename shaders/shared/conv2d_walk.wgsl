@@ -14,14 +14,12 @@ fn walk_early(k: u32) -> Walk {
     return Walk(k, w.d0, w.d1, w.d2 - rounds);
 }
 
+// Below its base a digit wraps when the base is taken off, and the smaller is the right one.
 fn walk_add(w: Walk, k: u32, s0: u32, s1: u32, s2: u32) -> Walk {
-    var d0 = w.d0 + s0;
-    let carry0 = select(0u, 1u, d0 >= p.base0);
-    d0 -= carry0 * p.base0;
-    var d1 = w.d1 + s1 + carry0;
-    let carry1 = select(0u, 1u, d1 >= p.base1);
-    d1 -= carry1 * p.base1;
-    return Walk(w.k + k, d0, d1, w.d2 + s2 + carry1);
+    let d0 = w.d0 + s0;
+    let d1 = w.d1 + s1 + select(0u, 1u, d0 >= p.base0);
+    let d2 = w.d2 + s2 + select(0u, 1u, d1 >= p.base1);
+    return Walk(w.k + k, min(d0, d0 - p.base0), min(d1, d1 - p.base1), d2);
 }
 
 fn walk_step(w: Walk) -> Walk {
@@ -32,10 +30,6 @@ fn walk_next(w: Walk) -> Walk {
     return walk_add(w, 1u, 1u, 0u, 0u);
 }
 
-// walk_step in fewer instructions: below its base a digit wraps when the base is taken off, and the smaller is the right one.
-fn walk_on(w: Walk) -> Walk {
-    let d0 = w.d0 + p.step0;
-    let d1 = w.d1 + p.step1 + select(0u, 1u, d0 >= p.base0);
-    let d2 = w.d2 + p.step2 + select(0u, 1u, d1 >= p.base1);
-    return Walk(w.k + (p.step2 * p.base1 + p.step1) * p.base0 + p.step0, min(d0, d0 - p.base0), min(d1, d1 - p.base1), d2);
+fn b_index(w: Walk, batch: Batch) -> u32 {
+    return batch.b + b_offset(w);
 }

@@ -41,10 +41,9 @@ enum Kind {
     Fma,
     Vector,
     LdsLoad,
-    LdsStore,
     Memory,
-    Scalar,
-    Wait,
+    /// Scalar instructions, waits, stores to workgroup memory.
+    Other,
 }
 
 impl Code {
@@ -123,11 +122,9 @@ fn kind(op: &str) -> Kind {
     match op {
         _ if begins(&["v_fma", "v_pk_fma", "v_dual_fma", "v_mac_f", "v_dot", "v_wmma"]) => Kind::Fma,
         _ if begins(&["ds_read", "ds_load"]) => Kind::LdsLoad,
-        _ if begins(&["ds_"]) => Kind::LdsStore,
         _ if begins(&["buffer_load", "buffer_store", "global_load", "global_store"]) => Kind::Memory,
         _ if begins(&["v_"]) => Kind::Vector,
-        _ if begins(&["s_wait", "s_barrier", "s_delay"]) => Kind::Wait,
-        _ => Kind::Scalar,
+        _ => Kind::Other,
     }
 }
 

@@ -23,6 +23,7 @@ mod split;
 mod text;
 mod tiled;
 
+use super::launch::Build;
 use super::uniform::uniform;
 use super::{Form, KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::geometry::MatmulGeometry;
@@ -181,20 +182,20 @@ impl Problem<'_> {
         // Partial sums have no epilogue: it belongs to what the second pass stores.
         let Split { splits, second_pass, .. } = variant.split;
         let mut launches = Launches::default();
+        let output = if second_pass { launches.temp(splits * self.out_len) } else { Operand::Output };
         launches.list.push(Launch {
             label: variant.label,
             source: best.source,
             constants: self.constants.clone(),
             uniform: best.uniform,
             inputs: vec![Operand::Input(0), Operand::Input(1)],
-            output: if second_pass { Operand::Temp(0) } else { Operand::Output },
+            output,
             workgroups: best.workgroups,
             turns: best.turns,
             epilogue: !second_pass,
             others: others.collect(),
         });
         if second_pass {
-            launches.temps.push(splits * self.out_len * 4);
             launches.list.push(reduce(self.labels[3], self.out_len, self.out_aligned, splits, t));
         }
         launches
@@ -345,11 +346,6 @@ impl Problem<'_> {
 
     fn tiled_kernel(&self, block: Block, t: &KernelTarget) -> Variant {
         let a_vec4 = self.a_width > 1;
-        let b = match (self.b_width > 1, self.b_along_k) {
-            (true, true) => BLoad::QuadsAlongK,
-            (true, false) => BLoad::QuadsAlongN,
-            _ => BLoad::Scalar,
-        };
         // Two levels at most: a third would cost registers that real GPUs don't have. One is enough for two chains; another costs
         // these kernels registers, not (as the register kernels) a driver's time, so that they don't wait for five.
         let longest = TILED_CHAIN * TILED_CHAIN;
@@ -358,7 +354,7 @@ impl Problem<'_> {
             block,
             a: self.a,
             a_vec4,
-            b,
+            b_vec4: self.b_width > 1,
             b_along_k: self.b_along_k,
             masked: self.masked,
             out_vec4: self.out_aligned,

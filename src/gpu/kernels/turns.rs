@@ -46,11 +46,15 @@ impl Turns {
 
     /// A loop whose body runs so often, each time with the loops of `body` in it.
     pub const fn around(count: usize, body: Turns) -> Turns {
-        let count = (count as u64).saturating_add(1);
+        body.times((count as u64).saturating_add(1))
+    }
+
+    /// These loops so often, each time in the turn of another.
+    const fn times(self, count: u64) -> Turns {
         Turns {
-            most: count.saturating_mul(body.most.saturating_add(1)),
-            mean: count.saturating_mul(body.mean.saturating_add(1)),
-            outside: body.outside,
+            most: count.saturating_mul(self.most.saturating_add(1)),
+            mean: count.saturating_mul(self.mean.saturating_add(1)),
+            outside: self.outside,
         }
     }
 
@@ -59,12 +63,7 @@ impl Turns {
         let (count, blocks) = (count as u64, count.div_ceil(block) as u64);
         // The turns that find an end run no body.
         let ends = Turns::exactly(2 * blocks + 1);
-        let bodies = Turns {
-            most: count.saturating_mul(body.most.saturating_add(1)),
-            mean: count.saturating_mul(body.mean.saturating_add(1)),
-            outside: body.outside,
-        };
-        bodies.then(ends)
+        body.times(count).then(ends)
     }
 
     /// These loops, then those.

@@ -80,6 +80,7 @@ pub(super) fn add_up_levels(s: &mut String, levels: usize, rows: usize, vectors:
     }
 }
 
-fn places(rows: usize, vectors: usize) -> impl Iterator<Item = (usize, usize)> {
+/// Rows, and vectors in each.
+pub(super) fn places(rows: usize, vectors: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..rows).flat_map(move |i| (0..vectors).map(move |j| (i, j)))
 }

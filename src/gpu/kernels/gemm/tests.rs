@@ -187,7 +187,7 @@ fn tiled_example_is_current() {
         block: BLOCKS[3],
         a: ALayout::AlongK,
         a_vec4: true,
-        b: BLoad::QuadsAlongN,
+        b_vec4: true,
         b_along_k: false,
         masked: false,
         out_vec4: true,

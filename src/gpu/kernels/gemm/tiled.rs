@@ -22,8 +22,8 @@
 //! lie in one k, where they are not along k). `benches/isa` shows what compilers make of it.
 // Over 500 lines in one file: one kernel, written from top to bottom.
 
-use super::accumulators::{add_up_levels, declare_accumulators, flush};
-use super::parts::{ALayout, BLoad, bindings, element, line, tile_prologue};
+use super::accumulators::{add_up_levels, declare_accumulators, flush, places};
+use super::parts::{ALayout, bindings, element, line, tile_prologue};
 use super::{KernelTarget, Turns};
 use std::fmt::Write;
 
@@ -34,7 +34,8 @@ pub(super) struct Tiled {
     pub a: ALayout,
     /// A is bound as `vec4` and loaded so.
     pub a_vec4: bool,
-    pub b: BLoad,
+    /// B is bound as `vec4` and loaded so.
+    pub b_vec4: bool,
     /// B is contiguous along k.
     pub b_along_k: bool,
     /// Some places of A lie outside of an image, and are zero.
@@ -168,7 +169,7 @@ impl Tiled {
     }
 
     fn b_staging(&self) -> Staging {
-        Staging::new(&self.block, self.block.bn, self.b_along_k, self.b != BLoad::Scalar)
+        Staging::new(&self.block, self.block.bn, self.b_along_k, self.b_vec4)
     }
 
     /// The kernel, to stand below the declarations of an operand file.
@@ -177,7 +178,7 @@ impl Tiled {
         let (tx, ty) = (bn / tn, bm / tm);
         let a_quads = self.a_staging().quads(bm, bk);
         let b_quads = self.b_staging().quads(bn, bk);
-        let mut s = bindings(element(self.a_vec4), element(self.b != BLoad::Scalar), self.out_vec4);
+        let mut s = bindings(element(self.a_vec4), element(self.b_vec4), self.out_vec4);
         self.name_operands(&mut s);
         line!(s, "var<workgroup> tile_a: array<vec4<f32>, {a_quads}>;");
         line!(s, "var<workgroup> tile_b: array<vec4<f32>, {b_quads}>;\n");
@@ -212,7 +213,7 @@ impl Tiled {
         line!(s, "{inner}workgroupBarrier();");
         line!(s, "{inner}let more = tile_k + 1u < tiles;");
         for w in self.walks() {
-            line!(s, "{inner}{w} = walk_on({w});");
+            line!(s, "{inner}{w} = walk_step({w});");
         }
         self.stage_load(&mut s, &inner, false);
         self.multiply(&mut s, &inner);
@@ -244,8 +245,7 @@ impl Tiled {
     fn name_operands(&self, s: &mut String) {
         let a = if self.a_along_k() { "k" } else { "m" };
         let b = if self.b_along_k { "k" } else { "n" };
-        let [a4, b4, c4] =
-            [self.a_vec4, self.b != BLoad::Scalar, self.out_vec4].map(|four| if four { 4 } else { 1 });
+        let [a4, b4, c4] = [self.a_vec4, self.b_vec4, self.out_vec4].map(|four| if four { 4 } else { 1 });
         let levels = self.levels;
         let inside = if self.masked { " where it is inside" } else { "" };
         line!(
@@ -274,7 +274,7 @@ impl Tiled {
         if !self.far() {
             return flush(s, self.levels, tm, tn / 4, "vec4<f32>", "        ");
         }
-        for (i, j) in (0..tm).flat_map(|i| (0..tn / 4).map(move |j| (i, j))) {
+        for (i, j) in places(tm, tn / 4) {
             line!(s, "        d[zero + {}u] += c{i}_{j};", i * tn / 4 + j);
             line!(s, "        c{i}_{j} = vec4<f32>();");
         }
@@ -285,7 +285,7 @@ impl Tiled {
         if !self.far() {
             return add_up_levels(s, self.levels, tm, tn / 4);
         }
-        for (i, j) in (0..tm).flat_map(|i| (0..tn / 4).map(move |j| (i, j))) {
+        for (i, j) in places(tm, tn / 4) {
             line!(s, "    c{i}_{j} += d[zero + {}u];", i * tn / 4 + j);
         }
     }
@@ -330,7 +330,7 @@ impl Tiled {
                 a.further(r) + e
             );
             let start = format!("a_start({row})");
-            line!(s, "    let {row}_a = {};", if self.a_vec4 { format!("quads({start})") } else { start });
+            line!(s, "    let {row}_a = {};", counted(self.a_vec4, start));
         }
         let b = self.b_staging();
         b.declare(s, "b");
@@ -338,23 +338,19 @@ impl Tiled {
             Some("wb") => line!(s, "    var wb = walk_early(k0 + b_k - lead);"),
             Some(_) => {}
             None => {
-                let quads_of = |at: &str| match self.b {
-                    BLoad::Scalar => at.to_string(),
-                    _ => format!("quads({at})"),
-                };
-                line!(s, "    let line_b = {};", quads_of("b_k * p.b_k"));
-                line!(s, "    let step_b = {};", quads_of(&format!("{}u * p.b_k", self.block.bk)));
-                line!(s, "    var tile_b_at = {};", quads_of("(k0 - lead) * p.b_k"));
+                line!(s, "    let line_b = {};", counted(self.b_vec4, "b_k * p.b_k".into()));
+                line!(s, "    let step_b = {};", counted(self.b_vec4, format!("{}u * p.b_k", self.block.bk)));
+                line!(s, "    var tile_b_at = {};", counted(self.b_vec4, "(k0 - lead) * p.b_k".into()));
             }
         }
         for (column, r, e) in self.columns() {
             let n = format!("n0 + b_line + {}u", b.further(r) + e);
-            match self.b {
-                BLoad::QuadsAlongN => line!(s, "    let {column}_b = (batch.b + min({n}, p.n - 4u)) / 4u;"),
-                BLoad::QuadsAlongK => {
+            match (self.b_vec4, self.b_along_k) {
+                (true, false) => line!(s, "    let {column}_b = (batch.b + min({n}, p.n - 4u)) / 4u;"),
+                (true, true) => {
                     line!(s, "    let {column}_b = (batch.b + min({n}, p.n - 1u) * p.b_n) / 4u;");
                 }
-                BLoad::Scalar => line!(s, "    let {column}_b = batch.b + min({n}, p.n - 1u) * p.b_n;"),
+                (false, _) => line!(s, "    let {column}_b = batch.b + min({n}, p.n - 1u) * p.b_n;"),
             }
         }
         match a.order {
@@ -380,17 +376,16 @@ impl Tiled {
     }
 
     fn columns(&self) -> Vec<(String, usize, usize)> {
-        lines("column", self.b_staging().per_invocation, self.b != BLoad::Scalar)
+        lines("column", self.b_staging().per_invocation, self.b_vec4)
     }
 
     /// Loads the invocation's quads of a tile; what is not `inside` is any number. The first tile may begin before `k0`. After the
     /// last tile nothing is there to load, and the place of the first k is loaded once more. No load is within a branch: where it
     /// ends, compilers wait for the load.
     fn stage_load(&self, s: &mut String, indent: &str, first: bool) {
-        let quads = |vec4: bool, at: String| if vec4 { format!("quads({at})") } else { at };
-        let a_place = quads(self.a_vec4, "a_offset(wa)".into());
+        let a_place = counted(self.a_vec4, "a_offset(wa)".into());
         let b_place = match self.b_walk() {
-            Some(walk) => quads(self.b != BLoad::Scalar, format!("b_offset({walk})")),
+            Some(walk) => counted(self.b_vec4, format!("b_offset({walk})")),
             None => "line_b + tile_b_at".into(),
         };
         if !first && self.b_walk().is_none() {
@@ -419,7 +414,7 @@ impl Tiled {
         }
         line!(s, "{indent}let at_b = {};", all("b", &b_place));
         for (column, r, e) in self.columns() {
-            line!(s, "{indent}let {} = b[{column}_b + at_b];", register("qb", r, e, self.b != BLoad::Scalar));
+            line!(s, "{indent}let {} = b[{column}_b + at_b];", register("qb", r, e, self.b_vec4));
         }
     }
 
@@ -428,7 +423,7 @@ impl Tiled {
     /// branch, or behind the branch, that it is used in, where it is waited for.
     fn stage_store(&self, s: &mut String, indent: &str, first: bool) {
         let (a, b) = (self.a_staging(), self.b_staging());
-        let (a4, b4) = (self.a_vec4, self.b != BLoad::Scalar);
+        let (a4, b4) = (self.a_vec4, self.b_vec4);
         let a_inside = |register: &str| match (self.masked, first) {
             (true, _) => Some(format!("{register}_inside")),
             (false, true) => Some("first_a".to_string()),
@@ -517,6 +512,11 @@ impl Tiled {
     }
 }
 
+/// An index as what is loaded counts: in quads, or in elements.
+fn counted(vec4: bool, at: String) -> String {
+    if vec4 { format!("quads({at})") } else { at }
+}
+
 /// The register of a quad that is loaded at once, else of one of its elements.
 fn register(name: &str, r: usize, e: usize, vec4: bool) -> String {
     if vec4 { format!("{name}{r}") } else { format!("{name}{r}_{e}") }
@@ -524,10 +524,9 @@ fn register(name: &str, r: usize, e: usize, vec4: bool) -> String {
 
 /// Names of so many quads that are loaded at once, else of their elements; the quad, and the place in it.
 fn lines(name: &str, quads: usize, at_once: bool) -> Vec<(String, usize, usize)> {
-    let element = |r, e| (if at_once { format!("{name}{r}") } else { format!("{name}{r}_{e}") }, r, e);
     (0..quads)
         .flat_map(|r| (0..if at_once { 1 } else { 4 }).map(move |e| (r, e)))
-        .map(|(r, e)| element(r, e))
+        .map(|(r, e)| (register(name, r, e, at_once), r, e))
         .collect()
 }
 
