@@ -264,6 +264,7 @@ impl Tiled {
         let Block { tm, tn, .. } = self.block;
         declare_accumulators(s, if self.far() { 1 } else { self.levels }, tm, tn / 4, "vec4<f32>");
         if self.far() {
+            // Eight more than are used: an array of 256 bytes RADV keeps in registers all the same, which leaves room for 6 waves, not 8.
             line!(s, "    var d: array<vec4<f32>, {}>;", tm * tn / 4 + 8);
             line!(s, "    let zero = p.segments - 1u;");
         }
