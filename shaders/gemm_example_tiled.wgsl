@@ -139,7 +139,7 @@ fn b_index(w: Walk, batch: Batch) -> u32 {
 fn epilogue(v: f32, i: u32) -> f32 { return v; }
 fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> { return v; }
 
-// Operands: A along k by 4, B along n by 4, C by 4, 2 levels.
+// Operands: A along k by 4, B along n by 4, C by 4.
 var<workgroup> tile_a: array<vec4<f32>, 160>;
 var<workgroup> tile_b: array<vec4<f32>, 128>;
 

@@ -367,11 +367,13 @@ fn lengths_of_loops_make_no_pipelines() -> Result<()> {
         step(20, memory)?;
         step(20, memory)?;
         counted.push(pipelines()? - start);
-        for length in [21, 24, 2, 37, 100] {
+        for length in [21, 24, 2, 37, 60, 100, 99, 120] {
             let before = d.stats()?;
             step(length, memory)?;
             let after = d.stats()?;
-            assert_eq!(after.pipelines, before.pipelines, "{length}, {memory:?}");
+            // Real GPUs split sums over more than 256 k, and the first that is split has a kernel that adds up the parts.
+            let split = u64::from(length == 100 && memory == ScanMemory::Store);
+            assert!(after.pipelines <= before.pipelines + split, "{length}, {memory:?}");
             assert_eq!(after.submits - before.submits, 1, "{length}, {memory:?}");
         }
     }
@@ -446,10 +448,11 @@ fn plans_that_run_often_get_better_kernels_with_the_same_bits() -> Result<()> {
         let y = (x.matmul(&w)? + &bias)?.sin()?;
         Ok(y.to_vec::<f32>()?.into_iter().map(f32::to_bits).collect())
     };
-    // Many rows first: few rows then run with the kernel of many.
-    let many = fixed([50, 52], 3)?;
+    // Many rows first, so many that real GPUs have larger blocks for them, too: few rows then run with the kernel of many.
+    let many = fixed([8192, 52], 3)?;
     let all = rows(&many)?;
-    let first = |n: usize| Tensor::from_slice(&many.to_vec::<f32>()?[..52 * n], [n, 52], d);
+    let numbers = many.to_vec::<f32>()?;
+    let first = |n: usize| Tensor::from_slice(&numbers[..52 * n], [n, 52], d);
     let few = first(3)?;
     let stats = || d.stats();
     let before = stats()?;

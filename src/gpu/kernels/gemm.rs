@@ -37,7 +37,7 @@ use split::{MAX_CHUNK, REGISTER_WORK, Split, TILED_WORK, round};
 #[cfg(test)]
 pub(in crate::gpu) use text::ALL_FORMS;
 use text::{Loop, complete, written};
-use tiled::{Block, TILED_CHAIN, Tiled};
+use tiled::{Block, LEVELS, TILED_CHAIN, Tiled};
 
 /// Partial sums that are added one after the other (as in the two shaders).
 const REDUCE_BLOCK: usize = 32;
@@ -346,8 +346,6 @@ impl Problem<'_> {
 
     fn tiled_kernel(&self, block: Block, t: &KernelTarget) -> Variant {
         let a_vec4 = self.a_width > 1;
-        // Two levels at most: a third would cost registers that real GPUs don't have. One is enough for two chains; another costs
-        // these kernels registers, not (as the register kernels) a driver's time, so that they don't wait for five.
         let longest = TILED_CHAIN * TILED_CHAIN;
         let split = TILED_WORK.split(self, [block.bm, block.bn], 1, block.bk, longest);
         let kernel = Tiled {
@@ -358,11 +356,10 @@ impl Problem<'_> {
             b_along_k: self.b_along_k,
             masked: self.masked,
             out_vec4: self.out_aligned,
-            levels: if round(self.k).div_ceil(split.splits) > 2 * TILED_CHAIN { 2 } else { 1 },
         };
         Variant {
             label: self.labels[2],
-            levels: kernel.levels,
+            levels: LEVELS,
             others: forms::of_tiles(&kernel, BLOCKS.iter().filter(|b| b.fits(t))),
             kernel: Loop::Tiled(kernel),
             images_first: false,

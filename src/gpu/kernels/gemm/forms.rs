@@ -13,9 +13,8 @@ use super::tiled::{Block, Tiled};
 /// Rows per workgroup that products by few rows have loops of their own for; the last is for all others.
 const ROWS: [usize; 4] = [4, 8, 16, 32];
 
-/// The most levels that loops have.
-const REGISTER_LEVELS: usize = 3;
-const TILED_LEVELS: usize = 2;
+/// The most levels that register kernels have.
+const LEVELS: usize = 3;
 
 /// The others among register kernels: those with more rows first, since the loops of few rows load B again for each few.
 pub(super) fn of_registers(best: &Registers) -> Vec<Loop> {
@@ -36,16 +35,13 @@ pub(super) fn of_registers(best: &Registers) -> Vec<Loop> {
         false => vec![best.rows],
     };
     let with = |rows, levels| Registers { rows, levels, ..best.clone() };
-    let all = rows.into_iter().flat_map(|rows| (best.levels..=REGISTER_LEVELS).map(move |l| (rows, l)));
+    let all = rows.into_iter().flat_map(|rows| (best.levels..=LEVELS).map(move |l| (rows, l)));
     all.map(|(rows, levels)| with(rows, levels)).filter(|r| r != best).map(Loop::Registers).collect()
 }
 
 /// The others among kernels for real GPUs: of these blocks, which come largest first.
 pub(super) fn of_tiles<'b>(best: &Tiled, blocks: impl DoubleEndedIterator<Item = &'b Block>) -> Vec<Loop> {
-    let with = |&block, levels| Tiled { block, levels, ..best.clone() };
-    // The block that was chosen, with more levels; then the smaller ones, which waste least.
-    let levels = |block| (best.levels..=TILED_LEVELS).map(move |l| with(block, l));
-    let mut all: Vec<Tiled> = blocks.rev().flat_map(levels).collect();
-    all.sort_by_key(|t| t.block != best.block);
-    all.into_iter().filter(|t| t != best).map(Loop::Tiled).collect()
+    // The smaller blocks first, which waste least.
+    let others = blocks.rev().filter(|&&block| block != best.block);
+    others.map(|&block| Loop::Tiled(Tiled { block, ..best.clone() })).collect()
 }

@@ -156,7 +156,7 @@ fn check_example(name: &str, expected: &str, kernel: String) {
         std::fs::write(path, &text).expect("the example can be written");
         return;
     }
-    assert_eq!(text, expected, "shaders/{name} is out of date: UPDATE_EXAMPLES=1 cargo test rewrites it");
+    assert!(text == expected, "shaders/{name} is out of date: UPDATE_EXAMPLES=1 cargo test rewrites it");
 }
 
 #[test]
@@ -191,7 +191,6 @@ fn tiled_example_is_current() {
         b_along_k: false,
         masked: false,
         out_vec4: true,
-        levels: 2,
     };
     let expected = include_str!("../../../../shaders/gemm_example_tiled.wgsl");
     check_example("gemm_example_tiled.wgsl", expected, kernel.source());

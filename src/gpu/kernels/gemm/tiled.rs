@@ -17,6 +17,9 @@
 //! infinity would be NaN. So no load within the loop asks where k ends. The first chain of additions is the one that is
 //! shorter, for the same reason: tiles of any depth that divides [`TILED_CHAIN`] come out at the same ends.
 //!
+//! **Levels.** All have two levels of accumulators, though a short sum needs one: were these other kernels, a longer sum than those
+//! before would have to wait for its own.
+//!
 //! **Registers.** What the multiplication shares its cycles with is kept small: an address is what is known of the row or
 //! column, kept in a register, and what is known of the tile's k, worked out once for all quads of an invocation (which therefore
 //! lie in one k, where they are not along k). `benches/isa` shows what compilers make of it.
@@ -42,8 +45,6 @@ pub(super) struct Tiled {
     pub masked: bool,
     /// C is bound as `vec4` and stored so.
     pub out_vec4: bool,
-    /// Levels of accumulators (see [`levels`](super::accumulators::levels)).
-    pub levels: usize,
 }
 
 /// Tile of a workgroup and share of an invocation; `tn` and `bk` are multiples of 4.
@@ -77,6 +78,9 @@ const XYZW: [char; 4] = ['x', 'y', 'z', 'w'];
 
 /// k that the first accumulators take before they are added to the second ones.
 pub(super) const TILED_CHAIN: usize = 64;
+
+/// Levels of accumulators: a third would cost registers that real GPUs don't have.
+pub(super) const LEVELS: usize = 2;
 
 /// Accumulators of an invocation from which on those of the second level are kept out of the registers.
 const MANY: usize = 64;
@@ -154,10 +158,7 @@ impl Tiled {
     pub fn turns(&self, k: usize) -> Turns {
         let Block { bk, .. } = self.block;
         let tiles = k.div_ceil(bk);
-        match self.levels {
-            1 => Turns::around(tiles, Turns::of(bk / 4)),
-            _ => Turns::in_blocks(tiles, TILED_CHAIN / bk, Turns::of(bk / 4)),
-        }
+        Turns::in_blocks(tiles, TILED_CHAIN / bk, Turns::of(bk / 4))
     }
 
     fn a_along_k(&self) -> bool {
@@ -200,33 +201,26 @@ impl Tiled {
         self.stage_load(&mut s, "    ", true);
         self.stage_store(&mut s, "    ", true);
         line!(s, "    var tile_k = 0u;");
-        let mut indent = "    ";
-        if self.levels > 1 {
-            line!(s, "    let chain = p.block / {bk}u;");
-            line!(s, "    var end = (tiles - 1u) % chain + 1u;");
-            line!(s, "    loop {{");
-            indent = "        ";
-        }
-        let end = if self.levels > 1 { "end" } else { "tiles" };
-        line!(s, "{indent}for (; tile_k < {end}; tile_k++) {{");
-        let inner = format!("{indent}    ");
+        line!(s, "    let chain = p.block / {bk}u;");
+        line!(s, "    var end = (tiles - 1u) % chain + 1u;");
+        line!(s, "    loop {{");
+        line!(s, "        for (; tile_k < end; tile_k++) {{");
+        let inner = "            ";
         line!(s, "{inner}workgroupBarrier();");
         line!(s, "{inner}let more = tile_k + 1u < tiles;");
         for w in self.walks() {
             line!(s, "{inner}{w} = walk_step({w});");
         }
-        self.stage_load(&mut s, &inner, false);
-        self.multiply(&mut s, &inner);
+        self.stage_load(&mut s, inner, false);
+        self.multiply(&mut s, inner);
         line!(s, "{inner}workgroupBarrier();");
-        self.stage_store(&mut s, &inner, false);
-        line!(s, "{indent}}}");
-        if self.levels > 1 {
-            line!(s, "        if tile_k >= tiles {{ break; }}");
-            self.flush(&mut s);
-            line!(s, "        end += chain;");
-            line!(s, "    }}");
-            self.add_up_levels(&mut s);
-        }
+        self.stage_store(&mut s, inner, false);
+        line!(s, "        }}");
+        line!(s, "        if tile_k >= tiles {{ break; }}");
+        self.flush(&mut s);
+        line!(s, "        end += chain;");
+        line!(s, "    }}");
+        self.add_up_levels(&mut s);
         line!(s, "    let base = batch.out + split * p.out_split;");
         line!(s, "    let m = m0 + local.y * {tm}u;");
         for j in 0..tn / 4 {
@@ -246,23 +240,19 @@ impl Tiled {
         let a = if self.a_along_k() { "k" } else { "m" };
         let b = if self.b_along_k { "k" } else { "n" };
         let [a4, b4, c4] = [self.a_vec4, self.b_vec4, self.out_vec4].map(|four| if four { 4 } else { 1 });
-        let levels = self.levels;
         let inside = if self.masked { " where it is inside" } else { "" };
-        line!(
-            s,
-            "// Operands: A along {a} by {a4}{inside}, B along {b} by {b4}, C by {c4}, {levels} levels."
-        );
+        line!(s, "// Operands: A along {a} by {a4}{inside}, B along {b} by {b4}, C by {c4}.");
     }
 
     /// Whether the second level has no room in registers: it is added to once in a chain. Compilers keep an array in registers if
     /// they know all indices, so it is indexed from a word that is zero.
     fn far(&self) -> bool {
-        self.levels > 1 && self.block.tm * self.block.tn >= MANY
+        self.block.tm * self.block.tn >= MANY
     }
 
     fn declare_accumulators(&self, s: &mut String) {
         let Block { tm, tn, .. } = self.block;
-        declare_accumulators(s, if self.far() { 1 } else { self.levels }, tm, tn / 4, "vec4<f32>");
+        declare_accumulators(s, if self.far() { 1 } else { LEVELS }, tm, tn / 4, "vec4<f32>");
         if self.far() {
             // Eight more than are used: an array of 256 bytes RADV keeps in registers all the same, which leaves room for 6 waves, not 8.
             line!(s, "    var d: array<vec4<f32>, {}>;", tm * tn / 4 + 8);
@@ -273,7 +263,7 @@ impl Tiled {
     fn flush(&self, s: &mut String) {
         let Block { tm, tn, .. } = self.block;
         if !self.far() {
-            return flush(s, self.levels, tm, tn / 4, "vec4<f32>", "        ");
+            return flush(s, LEVELS, tm, tn / 4, "vec4<f32>", "        ");
         }
         for (i, j) in places(tm, tn / 4) {
             line!(s, "        d[zero + {}u] += c{i}_{j};", i * tn / 4 + j);
@@ -284,7 +274,7 @@ impl Tiled {
     fn add_up_levels(&self, s: &mut String) {
         let Block { tm, tn, .. } = self.block;
         if !self.far() {
-            return add_up_levels(s, self.levels, tm, tn / 4);
+            return add_up_levels(s, LEVELS, tm, tn / 4);
         }
         for (i, j) in places(tm, tn / 4) {
             line!(s, "    c{i}_{j} += d[zero + {}u];", i * tn / 4 + j);
