@@ -3,6 +3,9 @@
 
 mod common;
 
+#[path = "golden_layers/attention.rs"]
+mod attention;
+
 use common::{tensor, values};
 use serde_json::Value;
 use wgrad::nn::{

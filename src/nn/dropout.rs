@@ -67,17 +67,10 @@ fn check_rate(rate: f64) -> Result<()> {
     Err(Error::argument("build", format!("expects a rate of at least 0 and below 1, got {rate}")))
 }
 
-/// `x` with each element of a mask of this shape kept with probability `1 - rate`.
-fn drop_out(x: &Tensor, mask: Shape, rate: f64, seed: u64) -> Result<Tensor> {
-    let kept = random::float(Draw::Dropout, mask, x.device(), seed)?.ge(rate)?;
-    // A choice rather than a product with 0, which would let infinity and NaN through as NaN; the gradient likewise.
-    kept.select((x * (1.0 / (1.0 - rate)))?, x.zeros_like()?)
-}
-
 impl Module for Dropout {
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
         match cx.next_seed() {
-            Some(seed) if self.rate > 0.0 => drop_out(x, x.shape(), self.rate, seed),
+            Some(seed) if self.rate > 0.0 => random::drop_out(x, x.shape(), self.rate, seed),
             _ => Ok(x.clone()),
         }
     }
@@ -138,7 +131,7 @@ impl Module for SpatialDropout2d {
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
         match (cx.next_seed(), x.dims()) {
             (Some(seed), [n, _, _, c]) if self.rate > 0.0 => {
-                drop_out(x, Shape::new(&[*n, 1, 1, *c])?, self.rate, seed)
+                random::drop_out(x, Shape::new(&[*n, 1, 1, *c])?, self.rate, seed)
             }
             _ => Ok(x.clone()),
         }

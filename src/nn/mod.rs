@@ -54,6 +54,7 @@
 //! `depthwise_initializer` in `DepthwiseConv2D`, for example.
 
 mod activation;
+mod attention;
 pub(crate) mod augment;
 mod cache;
 mod conv;
@@ -85,6 +86,7 @@ mod weights;
 pub(crate) mod weights_file;
 
 pub use activation::{Activation, PRelu, Softmax};
+pub use attention::AttentionOptions;
 pub use cache::{Cache, KvCache};
 pub use conv::{Conv2d, ConvTranspose2d, DepthwiseConv2d, SeparableConv2d};
 pub use dense::Dense;

@@ -119,6 +119,13 @@ pub(crate) fn float(draw: Draw, shape: Shape, device: Device, seed: u64) -> Resu
     Tensor::from_op(f, vec![bits], shape, DType::F32, device)
 }
 
+/// `x` with each element of a mask of this shape kept with probability `1 - rate`.
+pub(crate) fn drop_out(x: &Tensor, mask: Shape, rate: f64, seed: u64) -> Result<Tensor> {
+    let kept = float(Draw::Dropout, mask, x.device(), seed)?.ge(rate)?;
+    // A choice rather than a product with 0, which would let infinity and NaN through as NaN; the gradient likewise.
+    kept.select((x * (1.0 / (1.0 - rate)))?, x.zeros_like()?)
+}
+
 /// Uniform integers in `low..high`, as i32.
 pub(crate) fn integers(low: i32, high: i32, shape: Shape, device: Device, seed: u64) -> Result<Tensor> {
     if low >= high || (high as i64 - low as i64) > 1 << 24 {
