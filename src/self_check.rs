@@ -8,7 +8,9 @@ use crate::device::{Device, DeviceInfo};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Activation, Context, Conv2d, Dense, Flatten, MaxPool2d, Module, Sequential};
-use crate::optim::{Adagrad, Adam, AdamW, Lion, Nadam, Optimizer, RmsProp, Sgd};
+use crate::optim::{
+    Adadelta, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Nadam, Optimizer, RmsProp, Sgd,
+};
 use crate::tensor::Tensor;
 use crate::testing::elements;
 use crate::testing::table::{Case, Domain, Input, Rng, Size, ops};
@@ -261,13 +263,17 @@ fn checks() -> Vec<Check> {
 /// Two steps of each optimizer, and a step of training a small network.
 fn steps(rng: &mut Rng) -> Vec<Check> {
     type Make = fn() -> Box<dyn Optimizer>;
-    let list: [(&str, Make); 7] = [
+    let list: [(&str, Make); 11] = [
         ("Sgd", || Box::new(Sgd::new(0.1).momentum(0.9))),
         ("Adam", || Box::new(Adam::new(0.1))),
         ("AdamW", || Box::new(AdamW::new(0.1))),
         ("RmsProp", || Box::new(RmsProp::new(0.1))),
         ("Adagrad", || Box::new(Adagrad::new(0.1))),
         ("Nadam", || Box::new(Nadam::new(0.1))),
+        ("Adadelta", || Box::new(Adadelta::new(1.0))),
+        ("Adamax", || Box::new(Adamax::new(0.1))),
+        ("Ftrl", || Box::new(Ftrl::new(0.1).l1(0.01).l2(0.1))),
+        ("Lamb", || Box::new(Lamb::new(0.1))),
         ("Lion", || Box::new(Lion::new(0.1))),
     ];
     let mut all = Vec::new();

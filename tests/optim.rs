@@ -51,6 +51,10 @@ fn configs() -> Vec<Value> {
         json!({"name": "Adagrad", "learning_rate": 0.1, "clip": {"norm": 1.0}}),
         json!({"name": "Nadam", "learning_rate": 0.02, "weight_decay": 0.02}),
         json!({"name": "Lion", "learning_rate": 0.01, "weight_decay": 0.1}),
+        json!({"name": "Adadelta", "learning_rate": 1.0, "rho": 0.8}),
+        json!({"name": "Adamax", "learning_rate": 0.02}),
+        json!({"name": "Ftrl", "learning_rate": 0.1, "l1": 0.01, "l2": 0.1, "l2_shrinkage": 0.01, "beta": 0.1}),
+        json!({"name": "Lamb", "learning_rate": 0.02, "weight_decay": 0.02}),
     ]
 }
 

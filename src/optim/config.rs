@@ -1,7 +1,7 @@
 //! Optimizers by name: from the settings in a file to an optimizer.
 
 use super::optimizer::Optimizer;
-use super::{adagrad, adam, fused, lion, nadam, rmsprop, sgd};
+use super::{adadelta, adagrad, adam, adamax, ftrl, fused, lamb, lion, nadam, rmsprop, sgd};
 use crate::config::Config;
 use crate::error::{Error, Result};
 
@@ -28,11 +28,15 @@ pub fn from_config(config: &Config) -> Result<Box<dyn Optimizer>> {
         "AdamW" => fused::from_config::<adam::AdamWRule>(config),
         "RmsProp" => fused::from_config::<rmsprop::RmsPropRule>(config),
         "Adagrad" => fused::from_config::<adagrad::AdagradRule>(config),
+        "Adadelta" => fused::from_config::<adadelta::AdadeltaRule>(config),
+        "Adamax" => fused::from_config::<adamax::AdamaxRule>(config),
+        "Ftrl" => fused::from_config::<ftrl::FtrlRule>(config),
+        "Lamb" => fused::from_config::<lamb::LambRule>(config),
         "Nadam" => fused::from_config::<nadam::NadamRule>(config),
         "Lion" => fused::from_config::<lion::LionRule>(config),
         _ => {
             let message = format!(
-                "{config} names no optimizer of wgrad's; its `name` may be Sgd, Adam, AdamW, RmsProp, Adagrad, Nadam or Lion"
+                "{config} names no optimizer of wgrad's; its `name` may be Sgd, Adam, AdamW, RmsProp, Adagrad, Adadelta, Adamax, Ftrl, Lamb, Nadam or Lion"
             );
             Err(Error::argument("optim::from_config", message))
         }

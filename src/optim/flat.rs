@@ -22,6 +22,7 @@ use crate::shape::Shape;
 use crate::tensor::{IdMap, Tensor, no_grad};
 use crate::variable::Variable;
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// What an array of the state holds before the first update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,6 +70,8 @@ pub(super) struct Arrays<'a> {
     pub grads: &'a Tensor,
     pub state: &'a [Tensor],
     pub factors: [Factor; 3],
+    /// The L2 norm of each variable's part of an array: one for each row, `[rows, 1]`.
+    pub norms: &'a dyn Fn(&Tensor) -> Result<Tensor>,
 }
 
 /// New values and new state of an arena.
@@ -99,7 +102,7 @@ struct Arena {
     table: Option<(Vec<Factors>, Option<Tensor>)>,
     /// How many elements of each row are a variable's, `[rows, 1]`, and the number of each row's variable, `[rows]`. Made
     /// when clipping first needs them.
-    rows_of: Option<(Tensor, Tensor)>,
+    rows_of: OnceLock<(Tensor, Tensor)>,
 }
 
 /// A variable that is in no arena now, with its state.
@@ -147,14 +150,15 @@ impl Flat {
                 packed.push(arena.pack(&parts)?);
             }
             if let Some(clip) = request.clip {
-                packed = clipped(&mut self.arenas, packed, clip)?;
+                packed = clipped(&self.arenas, packed, clip)?;
             }
             let mut results = Vec::new();
             for (arena, grads) in self.arenas.iter_mut().zip(&packed) {
                 arena.refresh()?;
                 let factors = arena.factors(request.factors)?;
                 let (values, state) = (&arena.values, &arena.state);
-                results.push(formula(Arrays { values, grads, state, factors })?);
+                let norms = &|x: &Tensor| arena.for_each_row(&arena.squares(x)?.sqrt()?);
+                results.push(formula(Arrays { values, grads, state, factors, norms })?);
             }
             let mut pending = Vec::new();
             for (arena, (values, state)) in self.arenas.iter_mut().zip(results) {
@@ -322,20 +326,19 @@ impl Flat {
 }
 
 /// The gradients, clipped; see [`Clip`].
-fn clipped(arenas: &mut [Arena], grads: Vec<Tensor>, clip: Clip) -> Result<Vec<Tensor>> {
+fn clipped(arenas: &[Arena], grads: Vec<Tensor>, clip: Clip) -> Result<Vec<Tensor>> {
     match clip {
         Clip::Value(limit) => grads.iter().map(|g| g.clamp(-limit, limit)).collect(),
         Clip::Norm(limit) => {
-            let one = |(arena, g): (&mut Arena, &Tensor)| {
+            let one = |(arena, g): (&Arena, &Tensor)| {
                 let scale = super::clip::scale(&arena.squares(g)?.sqrt()?, limit)?;
-                let (_, variable_of_row) = arena.rows_of()?;
-                g * scale.index_select(0, variable_of_row)?.unsqueeze(1)?
+                g * arena.for_each_row(&scale)?
             };
-            arenas.iter_mut().zip(&grads).map(one).collect()
+            arenas.iter().zip(&grads).map(one).collect()
         }
         Clip::GlobalNorm(limit) => {
             let mut squares = Vec::new();
-            for (arena, g) in arenas.iter_mut().zip(&grads) {
+            for (arena, g) in arenas.iter().zip(&grads) {
                 squares.push(arena.without_gaps(g)?.square()?.sum(.., false)?);
             }
             let one = |g: &Tensor| {
@@ -404,7 +407,7 @@ impl Arena {
             set: Vec::new(),
             state: Vec::new(),
             table: None,
-            rows_of: None,
+            rows_of: OnceLock::new(),
         };
         arena.replace(values, state)?;
         let current: Vec<Tensor> = arena.variables.iter().map(Variable::value).collect();
@@ -468,28 +471,32 @@ impl Arena {
     }
 
     /// Which row belongs to which variable: the number of its elements in each row, `[rows, 1]`, and its own number.
-    fn rows_of(&mut self) -> Result<&(Tensor, Tensor)> {
-        let made = match self.rows_of.take() {
-            Some(made) => made,
-            None => {
-                let (mut valid, mut variable_of_row) = (Vec::new(), Vec::new());
-                for (i, shape) in self.shapes.iter().enumerate() {
-                    let mut left = shape.numel();
-                    while left > 0 {
-                        valid.push(left.min(PACK_ALIGNMENT) as u32);
-                        variable_of_row.push(i as u32);
-                        left = left.saturating_sub(PACK_ALIGNMENT);
-                    }
-                }
-                let valid = Tensor::from_vec(valid, [self.rows, 1], self.device)?;
-                (valid, Tensor::from_vec(variable_of_row, [self.rows], self.device)?)
+    fn rows_of(&self) -> Result<&(Tensor, Tensor)> {
+        if let Some(made) = self.rows_of.get() {
+            return Ok(made);
+        }
+        let (mut valid, mut variable_of_row) = (Vec::new(), Vec::new());
+        for (i, shape) in self.shapes.iter().enumerate() {
+            let mut left = shape.numel();
+            while left > 0 {
+                valid.push(left.min(PACK_ALIGNMENT) as u32);
+                variable_of_row.push(i as u32);
+                left = left.saturating_sub(PACK_ALIGNMENT);
             }
-        };
-        Ok(self.rows_of.insert(made))
+        }
+        let valid = Tensor::from_vec(valid, [self.rows, 1], self.device)?;
+        let variable_of_row = Tensor::from_vec(variable_of_row, [self.rows], self.device)?;
+        Ok(self.rows_of.get_or_init(|| (valid, variable_of_row)))
+    }
+
+    /// Numbers of the variables, `[variables]`, for each row: `[rows, 1]`.
+    fn for_each_row(&self, numbers: &Tensor) -> Result<Tensor> {
+        let (_, variable_of_row) = self.rows_of()?;
+        numbers.index_select(0, variable_of_row)?.unsqueeze(1)
     }
 
     /// A packed array with zeros between the variables, where anything may stand.
-    fn without_gaps(&mut self, packed: &Tensor) -> Result<Tensor> {
+    fn without_gaps(&self, packed: &Tensor) -> Result<Tensor> {
         if self.shapes.iter().all(|s| s.numel().is_multiple_of(PACK_ALIGNMENT)) {
             return Ok(packed.clone());
         }
@@ -498,7 +505,7 @@ impl Arena {
     }
 
     /// The sum of squares of each variable's part, `[variables]`.
-    fn squares(&mut self, packed: &Tensor) -> Result<Tensor> {
+    fn squares(&self, packed: &Tensor) -> Result<Tensor> {
         let count = self.variables.len();
         if self.device == Device::Cpu || self.rows.saturating_mul(count) > ONE_KERNEL_NORMS {
             let of = |i| self.part(packed, i)?.square()?.sum(.., false);

@@ -80,7 +80,7 @@ pub trait Rule: Send {
 pub struct Vectors<'a> {
     /// Number of the update; 1 for the first.
     pub step: u64,
-    /// The variables' values.
+    /// The variables' values, less the decoupled weight decay.
     pub values: &'a Tensor,
     /// Their gradients, clipped and with the coupled weight decay, where that is wanted.
     pub grads: &'a Tensor,
@@ -88,6 +88,7 @@ pub struct Vectors<'a> {
     pub state: &'a [Tensor],
     learning_rate: f64,
     scale: &'a Factor,
+    norms: &'a dyn Fn(&Tensor) -> Result<Tensor>,
 }
 
 impl Vectors<'_> {
@@ -99,6 +100,20 @@ impl Vectors<'_> {
     pub fn at_rate(&self, x: &Tensor, by: f64) -> Result<Tensor> {
         self.scale.times(x, self.learning_rate * by)
     }
+
+    /// The L2 norm of each variable's part of `x`, beside every row of it (`[rows, 1]`, to be broadcast), as layer-wise
+    /// rules need it.
+    ///
+    /// # Errors
+    ///
+    /// `x` has another shape than the values.
+    pub fn norms(&self, x: &Tensor) -> Result<Tensor> {
+        if x.dims() != self.values.dims() {
+            let message = format!("the array is {:?}, the values are {:?}", x.dims(), self.values.dims());
+            return Err(Error::argument("Vectors::norms", message));
+        }
+        (self.norms)(x)
+    }
 }
 
 /// An optimizer that updates all variables by one fused kernel: a [`Rule`] with a learning rate or a
@@ -109,8 +124,8 @@ impl Vectors<'_> {
 /// 1. gradients are clipped ([`clip_value`](Self::clip_value), [`clip_norm`](Self::clip_norm),
 ///    [`global_clip_norm`](Self::global_clip_norm));
 /// 2. `g += coupled_weight_decay * p`, as PyTorch's `weight_decay`;
-/// 3. the rule gives the step `u` at the learning rate `s * lr`;
-/// 4. `p = p - s * lr * d * p - u`: decoupled weight decay, as Keras's `weight_decay`;
+/// 3. `p = p - s * lr * d * p`: decoupled weight decay, as Keras's `weight_decay`;
+/// 4. the rule gives the step `u` at the learning rate `s * lr`, and `p = p - u`;
 /// 5. `average = momentum * average + (1 - momentum) * p`, where averages are wanted ([`ema`](Self::ema)).
 ///
 /// ```
@@ -239,13 +254,14 @@ impl<R: Rule> Optimizer for Fused<R> {
             let grads = if coupled.is_zero() { x.grads.clone() } else { (x.grads + coupled.times(p, 1.0))? };
             let (state, average) = x.state.split_at(own.min(x.state.len()));
             let step = u64::from(updates) + 1;
-            let vectors = Vectors { step, values: p, grads: &grads, state, learning_rate, scale };
+            let kept = if decay.is_zero() { p.clone() } else { (p - decay.times(p, learning_rate))? };
+            let vectors =
+                Vectors { step, values: &kept, grads: &grads, state, learning_rate, scale, norms: x.norms };
             let (step, mut state) = rule.update(&vectors)?;
             if state.len() != own {
                 let message = format!("the rule gives {} arrays of state, it has {own} slots", state.len());
                 return Err(Error::argument(rule.name(), message));
             }
-            let kept = if decay.is_zero() { p.clone() } else { (p - decay.times(p, learning_rate))? };
             let mut p = (kept - step)?;
             if let (Some(ema), [average]) = (ema, average) {
                 // The first average is the first value (so does Keras).

@@ -31,6 +31,7 @@
 //! | --- | --- |
 //! | `SGD`, `Adam`, `AdamW`, `RMSprop` | [`Sgd`], [`Adam`], [`AdamW`], [`RmsProp`] |
 //! | `Adagrad`, `Nadam`, `Lion` | [`Adagrad`], [`Nadam`], [`Lion`] |
+//! | `Adadelta`, `Adamax`, `Ftrl`, `Lamb` | [`Adadelta`], [`Adamax`], [`Ftrl`], [`Lamb`] |
 //! | a subclass of `Optimizer` | a [`Rule`], or an [`Optimizer`] |
 //! | `optimizer.apply(grads, variables)` | [`Optimizer::step`] |
 //! | `weight_decay=` | [`weight_decay`](Adam::weight_decay) |
@@ -51,12 +52,16 @@
 //! are released again.
 
 mod accumulate;
+mod adadelta;
 mod adagrad;
 mod adam;
+mod adamax;
 pub mod clip;
 mod config;
 mod flat;
+mod ftrl;
 mod fused;
+mod lamb;
 mod lion;
 mod nadam;
 mod optimizer;
@@ -67,11 +72,15 @@ mod sgd;
 
 pub(crate) use accumulate::Count;
 pub use accumulate::GradientAccumulator;
+pub use adadelta::Adadelta;
 pub use adagrad::Adagrad;
 pub use adam::{Adam, AdamW};
+pub use adamax::Adamax;
 pub use clip::Clip;
 pub use config::from_config;
+pub use ftrl::Ftrl;
 pub use fused::{Fused, Rule, Vectors};
+pub use lamb::Lamb;
 pub use lion::Lion;
 pub use nadam::Nadam;
 pub use optimizer::{Optimizer, State};

@@ -154,6 +154,23 @@ if PART == "keras":
     in_keras(K.Lion(0.02, beta_1=0.8, beta_2=0.95, weight_decay=0.5),
              {"name": "Lion", "learning_rate": 0.02, "beta1": 0.8, "beta2": 0.95, "weight_decay": 0.5})
 
+    in_keras(K.Adadelta(1.0), {"name": "Adadelta", "learning_rate": 1.0})
+    in_keras(K.Adadelta(0.5, rho=0.8, epsilon=1e-3, weight_decay=0.1),
+             {"name": "Adadelta", "learning_rate": 0.5, "rho": 0.8, "epsilon": 1e-3, "weight_decay": 0.1})
+    in_keras(K.Adamax(0.1), {"name": "Adamax", "learning_rate": 0.1})
+    in_keras(K.Adamax(0.05, beta_1=0.8, beta_2=0.95, epsilon=1e-3, weight_decay=0.1),
+             {"name": "Adamax", "learning_rate": 0.05, "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3, "weight_decay": 0.1})
+    in_keras(K.Ftrl(0.3), {"name": "Ftrl", "learning_rate": 0.3})
+    in_keras(K.Ftrl(0.2, learning_rate_power=-0.7, initial_accumulator_value=0.5, l2_regularization_strength=0.05,
+                    l2_shrinkage_regularization_strength=0.02, beta=0.3),
+             {"name": "Ftrl", "learning_rate": 0.2, "power": -0.7, "initial_accumulator": 0.5, "l2": 0.05,
+              "l2_shrinkage": 0.02, "beta": 0.3})
+    in_keras(K.Ftrl(0.3, l1_regularization_strength=0.4, weight_decay=0.05),
+             {"name": "Ftrl", "learning_rate": 0.3, "l1": 0.4, "weight_decay": 0.05})
+    in_keras(K.Lamb(0.1), {"name": "Lamb", "learning_rate": 0.1})
+    in_keras(K.Lamb(0.05, beta_1=0.8, beta_2=0.95, epsilon=1e-3, weight_decay=0.1),
+             {"name": "Lamb", "learning_rate": 0.05, "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3, "weight_decay": 0.1})
+
     # clipping by norm: Keras rounds minima and maxima with numbers to float32 on the way
     in_keras(K.SGD(0.05, clipvalue=0.75), {"name": "Sgd", "learning_rate": 0.05, "clip": {"value": 0.75}})
     in_keras(K.SGD(0.05, clipnorm=0.75), {"name": "Sgd", "learning_rate": 0.05, "clip": {"norm": 0.75}})

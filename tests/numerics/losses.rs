@@ -7,7 +7,7 @@ use wgrad::nn::{
     KLDivergence, LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError,
     Poisson, SquaredHinge,
 };
-use wgrad::optim::{Adagrad, AdamW, Nadam, RmsProp, clip};
+use wgrad::optim::{Adagrad, AdamW, Adamax, Ftrl, Lamb, Nadam, RmsProp, clip};
 use wgrad::prelude::*;
 use wgrad::train::{
     Auc, Average, BinaryAccuracy, Confusion, Curve, F1Score, Mean, Metric, Recall, TopKAccuracy,
@@ -285,6 +285,9 @@ mod checks {
             ("RmsProp", Box::new(RmsProp::new(0.5).epsilon(0.0))),
             ("centered RmsProp", Box::new(RmsProp::new(0.5).epsilon(0.0).centered(true))),
             ("Adagrad", Box::new(Adagrad::new(0.5).epsilon(0.0).initial_accumulator(0.0))),
+            ("Adamax", Box::new(Adamax::new(0.5).epsilon(0.0))),
+            ("Lamb", Box::new(Lamb::new(0.5).epsilon(0.0))),
+            ("Ftrl", Box::new(Ftrl::new(0.5).initial_accumulator(0.0))),
         ];
         for (name, mut optimizer) in optimizers {
             let w = Variable::new(vector(&[1.0, 2.0, 3.0], d)?);

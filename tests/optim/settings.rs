@@ -21,7 +21,7 @@ fn configurations_make_the_same_optimizers() -> Result<()> {
     assert_eq!(made(&json!({"name": "AdamW", "learning_rate": 0.1}))?.config(), AdamW::new(0.1).config());
     let error = |config: Value| made(&config).map(|o| o.config()).unwrap_err().to_string();
     let whole = |optimizer: Adam| optimizer.config().read::<Value>();
-    let unknown = error(json!({"name": "Adamax", "learning_rate": 0.1}));
+    let unknown = error(json!({"name": "Adamin", "learning_rate": 0.1}));
     assert!(unknown.contains("its `name` may be Sgd, Adam"), "{unknown}");
     let misspelt = error(json!({"name": "Adam", "learning_rate": 0.1, "beta_1": 0.8}));
     assert!(misspelt.contains("Adam has no setting beta_1; it has amsgrad, beta1"), "{misspelt}");
@@ -63,6 +63,11 @@ fn impossible_settings_are_errors_and_change_nothing() -> Result<()> {
         (Box::new(RmsProp::new(0.1).rho(1.0)), "RmsProp: rho is 1"),
         (Box::new(Adagrad::new(0.1).initial_accumulator(-1.0)), "Adagrad: the initial accumulator is -1"),
         (Box::new(Nadam::new(0.1).betas(-0.1, 0.9)), "Nadam: beta1 is -0.1"),
+        (Box::new(Adadelta::new(0.1).rho(1.0)), "Adadelta: rho is 1"),
+        (Box::new(Adamax::new(0.1).betas(0.9, -1.0)), "Adamax: beta2 is -1"),
+        (Box::new(Ftrl::new(0.1).power(0.5)), "Ftrl: minus the power is -0.5"),
+        (Box::new(Ftrl::new(0.1).l1(f64::NAN)), "Ftrl: l1 is NaN"),
+        (Box::new(Lamb::new(0.1).epsilon(f64::INFINITY)), "Lamb: epsilon is inf"),
         (Box::new(Lion::new(0.1).betas(1.0, 0.9)), "Lion: beta1 is 1"),
         (
             Box::new(Adam::new(0.1).schedule(CosineDecay::new(0.1, 0))),
