@@ -1,4 +1,4 @@
-//! Values and gradients of PyTorch and Keras in float64 (tests/golden/layers.py): operations in f64 on the CPU to the last
+//! Values and gradients of PyTorch and Keras in float64 (tests/golden/layers.py, sequences.py): operations in f64 on the CPU to the last
 //! digits, operations and layers in f32 on both devices to what single precision gives.
 
 mod common;
@@ -9,9 +9,9 @@ mod attention;
 use common::{tensor, values};
 use serde_json::Value;
 use wgrad::nn::{
-    BatchNorm, Context, ConvTranspose2d, Cropping2d, DepthwiseConv2d, Embedding, GlobalAvgPool2d,
-    GlobalMaxPool2d, GroupNorm, Layer, LayerNorm, PRelu, Permute, SampleShape, SeparableConv2d, Softmax,
-    UpSample2d, ZeroPad2d,
+    BatchNorm, Bidirectional, BidirectionalMerge, Context, ConvTranspose2d, Cropping2d, DepthwiseConv2d,
+    Embedding, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Gru, Layer, LayerNorm, Lstm, PRelu, Permute,
+    SampleShape, SeparableConv2d, SimpleRnn, Softmax, TimeDistributed, UpSample2d, ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::{ConvTranspose2dOptions, Interpolation};
@@ -31,6 +31,10 @@ const FAR_FROM_ZERO: f64 = 1e-3;
 
 fn file() -> Value {
     serde_json::from_str(include_str!("golden/layers.json")).expect("valid JSON")
+}
+
+fn sequences() -> Value {
+    serde_json::from_str(include_str!("golden/sequences.json")).expect("valid JSON")
 }
 
 fn numbers(v: &Value) -> Vec<f64> {
@@ -166,6 +170,27 @@ fn layer(name: &str, a: &[f64]) -> Box<dyn Layer> {
         "layer_norm" => Box::new(LayerNorm::new().axes(axes)),
         "group_norm" => Box::new(GroupNorm::new(u[0])),
         "batch_norm" => Box::new(BatchNorm::new().momentum(a[0]).center(a[1] == 1.0).scale(a[2] == 1.0)),
+        "simple_rnn" => {
+            let layer = SimpleRnn::new(u[0]).go_backwards(u[1] == 1).return_sequences(u[2] == 1);
+            Box::new(if u[2] == 1 { layer.activation(Activation::Relu).bias(false) } else { layer })
+        }
+        "lstm" => Box::new(Lstm::new(u[0]).go_backwards(u[1] == 1).return_sequences(u[2] == 1)),
+        "gru" => Box::new(Gru::new(u[0]).go_backwards(u[1] == 1).return_sequences(u[2] == 1)),
+        "gru_before" => {
+            let layer = Gru::new(u[0]).go_backwards(u[1] == 1).return_sequences(u[2] == 1);
+            Box::new(layer.reset_after(false).bias(u[1] == 0))
+        }
+        "bidirectional" => {
+            let merges = [
+                BidirectionalMerge::Concat,
+                BidirectionalMerge::Sum,
+                BidirectionalMerge::Multiply,
+                BidirectionalMerge::Average,
+            ];
+            let layer = Lstm::new(u[0]).return_sequences(u[2] == 1);
+            Box::new(Bidirectional::new(layer).merge(merges[u[1]]))
+        }
+        "time_distributed" => Box::new(TimeDistributed::new(Conv2d::new(2, [2, 2]))),
         "frozen_batch_norm" => Box::new(BatchNorm::new().momentum(a[0]).trainable(false)),
         other => panic!("golden_layers.rs does not know {other}"),
     }
@@ -174,14 +199,15 @@ fn layer(name: &str, a: &[f64]) -> Box<dyn Layer> {
 /// The variable of a model of one layer: its name has the layer's before it.
 fn variable(model: &Model, name: &str) -> Variable {
     let list = model.parameters();
-    let found = list.iter().find(|p| p.name.split('.').nth(1) == Some(name));
+    let found = list.iter().find(|p| p.name.split_once('.').is_some_and(|(_, own)| own == name));
     found.unwrap_or_else(|| panic!("{name} is not among {list:?}")).variable.clone()
 }
 
 fn check_layers(device: Device) -> Result<()> {
-    let file = file();
-    let entries = file["layers"].as_array().expect("entries");
-    assert!(entries.len() > 35, "the file is not whole");
+    let (file, sequences) = (file(), sequences());
+    let [single, sequences] = [&file, &sequences].map(|f| f["layers"].as_array().expect("entries"));
+    assert!(single.len() > 35 && sequences.len() > 15, "a file is not whole");
+    let entries = single.iter().chain(sequences);
     let mut failures = Vec::new();
     for entry in entries {
         let (name, note) = (text(entry, "layer"), text(entry, "note"));

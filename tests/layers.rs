@@ -2,13 +2,16 @@
 //! inputs are told. And batch normalisation in training.
 
 mod common;
+#[path = "layers/recurrent.rs"]
+mod recurrent;
 
 use common::{Rng, assert_close, direction, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::nn::{
-    AvgPool2d, BatchNorm, Context, ConvTranspose2d, Cropping2d, DepthwiseConv2d, Embedding, GaussianNoise,
-    GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Initializer, Layer, LayerNorm, Layers, PRelu, Permute,
-    Regularizer, Reshape, SeparableConv2d, Softmax, SpatialDropout2d, UpSample2d, ZeroPad2d,
+    AvgPool2d, BatchNorm, Bidirectional, BidirectionalMerge, Context, ConvTranspose2d, Cropping2d,
+    DepthwiseConv2d, Embedding, GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Gru, Initializer,
+    Layer, LayerNorm, Layers, Lstm, PRelu, Permute, Regularizer, Reshape, SeparableConv2d, SimpleRnn,
+    Softmax, SpatialDropout2d, TimeDistributed, UpSample2d, ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow};
@@ -112,6 +115,44 @@ fn all() -> Vec<(Box<dyn Layer>, Vec<usize>)> {
             image.clone(),
         ),
         (Box::new(BatchNorm::new().center(false)), vec![5]),
+        (
+            Box::new(
+                SimpleRnn::new(3)
+                    .activation(Activation::Relu)
+                    .recurrent_initializer(Initializer::GlorotNormal)
+                    .recurrent_regularizer(l1)
+                    .bias(false),
+            ),
+            vec![7, 4],
+        ),
+        (
+            Box::new(
+                Lstm::new(5)
+                    .return_sequences(true)
+                    .dropout(0.25)
+                    .recurrent_dropout(0.5)
+                    .kernel_regularizer(l1)
+                    .bias_regularizer(l2),
+            ),
+            vec![7, 4],
+        ),
+        (
+            Box::new(Lstm::new(4).unit_forget_bias(false).recurrent_activation(Activation::HardSigmoid)),
+            vec![1, 3],
+        ),
+        (
+            Box::new(Gru::new(4).go_backwards(true).return_sequences(true).bias_initializer(constant)),
+            vec![6, 3],
+        ),
+        (Box::new(Gru::new(16).reset_after(false).recurrent_dropout(0.25).trainable(false)), vec![6, 8]),
+        (
+            Box::new(
+                Bidirectional::new(Gru::new(4).return_sequences(true)).merge(BidirectionalMerge::Multiply),
+            ),
+            vec![6, 3],
+        ),
+        (Box::new(Bidirectional::new(Lstm::new(4))), vec![6, 3]),
+        (Box::new(TimeDistributed::new(Conv2d::new(3, [2, 2]).kernel_regularizer(l2))), vec![4, 3, 3, 2]),
         (Box::new(BatchNorm::new().scale(false).center(false)), vec![5]),
         (Box::new(LayerNorm::new().axes([0, -1]).scale(false)), image.clone()),
         (Box::new(LayerNorm::new().gamma_regularizer(l2)), vec![9]),
@@ -321,6 +362,21 @@ fn errors_say_what_to_do() {
         (Box::new(LayerNorm::new().axes([0, -3])), image, "given twice"),
         (Box::new(GroupNorm::new(2)), image, "a multiple of 2 groups, got 3"),
         (Box::new(Embedding::new(0, 4)), &[4], "at least one element, got 0 and 4"),
+        (Box::new(Lstm::new(0)), &[4, 3], "at least one unit, got 0"),
+        (
+            Box::new(Lstm::new(2)),
+            &[4],
+            "expects [time, features], got [4]; add Reshape::new([4, 1]) before it",
+        ),
+        (Box::new(Gru::new(2).dropout(1.0)), &[4, 3], "a dropout of at least 0 and below 1, got 1"),
+        (Box::new(SimpleRnn::new(2).recurrent_dropout(-0.5)), &[4, 3], "a recurrent dropout of at least 0"),
+        (Box::new(Bidirectional::new(Gru::new(2))), image, "expects [time, features], got [4, 4, 3]"),
+        (
+            Box::new(TimeDistributed::new(MaxPool2d::new([2, 2]))),
+            &[4, 4],
+            "expects [height, width, channels], got [4]",
+        ),
+        (Box::new(TimeDistributed::new(Dense::new(2))), &[], "expects [time, ..], got []"),
         (Box::new(GaussianNoise::new(-1.0)), image, "at least 0, got -1"),
         (Box::new(SpatialDropout2d::new(1.0)), image, "below 1, got 1"),
         (

@@ -151,6 +151,17 @@ impl Build {
         shape: impl AsRef<[usize]>,
         fans: [usize; 2],
     ) -> Result<Variable> {
+        self.changed_weight(initializer, shape, fans, Ok)
+    }
+
+    /// As [`weight`](Self::weight), with what a function makes of the first values, on the CPU.
+    pub(super) fn changed_weight(
+        &mut self,
+        initializer: &Initializer,
+        shape: impl AsRef<[usize]>,
+        fans: [usize; 2],
+        change: impl FnOnce(Tensor) -> Result<Tensor>,
+    ) -> Result<Variable> {
         // Constants take no seed: whether a layer has a bias does not change what those above it draw.
         let constant =
             matches!(initializer, Initializer::Zeros | Initializer::Ones | Initializer::Constant(_));
@@ -159,7 +170,7 @@ impl Build {
             initializer.check()?;
             return Ok(Variable::new(Tensor::zeros(shape, self.device)?));
         }
-        let values = initializer.values(shape, fans, seed)?;
+        let values = change(initializer.values(shape, fans, seed)?)?;
         values.eval()?;
         Ok(Variable::new(values.to_device(self.device)?))
     }
@@ -196,6 +207,21 @@ impl Build {
                 Err(Error::shape("build", message))
             }
         }
+    }
+
+    /// Steps and features of a sample that is a sequence; `None` where they are open.
+    ///
+    /// # Errors
+    ///
+    /// The sample has another rank; the error says what to put before the layer.
+    pub fn sequence(&self, input: SampleShape) -> Result<[Option<usize>; 2]> {
+        let fix = match *input {
+            [time, features] => return Ok([time, features]),
+            [None] => "give the input a second dimension of 1".to_string(),
+            [Some(n)] => format!("add Reshape::new([{n}, 1]) before it"),
+            _ => "add Reshape before it".to_string(),
+        };
+        Err(Error::shape("build", format!("expects [time, features], got {input}; {fix}")))
     }
 
     /// Height, width and channels of a sample that is an image; `None` where they are open.

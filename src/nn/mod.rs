@@ -43,6 +43,9 @@
 //! | `BatchNormalization(momentum=0.99, epsilon=1e-3)` | [`BatchNorm::new()`](BatchNorm)`.momentum(0.99).epsilon(1e-3)` |
 //! | `LayerNormalization(axis=-1)`, `GroupNormalization(8)` | [`LayerNorm::new()`](LayerNorm)`.axes([-1])`, [`GroupNorm::new(8)`](GroupNorm) |
 //! | `Embedding(1000, 16)` | [`Embedding::new(1000, 16)`](Embedding) |
+//! | `SimpleRNN(8)`, `LSTM(64, return_sequences=True)`, `GRU(64, dropout=0.2)` | [`SimpleRnn::new(8)`](SimpleRnn), [`Lstm::new(64)`](Lstm)`.return_sequences(true)`, [`Gru::new(64)`](Gru)`.dropout(0.2)` |
+//! | `return_state=True`, `initial_state=..`, `mask=tf.sequence_mask(lengths)` | [`Lstm::new(64).module(features, device, seed)`](Lstm::module), [`Recurrent::run`], [`sequence_mask`] |
+//! | `Bidirectional(LSTM(64), merge_mode="sum")`, `TimeDistributed(Conv2D(..))` | [`Bidirectional::new(Lstm::new(64))`](Bidirectional)`.merge(BidirectionalMerge::Sum)`, [`TimeDistributed::new(..)`](TimeDistributed) |
 //! | `Dropout(0.5)`, `SpatialDropout2D(0.5)`, `GaussianNoise(0.1)` | [`Dropout::new(0.5)`](Dropout), [`SpatialDropout2d::new(0.5)`](SpatialDropout2d), [`GaussianNoise::new(0.1)`](GaussianNoise) |
 //! | `Activation("gelu")`, `ReLU()`, `LeakyReLU(0.3)`, `ELU()` | [`Activation::Gelu`], [`Activation::Relu`], [`Activation::LeakyRelu(0.3)`](Activation::LeakyRelu), [`Activation::Elu`]: each is a layer, too |
 //! | `Softmax(axis=-1)`, `PReLU(shared_axes=[1, 2])` | [`Softmax::new()`](Softmax), [`PRelu::new()`](PRelu)`.shared_axes([0, 1])` |
@@ -75,6 +78,7 @@ mod network;
 mod normalization;
 mod parameter;
 mod pool;
+mod recurrent;
 mod registry;
 mod regularizer;
 mod reshape;
@@ -108,6 +112,10 @@ pub use module::{Context, Module, Parameters};
 pub use normalization::{BatchNorm, GroupNorm, LayerNorm};
 pub use parameter::Parameter;
 pub use pool::{AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d};
+pub use recurrent::{
+    Bidirectional, BidirectionalMerge, Gru, Lstm, Recurrence, Recurrent, RecurrentLayer, SimpleRnn,
+    TimeDistributed, sequence_mask,
+};
 pub use registry::Layers;
 pub use regularizer::Regularizer;
 pub use reshape::{Flatten, Permute, Reshape};

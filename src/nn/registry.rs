@@ -4,10 +4,11 @@ use super::augment::Augment;
 use super::layer::Build;
 use super::network::Network;
 use super::{
-    Activation, AvgPool2d, BatchNorm, Conv2d, ConvTranspose2d, Cropping2d, Dense, DepthwiseConv2d, Dropout,
-    Embedding, Flatten, GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Layer, LayerNorm,
-    MaxPool2d, Merge, Model, PRelu, Permute, Reshape, SampleShape, SeparableConv2d, Sequential, Softmax,
-    SpatialDropout2d, UpSample2d, ZeroPad2d,
+    Activation, AvgPool2d, BatchNorm, Bidirectional, Conv2d, ConvTranspose2d, Cropping2d, Dense,
+    DepthwiseConv2d, Dropout, Embedding, Flatten, GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm,
+    Gru, Layer, LayerNorm, Lstm, MaxPool2d, Merge, Model, PRelu, Permute, Reshape, SampleShape,
+    SeparableConv2d, Sequential, SimpleRnn, Softmax, SpatialDropout2d, TimeDistributed, UpSample2d,
+    ZeroPad2d,
 };
 use crate::config::Config;
 use crate::device::Device;
@@ -60,6 +61,10 @@ impl Layers {
         if kind == "Sequential" {
             return Ok(Box::new(Sequential::from_config(config, |kind, config| self.make_of(kind, config))?));
         }
+        if kind == "TimeDistributed" {
+            let layer = TimeDistributed::from_config(config, |kind, config| self.make_of(kind, config))?;
+            return Ok(Box::new(layer));
+        }
         let Some(make) = self.makers.get(kind) else {
             let known = self.kinds();
             let message = format!(
@@ -85,6 +90,7 @@ impl Default for Layers {
             .with::<Augment>("Augment")
             .with::<AvgPool2d>("AvgPool2d")
             .with::<BatchNorm>("BatchNorm")
+            .with::<Bidirectional>("Bidirectional")
             .with::<Conv2d>("Conv2d")
             .with::<ConvTranspose2d>("ConvTranspose2d")
             .with::<Cropping2d>("Cropping2d")
@@ -97,12 +103,15 @@ impl Default for Layers {
             .with::<GlobalAvgPool2d>("GlobalAvgPool2d")
             .with::<GlobalMaxPool2d>("GlobalMaxPool2d")
             .with::<GroupNorm>("GroupNorm")
+            .with::<Gru>("Gru")
             .with::<LayerNorm>("LayerNorm")
+            .with::<Lstm>("Lstm")
             .with::<MaxPool2d>("MaxPool2d")
             .with::<PRelu>("PRelu")
             .with::<Permute>("Permute")
             .with::<Reshape>("Reshape")
             .with::<SeparableConv2d>("SeparableConv2d")
+            .with::<SimpleRnn>("SimpleRnn")
             .with::<Softmax>("Softmax")
             .with::<SpatialDropout2d>("SpatialDropout2d")
             .with::<UpSample2d>("UpSample2d")
@@ -213,6 +222,11 @@ mod tests {
             Box::new(Augment::new().crop([2, 2]).shift(0.1, 0.1).zoom(0.1).rotate(5.0)),
             Box::new(AvgPool2d::new([2, 2]).padding(explicit)),
             Box::new(BatchNorm::new()),
+            Box::new(Bidirectional::new(Gru::new(2).dropout(0.5))),
+            Box::new(Gru::new(2).recurrent_dropout(0.5).return_sequences(true)),
+            Box::new(Lstm::new(2)),
+            Box::new(SimpleRnn::new(2).return_sequences(true)),
+            Box::new(TimeDistributed::new(Dense::new(2))),
             Box::new(Conv2d::new(4, [2, 2]).groups(2).padding(explicit)),
             Box::new(Conv2d::new(4, [2, 2]).padding(Padding::Same)),
             Box::new(ConvTranspose2d::new(4, [2, 2]).groups(2).padding(explicit).output_padding([0, 0])),
@@ -265,8 +279,16 @@ mod tests {
             json!(1e300),
             json!(-0.5),
         ];
-        let samples: [&[usize]; 7] =
-            [&[4, 4, 4], &[64], &[], &[1, 1, 1 << 31], &[1 << 15, 1 << 15, 2], &[u32::MAX as usize], &[2; 7]];
+        let samples: [&[usize]; 8] = [
+            &[3, 4],
+            &[4, 4, 4],
+            &[64],
+            &[],
+            &[1, 1, 1 << 31],
+            &[1 << 15, 1 << 15, 2],
+            &[u32::MAX as usize],
+            &[2; 7],
+        ];
         // Open where the sample of a batch has something else.
         let open: [(&[Option<usize>], &[usize]); 6] = [
             (&[None, None, Some(4)], &[4, 4, 4]),

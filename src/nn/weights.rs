@@ -72,7 +72,8 @@ macro_rules! weight_methods {
             }
 
             /// Whether training changes the weights. They can be released later, by
-            /// [`Module::set_trainable`] or [`Variable::set_trainable`](crate::Variable::set_trainable).
+            /// [`Module::set_trainable`](crate::nn::Module::set_trainable) or
+            /// [`Variable::set_trainable`](crate::Variable::set_trainable).
             pub fn trainable(mut self, trainable: bool) -> $layer {
                 self.weights.trainable = trainable;
                 self

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""Writes sequences.json: reference values and gradients of Keras in float64 for layers of sequences.
+
+    pip install tensorflow
+    python tests/golden/sequences.py
+
+"layers" are entries as in layers.json, which tests/golden_layers.rs checks in the same way. "runs" are recurrent layers with a state
+and a mask, what they give and the state after it, for tests/layers/recurrent.rs. Inputs and weights are exact in single precision.
+"""
+
+import json
+import os
+import pathlib
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from keras import layers as L  # noqa: E402
+
+keras.backend.set_floatx("float64")
+rng = np.random.default_rng(20261126)
+layers, runs = [], []
+
+
+def rand(*shape, low=-2.0, high=2.0):
+    """Multiples of 1/64: exact in single precision, and short."""
+    return np.round(rng.uniform(low, high, shape) * 64) / 64
+
+
+def plain(a):
+    return np.asarray(a).reshape(-1).tolist()
+
+
+def short(a):
+    """To the digits that single precision can be compared with."""
+    return [float(f"{v:.7g}") for v in plain(a)]
+
+
+def upstream_of(shape, start=0.5):
+    n = int(np.prod(shape))
+    return (np.round(np.linspace(start, -1.25, n) * 64) / 64).reshape(shape)
+
+
+NAMES = {"kernel": "weight", "recurrent_kernel": "recurrent_weight"}
+
+
+def named(variables, shapes=None):
+    """Names and shapes as they are here."""
+    out = []
+    for v in variables:
+        direction = [d for d in ("forward", "backward") if f"/{d}_" in v.path]
+        name = ".".join(direction + [NAMES.get(v.name, v.name)])
+        out.append({"name": name, "shape": (shapes or {}).get(name, list(v.shape)), "values": short(v.numpy())})
+    return out
+
+
+def randomise(made):
+    for v in made.weights:
+        v.assign(rand(*v.shape, low=-1.0, high=1.0))
+
+
+def array(x):
+    return {"shape": list(np.shape(x)), "dtype": "float", "values": plain(x)}
+
+
+def layer(call, made, inputs, args=None, note=None, sample=None, shapes=None):
+    """A Keras layer on one or several batches. `sample` is a shape in which dimensions are None: batches have others there."""
+    made.build((None, *(sample or np.shape(inputs[0])[1:])))
+    randomise(made)
+    x = tf.Variable(inputs[-1])
+    trained = list(made.trainable_weights)
+    with tf.GradientTape() as tape:
+        y = made(x)
+    up = upstream_of(tuple(y.shape))
+    grads = tape.gradient(y, [x] + [v.value for v in trained], output_gradients=tf.constant(up))
+    grads = [short(tf.convert_to_tensor(g)) for g in grads]
+    names = ["input"] + [w["name"] for w in named(trained)]
+    e = {"layer": call, "args": args or [], "inputs": [array(x) for x in inputs], "training": False,
+         "weights": named(made.weights, shapes), "shape": list(y.shape), "output": short(y), "upstream": plain(up),
+         "grads": [{"name": name, "values": g} for name, g in zip(names, grads)], "after": [], "predicted": short(y)}
+    if sample:
+        e["sample"] = list(sample)
+        e["built"] = list(made.compute_output_shape((None, *sample))[1:])
+    if note:
+        e["note"] = note
+    layers.append(e)
+
+
+def run(call, made, x, states, mask=None, args=None, note=None):
+    """A recurrent layer with return_state from a state, with a mask."""
+    made.build(np.shape(x))
+    randomise(made)
+    x = tf.Variable(x)
+    states = [tf.Variable(s) for s in states]
+    weights = list(made.trainable_weights)
+    more = {} if mask is None else {"mask": tf.constant(mask != 0)}
+    with tf.GradientTape() as tape:
+        results = made(x, initial_state=[tf.identity(s) for s in states] or None, **more)
+    ups = [upstream_of(tuple(r.shape), 0.5 - i / 8) for i, r in enumerate(results)]
+    grads = tape.gradient(results, [x, *states] + [v.value for v in weights], output_gradients=[tf.constant(u) for u in ups])
+    runs.append({
+        "layer": call, "args": args or [], "note": note or "", "input": array(x.numpy()), "state": [array(s.numpy()) for s in states],
+        "mask": [] if mask is None else plain(mask), "weights": named(weights),
+        "results": [{"shape": list(r.shape), "values": short(r), "upstream": plain(u)} for r, u in zip(results, ups)],
+        "grads": [short(tf.convert_to_tensor(g)) for g in grads]})
+
+
+# The last number: whether sequences are returned, the one before: whether it goes backwards.
+layer("simple_rnn", L.SimpleRNN(3), [rand(2, 5, 4)], [3, 0, 0])
+layer("simple_rnn", L.SimpleRNN(3, return_sequences=True, activation="relu", use_bias=False), [rand(2, 4, 2)], [3, 0, 1], "relu, no bias")
+layer("lstm", L.LSTM(3), [rand(2, 5, 4)], [3, 0, 0])
+layer("lstm", L.LSTM(4, return_sequences=True, go_backwards=True), [rand(3, 4, 2)], [4, 1, 1], "backwards")
+layer("lstm", L.LSTM(3), [rand(2, 1, 4)], [3, 0, 0], "one step")
+layer("gru", L.GRU(3), [rand(2, 5, 4)], [3, 0, 0])
+layer("gru", L.GRU(4, return_sequences=True), [rand(3, 4, 2)], [4, 0, 1])
+layer("gru_before", L.GRU(3, reset_after=False, return_sequences=True), [rand(2, 5, 4)], [3, 0, 1], "reset before")
+layer("gru_before", L.GRU(3, reset_after=False, use_bias=False, go_backwards=True), [rand(2, 4, 2)], [3, 1, 0], "reset before, no bias")
+for code, mode in enumerate(["concat", "sum", "mul", "ave"]):
+    sequences = code % 2 == 0
+    layer("bidirectional", L.Bidirectional(L.LSTM(2, return_sequences=sequences), merge_mode=mode), [rand(2, 4, 3)],
+          [2, code, int(sequences)], mode)
+layer("bidirectional", L.Bidirectional(L.LSTM(2)), [rand(2, 4, 3)], [2, 0, 0], "last outputs")
+layer("time_distributed", L.TimeDistributed(L.Conv2D(2, (2, 2))), [rand(2, 3, 3, 3, 2)])
+lengths = (4, 1, 6)
+layer("lstm", L.LSTM(3, return_sequences=True), [rand(2, n, 4) for n in lengths], [3, 0, 1], "any length", sample=(None, 4))
+layer("gru", L.GRU(3), [rand(2, n, 4) for n in lengths], [3, 0, 0], "any length", sample=(None, 4))
+layer("bidirectional", L.Bidirectional(L.LSTM(2, return_sequences=True)), [rand(2, n, 3) for n in lengths], [2, 0, 1], "any length",
+      sample=(None, 3))
+
+mask = np.array([[1, 1, 1, 1, 0, 0], [1, 0, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]])
+for call, made, count in [("simple_rnn", L.SimpleRNN, 1), ("lstm", L.LSTM, 2), ("gru", L.GRU, 1)]:
+    for sequences in (0, 1):
+        for backwards in (0, 1):
+            settings = {"return_state": True, "return_sequences": bool(sequences), "go_backwards": bool(backwards)}
+            states = [rand(3, 3) for _ in range(count)]
+            x = rand(3, 6, 2)
+            if backwards != sequences:
+                run(call, made(3, **settings), x, states, None, [3, backwards, sequences], "state")
+            elif backwards:
+                # Keras gives zeros before the first step that counts, wgrad the state: a state of zeros.
+                run(call, made(3, **settings), x, [s * 0 for s in states], mask, [3, backwards, sequences], "mask")
+            else:
+                run(call, made(3, **settings), x, states, mask, [3, backwards, sequences], "state and mask")
+run("lstm", L.LSTM(2, return_state=True, return_sequences=True), rand(3, 6, 2), [rand(3, 2), rand(3, 2)], mask, [2, 0, 1], "sequences, mask")
+
+path = pathlib.Path(__file__).with_name("sequences.json")
+
+
+def lines(entries):
+    return ",\n".join(json.dumps(e, separators=(",", ":")) for e in entries)
+
+
+path.write_text('{"keras":"%s","layers":[\n%s\n],"runs":[\n%s\n]}\n' % (keras.__version__, lines(layers), lines(runs)))
+print(f"{len(layers)} layers, {len(runs)} runs, {path.stat().st_size} bytes")
