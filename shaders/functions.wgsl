@@ -309,6 +309,158 @@ fn cos_w(x: T) -> T {
     return sine_w(x, I(1u));
 }
 
+fn tan_w(x: T) -> T {
+    return sine_w(x, I(0u)) / sine_w(x, I(1u));
+}
+
+// The angle of the point (b, a), neither below 0 nor infinite, nor both 0: from one of three directions the tangent of the rest is
+// no more than that of pi/8.
+fn angle_w(a: T, b: T) -> T {
+    let steep = a > b * T(2.41421366);
+    let flat = a < b * T(0.414213562);
+    let t = select(select(a - b, a, flat), -b, steep) / select(select(a + b, b, flat), a, steep);
+    let z = t * t;
+    let p = T(-0.333329481) + z * (T(0.199776559) + z * (T(-0.138769918) + z * T(0.0805125224)));
+    let high = select(select(T(0.785398185), T(0.0), flat), T(1.57079637), steep);
+    let low = select(select(T(2.18556941e-8), T(0.0), flat), T(4.37113883e-8), steep);
+    return high + (t + ((t * z) * p - low));
+}
+
+fn atan_w(x: T) -> T {
+    let a = angle_w(min(abs(x), T(1.0e30)), T(1.0));
+    return select(copysign_w(a, x), x, is_nan_w(x));
+}
+
+// The signs of zeros count. Numbers at the ends of the range are brought to its middle, and infinities are alike.
+fn atan2_w(y: T, x: T) -> T {
+    let a = abs(y);
+    let b = abs(x);
+    let far_a = bitcast<I>(a) == I(0x7f800000u);
+    let far_b = bitcast<I>(b) == I(0x7f800000u);
+    let large = max(a, b);
+    let k = select(select(T(1.0), T(1152921504606846976.0), large < T(1.0e-20)), T(9.313225746154785e-10), large > T(1.0e20));
+    let p = select(a * k, select(T(0.0), T(1.0), far_a), far_a | far_b);
+    let q = select(b * k, select(T(0.0), T(1.0), far_b), far_a | far_b);
+    let angle = angle_w(p, select(q, T(1.0), large == T(0.0)));
+    let turned = T(3.14159274) - (angle + T(8.74227766e-8));
+    let value = copysign_w(select(angle, turned, bitcast<S>(x) < S(0)), y);
+    return select(select(value, x, is_nan_w(x)), y, is_nan_w(y));
+}
+
+// The arc sine of a in 0..1/2; beyond, of sqrt((1 - a) / 2), which is half of what is missing of pi/2.
+fn arc_w(a: T) -> T {
+    let far = a > T(0.5);
+    let z = select(a * a, T(0.5) * (T(1.0) - a), far);
+    let s = select(a, sqrt(z), far);
+    let p = T(0.166667526) + z * (T(0.0749529288) + z * (T(0.045471161) + z * (T(0.0241746946) + z * T(0.042175993))));
+    return s + (s * z) * p;
+}
+
+fn asin_w(x: T) -> T {
+    let a = abs(x);
+    let s = arc_w(min(a, T(1.0)));
+    let value = select(s, T(1.57079637) - (T(2.0) * s + T(4.37113883e-8)), a > T(0.5));
+    return select(select(copysign_w(value, x), from_bits_w(I(0x7fc00000u)), a > T(1.0)), x, is_nan_w(x));
+}
+
+fn acos_w(x: T) -> T {
+    let a = abs(x);
+    let s = arc_w(min(a, T(1.0)));
+    let near = T(1.57079637) - (copysign_w(s, x) + T(4.37113883e-8));
+    let turned = T(3.14159274) - (T(2.0) * s + T(8.74227766e-8));
+    let far = select(T(2.0) * s, turned, x < T(0.0));
+    return select(select(select(near, far, a > T(0.5)), from_bits_w(I(0x7fc00000u)), a > T(1.0)), x, is_nan_w(x));
+}
+
+// log(x + sqrt(x^2 + 1)); of large x log(2 x)
+fn asinh_w(x: T) -> T {
+    let a = abs(x);
+    let c = min(a, T(4096.0));
+    let near = log1p_w(c + (c * c) / (T(1.0) + sqrt(c * c + T(1.0))));
+    let value = select(near, log_w(a) + T(0.693147182), a > T(4096.0));
+    return select(copysign_w(value, x), x, is_nan_w(x));
+}
+
+// log(x + sqrt(x^2 - 1)), by how much x is above 1
+fn acosh_w(x: T) -> T {
+    let t = clamp(x - T(1.0), T(0.0), T(4096.0));
+    let value = select(log1p_w(t + sqrt(t * (t + T(2.0)))), log_w(x) + T(0.693147182), x > T(4096.0));
+    return select(select(value, from_bits_w(I(0x7fc00000u)), x < T(1.0)), x, is_nan_w(x));
+}
+
+fn atanh_w(x: T) -> T {
+    let a = abs(x);
+    let value = T(0.5) * log1p_w((T(2.0) * a) / (T(1.0) - min(a, T(0.99999994))));
+    let end = select(value, from_bits_w(I(0x7f800000u)), a == T(1.0));
+    return select(select(copysign_w(end, x), from_bits_w(I(0x7fc00000u)), a > T(1.0)), x, is_nan_w(x));
+}
+
+// r 2^left modulo m, for an m of 24 bits and an r below it: 21 bits at a time, and no more than there are. The quotient by floats is
+// right but for one more or less: what is left, of 26 bits, is right modulo 2^32.
+fn fold_w(r: I, left: I, m: I, inverse: T) -> I {
+    let by = min(left, I(21u));
+    let q = I((T(r) * bitcast<T>((by + I(127u)) << I(23u))) * inverse);
+    let s = bitcast<S>((r << by) - q * m);
+    let t = select(s, s + S(m), s < S(0));
+    return I(select(t, t - S(m), t >= S(m)));
+}
+
+fn fold_four_w(r: I, left: I, m: I, inverse: T) -> I {
+    if (!any(left > I(0u))) {
+        return r;
+    }
+    let a = fold_w(r, left, m, inverse);
+    let b = fold_w(a, max(left, I(21u)) - I(21u), m, inverse);
+    let c = fold_w(b, max(left, I(42u)) - I(42u), m, inverse);
+    return fold_w(c, max(left, I(63u)) - I(63u), m, inverse);
+}
+
+// What a division towards zero leaves, exactly: the numbers are whole multiples of a power of two, m 2^(e - 150).
+fn fmod_w(x: T, y: T) -> T {
+    let a = bitcast<I>(x) & I(0x7fffffffu);
+    let b = bitcast<I>(y) & I(0x7fffffffu);
+    let exponent_a = max(a >> I(23u), I(1u));
+    let exponent_b = max(b >> I(23u), I(1u));
+    let m_a = select((a & I(0x7fffffu)) | I(0x800000u), a, a < I(0x800000u));
+    let m_b = max(select((b & I(0x7fffffu)) | I(0x800000u), b, b < I(0x800000u)), I(1u));
+    let left = max(exponent_a, exponent_b) - exponent_b;
+    // no more than 253 bits: eight, and three times 84
+    let start = (m_a << min(left, I(8u))) % m_b;
+    let rest = max(left, I(8u)) - I(8u);
+    let inverse = T(1.0) / T(m_b);
+    let once = fold_four_w(start, rest, m_b, inverse);
+    let twice = fold_four_w(once, max(rest, I(84u)) - I(84u), m_b, inverse);
+    let r = fold_four_w(twice, max(rest, I(168u)) - I(168u), m_b, inverse);
+    let up = min(countLeadingZeros(r | I(1u)) - I(8u), exponent_b - I(1u));
+    let m = r << up;
+    let size = select(select(m, (m & I(0x7fffffu)) | ((exponent_b - up) << I(23u)), m >= I(0x800000u)), a, a < b);
+    let none = (b == I(0u)) | (a >= I(0x7f800000u)) | (b > I(0x7f800000u));
+    return from_bits_w(select(size | (bitcast<I>(x) & I(0x80000000u)), I(0x7fc00000u), none));
+}
+
+// Whether what a division towards zero leaves is not what one downwards does.
+fn rounds_up_w(r: T, y: T) -> B {
+    return ((bitcast<I>(r) & I(0x7fffffffu)) > I(0u)) & ((bitcast<I>(r) ^ bitcast<I>(y)) > I(0x7fffffffu)) & !is_nan_w(r);
+}
+
+fn remainder_w(x: T, y: T) -> T {
+    let r = fmod_w(x, y);
+    return select(select(r, copysign_w(r, y), r == T(0.0)), r + y, rounds_up_w(r, y));
+}
+
+// What is divided is a multiple of the divisor, and rounding gets rid of what the quotient lost: exact up to 2^21.
+fn floor_divide_w(x: T, y: T) -> T {
+    let r = fmod_w(x, y);
+    let whole = round((x - r) / y);
+    let down = select(whole, whole - T(1.0), rounds_up_w(r, y));
+    let sign = (bitcast<I>(x) ^ bitcast<I>(y)) & I(0x80000000u);
+    let signed = select(down, bitcast<T>(sign), down == T(0.0));
+    // by 0: infinity, or of 0 and NaN, NaN
+    let a = bitcast<I>(x) & I(0x7fffffffu);
+    let by_zero = select(sign | I(0x7f800000u), I(0x7fc00000u), (a == I(0u)) | (a > I(0x7f800000u)));
+    return select(signed, from_bits_w(by_zero), (bitcast<I>(y) & I(0x7fffffffu)) == I(0u));
+}
+
 // x^y as C99 has it. The logarithm to base 2 and its product with y are sums of two numbers, the first of 12 bits (the method of
 // fdlibm's powf): 2^-30 of the exponent is lost, so that results that are f32 numbers come out as they are.
 fn power_w(x: T, y: T) -> T {

@@ -66,6 +66,13 @@ fn broadcasting_and_element_types() -> Result<()> {
     says(&whole + 0.5, &["0.5", "i32", "cast the tensor to f32"]);
     says(ones(&[2])?.cast(DType::U8)? + -1, &["-1", "u8"]);
     says(whole.exp(), &["exp", "float", "i32", ".cast(DType::F32)"]);
+    says(whole.tan(), &["tan", "float", "i32", ".cast(DType::F32)"]);
+    says(whole.atan2(1), &["atan2", "float", "i32", ".cast(DType::F32)"]);
+    says(ones(&[2])? & 1, &["bitwise_and", "integer", "f32", ".cast(DType::I32)"]);
+    says(ones(&[2])?.bitwise_not(), &["bitwise_not", "integer", "f32"]);
+    says(&whole << 0.5, &["0.5", "i32"]);
+    says(ones(&[2])?.cast(DType::U8)? % &whole, &["fmod", "u8", "i32", "cast"]);
+    says(ones(&[2, 3])?.remainder(ones(&[4])?), &["remainder", "[2, 3]", "[4]"]);
     says(whole.mean(.., false), &["mean", "i32", "cast"]);
     says(ones(&[2])?.select(1.0, 2.0), &["where", "f32", "u8", "comparison"]);
     says(ones(&[2])?.clamp(2.0, 1.0), &["clamp", "2..=1"]);
@@ -355,7 +362,7 @@ impl Bad {
     /// A call of what is made of other operations.
     fn made_of_others(&mut self, [x, y, z]: [&Tensor; 3]) -> Result<Tensor> {
         let first = |parts: Vec<Tensor>| parts.into_iter().next().ok_or_else(|| Error::other("no parts"));
-        match self.0.int(0, 22) {
+        match self.0.int(0, 25) {
             0 => x.roll(self.step(), self.axis()),
             1 => x.repeat(self.size(), self.axis()),
             2 => x.tile(self.sizes(4)),
@@ -393,6 +400,9 @@ impl Bad {
             19 => x.norm_p(self.number(), self.axes(), self.0.flag()),
             20 => x.logical_and(y)?.logical_xor(z)?.count_nonzero(self.axes(), self.0.flag()),
             21 => x.masked_fill(y, self.number())?.nan_to_num()?.isfinite(),
+            22 => x.remainder(y)?.floor_divide(z)? % self.number(),
+            23 => (((x & y)? | z)? ^ !x)?.shl(y)? >> z,
+            24 => x.tan()?.atan2(y)?.asin()?.round()?.acosh(),
             _ => x.log2()?.exp2()?.sinh()?.rsqrt(),
         }
     }

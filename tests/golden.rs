@@ -1,4 +1,4 @@
-//! Values and gradients of PyTorch in float64 (tests/golden/generate.py): f64 on the CPU to the last digits, f32 on both
+//! Values and gradients of PyTorch in float64 (tests/golden/generate.py, tests/golden/pointwise.py): f64 on the CPU to the last digits, f32 on both
 //! devices to what single precision gives.
 
 mod common;
@@ -98,6 +98,26 @@ fn call(name: &str, a: &[f64], x: &[Tensor]) -> Result<Tensor> {
         "cos" => x[0].cos(),
         "sign" => x[0].sign(),
         "floor" => x[0].floor(),
+        "ceil" => x[0].ceil(),
+        "trunc" => x[0].trunc(),
+        "round" => x[0].round(),
+        "tan" => x[0].tan(),
+        "asin" => x[0].asin(),
+        "acos" => x[0].acos(),
+        "atan" => x[0].atan(),
+        "asinh" => x[0].asinh(),
+        "acosh" => x[0].acosh(),
+        "atanh" => x[0].atanh(),
+        "atan2" => x[0].atan2(&x[1]),
+        "fmod" => x[0].fmod(&x[1]),
+        "remainder" => x[0].remainder(&x[1]),
+        "floor_divide" => x[0].floor_divide(&x[1]),
+        "bitwise_and" => &x[0] & &x[1],
+        "bitwise_or" => &x[0] | &x[1],
+        "bitwise_xor" => &x[0] ^ &x[1],
+        "bitwise_not" => !&x[0],
+        "shl" => &x[0] << &x[1],
+        "shr" => &x[0] >> &x[1],
         "relu" => x[0].relu(),
         "elu" => x[0].elu(),
         "sigmoid" => x[0].sigmoid(),
@@ -163,11 +183,13 @@ fn differences(got: &[f64], want: &[f64], tolerance: f64, what: &str, failures: 
 }
 
 fn check(float: DType, device: Device) -> Result<()> {
-    let file: Value = serde_json::from_str(include_str!("golden/vectors.json")).expect("valid JSON");
-    let entries = file["entries"].as_array().expect("entries");
-    assert!(entries.len() > 100, "the file is not whole");
+    let files = [include_str!("golden/vectors.json"), include_str!("golden/pointwise.json")];
+    let files = files.map(|text| serde_json::from_str::<Value>(text).expect("valid JSON"));
+    let entries: Vec<&Value> =
+        files.iter().flat_map(|file| file["entries"].as_array().expect("entries")).collect();
+    assert!(entries.len() > 150, "the files are not whole");
     let mut failures = Vec::new();
-    for entry in entries.iter().map(Entry) {
+    for entry in entries.into_iter().map(Entry) {
         let wide = TOLERANCES.iter().find(|t| t.0 == entry.name()).map_or(F32, |t| t.1);
         let tolerance = if float == DType::F64 { F64 } else { wide };
         let x = entry.inputs(float, device)?;

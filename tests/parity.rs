@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "parity/division.rs"]
+mod division;
 #[path = "parity/exact.rs"]
 mod exact;
 #[path = "parity/kinds.rs"]

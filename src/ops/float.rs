@@ -46,6 +46,85 @@ macro_rules! float_functions {
                 x.floor()
             }
             #[inline(always)]
+            pub fn ceil(x: F) -> F {
+                x.ceil()
+            }
+            #[inline(always)]
+            pub fn trunc(x: F) -> F {
+                x.trunc()
+            }
+            #[inline(always)]
+            pub fn round(x: F) -> F {
+                x.round_ties_even()
+            }
+            #[inline(always)]
+            pub fn tan(x: F) -> F {
+                x.tan()
+            }
+            #[inline(always)]
+            pub fn asin(x: F) -> F {
+                x.asin()
+            }
+            #[inline(always)]
+            pub fn acos(x: F) -> F {
+                x.acos()
+            }
+            #[inline(always)]
+            pub fn atan(x: F) -> F {
+                x.atan()
+            }
+            #[inline(always)]
+            pub fn atan2(y: F, x: F) -> F {
+                y.atan2(x)
+            }
+            #[inline(always)]
+            pub fn asinh(x: F) -> F {
+                (x as std::primitive::f64).asinh() as F
+            }
+            #[inline(always)]
+            pub fn acosh(x: F) -> F {
+                super::acosh64(x as std::primitive::f64) as F
+            }
+            #[inline(always)]
+            pub fn atanh(x: F) -> F {
+                super::atanh64(x as std::primitive::f64) as F
+            }
+            #[inline(always)]
+            pub fn fmod(x: F, y: F) -> F {
+                x % y
+            }
+            /// Whether the remainder of a division that rounds towards zero is not that of one that rounds down.
+            #[inline(always)]
+            fn rounds_up(remainder: F, y: F) -> bool {
+                remainder != 0.0 && (remainder < 0.0) != (y < 0.0)
+            }
+            #[inline(always)]
+            pub fn remainder(x: F, y: F) -> F {
+                let r = x % y;
+                if rounds_up(r, y) {
+                    r + y
+                } else if r == 0.0 {
+                    r.copysign(y)
+                } else {
+                    r
+                }
+            }
+            /// What is divided is a multiple of the divisor, and rounding gets rid of what the quotient lost: exact up to 2^21 in
+            /// f32, however a device divides.
+            #[inline(always)]
+            pub fn floor_divide(x: F, y: F) -> F {
+                let r = x % y;
+                let whole = round((x - r) / y);
+                let down = if rounds_up(r, y) { whole - 1.0 } else { whole };
+                if y == 0.0 {
+                    x / y
+                } else if down == 0.0 {
+                    (0.0 as F).copysign(x / y)
+                } else {
+                    down
+                }
+            }
+            #[inline(always)]
             pub fn tanh(x: F) -> F {
                 x.tanh()
             }
@@ -213,6 +292,25 @@ fn log_cosh64(x: std::primitive::f64) -> std::primitive::f64 {
     let a = x.abs();
     let e = a.exp_m1();
     if a > 20.0 { a - std::f64::consts::LN_2 } else { (e * e / (2.0 + 2.0 * e)).ln_1p() }
+}
+
+/// `log(x + sqrt(x^2 - 1))`, by how much x is above 1.
+#[inline(always)]
+fn acosh64(x: std::primitive::f64) -> std::primitive::f64 {
+    let t = x - 1.0;
+    if x < 1.0 {
+        std::primitive::f64::NAN
+    } else if x > 1e9 {
+        x.ln() + std::f64::consts::LN_2
+    } else {
+        (t + (t * (t + 2.0)).sqrt()).ln_1p()
+    }
+}
+
+#[inline(always)]
+fn atanh64(x: std::primitive::f64) -> std::primitive::f64 {
+    let a = x.abs();
+    (0.5 * (2.0 * a / (1.0 - a)).ln_1p()).copysign(x)
 }
 
 /// The WGSL of a function that expressions call, by the name that they call it by; its own name ends in `_w`, and so do those

@@ -33,17 +33,25 @@ fn is_masked_by(gradient: &Tensor, y: &Tensor) -> bool {
     gradient.0.op.vanishes_with_input() && gradient.0.with_inputs(of_y)
 }
 
+/// Checks that a function of the table is one of floats, or of integers, where it is given such.
+fn defined_for(name: &str, dtype: DType, floats: bool, integers: bool) -> Result<()> {
+    let (needed, cast) = match dtype.is_float() {
+        true if !floats => ("an integer", "I32"),
+        false if !integers => ("a float", "F32"),
+        _ => return Ok(()),
+    };
+    Err(Error::dtype(name, format!("needs {needed} tensor, got {dtype}; use .cast(DType::{cast})")))
+}
+
 pub(crate) fn unary(f: Unary, x: &Tensor) -> Result<Tensor> {
-    if !x.dtype().is_float() && f.wgsl_integer().is_none() {
-        let message = format!("needs a float tensor, got {}; use .cast(DType::F32)", x.dtype());
-        return Err(Error::dtype(f.name(), message));
-    }
+    defined_for(f.name(), x.dtype(), f.wgsl().is_some(), f.wgsl_integer().is_some())?;
     Tensor::from_op(Pointwise::Unary(f), vec![x.clone()], x.shape(), x.dtype(), x.device())
 }
 
 pub(crate) fn binary(f: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_device(f.name(), &[a, b])?;
     same_dtype(f.name(), a, b)?;
+    defined_for(f.name(), a.dtype(), f.wgsl().is_some(), f.wgsl_integer().is_some())?;
     let shape = broadcast(f.name(), &[a, b])?;
     Tensor::from_op(Pointwise::Binary(f), vec![a.clone(), b.clone()], shape, a.dtype(), a.device())
 }
@@ -138,7 +146,29 @@ impl Unary {
             Unary::Reciprocal => unless_both_zero(g, x, (g * y.square()?.neg()?)?)?,
             Unary::Sin => (g * x.cos()?)?,
             Unary::Cos => (g * x.sin()?.neg()?)?,
-            Unary::Sign | Unary::Floor => return Ok(None),
+            Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Trunc | Unary::Round | Unary::BitNot => {
+                return Ok(None);
+            }
+            Unary::Tan => (g * (y.square()? + 1.0)?)?,
+            Unary::Asin => {
+                let root = ((1.0 - x)? * (x + 1.0)?)?.sqrt()?;
+                unless_both_zero(g, &root, (g / &root)?)?
+            }
+            Unary::Acos => {
+                let root = ((1.0 - x)? * (x + 1.0)?)?.sqrt()?;
+                unless_both_zero(g, &root, (g / &root)?.neg()?)?
+            }
+            Unary::Atan => (g / (x.square()? + 1.0)?)?,
+            Unary::Asinh => (g / (x.square()? + 1.0)?.sqrt()?)?,
+            Unary::Acosh => {
+                // of the roots: the product would overflow
+                let root = ((x - 1.0)?.sqrt()? * (x + 1.0)?.sqrt()?)?;
+                unless_both_zero(g, &root, (g / &root)?)?
+            }
+            Unary::Atanh => {
+                let slope = ((1.0 - x)? * (x + 1.0)?)?;
+                unless_both_zero(g, &slope, (g / &slope)?)?
+            }
             // 0 at 0, and the mask from the output: the input need not stay alive
             Unary::Relu if is_masked_by(g, y) => g.clone(),
             Unary::Relu => y.gt(0.0)?.select(g, &g.zeros_like()?)?,
@@ -190,9 +220,29 @@ impl Binary {
     /// Gradients of the output's shape.
     fn vjp(self, cx: &Vjp<'_>) -> Result<Grads> {
         let (a, b, y, g) = (&cx.inputs[0], &cx.inputs[1], cx.output, cx.grad);
+        let none = match self {
+            Binary::FloorDivide
+            | Binary::BitAnd
+            | Binary::BitOr
+            | Binary::BitXor
+            | Binary::Shl
+            | Binary::Shr => true,
+            Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Pow | Binary::Atan2 => false,
+            Binary::Maximum | Binary::Minimum | Binary::Rem | Binary::Remainder => false,
+        };
+        if none {
+            return Ok(vec![None, None]);
+        }
+        // the upstream gradient over the square of the distance from the origin; there 0, as in PyTorch
+        let over_square = || -> Result<Tensor> {
+            let square = (a.square()? + b.square()?)?;
+            let origin = square.eq(0.0)?;
+            origin.select(0.0, (g / origin.select(1.0, square)?)?)
+        };
         let left = || -> Result<Tensor> {
             match self {
-                Binary::Add | Binary::Sub => Ok(g.clone()),
+                Binary::Add | Binary::Sub | Binary::Rem | Binary::Remainder => Ok(g.clone()),
+                Binary::Atan2 => over_square()? * b,
                 Binary::Mul => g * b,
                 Binary::Div => unless_both_zero(g, b, (g / b)?),
                 // b * a^(b-1); 0 where b is 0, whatever a is
@@ -202,6 +252,7 @@ impl Binary {
                 }
                 Binary::Maximum => share(a.gt(b)?, a.eq(b)?, g),
                 Binary::Minimum => share(a.lt(b)?, a.eq(b)?, g),
+                _ => g.zeros_like(),
             }
         };
         let right = || -> Result<Tensor> {
@@ -218,6 +269,11 @@ impl Binary {
                 }
                 Binary::Maximum => share(b.gt(a)?, a.eq(b)?, g),
                 Binary::Minimum => share(b.lt(a)?, a.eq(b)?, g),
+                Binary::Atan2 => over_square()? * a.neg()?,
+                // the quotient as a whole number
+                Binary::Rem => g * ((a - y)? / b)?.round()?.neg(),
+                Binary::Remainder => g * binary(Binary::FloorDivide, a, b)?.neg(),
+                _ => g.zeros_like(),
             }
         };
         let mut grads: Grads = vec![None, None];

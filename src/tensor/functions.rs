@@ -14,6 +14,48 @@ const ROUNDING: f64 = 1e-6;
 
 /// Functions of each element: see [`exp`](Tensor::exp) and its neighbours.
 impl Tensor {
+    /// `x` above 0, else `slope * x` (Maas et al., 2013).
+    ///
+    /// # Errors
+    ///
+    /// Integers, where the type lacks the slope.
+    pub fn leaky_relu(&self, slope: f64) -> Result<Tensor> {
+        self.gt(0.0)?.select(self, (self * slope)?)
+    }
+
+    /// `min(max(x, 0), 6)` (Krizhevsky, 2010); its gradient at 0 and 6 is 0. Integers stay integers.
+    pub fn relu6(&self) -> Result<Tensor> {
+        self.ge(6.0)?.select(6.0, self.relu()?)
+    }
+
+    /// `scale * x` above 0, else `scale * alpha * (e^x - 1)`, with the constants that keep mean and variance of a deep
+    /// network's layers (Klambauer et al., 2017).
+    ///
+    /// # Errors
+    ///
+    /// Integers: cast them to f32.
+    pub fn selu(&self) -> Result<Tensor> {
+        const ALPHA: f64 = 1.673_263_242_354_377_2;
+        const SCALE: f64 = 1.050_700_987_355_480_5;
+        self.gt(0.0)?.select((self * SCALE)?, (self.elu()? * (SCALE * ALPHA))?)
+    }
+
+    /// `min(max(x / 6 + 1/2, 0), 1)`: straight lines instead of the sigmoid. For floats: of integers, the division is one of
+    /// integers.
+    pub fn hard_sigmoid(&self) -> Result<Tensor> {
+        (self + 3.0)?.relu6()? / 6.0
+    }
+
+    /// `x * hard_sigmoid(x)`, also called hard swish (Howard et al., 2019); 0 at -infinity.
+    ///
+    /// # Errors
+    ///
+    /// As [`clamp`](Self::clamp) with -100: unsigned integers.
+    pub fn hard_silu(&self) -> Result<Tensor> {
+        let x = self.clamp(-100.0, f64::INFINITY)?;
+        &x * x.hard_sigmoid()?
+    }
+
     /// `1 / sqrt(x)`; infinity at 0, NaN below.
     ///
     /// ```

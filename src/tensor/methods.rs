@@ -71,8 +71,38 @@ unary_methods! {
     sin Sin;
     /// The cosine of an angle in radians.
     cos Cos;
-    /// The largest whole number not above x.
+    /// The tangent of an angle in radians.
+    tan Tan;
+    /// The arc sine, in radians, within -pi/2 and pi/2; NaN beyond -1 and 1, where the slope is infinite.
+    asin Asin;
+    /// The arc cosine, in radians, from 0 to pi; NaN beyond -1 and 1, where the slope is infinite.
+    acos Acos;
+    /// The arc tangent, in radians, within -pi/2 and pi/2. [`atan2`](Tensor::atan2) knows the quadrant, too.
+    atan Atan;
+    /// The inverse of [`sinh`](Tensor::sinh).
+    asinh Asinh;
+    /// The inverse of [`cosh`](Tensor::cosh), from 0 on; NaN below 1.
+    acosh Acosh;
+    /// The inverse of [`tanh`](Tensor::tanh); infinite at -1 and 1, NaN beyond.
+    atanh Atanh;
+    /// The largest whole number not above x. The gradient is 0, as that of the other ways to round.
     floor Floor;
+    /// The smallest whole number not below x.
+    ceil Ceil;
+    /// x without the digits behind the point.
+    trunc Trunc;
+    /// The nearest whole number; halfway between two the even one, as in NumPy and PyTorch. (Rust's `f32::round` goes away from 0
+    /// there.)
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([-1.5f32, 0.5, 1.5, 2.5], Device::Cpu)?;
+    /// assert_eq!(x.round()?.to_vec::<f32>()?, [-2.0, 0.0, 2.0, 2.0]);
+    /// assert_eq!(x.trunc()?.to_vec::<f32>()?, [-1.0, 0.0, 1.0, 2.0]);
+    /// # Ok(()) }
+    /// ```
+    round Round;
     /// `x` above 0, else `e^x - 1` (Clevert et al., 2016).
     elu Elu;
     /// `1 / (1 + e^-x)`
@@ -109,7 +139,8 @@ macro_rules! binary_methods {
             ///
             /// # Errors
             ///
-            /// Shapes that don't broadcast, tensors of different types or devices, a number that the element type lacks.
+            /// Shapes that don't broadcast, tensors of different types or devices, an element type that the function is not one of, a
+            /// number that the element type lacks.
             pub fn $name(&self, other: impl IntoOperand) -> Result<Tensor> {
                 pointwise::binary(Binary::$variant, self, &other.into_operand(self)?)
             }
@@ -131,6 +162,18 @@ binary_methods! {
     maximum Maximum;
     /// The smaller of both; at a tie each side takes half of the gradient.
     minimum Minimum;
+    /// The angle of the point whose coordinates are the other side (x) and this one (y), in radians from -pi to pi: the arc tangent
+    /// of `self / other` in the right quadrant. The signs of zeros count, as in C99: `0.atan2(-0.0)` is pi. Floats only. The gradient
+    /// at the origin is 0.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let (y, x) = (Tensor::new([1.0f32, 1.0, 0.0], Device::Cpu)?, Tensor::new([1.0f32, -1.0, -1.0], Device::Cpu)?);
+    /// wgrad::testing::assert_close(y.atan2(&x)?, [0.7853982, 2.3561945, 3.1415927], 1e-6, 0.0)?;
+    /// # Ok(()) }
+    /// ```
+    atan2 Atan2;
 }
 
 macro_rules! compare_methods {
@@ -195,48 +238,6 @@ impl Tensor {
     /// next call that waits for the device.
     pub fn pow(&self, other: impl IntoOperand) -> Result<Tensor> {
         pointwise::power(self, &other.into_operand(self)?)
-    }
-
-    /// `x` above 0, else `slope * x` (Maas et al., 2013).
-    ///
-    /// # Errors
-    ///
-    /// Integers, where the type lacks the slope.
-    pub fn leaky_relu(&self, slope: f64) -> Result<Tensor> {
-        self.gt(0.0)?.select(self, (self * slope)?)
-    }
-
-    /// `min(max(x, 0), 6)` (Krizhevsky, 2010); its gradient at 0 and 6 is 0. Integers stay integers.
-    pub fn relu6(&self) -> Result<Tensor> {
-        self.ge(6.0)?.select(6.0, self.relu()?)
-    }
-
-    /// `scale * x` above 0, else `scale * alpha * (e^x - 1)`, with the constants that keep mean and variance of a deep
-    /// network's layers (Klambauer et al., 2017).
-    ///
-    /// # Errors
-    ///
-    /// Integers: cast them to f32.
-    pub fn selu(&self) -> Result<Tensor> {
-        const ALPHA: f64 = 1.673_263_242_354_377_2;
-        const SCALE: f64 = 1.050_700_987_355_480_5;
-        self.gt(0.0)?.select((self * SCALE)?, (self.elu()? * (SCALE * ALPHA))?)
-    }
-
-    /// `min(max(x / 6 + 1/2, 0), 1)`: straight lines instead of the sigmoid. For floats: of integers, the division is one of
-    /// integers.
-    pub fn hard_sigmoid(&self) -> Result<Tensor> {
-        (self + 3.0)?.relu6()? / 6.0
-    }
-
-    /// `x * hard_sigmoid(x)`, also called hard swish (Howard et al., 2019); 0 at -infinity.
-    ///
-    /// # Errors
-    ///
-    /// As [`clamp`](Self::clamp) with -100: unsigned integers.
-    pub fn hard_silu(&self) -> Result<Tensor> {
-        let x = self.clamp(-100.0, f64::INFINITY)?;
-        &x * x.hard_sigmoid()?
     }
 
     /// Each element moved into `low..=high`; NaN stays NaN. An infinite limit is none. The gradient is 0 outside of

@@ -1,10 +1,12 @@
 //! What users hold: tensors and their methods.
 
 mod arrangement;
+mod bits;
 mod build;
 mod contraction;
 mod create;
 mod display;
+mod division;
 mod equation;
 mod functions;
 mod leaf;

@@ -1,4 +1,4 @@
-//! Operators: `&a + &b`, `a * 2.0`, `1.0 - a`, on references, values and results. Each gives a `Result`, and takes one, so
+//! Operators: `&a + &b`, `a * 2.0`, `1.0 - a`, `a % 3`, `a & b`, on references, values and results. Each gives a `Result`, and takes one, so
 //! that chains need few question marks: `(&a + &b)? * 2.0`.
 
 use super::Tensor;
@@ -8,7 +8,7 @@ use crate::ops::constant;
 use crate::ops::pointwise;
 use crate::ops::table::Binary;
 use crate::sealed;
-use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Shl, Shr, Sub};
 
 /// The other side of an operation: a tensor, a variable, the result of an operation, or a number, which takes the
 /// tensor's element type.
@@ -84,7 +84,7 @@ macro_rules! number_operand {
 number_operand!(f32, f64, i32, u32, u8, usize);
 
 macro_rules! operator {
-    ($($trait:ident $method:ident),*) => {$(
+    ($numbers:tt: $($trait:ident $method:ident),*) => {$(
         impl<O: IntoOperand> $trait<O> for &Tensor {
             type Output = Result<Tensor>;
             fn $method(self, rhs: O) -> Result<Tensor> {
@@ -103,9 +103,9 @@ macro_rules! operator {
             type Output = Result<Tensor>;
             fn $method(self, rhs: &Tensor) -> Result<Tensor> { (&self?).$method(rhs) }
         }
-        operator!(@number $trait $method f64 i32);
+        operator!(@number $trait $method $numbers);
     )*};
-    (@number $trait:ident $method:ident $($t:ty)*) => {$(
+    (@number $trait:ident $method:ident ($($t:ty)*)) => {$(
         impl $trait<&Tensor> for $t {
             type Output = Result<Tensor>;
             fn $method(self, rhs: &Tensor) -> Result<Tensor> { number(self as f64, rhs)?.$method(rhs) }
@@ -116,7 +116,8 @@ macro_rules! operator {
         }
     )*};
 }
-operator!(Add add, Sub sub, Mul mul, Div div);
+operator!((f64 i32): Add add, Sub sub, Mul mul, Div div, Rem rem);
+operator!((i32): BitAnd bitand, BitOr bitor, BitXor bitxor, Shl shl, Shr shr);
 
 impl Neg for &Tensor {
     type Output = Result<Tensor>;
@@ -129,5 +130,19 @@ impl Neg for Tensor {
     type Output = Result<Tensor>;
     fn neg(self) -> Result<Tensor> {
         Tensor::neg(&self)
+    }
+}
+
+impl Not for &Tensor {
+    type Output = Result<Tensor>;
+    fn not(self) -> Result<Tensor> {
+        self.bitwise_not()
+    }
+}
+
+impl Not for Tensor {
+    type Output = Result<Tensor>;
+    fn not(self) -> Result<Tensor> {
+        self.bitwise_not()
     }
 }

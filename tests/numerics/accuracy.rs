@@ -40,6 +40,9 @@ fn unary() -> Vec<Unary> {
         "abs" |x| x.abs(), f64::abs, 0.0, 0.0;
         "sign" |x| x.sign(), |x| if x == 0.0 || x.is_nan() { x } else { x.signum() }, 0.0, 0.0;
         "floor" |x| x.floor(), f64::floor, 0.0, 0.0;
+        "ceil" |x| x.ceil(), f64::ceil, 0.0, 0.0;
+        "trunc" |x| x.trunc(), f64::trunc, 0.0, 0.0;
+        "round" |x| x.round(), f64::round_ties_even, 0.0, 0.0;
         "square" |x| x.square(), |x| x * x, 0.5, 0.5;
         "reciprocal" |x| x.reciprocal(), |x| 1.0 / x, 0.5, 2.5;
         "sqrt" |x| x.sqrt(), f64::sqrt, 0.5, 3.0;
@@ -49,6 +52,13 @@ fn unary() -> Vec<Unary> {
         "log1p" |x| x.log1p(), f64::ln_1p, 2.0, 2.0;
         "sin" |x| x.sin(), f64::sin, 1.0, 4.0;
         "cos" |x| x.cos(), f64::cos, 1.0, 4.0;
+        "tan" |x| x.tan(), f64::tan, 2.0, 8.0;
+        "asin" |x| x.asin(), f64::asin, 1.0, 4.0;
+        "acos" |x| x.acos(), f64::acos, 1.0, 4.0;
+        "atan" |x| x.atan(), f64::atan, 1.0, 4.0;
+        "asinh" |x| x.asinh(), f64::asinh, 1.0, 4.0;
+        "acosh" |x| x.acosh(), acosh, 1.0, 4.0;
+        "atanh" |x| x.atanh(), f64::atanh, 1.0, 5.0;
         "tanh" |x| x.tanh(), f64::tanh, 3.0, 3.0;
         "erf" |x| x.erf(), erf, 1.0, 2.0;
         "sigmoid" |x| x.sigmoid(), |x| 1.0 / (1.0 + (-x).exp()), 3.0, 5.0;
@@ -89,6 +99,10 @@ fn binary() -> Vec<Binary> {
         "pow" |x, y| x.pow(y), power, 1.0, 2.0;
         "maximum" |x, y| x.maximum(y), |x, y| if x > y || x.is_nan() { x } else { y }, 0.0, 0.0;
         "minimum" |x, y| x.minimum(y), |x, y| if x < y || x.is_nan() { x } else { y }, 0.0, 0.0;
+        "atan2" |x, y| x.atan2(y), f64::atan2, 2.0, 5.0;
+        "fmod" |x, y| x % y, |x, y| x % y, 0.0, 0.0;
+        "remainder" |x, y| x.remainder(y), remainder, 0.5, 0.5;
+        "floor_divide" |x, y| x.floor_divide(y), floor_divide, 2.5, 4.0;
     }
 }
 
@@ -134,6 +148,25 @@ fn mish(x: f64) -> f64 {
 fn log_cosh(x: f64) -> f64 {
     let a = x.abs();
     if a < 1.0 { (2.0 * (a / 2.0).sinh().powi(2)).ln_1p() } else { a - LN_2 + (-2.0 * a).exp().ln_1p() }
+}
+
+fn acosh(x: f64) -> f64 {
+    let t = x - 1.0;
+    if x < 1.0 { f64::NAN } else { (t + (t * (t + 2.0)).sqrt()).ln_1p() }
+}
+
+/// What is left of dividing f32 numbers is exact in f64; the sum of it and the divisor is rounded once more, unless it is short.
+fn remainder(x: f64, y: f64) -> f64 {
+    let r = x % y;
+    if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r }
+}
+
+fn floor_divide(x: f64, y: f64) -> f64 {
+    let r = x % y;
+    match y {
+        0.0 => x / y,
+        _ => ((x - r) / y).round() - f64::from(r != 0.0 && (r < 0.0) != (y < 0.0)),
+    }
 }
 
 fn erf(x: f64) -> f64 {

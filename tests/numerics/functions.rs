@@ -40,7 +40,7 @@ pub fn expect_near(what: &str, got: &Tensor, want: &[f64], most: f64) -> Result<
     Ok(())
 }
 
-const UNARY: [(&str, Unary); 32] = [
+const UNARY: [(&str, Unary); 42] = [
     ("neg", |x| x.neg()),
     ("abs", |x| x.abs()),
     ("exp", |x| x.exp()),
@@ -52,6 +52,16 @@ const UNARY: [(&str, Unary); 32] = [
     ("cos", |x| x.cos()),
     ("sign", |x| x.sign()),
     ("floor", |x| x.floor()),
+    ("ceil", |x| x.ceil()),
+    ("trunc", |x| x.trunc()),
+    ("round", |x| x.round()),
+    ("tan", |x| x.tan()),
+    ("asin", |x| x.asin()),
+    ("acos", |x| x.acos()),
+    ("atan", |x| x.atan()),
+    ("asinh", |x| x.asinh()),
+    ("acosh", |x| (x + 1.0)?.acosh()),
+    ("atanh", |x| x.atanh()),
     ("relu", |x| x.relu()),
     ("elu", |x| x.elu()),
     ("sigmoid", |x| x.sigmoid()),
@@ -94,13 +104,17 @@ fn nan_goes_through_every_function() -> Result<()> {
 #[test]
 fn nan_on_either_side_is_nan() -> Result<()> {
     type Binary = fn(&Tensor, &Tensor) -> Result<Tensor>;
-    let functions: [(&str, Binary); 6] = [
+    let functions: [(&str, Binary); 10] = [
         ("add", |x, y| x + y),
         ("sub", |x, y| x - y),
         ("mul", |x, y| x * y),
         ("div", |x, y| x / y),
         ("maximum", |x, y| x.maximum(y)),
         ("minimum", |x, y| x.minimum(y)),
+        ("atan2", |x, y| x.atan2(y)),
+        ("fmod", |x, y| x % y),
+        ("remainder", |x, y| x.remainder(y)),
+        ("floor_divide", |x, y| x.floor_divide(y)),
     ];
     for device in DEVICES {
         let x = vector(&[NAN, NAN, NAN, 1.0, -1.0, 0.0, INF, -INF], device)?;

@@ -3,6 +3,7 @@
 
 use super::expr::{Expr, ExprId, Exprs};
 use super::index::{Atom, Lin};
+use super::integers;
 use super::words::{Helpers, Words, divide};
 use crate::dtype::DType;
 use crate::gpu::wgsl::rename;
@@ -407,6 +408,7 @@ impl<'a> Emitter<'a> {
         let (same, computed) = match op {
             // one side is enough: the other can't be equal to it then, nor made of it
             Pointwise::Binary(Binary::Sub | Binary::Div) | Pointwise::Compare(_) => (1..2, 1..2),
+            Pointwise::Binary(Binary::Atan2 | Binary::FloorDivide) => (1..2, 0..2),
             Pointwise::Where => (0..0, 0..1),
             Pointwise::Cast | Pointwise::Uniform | Pointwise::Normal => (0..0, 0..0),
             // exact, or by bits
@@ -454,18 +456,22 @@ impl<'a> Emitter<'a> {
             _ => text,
         };
         match op {
-            Pointwise::Unary(f) if dtype.is_float() => self.instantiate(f.wgsl(), &names, lanes),
+            Pointwise::Unary(f) if dtype.is_float() => {
+                self.instantiate(f.wgsl().unwrap_or("x"), &names, lanes)
+            }
             Pointwise::Unary(f) => {
                 byte(self.instantiate_integer(f.wgsl_integer().unwrap_or("x"), &names, dtype, lanes))
             }
-            Pointwise::Binary(f) if dtype.is_float() => self.instantiate(f.wgsl(), &names, lanes),
+            Pointwise::Binary(f) if dtype.is_float() => {
+                self.instantiate(f.wgsl().unwrap_or("x"), &names, lanes)
+            }
             Pointwise::Binary(f) => {
                 if op.records(dtype) {
                     self.helpers.extend([("fault", 1), ("check_exponent", lanes)]);
                     let tag = Fault::tag(FaultKind::Exponent, 0, dtype);
                     names[1] = format!("check_exponent_{lanes}({}, {tag}u)", names[1]);
                 }
-                byte(self.instantiate_integer(f.wgsl_integer(), &names, dtype, lanes))
+                byte(self.instantiate_integer(f.wgsl_integer().unwrap_or("x"), &names, dtype, lanes))
             }
             Pointwise::Compare(f) => {
                 // NaN differs from itself, but compilers make an ordered comparison of `!=`
@@ -515,7 +521,7 @@ impl<'a> Emitter<'a> {
         format!("({text})")
     }
 
-    /// A table expression of integers. What it calls is WGSL's, but for powers.
+    /// A table expression of integers. What it calls is WGSL's, but for what [`integers`] has.
     fn instantiate_integer(
         &mut self,
         expression: &'static str,
@@ -523,16 +529,14 @@ impl<'a> Emitter<'a> {
         dtype: DType,
         lanes: usize,
     ) -> String {
-        let power = if dtype == DType::I32 { "ipow_i32" } else { "ipow_u32" };
         let text = rename(expression, |word| match word {
             "x" => Some(names[0].clone()),
             "y" => names.get(1).cloned(),
             "T" => Some(typed(dtype, lanes)),
-            "power" => {
-                self.helpers.insert((power, lanes));
-                Some(format!("{power}_{lanes}"))
-            }
-            _ => None,
+            _ => integers::function(word, dtype == DType::I32).map(|name| {
+                self.helpers.insert((name, lanes));
+                format!("{name}_{lanes}")
+            }),
         });
         format!("({text})")
     }

@@ -2,6 +2,7 @@
 //! are counted without it.
 
 use super::emit::typed;
+use super::integers;
 use super::words::Helpers;
 use crate::dtype::DType;
 use crate::gpu::wgsl::{exchange, rename, shader};
@@ -51,10 +52,13 @@ fn helper(name: &'static str, lanes: usize) -> Helper {
         "check_index" => CHECK_INDEX.to_string(),
         "check_exponent" => CHECK_EXPONENT.to_string(),
         "ipow_i32" | "ipow_u32" => exchange(IPOW, BITS, &IPOW_BIT.repeat(31)),
-        _ => wgsl_function(name).map_or(String::new(), |(_, text)| format!("{text}\n}}\n")),
+        _ => match integers::text(name) {
+            Some(text) => text.to_string(),
+            None => wgsl_function(name).map_or(String::new(), |(_, text)| format!("{text}\n}}\n")),
+        },
     };
     let [float, unsigned, signed] = [DType::F32, DType::U32, DType::I32].map(|t| typed(t, lanes));
-    let integer = if name == "ipow_i32" { &signed } else { &unsigned };
+    let integer = if name.ends_with("_i32") { &signed } else { &unsigned };
     let text = rename(&source, |word| match word {
         "T" => Some(float.clone()),
         "I" => Some(unsigned.clone()),
@@ -131,7 +135,8 @@ mod tests {
     #[test]
     fn no_function_has_a_loop() {
         let own = ["philox", "normal", "check_exponent", "ipow_i32", "ipow_u32"];
-        for name in own.into_iter().chain(wgsl_functions().keys().copied()) {
+        let of_integers = integers::names();
+        for name in own.into_iter().chain(of_integers).chain(wgsl_functions().keys().copied()) {
             let text = helpers(&BTreeSet::from([(name, 1), (name, 4)]));
             assert!(text.contains("fn "), "{name}");
             for word in ["for", "while", "loop"] {

@@ -15,6 +15,7 @@ mod emit;
 mod expr;
 mod forms;
 mod index;
+mod integers;
 mod joined;
 mod kernel;
 mod library;

@@ -437,10 +437,14 @@ impl<'v> Values<'v> {
             }
             cost.operations = cost.operations.saturating_add(match &self.lower[v] {
                 Lowering::Pointwise(Pointwise::Unary(
-                    Unary::Neg | Unary::Abs | Unary::Square | Unary::Relu | Unary::Sign,
+                    Unary::Neg | Unary::Abs | Unary::Square | Unary::Relu | Unary::Sign | Unary::BitNot,
                 )) => 1,
                 Lowering::Pointwise(
-                    Pointwise::Unary(_) | Pointwise::Normal | Pointwise::Binary(Binary::Pow),
+                    Pointwise::Unary(_)
+                    | Pointwise::Normal
+                    | Pointwise::Binary(
+                        Binary::Pow | Binary::Atan2 | Binary::Rem | Binary::Remainder | Binary::FloorDivide,
+                    ),
                 ) => 4,
                 Lowering::Pointwise(_) | Lowering::Check(_) => 1,
                 Lowering::Gather { .. } | Lowering::Concat { .. } | Lowering::Update { .. } => 4,

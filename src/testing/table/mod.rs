@@ -9,6 +9,7 @@ mod images;
 mod input;
 mod kernels;
 mod moving;
+mod numbers;
 mod pointwise;
 mod products;
 mod rows;

@@ -2,7 +2,7 @@
 
 use super::case::{Case, Size, Table};
 use super::input::Rng;
-use super::{images, kernels, moving, pointwise, products};
+use super::{images, kernels, moving, numbers, pointwise, products};
 
 /// Every operation, with shapes and values of this seed.
 pub fn ops(seed: u64, size: Size) -> Vec<Case> {
@@ -25,6 +25,10 @@ pub fn ops(seed: u64, size: Size) -> Vec<Case> {
     moving::scans(&mut table);
     moving::leaves(&mut table);
     moving::updates(&mut table);
+    numbers::rounding(&mut table);
+    numbers::angles(&mut table);
+    numbers::divisions(&mut table);
+    numbers::bits(&mut table);
     if size == Size::Kernels {
         kernels::kernels(&mut table);
     }
