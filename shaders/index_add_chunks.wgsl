@@ -39,14 +39,14 @@ fn main(
         return; // nobody reads it
     }
     // By blocks of blocks: the rounding errors of long sums of equal terms add up.
-    var sum = F(0.0);
+    var sum = F();
     var j = begin;
     while j < end {
         let middle = min(j + 256u, end);
-        var part = F(0.0);
+        var part = F();
         while j < middle {
             let last = min(j + 16u, middle);
-            var block = F(0.0);
+            var block = F();
             for (; j < last; j++) {
                 block += dy[(o * sizes.count + pairs[j].y) * sizes.inner + column];
             }

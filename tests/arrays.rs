@@ -11,3 +11,5 @@ mod errors;
 mod golden;
 #[path = "arrays/gradients.rs"]
 mod gradients;
+#[path = "arrays/indexing.rs"]
+mod indexing;

@@ -170,6 +170,60 @@ fn indices_and_labels() -> Result<()> {
 }
 
 #[test]
+fn writes_by_index_and_sorts() -> Result<()> {
+    let x = ones(&[4, 3])?;
+    let at = |values: &[i32]| Tensor::new(values.to_vec(), CPU);
+    let two = Tensor::new([[0, 1]], CPU)?;
+    says(x.scatter(0, &at(&[0])?, 1.0), &["scatter", "[4, 3]", "same rank"]);
+    says(x.scatter(0, &x, &x), &["scatter", "integers", "f32"]);
+    says(x.scatter(1, &two, &ones(&[3])?), &["scatter", "values [3]", "expected [1, 2]"]);
+    says(x.scatter(1, &two, &two), &["scatter", "f32 and i32", "cast"]);
+    says(x.scatter_add(2, &two, 1.0), &["scatter_add", "axis 2"]);
+    says(x.scatter_add(0, &ones(&[1, 4])?.cast(DType::I32)?, 1.0), &["scatter_add", "[1, 4]", "no larger"]);
+    says(ones(&[0, 3])?.scatter(0, &two, 1.0), &["scatter", "axis 0", "no index fits"]);
+    says(x.index_add(0, &two, &x), &["index_add", "[1, 2]", "one dimension"]);
+    says(x.index_add(0, &at(&[0, 1])?, &x), &["index_add", "values [4, 3]", "expected [2, 3]"]);
+    says(x.index(&[]), &["index", "0 tensors", "[4, 3]"]);
+    says(x.index(&[&two, &two, &two]), &["index", "3 tensors"]);
+    says(x.index(&[&at(&[0, 1])?, &at(&[0, 1, 2])?]), &["index", "[2], [3]", "one shape"]);
+    says(x.index(&[&x]), &["index", "axis 0", "f32"]);
+    says(x.index_put(&[&at(&[0])?], &ones(&[2])?, true), &["index_put", "values [2]", "[1, 3]"]);
+    says(
+        x.take_along_axis(0, &ones(&[2, 2])?.cast(DType::U8)?),
+        &["take_along_axis", "[2, 2]", "equal or 1"],
+    );
+    for device in [CPU, Device::Gpu] {
+        let x = x.to_device(device)?;
+        let out = |value: i32| Tensor::new([[0], [value]], device);
+        for value in [4, -1] {
+            let at = out(value)?;
+            let bad = &[&format!("index {value}")[..], "axis 0", "length 4"];
+            says(x.scatter(0, &at, 1.0)?.to_vec::<f32>(), &[&["scatter"], &bad[..]].concat());
+            says(x.scatter_add(0, &at, 1.0)?.to_vec::<f32>(), &[&["scatter_add"], &bad[..]].concat());
+            says(x.take_along_axis(0, &at)?.to_vec::<f32>(), &[&["take_along_axis"], &bad[..]].concat());
+            says(x.index(&[&at])?.to_vec::<f32>(), &[&["index:"], &bad[..]].concat());
+            says(x.index_put(&[&at], 1.0, false)?.to_vec::<f32>(), &[&["index_put"], &bad[..]].concat());
+            says(x.index_add(0, &at.squeeze(1)?, 1.0)?.to_vec::<f32>(), &[&["index_add"], &bad[..]].concat());
+        }
+        says(x.index(&[&out(0)?, &out(3)?])?.to_vec::<f32>(), &["index: index 3", "axis 1 of length 3"]);
+    }
+    says(x.sort(2, false), &["sort", "axis 2", "[4, 3]"]);
+    says(x.argsort(-3, false), &["argsort", "axis -3"]);
+    says(x.topk(4, 1), &["topk", "k = 4", "has 3"]);
+    says(x.median(3, false), &["median", "axis 3"]);
+    says(two.median(.., false), &["median", "i32", "cast"]);
+    says(ones(&[0, 2])?.quantile(0.5, 0, false), &["quantile", "no elements", "[0, 2]"]);
+    says(x.quantile(1.5, 0, false), &["quantile", "1.5", "0 to 1"]);
+    says(x.quantile(f64::NAN, 0, false), &["quantile", "NaN"]);
+    says(x.masked_select(&x), &["masked_select", "f32", "u8"]);
+    says(x.masked_select(&ones(&[2])?.gt(0.0)?), &["masked_select", "[4, 3]", "[2]"]);
+    assert_eq!(ones(&[0, 2])?.sort(0, true)?.dims(), [0, 2]);
+    assert_eq!(ones(&[3, 0])?.topk(2, 0)?.1.dims(), [2, 0]);
+    assert_eq!(ones(&[0])?.unique()?.values.dims(), [0]);
+    Ok(())
+}
+
+#[test]
 fn gradients() -> Result<()> {
     let x = ones(&[2, 3])?.watch()?;
     says((&x * 2.0)?.backward(), &["backward", "[2, 3]", "mean", "backward_with"]);
@@ -327,6 +381,7 @@ impl Bad {
                 let pads: Vec<_> = (0..self.0.int(0, 4)).map(|_| (self.size(), self.small())).collect();
                 x.pad(pads, self.number())
             }
+            36 if self.0.flag() => self.sorted_or_written([x, y, z]),
             36 => x.gather(self.axis(), y),
             37 => x.index_select(self.axis(), y),
             38 => x.matmul(y),
@@ -356,6 +411,26 @@ impl Bad {
                 let y = (&watched * y)?.sum(.., false)?;
                 y.backward()?.get(&watched)
             }
+        }
+    }
+
+    /// A call of what sorts, or reads and writes by index.
+    fn sorted_or_written(&mut self, [x, y, z]: [&Tensor; 3]) -> Result<Tensor> {
+        match self.0.int(0, 13) {
+            0 => x.sort(self.axis(), self.0.flag()),
+            1 => x.argsort(self.axis(), self.0.flag()),
+            2 => Ok(x.topk(self.small(), self.axis())?.0),
+            3 => Ok(x.topk(self.size(), self.axis())?.1),
+            4 => x.quantile(self.number(), self.axes(), self.0.flag())?.median(self.axis(), true),
+            5 => Ok(x.unique()?.inverse),
+            6 => x.nonzero(),
+            7 => x.masked_select(y),
+            8 => x.take_along_axis(self.axis(), y),
+            9 => x.scatter(self.axis(), y, z),
+            10 => x.scatter_add(self.axis(), y, self.number()),
+            11 => x.index_add(self.axis(), y, z),
+            12 => x.index(&[y, z][..self.0.int(0, 2)]),
+            _ => x.index_put(&[y, z][..self.0.int(1, 2)], self.number(), self.0.flag()),
         }
     }
 

@@ -13,6 +13,8 @@ mod kinds;
 mod rows;
 #[path = "parity/scans.rs"]
 mod scans;
+#[path = "parity/sorts.rs"]
+mod sorts;
 
 use common::ops::{Size, ops};
 use common::parity::{check_cases, difference, outcome};

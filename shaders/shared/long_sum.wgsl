@@ -5,11 +5,11 @@ fn plus(s: LongSum, v: F) -> LongSum {
     var t = LongSum(s.sum, s.part, s.block + v, s.terms + 1u);
     if t.terms % 16u == 0u {
         t.part += t.block;
-        t.block = F(0.0);
+        t.block = F();
     }
     if t.terms % 256u == 0u {
         t.sum += t.part;
-        t.part = F(0.0);
+        t.part = F();
     }
     return t;
 }

@@ -19,10 +19,33 @@ pub(crate) enum FaultKind {
     Label,
     /// A negative exponent of an integer.
     Exponent,
+    /// An index of `take_along_axis`.
+    TakeAlongAxis,
+    /// An index of `scatter`.
+    Scatter,
+    /// An index of `scatter_add`.
+    ScatterAdd,
+    /// An index of `index_add`.
+    IndexAdd,
+    /// An index of `index`.
+    Index,
+    /// An index of `index_put`.
+    IndexPut,
 }
 
-const KINDS: [FaultKind; 5] =
-    [FaultKind::IndexSelect, FaultKind::Embedding, FaultKind::Gather, FaultKind::Label, FaultKind::Exponent];
+const KINDS: [FaultKind; 11] = [
+    FaultKind::IndexSelect,
+    FaultKind::Embedding,
+    FaultKind::Gather,
+    FaultKind::Label,
+    FaultKind::Exponent,
+    FaultKind::TakeAlongAxis,
+    FaultKind::Scatter,
+    FaultKind::ScatterAdd,
+    FaultKind::IndexAdd,
+    FaultKind::Index,
+    FaultKind::IndexPut,
+];
 
 /// Set in a tag where the value is an i32.
 const SIGNED: u32 = 1 << 31;
@@ -66,6 +89,12 @@ impl Fault {
         match kind {
             FaultKind::IndexSelect => Error::argument("index_select", outside()),
             FaultKind::Gather => Error::argument("gather", outside()),
+            FaultKind::TakeAlongAxis => Error::argument("take_along_axis", outside()),
+            FaultKind::Scatter => Error::argument("scatter", outside()),
+            FaultKind::ScatterAdd => Error::argument("scatter_add", outside()),
+            FaultKind::IndexAdd => Error::argument("index_add", outside()),
+            FaultKind::Index => Error::argument("index", outside()),
+            FaultKind::IndexPut => Error::argument("index_put", outside()),
             FaultKind::Embedding => {
                 let message =
                     format!("{} (index_select of its vectors): is the vocabulary too small?", outside());

@@ -4,7 +4,7 @@
 use super::check_index::check_index;
 use super::fault::FaultKind;
 use super::{Grads, Lowering, Operation, Vjp, same_device};
-use crate::cpu::{Array, dispatch, dispatch_float, kernels};
+use crate::cpu::{Array, dispatch, kernels};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::kernels as gpu;
@@ -15,7 +15,13 @@ use crate::tensor::{Spec, Tensor};
 #[derive(Debug, Hash)]
 struct IndexSelect {
     axis: usize,
+    /// Each place is named once.
+    permutes: bool,
 }
+
+/// `out[order[i]] = i`, where each place stands in the order once.
+#[derive(Debug, Hash)]
+struct InverseOrder;
 
 /// Adds slices into the places that indices name; the others are zero.
 #[derive(Debug, Hash)]
@@ -58,15 +64,30 @@ pub(crate) fn select_for(kind: FaultKind, x: &Tensor, axis: isize, indices: &Ten
 
 /// Slices of `x` along an axis by indices (one dimension, u32) that are sure to be places of it.
 pub(crate) fn select_within(x: &Tensor, axis: usize, indices: &Tensor) -> Result<Tensor> {
+    select(x, IndexSelect { axis, permutes: false }, indices)
+}
+
+/// The elements of a vector in an order (one dimension, u32) that has each place once: gradients are not sums.
+pub(super) fn select_permuted(x: &Tensor, order: &Tensor) -> Result<Tensor> {
+    select(x, IndexSelect { axis: 0, permutes: true }, order)
+}
+
+/// Where each place stands in an order (u32, one dimension) that has each once.
+fn inverse(order: &Tensor) -> Result<Tensor> {
+    Tensor::from_op(InverseOrder, vec![order.clone()], order.shape(), DType::U32, order.device())
+}
+
+fn select(x: &Tensor, op: IndexSelect, indices: &Tensor) -> Result<Tensor> {
+    let axis = op.axis;
     let mut out = x.shape().to_vec();
     out[axis] = indices.numel();
     let shape = Shape::new(&out)?;
     let inputs = vec![x.clone(), indices.clone()];
-    Tensor::from_op(IndexSelect { axis }, inputs, shape, x.dtype(), x.device())
+    Tensor::from_op(op, inputs, shape, x.dtype(), x.device())
 }
 
-/// The adjoint of [`index_select`]: a tensor of `len` places along `axis`.
-fn index_add(dy: &Tensor, axis: usize, indices: &Tensor, len: usize) -> Result<Tensor> {
+/// The adjoint of [`index_select`], of integers as well: a tensor of `len` places along `axis`. Indices are u32 and sure to be places.
+pub(super) fn index_add(dy: &Tensor, axis: usize, indices: &Tensor, len: usize) -> Result<Tensor> {
     let mut out = dy.shape().to_vec();
     out[axis] = len;
     let (outer, count, inner) = dims(&dy.shape(), axis);
@@ -104,6 +125,10 @@ impl Operation for IndexSelect {
         "index_select"
     }
     fn vjp(&self, cx: &Vjp<'_>) -> Result<Grads> {
+        if self.permutes {
+            let back = inverse(&cx.inputs[1])?;
+            return Ok(vec![Some(select_permuted(cx.grad, &back)?), None]);
+        }
         let len = cx.inputs[0].shape()[self.axis];
         Ok(vec![Some(index_add(cx.grad, self.axis, &cx.inputs[1], len)?), None])
     }
@@ -120,6 +145,26 @@ impl Operation for IndexSelect {
     }
 }
 
+impl Operation for InverseOrder {
+    fn name(&self) -> &'static str {
+        "inverse_order"
+    }
+    fn vjp(&self, _cx: &Vjp<'_>) -> Result<Grads> {
+        Ok(vec![None])
+    }
+    fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
+        let order = inputs[0].contiguous()?;
+        Array::build::<u32>(out.shape, |dst| {
+            kernels::sort::inverse(order.slice::<u32>()?, dst);
+            Ok(())
+        })
+    }
+    fn gpu(&self, _inputs: &[Spec], out: &Spec) -> Lowering<'_> {
+        let len = out.shape.numel();
+        Lowering::Kernel(Box::new(move |t| gpu::sort::inverse(t, len)))
+    }
+}
+
 impl Operation for IndexAdd {
     fn name(&self) -> &'static str {
         "index_add"
@@ -129,16 +174,16 @@ impl Operation for IndexAdd {
     }
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
         let (dy, indices) = (inputs[0].contiguous()?, inputs[1].contiguous()?);
-        dispatch_float!("index_add", out.dtype, T => Array::build::<T>(out.shape, |dst| {
+        dispatch!(out.dtype, T => Array::build::<T>(out.shape, |dst| {
             let (dy, indices) = (dy.slice::<T>()?, indices.slice::<u32>()?);
             kernels::index::index_select_grad(self.axis, self.inner, dy, indices, dst)
                 .map_err(|e| out_of_range("index_add", e))
         }))
     }
-    fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
-        Lowering::Kernel(Box::new(|t| {
-            gpu::index::index_add(t, self.outer, self.axis, self.inner, self.count)
-        }))
+    fn gpu(&self, _inputs: &[Spec], out: &Spec) -> Lowering<'_> {
+        let dtype = out.dtype;
+        let dims = [self.outer, self.axis, self.inner];
+        Lowering::Kernel(Box::new(move |t| gpu::index::index_add(t, dims, self.count, dtype)))
     }
 }
 
@@ -146,7 +191,41 @@ impl Operation for IndexAdd {
 pub(crate) fn gather(x: &Tensor, axis: isize, indices: &Tensor) -> Result<Tensor> {
     const OP: &str = "gather";
     same_device(OP, &[x, indices])?;
+    let a = fits(OP, x, axis, indices)?;
+    gather_for(FaultKind::Gather, x, a, indices)
+}
+
+/// As [`gather`], `x` and `indices` broadcasting outside of the axis.
+pub(crate) fn take_along_axis(x: &Tensor, axis: isize, indices: &Tensor) -> Result<Tensor> {
+    const OP: &str = "take_along_axis";
+    same_device(OP, &[x, indices])?;
     let a = x.shape().axis(OP, axis)?;
+    let (mut from, mut at) = (x.shape().to_vec(), indices.shape().to_vec());
+    if at.len() == from.len() {
+        for d in (0..from.len()).filter(|&d| d != a) {
+            let both = if from[d] == 1 { at[d] } else { from[d] };
+            at[d] = if at[d] == 1 { both } else { at[d] };
+            from[d] = both;
+        }
+    }
+    let alike = at.len() == from.len() && (0..at.len()).all(|d| d == a || at[d] == from[d]);
+    if !alike || indices.dtype().is_float() {
+        let message = format!(
+            "x {} along axis {a} with {} indices {}: expected integers of the same rank, whose sizes outside the axis are equal or 1",
+            x.shape(),
+            indices.dtype(),
+            indices.shape()
+        );
+        return Err(Error::shape(OP, message));
+    }
+    let (x, indices) = (x.broadcast_to(from)?, indices.broadcast_to(at)?);
+    fits(OP, &x, a as isize, &indices)?;
+    gather_for(FaultKind::TakeAlongAxis, &x, a, &indices)
+}
+
+/// The axis, along which `indices` must name elements of `x` one by one.
+pub(super) fn fits(op: &str, x: &Tensor, axis: isize, indices: &Tensor) -> Result<usize> {
+    let a = x.shape().axis(op, axis)?;
     let (sx, si) = (x.shape(), indices.shape());
     let fits = si.rank() == sx.rank() && (0..sx.rank()).all(|d| d == a || si[d] <= sx[d]);
     if !fits || indices.dtype().is_float() {
@@ -154,20 +233,34 @@ pub(crate) fn gather(x: &Tensor, axis: isize, indices: &Tensor) -> Result<Tensor
             "x {sx} along axis {a} with {} indices {si}: expected integers of the same rank, no larger outside the axis",
             indices.dtype()
         );
-        return Err(Error::shape(OP, message));
+        return Err(Error::shape(op, message));
     }
+    if sx[a] == 0 && si.numel() > 0 {
+        return Err(Error::argument(op, format!("axis {a} of {sx} is empty: no index fits")));
+    }
+    Ok(a)
+}
+
+fn gather_for(kind: FaultKind, x: &Tensor, a: usize, indices: &Tensor) -> Result<Tensor> {
+    let (sx, si) = (x.shape(), indices.shape());
     if si.numel() == 0 {
         return super::view::full(0.0, si, x.dtype(), x.device());
     }
-    // The linear index into x, so that forward and gradient are those of index_select on the flat tensor.
-    let strides = sx.strides();
-    let mut linear = (check_index(indices, FaultKind::Gather, a, sx[a])? * strides[a] as f64)?;
-    for d in (0..sx.rank()).filter(|&d| d != a && si[d] > 1) {
-        let mut along = vec![1; sx.rank()];
+    // So that forward and gradient are those of index_select on the flat tensor.
+    let linear = linear(sx, a, indices, kind)?;
+    select_within(&x.reshape([x.numel()])?, 0, &linear)?.reshape(si)
+}
+
+/// Where the elements that `indices` name along an axis lie in a contiguous tensor of a shape: one dimension, u32, sure to be places.
+/// The form of `indices` has been checked, and there are some.
+pub(super) fn linear(shape: Shape, axis: usize, indices: &Tensor, kind: FaultKind) -> Result<Tensor> {
+    let (si, strides) = (indices.shape(), shape.strides());
+    let mut linear = (check_index(indices, kind, axis, shape[axis])? * strides[axis] as f64)?;
+    for d in (0..shape.rank()).filter(|&d| d != axis && si[d] > 1) {
+        let mut along = vec![1; shape.rank()];
         along[d] = si[d];
-        let place = Tensor::arange(0, si[d] as i64, x.device())?.cast(DType::U32)?.reshape(along)?;
+        let place = Tensor::arange(0, si[d] as i64, indices.device())?.cast(DType::U32)?.reshape(along)?;
         linear = (linear + (place * strides[d] as f64)?)?;
     }
-    let flat = select_within(&x.reshape([x.numel()])?, 0, &linear.reshape([si.numel()])?)?;
-    flat.reshape(si)
+    linear.reshape([si.numel()])
 }

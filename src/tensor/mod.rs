@@ -9,6 +9,7 @@ mod display;
 mod division;
 mod equation;
 mod functions;
+mod indexing;
 mod leaf;
 mod logic;
 mod looped;
@@ -18,6 +19,7 @@ mod node;
 mod operators;
 mod pending;
 mod read;
+mod sorting;
 mod statistics;
 
 pub use crate::shape::Spec;
@@ -29,3 +31,4 @@ pub(crate) use node::{Grads, Operation, Pieces, Root, Slot, Value, Vjp, next_id,
 pub use node::{Tensor, no_grad};
 pub use operators::IntoOperand;
 pub(crate) use pending::{Dispatch, Entry, IdHasher, IdMap, Pending, inputs_first};
+pub use sorting::Unique;

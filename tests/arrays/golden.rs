@@ -6,14 +6,17 @@ use wgrad::Axes;
 use wgrad::prelude::*;
 
 fn number(v: &Value) -> f64 {
-    v.as_f64().expect("a number")
+    match v {
+        Value::String(s) => s.parse().expect("inf, -inf or nan"),
+        v => v.as_f64().expect("a number"),
+    }
 }
 
-fn numbers(v: &Value) -> Vec<f64> {
+pub(super) fn numbers(v: &Value) -> Vec<f64> {
     v.as_array().expect("a list").iter().map(number).collect()
 }
 
-fn sizes(v: &Value) -> Vec<usize> {
+pub(super) fn sizes(v: &Value) -> Vec<usize> {
     numbers(v).into_iter().map(|n| n as usize).collect()
 }
 

@@ -74,6 +74,16 @@ pub fn index_select_grad<T: Number, I: Index>(
     Ok(())
 }
 
+/// `last[i]` = one more than the last position at which i stands among the indices, 0 where at none. Indices beyond it are left out.
+pub fn index_last(indices: &[u32], last: &mut [u32]) {
+    last.fill(0);
+    for (j, &index) in indices.iter().enumerate() {
+        if let Some(last) = last.get_mut(index as usize) {
+            *last = j as u32 + 1;
+        }
+    }
+}
+
 /// Lines that are summed plainly in their own type; sums of more are kept in a wider one.
 const LONGEST_PLAIN_SUM: u32 = 16;
 
@@ -147,6 +157,13 @@ mod tests {
         check(1, 97, 64, &many);
         check(3, 97, 17, &many);
         check(40, 97, 3, &many);
+    }
+
+    #[test]
+    fn the_last_of_each() {
+        let mut last = [9; 4];
+        index_last(&[2, 0, 2, 7, 0], &mut last);
+        assert_eq!(last, [5, 0, 3, 0]);
     }
 
     #[test]

@@ -1,28 +1,15 @@
 //! Selecting along an axis by integer indices, its gradient, and the indices of extremes.
 
 use super::launch::{Build, Pass, chunk_of_axis};
+use super::sort::{Key, bisection, sorted_pairs};
 use super::uniform::uniform;
 use super::{KernelTarget, Launches, Operand, Turns, Uniform};
 use crate::dtype::DType;
 use crate::gpu::wgsl::{by_width, exchange, set_alias, shader};
+use std::borrow::Cow;
 
 uniform! {
-    /// The block of `index_sort_block.wgsl`. `total`, here and below: invocations.
-    struct SortBlockSizes {
-        total: usize,
-    }
-}
-
-uniform! {
-    /// The block of `index_sort_merge.wgsl`.
-    struct SortMergeSizes {
-        total: usize,
-        run: usize,
-    }
-}
-
-uniform! {
-    /// The block of `index_starts.wgsl`.
+    /// The block of `index_starts.wgsl` and `index_last.wgsl`. `total`, here and below: invocations.
     struct StartsSizes {
         total: usize,
         count: usize,
@@ -54,66 +41,30 @@ uniform! {
     }
 }
 
-/// Length of the blocks that the first pass of the sort orders (as in `index_sort_block.wgsl`).
-const SORT_BLOCK: usize = 64;
-
-/// Finding a place among so many of them by halves.
-fn bisection(count: usize) -> Turns {
-    Turns::of(count.max(1).ilog2() as usize + 1)
-}
-
 /// Sorted indices per partial sum of [`index_add`]: so many that neither a sum's indices nor the sums of an index that comes
 /// all the time are too many for a loop.
 fn add_chunk(count: usize) -> usize {
     count.isqrt().next_power_of_two().clamp(256, 16_384)
 }
 
-/// The gradient of selecting lines by index, for f32: `dx[outer, axis, inner]`, each line the sum of the lines of `dy` that were selected
-/// from it, always added in the same order.
+/// The indices with their positions, sorted: `indices[count]` as u32.
+fn sorted_indices(launches: &mut Launches, t: &KernelTarget, indices: Operand, count: usize) -> Operand {
+    sorted_pairs(launches, t, indices, [1, count], Key::of(DType::U32, false))
+}
+
+/// The gradient of selecting lines by index, for words of 32 bits: `dx[outer, axis, inner]`, each line the sum of the lines of `dy`
+/// that were selected from it, always added in the same order. Integers wrap.
 ///
 /// Inputs: `dy[outer, count, inner]`, `indices[count]` as u32. Lines whose index is not below `axis` are left out.
 ///
-/// The indices are sorted with their positions (blocks by counting, then stable merges), so that each line of `dx` finds its
-/// lines of `dy` in a row. Cost: about `count * log2(count)^2 / 2 + outer * (axis + count) * inner`, however the indices are
-/// distributed.
-pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, count: usize) -> Launches {
+/// The indices are sorted with their positions, so that each line of `dx` finds its lines of `dy` in a row. Cost: about `count *
+/// log2(count)^2 / 2 + outer * (axis + count) * inner`, however the indices are distributed.
+pub fn index_add(t: &KernelTarget, [outer, axis, inner]: [usize; 3], count: usize, dtype: DType) -> Launches {
     let mut launches = Launches::default();
     if outer * axis * inner == 0 {
         return launches;
     }
-    let pairs = [launches.temp(2 * count.max(1)), launches.temp(2 * count.max(1))];
-    launches.push(
-        t,
-        Pass {
-            label: "index_add/sort_block",
-            source: shader!("index_sort_block.wgsl").into(),
-            total: count,
-            uniform: Uniform::of(&SortBlockSizes { total: count }),
-            inputs: vec![Operand::Input(1)],
-            output: pairs[0],
-            turns: Turns::of(SORT_BLOCK),
-            epilogue: false,
-        },
-    );
-    let mut sorted = 0;
-    let mut run = SORT_BLOCK;
-    while run < count {
-        launches.push(
-            t,
-            Pass {
-                label: "index_add/sort_merge",
-                source: shader!("index_sort_merge.wgsl").into(),
-                total: count,
-                uniform: Uniform::of(&SortMergeSizes { total: count, run }),
-                inputs: vec![pairs[sorted]],
-                output: pairs[1 - sorted],
-                turns: bisection(run),
-                epilogue: false,
-            },
-        );
-        sorted = 1 - sorted;
-        run *= 2;
-    }
+    let pairs = sorted_indices(&mut launches, t, Operand::Input(1), count);
     let starts = launches.temp(axis + 1);
     launches.push(
         t,
@@ -122,7 +73,7 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
             source: shader!("index_starts.wgsl").into(),
             total: axis + 1,
             uniform: Uniform::of(&StartsSizes { total: axis + 1, count }),
-            inputs: vec![pairs[sorted]],
+            inputs: vec![pairs],
             output: starts,
             turns: bisection(count),
             epilogue: false,
@@ -132,6 +83,10 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
     let chunks = count / chunk;
     let sums = launches.temp(outer * chunks.max(1) * inner.next_multiple_of(4));
     let (width, source) = by_width(shader!("index_add_chunks.wgsl"), inner);
+    let typed = |source: Cow<'static, str>| match dtype.is_float() {
+        true => source,
+        false => set_alias(&source, "F", if width == 4 { "vec4<u32>" } else { "u32" }).into(),
+    };
     let shift = chunk.ilog2() as usize;
     let uniform =
         |total| Uniform::of(&AddSizes { total, axis, inner: inner / width, count, chunks, chunk, shift });
@@ -140,10 +95,10 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
         t,
         Pass {
             label: "index_add/chunks",
-            source,
+            source: typed(source),
             total,
             uniform: uniform(total),
-            inputs: vec![Operand::Input(0), pairs[sorted]],
+            inputs: vec![Operand::Input(0), pairs],
             output: sums,
             // What is added here is not added below, and mostly nothing is.
             turns: Turns::around(chunk / 256, Turns::around(16, Turns::of(16))).in_the_mean(0),
@@ -151,6 +106,11 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
         },
     );
     let (_, source) = by_width(shader!("index_add.wgsl"), inner);
+    let source = match (dtype.is_float(), width) {
+        (true, _) => source,
+        (false, 4) => exchange(&typed(source), "return epilogue4(v, 4u * i);", "return v;").into(),
+        (false, _) => exchange(&typed(source), "{ return epilogue(v, i); }", "{ return v; }").into(),
+    };
     let total = outer * axis * (inner / width);
     launches.push(
         t,
@@ -159,11 +119,33 @@ pub fn index_add(t: &KernelTarget, outer: usize, axis: usize, inner: usize, coun
             source,
             total,
             uniform: uniform(total),
-            inputs: vec![Operand::Input(0), pairs[sorted], starts, sums],
+            inputs: vec![Operand::Input(0), pairs, starts, sums],
             output: Operand::Output,
             // At most whole chunks, and what is left of two. All lines together take each index once.
             turns: Turns::of(chunks + 2 * chunk).in_the_mean(1 + count / axis),
-            epilogue: true,
+            epilogue: dtype.is_float(),
+        },
+    );
+    launches
+}
+
+/// `last[axis]` (u32) = one more than the last position at which each number stands among the indices, 0 where at none.
+///
+/// Inputs: `indices[count]` as u32.
+pub fn index_last(t: &KernelTarget, axis: usize, count: usize) -> Launches {
+    let mut launches = Launches::default();
+    let pairs = sorted_indices(&mut launches, t, Operand::Input(0), count);
+    launches.push(
+        t,
+        Pass {
+            label: "index_last",
+            source: shader!("index_last.wgsl").into(),
+            total: axis,
+            uniform: Uniform::of(&StartsSizes { total: axis, count }),
+            inputs: vec![pairs],
+            output: Operand::Output,
+            turns: bisection(count),
+            epilogue: false,
         },
     );
     launches
@@ -240,7 +222,7 @@ mod tests {
         for (axis, count) in
             [(50_000, 1_000), (50_000, 400_000), (10, 1_000_000), (1, 63), (7, 0), (3, 1 << 28)]
         {
-            let launches = index_add(&t, 1, axis, 8, count);
+            let launches = index_add(&t, [1, axis, 8], count, DType::F32);
             let last = launches.list.last().expect("at least the starts and the sums").turns;
             let taken = axis * last.mean() as usize;
             // The bound where few places have very many, whose chunks are added before.
@@ -253,21 +235,5 @@ mod tests {
                 assert!(launch.turns.mean() <= launch.turns.count());
             }
         }
-    }
-
-    #[test]
-    fn halves_are_counted() {
-        let steps = |mut n: usize| {
-            let mut steps = 0;
-            while n > 0 {
-                n /= 2;
-                steps += 1;
-            }
-            Turns::of(steps)
-        };
-        for n in [1, 2, 3, 4, 63, 64, 65, 1 << 31] {
-            assert_eq!(bisection(n), steps(n), "{n}");
-        }
-        assert!(bisection(0).count() >= 1);
     }
 }

@@ -28,6 +28,7 @@ mod launch;
 pub mod pool2d;
 pub mod scan;
 pub mod softmax;
+pub mod sort;
 mod target;
 mod turns;
 pub mod uniform;

@@ -1,7 +1,7 @@
 //! The uniform blocks of all kernels, in Rust and in WGSL.
 
 use super::uniform::Uniform;
-use super::{KernelTarget, Launch, Launches, conv2d, gemm, index, pool2d, scan, softmax};
+use super::{KernelTarget, Launch, Launches, conv2d, gemm, index, pool2d, scan, softmax, sort};
 use crate::dtype::DType;
 use crate::geometry::{Conv2dGeometry, MatmulGeometry, Pool2dGeometry};
 use crate::gpu::wgsl::tests::{assert_valid, shaders};
@@ -148,13 +148,18 @@ fn all_launches(t: &KernelTarget) -> Vec<Launches> {
         for axis in [10, 50_000] {
             all.push(scan::cumsum(t, [2, axis, inner], false));
         }
-        all.push(index::index_add(t, 2, 10, inner, 70_000));
+        for dtype in [DType::F32, DType::I32] {
+            all.push(index::index_add(t, [2, 10, inner], 70_000, dtype));
+        }
         for axis in [10, 50_000] {
             for dtype in [DType::F32, DType::I32] {
                 all.push(index::argmax(t, [1, axis, inner], dtype, false));
             }
         }
     }
+    all.push(index::index_last(t, 10, 70_000));
+    all.push(sort::argsort(t, [3, 5000, 7], DType::F32, true));
+    all.push(sort::inverse(t, 15_000));
     all
 }
 

@@ -30,6 +30,7 @@ headers! {
     "shared/row_stats.wgsl",
     "shared/row_team.wgsl",
     "shared/scan_chunks.wgsl",
+    "shared/sort_key.wgsl",
 }
 
 /// The text with headers in the places of the lines that name them. A header names none itself.

@@ -13,6 +13,7 @@ mod numbers;
 mod pointwise;
 mod products;
 mod rows;
+mod sorting;
 
 pub use case::{Args, Case, DEFAULT_TOLERANCE, Size, Table};
 pub use input::{Domain, Input, InputKind, Rng, tensor};

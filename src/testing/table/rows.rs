@@ -2,7 +2,7 @@
 
 use super::case::{Case, Size, Table};
 use super::input::Rng;
-use super::{images, kernels, moving, numbers, pointwise, products};
+use super::{images, kernels, moving, numbers, pointwise, products, sorting};
 
 /// Every operation, with shapes and values of this seed.
 pub fn ops(seed: u64, size: Size) -> Vec<Case> {
@@ -29,8 +29,11 @@ pub fn ops(seed: u64, size: Size) -> Vec<Case> {
     numbers::angles(&mut table);
     numbers::divisions(&mut table);
     numbers::bits(&mut table);
+    sorting::scattering(&mut table);
+    sorting::sorts(&mut table);
     if size == Size::Kernels {
         kernels::kernels(&mut table);
+        sorting::long_sorts(&mut table);
     }
     table.cases
 }

@@ -1,8 +1,9 @@
-// One pass of a stable merge sort of (index, position) pairs: merges neighbouring runs. Every element finds its rank in the
+// One pass of a stable merge sort of rows of (key, place) pairs: merges neighbouring runs. Every element finds its rank in the
 // other run by bisection, so no two write to one place.
 
 struct Sizes {
-    total: u32, // pairs
+    total: u32, // pairs of all rows
+    len: u32, // of a row
     run: u32, // length of the sorted runs
 }
 
@@ -21,12 +22,14 @@ fn main(
         return;
     }
     let pair = runs[i];
-    let base = i & ~(2u * sizes.run - 1u);
-    let middle = min(base + sizes.run, sizes.total);
+    let row = i / sizes.len;
+    let row_end = (row + 1u) * sizes.len;
+    let base = i - ((i - row * sizes.len) & (2u * sizes.run - 1u));
+    let middle = min(base + sizes.run, row_end);
     let in_left = i < middle;
     let first = select(base, middle, in_left);
     var low = first;
-    var high = select(middle, min(base + 2u * sizes.run, sizes.total), in_left);
+    var high = select(middle, min(base + 2u * sizes.run, row_end), in_left);
     // Of equals those of the left run come first: they go before equals, the right run's go after.
     let bound = select(pair.x, pair.x - 1u, in_left);
     if in_left && pair.x == 0u {
