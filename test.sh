@@ -72,9 +72,10 @@ section 'Lints'
 cargo clippy --quiet --all-targets --features app -- -D warnings
 cargo clippy --quiet --lib --examples -- -D warnings
 cargo clippy --quiet --lib --tests --benches --no-default-features -- -D warnings
-# Features by themselves: those that share much code with others, of which something could be left over.
+# Features by themselves: those that share much code with others, of which something could be left over. With an example, since
+# that brings the dependencies of tests along: they give all others the features that they were built with above.
 for features in download plot import images; do
-    cargo clippy --quiet --lib --no-default-features --features "$features" -- -D warnings
+    cargo clippy --quiet --lib --example doctor --no-default-features --features "$features" -- -D warnings
 done
 
 section 'Documentation'

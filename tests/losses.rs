@@ -6,9 +6,10 @@ mod common;
 use common::{DEVICES, Domain, Input, Rng, assert_close, compare, direction, tensor, values};
 use serde_json::Value;
 use wgrad::nn::{
-    BinaryCrossentropy, CategoricalCrossentropy, CategoricalHinge, CosineSimilarity, Hinge, Huber,
-    KLDivergence, LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError,
-    Poisson, SquaredHinge,
+    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
+    CategoricalHinge, CosineSimilarity, Ctc, Dice, Hinge, Huber, KLDivergence, LogCosh, Loss,
+    MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, Poisson, SquaredHinge,
+    Tversky,
 };
 use wgrad::prelude::*;
 use wgrad::train::{
@@ -76,6 +77,32 @@ fn loss(entry: &Value) -> Box<dyn Loss> {
             Box::new(BinaryCrossentropy::from_logits().label_smoothing(smoothing))
         }
         "BinaryCrossentropy" => Box::new(BinaryCrossentropy::from_probabilities().label_smoothing(smoothing)),
+        "BinaryFocalCrossentropy" => {
+            let loss = match logits {
+                true => BinaryFocalCrossentropy::from_logits(),
+                false => BinaryFocalCrossentropy::from_probabilities(),
+            };
+            let loss = loss.gamma(args["gamma"].as_f64().unwrap_or(2.0)).label_smoothing(smoothing);
+            match args["alpha"].as_f64() {
+                Some(alpha) => Box::new(loss.balanced(alpha)),
+                None => Box::new(loss),
+            }
+        }
+        "CategoricalFocalCrossentropy" => {
+            let loss = match logits {
+                true => CategoricalFocalCrossentropy::from_logits(),
+                false => CategoricalFocalCrossentropy::from_probabilities(),
+            };
+            let loss = loss.gamma(args["gamma"].as_f64().unwrap_or(2.0)).label_smoothing(smoothing);
+            Box::new(loss.alpha(args["alpha"].as_f64().unwrap_or(0.25)))
+        }
+        "Tversky" => {
+            let weight = |name: &str| args[name].as_f64().expect("a weight");
+            // Keras calls what is missed false positives, and the other way round
+            Box::new(Tversky::new(weight("alpha"), weight("beta")))
+        }
+        "Dice" => Box::new(Dice::new()),
+        "CTC" => Box::new(Ctc::new().blank(args["blank"].as_u64().expect("a class") as usize)),
         "Huber" => Box::new(Huber::new(args["delta"].as_f64().expect("delta"))),
         name => plain(name),
     }
@@ -321,12 +348,25 @@ fn cases(seed: u64) -> Vec<Case> {
         let dense = CategoricalCrossentropy::from_probabilities().label_smoothing(0.1);
         add("dense, sure", Box::new(dense), simplex(&mut rng), simplex(&mut rng));
         add("kl", plain("KLDivergence"), simplex(&mut rng), simplex(&mut rng));
+        let focal = CategoricalFocalCrossentropy::from_logits().gamma(1.5).label_smoothing(0.1);
+        add("focal", Box::new(focal), any(&mut rng), simplex(&mut rng));
+        let focal = CategoricalFocalCrossentropy::from_probabilities();
+        add("focal, sure", Box::new(focal), simplex(&mut rng), simplex(&mut rng));
+        add("dice", Box::new(Dice::new()), simplex(&mut rng), simplex(&mut rng));
+        add("tversky", Box::new(Tversky::new(0.3, 0.7)), simplex(&mut rng), simplex(&mut rng));
         let away = Input::float(&mut rng, dims, Domain::AwayFromZero);
         add("cosine", plain("CosineSimilarity"), away, any(&mut rng));
         let apart = Input::float(&mut rng, dims, Domain::Distinct(0.01));
         let hot = Input { watched: false, ..Input::float(&mut rng, dims, Domain::Mask) };
         add("categorical hinge", plain("CategoricalHinge"), apart, hot);
     }
+    let logits = Input::float(&mut rng, &[b, 5, k], Domain::Any);
+    add(
+        "ctc",
+        Box::new(Ctc::new()),
+        logits,
+        Input::int(&mut rng, DType::U8, &[b, 2], Domain::Whole(1, k as i64)),
+    );
     for dims in &shapes {
         let any = |rng: &mut Rng| Input::float(rng, dims, Domain::Any);
         let bits = |rng: &mut Rng| Input::int(rng, DType::U8, dims, Domain::Mask);
@@ -336,6 +376,10 @@ fn cases(seed: u64) -> Vec<Case> {
         add("binary, smoothed", Box::new(logits.label_smoothing(0.2)), any(&mut rng), shares(&mut rng));
         let sure = BinaryCrossentropy::from_probabilities();
         add("binary, sure", Box::new(sure), shares(&mut rng), bits(&mut rng));
+        let focal = BinaryFocalCrossentropy::from_logits().balanced(0.3);
+        add("binary focal", Box::new(focal), any(&mut rng), bits(&mut rng));
+        let focal = BinaryFocalCrossentropy::from_probabilities().gamma(2.5);
+        add("binary focal, sure", Box::new(focal), shares(&mut rng), bits(&mut rng));
         let near = |rng: &mut Rng| Input::float(rng, dims, Domain::Distinct(0.03));
         let far = |rng: &mut Rng| Input::float(rng, dims, Domain::Distinct(0.0));
         for name in ["MeanSquaredError", "MeanAbsoluteError", "MeanAbsolutePercentageError", "LogCosh"] {
@@ -553,5 +597,113 @@ fn empty_batches() -> Result<()> {
         assert_eq!(auc.sum(&y, &y)?.to_vec::<f32>()?, [0.0; 4]);
         assert_eq!(auc.result(&[0.0; 4], 0), 0.0);
     }
+    Ok(())
+}
+
+/// All ways of reading labels out of a sequence, added up one by one.
+fn every_path(log: &[Vec<f64>], labels: &[usize], blank: usize) -> f64 {
+    let (steps, classes) = (log.len(), log.first().map_or(1, Vec::len));
+    let mut sum = 0.0;
+    for mut path in 0..classes.pow(steps as u32) {
+        let (mut read, mut last, mut total) = (Vec::new(), blank, 0.0);
+        for row in log {
+            let class = path % classes;
+            path /= classes;
+            total += row[class];
+            if class != last && class != blank {
+                read.push(class);
+            }
+            last = class;
+        }
+        sum += if read == labels { total.exp() } else { 0.0 };
+    }
+    -sum.ln()
+}
+
+#[test]
+fn ctc_sums_over_every_path() -> Result<()> {
+    let mut rng = Rng(11);
+    let labels = [[1u32, 2, 0], [2, 2, 0], [1, 1, 1], [0, 0, 0], [2, 1, 2]];
+    let (steps, classes) = (6, 3);
+    let input = Input::float(&mut rng, &[labels.len(), steps, classes], Domain::Any);
+    let lengths = [6u32, 5, 5, 2, 4];
+    for d in DEVICES {
+        let logits = input.tensor(d, DType::F32)?.watch()?;
+        let targets = Tensor::new(labels, d)?;
+        let log: Vec<f64> = values(&input.tensor(Device::Cpu, DType::F64)?.log_softmax(-1)?)?;
+        let loss = Ctc::new().of_lengths(&logits, &targets, &Tensor::new(lengths, d)?)?;
+        let want = labels.iter().zip(lengths).enumerate().map(|(b, (labels, length))| {
+            let row = |t: usize| log[(b * steps + t) * classes..][..classes].to_vec();
+            let labels: Vec<usize> = labels.iter().filter(|&&l| l != 0).map(|&l| l as usize).collect();
+            every_path(&(0..length as usize).map(row).collect::<Vec<_>>(), &labels, 0)
+        });
+        wgrad::testing::assert_close(&loss, want.collect::<Vec<_>>(), 2e-5, 2e-5)?;
+        // What lies beyond the lengths has no part in it.
+        let gradient = values(&loss.sum(.., false)?.backward()?.get(&logits)?)?;
+        for (b, length) in lengths.into_iter().enumerate() {
+            let rows = &gradient[b * steps * classes..][..steps * classes];
+            let (seen, beyond) = rows.split_at(length as usize * classes);
+            assert!(seen.iter().any(|&g| g != 0.0) && beyond.iter().all(|&g| g == 0.0), "{d}: {rows:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn ctc_of_what_can_not_be_read_and_of_nothing() -> Result<()> {
+    for d in DEVICES {
+        // "aa" needs three steps; a class without any probability is never read.
+        let logits = Tensor::new([[[0.5f32, 1.0], [0.0, 0.25]], [[0.0, f32::NEG_INFINITY], [0.0, 1.0]]], d)?
+            .watch()?;
+        let loss = Ctc::new().per_sample(&logits, &Tensor::new([[1u8, 1], [1, 0]], d)?)?;
+        let read = values(&loss)?;
+        let p = 1.0 / (1.0 + (-1.0f64).exp());
+        assert!(read[0] == f64::INFINITY && (read[1] + p.ln()).abs() < 1e-6, "{d}: {read:?}");
+        let weights = Tensor::new([1.0f32, 0.0], d)?;
+        let gradient = (loss * weights)?.slice(0, 0, 1)?.sum(.., false)?.backward()?.get(&logits)?;
+        assert_eq!(values(&gradient)?, [0.0; 8], "{d}");
+        let nothing =
+            Ctc::new().per_sample(&Tensor::zeros([2, 0, 3], d)?, &Tensor::new([[0u32], [1]], d)?)?;
+        assert_eq!(values(&nothing)?, [0.0, f64::INFINITY], "{d}");
+        let blanks = Ctc::new()
+            .per_sample(&Tensor::zeros([1, 2, 2], d)?, &Tensor::zeros([1, 0], d)?.cast(DType::I32)?)?;
+        wgrad::testing::assert_close(&blanks, [4f64.ln()], 1e-6, 1e-6)?;
+        assert!(
+            Ctc::new()
+                .per_sample(&Tensor::zeros([0, 4, 3], d)?, &Tensor::full_dtype([0, 2], 0.0, DType::U32, d)?)?
+                .dims()
+                == [0]
+        );
+    }
+    let loss = |dims: &[usize], labels: &Tensor, blank| -> String {
+        let logits = Tensor::zeros(dims, Device::Cpu).expect("zeros");
+        Ctc::new().blank(blank).compute(&logits, labels).expect_err("an error").to_string()
+    };
+    let labels = Tensor::new([[1u32]], Device::Cpu)?;
+    assert!(loss(&[2, 3], &labels, 0).contains("expected [batch, steps, classes]"));
+    assert!(loss(&[2, 3, 4], &labels, 0).contains("expected [2, labels]"));
+    assert!(loss(&[1, 3, 4], &labels, 4).contains("the blank is class 4, but the outputs have 4 classes"));
+    assert!(loss(&[1, 3, 4], &labels.cast(DType::F32)?, 0).contains("integers are expected"));
+    let lengths = Tensor::new([3u32, 3], Device::Cpu)?;
+    let error = Ctc::new().of_lengths(&Tensor::zeros([1, 3, 4], Device::Cpu)?, &labels, &lengths);
+    assert!(error.expect_err("two lengths").to_string().contains("one length for each sample"));
+    Ok(())
+}
+
+#[test]
+fn other_lengths_of_ctc_make_no_kernels() -> Result<()> {
+    let d = Device::Gpu;
+    let step = |batch: usize, steps: usize, labels: usize| -> Result<u64> {
+        let logits = Tensor::randn([batch, steps, 5], d, 1)?.watch()?;
+        let targets = Tensor::randint(1, 5, [batch, labels], d, 2)?;
+        let before = d.stats()?.pipelines;
+        let loss = Ctc::new().compute(&logits, &targets)?;
+        loss.backward()?.get(&logits)?.eval()?;
+        Ok(d.stats()?.pipelines - before)
+    };
+    step(3, 20, 4)?;
+    let others = [(3, 31, 4), (3, 24, 4), (3, 37, 4), (3, 22, 4)];
+    let new: Vec<u64> = others.into_iter().map(|(b, t, l)| step(b, t, l)).collect::<Result<_>>()?;
+    assert_eq!(new, [0; 4]);
     Ok(())
 }

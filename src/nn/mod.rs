@@ -101,9 +101,10 @@ pub use initializer::{Distribution, Fan, Initializer};
 pub use layer::{Build, Built, Layer};
 pub(crate) use leaves::Leaf;
 pub use loss::{
-    BinaryCrossentropy, CategoricalCrossentropy, CategoricalHinge, CosineSimilarity, Hinge, Huber,
-    KLDivergence, LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError,
-    MeanSquaredLogarithmicError, Poisson, SparseCategoricalCrossentropy, SquaredHinge,
+    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
+    CategoricalHinge, CosineSimilarity, Ctc, Dice, Hinge, Huber, KLDivergence, LogCosh, Loss,
+    MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError, Poisson,
+    SparseCategoricalCrossentropy, SquaredHinge, Tversky,
 };
 pub use merge::Merge;
 pub use model::Model;

@@ -181,6 +181,45 @@ def all_losses():
     loss("CosineSimilarity", y, np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 0.0]]), "zero targets, parallel")
 
 
+def ctc(outputs, labels, blank):
+    """PyTorch's, whose sums are in float64."""
+    x = torch.tensor(outputs, requires_grad=True)
+    value = torch.nn.functional.ctc_loss(
+        x.log_softmax(-1).permute(1, 0, 2), torch.tensor(labels),
+        torch.full((len(labels),), outputs.shape[1]), torch.tensor((labels != blank).sum(-1)), blank, "none").mean()
+    value.backward()
+    losses.append({
+        "name": "CTC", "note": "PyTorch", "args": {"blank": blank}, "outputs": array(outputs), "targets": array(labels),
+        "value": number(value.item()), "gradient": [number(v) for v in x.grad.numpy().reshape(-1)],
+    })
+
+
+def more_losses():
+    for shape in [(7,), (3, 4), (2, 3, 2)]:
+        bits = rng.integers(0, 2, size=shape)
+        loss("BinaryFocalCrossentropy", uniform(*shape), bits, from_logits=False)
+        loss("BinaryFocalCrossentropy", normal(*shape), bits, from_logits=True, gamma=1.5)
+        loss("BinaryFocalCrossentropy", normal(*shape), bits, from_logits=True, gamma=3.0, label_smoothing=0.2)
+        loss("BinaryFocalCrossentropy", uniform(*shape), bits, apply_class_balancing=True, alpha=0.3, gamma=1.0)
+    for shape in [(5, 3), (2, 3, 4)]:
+        picks = rng.integers(0, shape[-1], size=shape[:-1])
+        loss("CategoricalFocalCrossentropy", normal(*shape), one_hot(picks, shape[-1]), from_logits=True)
+        loss("CategoricalFocalCrossentropy", normal(*shape), simplex(*shape), from_logits=True, alpha=0.6, gamma=1.5)
+        loss("CategoricalFocalCrossentropy", uniform(*shape), one_hot(picks, shape[-1]), gamma=0.0, label_smoothing=0.1)
+    # Ours is of each sample: Keras's of a batch of one.
+    for shape in [(1, 5), (1, 3, 3, 2)]:
+        loss("Dice", uniform(*shape), rng.integers(0, 2, size=shape))
+        loss("Dice", uniform(*shape), np.zeros(shape, int), "nothing is there")
+        loss("Tversky", uniform(*shape), rng.integers(0, 2, size=shape), alpha=0.3, beta=0.7)
+    for (batch, steps, classes), labels, blank in [
+        ((1, 1, 2), [[1]], 0),
+        ((3, 6, 4), [[1, 2, 3], [2, 2, 0], [0, 0, 0]], 0),
+        ((2, 12, 5), [[1, 1, 2, 3, 3], [4, 4, 4, 0, 0]], 0),
+        ((2, 7, 3), [[0, 1, 0], [1, 2, 2]], 2),
+    ]:
+        ctc(normal(batch, steps, classes), np.array(labels), blank)
+
+
 def metric(name, batches, call=None, note="", pick=None, **args):
     """One entry: the metric `name` of Keras with the arguments `args`; `call` is what it is called here, with `args`."""
     fn = getattr(keras.metrics, name)(**args)
@@ -268,6 +307,7 @@ def all_metrics():
 
 all_losses()
 all_metrics()
+more_losses()
 path = pathlib.Path(__file__).with_name("loss.json")
 text = lambda entries: ",\n".join(json.dumps(e) for e in entries)
 versions = f"keras {keras.__version__}, tensorflow {tf.__version__}, torch {torch.__version__}"

@@ -24,6 +24,9 @@ pub(super) const EPSILON: f64 = 1e-7;
 /// | `MeanSquaredLogarithmicError()`, `MeanAbsolutePercentageError()` | [`MeanSquaredLogarithmicError`](super::MeanSquaredLogarithmicError), [`MeanAbsolutePercentageError`](super::MeanAbsolutePercentageError) |
 /// | `KLDivergence()`, `CosineSimilarity()` | [`KLDivergence`](super::KLDivergence), [`CosineSimilarity`](super::CosineSimilarity) |
 /// | `Hinge()`, `SquaredHinge()`, `CategoricalHinge()` | [`Hinge`](super::Hinge), [`SquaredHinge`](super::SquaredHinge), [`CategoricalHinge`](super::CategoricalHinge) |
+/// | `BinaryFocalCrossentropy()`, `CategoricalFocalCrossentropy()` | [`BinaryFocalCrossentropy`](super::BinaryFocalCrossentropy), [`CategoricalFocalCrossentropy`](super::CategoricalFocalCrossentropy) |
+/// | `Dice(axis=(1, 2, 3))`, `Tversky(axis=(1, 2, 3))` | [`Dice`](super::Dice), [`Tversky`](super::Tversky) |
+/// | `CTC()` | [`Ctc`](super::Ctc) |
 /// | a function `f(y_true, y_pred)` | a closure `\|outputs: &Tensor, targets: &Tensor\|`, see below |
 /// | `sample_weight` | [`Loss::weighted`] |
 ///

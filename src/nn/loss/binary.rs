@@ -57,20 +57,25 @@ impl Loss for BinaryCrossentropy {
         if self.smoothing > 0.0 {
             t = ((t * (1.0 - self.smoothing))? + 0.5 * self.smoothing)?;
         }
-        sample_means(&match self.outputs {
-            Outputs::Logits => {
-                // One mask for weight and magnitude: |x| alone has the gradient 0 at 0, where it is 1/2 - t here.
-                let positive = x.ge(0.0)?;
-                let magnitude = positive.select(&x, x.neg()?)?;
-                let weight = positive.select((1.0 - &t)?, &t)?;
-                (weighted_by(&weight, &magnitude)? + magnitude.neg()?.softplus()?)?
-            }
-            Outputs::Probabilities => {
-                let yes = x.clamp(EPSILON, 1.0 - EPSILON)?.log()?;
-                // 1 - p is clamped rather than p: 1 - (1 - 1e-7) has lost digits in f32
-                let no = (1.0 - &x)?.clamp(EPSILON, 1.0 - EPSILON)?.log()?;
-                ((&t * yes)? + ((1.0 - &t)? * no)?)?.neg()?
-            }
-        })
+        sample_means(&cross_entropy(self.outputs, &x, &t)?)
+    }
+}
+
+/// The cross-entropy of each element.
+pub(super) fn cross_entropy(outputs: Outputs, x: &Tensor, t: &Tensor) -> Result<Tensor> {
+    match outputs {
+        Outputs::Logits => {
+            // One mask for weight and magnitude: |x| alone has the gradient 0 at 0, where it is 1/2 - t here.
+            let positive = x.ge(0.0)?;
+            let magnitude = positive.select(x, x.neg()?)?;
+            let weight = positive.select((1.0 - t)?, t)?;
+            weighted_by(&weight, &magnitude)? + magnitude.neg()?.softplus()?
+        }
+        Outputs::Probabilities => {
+            let yes = x.clamp(EPSILON, 1.0 - EPSILON)?.log()?;
+            // 1 - p is clamped rather than p: 1 - (1 - 1e-7) has lost digits in f32
+            let no = (1.0 - x)?.clamp(EPSILON, 1.0 - EPSILON)?.log()?;
+            ((t * yes)? + ((1.0 - t)? * no)?)?.neg()
+        }
     }
 }

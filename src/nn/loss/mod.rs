@@ -3,12 +3,16 @@
 mod base;
 mod binary;
 mod categorical;
+mod ctc;
+mod focal;
 mod regression;
 mod rows;
 
 pub use base::Loss;
 pub use binary::BinaryCrossentropy;
 pub use categorical::{CategoricalCrossentropy, SparseCategoricalCrossentropy};
+pub use ctc::Ctc;
+pub use focal::{BinaryFocalCrossentropy, CategoricalFocalCrossentropy, Dice, Tversky};
 pub use regression::{
     Hinge, Huber, LogCosh, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError,
     MeanSquaredLogarithmicError, Poisson, SquaredHinge,
