@@ -13,8 +13,9 @@ use wgrad::nn::{
 };
 use wgrad::prelude::*;
 use wgrad::train::{
-    Auc, Average, BinaryAccuracy, Confusion, ConfusionMatrix, Curve, F1Score, Mean, Metric, Precision,
-    Recall, RootMeanSquaredError, TopKAccuracy,
+    Auc, Average, BinaryAccuracy, Confusion, ConfusionMatrix, Curve, F1Score, Mean, MeanIou, Metric,
+    PearsonCorrelation, Perplexity, Precision, R2Score, Recall, RootMeanSquaredError, TopKAccuracy,
+    edit_distance,
 };
 
 /// Of each element, `tolerance * (1 + |expected|)`.
@@ -231,6 +232,10 @@ fn metric(entry: &Value) -> (Box<dyn Metric>, Reading) {
             let thresholds = args["num_thresholds"].as_u64().unwrap_or(200);
             one(metric.curve(curve).thresholds(thresholds as usize))
         }
+        ("R2Score", _) => one(R2Score::new().outputs(classes)),
+        ("PearsonCorrelation", _) => one(PearsonCorrelation::new().outputs(classes)),
+        ("MeanIoU", _) => one(MeanIou::new(classes)),
+        ("Perplexity", _) => one(Perplexity::new()),
         ("RootMeanSquaredError", _) => one(RootMeanSquaredError::new()),
         ("MeanSquaredError", _) => one(MeanSquaredError::new()),
         ("MeanAbsoluteError", _) => one(MeanAbsoluteError::new()),
@@ -705,5 +710,50 @@ fn other_lengths_of_ctc_make_no_kernels() -> Result<()> {
     let others = [(3, 31, 4), (3, 24, 4), (3, 37, 4), (3, 22, 4)];
     let new: Vec<u64> = others.into_iter().map(|(b, t, l)| step(b, t, l)).collect::<Result<_>>()?;
     assert_eq!(new, [0; 4]);
+    Ok(())
+}
+
+#[test]
+fn measures_of_agreement_at_their_ends() -> Result<()> {
+    let d = Device::Cpu;
+    let read = |metric: &dyn Metric, y: &[f32], t: &[f32]| -> Result<f64> {
+        let sum = metric.sum(&Tensor::from_slice(y, [y.len()], d)?, &Tensor::from_slice(t, [t.len()], d)?)?;
+        Ok(metric.result(&sum.to_vec()?, y.len()))
+    };
+    let (r2, pearson) = (R2Score::new(), PearsonCorrelation::new());
+    assert_eq!(read(&r2, &[1.0, 2.0], &[1.0, 2.0])?, 1.0);
+    assert_eq!(read(&r2, &[1.5, 1.5], &[1.0, 2.0])?, 0.0);
+    assert_eq!((read(&r2, &[1.0, 2.0], &[3.0, 3.0])?, read(&r2, &[3.0], &[3.0])?), (0.0, 1.0));
+    assert!(
+        read(&r2, &[f32::NAN, 2.0], &[1.0, 2.0])?.is_nan()
+            && read(&pearson, &[f32::NAN, 2.0], &[1.0, 2.0])?.is_nan()
+    );
+    assert_eq!(
+        (read(&pearson, &[3.0, 1.0], &[1.0, 2.0])?, read(&pearson, &[3.0, 1.0], &[2.0, 2.0])?),
+        (-1.0, 0.0)
+    );
+    let error = r2.sum(&Tensor::zeros([2, 3], d)?, &Tensor::zeros([2, 3], d)?).expect_err("three outputs");
+    assert!(error.to_string().contains("a sample has 3 outputs, the metric is for 1"), "{error}");
+    assert!(pearson.sum(&Tensor::zeros([2], d)?, &Tensor::zeros([2, 1], d)?).is_err());
+    // A class that is neither meant nor answered has no part in the mean; void has none either.
+    let answers = Tensor::new([[0u32, 1, 1, 0]], d)?.one_hot(4)?;
+    let labels = Tensor::new([[0u8, 1, 0, 255]], d)?;
+    let iou = MeanIou::new(4).ignore_class(255);
+    assert_eq!(iou.result(&iou.sum(&answers, &labels)?.to_vec()?, 1), 0.5);
+    assert_eq!(iou.result(&[0.0; 16], 0), 0.0);
+    assert!(
+        iou.ignoring(3).is_none()
+            && MeanIou::new(4).ignoring(3).is_some()
+            && Perplexity::new().ignoring(0).is_some()
+    );
+    let (none, some): ([u8; 0], _) = ([], *b"abc");
+    assert_eq!(
+        (edit_distance(&none, &some), edit_distance(&some, &none), edit_distance(&none, &none)),
+        (3, 3, 0)
+    );
+    assert_eq!(
+        (edit_distance(b"flaw", b"lawn"), edit_distance(b"ab", b"ba"), edit_distance(&some, &some)),
+        (2, 2, 0)
+    );
     Ok(())
 }

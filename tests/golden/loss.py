@@ -181,6 +181,28 @@ def all_losses():
     loss("CosineSimilarity", y, np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 0.0]]), "zero targets, parallel")
 
 
+def more_metrics():
+    for spread, mean in [(1.0, 0.0), (2.0, 8.0)]:
+        batches = []
+        for size in [9, 4, 1]:
+            t = single(rng.normal(size=(size, 3)) * spread + mean)
+            batches.append((single(t + rng.normal(size=(size, 3)) * 0.5), t))
+        metric("R2Score", batches)
+        y, t = (np.concatenate([b[k] for b in batches]) for k in [0, 1])
+        correlation = np.mean([np.corrcoef(y[:, k], t[:, k])[0, 1] for k in range(3)])
+        ours("PearsonCorrelation", batches, correlation)
+    for sizes, n in [([7, 5], 3), ([40], 6)]:
+        batches = [(normal(size, 4, n), rng.integers(0, n - 1, size=(size, 4))) for size in sizes]
+        mean_iou = keras.metrics.MeanIoU(n, sparse_y_pred=False)
+        for o, t in batches:
+            mean_iou.update_state(t, o)
+        ours("MeanIoU", batches, mean_iou.result())
+    batches = [(normal(size, 4, 5), rng.integers(0, 5, size=(size, 4))) for size in [3, 2]]
+    rows = np.concatenate([torch.nn.functional.cross_entropy(
+        torch.tensor(o).reshape(-1, 5), torch.tensor(t).reshape(-1), reduction="none").numpy() for o, t in batches])
+    ours("Perplexity", batches, np.exp(rows.mean()))
+
+
 def ctc(outputs, labels, blank):
     """PyTorch's, whose sums are in float64."""
     x = torch.tensor(outputs, requires_grad=True)
@@ -308,6 +330,7 @@ def all_metrics():
 all_losses()
 all_metrics()
 more_losses()
+more_metrics()
 path = pathlib.Path(__file__).with_name("loss.json")
 text = lambda entries: ",\n".join(json.dumps(e) for e in entries)
 versions = f"keras {keras.__version__}, tensorflow {tf.__version__}, torch {torch.__version__}"

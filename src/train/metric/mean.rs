@@ -115,6 +115,70 @@ loss_metrics! {
     CategoricalHinge "categorical_hinge";
     KLDivergence "kl_divergence";
     CosineSimilarity "cosine_similarity";
+    BinaryFocalCrossentropy "binary_focal_crossentropy";
+    CategoricalFocalCrossentropy "categorical_focal_crossentropy";
+    Dice "dice";
+    Tversky "tversky";
+    Ctc "ctc";
+}
+
+/// `exp` of the mean cross-entropy of all rows: among how many classes a model hesitates, where it has to say the next word or
+/// character. Outputs are logits `[batch, .., classes]`, targets integers `[batch, ..]` (`keras_hub.metrics.Perplexity`).
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # use wgrad::train::{Metric, Perplexity};
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::zeros([2, 3, 50], Device::Cpu)?;
+/// let words = Tensor::new([[1u32, 49, 0], [7, 0, 0]], Device::Cpu)?;
+/// let metric = Perplexity::new().ignore_class(0);
+/// let perplexity = metric.result(&metric.sum(&logits, &words)?.to_vec()?, 2);
+/// assert!((perplexity - 50.0).abs() < 1e-4);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Perplexity {
+    loss: nn::SparseCategoricalCrossentropy,
+}
+
+impl Perplexity {
+    /// The metric, over all rows.
+    pub fn new() -> Self {
+        Perplexity { loss: nn::SparseCategoricalCrossentropy::from_logits() }
+    }
+
+    /// Without the rows whose label is `class`, such as padding.
+    pub fn ignore_class(self, class: i64) -> Self {
+        Perplexity { loss: self.loss.ignore_class(class) }
+    }
+}
+
+impl Default for Perplexity {
+    fn default() -> Self {
+        Perplexity::new()
+    }
+}
+
+impl Metric for Perplexity {
+    fn name(&self) -> &str {
+        "perplexity"
+    }
+    fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        sum_of_loss(&self.loss, outputs, targets)
+    }
+    fn shape(&self) -> Vec<usize> {
+        shape_of_loss(&self.loss)
+    }
+    fn result(&self, sum: &[f32], samples: usize) -> f64 {
+        mean_of_loss(&self.loss, sum, samples).exp()
+    }
+    fn ignoring(&self, class: i64) -> Option<Box<dyn Metric>> {
+        self.loss
+            .ignored_class()
+            .is_none()
+            .then(|| Box::new(self.clone().ignore_class(class)) as Box<dyn Metric>)
+    }
 }
 
 /// The root of the mean of `(outputs - targets)^2` over all elements of all samples

@@ -1,6 +1,7 @@
 //! Metrics: what people look at, beside the loss.
 
 mod accuracy;
+mod agreement;
 mod auc;
 mod base;
 mod confusion;
@@ -8,8 +9,9 @@ mod mean;
 mod retrieval;
 
 pub use accuracy::{Accuracy, BinaryAccuracy, TopKAccuracy};
+pub use agreement::{MeanIou, PearsonCorrelation, R2Score, edit_distance};
 pub use auc::{Auc, Curve};
 pub use base::{Metric, Named};
 pub use confusion::{Confusion, ConfusionMatrix, confusion_matrix};
-pub use mean::{Mean, RootMeanSquaredError};
+pub use mean::{Mean, Perplexity, RootMeanSquaredError};
 pub use retrieval::{Average, F1Score, Precision, Recall};
