@@ -125,6 +125,40 @@ fn pointwise(c: &mut Criterion) -> Result<()> {
     Ok(())
 }
 
+/// Functions of each element, by the element, on the CPU: none should cost ten times what another does.
+fn functions(c: &mut Criterion) -> Result<()> {
+    let mut group = c.benchmark_group("functions");
+    let x = (uniform(&[1 << 20], Device::Cpu, 1)? * 4.0)?;
+    x.eval()?;
+    group.throughput(Throughput::Elements(1 << 20));
+    type Function = fn(&Tensor) -> Result<Tensor>;
+    let list: [(&str, Function); 15] = [
+        ("exp", |x| x.exp()),
+        ("log", |x| x.log()),
+        ("sin", |x| x.sin()),
+        ("atan", |x| x.atan()),
+        ("expm1", |x| x.expm1()),
+        ("sigmoid", |x| x.sigmoid()),
+        ("tanh", |x| x.tanh()),
+        ("softplus", |x| x.softplus()),
+        ("silu", |x| x.silu()),
+        ("mish", |x| x.mish()),
+        ("erf", |x| x.erf()),
+        ("gelu", |x| x.gelu()),
+        ("gelu_tanh", |x| x.gelu_tanh()),
+        ("fmod", |x| x % 0.3),
+        ("gelu with gradient", |x| {
+            let x = x.watch()?;
+            x.gelu()?.backward_with(&x)?.get(&x)
+        }),
+    ];
+    for (name, f) in list {
+        group.bench_function(name, |bench| bench.iter(|| run(Device::Cpu, || Ok([f(&x)?]))));
+    }
+    group.finish();
+    Ok(())
+}
+
 fn reduce(c: &mut Criterion) -> Result<()> {
     let mut group = c.benchmark_group("sum of 1024x1024");
     for device in devices() {
@@ -141,7 +175,7 @@ fn reduce(c: &mut Criterion) -> Result<()> {
 }
 
 fn all(c: &mut Criterion) {
-    for bench in [matmul, conv2d, max_pool2d, cross_entropy, pointwise, reduce] {
+    for bench in [matmul, conv2d, max_pool2d, cross_entropy, pointwise, functions, reduce] {
         bench(c).expect("the bench's inputs are made");
     }
 }

@@ -4,12 +4,14 @@
 // The names are those of the expressions, which are WGSL as well as Rust.
 #![allow(non_snake_case)]
 
+use super::polynomial;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-/// What the expressions call, for one float type. Functions named `*64` are computed in f64 for both types.
+/// What the expressions call, for one float type. Functions named `*64` are computed in f64 for both types, upon those of a module:
+/// [`exact`] ones, or [`polynomial`] for f32.
 macro_rules! float_functions {
-    ($t:ident) => {
+    ($t:ident $own:ident) => {
         #[allow(dead_code)]
         pub mod $t {
             type F = std::primitive::$t;
@@ -126,7 +128,7 @@ macro_rules! float_functions {
             }
             #[inline(always)]
             pub fn tanh(x: F) -> F {
-                x.tanh()
+                super::$own::tanh(x as std::primitive::f64) as F
             }
             #[inline(always)]
             pub fn expm1(x: F) -> F {
@@ -182,35 +184,50 @@ macro_rules! float_functions {
             }
             #[inline(always)]
             pub fn silu(x: F) -> F {
-                super::silu64(x as std::primitive::f64) as F
+                super::silu64(x as std::primitive::f64, super::$own::exp) as F
             }
             #[inline(always)]
             pub fn mish(x: F) -> F {
-                super::mish64(x as std::primitive::f64) as F
+                super::mish64(x as std::primitive::f64, super::$own::exp) as F
             }
             #[inline(always)]
             pub fn gelu_tanh(x: F) -> F {
-                super::gelu_tanh64(x as std::primitive::f64) as F
+                super::gelu_tanh64(x as std::primitive::f64, super::$own::exp) as F
             }
             #[inline(always)]
             pub fn log_cosh(x: F) -> F {
                 super::log_cosh64(x as std::primitive::f64) as F
             }
+            #[inline(always)]
             pub fn gelu(x: F) -> F {
-                super::gelu64(x as std::primitive::f64) as F
+                super::$own::gelu(x as std::primitive::f64) as F
             }
+            #[inline(always)]
             pub fn erf(x: F) -> F {
-                super::erf64(x as std::primitive::f64) as F
+                super::$own::erf(x as std::primitive::f64) as F
             }
         }
     };
 }
-float_functions!(f32);
-float_functions!(f64);
+float_functions!(f32 polynomial);
+float_functions!(f64 exact);
+
+/// Functions to full f64 accuracy.
+pub(super) mod exact {
+    pub use super::{erf64 as erf, gelu64 as gelu};
+    #[inline(always)]
+    pub fn exp(x: f64) -> f64 {
+        x.exp()
+    }
+    #[inline(always)]
+    pub fn tanh(x: f64) -> f64 {
+        x.tanh()
+    }
+}
 
 /// The error function to full f64 accuracy: its Maclaurin series up to 3, the continued fraction of erfc beyond
 /// (Abramowitz and Stegun, 7.1.5 and 7.1.14).
-fn erf64(x: std::primitive::f64) -> std::primitive::f64 {
+pub fn erf64(x: std::primitive::f64) -> std::primitive::f64 {
     let a = x.abs();
     if a.is_nan() {
         return x;
@@ -239,7 +256,7 @@ fn erfc_fraction(a: std::primitive::f64) -> std::primitive::f64 {
 }
 
 /// x * Phi(x), where Phi(x) is half the complementary error function of `-x / sqrt(2)`.
-fn gelu64(x: std::primitive::f64) -> std::primitive::f64 {
+pub fn gelu64(x: std::primitive::f64) -> std::primitive::f64 {
     let z = -x * std::f64::consts::FRAC_1_SQRT_2;
     let erfc = match z.abs() {
         a if a < 2.0 => 1.0 - erf_series(z),
@@ -253,28 +270,41 @@ fn gelu64(x: std::primitive::f64) -> std::primitive::f64 {
 
 /// `x / (1 + e^-v)` for v of x's sign; -0 at -infinity.
 #[inline(always)]
-fn times_sigmoid64(x: std::primitive::f64, v: std::primitive::f64) -> std::primitive::f64 {
-    let e = (-v.abs()).exp();
+fn times_sigmoid64(
+    x: std::primitive::f64,
+    v: std::primitive::f64,
+    exp: impl Fn(std::primitive::f64) -> std::primitive::f64,
+) -> std::primitive::f64 {
+    let e = exp(-v.abs());
     // so far below zero that the product with infinity would have no value
     let low = if x < -1e4 { -0.0 } else { x * e };
     (if v < 0.0 { low } else { x }) / (1.0 + e)
 }
 
 #[inline(always)]
-fn silu64(x: std::primitive::f64) -> std::primitive::f64 {
-    times_sigmoid64(x, x)
+fn silu64(
+    x: std::primitive::f64,
+    exp: impl Fn(std::primitive::f64) -> std::primitive::f64,
+) -> std::primitive::f64 {
+    times_sigmoid64(x, x, exp)
 }
 
 /// `(1 + tanh(u)) / 2 = sigmoid(2u)`
 #[inline(always)]
-fn gelu_tanh64(x: std::primitive::f64) -> std::primitive::f64 {
-    times_sigmoid64(x, 1.595_769_121_605_730_8 * (x + 0.044715 * x * x * x))
+fn gelu_tanh64(
+    x: std::primitive::f64,
+    exp: impl Fn(std::primitive::f64) -> std::primitive::f64,
+) -> std::primitive::f64 {
+    times_sigmoid64(x, 1.595_769_121_605_730_8 * (x + 0.044715 * x * x * x), exp)
 }
 
 /// `tanh(log(1 + e)) = (e^2 + 2e) / (e^2 + 2e + 2)` for `e = e^x`
 #[inline(always)]
-fn mish64(x: std::primitive::f64) -> std::primitive::f64 {
-    let e = x.min(40.0).exp();
+fn mish64(
+    x: std::primitive::f64,
+    exp: impl Fn(std::primitive::f64) -> std::primitive::f64,
+) -> std::primitive::f64 {
+    let e = exp(if x > 40.0 { 40.0 } else { x });
     let w = e * (e + 2.0);
     let value = x * (w / (w + 2.0));
     if x < -1e4 {

@@ -20,6 +20,7 @@ mod operands;
 pub(crate) mod philox;
 pub(crate) mod pieces;
 pub(crate) mod pointwise;
+mod polynomial;
 pub(crate) mod pool2d;
 pub(crate) mod random;
 pub(crate) mod reduce;
