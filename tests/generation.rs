@@ -4,7 +4,10 @@ mod common;
 
 use common::{DEVICES, Rng, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use wgrad::nn::{Cache, KvCache};
+use wgrad::nn::{
+    Cache, Embedding, Functional, Generation, KvCache, MultiHeadAttention, PositionEmbedding,
+    SinePositionEncoding, TransformerDecoder, TransformerEncoder,
+};
 use wgrad::prelude::*;
 use wgrad::testing::assert_close;
 use wgrad::{Graph, TensorSpec, eval};
@@ -448,5 +451,117 @@ fn other_capacities_compile_nothing() -> Result<()> {
     }
     let now = device.stats()?;
     assert_eq!(now.pipelines, before.pipelines);
+    Ok(())
+}
+
+/// Layers of all kinds that know of the tokens before.
+fn gpt(device: Device) -> Result<wgrad::nn::Model> {
+    Sequential::new()
+        .add(Embedding::new(13, 8))
+        .add(PositionEmbedding::new(24))
+        .add(SinePositionEncoding::new())
+        .add(MultiHeadAttention::new(4, 4).kv_heads(2).causal(true).rotary(100.0).value_dim(3))
+        .add(TransformerDecoder::new(16, 2).normalize_first(true).activation(Activation::GeluTanh))
+        .add(Dropout::new(0.5))
+        .add(TransformerDecoder::new(16, 2).rotary(1e4))
+        .add(Dense::new(13))
+        .seed(3)
+        .build((None,), device)
+}
+
+#[test]
+fn models_generate_what_they_give_for_all_tokens_at_once() -> Result<()> {
+    let _alone = alone();
+    for device in DEVICES {
+        let model = gpt(device)?;
+        let all = Tensor::randint(0, 13, [2, 24], Device::Cpu, 5)?.cast(DType::U32)?;
+        let whole = model.infer(&all.to_device(device)?)?.to_device(Device::Cpu)?;
+        // From the host each time, as where the next token was chosen.
+        let tokens =
+            |at: usize, n: usize| Tensor::from_vec(all.slice(1, at, n)?.to_vec::<u32>()?, [2, n], device);
+        let mut generation = Generation::new(24);
+        let (mut at, mut fork, mut counted) = (0, None, None);
+        for n in [5, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1] {
+            let y = generation.step(&model, &tokens(at, n)?)?;
+            let want = whole.slice(1, at, n)?.to_vec::<f32>()?;
+            assert_close(y.to_vec::<f32>()?, want, 1e-5, 1e-5)
+                .map_err(|e| e.context(format!("{device} at {at}")))?;
+            at += n;
+            assert_eq!(generation.len(), at);
+            match at {
+                13 => fork = Some(generation.clone()),
+                // A plan for one token, and one for what the clone has seen as well.
+                16 => counted = Some(device.stats()?),
+                _ => {}
+            }
+        }
+        let (now, before) = (device.stats()?, counted.expect("sixteen tokens"));
+        assert_eq!(now.pipelines, before.pipelines, "{device}");
+        assert_eq!(now.plan_misses, before.plan_misses, "{device}");
+        // What was forked goes on from where it was.
+        let mut fork = fork.expect("a clone");
+        let y = fork.step(&model, &tokens(13, 2)?)?;
+        assert_close(y.to_vec::<f32>()?, whole.slice(1, 13, 2)?.to_vec::<f32>()?, 1e-5, 1e-5)?;
+        // No room for more, another batch: nothing is kept.
+        let message = generation.step(&model, &tokens(0, 1)?).map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains("1 more tokens, with 24 of 24; make it larger"), "{message}");
+        let message = fork.step(&model, &tokens(0, 1)?.slice(0, 0, 1)?).map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains("Cache::append"), "{message}");
+        assert_eq!((fork.len(), generation.len()), (15, 24));
+        let y = fork.step(&model, &tokens(15, 1)?)?;
+        assert_close(y.to_vec::<f32>()?, whole.slice(1, 15, 1)?.to_vec::<f32>()?, 1e-5, 1e-5)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn models_that_look_ahead_do_not_generate() -> Result<()> {
+    let _alone = alone();
+    let model = Sequential::new().add(TransformerEncoder::new(8, 2)).build((None, 4), Device::Cpu)?;
+    let x = Tensor::ones([1, 3, 4], Device::Cpu)?;
+    let mut generation = Generation::new(8);
+    let message = generation.step(&model, &x).map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("attention that is not causal"), "{message}");
+    let message =
+        generation.step(&model, &Tensor::ones([3], Device::Cpu)?).map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("expects tokens [batch, tokens], got [3]"), "{message}");
+    // More places than there are vectors for.
+    let model = Sequential::new().add(PositionEmbedding::new(2)).build((None, 4), Device::Cpu)?;
+    let message = generation.step(&model, &x).map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("3 places, with vectors for 2"), "{message}");
+    assert!(generation.is_empty());
+    Ok(())
+}
+
+/// A decoder that attends to an encoder's output, one token after the other.
+#[test]
+fn decoders_generate_beside_a_second_sequence() -> Result<()> {
+    let _alone = alone();
+    for device in DEVICES {
+        let mut net = Functional::new(device).seed(2);
+        let (target, memory) = (net.input("target", (None, 6))?, net.input("memory", (None, 4))?);
+        let mask = net.input("mask", (None,))?;
+        let y = net.layer_all(TransformerDecoder::new(8, 3).rotary(1e4), &[target, memory, mask])?;
+        let model = net.build(&[("y", y)])?;
+        let x = Tensor::randn([2, 5, 6], Device::Cpu, 1)?.to_device(device)?;
+        let memory = Tensor::randn([2, 3, 4], Device::Cpu, 2)?.to_device(device)?;
+        let mask = Tensor::new([[1u8, 1, 1], [1, 0, 0]], device)?;
+        let whole = model.infer_all(&[x.clone(), memory.clone(), mask.clone()])?.remove(0);
+        // What is hidden has no influence.
+        let hidden = (&memory * mask.cast(DType::F32)?.unsqueeze(-1)?)?;
+        let same = model.infer_all(&[x.clone(), hidden, mask.clone()])?.remove(0);
+        assert_close(same.to_vec::<f32>()?, whole.to_vec::<f32>()?, 1e-6, 1e-6)?;
+        let mut generation = Generation::new(5);
+        for at in 0..5 {
+            let inputs = [x.slice(1, at, 1)?, memory.clone(), mask.clone()];
+            let y = generation.step_all(&model, &inputs)?.remove(0);
+            assert_close(y.to_vec::<f32>()?, whole.slice(1, at, 1)?.to_vec::<f32>()?, 1e-5, 1e-5)?;
+        }
+        // A model file holds layers of several inputs.
+        let copy = wgrad::nn::Model::from_config(&model.config()?, &wgrad::nn::Layers::default(), 2, device)?;
+        assert_eq!(copy.parameter_count(), model.parameter_count());
+        assert!(model.summary().contains("TransformerDecoder"));
+        assert!(model.forward(&x, &wgrad::nn::Context::eval()).is_err());
+    }
     Ok(())
 }

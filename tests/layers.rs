@@ -10,8 +10,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::nn::{
     AvgPool2d, BatchNorm, Bidirectional, BidirectionalMerge, Context, ConvTranspose2d, Cropping2d,
     DepthwiseConv2d, Embedding, GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Gru, Initializer,
-    Layer, LayerNorm, Layers, Lstm, PRelu, Permute, Regularizer, Reshape, SeparableConv2d, SimpleRnn,
-    Softmax, SpatialDropout2d, TimeDistributed, UpSample2d, ZeroPad2d,
+    InstanceNorm, Layer, LayerNorm, Layers, Lstm, MultiHeadAttention, PRelu, Permute, PositionEmbedding,
+    Regularizer, Reshape, RmsNorm, SeparableConv2d, SimpleRnn, SinePositionEncoding, Softmax,
+    SpatialDropout2d, TimeDistributed, TransformerDecoder, TransformerEncoder, UnitNorm, UpSample2d,
+    ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow};
@@ -165,6 +167,54 @@ fn all() -> Vec<(Box<dyn Layer>, Vec<usize>)> {
             ),
             vec![4],
         ),
+        (
+            Box::new(
+                MultiHeadAttention::new(4, 2)
+                    .kv_heads(2)
+                    .value_dim(3)
+                    .output_dim(5)
+                    .causal(true)
+                    .dropout(0.25)
+                    .rotary(100.0)
+                    .bias_initializer(constant)
+                    .kernel_regularizer(l1),
+            ),
+            vec![5, 6],
+        ),
+        (
+            Box::new(
+                PositionEmbedding::new(7)
+                    .embeddings_initializer(Initializer::RandomNormal { mean: 0.0, std: 1.0 })
+                    .embeddings_regularizer(l2),
+            ),
+            vec![5, 6],
+        ),
+        (Box::new(SinePositionEncoding::new().max_wavelength(50.0)), vec![5, 6]),
+        (
+            Box::new(
+                // Without rotary positions the gradient of the keys' bias is 0, but for rounding.
+                TransformerEncoder::new(7, 3)
+                    .rotary(10.0)
+                    .activation(Activation::GeluTanh)
+                    .dropout(0.25)
+                    .layer_norm_epsilon(0.01)
+                    .bias_regularizer(l2),
+            ),
+            vec![5, 6],
+        ),
+        (
+            Box::new(
+                TransformerDecoder::new(7, 3).normalize_first(true).kv_heads(1).rotary(10.0).bias(false),
+            ),
+            vec![5, 6],
+        ),
+        (Box::new(InstanceNorm::new().epsilon(0.1).gamma_initializer(constant)), image.clone()),
+        (
+            Box::new(RmsNorm::new().epsilon(0.1).gamma_initializer(constant).gamma_regularizer(l2)),
+            image.clone(),
+        ),
+        (Box::new(RmsNorm::new().scale(false)), vec![9]),
+        (Box::new(UnitNorm::new().axes([0, -1])), image.clone()),
     ];
     let activations = [
         Activation::Linear,
@@ -361,6 +411,26 @@ fn errors_say_what_to_do() {
         (Box::new(LayerNorm::new().axes([])), image, "at least one axis"),
         (Box::new(LayerNorm::new().axes([0, -3])), image, "given twice"),
         (Box::new(GroupNorm::new(2)), image, "a multiple of 2 groups, got 3"),
+        (Box::new(InstanceNorm::new()), &[4], "places before the channels, got [4]; LayerNorm"),
+        (Box::new(RmsNorm::new().epsilon(0.0)), image, "a finite epsilon above 0"),
+        (Box::new(UnitNorm::new().axes([])), image, "at least one axis"),
+        (Box::new(UnitNorm::new().axes([0, -3])), image, "given twice"),
+        (Box::new(MultiHeadAttention::new(2, 4)), &[4], "expects [time, features], got [4]; add Embedding"),
+        (Box::new(MultiHeadAttention::new(3, 4).kv_heads(2)), &[5, 4], "those of keys, got 3 and 2"),
+        (Box::new(MultiHeadAttention::new(0, 4)), &[5, 4], "those of keys, got 0 and 0"),
+        (Box::new(MultiHeadAttention::new(2, 0)), &[5, 4], "at least one feature, got 0 and 0"),
+        (Box::new(MultiHeadAttention::new(2, 4).dropout(1.0)), &[5, 4], "below 1, got 1"),
+        (Box::new(MultiHeadAttention::new(2, 3).rotary(1e4)), &[5, 4], "an even number of them, got 3"),
+        (
+            Box::new(MultiHeadAttention::new(2, 4).rotary(0.5)),
+            &[5, 4],
+            "a finite base of at least 1, got 0.5",
+        ),
+        (Box::new(TransformerEncoder::new(8, 3)), &[5, 4], "a multiple of 3 heads, got 4"),
+        (Box::new(TransformerDecoder::new(0, 2)), &[5, 4], "at least one unit, got 0"),
+        (Box::new(PositionEmbedding::new(4)), &[5, 4], "5 places, with vectors for 4; make it longer"),
+        (Box::new(PositionEmbedding::new(0)), &[5, 4], "at least 1, got 0"),
+        (Box::new(SinePositionEncoding::new().max_wavelength(0.0)), &[5, 4], "at least 1, got 0"),
         (Box::new(Embedding::new(0, 4)), &[4], "at least one element, got 0 and 4"),
         (Box::new(Lstm::new(0)), &[4, 3], "at least one unit, got 0"),
         (

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use wgrad::data::{Batch, BatchIter, Pass, Source};
 use wgrad::nn::{
     AvgPool2d, BatchNorm, Build, Built, Context, ConvTranspose2d, Cropping2d, Embedding, Functional,
-    GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Initializer, IntoSampleShape, Layer,
-    LayerNorm, Layers, Merge, PRelu, Parameters, Permute, Reshape, SampleShape, Softmax, SpatialDropout2d,
-    UpSample2d, ZeroPad2d,
+    GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Initializer, InstanceNorm, IntoSampleShape,
+    Layer, LayerNorm, Layers, Merge, MultiHeadAttention, PRelu, Parameters, Permute, PositionEmbedding,
+    Reshape, RmsNorm, SampleShape, SinePositionEncoding, Softmax, SpatialDropout2d, TransformerDecoder,
+    TransformerEncoder, UnitNorm, UpSample2d, ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::testing::{assert_module_parity, check_module_gradients};
@@ -138,6 +139,11 @@ fn gradients_of_dense_layers_match_finite_differences_at_every_rank() -> Result<
         check_module_gradients(&model, &[batch(2, &x, Device::Cpu)?])?;
         assert_module_parity(&model, &[batch(2, &x, Device::Cpu)?])?;
     }
+    for layer in attentive() {
+        let model = build(layer, vec![None, Some(4)], Device::Cpu)?;
+        check_module_gradients(&model, &[batch(2, &[2, 3, 4], Device::Cpu)?])?;
+        assert_module_parity(&model, &[batch(2, &[2, 3, 4], Device::Cpu)?])?;
+    }
     // Words have no gradient; their vectors do, at every length. A sample may be a single word.
     for (sample, ids) in [(vec![], vec![4]), (vec![None], vec![2, 3]), (vec![None, None], vec![2, 2, 3])] {
         let stack =
@@ -147,6 +153,19 @@ fn gradients_of_dense_layers_match_finite_differences_at_every_rank() -> Result<
         assert_module_parity(&model, &[words(3, &ids, 6, Device::Cpu)?])?;
     }
     Ok(())
+}
+
+/// Layers of attention, and what else transformers have.
+fn attentive() -> Vec<Box<dyn Layer>> {
+    vec![
+        Box::new(MultiHeadAttention::new(4, 2).kv_heads(2).value_dim(3).rotary(10.0)),
+        Box::new(TransformerEncoder::new(3, 2).activation(Activation::Tanh)),
+        Box::new(TransformerDecoder::new(3, 2).activation(Activation::Tanh).normalize_first(true)),
+        Box::new(PositionEmbedding::new(5)),
+        Box::new(InstanceNorm::new().epsilon(0.1)),
+        Box::new(RmsNorm::new()),
+        Box::new(UnitNorm::new()),
+    ]
 }
 
 /// Words to logits at every place.
@@ -242,7 +261,7 @@ fn what_is_not_a_number_stays_in_its_row() -> Result<()> {
 #[test]
 fn every_layer_says_what_it_gives() -> Result<()> {
     let any: Open = &[None, None, Some(4)];
-    let rows: [(Box<dyn Layer>, Open, &str); 27] = [
+    let rows: [(Box<dyn Layer>, Open, &str); 36] = [
         (Box::new(Activation::Relu), any, "[None, None, 4]"),
         (Box::new(Dropout::new(0.5)), any, "[None, None, 4]"),
         (Box::new(SpatialDropout2d::new(0.5)), any, "[None, None, 4]"),
@@ -274,6 +293,15 @@ fn every_layer_says_what_it_gives() -> Result<()> {
         (Box::new(Reshape::new([INFER, 2, 2])), any, "[None, 2, 2]"),
         (Box::new(Reshape::new([6, 20])), any, "[6, 20]"),
         (Box::new(data::Augment::new().crop([2, 3])), any, "[2, 3, 4]"),
+        (Box::new(MultiHeadAttention::new(2, 3).causal(true).output_dim(5)), &[None, Some(4)], "[None, 5]"),
+        (Box::new(TransformerEncoder::new(6, 2).dropout(0.5)), &[None, Some(4)], "[None, 4]"),
+        (Box::new(TransformerDecoder::new(6, 2).rotary(1e4)), &[None, Some(4)], "[None, 4]"),
+        (Box::new(PositionEmbedding::new(9)), &[None, Some(4)], "[None, 4]"),
+        (Box::new(SinePositionEncoding::new()), &[None, Some(4)], "[None, 4]"),
+        (Box::new(InstanceNorm::new()), any, "[None, None, 4]"),
+        (Box::new(RmsNorm::new()), any, "[None, None, 4]"),
+        (Box::new(UnitNorm::new()), any, "[None, None, 4]"),
+        (Box::new(UnitNorm::new().axes([0])), any, "[None, None, 4]"),
     ];
     for device in DEVICES {
         for (layer, sample, expected) in &rows {

@@ -5,7 +5,7 @@ mod common;
 use common::{Rng, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::graph::{ScanMemory, ScanOptions, scan};
-use wgrad::nn::Context;
+use wgrad::nn::{Context, Embedding, PositionEmbedding, RmsNorm, TransformerDecoder};
 use wgrad::prelude::*;
 
 on_both_devices! {
@@ -269,6 +269,36 @@ fn random_graph(steps: &[Step], [n, t, c]: [usize; 3], cut: usize, d: Device) ->
     out.push(x);
     wgrad::eval(&out.iter().collect::<Vec<_>>())?;
     Ok(out)
+}
+
+/// Training steps of a transformer with other batches and lengths.
+#[test]
+fn lengths_of_transformers_make_no_pipelines() -> Result<()> {
+    let _alone = alone();
+    let model = Sequential::new()
+        .add(Embedding::new(11, 16))
+        .add(PositionEmbedding::new(64))
+        .add(TransformerDecoder::new(24, 4).kv_heads(2).rotary(1e4).dropout(0.1).normalize_first(true))
+        .add(RmsNorm::new())
+        .add(Dense::new(11))
+        .build((None,), Device::Gpu)?;
+    let step = |batch: usize, length: usize| -> Result<()> {
+        let tokens = Tensor::randint(0, 11, [batch, length], Device::Gpu, 5)?;
+        let logits = model.forward(&tokens.cast(DType::U32)?, &Context::train(length as u64))?;
+        let loss = logits.reshape([batch * length, 11])?.cross_entropy(&tokens.reshape([batch * length])?)?;
+        let grads = loss.backward()?;
+        let all = model.parameters().iter().map(|p| grads.get(&p.variable)).collect::<Result<Vec<_>>>()?;
+        wgrad::eval(&all.iter().collect::<Vec<_>>())
+    };
+    // The first sizes of their classes: which small kernels share a dispatch depends on how large they are.
+    step(6, 20)?;
+    step(6, 28)?;
+    let start = pipelines()?;
+    for (batch, length) in [(5, 20), (7, 24), (5, 28), (4, 24)] {
+        step(batch, length)?;
+        assert_eq!(pipelines()? - start, 0, "{batch} sequences of {length}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -46,6 +46,13 @@ impl Dense {
 
 weight_methods!(Dense);
 
+impl Dense {
+    /// A layer inside of another one, with its settings.
+    pub(super) fn with(units: usize, activation: Activation, weights: &WeightSettings) -> Dense {
+        Dense { units, activation, weights: weights.clone() }
+    }
+}
+
 impl Layer for Dense {
     fn kind(&self) -> &'static str {
         "Dense"

@@ -107,8 +107,28 @@ impl Functional {
     ///
     /// The layer doesn't take the shape of `x`.
     pub fn layer(&mut self, layer: impl Layer, x: Symbol) -> Result<Symbol> {
-        let x = self.node(x)?;
-        let node = self.network.layer(None, &layer, x, &mut self.cx);
+        self.layer_all(layer, &[x])
+    }
+
+    /// A layer fed by several symbols, in the order that it says: attention to another sequence, a mask beside a sequence.
+    ///
+    /// ```
+    /// use wgrad::nn::{Functional, MultiHeadAttention};
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let mut net = Functional::new(Device::Cpu);
+    /// let (words, image) = (net.input("words", (None, 32))?, net.input("patches", [49, 64])?);
+    /// let y = net.layer_all(MultiHeadAttention::new(4, 8), &[words, image])?; // words look at the image
+    /// assert_eq!(net.shape(y)?, [None, Some(32)]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The layer doesn't take so many inputs, or the shape of one of them.
+    pub fn layer_all(&mut self, layer: impl Layer, xs: &[Symbol]) -> Result<Symbol> {
+        let xs = xs.iter().map(|&x| self.node(x)).collect::<Result<Vec<_>>>()?;
+        let node = self.network.layer(None, &layer, &xs, &mut self.cx);
         self.symbol(node, layer.kind())
     }
 
@@ -118,8 +138,17 @@ impl Functional {
     ///
     /// The name is taken or has a dot, or the layer doesn't take the shape of `x`.
     pub fn named(&mut self, name: &str, layer: impl Layer, x: Symbol) -> Result<Symbol> {
-        let x = self.node(x)?;
-        let node = self.network.layer(Some(name), &layer, x, &mut self.cx);
+        self.named_all(name, layer, &[x])
+    }
+
+    /// As [`layer_all`](Self::layer_all), under a name of your own.
+    ///
+    /// # Errors
+    ///
+    /// As [`named`](Self::named) and [`layer_all`](Self::layer_all).
+    pub fn named_all(&mut self, name: &str, layer: impl Layer, xs: &[Symbol]) -> Result<Symbol> {
+        let xs = xs.iter().map(|&x| self.node(x)).collect::<Result<Vec<_>>>()?;
+        let node = self.network.layer(Some(name), &layer, &xs, &mut self.cx);
         self.symbol(node, layer.kind())
     }
 

@@ -86,6 +86,19 @@ pub trait Layer: Send + Sync {
     /// The layer doesn't take such samples, or a setting is impossible. Errors need not name the layer:
     /// [`Sequential::build`](super::Sequential::build) does.
     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built>;
+
+    /// Makes the module for several inputs, which [`Functional::layer_all`](super::Functional::layer_all) gives it; it is then
+    /// called by [`Module::forward_all`], and has one output. Most layers take one.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build); or the layer takes more or fewer inputs.
+    fn build_all(&self, inputs: &[SampleShape], cx: &mut Build) -> Result<Built> {
+        match *inputs {
+            [input] => self.build(input, cx),
+            _ => Err(Error::argument("build", format!("the layer takes one input, got {}", inputs.len()))),
+        }
+    }
 }
 
 /// A boxed layer is a layer. Clippy refuses a method that is forgotten.
@@ -103,6 +116,9 @@ impl<L: Layer + ?Sized> Layer for Box<L> {
     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         (**self).build(input, cx)
     }
+    fn build_all(&self, inputs: &[SampleShape], cx: &mut Build) -> Result<Built> {
+        (**self).build_all(inputs, cx)
+    }
 }
 
 /// What a layer is built with: a device, and initialisers that draw from the model's seed. See [`Layer`] for an example.
@@ -118,7 +134,20 @@ pub struct Build {
 }
 
 impl Build {
-    pub(crate) fn new(device: Device, seed: u64) -> Build {
+    /// For modules that are no part of a model: their parameters are on this device, and drawn from this seed.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::{Build, Layer};
+    /// # fn main() -> Result<()> {
+    /// let mut cx = Build::new(Device::Cpu, 7);
+    /// let first = Dense::new(8).build(wgrad::nn::SampleShape::new([4])?, &mut cx)?;
+    /// let second = Dense::new(2).build(first.output, &mut cx)?;
+    /// let x = first.module.infer(&Tensor::ones([3, 4], Device::Cpu)?)?;
+    /// assert_eq!(second.module.infer(&x)?.shape(), [3, 2]);
+    /// # Ok(()) }
+    /// ```
+    pub fn new(device: Device, seed: u64) -> Build {
         Build { device, seed, drawn: 0, unset: false }
     }
 

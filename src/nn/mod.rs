@@ -42,10 +42,14 @@
 //! | `Flatten()`, `Reshape((-1, 4))`, `Permute((3, 1, 2))` | [`Flatten::new()`](Flatten), [`Reshape::new([INFER, 4])`](Reshape), [`Permute::new([2, 0, 1])`](Permute) |
 //! | `BatchNormalization(momentum=0.99, epsilon=1e-3)` | [`BatchNorm::new()`](BatchNorm)`.momentum(0.99).epsilon(1e-3)` |
 //! | `LayerNormalization(axis=-1)`, `GroupNormalization(8)` | [`LayerNorm::new()`](LayerNorm)`.axes([-1])`, [`GroupNorm::new(8)`](GroupNorm) |
+//! | `RMSNormalization()`, `UnitNormalization()` | [`RmsNorm::new()`](RmsNorm), [`UnitNorm::new()`](UnitNorm); PyTorch's `InstanceNorm2d` is [`InstanceNorm::new()`](InstanceNorm) |
 //! | `Embedding(1000, 16)` | [`Embedding::new(1000, 16)`](Embedding) |
 //! | `SimpleRNN(8)`, `LSTM(64, return_sequences=True)`, `GRU(64, dropout=0.2)` | [`SimpleRnn::new(8)`](SimpleRnn), [`Lstm::new(64)`](Lstm)`.return_sequences(true)`, [`Gru::new(64)`](Gru)`.dropout(0.2)` |
 //! | `return_state=True`, `initial_state=..`, `mask=tf.sequence_mask(lengths)` | [`Lstm::new(64).module(features, device, seed)`](Lstm::module), [`Recurrent::run`], [`sequence_mask`] |
 //! | `Bidirectional(LSTM(64), merge_mode="sum")`, `TimeDistributed(Conv2D(..))` | [`Bidirectional::new(Lstm::new(64))`](Bidirectional)`.merge(BidirectionalMerge::Sum)`, [`TimeDistributed::new(..)`](TimeDistributed) |
+//! | `MultiHeadAttention(8, 64)`, `layer(q, v, use_causal_mask=True)` | [`MultiHeadAttention::new(8, 64)`](MultiHeadAttention)`.causal(true)`; [`net.layer_all(layer, &[q, v])`](Functional::layer_all) |
+//! | KerasHub's `PositionEmbedding(128)`, `SinePositionEncoding()` | [`PositionEmbedding::new(128)`](PositionEmbedding), [`SinePositionEncoding::new()`](SinePositionEncoding), which add to their input |
+//! | KerasHub's `TransformerEncoder(256, 8)`, `TransformerDecoder(256, 8)` | [`TransformerEncoder::new(256, 8)`](TransformerEncoder), [`TransformerDecoder::new(256, 8)`](TransformerDecoder) |
 //! | `Dropout(0.5)`, `SpatialDropout2D(0.5)`, `GaussianNoise(0.1)` | [`Dropout::new(0.5)`](Dropout), [`SpatialDropout2d::new(0.5)`](SpatialDropout2d), [`GaussianNoise::new(0.1)`](GaussianNoise) |
 //! | `Activation("gelu")`, `ReLU()`, `LeakyReLU(0.3)`, `ELU()` | [`Activation::Gelu`], [`Activation::Relu`], [`Activation::LeakyRelu(0.3)`](Activation::LeakyRelu), [`Activation::Elu`]: each is a layer, too |
 //! | `Softmax(axis=-1)`, `PReLU(shared_axes=[1, 2])` | [`Softmax::new()`](Softmax), [`PRelu::new()`](PRelu)`.shared_axes([0, 1])` |
@@ -57,6 +61,7 @@
 //! `depthwise_initializer` in `DepthwiseConv2D`, for example.
 
 mod activation;
+mod affine;
 mod attention;
 pub(crate) mod augment;
 mod cache;
@@ -66,6 +71,7 @@ mod dropout;
 mod embedding;
 mod finite;
 mod functional;
+mod generation;
 mod initializer;
 mod layer;
 mod leaves;
@@ -77,12 +83,14 @@ mod module;
 mod network;
 mod normalization;
 mod parameter;
+mod past;
 mod pool;
 mod recurrent;
 mod registry;
 mod regularizer;
 mod reshape;
 mod resize;
+mod rms_norm;
 mod sample_shape;
 mod sequential;
 mod summary;
@@ -90,13 +98,17 @@ mod weights;
 pub(crate) mod weights_file;
 
 pub use activation::{Activation, PRelu, Softmax};
-pub use attention::AttentionOptions;
+pub use attention::{
+    Attention, AttentionOptions, MultiHeadAttention, PositionEmbedding, SinePositionEncoding,
+    TransformerDecoder, TransformerEncoder, rotary,
+};
 pub use cache::{Cache, KvCache};
 pub use conv::{Conv2d, ConvTranspose2d, DepthwiseConv2d, SeparableConv2d};
 pub use dense::Dense;
 pub use dropout::{Dropout, GaussianNoise, SpatialDropout2d};
 pub use embedding::Embedding;
 pub use functional::{Functional, Symbol};
+pub use generation::Generation;
 pub use initializer::{Distribution, Fan, Initializer};
 pub use layer::{Build, Built, Layer};
 pub(crate) use leaves::Leaf;
@@ -110,7 +122,7 @@ pub use merge::Merge;
 pub use model::Model;
 pub(crate) use module::taken_by;
 pub use module::{Context, Module, Parameters};
-pub use normalization::{BatchNorm, GroupNorm, LayerNorm};
+pub use normalization::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm};
 pub use parameter::Parameter;
 pub use pool::{AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d};
 pub use recurrent::{
@@ -121,5 +133,6 @@ pub use registry::Layers;
 pub use regularizer::Regularizer;
 pub use reshape::{Flatten, Permute, Reshape};
 pub use resize::{Cropping2d, UpSample2d, ZeroPad2d};
+pub use rms_norm::{RmsNorm, UnitNorm};
 pub use sample_shape::{IntoSampleShape, SampleShape};
 pub use sequential::Sequential;

@@ -1,6 +1,7 @@
 //! What a model is made of: modules with named parameters.
 
-use super::{Parameter, weights_file};
+use super::past::Past;
+use super::{KvCache, Parameter, weights_file};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -31,17 +32,53 @@ pub struct Context {
     seed: Option<u64>,
     drawn: Cell<u64>,
     side_effects: RefCell<Vec<Tensor>>,
+    past: Option<RefCell<Past>>,
 }
 
 impl Context {
+    fn new(seed: Option<u64>, past: Option<Past>) -> Context {
+        Context { seed, drawn: Cell::new(0), side_effects: RefCell::default(), past: past.map(RefCell::new) }
+    }
+
     /// A pass of training. Layers that draw random numbers derive them from `seed`: give each step its own.
     pub fn train(seed: u64) -> Context {
-        Context { seed: Some(seed), drawn: Cell::new(0), side_effects: RefCell::default() }
+        Context::new(Some(seed), None)
     }
 
     /// A pass that only predicts: no dropout, nothing random.
     pub fn eval() -> Context {
-        Context { seed: None, drawn: Cell::new(0), side_effects: RefCell::default() }
+        Context::new(None, None)
+    }
+
+    /// A pass over tokens that come after others.
+    pub(super) fn generating(past: Past) -> Context {
+        Context::new(None, Some(past))
+    }
+
+    /// The others, and the tokens of this pass.
+    pub(super) fn into_past(self) -> Option<Past> {
+        self.past.map(RefCell::into_inner)
+    }
+
+    /// Whether the tokens of this pass continue those of earlier ones: a step of a [`Generation`](super::Generation).
+    pub fn is_generating(&self) -> bool {
+        self.past.is_some()
+    }
+
+    /// The place of this pass's first token in its sequence: 0, but in a step of a [`Generation`](super::Generation) the number of
+    /// tokens before.
+    pub fn position(&self) -> usize {
+        self.past.as_ref().map_or(0, |past| past.borrow().len())
+    }
+
+    /// In a step of a [`Generation`](super::Generation), for a layer that attends to the tokens before: the keys and values of all of
+    /// them, with those of this pass appended, `[.., tokens, size]` each. `None` in other passes.
+    ///
+    /// # Errors
+    ///
+    /// As [`KvCache::append`]; more layers than in earlier steps.
+    pub fn extend_cache(&self, keys: &Tensor, values: &Tensor) -> Result<Option<KvCache>> {
+        self.past.as_ref().map(|past| past.borrow_mut().extend(keys, values)).transpose()
     }
 
     /// Whether this pass is for training.

@@ -94,15 +94,19 @@ impl Network {
         &mut self,
         name: Option<&str>,
         layer: &dyn Layer,
-        x: usize,
+        xs: &[usize],
         cx: &mut Build,
     ) -> Result<usize> {
-        let built = layer.build(self.nodes[x].output, cx)?;
+        let inputs: Vec<SampleShape> = xs.iter().map(|&x| self.nodes[x].output).collect();
+        let built = match inputs[..] {
+            [input] => layer.build(input, cx)?,
+            _ => layer.build_all(&inputs, cx)?,
+        };
         let kind = layer.kind();
         let config = layer.config().map(|c| c.0).map_err(|e| e.to_string());
         let work = Work::Layer { kind, details: layer.details(), config, module: built.module };
         let name = self.name(name, kind)?;
-        Ok(self.push(Node { name, work, inputs: vec![x], output: built.output }))
+        Ok(self.push(Node { name, work, inputs: xs.to_vec(), output: built.output }))
     }
 
     pub fn again(&mut self, name: Option<&str>, of: usize, x: usize) -> Result<usize> {
@@ -116,7 +120,13 @@ impl Network {
                 ));
             }
         };
-        let read = self.nodes[of].inputs[0];
+        let &[read] = &*self.nodes[of].inputs else {
+            let message = format!(
+                "the layer {} has several inputs; only layers of one are used again",
+                self.nodes[of].name
+            );
+            return Err(Error::argument("build", message));
+        };
         let (expected, got) = (self.nodes[read].output, self.nodes[x].output);
         if !expected.covers(&got) {
             let fix = match got.covers(&expected) {
@@ -198,8 +208,18 @@ impl Module for Network {
                 let y = taken_by(module, x).and_then(|x| module.forward(&x, cx));
                 y.with_context(|| format!("layer {} ({kind})", node.name))
             };
+            let run_all = |kind: &str, module: &dyn Module, xs: &[usize]| {
+                let inputs = xs.iter().map(|&x| taken_by(module, &values[x])).collect::<Result<Vec<_>>>();
+                let outputs = inputs.and_then(|inputs| module.forward_all(&inputs, cx));
+                let one = outputs.and_then(|mut outputs| match (outputs.pop(), outputs.is_empty()) {
+                    (Some(y), true) => Ok(y),
+                    _ => Err(Error::argument("forward_all", "a layer of several inputs gives one output")),
+                });
+                one.with_context(|| format!("layer {} ({kind})", node.name))
+            };
             let value = match (&node.work, &*node.inputs) {
                 (Work::Layer { kind, module, .. }, &[x]) => run(kind, &**module, &values[x])?,
+                (Work::Layer { kind, module, .. }, xs) => run_all(kind, &**module, xs)?,
                 (Work::Again(of), &[x]) => match &self.nodes[*of].work {
                     Work::Layer { kind, module, .. } => run(kind, &**module, &values[x])?,
                     _ => {

@@ -1,8 +1,7 @@
 //! Layers that give their input a mean of zero and a variance of one: over the batch, over features, over groups.
 
-use super::{
-    Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, SampleShape,
-};
+use super::affine::{Affine, AffineModule, affine_methods};
+use super::{Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer, SampleShape};
 use crate::axes::Axes;
 use crate::backend::eval;
 use crate::config::Config;
@@ -13,166 +12,6 @@ use crate::tensor::{Tensor, no_grad};
 use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-/// Settings that all of these layers have.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Affine {
-    epsilon: f64,
-    center: bool,
-    scale: bool,
-    beta_initializer: Initializer,
-    gamma_initializer: Initializer,
-    beta_regularizer: Option<Regularizer>,
-    gamma_regularizer: Option<Regularizer>,
-    trainable: bool,
-}
-
-impl Default for Affine {
-    /// Keras's.
-    fn default() -> Affine {
-        Affine {
-            epsilon: 1e-3,
-            center: true,
-            scale: true,
-            beta_initializer: Initializer::Zeros,
-            gamma_initializer: Initializer::Ones,
-            beta_regularizer: None,
-            gamma_regularizer: None,
-            trainable: true,
-        }
-    }
-}
-
-macro_rules! affine_methods {
-    ($layer:ident) => {
-        impl $layer {
-            /// What is added to the variance, so that nothing is divided by zero: finite and above 0, or `build` fails. 0.001 where
-            /// nothing else is said, as in Keras (PyTorch has 0.00001).
-            pub fn epsilon(mut self, epsilon: f64) -> $layer {
-                self.affine.epsilon = epsilon;
-                self
-            }
-
-            /// Whether a learnt `beta` is added to each feature.
-            pub fn center(mut self, center: bool) -> $layer {
-                self.affine.center = center;
-                self
-            }
-
-            /// Whether each feature is multiplied by a learnt `gamma`.
-            pub fn scale(mut self, scale: bool) -> $layer {
-                self.affine.scale = scale;
-                self
-            }
-
-            /// How the first values of `beta` are drawn: zeros where nothing else is said.
-            pub fn beta_initializer(mut self, initializer: Initializer) -> $layer {
-                self.affine.beta_initializer = initializer;
-                self
-            }
-
-            /// How the first values of `gamma` are drawn: ones where nothing else is said.
-            pub fn gamma_initializer(mut self, initializer: Initializer) -> $layer {
-                self.affine.gamma_initializer = initializer;
-                self
-            }
-
-            /// A penalty on the size of `beta`, added to the loss.
-            pub fn beta_regularizer(mut self, regularizer: Regularizer) -> $layer {
-                self.affine.beta_regularizer = Some(regularizer);
-                self
-            }
-
-            /// A penalty on the size of `gamma`, added to the loss.
-            pub fn gamma_regularizer(mut self, regularizer: Regularizer) -> $layer {
-                self.affine.gamma_regularizer = Some(regularizer);
-                self
-            }
-
-            /// Whether training changes `gamma` and `beta`.
-            pub fn trainable(mut self, trainable: bool) -> $layer {
-                self.affine.trainable = trainable;
-                self
-            }
-        }
-    };
-}
-
-/// `gamma` and `beta` of a built layer.
-struct AffineModule {
-    settings: Affine,
-    gamma: Option<Variable>,
-    beta: Option<Variable>,
-}
-
-impl Affine {
-    fn build(&self, cx: &mut Build, shape: &[usize]) -> Result<AffineModule> {
-        if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
-            let message = format!("expects a finite epsilon above 0, got {}", self.epsilon);
-            return Err(Error::argument("build", message));
-        }
-        let fan = shape.iter().product();
-        let mut weight = |wanted: bool, initializer: &Initializer| -> Result<Option<Variable>> {
-            if !wanted {
-                return Ok(None);
-            }
-            let variable = cx.weight(initializer, shape, [fan, fan])?;
-            variable.set_trainable(self.trainable)?;
-            Ok(Some(variable))
-        };
-        let gamma = weight(self.scale, &self.gamma_initializer)?;
-        let beta = weight(self.center, &self.beta_initializer)?;
-        Ok(AffineModule { settings: self.clone(), gamma, beta })
-    }
-}
-
-impl AffineModule {
-    /// Whether nothing here is trained: there are weights and all are frozen, or it was built so.
-    fn is_frozen(&self) -> bool {
-        let mut weights = self.gamma.iter().chain(&self.beta).peekable();
-        match weights.peek() {
-            Some(_) => weights.all(|v| !v.is_trainable()),
-            None => !self.settings.trainable,
-        }
-    }
-
-    /// `(x - shift) / sqrt(variance + epsilon) * gamma + beta` from `centered = x - origin`, where `offset = shift - origin`.
-    /// `place` puts gamma and beta where they belong in the shape of x.
-    fn apply(
-        &self,
-        centered: &Tensor,
-        offset: Option<&Tensor>,
-        variance: &Tensor,
-        place: impl Fn(&Tensor) -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        let inverse = (variance + self.settings.epsilon)?.sqrt()?.reciprocal()?;
-        let factor = match &self.gamma {
-            Some(gamma) => (inverse * place(&gamma.value())?)?,
-            None => inverse,
-        };
-        let y = (centered * &factor)?;
-        // Small tensors first: what x is scaled and shifted by has one number for each feature.
-        let shift = match (&self.beta, offset) {
-            (Some(beta), Some(offset)) => Some((place(&beta.value())? - (offset * factor)?)?),
-            (Some(beta), None) => Some(place(&beta.value())?),
-            (None, Some(offset)) => Some((offset * factor)?.neg()?),
-            (None, None) => None,
-        };
-        match shift {
-            Some(shift) => y + shift,
-            None => Ok(y),
-        }
-    }
-
-    fn visit(&self, parameters: &mut Parameters<'_>) {
-        if let Some(gamma) = &self.gamma {
-            parameters.add(Parameter::new("gamma", gamma).regularized(self.settings.gamma_regularizer));
-        }
-        if let Some(beta) = &self.beta {
-            parameters.add(Parameter::new("beta", beta).regularized(self.settings.beta_regularizer));
-        }
-    }
-}
 
 /// Batch normalisation (Ioffe and Szegedy, 2015), for samples `[features]` or `[.., channels]`: each feature, or channel, gets
 /// mean zero and variance one over the batch (and all places of an image), then `gamma * x + beta`.
@@ -468,6 +307,69 @@ impl Layer for GroupNorm {
         }
         let affine = self.affine.build(cx, &[channels])?;
         Ok(Built::new(GroupNormModule { affine, groups: self.groups }, input))
+    }
+}
+
+/// Instance normalisation (Ulyanov et al., 2016): each channel of a sample `[.., channels]` gets mean zero and variance one over all
+/// its places, then `gamma * x + beta` for each channel: [`GroupNorm`] with a group for each channel. (PyTorch's has no `gamma` and `beta`
+/// where nothing is said.)
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::nn::InstanceNorm;
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(InstanceNorm::new().epsilon(1e-6)).build((None, 1), Device::Cpu)?;
+/// let y = model.infer(&Tensor::new([[[1.0f32], [3.0]], [[10.0], [30.0]]], Device::Cpu)?)?;
+/// wgrad::testing::assert_close(y, [-1.0, 1.0, -1.0, 1.0], 1e-5, 0.0)?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses samples without places or a known number of channels, and an epsilon that is not above 0 and finite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
+pub struct InstanceNorm {
+    affine: Affine,
+}
+
+impl InstanceNorm {
+    /// Epsilon 0.001, with `gamma` and `beta`.
+    pub fn new() -> InstanceNorm {
+        InstanceNorm { affine: Affine::default() }
+    }
+}
+
+impl Default for InstanceNorm {
+    fn default() -> InstanceNorm {
+        InstanceNorm::new()
+    }
+}
+
+affine_methods!(InstanceNorm);
+
+impl Layer for InstanceNorm {
+    fn kind(&self) -> &'static str {
+        "InstanceNorm"
+    }
+
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
+    }
+
+    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
+        let channels = cx.features(input)?;
+        if input.rank() < 2 {
+            let message = format!(
+                "expects [.., channels] with places before the channels, got {input}; LayerNorm has features alone"
+            );
+            return Err(Error::shape("build", message));
+        }
+        if channels == 0 {
+            return Err(Error::shape("build", format!("expects at least one channel, got {input}")));
+        }
+        let affine = self.affine.build(cx, &[channels])?;
+        Ok(Built::new(GroupNormModule { affine, groups: channels }, input))
     }
 }
 

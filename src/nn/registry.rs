@@ -6,9 +6,10 @@ use super::network::Network;
 use super::{
     Activation, AvgPool2d, BatchNorm, Bidirectional, Conv2d, ConvTranspose2d, Cropping2d, Dense,
     DepthwiseConv2d, Dropout, Embedding, Flatten, GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm,
-    Gru, Layer, LayerNorm, Lstm, MaxPool2d, Merge, Model, PRelu, Permute, Reshape, SampleShape,
-    SeparableConv2d, Sequential, SimpleRnn, Softmax, SpatialDropout2d, TimeDistributed, UpSample2d,
-    ZeroPad2d,
+    Gru, InstanceNorm, Layer, LayerNorm, Lstm, MaxPool2d, Merge, Model, MultiHeadAttention, PRelu, Permute,
+    PositionEmbedding, Reshape, RmsNorm, SampleShape, SeparableConv2d, Sequential, SimpleRnn,
+    SinePositionEncoding, Softmax, SpatialDropout2d, TimeDistributed, TransformerDecoder, TransformerEncoder,
+    UnitNorm, UpSample2d, ZeroPad2d,
 };
 use crate::config::Config;
 use crate::device::Device;
@@ -104,16 +105,24 @@ impl Default for Layers {
             .with::<GlobalMaxPool2d>("GlobalMaxPool2d")
             .with::<GroupNorm>("GroupNorm")
             .with::<Gru>("Gru")
+            .with::<InstanceNorm>("InstanceNorm")
             .with::<LayerNorm>("LayerNorm")
             .with::<Lstm>("Lstm")
             .with::<MaxPool2d>("MaxPool2d")
+            .with::<MultiHeadAttention>("MultiHeadAttention")
             .with::<PRelu>("PRelu")
             .with::<Permute>("Permute")
+            .with::<PositionEmbedding>("PositionEmbedding")
             .with::<Reshape>("Reshape")
+            .with::<RmsNorm>("RmsNorm")
             .with::<SeparableConv2d>("SeparableConv2d")
             .with::<SimpleRnn>("SimpleRnn")
+            .with::<SinePositionEncoding>("SinePositionEncoding")
             .with::<Softmax>("Softmax")
             .with::<SpatialDropout2d>("SpatialDropout2d")
+            .with::<TransformerDecoder>("TransformerDecoder")
+            .with::<TransformerEncoder>("TransformerEncoder")
+            .with::<UnitNorm>("UnitNorm")
             .with::<UpSample2d>("UpSample2d")
             .with::<ZeroPad2d>("ZeroPad2d")
     }
@@ -162,9 +171,9 @@ impl Model {
                 let dims: Option<Vec<Option<usize>>> = shape.iter().map(dim).collect();
                 let shape = SampleShape::new(dims.ok_or_else(|| wrong("input shape"))?)?;
                 network.input(Some(name), shape)?;
-            } else if let (Some(kind), [x]) = (entry["layer"]["kind"].as_str(), &*inputs) {
+            } else if let Some(kind) = entry["layer"]["kind"].as_str() {
                 let layer = layers.make_of(kind, &entry["layer"]["config"])?;
-                network.layer(Some(name), &layer, *x, &mut cx).map_err(|e| e.within(name).named(OP))?;
+                network.layer(Some(name), &layer, &inputs, &mut cx).map_err(|e| e.within(name).named(OP))?;
             } else if let (Some(of), [x]) = (of(&entry["again"]), &*inputs) {
                 network.again(Some(name), of, *x).map_err(|e| e.within(name).named(OP))?;
             } else {
@@ -252,6 +261,21 @@ mod tests {
             Box::new(UpSample2d::new([2, 3])),
             Box::new(UpSample2d::new([2, 3]).interpolation(Interpolation::Bilinear)),
             Box::new(ZeroPad2d::new([1, 2, 3, 4])),
+            Box::new(
+                MultiHeadAttention::new(2, 4)
+                    .kv_heads(1)
+                    .value_dim(3)
+                    .output_dim(5)
+                    .dropout(0.1)
+                    .rotary(10.0),
+            ),
+            Box::new(InstanceNorm::new()),
+            Box::new(RmsNorm::new()),
+            Box::new(UnitNorm::new().axes([0, -1])),
+            Box::new(PositionEmbedding::new(7)),
+            Box::new(SinePositionEncoding::new()),
+            Box::new(TransformerDecoder::new(4, 2).kv_heads(1).rotary(10.0)),
+            Box::new(TransformerEncoder::new(4, 2).kv_heads(1).dropout(0.1)),
         ];
         layers.iter().map(|l| (l.kind(), l.config().unwrap().0)).collect()
     }
@@ -279,9 +303,10 @@ mod tests {
             json!(1e300),
             json!(-0.5),
         ];
-        let samples: [&[usize]; 8] = [
+        let samples: [&[usize]; 9] = [
             &[3, 4],
             &[4, 4, 4],
+            &[4, 4],
             &[64],
             &[],
             &[1, 1, 1 << 31],

@@ -81,7 +81,7 @@ impl Sequential {
         let mut network = Network::default();
         let mut x = network.input(None, input)?;
         for (i, (name, layer)) in self.layers.iter().enumerate() {
-            x = network.layer(name.as_deref(), layer, x, cx).map_err(|e| {
+            x = network.layer(name.as_deref(), layer, &[x], cx).map_err(|e| {
                 // `Dense 64` says which layer it is; an activation says nothing about its place.
                 let details = layer.details();
                 let short = details.split(',').next().unwrap_or_default();

@@ -34,13 +34,23 @@ impl Default for WeightSettings {
 /// The builder methods of [`WeightSettings`], for a layer with such a field `weights` and an `activation`.
 macro_rules! weight_methods {
     ($layer:ident) => {
+        crate::nn::weights::kernel_methods!($layer);
+
         impl $layer {
             /// The function applied to the output.
             pub fn activation(mut self, activation: Activation) -> $layer {
                 self.activation = activation;
                 self
             }
+        }
+    };
+}
+pub(super) use weight_methods;
 
+/// Those of a layer without an `activation`.
+macro_rules! kernel_methods {
+    ($layer:ident) => {
+        impl $layer {
             /// Whether a learnt constant is added to each output feature.
             pub fn bias(mut self, bias: bool) -> $layer {
                 self.weights.bias = bias;
@@ -81,7 +91,7 @@ macro_rules! weight_methods {
         }
     };
 }
-pub(super) use weight_methods;
+pub(super) use kernel_methods;
 
 impl WeightSettings {
     /// A kernel under these settings.
