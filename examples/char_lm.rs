@@ -67,6 +67,9 @@ struct Arguments {
     /// How bold to write: near 0 the likeliest characters, 1 as likely as the model finds them.
     #[arg(long, default_value_t = 0.7)]
     temperature: f64,
+    /// Time the kernels of this many steps instead of training.
+    #[arg(long, value_name = "STEPS")]
+    profile: Option<usize>,
     /// Write first weights and the text's numbers into this folder, for the same run in PyTorch.
     #[arg(long, value_name = "DIR")]
     peer: Option<PathBuf>,
@@ -174,6 +177,14 @@ fn main() -> Result<()> {
     let mut trainer = Trainer::new(model, Adam::new(arguments.lr), loss).build()?;
     let fit =
         Fit::epochs(arguments.epochs).batch_size(arguments.batch_size).seed(arguments.seed).shuffle(false);
+    if let Some(steps) = arguments.profile {
+        let some = train.take(steps.max(1) * arguments.batch_size)?;
+        let fit = || Fit::epochs(1).batch_size(arguments.batch_size).shuffle(false).verbose(false);
+        // The first steps make plans and find memory.
+        trainer.fit(&some, fit())?;
+        println!("{}", trainer.model().device().profile(|| trainer.fit(&some, fit()).map(drop))?);
+        return Ok(());
+    }
     let start = Instant::now();
     let history = trainer.fit(&train, fit.validation(&validation).stop_on_ctrl_c())?;
     if let Some(last) = history.epochs.last() {
