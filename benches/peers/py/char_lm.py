@@ -2,7 +2,7 @@
 """examples/char_lm.rs in PyTorch: the same model, first weights, batches and optimizer.
 
     cargo run --release --features app --example char_lm -- --device cpu --peer /tmp/char_lm --generate 0
-    python benches/peers/py/char_lm.py /tmp/char_lm
+    python benches/peers/py/char_lm.py /tmp/char_lm [WINDOWS [EPOCHS]]
 
 Prints the loss per character of each epoch, that of validation, and the time, as the example does.
 """
@@ -17,7 +17,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-CONTEXT, WIDTH, HEADS, LAYERS, BATCH, WINDOWS, EPOCHS, RATE = 64, 128, 4, 3, 32, 4800, 4, 1e-3
+CONTEXT, WIDTH, HEADS, LAYERS, BATCH, RATE = 64, 128, 4, 3, 32, 1e-3
 
 
 class Block(nn.Module):
@@ -91,18 +91,19 @@ def windows(numbers, count):
 def main():
     torch.set_num_threads(2)
     folder = Path(sys.argv[1])
+    count, epochs = (int(a) for a in (sys.argv[2:] + ["4800", "4"][len(sys.argv) - 2:]))
     numbers = np.load(folder / "numbers.npy").astype(np.int64)
     cut = len(numbers) * 9 // 10
-    train, validation = windows(numbers[:cut], WINDOWS), windows(numbers[cut:], -(-WINDOWS // 20))
+    train, validation = windows(numbers[:cut], count), windows(numbers[cut:], -(-count // 20))
     model = Gpt(int(numbers.max()) + 1)
     model.load(load_file(folder / "first.safetensors"))
     # The example's epsilon is Keras's.
     adam = torch.optim.Adam(model.parameters(), lr=RATE, eps=1e-7)
     loss_of = lambda x, y: F.cross_entropy(model(x).flatten(0, 1), y.flatten())
     start = time.perf_counter()
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         total = 0.0
-        for at in range(0, WINDOWS, BATCH):
+        for at in range(0, count, BATCH):
             x, y = (part[at:at + BATCH] for part in train)
             adam.zero_grad(set_to_none=True)
             loss = loss_of(x, y)
@@ -112,7 +113,7 @@ def main():
         with torch.no_grad():
             sums = [loss_of(validation[0][at:at + BATCH], validation[1][at:at + BATCH]).item() * len(validation[0][at:at + BATCH])
                     for at in range(0, len(validation[0]), BATCH)]
-        print(f"epoch {epoch + 1}  loss {total / WINDOWS:.4f}  val_loss {sum(sums) / len(validation[0]):.4f}  "
+        print(f"epoch {epoch + 1}  loss {total / count:.4f}  val_loss {sum(sums) / len(validation[0]):.4f}  "
               f"{time.perf_counter() - start:.1f} s", flush=True)
 
 
