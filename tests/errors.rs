@@ -141,6 +141,9 @@ fn images() -> Result<()> {
     says(ones(&[1, 9, 9, 3])?.conv2d(&w, options.groups(2)), &["conv2d", "3 input and 8 output", "2 groups"]);
     says(ones(&[9, 9])?.max_pool2d(Pool2dOptions::new([2, 2])), &["max_pool2d", "[9, 9]", "[n, h, w, c]"]);
     says(ones(&[1, 2, 2, 1])?.avg_pool2d(Pool2dOptions::new([3, 3])), &["avg_pool2d", "3 rows"]);
+    says(ones(&[9, 9])?.adaptive_avg_pool2d([1, 1]), &["adaptive_avg_pool2d", "[9, 9]", "[n, h, w, c]"]);
+    says(ones(&[1, 0, 2, 1])?.adaptive_max_pool2d([1, 1]), &["adaptive_max_pool2d", "[0, 2]", "nothing"]);
+    says(ones(&[1, 3, 2, 1])?.adaptive_max_pool2d([0, 1]), &["adaptive_max_pool2d", "[0, 1]", "at least 1"]);
     let padding = Padding::Explicit([2, 0, 0, 0]);
     let wide = Pool2dOptions::new([2, 2]).padding(padding);
     says(ones(&[1, 4, 4, 1])?.max_pool2d(wide), &["max_pool2d", "[2, 0, 0, 0]", "[2, 2]"]);
@@ -393,6 +396,7 @@ impl Bad {
                     .groups(self.small());
                 x.conv2d(y, options)
             }
+            40 if self.0.flag() => x.adaptive_max_pool2d(self.pair())?.adaptive_avg_pool2d(self.pair()),
             40 => x.max_pool2d(self.pool()),
             41 => x.avg_pool2d(self.pool()),
             42 => x.softmax(self.axis())?.log_softmax(self.axis()),
@@ -483,8 +487,9 @@ impl Bad {
     }
 
     fn pool(&mut self) -> Pool2dOptions {
-        let count_include_pad = self.0.flag();
+        let (count_include_pad, ceil_mode) = (self.0.flag(), self.0.flag());
         Pool2dOptions::new(self.pair())
+            .ceil_mode(ceil_mode)
             .stride(self.pair())
             .padding(self.padding())
             .count_include_pad(count_include_pad)

@@ -8,12 +8,12 @@ mod recurrent;
 use common::{Rng, assert_close, direction, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::nn::{
-    AvgPool2d, BatchNorm, Bidirectional, BidirectionalMerge, Context, ConvTranspose2d, Cropping2d,
-    DepthwiseConv2d, Embedding, GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Gru, Initializer,
-    InstanceNorm, Layer, LayerNorm, Layers, Lstm, MultiHeadAttention, PRelu, Permute, PositionEmbedding,
-    Regularizer, Reshape, RmsNorm, SeparableConv2d, SimpleRnn, SinePositionEncoding, Softmax,
-    SpatialDropout2d, TimeDistributed, TransformerDecoder, TransformerEncoder, UnitNorm, UpSample2d,
-    ZeroPad2d,
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, BatchNorm, Bidirectional, BidirectionalMerge, Context,
+    ConvTranspose2d, Cropping2d, DepthwiseConv2d, Embedding, GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d,
+    GroupNorm, Gru, Initializer, InstanceNorm, Layer, LayerNorm, Layers, Lstm, MultiHeadAttention, PRelu,
+    Permute, PositionEmbedding, Regularizer, Reshape, RmsNorm, SeparableConv2d, SimpleRnn,
+    SinePositionEncoding, Softmax, SpatialDropout2d, TimeDistributed, TransformerDecoder, TransformerEncoder,
+    UnitNorm, UpSample2d, ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow};
@@ -86,6 +86,9 @@ fn all() -> Vec<(Box<dyn Layer>, Vec<usize>)> {
         (Box::new(ConvTranspose2d::new(2, [4, 4]).stride([2, 2]).padding(Padding::Same)), image.clone()),
         (Box::new(MaxPool2d::new([2, 2]).stride([1, 2])), image.clone()),
         (Box::new(AvgPool2d::new([3, 3]).padding(Padding::Same).count_include_pad(true)), image.clone()),
+        (Box::new(MaxPool2d::new([3, 2]).stride([2, 2]).ceil_mode(true)), image.clone()),
+        (Box::new(AdaptiveAvgPool2d::new([2, 3])), image.clone()),
+        (Box::new(AdaptiveMaxPool2d::new([3, 4])), image.clone()),
         (Box::new(GlobalAvgPool2d::new()), image.clone()),
         (Box::new(GlobalMaxPool2d::new().keep_dims(true)), image.clone()),
         (Box::new(ZeroPad2d::new([0, 1, 2, 3])), image.clone()),
@@ -396,6 +399,12 @@ fn errors_say_what_to_do() {
         ),
         (Box::new(SeparableConv2d::new(0, [1, 1])), image, "at least one filter"),
         (Box::new(GlobalAvgPool2d::new()), &[4], "expects [height, width, channels], got [4]"),
+        (
+            Box::new(AdaptiveAvgPool2d::new([2, 0])),
+            image,
+            "AdaptiveAvgPool2d: size [2, 0]: expected at least 1",
+        ),
+        (Box::new(AdaptiveMaxPool2d::new([usize::MAX, 1])), image, "at most 1048576 rows"),
         (Box::new(Cropping2d::new([2, 2, 0, 0])), image, "nothing is left without [2, 2, 0, 0]; crop less"),
         (Box::new(Cropping2d::new([usize::MAX, 2, 0, 0])), image, "crop less"),
         (Box::new(ZeroPad2d::new([usize::MAX, 2, 0, 0])), image, "split the tensor"),

@@ -7,11 +7,11 @@ use common::{DEVICES, Rng, assert_close, direction, tensor, values};
 use std::path::PathBuf;
 use wgrad::data::{Batch, BatchIter, Pass, Source};
 use wgrad::nn::{
-    AvgPool2d, BatchNorm, Build, Built, Context, ConvTranspose2d, Cropping2d, Embedding, Functional,
-    GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Initializer, InstanceNorm, IntoSampleShape,
-    Layer, LayerNorm, Layers, Merge, MultiHeadAttention, PRelu, Parameters, Permute, PositionEmbedding,
-    Reshape, RmsNorm, SampleShape, SinePositionEncoding, Softmax, SpatialDropout2d, TransformerDecoder,
-    TransformerEncoder, UnitNorm, UpSample2d, ZeroPad2d,
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, BatchNorm, Build, Built, Context, ConvTranspose2d,
+    Cropping2d, Embedding, Functional, GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm,
+    Initializer, InstanceNorm, IntoSampleShape, Layer, LayerNorm, Layers, Merge, MultiHeadAttention, PRelu,
+    Parameters, Permute, PositionEmbedding, Reshape, RmsNorm, SampleShape, SinePositionEncoding, Softmax,
+    SpatialDropout2d, TransformerDecoder, TransformerEncoder, UnitNorm, UpSample2d, ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::testing::{assert_module_parity, check_module_gradients};
@@ -261,7 +261,7 @@ fn what_is_not_a_number_stays_in_its_row() -> Result<()> {
 #[test]
 fn every_layer_says_what_it_gives() -> Result<()> {
     let any: Open = &[None, None, Some(4)];
-    let rows: [(Box<dyn Layer>, Open, &str); 36] = [
+    let rows: [(Box<dyn Layer>, Open, &str); 39] = [
         (Box::new(Activation::Relu), any, "[None, None, 4]"),
         (Box::new(Dropout::new(0.5)), any, "[None, None, 4]"),
         (Box::new(SpatialDropout2d::new(0.5)), any, "[None, None, 4]"),
@@ -283,6 +283,9 @@ fn every_layer_says_what_it_gives() -> Result<()> {
         ),
         (Box::new(MaxPool2d::new([2, 2])), any, "[None, None, 4]"),
         (Box::new(AvgPool2d::new([2, 2]).padding(Padding::Same)), &[Some(6), None, None], "[3, None, None]"),
+        (Box::new(MaxPool2d::new([2, 2]).ceil_mode(true)), &[Some(5), None, Some(4)], "[3, None, 4]"),
+        (Box::new(AdaptiveAvgPool2d::new([2, 3])), any, "[2, 3, 4]"),
+        (Box::new(AdaptiveMaxPool2d::new([1, 2])), &[None; 3], "[1, 2, None]"),
         (Box::new(GlobalAvgPool2d::new()), any, "[4]"),
         (Box::new(GlobalMaxPool2d::new().keep_dims(true)), &[None; 3], "[1, 1, None]"),
         (Box::new(ZeroPad2d::new([1, 2, 3, 4])), &[None, Some(5), None], "[None, 12, None]"),

@@ -37,6 +37,7 @@
 //! | `Conv2DTranspose(8, 3, strides=2, output_padding=1)` | [`ConvTranspose2d::new(8, [3, 3])`](ConvTranspose2d)`.stride([2, 2]).output_padding([1, 1])` |
 //! | `MaxPooling2D(2)`, `AveragePooling2D(2)` | [`MaxPool2d::new([2, 2])`](MaxPool2d), [`AvgPool2d::new([2, 2])`](AvgPool2d) |
 //! | `GlobalAveragePooling2D()`, `GlobalMaxPooling2D(keepdims=True)` | [`GlobalAvgPool2d::new()`](GlobalAvgPool2d), [`GlobalMaxPool2d::new()`](GlobalMaxPool2d)`.keep_dims(true)` |
+//! | `AdaptiveAveragePooling2D(2)`, `AdaptiveMaxPooling2D((2, 3))` | [`AdaptiveAvgPool2d::new([2, 2])`](AdaptiveAvgPool2d), [`AdaptiveMaxPool2d::new([2, 3])`](AdaptiveMaxPool2d) |
 //! | `ZeroPadding2D(((t, b), (l, r)))`, `Cropping2D(..)` | [`ZeroPad2d::new([t, b, l, r])`](ZeroPad2d), [`Cropping2d::new([t, b, l, r])`](Cropping2d) |
 //! | `UpSampling2D(2, interpolation="bilinear")` | [`UpSample2d::new([2, 2])`](UpSample2d)`.interpolation(Interpolation::Bilinear)` |
 //! | `Flatten()`, `Reshape((-1, 4))`, `Permute((3, 1, 2))` | [`Flatten::new()`](Flatten), [`Reshape::new([INFER, 4])`](Reshape), [`Permute::new([2, 0, 1])`](Permute) |
@@ -124,7 +125,9 @@ pub(crate) use module::taken_by;
 pub use module::{Context, Module, Parameters};
 pub use normalization::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm};
 pub use parameter::Parameter;
-pub use pool::{AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d};
+pub use pool::{
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d,
+};
 pub use recurrent::{
     Bidirectional, BidirectionalMerge, Gru, Lstm, Recurrence, Recurrent, RecurrentLayer, SimpleRnn,
     TimeDistributed, sequence_mask,

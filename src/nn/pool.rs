@@ -4,7 +4,7 @@ use super::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::error::Result;
 use crate::ops::conv2d::Padding;
-use crate::ops::pool2d::Pool2dOptions;
+use crate::ops::pool2d::{Pool2dOptions, check_adaptive};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,13 @@ macro_rules! pooling {
                 self.options.padding = padding;
                 self
             }
+
+            /// Whether a window that reaches beyond the border at the end counts, as far as it lies inside: sizes are rounded up,
+            /// not down. PyTorch's `ceil_mode`.
+            pub fn ceil_mode(mut self, ceil: bool) -> Self {
+                self.options.ceil_mode = ceil;
+                self
+            }
         }
 
         impl Layer for $layer {
@@ -53,7 +60,7 @@ macro_rules! pooling {
             fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
                 let [h, w, c] = cx.image(input)?;
                 let o = self.options;
-                let [oh, ow] = o.padding.resolve_open($kind, [h, w], o.kernel, o.stride, [1, 1])?;
+                let [oh, ow] = o.resolve_open($kind, [h, w])?;
                 o.check_border($kind)?;
                 Ok(Built::new(self.clone(), SampleShape::new([oh, ow, c])?))
             }
@@ -187,4 +194,84 @@ global_pooling! {
     ///
     /// [`build`](Layer::build) refuses a sample that is no image.
     GlobalMaxPool2d, "GlobalMaxPool2d", max
+}
+
+macro_rules! adaptive_pooling {
+    ($(#[$doc:meta])* $layer:ident, $kind:literal, $method:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[must_use]
+        pub struct $layer {
+            size: [usize; 2],
+        }
+
+        impl $layer {
+            /// To so many rows and columns.
+            pub fn new(size: [usize; 2]) -> Self {
+                $layer { size }
+            }
+        }
+
+        impl Layer for $layer {
+            fn kind(&self) -> &'static str {
+                $kind
+            }
+
+            fn details(&self) -> String {
+                let [h, w] = self.size;
+                format!("{h}x{w}")
+            }
+
+            fn config(&self) -> Result<Config> {
+                Config::of(self)
+            }
+
+            fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
+                let [h, w, c] = cx.image(input)?;
+                check_adaptive($kind, [h.unwrap_or(1), w.unwrap_or(1)], self.size)?;
+                let [oh, ow] = self.size.map(Some);
+                Ok(Built::new(self.clone(), SampleShape::new([oh, ow, c])?))
+            }
+        }
+
+        impl Module for $layer {
+            fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+                x.$method(self.size)
+            }
+
+            fn visit(&self, _parameters: &mut Parameters<'_>) {}
+        }
+    };
+}
+
+adaptive_pooling! {
+    /// The means of as many windows as the output is to have rows and columns, whatever the image has: `[height, width, channels]` to
+    /// `[size[0], size[1], channels]`. PyTorch's `AdaptiveAvgPool2d`; [`Tensor::adaptive_avg_pool2d`] says which windows these are.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::AdaptiveAvgPool2d;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new()
+    ///     .add(AdaptiveAvgPool2d::new([2, 2])) // images of any size become vectors of one length
+    ///     .add(Flatten::new())
+    ///     .add(Dense::new(10))
+    ///     .build((None, None, 3), Device::Cpu)?;
+    /// assert_eq!(model.infer(&Tensor::ones([4, 7, 5, 3], Device::Cpu)?)?.shape(), [4, 10]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`build`](Layer::build) refuses a sample that is no image, a size of 0 and one out of all proportion.
+    AdaptiveAvgPool2d, "AdaptiveAvgPool2d", adaptive_avg_pool2d
+}
+
+adaptive_pooling! {
+    /// The largest elements of as many windows as the output is to have rows and columns: as [`AdaptiveAvgPool2d`].
+    ///
+    /// # Errors
+    ///
+    /// As [`AdaptiveAvgPool2d`].
+    AdaptiveMaxPool2d, "AdaptiveMaxPool2d", adaptive_max_pool2d
 }

@@ -4,12 +4,12 @@ use super::augment::Augment;
 use super::layer::Build;
 use super::network::Network;
 use super::{
-    Activation, AvgPool2d, BatchNorm, Bidirectional, Conv2d, ConvTranspose2d, Cropping2d, Dense,
-    DepthwiseConv2d, Dropout, Embedding, Flatten, GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm,
-    Gru, InstanceNorm, Layer, LayerNorm, Lstm, MaxPool2d, Merge, Model, MultiHeadAttention, PRelu, Permute,
-    PositionEmbedding, Reshape, RmsNorm, SampleShape, SeparableConv2d, Sequential, SimpleRnn,
-    SinePositionEncoding, Softmax, SpatialDropout2d, TimeDistributed, TransformerDecoder, TransformerEncoder,
-    UnitNorm, UpSample2d, ZeroPad2d,
+    Activation, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, BatchNorm, Bidirectional, Conv2d,
+    ConvTranspose2d, Cropping2d, Dense, DepthwiseConv2d, Dropout, Embedding, Flatten, GaussianNoise,
+    GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Gru, InstanceNorm, Layer, LayerNorm, Lstm, MaxPool2d, Merge,
+    Model, MultiHeadAttention, PRelu, Permute, PositionEmbedding, Reshape, RmsNorm, SampleShape,
+    SeparableConv2d, Sequential, SimpleRnn, SinePositionEncoding, Softmax, SpatialDropout2d, TimeDistributed,
+    TransformerDecoder, TransformerEncoder, UnitNorm, UpSample2d, ZeroPad2d,
 };
 use crate::config::Config;
 use crate::device::Device;
@@ -88,6 +88,8 @@ impl Default for Layers {
     fn default() -> Layers {
         Layers { makers: BTreeMap::new() }
             .with::<Activation>("Activation")
+            .with::<AdaptiveAvgPool2d>("AdaptiveAvgPool2d")
+            .with::<AdaptiveMaxPool2d>("AdaptiveMaxPool2d")
             .with::<Augment>("Augment")
             .with::<AvgPool2d>("AvgPool2d")
             .with::<BatchNorm>("BatchNorm")
@@ -229,7 +231,9 @@ mod tests {
         let layers: Vec<Box<dyn Layer>> = vec![
             Box::new(Activation::Relu),
             Box::new(Augment::new().crop([2, 2]).shift(0.1, 0.1).zoom(0.1).rotate(5.0)),
-            Box::new(AvgPool2d::new([2, 2]).padding(explicit)),
+            Box::new(AdaptiveAvgPool2d::new([2, 3])),
+            Box::new(AdaptiveMaxPool2d::new([3, 2])),
+            Box::new(AvgPool2d::new([2, 2]).padding(explicit).ceil_mode(true)),
             Box::new(BatchNorm::new()),
             Box::new(Bidirectional::new(Gru::new(2).dropout(0.5))),
             Box::new(Gru::new(2).recurrent_dropout(0.5).return_sequences(true)),

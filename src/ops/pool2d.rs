@@ -30,12 +30,51 @@ pub struct Pool2dOptions {
     pub padding: Padding,
     /// Average pooling only: whether places of the border count in the average (as zeros).
     pub count_include_pad: bool,
+    /// Whether a window that reaches beyond the border at the end counts, as far as it lies inside (PyTorch's `ceil_mode`).
+    // Model files of before have none.
+    #[serde(default)]
+    pub ceil_mode: bool,
 }
 
 impl Pool2dOptions {
     /// A window that moves by its own size, without padding.
     pub fn new(kernel: [usize; 2]) -> Self {
-        Pool2dOptions { kernel, stride: kernel, padding: Padding::Valid, count_include_pad: false }
+        Pool2dOptions {
+            kernel,
+            stride: kernel,
+            padding: Padding::Valid,
+            count_include_pad: false,
+            ceil_mode: false,
+        }
+    }
+
+    /// Padding and output sizes for one image size, as [`Padding::resolve`]. What the last windows take beyond the border is no
+    /// padding: kernels leave it out as they do what lies outside of the image.
+    fn resolve(&self, op: &str, size: [usize; 2]) -> Result<([usize; 4], [usize; 2])> {
+        let Pool2dOptions { kernel, stride, .. } = *self;
+        let (padding, mut out) = self.padding.resolve(op, size, kernel, stride, [1, 1])?;
+        for d in (0..2).filter(|_| self.ceil_mode) {
+            let before = size[d] + padding[2 * d];
+            let more = (before + padding[2 * d + 1] - kernel[d]).div_ceil(stride[d]) + 1;
+            // No window begins behind the image.
+            out[d] = if (more - 1) * stride[d] >= before { more - 1 } else { more };
+            if out[d].saturating_sub(1) * stride[d] + kernel[d] > i32::MAX as usize {
+                let message =
+                    format!("windows {kernel:?} beyond an image of {size:?} are out of all proportion");
+                return Err(Error::argument(op, message));
+            }
+        }
+        Ok((padding, out))
+    }
+
+    /// As [`resolve`](Self::resolve), for images of any height or width, whose outputs are so, too.
+    pub(crate) fn resolve_open(&self, op: &str, size: [Option<usize>; 2]) -> Result<[Option<usize>; 2]> {
+        let out = self.padding.resolve_open(op, size, self.kernel, self.stride, [1, 1])?;
+        if !self.ceil_mode {
+            return Ok(out);
+        }
+        let (_, out) = self.resolve(op, [0, 1].map(|d| size[d].unwrap_or(self.kernel[d])))?;
+        Ok([0, 1].map(|d| size[d].map(|_| out[d])))
     }
 
     /// Refuses a border as wide as the window: a window would be all border. (What `Same` adds is narrower.)
@@ -65,6 +104,22 @@ impl Pool2dOptions {
     /// Average pooling only: whether places of the border count in the average (as zeros).
     pub fn count_include_pad(self, count_include_pad: bool) -> Self {
         Self { count_include_pad, ..self }
+    }
+
+    /// Whether a window that reaches beyond the border at the end counts, as far as it lies inside: sizes are rounded up, not down.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::Pool2dOptions;
+    /// # fn main() -> Result<()> {
+    /// let row = Tensor::new([[[[1.0f32], [2.0], [3.0]]]], Device::Cpu)?; // [1, 1, 3, 1]
+    /// let pairs = Pool2dOptions::new([1, 2]);
+    /// assert_eq!(row.max_pool2d(pairs)?.to_vec::<f32>()?, [2.0]);
+    /// assert_eq!(row.max_pool2d(pairs.ceil_mode(true))?.to_vec::<f32>()?, [2.0, 3.0]);
+    /// # Ok(()) }
+    /// ```
+    pub fn ceil_mode(self, ceil_mode: bool) -> Self {
+        Self { ceil_mode, ..self }
     }
 }
 
@@ -96,7 +151,7 @@ fn pool(kind: PoolKind, op: &str, x: &Tensor, options: Pool2dOptions) -> Result<
     }
     let Pool2dOptions { kernel, stride, count_include_pad, .. } = options;
     let (n, h, w, c) = (shape[0], shape[1], shape[2], shape[3]);
-    let (padding, [oh, ow]) = options.padding.resolve(op, [h, w], kernel, stride, [1, 1])?;
+    let (padding, [oh, ow]) = options.resolve(op, [h, w])?;
     options.check_border(op)?;
     let g = Pool2dGeometry { n, h, w, c, kernel, stride, padding, count_include_pad, oh, ow };
     if n * c == 0 {
@@ -111,6 +166,22 @@ pub(crate) fn max_pool2d(x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
 
 pub(crate) fn avg_pool2d(x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
     pool(PoolKind::Avg, "avg_pool2d", x, options)
+}
+
+/// Rows and columns that pooling to a size gives at most, where the image has fewer.
+const MOST_ADAPTIVE: usize = 1 << 20;
+
+/// Refuses what no image of `[height, width]` can be pooled to.
+pub(crate) fn check_adaptive(op: &str, image: [usize; 2], size: [usize; 2]) -> Result<()> {
+    if size.contains(&0) || (0..2).any(|d| size[d] > MOST_ADAPTIVE.max(image[d])) {
+        let message =
+            format!("size {size:?}: expected at least 1 and at most {MOST_ADAPTIVE} rows and columns");
+        return Err(Error::argument(op, message));
+    }
+    if image.contains(&0) {
+        return Err(Error::shape(op, format!("an image of {image:?} has nothing to take windows of")));
+    }
+    Ok(())
 }
 
 fn build(kind: PoolKind, g: Pool2dGeometry, inputs: &[&Tensor], masked: bool) -> Result<Tensor> {

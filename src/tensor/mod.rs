@@ -18,6 +18,7 @@ mod methods;
 mod node;
 mod operators;
 mod pending;
+mod pooling;
 mod read;
 mod sorting;
 mod statistics;

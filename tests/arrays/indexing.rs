@@ -1,4 +1,4 @@
-//! Sorts, reading and writing by index: values and gradients of PyTorch (tests/golden/indexing.py), bit for bit on both devices but
+//! Sorts, reading and writing by index, pooling to a size: values and gradients of PyTorch (tests/golden/indexing.py), bit for bit on both devices but
 //! where terms are interpolated; gradients of gradients; what no sort or index can be.
 
 use super::common::{DEVICES, tensor, values};
@@ -6,7 +6,13 @@ use super::golden::{numbers, sizes};
 use serde_json::Value;
 use wgrad::prelude::*;
 use wgrad::testing::{assert_close, check_gradients};
-use wgrad::{Graph, TensorSpec};
+use wgrad::{Graph, Pool2dOptions, TensorSpec};
+
+fn pool(args: &[f64]) -> Pool2dOptions {
+    let a: Vec<usize> = args.iter().map(|&v| v as usize).collect();
+    let padding = Padding::Explicit([a[4], a[4], a[5], a[5]]);
+    Pool2dOptions::new([a[0], a[1]]).stride([a[2], a[3]]).padding(padding).ceil_mode(true)
+}
 
 fn call(entry: &Value, x: &[Tensor]) -> Result<Tensor> {
     let args = numbers(&entry["args"]);
@@ -25,6 +31,10 @@ fn call(entry: &Value, x: &[Tensor]) -> Result<Tensor> {
         "index" => x[0].index(&at),
         "index_put" => x[0].index_put(&at, &x[1], false),
         "index_put_add" => x[0].index_put(&at, &x[1], true),
+        "max_pool2d" => x[0].max_pool2d(pool(&args)),
+        "avg_pool2d" => x[0].avg_pool2d(pool(&args).count_include_pad(args[6] == 1.0)),
+        "adaptive_avg_pool2d" => x[0].adaptive_avg_pool2d([args[0] as usize, args[1] as usize]),
+        "adaptive_max_pool2d" => x[0].adaptive_max_pool2d([args[0] as usize, args[1] as usize]),
         "nonzero" => x[0].nonzero(),
         "masked_select" => x[0].masked_select(&x[0].gt(0.0)?),
         "unique" => {
@@ -38,7 +48,7 @@ fn call(entry: &Value, x: &[Tensor]) -> Result<Tensor> {
 fn check(device: Device, float: DType) -> Result<()> {
     let file: Value = serde_json::from_str(include_str!("../golden/indexing.json")).expect("valid JSON");
     let entries = file["entries"].as_array().expect("entries");
-    assert!(entries.len() > 130, "the file is not whole");
+    assert!(entries.len() > 160, "the file is not whole");
     for (i, entry) in entries.iter().enumerate() {
         let inputs = entry["inputs"].as_array().expect("inputs");
         let one = |input: &Value| {
@@ -54,8 +64,8 @@ fn check(device: Device, float: DType) -> Result<()> {
             let want = &entry["output"];
             assert_eq!(y.dims(), sizes(&want["shape"]), "{what}");
             let tolerance = match (entry["call"].as_str(), float) {
-                (Some("quantile"), DType::F64) => 1e-14,
-                (Some("quantile"), _) => 1e-6,
+                (Some("quantile" | "avg_pool2d" | "adaptive_avg_pool2d"), DType::F64) => 1e-14,
+                (Some("quantile" | "avg_pool2d" | "adaptive_avg_pool2d"), _) => 1e-6,
                 _ => 0.0,
             };
             assert_close(&y, numbers(&want["values"]), tolerance, tolerance)?;
@@ -127,7 +137,9 @@ fn gradients_of_any_order() -> Result<()> {
     let v = tensor(&[1.25, -0.5, 0.75, 3.0], &[2, 2], DType::F64, Device::Cpu)?;
     let at = Tensor::new([[2, 2], [0, 1]], Device::Cpu)?;
     type Call = fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>;
-    let calls: [(&str, Call); 7] = [
+    let calls: [(&str, Call); 9] = [
+        ("adaptive_avg_pool2d", |x, _, _| x.reshape([1, 2, 3, 1])?.adaptive_avg_pool2d([3, 2])),
+        ("adaptive_max_pool2d", |x, _, _| x.reshape([1, 2, 3, 1])?.adaptive_max_pool2d([1, 2])),
         ("sort", |x, _, _| x.sort(1, true)),
         ("topk", |x, _, _| Ok(x.topk(2, -1)?.0)),
         ("median", |x, _, _| x.median(0, true)),

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes indexing.json: values and gradients of PyTorch in float64, of sorts, and of reading and writing by index.
+"""Writes indexing.json: values and gradients of PyTorch in float64, of sorts, of reading and writing by index, and of
+pooling with `ceil_mode` and to a size.
 
     pip install torch
     python tests/golden/indexing.py
 
 Each entry names a call that tests/arrays/indexing.rs knows, its arguments, its inputs (integers are indices), the output, the
-upstream gradient and the gradients of the float inputs.
+upstream gradient and the gradients of the float inputs. Images are written NHWC; PyTorch computes them as NCHW.
 """
 
 import json
@@ -13,6 +14,7 @@ import math
 import pathlib
 
 import torch
+import torch.nn.functional as F
 
 torch.set_default_dtype(torch.float64)
 rng = torch.Generator().manual_seed(20261126)
@@ -110,7 +112,19 @@ for x in [whole(3, 5), whole(20), torch.zeros(0, 2)]:
     for part in range(3):
         add("unique", [x], lambda x: torch.unique(x.detach(), return_inverse=True, return_counts=True)[part], [part])
 
+nhwc = lambda y: y.permute(0, 2, 3, 1)
+nchw = lambda x: x.permute(0, 3, 1, 2)
+for shape, kernel, stride, padding in [((1, 5, 6, 2), (2, 2), (2, 2), (0, 0)), ((2, 7, 5, 1), (3, 2), (2, 2), (1, 0)), ((1, 6, 6, 3), (3, 3), (2, 3), (1, 1)),
+                                       ((1, 4, 9, 1), (2, 3), (3, 4), (1, 1)), ((1, 5, 5, 4), (2, 2), (2, 2), (0, 0)), ((1, 3, 3, 1), (1, 1), (2, 2), (0, 0))]:
+    args = [*kernel, *stride, *padding]
+    add("max_pool2d", [rand(*shape)], lambda x: nhwc(F.max_pool2d(nchw(x), kernel, stride, padding, ceil_mode=True)), args)
+    for count in [0, 1]:
+        add("avg_pool2d", [rand(*shape)], lambda x: nhwc(F.avg_pool2d(nchw(x), kernel, stride, padding, True, bool(count))), [*args, count])
+for shape, size in [((1, 6, 4, 2), (3, 2)), ((2, 7, 5, 1), (3, 2)), ((1, 5, 7, 3), (1, 1)), ((1, 3, 4, 2), (5, 4)), ((1, 10, 7, 1), (7, 5)), ((1, 4, 6, 1), (2, 4))]:
+    add("adaptive_avg_pool2d", [rand(*shape)], lambda x: nhwc(F.adaptive_avg_pool2d(nchw(x), size)), size)
+    add("adaptive_max_pool2d", [rand(*shape)], lambda x: nhwc(F.adaptive_max_pool2d(nchw(x), size)), size)
+
 path = pathlib.Path(__file__).with_name("indexing.json")
-text = ",\n".join(json.dumps(e) for e in entries)
+text = ",\n".join(json.dumps(e, separators=(",", ":")) for e in entries)
 path.write_text('{"torch": "%s", "entries": [\n%s\n]}\n' % (torch.__version__, text))
 print(len(entries), "entries,", path.stat().st_size, "bytes")

@@ -93,7 +93,9 @@ fn output(leaf: &Leaf, inputs: &[&Layout], wanted: &Order, leaves: &[Leaf]) -> L
         "Dense" if leaf.output.rank() > 1 => input.clone(),
         "Dense" => Layout::Vector(wanted.clone()),
         "Conv2d" | "DepthwiseConv2d" | "SeparableConv2d" | "ConvTranspose2d" | "MaxPool2d" | "AvgPool2d"
-        | "ZeroPad2d" | "Cropping2d" | "UpSample2d" => Layout::Image,
+        | "AdaptiveAvgPool2d" | "AdaptiveMaxPool2d" | "ZeroPad2d" | "Cropping2d" | "UpSample2d" => {
+            Layout::Image
+        }
         "GlobalAvgPool2d" | "GlobalMaxPool2d" if leaf.output.rank() == 3 => Layout::Image,
         "GlobalAvgPool2d" | "GlobalMaxPool2d" => Layout::Vector(None),
         "Embedding" => plain(leaf.output),

@@ -124,3 +124,29 @@ pub fn pool2d(t: &mut Table) {
         }
     }
 }
+
+/// Windows that reach beyond the border at the end.
+pub fn pool2d_ceil(t: &mut Table) {
+    for (name, kernel, stride, padding) in [
+        ("halves", [2, 2], [2, 2], [0; 4]),
+        ("overlap", [3, 3], [2, 2], [1, 0, 1, 1]),
+        ("apart", [2, 3], [3, 4], [0, 1, 1, 1]),
+    ] {
+        let large = if t.size == Size::Small { 1 } else { 3 };
+        let dims = [1, 2 * t.rng.int(1, 2 * large) + 1, t.rng.int(3, 5 * large), t.rng.int(1, 2 * large)];
+        let options =
+            Pool2dOptions::new(kernel).stride(stride).padding(Padding::Explicit(padding)).ceil_mode(true);
+        let x = t.float(&dims, Domain::Distinct(0.0));
+        t.add(format!("max_pool2d/ceil {name}"), vec![x], move |a| a[0].max_pool2d(options)).exact().second();
+        let options = options.count_include_pad(true);
+        let x = t.float(&dims, Domain::Any);
+        t.add(format!("avg_pool2d/ceil {name}"), vec![x], move |a| a[0].avg_pool2d(options)).second();
+    }
+    if t.size == Size::Kernels {
+        // So large that rows and columns are pooled one after the other.
+        let options = Pool2dOptions::new([70, 65]).stride([7, 8]).ceil_mode(true);
+        let x = t.float(&[1, 100, 91, 2], Domain::Any);
+        t.add("max_pool2d/ceil large", vec![x.clone()], move |a| a[0].max_pool2d(options)).exact();
+        t.add("avg_pool2d/ceil large", vec![x], move |a| a[0].avg_pool2d(options));
+    }
+}
