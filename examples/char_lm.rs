@@ -112,7 +112,8 @@ fn write(model: &Model, characters: &[char], arguments: &Arguments, device: Devi
     }
     let capacity = arguments.context;
     let mut generation = Generation::new(capacity);
-    let mut new = tokens[tokens.len().saturating_sub(capacity / 2)..].to_vec();
+    let kept = (capacity / 2).max(1);
+    let mut new = tokens[tokens.len().saturating_sub(kept)..].to_vec();
     print!("{}", tokens.iter().map(|&t| characters[t as usize]).collect::<String>());
     let mut seconds = 0.0;
     for n in 0..arguments.generate {
@@ -120,7 +121,7 @@ fn write(model: &Model, characters: &[char], arguments: &Arguments, device: Devi
         if generation.len() + new.len() > capacity {
             // What was written last is the beginning of the next window.
             generation = Generation::new(capacity);
-            new = tokens[tokens.len().saturating_sub(capacity / 2)..].to_vec();
+            new = tokens[tokens.len().saturating_sub(kept)..].to_vec();
         }
         let logits = generation.step(model, &Tensor::from_slice(&new, [1, new.len()], device)?)?;
         let last = logits.slice(1, new.len() - 1, 1)?.reshape([characters.len()])?;

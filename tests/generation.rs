@@ -565,3 +565,42 @@ fn decoders_generate_beside_a_second_sequence() -> Result<()> {
     }
     Ok(())
 }
+
+/// The other sequence is there as a whole at every step, whatever its layers know of tokens before.
+#[test]
+fn layers_beside_the_tokens_have_no_past() -> Result<()> {
+    let _alone = alone();
+    for device in DEVICES {
+        let mut net = Functional::new(device).seed(4);
+        let (target, source) = (net.input("target", (None,))?, net.input("source", (None,))?);
+        let x = net.layer(Embedding::new(9, 8), target)?;
+        let x = net.layer(PositionEmbedding::new(6), x)?;
+        let x = net.layer(MultiHeadAttention::new(2, 4).causal(true), x)?;
+        // A sequence that is given twice attends to itself.
+        let x = net.layer_all(MultiHeadAttention::new(2, 4).causal(true).rotary(1e4), &[x, x])?;
+        let memory = net.layer(Embedding::new(9, 8), source)?;
+        let memory = net.layer(PositionEmbedding::new(3), memory)?;
+        let memory = net.layer(SinePositionEncoding::new(), memory)?;
+        let memory = net.layer(TransformerEncoder::new(8, 2), memory)?;
+        let memory = net.layer(MultiHeadAttention::new(2, 4).causal(true), memory)?;
+        let y = net.layer_all(TransformerDecoder::new(8, 2), &[x, memory])?;
+        let model = net.build(&[("y", y)])?;
+        let tokens = Tensor::randint(0, 9, [2, 6], Device::Cpu, 1)?.to_device(device)?;
+        let source = Tensor::randint(0, 9, [2, 3], Device::Cpu, 2)?.to_device(device)?;
+        let whole = model.infer_all(&[tokens.clone(), source.clone()])?.remove(0);
+        let mut generation = Generation::new(6);
+        for (at, n) in [(0, 2), (2, 1), (3, 2), (5, 1)] {
+            let y = generation.step_all(&model, &[tokens.slice(1, at, n)?, source.clone()])?.remove(0);
+            assert_close(y.to_vec::<f32>()?, whole.slice(1, at, n)?.to_vec::<f32>()?, 1e-5, 1e-5)?;
+        }
+    }
+    // Which of two sequences had tokens before is not known.
+    let mut net = Functional::new(Device::Cpu);
+    let (query, value) = (net.input("query", (None, 8))?, net.input("value", (None, 8))?);
+    let y = net.layer_all(MultiHeadAttention::new(2, 4).causal(true), &[query, value])?;
+    let model = net.build(&[("y", y)])?;
+    let (x, y) = (Tensor::ones([1, 1, 8], Device::Cpu)?, Tensor::ones([1, 3, 8], Device::Cpu)?);
+    let error = Generation::new(4).step_all(&model, &[x, y]).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("does not know which of them had tokens before"), "{error}");
+    Ok(())
+}

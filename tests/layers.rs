@@ -683,3 +683,14 @@ fn a_model_takes_new_lengths_without_new_kernels() -> Result<()> {
     assert!(new <= 4, "{new} pipelines for 26 lengths");
     Ok(())
 }
+
+/// Squares of small and of large numbers are no numbers of f32; what is 0 stays 0.
+#[test]
+fn unit_norms_of_extremes() -> Result<()> {
+    for device in [Device::Cpu, Device::Gpu] {
+        let model = Sequential::new().add(UnitNorm::new()).build([2], device)?;
+        let x = Tensor::new([[3e-9f32, 4e-9], [3e25, 4e25], [0.0, 0.0], [-5.0, 0.0]], device)?;
+        wgrad::testing::assert_close(model.infer(&x)?, [0.6, 0.8, 0.6, 0.8, 0.0, 0.0, -1.0, 0.0], 1e-6, 0.0)?;
+    }
+    Ok(())
+}

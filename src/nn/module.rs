@@ -33,11 +33,19 @@ pub struct Context {
     drawn: Cell<u64>,
     side_effects: RefCell<Vec<Tensor>>,
     past: Option<RefCell<Past>>,
+    /// Whether what runs now does not follow from the tokens of the generation's step: another input of the model.
+    beside: Cell<bool>,
 }
 
 impl Context {
     fn new(seed: Option<u64>, past: Option<Past>) -> Context {
-        Context { seed, drawn: Cell::new(0), side_effects: RefCell::default(), past: past.map(RefCell::new) }
+        Context {
+            seed,
+            drawn: Cell::new(0),
+            side_effects: RefCell::default(),
+            past: past.map(RefCell::new),
+            beside: Cell::new(false),
+        }
     }
 
     /// A pass of training. Layers that draw random numbers derive them from `seed`: give each step its own.
@@ -60,15 +68,28 @@ impl Context {
         self.past.map(RefCell::into_inner)
     }
 
-    /// Whether the tokens of this pass continue those of earlier ones: a step of a [`Generation`](super::Generation).
+    /// Runs what has all of its input at once, even in a step of a generation: a part of a model that does not follow from the tokens.
+    pub(super) fn beside<T>(&self, beside: bool, run: impl FnOnce() -> T) -> T {
+        let before = self.beside.replace(self.beside.get() || beside);
+        let y = run();
+        self.beside.set(before);
+        y
+    }
+
+    fn past(&self) -> Option<&RefCell<Past>> {
+        self.past.as_ref().filter(|_| !self.beside.get())
+    }
+
+    /// Whether the tokens of this pass continue those of earlier ones: a step of a [`Generation`](super::Generation). Not in layers of
+    /// a model that its first input does not reach.
     pub fn is_generating(&self) -> bool {
-        self.past.is_some()
+        self.past().is_some()
     }
 
     /// The place of this pass's first token in its sequence: 0, but in a step of a [`Generation`](super::Generation) the number of
     /// tokens before.
     pub fn position(&self) -> usize {
-        self.past.as_ref().map_or(0, |past| past.borrow().len())
+        self.past().map_or(0, |past| past.borrow().len())
     }
 
     /// In a step of a [`Generation`](super::Generation), for a layer that attends to the tokens before: the keys and values of all of
@@ -78,7 +99,7 @@ impl Context {
     ///
     /// As [`KvCache::append`]; more layers than in earlier steps.
     pub fn extend_cache(&self, keys: &Tensor, values: &Tensor) -> Result<Option<KvCache>> {
-        self.past.as_ref().map(|past| past.borrow_mut().extend(keys, values)).transpose()
+        self.past().map(|past| past.borrow_mut().extend(keys, values)).transpose()
     }
 
     /// Whether this pass is for training.

@@ -203,14 +203,19 @@ impl Module for Network {
         }
         let mut given = inputs.iter();
         let mut values: Vec<Tensor> = Vec::with_capacity(self.nodes.len());
-        for node in &self.nodes {
+        // Whether a node follows from the first input, the tokens of a generation.
+        let mut follows: Vec<bool> = Vec::with_capacity(self.nodes.len());
+        for (i, node) in self.nodes.iter().enumerate() {
+            let reached = node.inputs.iter().any(|&x| follows[x]) || self.inputs.first() == Some(&i);
+            follows.push(reached);
             let run = |kind: &str, module: &dyn Module, x: &Tensor| {
-                let y = taken_by(module, x).and_then(|x| module.forward(&x, cx));
+                let y = taken_by(module, x).and_then(|x| cx.beside(!reached, || module.forward(&x, cx)));
                 y.with_context(|| format!("layer {} ({kind})", node.name))
             };
             let run_all = |kind: &str, module: &dyn Module, xs: &[usize]| {
                 let inputs = xs.iter().map(|&x| taken_by(module, &values[x])).collect::<Result<Vec<_>>>();
-                let outputs = inputs.and_then(|inputs| module.forward_all(&inputs, cx));
+                let outputs =
+                    inputs.and_then(|inputs| cx.beside(!reached, || module.forward_all(&inputs, cx)));
                 let one = outputs.and_then(|mut outputs| match (outputs.pop(), outputs.is_empty()) {
                     (Some(y), true) => Ok(y),
                     _ => Err(Error::argument("forward_all", "a layer of several inputs gives one output")),

@@ -107,7 +107,7 @@ impl Module for RmsNormModule {
 }
 
 /// Gives what lies along some axes, the last where nothing else is said, a length of one: `x / sqrt(sum(x^2))`, Keras's
-/// `UnitNormalization`. Zeros stay zeros.
+/// `UnitNormalization`. Zeros stay zeros; squares neither overflow nor vanish ([`norm`](Tensor::norm)).
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -180,13 +180,12 @@ struct UnitNormModule {
     axes: Vec<isize>,
 }
 
-/// Keras's: what is smaller is divided by its root.
-const SMALLEST_SQUARE: f64 = 1e-12;
+/// Keras's: lengths below it are divided by it.
+const SMALLEST: f64 = 1e-12;
 
 impl Module for UnitNormModule {
     fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-        let square = x.square()?.sum(Axes::from(&self.axes), true)?;
-        x * square.maximum(SMALLEST_SQUARE)?.rsqrt()?
+        x / x.norm(Axes::from(&self.axes), true)?.maximum(SMALLEST)?
     }
 
     fn visit(&self, _parameters: &mut Parameters<'_>) {}

@@ -68,7 +68,7 @@ impl AttentionOptions {
 
     /// Drops weights with probability `rate`, at least 0 and below 1, and divides the others by `1 - rate`; for training.
     pub fn dropout(self, rate: f64, seed: u64) -> AttentionOptions {
-        AttentionOptions { dropout: (rate > 0.0 || rate.is_nan()).then_some((rate, seed)), ..self }
+        AttentionOptions { dropout: (rate != 0.0).then_some((rate, seed)), ..self }
     }
 }
 
@@ -111,9 +111,9 @@ impl Problem {
             _ if q[..rank - 3] != k[..rank - 3] => return wrong("the dimensions before the heads differ"),
             _ => match (q[rank - 3], k[rank - 3]) {
                 (a, b) if a == b => 1,
-                (a, b) if b > 0 && a.is_multiple_of(b) => a / b,
+                (a, b) if a > 0 && b > 0 && a.is_multiple_of(b) => a / b,
                 (a, b) => {
-                    return wrong(&format!("{a} heads of queries are no multiple of {b} heads of keys"));
+                    return wrong(&format!("{a} heads of queries can't share {b} heads of keys"));
                 }
             },
         };

@@ -182,17 +182,8 @@ kernel_methods!(MultiHeadAttention);
 
 /// The features of a sequence.
 pub(super) fn sequence(cx: &Build, input: SampleShape) -> Result<usize> {
-    match input.rank() {
-        2 => cx.features(input),
-        _ => {
-            let fix = if input.rank() == 1 {
-                "add Embedding, or Reshape, before it"
-            } else {
-                "add Reshape before it"
-            };
-            Err(Error::shape("build", format!("expects [time, features], got {input}; {fix}")))
-        }
-    }
+    cx.sequence(input)?;
+    cx.features(input)
 }
 
 impl Layer for MultiHeadAttention {
@@ -247,12 +238,13 @@ pub struct Attention {
 
 impl Attention {
     /// What the query, `[batch, queries, features]`, takes from a key and a value, `[batch, keys, features]`: `[batch, queries,
-    /// features]`. Masks of the options broadcast to `[batch, heads, queries, keys]`; the layer's own causality and dropout count
-    /// as well as theirs.
+    /// features]`. Masks of the options broadcast to `[batch, heads, queries, keys]`; the layer's own causality counts as well as
+    /// theirs, and while training its dropout takes the place of theirs.
     ///
     /// # Errors
     ///
-    /// The query, key or value have other shapes or types; as
+    /// The query, key or value have other shapes or types; in a step of a [`Generation`](crate::nn::Generation), where places matter
+    /// (causality, rotary positions): it is not known which of them had tokens before; as
     /// [`scaled_dot_product_attention`](Tensor::scaled_dot_product_attention).
     pub fn forward_with(
         &self,
@@ -262,6 +254,11 @@ impl Attention {
         options: &AttentionOptions,
         cx: &Context,
     ) -> Result<Tensor> {
+        if cx.is_generating() && (self.causal || options.causal || self.rotary.is_some()) {
+            let message = "causal or rotary attention with several inputs does not know which of them had tokens before this step \
+                           of a generation; give the layer one input, which attends to itself, or call forward";
+            return Err(Error::argument("MultiHeadAttention", message));
+        }
         let q = self.turned(&self.split(&*self.query, query, self.heads, cx)?, 0)?;
         let k = self.turned(&self.split(&*self.key, key, self.kv_heads, cx)?, 0)?;
         let v = self.split(&*self.value, value, self.kv_heads, cx)?;
@@ -281,7 +278,8 @@ impl Attention {
         }
         if !self.causal || options.mask.is_some() || options.lengths.is_some() {
             let message = "attention that is not causal, or has a mask, needs all tokens at once, not those of a generation's \
-                           step; make the layer causal(true), or call forward";
+                           step; use MultiHeadAttention::causal(true) or TransformerDecoder, and give what an encoder has made \
+                           of another sequence as a second input";
             return Err(Error::argument("MultiHeadAttention", message));
         }
         let first = cx.position();
@@ -342,6 +340,9 @@ impl Module for Attention {
         let options = AttentionOptions::new();
         Ok(vec![match inputs {
             [x] => self.forward(x, cx)?,
+            [query, rest @ ..] if rest.len() < 3 && rest.iter().all(|x| x.0.id == query.0.id) => {
+                self.forward(query, cx)?
+            }
             [query, value] => self.forward_with(query, value, value, &options, cx)?,
             [query, value, key] => self.forward_with(query, key, value, &options, cx)?,
             _ => {

@@ -6,7 +6,6 @@ use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{ScanOptions, scan};
-
 use crate::nn::{Build, Built, Context, Layer, Module, Parameter, Parameters, SampleShape};
 use crate::ops::random::drop_out;
 use crate::shape::Shape;
@@ -74,7 +73,7 @@ impl Recurrent {
                 let one_forget = |bias: Tensor| match forget {
                     true => {
                         let (first, last) = (bias.slice(0, 0, units)?, bias.slice(0, 2 * units, 2 * units)?);
-                        Tensor::concat(&[&first, &first.zeros_like()?.exp()?, &last], 0)
+                        Tensor::concat(&[&first, &first.ones_like()?, &last], 0)
                     }
                     false => Ok(bias),
                 };
@@ -118,8 +117,8 @@ impl Recurrent {
     /// - `state`: that before the first step, as [`Recurrence::state`] gives it; zeros where there is none. (With
     ///   [`go_backwards`](Lstm::go_backwards) the first step is the last one.)
     /// - `mask`: `[batch, time]`, other than 0 where a step counts; [`sequence_mask`](crate::nn::sequence_mask) makes one of lengths.
-    ///   A step that doesn't count leaves the state as it is and gives the output of the step before it, as in Keras; what stands
-    ///   there in `x`, NaN included, has no effect.
+    ///   A step that doesn't count leaves the state as it is and gives the output of the step before it, as in Keras; before the
+    ///   first that counts, that is the state that was given (zeros in Keras). What stands there in `x`, NaN included, has no effect.
     ///
     /// With no steps at all, the output of the last one is the state that was given. Gradients flow to the state, too;
     /// [`Tensor::detach`] it between parts of a long sequence (truncated backpropagation).

@@ -188,7 +188,7 @@ fn what_does_not_go_together_is_told() -> Result<()> {
     let cases = [
         (
             message(&q, &zeros(&[2, 3, 5, 8])?, &zeros(&[2, 3, 5, 8])?, new()),
-            "4 heads of queries are no multiple of 3 heads",
+            "4 heads of queries can't share 3 heads",
         ),
         (message(&q, &k, &zeros(&[2, 2, 4, 8])?, new()), "not one value for each key"),
         (message(&q, &zeros(&[2, 2, 5, 7])?, &k, new()), "differ in their last dimension"),
