@@ -152,3 +152,56 @@ fn a_seed_gives_the_same_numbers_everywhere() -> Result<()> {
     }
     Ok(())
 }
+
+/// How often what was drawn is what its probability says, within five standard deviations; and the same on both devices.
+#[test]
+fn draws_have_their_probabilities() -> Result<()> {
+    let near = |count: usize, of: usize, p: f64| {
+        let (n, expected) = (of as f64, of as f64 * p);
+        assert!(
+            (count as f64 - expected).abs() <= 5.0 * (n * p * (1.0 - p)).sqrt(),
+            "{count} of {of} at {p}"
+        );
+    };
+    let p = [0.0f32, 0.1, 0.5, 0.9, 1.0, -1.0, 2.0, f32::NAN];
+    let both = |f: &dyn Fn(Device) -> Result<Vec<i32>>| -> Result<Vec<i32>> {
+        let (cpu, gpu) = (f(Device::Cpu)?, f(Device::Gpu)?);
+        assert_eq!(cpu, gpu);
+        Ok(cpu)
+    };
+    let drawn = both(&|device| {
+        let p = Tensor::new([p], device)?.broadcast_to([5000, 8])?;
+        p.bernoulli(3)?.cast(DType::I32)?.to_vec()
+    })?;
+    for (c, p) in [0.0, 0.1, 0.5, 0.9, 1.0, 0.0, 1.0, 0.0].into_iter().enumerate() {
+        near(drawn.iter().skip(c).step_by(8).filter(|&&v| v == 1).count(), 5000, p);
+    }
+    let weights = [[1.0f32, 0.0, 3.0, 4.0], [0.0, 0.0, 0.0, 1e-30]];
+    let drawn = both(&|device| Tensor::new(weights, device)?.multinomial(20_000, true, 5)?.to_vec())?;
+    for (c, p) in [0.125, 0.0, 0.375, 0.5].into_iter().enumerate() {
+        near(drawn[..20_000].iter().filter(|&&v| v as usize == c).count(), 20_000, p);
+    }
+    assert!(drawn[20_000..].iter().all(|&c| c == 3));
+    // Without replacement: the first by its weight, the second by what is left.
+    let drawn = both(&|device| {
+        let rows = Tensor::new([[1.0f32, 0.0, 3.0, 4.0]], device)?.broadcast_to([8000, 4])?;
+        rows.multinomial(2, false, 5)?.to_vec()
+    })?;
+    let count = |a: i32, b: i32| drawn.chunks(2).filter(|pair| **pair == [a, b]).count();
+    for (a, b, p) in [
+        (0, 2, 3.0 / 56.0),
+        (2, 0, 0.375 * 0.2),
+        (3, 0, 0.125),
+        (3, 2, 0.375),
+        (0, 3, 4.0 / 56.0),
+        (2, 3, 0.3),
+    ] {
+        near(count(a, b), 8000, p);
+    }
+    let order = both(&|device| Tensor::randperm(1000, device, 4)?.to_vec())?;
+    assert_ne!(order, Tensor::randperm(1000, Device::Cpu, 5)?.to_vec::<i32>()?);
+    let x = both(&|device| Tensor::arange(0, 1000, device)?.shuffle(0, 4)?.to_vec())?;
+    assert_eq!(x, order);
+    assert_eq!(Tensor::randperm(0, Device::Cpu, 1)?.dims(), [0]);
+    Ok(())
+}

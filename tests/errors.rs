@@ -40,6 +40,35 @@ fn creation() -> Result<()> {
 }
 
 #[test]
+fn borders_and_draws() -> Result<()> {
+    use wgrad::PadMode::{Circular, Reflect, Replicate};
+    let x = ones(&[2, 3])?;
+    says(x.pad_mode([(1, 1)], Reflect), &["pad_mode", "1 pairs", "[2, 3]", "one per axis"]);
+    says(
+        x.pad_mode([(0, 0), (0, 3)], Reflect),
+        &["pad_mode", "axis 1", "length 3", "border of 3", "at most one of 2"],
+    );
+    says(x.pad_mode([(3, 0), (0, 0)], Circular), &["axis 0", "length 2", "at most one of 2"]);
+    says(ones(&[0])?.pad_mode([(1, 0)], Replicate), &["axis 0", "length 0"]);
+    says(x.pad_mode([(usize::MAX, 0), (0, 0)], Replicate), &["pad_mode", "2^32"]);
+    assert_eq!(ones(&[0])?.pad_mode([(0, 0)], Reflect)?.dims(), [0]);
+    says(x.cast(DType::I32)?.bernoulli(1), &["bernoulli", "i32", "float"]);
+    says(x.cast(DType::I32)?.multinomial(1, true, 1), &["multinomial", "i32", "float"]);
+    says(ones(&[])?.multinomial(1, true, 1), &["multinomial", "scalar", "[.., classes]"]);
+    says(ones(&[2, 0])?.multinomial(1, true, 1), &["multinomial", "[2, 0]", "no classes"]);
+    let weights = |w: [f32; 3]| Tensor::new([[1.0, 1.0, 1.0], w], CPU);
+    says(weights([1.0, -1.0, 0.0])?.multinomial(1, true, 1), &["class 1", "row 1", "-1", "not negative"]);
+    says(weights([1.0, 1.0, f32::NAN])?.multinomial(1, true, 1), &["class 2", "row 1", "NaN"]);
+    says(weights([0.0; 3])?.multinomial(4, true, 1), &["row 1", "0 classes", "weight above 0"]);
+    says(weights([1.0, 0.0, 2.0])?.multinomial(3, false, 1), &["row 1", "2 classes", "without replacement"]);
+    assert_eq!(weights([0.0; 3])?.multinomial(0, true, 1)?.dims(), [2, 0]);
+    assert_eq!(ones(&[0, 3])?.multinomial(4, true, 1)?.dims(), [0, 4]);
+    says(x.shuffle(2, 1), &["shuffle", "axis 2", "[2, 3]"]);
+    says(Tensor::randperm(1 << 31, CPU, 1), &["randperm", "i32"]);
+    Ok(())
+}
+
+#[test]
 fn matmul() -> Result<()> {
     says(
         ones(&[128, 576])?.matmul(ones(&[64, 10])?),
@@ -101,6 +130,8 @@ fn shapes_and_axes() -> Result<()> {
     says(x.slice_step(0, 0, 1, 0), &["slice"]);
     says(x.cumsum(2), &["cumsum", "axis 2", "[2, 3]"]);
     says(x.cast(DType::I32)?.cumsum(0), &["cumsum", "i32"]);
+    says(x.cumprod(2), &["cumprod", "axis 2", "[2, 3]"]);
+    says(x.cast(DType::I32)?.cumprod(0), &["cumprod", "i32"]);
     says(x.slice_step(1, 1, 3, -1), &["slice", "by -1"]);
     says(x.flip(5), &["flip", "axis 5"]);
     says(x.pad([(1, 1)], 0.0), &["pad", "1 pairs", "[2, 3]", "one per axis"]);
@@ -122,6 +153,7 @@ fn reductions_of_nothing() -> Result<()> {
     assert_eq!(empty.sum(0, false)?.to_vec::<f32>()?, [0.0; 3]);
     assert_eq!(empty.prod(.., false)?.item::<f32>()?, 1.0);
     assert_eq!(empty.cumsum(0)?.dims(), [0, 3]);
+    assert_eq!(empty.cumprod(1)?.dims(), [0, 3]);
     assert!(empty.mean(.., false)?.item::<f32>()?.is_nan());
     Ok(())
 }
@@ -375,7 +407,7 @@ impl Bad {
             28 if self.0.flag() => x.update_slice(self.axis(), self.size(), y),
             28 => x.slice(self.axis(), self.size(), self.size()),
             29 => x.slice_step(self.axis(), self.small(), self.size(), self.step()),
-            30 => x.flip(self.axis())?.cumsum(self.axis()),
+            30 => x.flip(self.axis())?.cumsum(self.axis())?.cumprod(self.axis()),
             31 => Tensor::concat(&[x, y, z], self.axis()),
             32 => Tensor::stack(&[x, y], self.axis()),
             33 => x.squeeze(self.axis()),

@@ -6,7 +6,7 @@ mod common;
 use common::{tensor, values};
 use serde_json::Value;
 use wgrad::prelude::*;
-use wgrad::{Axes, Conv2dOptions, Pool2dOptions};
+use wgrad::{Axes, Conv2dOptions, PadMode, Pool2dOptions};
 
 /// Of each element, `tolerance * (1 + |expected|)`: stricter than relative to the largest, for values from 1e-20 to 1e8.
 const F64: f64 = 1e-12;
@@ -81,6 +81,10 @@ fn pool_options(a: &[f64]) -> Pool2dOptions {
         .count_include_pad(u.get(8) == Some(&1))
 }
 
+fn pairs(a: &[f64]) -> Vec<(usize, usize)> {
+    a.chunks(2).map(|pair| (pair[0] as usize, pair[1] as usize)).collect()
+}
+
 /// The calls that generate.py names.
 fn call(name: &str, a: &[f64], x: &[Tensor]) -> Result<Tensor> {
     let axes: Vec<isize> = a.iter().map(|&v| v as isize).collect();
@@ -102,6 +106,7 @@ fn call(name: &str, a: &[f64], x: &[Tensor]) -> Result<Tensor> {
         "trunc" => x[0].trunc(),
         "round" => x[0].round(),
         "tan" => x[0].tan(),
+        "cumprod" => x[0].cumprod(axes[0]),
         "asin" => x[0].asin(),
         "acos" => x[0].acos(),
         "atan" => x[0].atan(),
@@ -155,6 +160,9 @@ fn call(name: &str, a: &[f64], x: &[Tensor]) -> Result<Tensor> {
         "slice_step" => x[0].slice_step(axes[0], a[1] as usize, a[2] as usize, axes[3]),
         "flip" => x[0].flip(axes[0]),
         "pad" => x[0].pad([(a[0] as usize, a[1] as usize), (a[2] as usize, a[3] as usize)], a[4]),
+        "pad_reflect" => x[0].pad_mode(pairs(a), PadMode::Reflect),
+        "pad_replicate" => x[0].pad_mode(pairs(a), PadMode::Replicate),
+        "pad_circular" => x[0].pad_mode(pairs(a), PadMode::Circular),
         "concat" => Tensor::concat(&[&x[0], &x[1]], axes[0]),
         "stack" => Tensor::stack(&[&x[0], &x[1]], axes[0]),
         "index_select" => x[0].index_select(axes[0], &x[1]),

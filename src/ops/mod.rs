@@ -23,6 +23,7 @@ pub(crate) mod pointwise;
 mod polynomial;
 pub(crate) mod pool2d;
 pub(crate) mod random;
+pub(crate) mod recurrence;
 pub(crate) mod reduce;
 pub(crate) mod resize;
 pub(crate) mod scan;

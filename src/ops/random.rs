@@ -86,6 +86,10 @@ pub(crate) enum Draw {
     UniformWeight,
     /// First values of weights, normal.
     NormalWeight,
+    /// Whether something of a given probability happens.
+    Bernoulli,
+    /// Classes by their weights.
+    Multinomial,
 }
 
 impl Draw {
@@ -114,7 +118,12 @@ pub(crate) fn float(draw: Draw, shape: Shape, device: Device, seed: u64) -> Resu
     let bits = bits(draw, shape, device, seed)?;
     let f = match draw {
         Draw::Normal | Draw::Noise | Draw::NormalWeight => Pointwise::Normal,
-        Draw::Uniform | Draw::Integers | Draw::Dropout | Draw::UniformWeight => Pointwise::Uniform,
+        Draw::Uniform
+        | Draw::Integers
+        | Draw::Dropout
+        | Draw::UniformWeight
+        | Draw::Bernoulli
+        | Draw::Multinomial => Pointwise::Uniform,
     };
     Tensor::from_op(f, vec![bits], shape, DType::F32, device)
 }

@@ -17,9 +17,11 @@ mod manipulation;
 mod methods;
 mod node;
 mod operators;
+mod padding;
 mod pending;
 mod pooling;
 mod read;
+mod sampling;
 mod sorting;
 mod statistics;
 
@@ -31,5 +33,6 @@ pub(crate) use looped::{Carry, Gradient, Leaf, Loop, Looped, Rows};
 pub(crate) use node::{Grads, Operation, Pieces, Root, Slot, Value, Vjp, next_id, recording};
 pub use node::{Tensor, no_grad};
 pub use operators::IntoOperand;
+pub use padding::PadMode;
 pub(crate) use pending::{Dispatch, Entry, IdHasher, IdMap, Pending, inputs_first};
 pub use sorting::Unique;

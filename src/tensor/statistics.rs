@@ -8,7 +8,7 @@ use crate::ops::ReduceKind;
 use crate::ops::index::count;
 use crate::ops::moments::{moments, root};
 use crate::ops::reduce::{arg_extreme, mean, reduce};
-use crate::ops::{require_float, scan};
+use crate::ops::{recurrence, require_float, scan};
 
 /// What magnitudes are divided by before they are raised to a power: 1 for what can't be divided by.
 fn usable_scale(extreme: &Tensor) -> Result<Tensor> {
@@ -102,6 +102,24 @@ impl Tensor {
     /// Integers: cast them to f32. An axis that the tensor lacks.
     pub fn cumsum(&self, axis: isize) -> Result<Tensor> {
         scan::cumsum(self, axis)
+    }
+
+    /// Running products along an axis, NumPy's `cumprod`: element a of the result is the product of the elements up to a. On the CPU
+    /// the products of f32 are kept in f64. Gradients, of any order, are right where elements are 0, too.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[1.0f32, 2.0, 3.0], [4.0, 0.0, 6.0]], Device::Cpu)?;
+    /// assert_eq!(x.cumprod(-1)?.to_vec::<f32>()?, [1.0, 2.0, 6.0, 4.0, 0.0, 0.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Integers: cast them to f32. An axis that the tensor lacks.
+    pub fn cumprod(&self, axis: isize) -> Result<Tensor> {
+        recurrence::cumprod(self, axis)
     }
 
     /// Position of the largest element along an axis (i32), the first at a tie, and of the first NaN where there is one. The axis is

@@ -1,6 +1,7 @@
 //! Gradients against finite differences, those of gradients too, and every device against the CPU.
 
 use super::common::{Rng, tensor};
+use wgrad::PadMode;
 use wgrad::prelude::*;
 use wgrad::testing::{assert_parity, check_gradients};
 
@@ -13,6 +14,16 @@ const WIDE: (f64, f64) = (-2.0, 2.0);
 const POSITIVE: (f64, f64) = (0.25, 4.0);
 
 const CASES: &[Case] = &[
+    (
+        "pad_mode",
+        |x| {
+            let modes = [PadMode::Reflect, PadMode::Replicate, PadMode::Circular];
+            modes.iter().map(|&mode| x[0].pad_mode([(1, 2), (3, 0)], mode)).collect()
+        },
+        &[&[3, 4]],
+        WIDE,
+    ),
+    ("shuffle", |x| Ok(vec![x[0].shuffle(1, 5)?]), &[&[3, 4]], WIDE),
     ("roll", |x| Ok(vec![x[0].roll(2, 1)?, x[0].roll(-1, 0)?]), &[&[3, 5]], WIDE),
     ("repeat", |x| Ok(vec![x[0].repeat(3, 0)?, x[0].repeat(2, -1)?]), &[&[3, 4]], WIDE),
     ("tile", |x| Ok(vec![x[0].tile([2, 3])?, x[0].tile([2, 1, 2])?]), &[&[3, 2]], WIDE),

@@ -79,6 +79,16 @@ for name, f in {"fmod": torch.fmod, "remainder": torch.remainder}.items():
 add("floor_divide", divided, floor_divide, grad=False)
 add("floor_divide", all_ends, floor_divide, "zeros and infinities", grad=False)
 
+factors = torch.tensor([[2.0, 3.0, -1.5, 0.5], [0.0, 4.0, 0.5, 2.0], [3.0, 0.0, 7.0, 0.0], [1.0, -1.0, 0.0, 5.0]])
+for axis in [0, 1]:
+    add("cumprod", [factors], lambda x: x.cumprod(axis), "zeros: none, one at either end, two", args=[axis])
+
+plane = torch.linspace(-2.0, 3.0, 24).reshape(2, 3, 4)
+for mode in ["reflect", "replicate", "circular"]:
+    for pair in [(0, 0), (2, 1), (0, 2), (2, 0)]:
+        padded = lambda x: torch.nn.functional.pad(x, pair, mode=mode)
+        add("pad_" + mode, [plane], padded, args=[0, 0, 0, 0, *pair])
+
 whole = torch.tensor([-(2**31), -65537, -9, -7, -1, 0, 1, 7, 9, 46341, 2**31 - 1], dtype=torch.int32)
 divisors = torch.tensor([-7, -2, 1, 2, 5, 2**31 - 1], dtype=torch.int32)
 both = [whole.repeat_interleave(len(divisors)), divisors.repeat(len(whole))]

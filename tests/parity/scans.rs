@@ -52,3 +52,46 @@ fn running_sums_of_all_lengths() -> Result<()> {
     }
     Ok(())
 }
+
+/// Products of signs, and of a zero now and then, are exact; so is what depends on a single zero.
+#[test]
+fn running_products_of_all_lengths() -> Result<()> {
+    for device in DEVICES {
+        for dims in [[1, 1, 1], [2, 3, 4], [2, 1023, 1], [3, 4097, 4], [70_000, 2, 1], [1, 300_000, 1]] {
+            let [outer, axis, inner] = dims;
+            let mut rng = Rng(axis as u64);
+            let mut values: Vec<f32> =
+                (0..outer * axis * inner).map(|_| if rng.int(0, 1) == 0 { 1.0 } else { -1.0 }).collect();
+            // a zero at one place of the first line
+            let zero = axis * 2 / 3;
+            values[zero * inner] = 0.0;
+            let mut want = values.clone();
+            for i in (0..want.len()).filter(|i| i / inner % axis > 0) {
+                want[i] *= want[i - inner];
+            }
+            let x = Tensor::from_vec(values.clone(), dims, device)?.watch()?;
+            let y = x.cumprod(1)?;
+            assert!(y.to_vec::<f32>()? == want, "{dims:?} on {device}");
+            assert!(
+                (x.cumprod(1)? * 2.0)?.to_vec::<f32>()?.iter().zip(&want).all(|(y, w)| *y == 2.0 * w),
+                "{dims:?}"
+            );
+            // the last product by each factor: 0 where the zero is another's, else the product of the others
+            let last = y.slice(1, axis - 1, 1)?.sum(.., false)?;
+            let gradient = last.backward()?.get(&x)?.to_vec::<f32>()?;
+            for i in 0..values.len() {
+                let (o, t, c) = (i / (axis * inner), i / inner % axis, i % inner);
+                let first = o == 0 && c == 0;
+                let others = (0..axis).filter(|&k| k != t).map(|k| values[(o * axis + k) * inner + c]);
+                let product = match (first, t == zero) {
+                    (true, false) => 0.0,
+                    (true, true) => others.product(),
+                    // a sign is its own quotient
+                    _ => want[(o * axis + axis - 1) * inner + c] * values[i],
+                };
+                assert!(gradient[i] == product, "gradient {i} of {dims:?} on {device}");
+            }
+        }
+    }
+    Ok(())
+}

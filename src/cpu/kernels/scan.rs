@@ -34,6 +34,35 @@ pub fn cumsum<T: Number>(axis: usize, inner: usize, reverse: bool, x: &[T], y: &
     });
 }
 
+/// `h[o, t, i] = a[o, t, i] h[o, t - 1, i] + b[o, t, i]` from `h[o, 0, i] = b[o, 0, i]`, or from the end in `reverse`; in the type
+/// that long sums are kept in.
+pub fn recurrence<T: Number>(axis: usize, inner: usize, reverse: bool, a: &[T], b: &[T], h: &mut [T]) {
+    let plane = axis * inner;
+    if plane == 0 {
+        return;
+    }
+    let task = units_per_task(plane) * plane;
+    for_each_chunk(h, task, h.len() >= PARALLEL_WORK, |n, h| {
+        let mut states = [T::Sum::ZERO; COLUMNS];
+        for (o, h) in h.chunks_exact_mut(plane).enumerate() {
+            let from = n * task + o * plane;
+            for first in (0..inner).step_by(COLUMNS) {
+                let columns = COLUMNS.min(inner - first);
+                let states = &mut states[..columns];
+                for k in 0..axis {
+                    let at = first + inner * if reverse { axis - 1 - k } else { k };
+                    let (a, b) = (&a[from + at..][..columns], &b[from + at..][..columns]);
+                    for (((state, &a), &b), h) in states.iter_mut().zip(a).zip(b).zip(&mut h[at..][..columns])
+                    {
+                        *state = if k == 0 { b.to_sum() } else { a.to_sum().times(*state).plus(b.to_sum()) };
+                        *h = T::from_sum(*state);
+                    }
+                }
+            }
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

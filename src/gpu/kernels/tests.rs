@@ -147,6 +147,7 @@ fn all_launches(t: &KernelTarget) -> Vec<Launches> {
     for inner in [3, 4] {
         for axis in [10, 50_000] {
             all.push(scan::cumsum(t, [2, axis, inner], false));
+            all.push(scan::recurrence(t, [2, axis, inner], false));
         }
         for dtype in [DType::F32, DType::I32] {
             all.push(index::index_add(t, [2, 10, inner], 70_000, dtype));

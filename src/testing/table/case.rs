@@ -26,6 +26,7 @@ const CANCELLING: &[(&str, f64)] = &[
     ("sum", 1.0),
     ("mean", 0.1),
     ("cumsum", 1.0),
+    ("cumprod", 1.0),
     ("scatter_add", 1.0),
     ("index_add", 1.0),
     ("index_put", 1.0),

@@ -85,6 +85,18 @@ pub fn divisions(t: &mut Table) {
     t.add("fmod/number left", vec![x], |a| 7 % &a[0]).no_gradient().exact();
 }
 
+pub fn running_products(t: &mut Table) {
+    // with zeros, too: there are derivatives
+    for (variant, domain) in
+        [("near one", Domain::NearOne), ("zeros", Domain::Ties), ("any", Domain::NearOne)]
+    {
+        let dims = t.shape(1, 4);
+        let axis = if variant == "any" { t.axis(dims.len()) } else { -1 };
+        let x = t.float(&dims, domain);
+        t.add(format!("cumprod/{variant}"), vec![x], move |a| a[0].cumprod(axis)).second();
+    }
+}
+
 pub fn bits(t: &mut Table) {
     use Domain::Whole;
     let list: [(&str, Binary); 5] = [

@@ -29,6 +29,7 @@ pub fn ops(seed: u64, size: Size) -> Vec<Case> {
     numbers::angles(&mut table);
     numbers::divisions(&mut table);
     numbers::bits(&mut table);
+    numbers::running_products(&mut table);
     sorting::scattering(&mut table);
     sorting::sorts(&mut table);
     images::pool2d_ceil(&mut table);
