@@ -402,7 +402,7 @@ fn errors_say_what_to_do() {
         (
             Box::new(AdaptiveAvgPool2d::new([2, 0])),
             image,
-            "AdaptiveAvgPool2d: size [2, 0]: expected at least 1",
+            "(AdaptiveAvgPool2d 2x0): size [2, 0]: expected at least 1",
         ),
         (Box::new(AdaptiveMaxPool2d::new([usize::MAX, 1])), image, "at most 1048576 rows"),
         (Box::new(Cropping2d::new([2, 2, 0, 0])), image, "nothing is left without [2, 2, 0, 0]; crop less"),
