@@ -732,6 +732,9 @@ fn measures_of_agreement_at_their_ends() -> Result<()> {
         (read(&pearson, &[3.0, 1.0], &[1.0, 2.0])?, read(&pearson, &[3.0, 1.0], &[2.0, 2.0])?),
         (-1.0, 0.0)
     );
+    assert_eq!(read(&r2, &[0.0, 0.0], &[0.1, 0.1])?, 0.0);
+    assert_eq!(read(&pearson, &[0.9; 7], &[0.1; 7])?, 0.0);
+    assert!(read(&r2, &[0.0, 0.0], &[f32::INFINITY, 1.0])?.is_nan());
     let error = r2.sum(&Tensor::zeros([2, 3], d)?, &Tensor::zeros([2, 3], d)?).expect_err("three outputs");
     assert!(error.to_string().contains("a sample has 3 outputs, the metric is for 1"), "{error}");
     assert!(pearson.sum(&Tensor::zeros([2], d)?, &Tensor::zeros([2, 1], d)?).is_err());
@@ -755,5 +758,30 @@ fn measures_of_agreement_at_their_ends() -> Result<()> {
         (edit_distance(b"flaw", b"lawn"), edit_distance(b"ab", b"ba"), edit_distance(&some, &some)),
         (2, 2, 0)
     );
+    Ok(())
+}
+
+/// The power of what is 0 has an infinite slope where gamma is below 1, and a sigmoid that has none makes NaN of it.
+#[test]
+fn certain_answers_have_finite_slopes() -> Result<()> {
+    for d in DEVICES {
+        let p = Tensor::new([[1.0f32], [0.0], [1.0]], d)?.watch()?;
+        let targets = Tensor::new([[1u8], [0], [0]], d)?;
+        let loss = BinaryFocalCrossentropy::from_probabilities().gamma(0.5).compute(&p, &targets)?;
+        let gradient = values(&loss.backward()?.get(&p)?)?;
+        assert!(values(&loss)?[0].is_finite() && gradient.iter().all(|g| g.is_finite()), "{d}: {gradient:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn labels_of_ctc_that_are_no_classes() -> Result<()> {
+    for d in DEVICES {
+        for labels in [Tensor::new([[1i32, 7]], d)?, Tensor::new([[1i32, -1]], d)?] {
+            let loss = Ctc::new().compute(&Tensor::zeros([1, 5, 4], d)?, &labels);
+            let error = loss.and_then(|l| l.item::<f32>()).expect_err("no class").to_string();
+            assert!(error.contains("Ctc: label") && error.contains("is not one of 4 classes"), "{error}");
+        }
+    }
     Ok(())
 }

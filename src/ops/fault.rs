@@ -31,9 +31,11 @@ pub(crate) enum FaultKind {
     Index,
     /// An index of `index_put`.
     IndexPut,
+    /// A label of `Ctc` that is none of the classes.
+    CtcLabel,
 }
 
-const KINDS: [FaultKind; 11] = [
+const KINDS: [FaultKind; 12] = [
     FaultKind::IndexSelect,
     FaultKind::Embedding,
     FaultKind::Gather,
@@ -45,6 +47,7 @@ const KINDS: [FaultKind; 11] = [
     FaultKind::IndexAdd,
     FaultKind::Index,
     FaultKind::IndexPut,
+    FaultKind::CtcLabel,
 ];
 
 /// Set in a tag where the value is an i32.
@@ -106,6 +109,13 @@ impl Fault {
                     at("in row")
                 );
                 Error::argument("cross_entropy", message)
+            }
+            FaultKind::CtcLabel => {
+                let message = format!(
+                    "label {value}{} is not one of {bound} classes; rows are filled up with the blank",
+                    at("in place")
+                );
+                Error::argument("Ctc", message)
             }
             FaultKind::Exponent => {
                 let message = format!(

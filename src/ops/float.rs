@@ -81,7 +81,7 @@ macro_rules! float_functions {
             }
             #[inline(always)]
             pub fn asinh(x: F) -> F {
-                (x as std::primitive::f64).asinh() as F
+                super::asinh64(x as std::primitive::f64) as F
             }
             #[inline(always)]
             pub fn acosh(x: F) -> F {
@@ -322,6 +322,12 @@ fn log_cosh64(x: std::primitive::f64) -> std::primitive::f64 {
     let a = x.abs();
     let e = a.exp_m1();
     if a > 20.0 { a - std::f64::consts::LN_2 } else { (e * e / (2.0 + 2.0 * e)).ln_1p() }
+}
+
+/// std's overflows for the largest.
+#[inline(always)]
+fn asinh64(x: std::primitive::f64) -> std::primitive::f64 {
+    if x.abs() > 1e9 { (x.abs().ln() + std::f64::consts::LN_2).copysign(x) } else { x.asinh() }
 }
 
 /// `log(x + sqrt(x^2 - 1))`, by how much x is above 1.

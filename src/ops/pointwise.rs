@@ -159,7 +159,12 @@ impl Unary {
                 unless_both_zero(g, &root, (g / &root)?.neg()?)?
             }
             Unary::Atan => (g / (x.square()? + 1.0)?)?,
-            Unary::Asinh => (g / (x.square()? + 1.0)?.sqrt()?)?,
+            Unary::Asinh => {
+                // the root is |x| long before its square overflows
+                let a = x.abs()?;
+                let root = (a.minimum(4096.0)?.square()? + 1.0)?.sqrt()?;
+                (g / a.gt(4096.0)?.select(a, root)?)?
+            }
             Unary::Acosh => {
                 // of the roots: the product would overflow
                 let root = ((x - 1.0)?.sqrt()? * (x + 1.0)?.sqrt()?)?;

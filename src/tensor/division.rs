@@ -6,8 +6,9 @@ use crate::error::Result;
 use crate::ops::pointwise::binary;
 use crate::ops::table::Binary;
 
-/// What divisions leave. Shapes broadcast; the other side may be a tensor, a variable or a number. Of floats, remainders are exact on
-/// every device however large the quotient; by 0 they are NaN. Of integers, nothing fails: by 0 the quotient is the dividend, as of
+/// What divisions leave. Shapes broadcast; the other side may be a tensor, a variable or a number. Of floats, `fmod` is exact on
+/// every device however large the quotient, and `remainder` is that, the divisor added where signs differ: rounded once, so that it may
+/// be the divisor itself. By 0 they are NaN. Of integers, nothing fails: by 0 the quotient is the dividend, as of
 /// `/`, and the remainder 0; the smallest i32 over -1 is itself, with remainder 0.
 impl Tensor {
     /// What is left of a division that rounds down: `self - other * floor(self / other)`, of the divisor's sign, as Python's and
@@ -45,8 +46,8 @@ impl Tensor {
         binary(Binary::Rem, self, &other.into_operand(self)?)
     }
 
-    /// The quotient, rounded down: Python's and NumPy's `//`. Of floats it is exact up to 2^21 and off by no more than a quotient
-    /// beyond; by 0 it is infinite. There is no gradient.
+    /// The quotient, rounded down: Python's and NumPy's `//`. Of floats it is exact up to 2^21, and within 4 units of
+    /// its last place beyond; by 0 it is infinite. There is no gradient.
     ///
     /// # Errors
     ///

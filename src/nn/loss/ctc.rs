@@ -4,6 +4,8 @@ use super::base::Loss;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{ScanOptions, scan};
+use crate::ops::check_index::check_index;
+use crate::ops::fault::FaultKind;
 use crate::ops::random::iota;
 use crate::ops::{require_float, same_device};
 use crate::tensor::Tensor;
@@ -56,8 +58,8 @@ impl Ctc {
         Ctc { blank: class }
     }
 
-    /// The loss of each sample, `[batch]`, where a sample's sequence has only so many steps: `steps` `[batch]`, integers. What
-    /// outputs have beyond them is not looked at.
+    /// The loss of each sample, `[batch]`, where a sample's sequence has only so many steps: `steps` `[batch]`, integers, more than there
+    /// are being all, and less than none being none. What outputs have beyond them is not looked at.
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -130,7 +132,7 @@ impl Ctc {
     fn rows(&self, outputs: &Tensor, targets: &Tensor, steps: Option<&Tensor>) -> Result<Tensor> {
         self.check(outputs)?;
         integers("labels", targets)?;
-        let &[batch, length, _] = outputs.dims() else {
+        let &[batch, length, classes] = outputs.dims() else {
             return Err(Error::shape(Self::NAME, "outputs have three dimensions"));
         };
         let labels = match *targets.dims() {
@@ -148,7 +150,7 @@ impl Ctc {
         all.extend(steps);
         same_device(Self::NAME, &all)?;
         let (device, dtype) = (outputs.device(), outputs.dtype());
-        let targets = targets.cast(DType::I32)?;
+        let targets = check_index(targets, FaultKind::CtcLabel, 2, classes)?.cast(DType::I32)?;
         let count = targets.ne(self.blank as f64)?.cast(DType::I32)?.sum(-1, true)?;
         // A blank before, between and after the labels: 2 * labels + 1 places.
         let blanks = Tensor::full_dtype([batch, labels, 1], self.blank as f64, DType::I32, device)?;

@@ -124,7 +124,11 @@ impl Loss for BinaryFocalCrossentropy {
         // What is given to the other answer: 1 - p has lost its digits where p is near 1.
         let (p, rest) = match self.focus.outputs {
             Outputs::Logits => (x.sigmoid()?, x.neg()?.sigmoid()?),
-            Outputs::Probabilities => (x.clone(), (1.0 - &x)?),
+            // What is certain keeps a finite slope where gamma is below 1.
+            Outputs::Probabilities => {
+                let kept = |p: &Tensor| p.clamp(EPSILON, 1.0 - EPSILON);
+                (kept(&x)?, kept(&(1.0 - &x)?)?)
+            }
         };
         let wrong = ((&t * rest)? + (&no * p)?)?;
         let losses = weighted_by(&self.focus.factor(wrong)?, &cross_entropy(self.focus.outputs, &x, &t)?)?;
@@ -207,8 +211,8 @@ impl Loss for CategoricalFocalCrossentropy {
 }
 
 /// `1 - overlap / (overlap + alpha * missed + beta * invented)` of each sample, by sums over all that is in it: `overlap` of
-/// `outputs * targets`, `missed` of `targets * (1 - outputs)`, `invented` of `outputs * (1 - targets)` (Salehi et al., 2017;
-/// `keras.losses.Tversky` with an `axis` of all but the first). Outputs are probabilities, of the shape of the targets, mostly masks
+/// `outputs * targets`, `missed` of `targets * (1 - outputs)`, `invented` of `outputs * (1 - targets)` (`keras.losses.Tversky`
+/// with an `axis` of all but the first; Salehi et al., 2017, have alpha and beta the other way round). Outputs are probabilities, of the shape of the targets, mostly masks
 /// `[batch, height, width, classes]`. With 0.5 and 0.5 it is [`Dice`], with 1 and 1 one minus the intersection over union.
 ///
 /// ```

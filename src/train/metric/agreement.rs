@@ -35,6 +35,9 @@ fn mean_of_outputs(sum: &[f32], sums: usize, of_one: impl Fn(&[f64]) -> f64) -> 
     (0..count).map(|k| of_one(&each(k))).sum::<f64>() / count as f64
 }
 
+/// Of a sum of squares: less than this is left of it by rounding, where nothing varies.
+const LEAST: f64 = 1e-6;
+
 macro_rules! of_outputs {
     ($($name:ident)*) => {$(
         impl $name {
@@ -63,7 +66,8 @@ of_outputs!(R2Score PearsonCorrelation);
 /// good as the mean, less is worse than that. Of targets that are all the same it is 0, as in Keras, and 1 where the outputs are
 /// these.
 ///
-/// Sums are f32: of targets whose mean is a hundred times their spread three digits are left.
+/// Sums are f32: of targets whose mean is a hundred times their spread three digits are left, and of those with a thousandth of
+/// their mean as spread it is not known whether they are all the same: they count as if.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -100,16 +104,13 @@ impl Metric for R2Score {
     fn result(&self, sum: &[f32], samples: usize) -> f64 {
         mean_of_outputs(sum, 3, |s| {
             let total = s[1] - s[0] * s[0] / samples as f64;
-            match (s[2] == 0.0, total > 0.0) {
+            if total.is_nan() || s[2].is_nan() {
+                return f64::NAN;
+            }
+            match (s[2] == 0.0, total > LEAST * s[1]) {
                 (true, _) => 1.0,
                 (false, true) => 1.0 - s[2] / total,
-                (false, false) => {
-                    if s[2].is_nan() {
-                        f64::NAN
-                    } else {
-                        0.0
-                    }
-                }
+                (false, false) => 0.0,
             }
         })
     }
@@ -118,7 +119,8 @@ impl Metric for R2Score {
 /// Pearson's correlation of outputs and targets over all samples, from -1 to 1 (`scipy.stats.pearsonr`, torchmetrics'
 /// `PearsonCorrCoef`; Keras's goes along the last axis of each sample). 0 where either is all the same.
 ///
-/// Sums are f32: of numbers whose mean is a hundred times their spread three digits are left.
+/// Sums are f32: of numbers whose mean is a hundred times their spread three digits are left, and those with a thousandth of their
+/// mean as spread count as all the same.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -158,8 +160,8 @@ impl Metric for PearsonCorrelation {
             if yt.is_nan() {
                 return f64::NAN;
             }
-            // Where nothing varies, rounding may leave less than nothing.
-            if yy <= 0.0 || tt <= 0.0 { 0.0 } else { (yt / (yy * tt).sqrt()).clamp(-1.0, 1.0) }
+            let varies = yy > LEAST * s[2] && tt > LEAST * s[3];
+            if varies { (yt / (yy * tt).sqrt()).clamp(-1.0, 1.0) } else { 0.0 }
         })
     }
 }
