@@ -79,7 +79,7 @@ mod tests {
             }
             narrowed += 1;
         }
-        assert_eq!(narrowed, 22);
+        assert_eq!(narrowed, 25);
     }
 
     #[test]
