@@ -49,7 +49,10 @@ pub use ops::resize::Interpolation;
 pub use profile::{KernelProfile, Profile, Timing};
 pub use self_check::{CheckedOperation, SelfCheck};
 pub use shape::{INFER, MAX_RANK, Shape};
-pub use tensor::{FillValue, IntoOperand, NestedArray, PadMode, Sections, Spec, Tensor, Unique, no_grad};
+pub use tensor::{
+    Conv1dOptions, ConvTranspose1dOptions, FillValue, IntoOperand, NestedArray, PadMode, Padding1d,
+    Pool1dOptions, Sections, Spec, Tensor, Unique, no_grad,
+};
 pub use variable::{IntoResult, Variable, Watched};
 
 /// What most programs use: tensors, the layers of a first network, and what trains it. All else is imported by name, from

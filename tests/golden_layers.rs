@@ -1,4 +1,4 @@
-//! Values and gradients of PyTorch and Keras in float64 (tests/golden/layers.py, sequences.py): operations in f64 on the CPU to the last
+//! Values and gradients of PyTorch and Keras in float64 (tests/golden/layers.py, windows.py, sequences.py): operations in f64 on the CPU to the last
 //! digits, operations and layers in f32 on both devices to what single precision gives.
 
 mod common;
@@ -9,12 +9,16 @@ mod attention;
 use common::{tensor, values};
 use serde_json::Value;
 use wgrad::nn::{
-    BatchNorm, Bidirectional, BidirectionalMerge, Context, ConvTranspose2d, Cropping2d, DepthwiseConv2d,
-    Embedding, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Gru, Layer, LayerNorm, Lstm, PRelu, Permute,
-    SampleShape, SeparableConv2d, SimpleRnn, Softmax, TimeDistributed, UpSample2d, ZeroPad2d,
+    AvgPool1d, BatchNorm, Bidirectional, BidirectionalMerge, Context, Conv1d, ConvTranspose1d,
+    ConvTranspose2d, Cropping1d, Cropping2d, DepthwiseConv1d, DepthwiseConv2d, Embedding, GlobalAvgPool1d,
+    GlobalAvgPool2d, GlobalMaxPool1d, GlobalMaxPool2d, GroupNorm, Gru, Layer, LayerNorm, Lstm, MaxPool1d,
+    PRelu, Permute, SampleShape, SeparableConv1d, SeparableConv2d, SimpleRnn, Softmax, TimeDistributed,
+    UpSample1d, UpSample2d, ZeroPad1d, ZeroPad2d,
 };
 use wgrad::prelude::*;
-use wgrad::{ConvTranspose2dOptions, Interpolation};
+use wgrad::{
+    Conv1dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions, Interpolation, Padding1d, Pool1dOptions,
+};
 
 /// Of each element, `tolerance * (1 + |expected|)`.
 const F64: f64 = 1e-12;
@@ -35,6 +39,10 @@ fn file() -> Value {
 
 fn sequences() -> Value {
     serde_json::from_str(include_str!("golden/sequences.json")).expect("valid JSON")
+}
+
+fn windows() -> Value {
+    serde_json::from_str(include_str!("golden/windows.json")).expect("valid JSON")
 }
 
 fn numbers(v: &Value) -> Vec<f64> {
@@ -97,15 +105,32 @@ fn call(name: &str, a: &[f64], x: &[Tensor]) -> Result<Tensor> {
                 .groups(u[12]);
             x[0].conv2d_transpose(&x[1], options)
         }
+        "conv1d" => {
+            let options = Conv1dOptions::new().stride(u[0]).padding(Padding1d::Explicit([u[1], u[2]]));
+            x[0].conv1d(&x[1], options.dilation(u[3]).groups(u[4]))
+        }
+        "conv1d_transpose" => {
+            let options =
+                ConvTranspose1dOptions::new().stride(u[0]).padding(Padding1d::Explicit([u[1], u[1]]));
+            x[0].conv1d_transpose(&x[1], options.output_padding(u[2]).dilation(u[3]).groups(u[4]))
+        }
+        "max_pool1d" | "avg_pool1d" => {
+            let options = Pool1dOptions::new(u[0]).stride(u[1]).padding(Padding1d::Explicit([u[2], u[2]]));
+            match name {
+                "max_pool1d" => x[0].max_pool1d(options),
+                _ => x[0].avg_pool1d(options.count_include_pad(u[3] == 1)),
+            }
+        }
         "upsample2d" => x[0].upsample2d([u[0], u[1]], interpolation(a[2])),
         other => panic!("golden_layers.rs does not know {other}"),
     }
 }
 
 fn check_ops(float: DType, device: Device) -> Result<()> {
-    let file = file();
-    let entries = file["ops"].as_array().expect("entries");
-    assert!(entries.len() > 40, "the file is not whole");
+    let (file, windows) = (file(), windows());
+    let [plane, windows] = [&file, &windows].map(|f| f["ops"].as_array().expect("entries"));
+    assert!(plane.len() > 40 && windows.len() > 15, "a file is not whole");
+    let entries = plane.iter().chain(windows);
     let mut failures = Vec::new();
     for entry in entries {
         let what = format!("{} {} {}", text(entry, "call"), entry["args"], text(entry, "note"));
@@ -136,6 +161,7 @@ fn layer(name: &str, a: &[f64]) -> Box<dyn Layer> {
     let u: Vec<usize> = a.iter().map(|&v| v as usize).collect();
     let axes: Vec<isize> = a.iter().map(|&v| v as isize).collect();
     let pad = |at: usize| padding(a[at], &[]);
+    let pad1d = |at: usize| [Padding1d::Valid, Padding1d::Same, Padding1d::Causal][u[at]];
     match name {
         "dense" => Box::new(Dense::new(4).activation(Activation::Tanh)),
         "conv2d" => {
@@ -170,6 +196,20 @@ fn layer(name: &str, a: &[f64]) -> Box<dyn Layer> {
         "layer_norm" => Box::new(LayerNorm::new().axes(axes)),
         "group_norm" => Box::new(GroupNorm::new(u[0])),
         "batch_norm" => Box::new(BatchNorm::new().momentum(a[0]).center(a[1] == 1.0).scale(a[2] == 1.0)),
+        "conv1d" => {
+            let layer = Conv1d::new(u[0], u[1]).stride(u[2]).padding(pad1d(3));
+            Box::new(layer.dilation(u[4]).groups(u[5]))
+        }
+        "conv_transpose1d" => Box::new(ConvTranspose1d::new(u[0], u[1]).stride(u[2]).padding(pad1d(3))),
+        "depthwise_conv1d" => Box::new(DepthwiseConv1d::new(u[0]).depth_multiplier(u[1]).padding(pad1d(2))),
+        "separable_conv1d" => Box::new(SeparableConv1d::new(u[0], u[1]).depth_multiplier(u[2])),
+        "max_pool1d" => Box::new(MaxPool1d::new(u[0]).stride(u[1]).padding(pad1d(2))),
+        "avg_pool1d" => Box::new(AvgPool1d::new(u[0]).stride(u[1]).padding(pad1d(2))),
+        "global_avg_pool1d" => Box::new(GlobalAvgPool1d::new()),
+        "global_max_pool1d" => Box::new(GlobalMaxPool1d::new().keep_dims(true)),
+        "zero_pad1d" => Box::new(ZeroPad1d::new([u[0], u[1]])),
+        "cropping1d" => Box::new(Cropping1d::new([u[0], u[1]])),
+        "upsample1d" => Box::new(UpSample1d::new(u[0])),
         "simple_rnn" => {
             let layer = SimpleRnn::new(u[0]).go_backwards(u[1] == 1).return_sequences(u[2] == 1);
             Box::new(if u[2] == 1 { layer.activation(Activation::Relu).bias(false) } else { layer })

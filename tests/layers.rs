@@ -4,20 +4,23 @@
 mod common;
 #[path = "layers/recurrent.rs"]
 mod recurrent;
+#[path = "layers/windows.rs"]
+mod windows;
 
 use common::{Rng, assert_close, direction, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::nn::{
-    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, BatchNorm, Bidirectional, BidirectionalMerge, Context,
-    ConvTranspose2d, Cropping2d, DepthwiseConv2d, Embedding, GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d,
-    GroupNorm, Gru, Initializer, InstanceNorm, Layer, LayerNorm, Layers, Lstm, MultiHeadAttention, PRelu,
-    Permute, PositionEmbedding, Regularizer, Reshape, RmsNorm, SeparableConv2d, SimpleRnn,
-    SinePositionEncoding, Softmax, SpatialDropout2d, TimeDistributed, TransformerDecoder, TransformerEncoder,
-    UnitNorm, UpSample2d, ZeroPad2d,
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, BatchNorm, Bidirectional, BidirectionalMerge,
+    Context, Conv1d, ConvTranspose1d, ConvTranspose2d, Cropping1d, Cropping2d, DepthwiseConv1d,
+    DepthwiseConv2d, Embedding, GaussianNoise, GlobalAvgPool1d, GlobalAvgPool2d, GlobalMaxPool1d,
+    GlobalMaxPool2d, GroupNorm, Gru, Initializer, InstanceNorm, Layer, LayerNorm, Layers, Lstm, MaxPool1d,
+    MultiHeadAttention, PRelu, Permute, PositionEmbedding, Regularizer, Reshape, RmsNorm, SeparableConv1d,
+    SeparableConv2d, SimpleRnn, SinePositionEncoding, Softmax, SpatialDropout2d, TimeDistributed,
+    TransformerDecoder, TransformerEncoder, UnitNorm, UpSample1d, UpSample2d, ZeroPad1d, ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow};
-use wgrad::{Config, INFER, Interpolation};
+use wgrad::{Config, INFER, Interpolation, Padding1d};
 
 /// The device's counters are those of the whole process: every test here takes its turn, whether it reads them or not.
 fn alone() -> MutexGuard<'static, ()> {
@@ -119,6 +122,41 @@ fn all() -> Vec<(Box<dyn Layer>, Vec<usize>)> {
             ),
             image.clone(),
         ),
+        (
+            Box::new(
+                Conv1d::new(6, 3)
+                    .stride(2)
+                    .padding(Padding1d::Explicit([2, 1]))
+                    .groups(2)
+                    .activation(Activation::Tanh)
+                    .kernel_regularizer(l1),
+            ),
+            vec![7, 4],
+        ),
+        (Box::new(Conv1d::new(2, 3).dilation(2).padding(Padding1d::Causal).bias(false)), vec![7, 3]),
+        (Box::new(DepthwiseConv1d::new(3).depth_multiplier(2).padding(Padding1d::Same)), vec![7, 4]),
+        (Box::new(SeparableConv1d::new(5, 3).depth_multiplier(2).stride(2)), vec![7, 4]),
+        (
+            Box::new(
+                ConvTranspose1d::new(6, 3)
+                    .stride(3)
+                    .padding(Padding1d::Explicit([1, 0]))
+                    .output_padding(2)
+                    .groups(2)
+                    .bias_regularizer(l2),
+            ),
+            vec![7, 4],
+        ),
+        (Box::new(MaxPool1d::new(3).stride(2).padding(Padding1d::Same)), vec![8, 4]),
+        (
+            Box::new(AvgPool1d::new(3).padding(Padding1d::Explicit([1, 2])).count_include_pad(true)),
+            vec![8, 4],
+        ),
+        (Box::new(GlobalAvgPool1d::new().keep_dims(true)), vec![8, 4]),
+        (Box::new(GlobalMaxPool1d::new()), vec![8, 4]),
+        (Box::new(ZeroPad1d::new([0, 3])), vec![8, 4]),
+        (Box::new(Cropping1d::new([1, 2])), vec![8, 4]),
+        (Box::new(UpSample1d::new(3)), vec![8, 4]),
         (Box::new(BatchNorm::new().center(false)), vec![5]),
         (
             Box::new(
@@ -441,6 +479,54 @@ fn errors_say_what_to_do() {
         (Box::new(PositionEmbedding::new(0)), &[5, 4], "at least 1, got 0"),
         (Box::new(SinePositionEncoding::new().max_wavelength(0.0)), &[5, 4], "at least 1, got 0"),
         (Box::new(Embedding::new(0, 4)), &[4], "at least one element, got 0 and 4"),
+        (
+            Box::new(Conv1d::new(2, 5)),
+            &[4, 3],
+            "covers 5 steps, the padded sequence has 4; use a smaller kernel or Padding1d::Same",
+        ),
+        (Box::new(Conv1d::new(4, 3).groups(2)), &[4, 3], "multiples of 2 groups, got 3 and 4"),
+        (
+            Box::new(Conv1d::new(4, 3).stride(0)),
+            &[4, 3],
+            "kernel 3, stride 0 and dilation 1 must all be at least 1",
+        ),
+        (
+            Box::new(Conv1d::new(2, 3)),
+            image,
+            "expects [time, features], got [4, 4, 3]; add Reshape before it",
+        ),
+        (Box::new(SeparableConv1d::new(0, 3)), &[4, 3], "at least one filter"),
+        (
+            Box::new(DepthwiseConv1d::new(3).depth_multiplier(0)),
+            &[4, 3],
+            "at least one window for each channel",
+        ),
+        (Box::new(ConvTranspose1d::new(2, 3).padding(Padding1d::Causal)), &[4, 3], "has no causal padding"),
+        (
+            Box::new(ConvTranspose1d::new(2, 3).output_padding(1)),
+            &[4, 3],
+            "output padding 1 must be smaller than the stride 1",
+        ),
+        (
+            Box::new(ConvTranspose1d::new(2, 2).stride(2).padding(Padding1d::Same).output_padding(0)),
+            &[4, 3],
+            "an even window (here 2) the output padding must be at least 1",
+        ),
+        (
+            Box::new(ConvTranspose1d::new(2, 1).padding(Padding1d::Explicit([2, 2]))),
+            &[4, 3],
+            "of 4 steps the padding cuts off 4: nothing is left",
+        ),
+        (
+            Box::new(MaxPool1d::new(2).padding(Padding1d::Explicit([0, 2]))),
+            &[4, 3],
+            "padding [0, 2] is not smaller than the window 2",
+        ),
+        (Box::new(AvgPool1d::new(5)), &[4, 3], "covers 5 steps"),
+        (Box::new(Cropping1d::new([2, 2])), &[4, 3], "of 4 steps nothing is left without [2, 2]; crop less"),
+        (Box::new(ZeroPad1d::new([usize::MAX, 2])), &[4, 3], "split the tensor"),
+        (Box::new(UpSample1d::new(0)), &[4, 3], "a factor of at least 1"),
+        (Box::new(GlobalMaxPool1d::new()), &[4], "expects [time, features], got [4]"),
         (Box::new(Lstm::new(0)), &[4, 3], "at least one unit, got 0"),
         (
             Box::new(Lstm::new(2)),
@@ -511,6 +597,38 @@ fn operations_refuse_what_they_cannot_do() -> Result<()> {
     assert!(message(x.upsample2d([usize::MAX, 1], Interpolation::Nearest)).contains("split the tensor"));
     assert!(message(x.upsample2d([0, 1], Interpolation::Nearest)).contains("at least 1"));
     assert!(message(zeros(&[2, 2])?.upsample2d([1, 1], Interpolation::Nearest)).contains("[n, h, w, c]"));
+    // Of sequences, in their words.
+    let (s, w) = (zeros(&[2, 5, 4])?, zeros(&[3, 2, 6])?);
+    let plain = wgrad::Conv1dOptions::new;
+    let told = message(s.conv1d(&w, plain()));
+    assert!(
+        told.starts_with("conv1d: sequence [2, 5, 4] and weight [3, 2, 6], 1 groups: expected 4 channels"),
+        "{told}"
+    );
+    assert!(message(s.conv1d(&w, plain().groups(2).dilation(3))).contains("covers 7 steps"));
+    assert!(message(s.conv1d(&w, plain().groups(2).stride(usize::MAX))).contains("out of all proportion"));
+    let told = message(x.conv1d(&w, plain()));
+    assert!(
+        told.contains(
+            "sequence [1, 4, 4, 2] and weight [3, 2, 6]: expected [n, length, c] and [k, c / groups, out]"
+        ),
+        "{told}"
+    );
+    let told = message(s.conv1d_transpose(&w, wgrad::ConvTranspose1dOptions::new()));
+    assert!(told.starts_with("conv1d_transpose: ") && told.contains("to be the 4 channels"), "{told}");
+    let pool = wgrad::Pool1dOptions::new;
+    assert!(message(s.max_pool1d(pool(6))).starts_with("max_pool1d: the window covers 6 steps"));
+    assert!(message(x.avg_pool1d(pool(2))).contains("sequence [1, 4, 4, 2]: expected [n, length, c]"));
+    assert!(message(s.cast(DType::I32)?.max_pool1d(pool(2))).contains("the sequence is i32"));
+    // No steps, no samples: what stays inside of a sequence has no place in it, all else gives none.
+    let empty = zeros(&[2, 0, 4])?.watch()?;
+    let causal = empty.conv1d(&w, plain().groups(2).padding(Padding1d::Causal))?;
+    assert_eq!(causal.shape(), [2, 0, 6]);
+    assert_eq!(causal.sum(.., false)?.backward()?.get(&empty)?.shape(), [2, 0, 4]);
+    assert!(message(empty.conv1d(&w, plain().groups(2))).contains("has 0"));
+    assert_eq!(empty.max_pool1d(pool(2).padding(Padding1d::Same))?.shape(), [2, 0, 4]);
+    assert_eq!(zeros(&[0, 5, 4])?.conv1d(&w, plain().groups(2))?.shape(), [0, 3, 6]);
+    assert_eq!(zeros(&[0, 5, 4])?.avg_pool1d(pool(2))?.shape(), [0, 2, 4]);
     // nothing in, nothing out
     let none = zeros(&[0, 4, 4, 2])?;
     assert_eq!(none.conv2d_transpose(&zeros(&[3, 3, 5, 2])?, options())?.shape(), [0, 6, 6, 5]);

@@ -40,6 +40,10 @@
 //! | `AdaptiveAveragePooling2D(2)`, `AdaptiveMaxPooling2D((2, 3))` | [`AdaptiveAvgPool2d::new([2, 2])`](AdaptiveAvgPool2d), [`AdaptiveMaxPool2d::new([2, 3])`](AdaptiveMaxPool2d) |
 //! | `ZeroPadding2D(((t, b), (l, r)))`, `Cropping2D(..)` | [`ZeroPad2d::new([t, b, l, r])`](ZeroPad2d), [`Cropping2d::new([t, b, l, r])`](Cropping2d) |
 //! | `UpSampling2D(2, interpolation="bilinear")` | [`UpSample2d::new([2, 2])`](UpSample2d)`.interpolation(Interpolation::Bilinear)` |
+//! | `Conv1D(64, 9, padding="causal", dilation_rate=2)`, `Conv1DTranspose(8, 4)` | [`Conv1d::new(64, 9)`](Conv1d)`.padding(Padding1d::Causal).dilation(2)`, [`ConvTranspose1d::new(8, 4)`](ConvTranspose1d) |
+//! | `DepthwiseConv1D(3)`, `SeparableConv1D(64, 3)` | [`DepthwiseConv1d::new(3)`](DepthwiseConv1d), [`SeparableConv1d::new(64, 3)`](SeparableConv1d) |
+//! | `MaxPooling1D(2)`, `AveragePooling1D(2)`, `GlobalAveragePooling1D()`, `GlobalMaxPooling1D()` | [`MaxPool1d::new(2)`](MaxPool1d), [`AvgPool1d::new(2)`](AvgPool1d), [`GlobalAvgPool1d::new()`](GlobalAvgPool1d), [`GlobalMaxPool1d::new()`](GlobalMaxPool1d) |
+//! | `ZeroPadding1D((1, 2))`, `Cropping1D((1, 2))`, `UpSampling1D(2)` | [`ZeroPad1d::new([1, 2])`](ZeroPad1d), [`Cropping1d::new([1, 2])`](Cropping1d), [`UpSample1d::new(2)`](UpSample1d) |
 //! | `Flatten()`, `Reshape((-1, 4))`, `Permute((3, 1, 2))` | [`Flatten::new()`](Flatten), [`Reshape::new([INFER, 4])`](Reshape), [`Permute::new([2, 0, 1])`](Permute) |
 //! | `BatchNormalization(momentum=0.99, epsilon=1e-3)` | [`BatchNorm::new()`](BatchNorm)`.momentum(0.99).epsilon(1e-3)` |
 //! | `LayerNormalization(axis=-1)`, `GroupNormalization(8)` | [`LayerNorm::new()`](LayerNorm)`.axes([-1])`, [`GroupNorm::new(8)`](GroupNorm) |
@@ -67,6 +71,7 @@ mod attention;
 pub(crate) mod augment;
 mod cache;
 mod conv;
+mod conv1d;
 mod dense;
 mod dropout;
 mod embedding;
@@ -86,6 +91,7 @@ mod normalization;
 mod parameter;
 mod past;
 mod pool;
+mod pool1d;
 mod recurrent;
 mod registry;
 mod regularizer;
@@ -105,6 +111,7 @@ pub use attention::{
 };
 pub use cache::{Cache, KvCache};
 pub use conv::{Conv2d, ConvTranspose2d, DepthwiseConv2d, SeparableConv2d};
+pub use conv1d::{Conv1d, ConvTranspose1d, DepthwiseConv1d, SeparableConv1d};
 pub use dense::Dense;
 pub use dropout::{Dropout, GaussianNoise, SpatialDropout2d};
 pub use embedding::Embedding;
@@ -128,6 +135,7 @@ pub use parameter::Parameter;
 pub use pool::{
     AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d,
 };
+pub use pool1d::{AvgPool1d, Cropping1d, GlobalAvgPool1d, GlobalMaxPool1d, MaxPool1d, UpSample1d, ZeroPad1d};
 pub use recurrent::{
     Bidirectional, BidirectionalMerge, Gru, Lstm, Recurrence, Recurrent, RecurrentLayer, SimpleRnn,
     TimeDistributed, sequence_mask,

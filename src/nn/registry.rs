@@ -4,12 +4,14 @@ use super::augment::Augment;
 use super::layer::Build;
 use super::network::Network;
 use super::{
-    Activation, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, BatchNorm, Bidirectional, Conv2d,
-    ConvTranspose2d, Cropping2d, Dense, DepthwiseConv2d, Dropout, Embedding, Flatten, GaussianNoise,
-    GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm, Gru, InstanceNorm, Layer, LayerNorm, Lstm, MaxPool2d, Merge,
-    Model, MultiHeadAttention, PRelu, Permute, PositionEmbedding, Reshape, RmsNorm, SampleShape,
-    SeparableConv2d, Sequential, SimpleRnn, SinePositionEncoding, Softmax, SpatialDropout2d, TimeDistributed,
-    TransformerDecoder, TransformerEncoder, UnitNorm, UpSample2d, ZeroPad2d,
+    Activation, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, BatchNorm, Bidirectional, Conv1d,
+    Conv2d, ConvTranspose1d, ConvTranspose2d, Cropping1d, Cropping2d, Dense, DepthwiseConv1d,
+    DepthwiseConv2d, Dropout, Embedding, Flatten, GaussianNoise, GlobalAvgPool1d, GlobalAvgPool2d,
+    GlobalMaxPool1d, GlobalMaxPool2d, GroupNorm, Gru, InstanceNorm, Layer, LayerNorm, Lstm, MaxPool1d,
+    MaxPool2d, Merge, Model, MultiHeadAttention, PRelu, Permute, PositionEmbedding, Reshape, RmsNorm,
+    SampleShape, SeparableConv1d, SeparableConv2d, Sequential, SimpleRnn, SinePositionEncoding, Softmax,
+    SpatialDropout2d, TimeDistributed, TransformerDecoder, TransformerEncoder, UnitNorm, UpSample1d,
+    UpSample2d, ZeroPad1d, ZeroPad2d,
 };
 use crate::config::Config;
 use crate::device::Device;
@@ -91,25 +93,33 @@ impl Default for Layers {
             .with::<AdaptiveAvgPool2d>("AdaptiveAvgPool2d")
             .with::<AdaptiveMaxPool2d>("AdaptiveMaxPool2d")
             .with::<Augment>("Augment")
+            .with::<AvgPool1d>("AvgPool1d")
             .with::<AvgPool2d>("AvgPool2d")
             .with::<BatchNorm>("BatchNorm")
             .with::<Bidirectional>("Bidirectional")
+            .with::<Conv1d>("Conv1d")
             .with::<Conv2d>("Conv2d")
+            .with::<ConvTranspose1d>("ConvTranspose1d")
             .with::<ConvTranspose2d>("ConvTranspose2d")
+            .with::<Cropping1d>("Cropping1d")
             .with::<Cropping2d>("Cropping2d")
             .with::<Dense>("Dense")
+            .with::<DepthwiseConv1d>("DepthwiseConv1d")
             .with::<DepthwiseConv2d>("DepthwiseConv2d")
             .with::<Dropout>("Dropout")
             .with::<Embedding>("Embedding")
             .with::<Flatten>("Flatten")
             .with::<GaussianNoise>("GaussianNoise")
+            .with::<GlobalAvgPool1d>("GlobalAvgPool1d")
             .with::<GlobalAvgPool2d>("GlobalAvgPool2d")
+            .with::<GlobalMaxPool1d>("GlobalMaxPool1d")
             .with::<GlobalMaxPool2d>("GlobalMaxPool2d")
             .with::<GroupNorm>("GroupNorm")
             .with::<Gru>("Gru")
             .with::<InstanceNorm>("InstanceNorm")
             .with::<LayerNorm>("LayerNorm")
             .with::<Lstm>("Lstm")
+            .with::<MaxPool1d>("MaxPool1d")
             .with::<MaxPool2d>("MaxPool2d")
             .with::<MultiHeadAttention>("MultiHeadAttention")
             .with::<PRelu>("PRelu")
@@ -117,6 +127,7 @@ impl Default for Layers {
             .with::<PositionEmbedding>("PositionEmbedding")
             .with::<Reshape>("Reshape")
             .with::<RmsNorm>("RmsNorm")
+            .with::<SeparableConv1d>("SeparableConv1d")
             .with::<SeparableConv2d>("SeparableConv2d")
             .with::<SimpleRnn>("SimpleRnn")
             .with::<SinePositionEncoding>("SinePositionEncoding")
@@ -125,7 +136,9 @@ impl Default for Layers {
             .with::<TransformerDecoder>("TransformerDecoder")
             .with::<TransformerEncoder>("TransformerEncoder")
             .with::<UnitNorm>("UnitNorm")
+            .with::<UpSample1d>("UpSample1d")
             .with::<UpSample2d>("UpSample2d")
+            .with::<ZeroPad1d>("ZeroPad1d")
             .with::<ZeroPad2d>("ZeroPad2d")
     }
 }
@@ -206,7 +219,7 @@ mod tests {
         Reshape, Softmax, UpSample2d, ZeroPad2d,
     };
     use crate::prelude::*;
-    use crate::{Interpolation, Shape};
+    use crate::{Interpolation, Padding1d, Shape};
     use serde_json::json;
 
     /// The places of the numbers in settings.
@@ -234,6 +247,19 @@ mod tests {
             Box::new(AdaptiveAvgPool2d::new([2, 3])),
             Box::new(AdaptiveMaxPool2d::new([3, 2])),
             Box::new(AvgPool2d::new([2, 2]).padding(explicit).ceil_mode(true)),
+            Box::new(AvgPool1d::new(2).padding(Padding1d::Explicit([1, 0]))),
+            Box::new(Conv1d::new(4, 2).groups(2).padding(Padding1d::Causal)),
+            Box::new(Conv1d::new(4, 2).padding(Padding1d::Explicit([1, 2]))),
+            Box::new(ConvTranspose1d::new(4, 2).padding(Padding1d::Explicit([1, 0])).output_padding(0)),
+            Box::new(ConvTranspose1d::new(4, 2).padding(Padding1d::Same)),
+            Box::new(Cropping1d::new([1, 0])),
+            Box::new(DepthwiseConv1d::new(2).depth_multiplier(2)),
+            Box::new(GlobalAvgPool1d::new()),
+            Box::new(GlobalMaxPool1d::new().keep_dims(true)),
+            Box::new(MaxPool1d::new(2).stride(1).padding(Padding1d::Same)),
+            Box::new(SeparableConv1d::new(4, 2).depth_multiplier(2)),
+            Box::new(UpSample1d::new(2)),
+            Box::new(ZeroPad1d::new([1, 2])),
             Box::new(BatchNorm::new()),
             Box::new(Bidirectional::new(Gru::new(2).dropout(0.5))),
             Box::new(Gru::new(2).recurrent_dropout(0.5).return_sequences(true)),

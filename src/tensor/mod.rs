@@ -22,6 +22,7 @@ mod pending;
 mod pooling;
 mod read;
 mod sampling;
+mod sequences;
 mod sorting;
 mod statistics;
 
@@ -35,4 +36,5 @@ pub use node::{Tensor, no_grad};
 pub use operators::IntoOperand;
 pub use padding::PadMode;
 pub(crate) use pending::{Dispatch, Entry, IdHasher, IdMap, Pending, inputs_first};
+pub use sequences::{Conv1dOptions, ConvTranspose1dOptions, Padding1d, Pool1dOptions};
 pub use sorting::Unique;

@@ -3,8 +3,8 @@
 use super::*;
 use wgrad::io::import::{self, Mapping};
 use wgrad::nn::{
-    BatchNorm, ConvTranspose2d, DepthwiseConv2d, Embedding, Functional, GlobalAvgPool2d, GroupNorm,
-    LayerNorm, Merge, PRelu, SeparableConv2d,
+    BatchNorm, Conv1d, ConvTranspose2d, DepthwiseConv1d, DepthwiseConv2d, Embedding, Functional,
+    GlobalAvgPool2d, GroupNorm, Gru, LayerNorm, Lstm, Merge, PRelu, SeparableConv2d, SimpleRnn,
 };
 
 fn keras_stack(device: Device) -> Model {
@@ -81,6 +81,28 @@ fn sequences_of_keras_predict_the_same() {
         let seven = stack().build([7], device).unwrap();
         seven.import_weights(&weights, &Mapping::keras()).unwrap();
         check(&seven, &words(7), "keras sequences of 7");
+    }
+}
+
+/// Weights of recurrent layers are in their cells, which files name in two ways.
+#[test]
+fn recurrent_layers_of_keras_predict_the_same() {
+    for file in ["recurrent.weights.h5", "recurrent.npz"] {
+        let weights = import::keras(weights_file(file)).unwrap();
+        for device in DEVICES {
+            let model = Sequential::new()
+                .add(Conv1d::new(4, 3).padding(wgrad::Padding1d::Causal))
+                .add(DepthwiseConv1d::new(3).depth_multiplier(2))
+                .add(Lstm::new(3).return_sequences(true))
+                .add(Gru::new(4).return_sequences(true))
+                .add(SimpleRnn::new(3).return_sequences(true))
+                .add(Lstm::new(3))
+                .add(Dense::new(2))
+                .build((None, 3), device)
+                .unwrap();
+            model.import_weights(&weights, &Mapping::keras()).unwrap();
+            check(&model, &inputs(&[2, 7, 3], device), "keras recurrent");
+        }
     }
 }
 

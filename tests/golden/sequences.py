@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes sequences.json: reference values and gradients of Keras in float64 for layers of sequences.
+"""Writes sequences.json and recurrent.json: reference values and gradients of Keras in float64 for layers of sequences.
 
     pip install tensorflow
     python tests/golden/sequences.py
 
-"layers" are entries as in layers.json, which tests/golden_layers.rs checks in the same way. "runs" are recurrent layers with a state
-and a mask, what they give and the state after it, for tests/layers/recurrent.rs. Inputs and weights are exact in single precision.
+The first has entries as in layers.json, which tests/golden_layers.rs checks in the same way. The second has recurrent layers with a
+state and a mask, what they give and the state after it, for tests/layers/recurrent.rs. Inputs and weights are exact in single precision.
 """
 
 import json
@@ -31,6 +31,12 @@ def rand(*shape, low=-2.0, high=2.0):
     return np.round(rng.uniform(low, high, shape) * 64) / 64
 
 
+def spread(*shape):
+    """Every value once: no ties."""
+    n = int(np.prod(shape))
+    return (rng.permutation(n).reshape(shape) - n // 2) * 0.0625
+
+
 def plain(a):
     return np.asarray(a).reshape(-1).tolist()
 
@@ -45,7 +51,8 @@ def upstream_of(shape, start=0.5):
     return (np.round(np.linspace(start, -1.25, n) * 64) / 64).reshape(shape)
 
 
-NAMES = {"kernel": "weight", "recurrent_kernel": "recurrent_weight"}
+NAMES = {"kernel": "weight", "recurrent_kernel": "recurrent_weight", "depthwise_kernel": "depthwise_weight",
+         "pointwise_kernel": "pointwise_weight"}
 
 
 def named(variables, shapes=None):
@@ -131,6 +138,26 @@ layer("gru", L.GRU(3), [rand(2, n, 4) for n in lengths], [3, 0, 0], "any length"
 layer("bidirectional", L.Bidirectional(L.LSTM(2, return_sequences=True)), [rand(2, n, 3) for n in lengths], [2, 0, 1], "any length",
       sample=(None, 3))
 
+# Convolution and pooling. Paddings: 0 valid, 1 same, 2 causal.
+layer("conv1d", L.Conv1D(4, 3, padding="causal", dilation_rate=2), [rand(2, 6, 3)], [4, 3, 1, 2, 2, 1], "causal")
+layer("conv1d", L.Conv1D(4, 4, strides=2, padding="same", groups=2), [rand(2, 5, 4)], [4, 4, 2, 1, 1, 2], "same, groups")
+layer("conv1d", L.Conv1D(2, 3, strides=2, padding="causal"), [rand(2, n, 2) for n in (1, 6, 5)], [2, 3, 2, 2, 1, 1], "any length",
+      sample=(None, 2))
+layer("conv_transpose1d", L.Conv1DTranspose(3, 4, strides=2, padding="same"), [rand(2, 3, 2)], [3, 4, 2, 1])
+layer("conv_transpose1d", L.Conv1DTranspose(3, 2, strides=3), [rand(2, n, 2) for n in (1, 3)], [3, 2, 3, 0], "any length", sample=(None, 2))
+layer("depthwise_conv1d", L.DepthwiseConv1D(3, padding="same", depth_multiplier=2), [rand(2, 5, 2)], [3, 2, 1], shapes={"weight": [3, 1, 4]})
+layer("separable_conv1d", L.SeparableConv1D(3, 2, depth_multiplier=2), [rand(2, 5, 2)], [3, 2, 2],
+      shapes={"depthwise_weight": [2, 1, 4]})
+layer("max_pool1d", L.MaxPooling1D(2, strides=1, padding="same"), [spread(2, 5, 2)], [2, 1, 1])
+layer("max_pool1d", L.MaxPooling1D(3), [spread(2, 7, 2)], [3, 3, 0])
+layer("avg_pool1d", L.AveragePooling1D(3, strides=2, padding="same"), [rand(2, n, 2) for n in (5, 6)], [3, 2, 1], "any length",
+      sample=(None, 2))
+layer("global_avg_pool1d", L.GlobalAveragePooling1D(), [rand(2, n, 3) for n in (5, 4)], sample=(None, 3))
+layer("global_max_pool1d", L.GlobalMaxPooling1D(keepdims=True), [spread(2, 5, 3)])
+layer("zero_pad1d", L.ZeroPadding1D((1, 2)), [rand(2, 3, 2)], [1, 2])
+layer("cropping1d", L.Cropping1D((1, 2)), [rand(2, 5, 2)], [1, 2])
+layer("upsample1d", L.UpSampling1D(3), [rand(2, 3, 2)], [3])
+
 mask = np.array([[1, 1, 1, 1, 0, 0], [1, 0, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]])
 for call, made, count in [("simple_rnn", L.SimpleRNN, 1), ("lstm", L.LSTM, 2), ("gru", L.GRU, 1)]:
     for sequences in (0, 1):
@@ -147,12 +174,14 @@ for call, made, count in [("simple_rnn", L.SimpleRNN, 1), ("lstm", L.LSTM, 2), (
                 run(call, made(3, **settings), x, states, mask, [3, backwards, sequences], "state and mask")
 run("lstm", L.LSTM(2, return_state=True, return_sequences=True), rand(3, 6, 2), [rand(3, 2), rand(3, 2)], mask, [2, 0, 1], "sequences, mask")
 
-path = pathlib.Path(__file__).with_name("sequences.json")
 
 
-def lines(entries):
-    return ",\n".join(json.dumps(e, separators=(",", ":")) for e in entries)
+def write(name, key, entries):
+    path = pathlib.Path(__file__).with_name(name)
+    lines = ",\n".join(json.dumps(e, separators=(",", ":")) for e in entries)
+    path.write_text('{"keras":"%s","%s":[\n%s\n]}\n' % (keras.__version__, key, lines))
+    print(f"{len(entries)} {key}, {path.stat().st_size} bytes")
 
 
-path.write_text('{"keras":"%s","layers":[\n%s\n],"runs":[\n%s\n]}\n' % (keras.__version__, lines(layers), lines(runs)))
-print(f"{len(layers)} layers, {len(runs)} runs, {path.stat().st_size} bytes")
+write("sequences.json", "layers", layers)
+write("recurrent.json", "runs", runs)

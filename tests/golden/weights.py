@@ -169,6 +169,14 @@ model.save_weights(folder / "sequences.weights.h5")
 for n in [3, 7]:
     result[f"keras sequences of {n}"] = [flat(model(np.arange(2 * n).reshape(2, n) % 9))]
 
+# Convolutions of sequences, and recurrent layers, whose weights are in their cells.
+model = randomise(keras.Sequential([
+    L.Input((None, 3)), L.Conv1D(4, 3, padding="causal"), L.DepthwiseConv1D(3, depth_multiplier=2), L.LSTM(3, return_sequences=True),
+    L.GRU(4, return_sequences=True), L.SimpleRNN(3, return_sequences=True), L.LSTM(3), L.Dense(2)]))
+model.save_weights(folder / "recurrent.weights.h5")
+np.savez_compressed(folder / "recurrent.npz", **{w.path: w.numpy() for w in model.weights})
+result["keras recurrent"] = [flat(model(inputs(2, 7, 3)))]
+
 
 def lines(d):
     return "{\n" + ",\n".join(json.dumps(k) + ":" + json.dumps(v, separators=(",", ":")) for k, v in d.items()) + "\n}\n"

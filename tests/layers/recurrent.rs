@@ -40,7 +40,7 @@ fn module(layer: &str, a: &[usize], features: usize, device: Device) -> Result<R
 #[test]
 fn states_and_masks_are_keras_s() -> Result<()> {
     let _alone = alone();
-    let file: Value = serde_json::from_str(include_str!("../golden/sequences.json")).expect("valid JSON");
+    let file: Value = serde_json::from_str(include_str!("../golden/recurrent.json")).expect("valid JSON");
     let runs = file["runs"].as_array().expect("runs");
     assert!(runs.len() > 12, "the file is not whole");
     for device in DEVICES {

@@ -73,6 +73,11 @@ fn sources(format: Format, weights: &Weights) -> Vec<Source<'_>> {
             Format::Keras => {
                 let (path, role) = name.rsplit_once(['/', '.']).unwrap_or(("", name));
                 let path = path.strip_suffix("/vars").unwrap_or(path);
+                // A recurrent layer's weights are in its cell: `lstm/lstm_cell`.
+                let path = match path.rsplit_once('/') {
+                    Some((layer, "cell" | "lstm_cell" | "gru_cell" | "simple_rnn_cell")) => layer,
+                    _ => path,
+                };
                 (path, role.strip_suffix(":0").unwrap_or(role))
             }
         };

@@ -34,7 +34,7 @@
 //! them, as a BatchNorm of the vector.
 //!
 //! Covered are Dense, Conv2d (with groups), DepthwiseConv2d, ConvTranspose2d, BatchNorm, LayerNorm, GroupNorm, Embedding and
-//! PRelu, and for Keras SeparableConv2d. A layer with other parameters is an error; so is one after a Reshape or Permute
+//! PRelu, and for Keras SeparableConv2d, the convolutions of sequences, SimpleRnn, Lstm and Gru. A layer with other parameters is an error; so is one after a Reshape or Permute
 //! behind which it isn't known what PyTorch has where. Floats of another size become the model's type.
 //!
 //! What a file can't say must agree by itself: activations, padding and strides, and the epsilon of normalisations (Keras

@@ -221,17 +221,24 @@ fn keras(leaf: &Leaf, name: &str, shape: Shape) -> Found {
             [kh, kw, 1, all] => {
                 Change::reshape(Shape::from_dims(&[*kh, *kw, channels, all / channels.max(1)]))
             }
+            [k, 1, all] => Change::reshape(Shape::from_dims(&[*k, channels, all / channels.max(1)])),
             _ => same(),
         }
     };
     Ok(match (leaf.kind.as_str(), name) {
-        ("Dense" | "Conv2d" | "ConvTranspose2d", "weight") => (&["kernel"], same()),
-        ("DepthwiseConv2d", "weight") => (&["kernel", "depthwise_kernel"], depthwise()),
-        ("SeparableConv2d", "depthwise_weight") => (&["depthwise_kernel"], depthwise()),
-        ("SeparableConv2d", "pointwise_weight") => (&["pointwise_kernel"], same()),
-        ("Dense" | "Conv2d" | "ConvTranspose2d" | "DepthwiseConv2d" | "SeparableConv2d", "bias") => {
+        ("Dense" | "Conv2d" | "ConvTranspose2d" | "Conv1d" | "ConvTranspose1d", "weight") => {
+            (&["kernel"], same())
+        }
+        ("DepthwiseConv2d" | "DepthwiseConv1d", "weight") => (&["kernel", "depthwise_kernel"], depthwise()),
+        ("SeparableConv2d" | "SeparableConv1d", "depthwise_weight") => (&["depthwise_kernel"], depthwise()),
+        ("SeparableConv2d" | "SeparableConv1d", "pointwise_weight") => (&["pointwise_kernel"], same()),
+        ("Dense" | "Conv2d" | "ConvTranspose2d" | "DepthwiseConv2d" | "SeparableConv2d", "bias")
+        | ("Conv1d" | "ConvTranspose1d" | "DepthwiseConv1d" | "SeparableConv1d", "bias") => {
             (&["bias"], same())
         }
+        ("SimpleRnn" | "Lstm" | "Gru", "weight") => (&["kernel"], same()),
+        ("SimpleRnn" | "Lstm" | "Gru", "recurrent_weight") => (&["recurrent_kernel"], same()),
+        ("SimpleRnn" | "Lstm" | "Gru", "bias") => (&["bias"], same()),
         ("BatchNorm" | "LayerNorm" | "GroupNorm", "gamma") => (&["gamma"], same()),
         ("BatchNorm" | "LayerNorm" | "GroupNorm", "beta") => (&["beta"], same()),
         ("BatchNorm", "moving_mean") => (&["moving_mean"], same()),
@@ -254,6 +261,13 @@ pub(super) fn kind_of(name: &str) -> Option<&'static str> {
         "conv2d_transpose" => "ConvTranspose2d",
         "depthwise_conv2d" => "DepthwiseConv2d",
         "separable_conv2d" => "SeparableConv2d",
+        "conv1d" => "Conv1d",
+        "conv1d_transpose" => "ConvTranspose1d",
+        "depthwise_conv1d" => "DepthwiseConv1d",
+        "separable_conv1d" => "SeparableConv1d",
+        "simple_rnn" => "SimpleRnn",
+        "lstm" => "Lstm",
+        "gru" => "Gru",
         "batch_normalization" => "BatchNorm",
         "layer_normalization" => "LayerNorm",
         "group_normalization" => "GroupNorm",
