@@ -462,7 +462,11 @@ fn errors_say_what_to_do() {
         (Box::new(RmsNorm::new().epsilon(0.0)), image, "a finite epsilon above 0"),
         (Box::new(UnitNorm::new().axes([])), image, "at least one axis"),
         (Box::new(UnitNorm::new().axes([0, -3])), image, "given twice"),
-        (Box::new(MultiHeadAttention::new(2, 4)), &[4], "expects [time, features], got [4]; add Embedding"),
+        (
+            Box::new(MultiHeadAttention::new(2, 4)),
+            &[4],
+            "expects [time, features], got [4]; add Reshape::new([4, 1])",
+        ),
         (Box::new(MultiHeadAttention::new(3, 4).kv_heads(2)), &[5, 4], "those of keys, got 3 and 2"),
         (Box::new(MultiHeadAttention::new(0, 4)), &[5, 4], "those of keys, got 0 and 0"),
         (Box::new(MultiHeadAttention::new(2, 0)), &[5, 4], "at least one feature, got 0 and 0"),

@@ -193,6 +193,29 @@ fn a_history_is_saved_by_the_ending() {
     assert_eq!(files(folder.path()), ["a.svg", "b.PNG"]);
 }
 
+/// Series over their places: one that begins late leaves a gap, and one without numbers has only its name.
+#[test]
+fn lines_of_series() {
+    let folder = Folder::new();
+    let truth: Vec<f32> = (0..100).map(|t| (t as f32 / 8.0).sin()).collect();
+    let late: Vec<f32> =
+        truth.iter().enumerate().map(|(t, v)| if t < 60 { f32::NAN } else { v * 0.5 }).collect();
+    let picture =
+        plot::lines(&[("truth", &truth), ("forecast <1>", &late), ("nothing", &[f32::INFINITY])]).unwrap();
+    let (svg, pixels) = folder.save("lines", &picture.titled("A wave"));
+    for text in ["truth", "nothing", "step", "A wave"] {
+        assert!(has(&svg, text), "no {text:?}");
+    }
+    assert!(contains(&pixels, [0x26, 0x2b, 0x33]) && contains(&pixels, [0x1f, 0x6f, 0xb4]));
+    folder.save("lines_short", &plot::lines(&[("one", &[1.0])]).unwrap());
+    folder.save("lines_none", &plot::lines(&[("none", &[f32::NAN])]).unwrap());
+    let five: Vec<(&str, &[f32])> = vec![("x", &[1.0f32][..]); 5];
+    for wrong in [&five[..], &[], &[("empty", &[][..])]] {
+        let e = plot::lines(wrong).unwrap_err().to_string();
+        assert!(e.starts_with("plot::lines: expects one to 4 series"), "{e}");
+    }
+}
+
 fn files(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .unwrap()

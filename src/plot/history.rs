@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::train::{Epoch, History};
 use std::path::Path;
 
-const PANEL: [f64; 2] = [480.0, 354.0];
+pub(super) const PANEL: [f64; 2] = [480.0, 354.0];
 /// Of a panel, above its axes and below the name of the lower one.
 const ABOVE: f64 = 32.0;
 const BELOW: f64 = 14.0;
@@ -26,14 +26,17 @@ const MOST_DOTS: usize = 60;
 const LARGEST: f64 = 1e300;
 
 /// A value per epoch of one quantity.
-struct Curve {
-    color: Color,
-    values: Vec<Option<f64>>,
+pub(super) struct Curve {
+    pub color: Color,
+    pub values: Vec<Option<f64>>,
 }
 
-struct Panel {
-    name: String,
-    curves: Vec<Curve>,
+pub(super) struct Panel {
+    pub name: String,
+    pub curves: Vec<Curve>,
+    /// What its curves go along, below the lower axis.
+    pub along: &'static str,
+    pub width: f64,
 }
 
 impl Panel {
@@ -80,7 +83,7 @@ pub fn history(history: &History) -> Result<Picture> {
     let mut picture =
         Picture::new(PANEL[0] * columns as f64 + MARGIN, top + PANEL[1] * rows as f64 + MARGIN / 2.0);
     if validation {
-        legend(&mut picture);
+        legend(&mut picture, &[(BLUE, "training"), (ORANGE, "validation")]);
     }
     let numbers: Vec<f64> = epochs.iter().map(|e| e.number as f64).collect();
     let ends = (first.number as f64, last.number as f64);
@@ -124,25 +127,34 @@ fn panels(epochs: &[Epoch]) -> Vec<Panel> {
                 curve(BLUE, &|e| e.train.value(name)),
                 curve(ORANGE, &|e| e.validation.as_ref().and_then(|v| v.value(name))),
             ],
+            along: "epoch",
+            width: PANEL[0],
         })
         .collect();
     if epochs.windows(2).any(|e| e[0].learning_rate != e[1].learning_rate) {
         let rate = curve(INK, &|e| Some(e.learning_rate));
-        panels.push(Panel { name: "learning rate".into(), curves: vec![rate] });
+        let name = "learning rate".into();
+        panels.push(Panel { name, curves: vec![rate], along: "epoch", width: PANEL[0] });
     }
     panels
 }
 
-fn legend(picture: &mut Picture) {
+pub(super) fn legend(picture: &mut Picture, curves: &[(Color, &str)]) {
     let (mut x, y) = (MARGIN / 2.0 + 44.0, MARGIN + 4.0);
-    for (color, label) in [(BLUE, "training"), (ORANGE, "validation")] {
+    for &(color, label) in curves {
         picture.path(vec![[x, y], [x + 24.0, y]], 2.5, color);
         picture.text(label, [x + 32.0, y], TEXT_SIZE, INK, Anchor::Start);
         x += 32.0 + text::width(label, TEXT_SIZE) + 26.0;
     }
 }
 
-fn draw(picture: &mut Picture, corner: [f64; 2], panel: &Panel, numbers: &[f64], ends: (f64, f64)) {
+pub(super) fn draw(
+    picture: &mut Picture,
+    corner: [f64; 2],
+    panel: &Panel,
+    numbers: &[f64],
+    ends: (f64, f64),
+) {
     let (low, high) =
         panel.finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
     let nothing = low > high;
@@ -157,11 +169,11 @@ fn draw(picture: &mut Picture, corner: [f64; 2], panel: &Panel, numbers: &[f64],
     if lost > 0 {
         let values =
             if lost == 1 { "1 value is not finite".into() } else { format!("{lost} values are not finite") };
-        let at = [corner[0] + PANEL[0] - MARGIN, corner[1] + 14.0];
+        let at = [corner[0] + panel.width - MARGIN, corner[1] + 14.0];
         picture.text(values, at, LABEL_SIZE, ORANGE, Anchor::End);
     }
     if nothing {
-        let at = [corner[0] + (left + PANEL[0] - MARGIN) / 2.0, corner[1] + PANEL[1] / 2.0];
+        let at = [corner[0] + (left + panel.width - MARGIN) / 2.0, corner[1] + PANEL[1] / 2.0];
         picture.text("nothing to draw", at, TEXT_SIZE, GREY, Anchor::Middle);
     }
 
@@ -174,11 +186,11 @@ fn draw(picture: &mut Picture, corner: [f64; 2], panel: &Panel, numbers: &[f64],
         low: ends.0 - room,
         high: ends.1 + room,
         from: corner[0] + left.floor(),
-        to: corner[0] + PANEL[0] - MARGIN - 1.0,
+        to: corner[0] + panel.width - MARGIN - 1.0,
         labels: ticks.iter().map(|epoch| format!("{epoch:.0}")).collect(),
         ticks,
     };
-    axes(picture, &x, &y);
+    axes(picture, panel.along, &x, &y);
     for curve in &panel.curves {
         draw_curve(picture, curve, numbers, &x, &y);
     }
@@ -212,11 +224,11 @@ impl Axis {
 }
 
 /// Horizontal lines, the axes left of and below them, and their words.
-fn axes(picture: &mut Picture, x: &Axis, y: &Axis) {
+fn axes(picture: &mut Picture, along: &str, x: &Axis, y: &Axis) {
     let line = mix(WHITE, GREY, 0.7);
     let (left, below) = (x.from - 1.0, y.from + 1.0);
     let name = [x.from + ((x.to + 1.0 - x.from) / 2.0).floor(), below + EPOCHS - LABEL_SIZE / 2.0];
-    picture.text("epoch", name, LABEL_SIZE, GREY, Anchor::Middle);
+    picture.text(along, name, LABEL_SIZE, GREY, Anchor::Middle);
     for &tick in &y.ticks {
         let at = y.place(tick);
         picture.path(vec![[x.from, at], [x.to, at]], 1.0, FAINT);

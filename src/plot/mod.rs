@@ -6,6 +6,7 @@
 //! | what | how |
 //! | --- | --- |
 //! | curves of loss and metrics | [`history`], or [`History::plot`](crate::train::History::plot) at once |
+//! | series of numbers, a forecast beside what came | [`lines`] |
 //! | which class is taken for which | [`confusion_matrix`] |
 //! | what a model gets wrong | [`misclassified`] |
 //! | what a first layer looks for | [`filters`] |
@@ -45,6 +46,7 @@ mod filters;
 mod font;
 mod glyph;
 mod history;
+mod lines;
 mod picture;
 mod png;
 mod raster;
@@ -57,6 +59,7 @@ mod wrong;
 pub use confusion::confusion_matrix;
 pub use filters::filters;
 pub use history::history;
+pub use lines::lines;
 pub use picture::Picture;
 pub use sheet::{captioned_images, image_rows, images};
 pub use wrong::misclassified;

@@ -1,5 +1,7 @@
 //! Convolution and pooling along one axis, `[n, length, c]`: those of two, over images of one row, which are views. What can be wrong
 //! is told in terms of sequences.
+// Over 500 lines in one file: the options of each operation, what can be wrong with them, and the operation are read together; half of
+// it is their documentation.
 
 use super::{IntoOperand, Tensor};
 use crate::error::{Error, Result};
