@@ -816,3 +816,15 @@ fn unit_norms_of_extremes() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn separable_convolutions_of_no_steps() -> Result<()> {
+    for device in [Device::Cpu, Device::Gpu] {
+        for padding in [wgrad::Padding1d::Same, wgrad::Padding1d::Causal] {
+            let layer = wgrad::nn::SeparableConv1d::new(4, 3).padding(padding);
+            let model = Sequential::new().add(layer).build((None, 3), device)?;
+            assert_eq!(model.infer(&Tensor::zeros([2, 0, 3], device)?)?.dims(), [2, 0, 4]);
+        }
+    }
+    Ok(())
+}

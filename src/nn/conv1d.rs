@@ -292,7 +292,9 @@ impl Layer for SeparableConv1d {
         let first = depthwise("depthwise_weight", cx, &self.weights, self.kernel, channels, self.options)?;
         let mixed = c.saturating_mul(self.multiplier);
         let weight = self.weights.kernel(cx, &[1, mixed, self.filters], [mixed, self.filters])?;
-        let second = Stage { name: "pointwise_weight", weight, options: Conv1dOptions::default() };
+        // Of windows of one step none needs a border; without one, sequences of no steps would be refused.
+        let options = Conv1dOptions::default().padding(Padding1d::Same);
+        let second = Stage { name: "pointwise_weight", weight, options };
         Convolution::built(vec![first, second], &self.weights, self.activation, self.filters, out, cx)
     }
 }

@@ -50,7 +50,7 @@ impl AttentionOptions {
     }
 
     /// Whether query i sees the keys up to i only. With more or fewer keys than queries both count from the first, as in PyTorch;
-    /// for the latest tokens of a [`KvCache`](super::KvCache) there is its `causal_mask`.
+    /// for the latest tokens of a [`KvCache`](crate::nn::KvCache) there is its `causal_mask`.
     pub fn causal(self, causal: bool) -> AttentionOptions {
         AttentionOptions { causal, ..self }
     }

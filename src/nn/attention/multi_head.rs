@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 /// features, each head attends by [`scaled_dot_product_attention`](Tensor::scaled_dot_product_attention), and what all heads found is
 /// multiplied by one more weight. `[time, features]` to `[time, features]`, of any length.
 ///
-/// With one input a sequence attends to itself. In a [`Functional`](super::Functional) model
-/// [`layer_all`](super::Functional::layer_all) gives it several, in Keras's order: the query, the value and, where it is
+/// With one input a sequence attends to itself. In a [`Functional`](crate::nn::Functional) model
+/// [`layer_all`](crate::nn::Functional::layer_all) gives it several, in Keras's order: the query, the value and, where it is
 /// another sequence, the key. [`attention`](Self::attention) makes a module that takes masks.
 ///
 /// The weights are `query.weight` `[features, num_heads * key_dim]`, `key.weight`, `value.weight` and `out.weight`

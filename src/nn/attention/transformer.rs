@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 /// `TransformerEncoderLayer`: a sequence attends to itself, then two dense layers treat each place; around both, the input is added
 /// and the sum normalised. `[time, features]` to the same, of any length. Heads have `features / num_heads` features.
 ///
-/// With a second input (see [`Functional::layer_all`](super::Functional::layer_all)), a mask `[time]` that is 0 where a
+/// With a second input (see [`Functional::layer_all`](crate::nn::Functional::layer_all)), a mask `[time]` that is 0 where a
 /// sequence is padded, nobody attends to those places.
 ///
 /// Parameters: those of [`MultiHeadAttention`](super::MultiHeadAttention) under `attention`, `feedforward.intermediate`,
@@ -184,7 +184,7 @@ impl Module for EncoderModule {
 
 /// A block of a transformer's decoder (Vaswani et al., 2017), KerasHub's `TransformerDecoder` and PyTorch's
 /// `TransformerDecoderLayer`: as [`TransformerEncoder`], but each place sees those up to itself only. With one input it is a block
-/// of a GPT. With a second one (see [`Functional::layer_all`](super::Functional::layer_all)), an encoder's output of whatever
+/// of a GPT. With a second one (see [`Functional::layer_all`](crate::nn::Functional::layer_all)), an encoder's output of whatever
 /// features and length, it attends to that as well before the dense layers; a third is a mask `[time]` that is 0 where that is
 /// padded.
 ///
