@@ -91,6 +91,16 @@ fn running_products_of_all_lengths() -> Result<()> {
                 };
                 assert!(gradient[i] == product, "gradient {i} of {dims:?} on {device}");
             }
+            // the sum of all products by each factor: those before it, times 1 + x' (1 + x'' (..)) of those behind it
+            let gradient = y.sum(.., false)?.backward()?.get(&x)?.to_vec::<f32>()?;
+            let mut behind = vec![0.0; outer * inner];
+            for i in (0..values.len()).rev() {
+                let (o, t, c) = (i / (axis * inner), i / inner % axis, i % inner);
+                let line = &mut behind[o * inner + c];
+                *line = 1.0 + if t + 1 < axis { values[i + inner] * *line } else { 0.0 };
+                let before = if t > 0 { want[i - inner] } else { 1.0 };
+                assert!(gradient[i] == before * *line, "gradient {i} of the sum of {dims:?} on {device}");
+            }
         }
     }
     Ok(())
