@@ -23,14 +23,13 @@ const COLORS: [Color; 4] = [INK, BLUE, ORANGE, GREY];
 ///
 /// # Errors
 ///
-/// There are no series or more than four, or none has a finite number.
+/// There are no series or more than four, or all are empty.
 pub fn lines(series: &[(&str, &[f32])]) -> Result<Picture> {
     const NAME: &str = "plot::lines";
     let longest = series.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
-    let something = series.iter().any(|(_, values)| values.iter().any(|v| v.is_finite()));
-    if series.len() > COLORS.len() || !something {
+    if series.len() > COLORS.len() || longest == 0 {
         let message = format!(
-            "expects one to {} series with at least one finite number, got {} of at most {longest} numbers; draw others in a picture of their own",
+            "expects one to {} series with at least one number, got {} of at most {longest}; draw others in a picture of their own",
             COLORS.len(),
             series.len()
         );
