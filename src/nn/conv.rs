@@ -103,13 +103,7 @@ impl Layer for Conv2d {
         let ([h, w, _], c) = (cx.image(input)?, cx.features(input)?);
         let ([kh, kw], o) = (self.kernel, self.options);
         positive("filter", self.filters)?;
-        if o.groups == 0 || !c.is_multiple_of(o.groups) || !self.filters.is_multiple_of(o.groups) {
-            let message = format!(
-                "expects channels and filters in multiples of {} groups, got {c} and {}; change groups or filters",
-                o.groups, self.filters
-            );
-            return Err(Error::argument("build", message));
-        }
+        check_groups(c, self.filters, o.groups)?;
         let [oh, ow] = o.padding.resolve_open("conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
         let taps = kh.saturating_mul(kw);
         // As Keras counts: what one output reads, and what one input reaches.
@@ -124,11 +118,21 @@ impl Layer for Conv2d {
 }
 
 /// At least one of something.
-fn positive(what: &str, n: usize) -> Result<()> {
+pub(super) fn positive(what: &str, n: usize) -> Result<()> {
     if n > 0 {
         return Ok(());
     }
     Err(Error::argument("build", format!("expects at least one {what}, got 0")))
+}
+
+pub(super) fn check_groups(channels: usize, filters: usize, groups: usize) -> Result<()> {
+    if groups > 0 && channels.is_multiple_of(groups) && filters.is_multiple_of(groups) {
+        return Ok(());
+    }
+    let message = format!(
+        "expects channels and filters in multiples of {groups} groups, got {channels} and {filters}; change groups or filters"
+    );
+    Err(Error::argument("build", message))
 }
 
 /// Depthwise 2-D convolution: each channel has windows of its own, `[height, width, channels]` to `[height', width',
@@ -434,13 +438,7 @@ impl Layer for ConvTranspose2d {
         let ([h, w, _], c) = (cx.image(input)?, cx.features(input)?);
         let ([kh, kw], o) = (self.kernel, self.options);
         positive("filter", self.filters)?;
-        if o.groups == 0 || !c.is_multiple_of(o.groups) || !self.filters.is_multiple_of(o.groups) {
-            let message = format!(
-                "expects channels and filters in multiples of {} groups, got {c} and {}; change groups or filters",
-                o.groups, self.filters
-            );
-            return Err(Error::argument("build", message));
-        }
+        check_groups(c, self.filters, o.groups)?;
         let [oh, ow] = o.resolve_open("conv2d_transpose", [h, w], self.kernel)?;
         // Keras's fans are those of the weight's shape as it stands: for He's and LeCun's initialisers "in" counts the
         // filters.

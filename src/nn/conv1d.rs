@@ -1,11 +1,12 @@
 //! Convolution layers of sequences.
 
+use super::conv::{check_groups, positive};
 use super::weights::{WeightSettings, weight_methods};
 use super::{
     Activation, Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer, SampleShape,
 };
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tensor::{Conv1dOptions, ConvTranspose1dOptions, Padding1d, Tensor};
 use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
@@ -36,23 +37,6 @@ macro_rules! window_methods {
 }
 
 /// At least one of something.
-fn positive(what: &str, n: usize) -> Result<()> {
-    if n > 0 {
-        return Ok(());
-    }
-    Err(Error::argument("build", format!("expects at least one {what}, got 0")))
-}
-
-fn check_groups(channels: usize, filters: usize, groups: usize) -> Result<()> {
-    if groups > 0 && channels.is_multiple_of(groups) && filters.is_multiple_of(groups) {
-        return Ok(());
-    }
-    let message = format!(
-        "expects channels and filters in multiples of {groups} groups, got {channels} and {filters}; change groups or filters"
-    );
-    Err(Error::argument("build", message))
-}
-
 /// 1-D convolution: `[length, channels]` to `[length', filters]`. Weight `[kernel, channels / groups, filters]`, Glorot uniform; bias
 /// zero.
 ///

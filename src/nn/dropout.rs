@@ -55,16 +55,17 @@ impl Layer for Dropout {
     }
 
     fn build(&self, input: SampleShape, _cx: &mut Build) -> Result<Built> {
-        check_rate(self.rate)?;
+        check_rate("build", "rate", self.rate)?;
         Ok(Built::new(self.clone(), input))
     }
 }
 
-fn check_rate(rate: f64) -> Result<()> {
+/// A share that is dropped leaves something.
+pub(super) fn check_rate(op: &str, what: &str, rate: f64) -> Result<()> {
     if (0.0..1.0).contains(&rate) {
         return Ok(());
     }
-    Err(Error::argument("build", format!("expects a rate of at least 0 and below 1, got {rate}")))
+    Err(Error::argument(op, format!("expects a {what} of at least 0 and below 1, got {rate}")))
 }
 
 impl Module for Dropout {
@@ -122,7 +123,7 @@ impl Layer for SpatialDropout2d {
 
     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         cx.image(input)?;
-        check_rate(self.rate)?;
+        check_rate("build", "rate", self.rate)?;
         Ok(Built::new(self.clone(), input))
     }
 }

@@ -37,6 +37,21 @@ pub enum Padding {
     Explicit([usize; 4]),
 }
 
+/// Kernels compute coordinates in 32 bits with a sign.
+pub(crate) const MOST: usize = i32::MAX as usize;
+
+/// Places from a window's first tap to its last, both included.
+pub(crate) fn reach(kernel: usize, dilation: usize) -> usize {
+    dilation.saturating_mul(kernel.saturating_sub(1)).saturating_add(1)
+}
+
+/// Places before and after, with which there is a window for each stride that begins within the size.
+pub(crate) fn same_border(size: usize, reach: usize, stride: usize) -> [usize; 2] {
+    let last = (size.div_ceil(stride).max(1) - 1) * stride;
+    let total = last.saturating_add(reach).saturating_sub(size);
+    [total / 2, total - total / 2]
+}
+
 impl Padding {
     /// Padding and output sizes for one image size: `[top, bottom, left, right]`, `[height, width]`.
     pub(crate) fn resolve(
@@ -53,19 +68,14 @@ impl Padding {
             );
             return Err(Error::argument(op, message));
         }
-        // Kernels compute coordinates in 32 bits with a sign.
-        const MOST: usize = i32::MAX as usize;
         let mut padding = [0; 4];
         let mut out = [0; 2];
         for d in 0..2 {
-            let reach = dilation[d].saturating_mul(kernel[d] - 1).saturating_add(1);
+            let reach = reach(kernel[d], dilation[d]);
             match self {
                 Padding::Valid => {}
                 Padding::Same => {
-                    let last = (size[d].div_ceil(stride[d]).max(1) - 1) * stride[d];
-                    let total = last.saturating_add(reach).saturating_sub(size[d]);
-                    padding[2 * d] = total / 2;
-                    padding[2 * d + 1] = total - total / 2;
+                    padding[2 * d..2 * d + 2].copy_from_slice(&same_border(size[d], reach, stride[d]));
                 }
                 Padding::Explicit(p) => padding[2 * d..2 * d + 2].copy_from_slice(&p[2 * d..2 * d + 2]),
             }
@@ -101,7 +111,7 @@ impl Padding {
         // The smallest size that a window fits into, whatever is around it.
         let fitting = |d: usize| match self {
             Padding::Same => 1,
-            _ => dilation[d].saturating_mul(kernel[d].saturating_sub(1)).saturating_add(1),
+            _ => reach(kernel[d], dilation[d]),
         };
         let sizes = [0, 1].map(|d| size[d].unwrap_or_else(|| fitting(d)));
         let (_, out) = self.resolve(op, sizes, kernel, stride, dilation).map_err(|e| of_open(e, size))?;

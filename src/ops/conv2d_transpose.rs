@@ -1,6 +1,6 @@
 //! Transposed 2-D convolution: a convolution's gradient with respect to its image, as an operation of its own.
 
-use super::conv2d::{ConvPass, Padding, build, of_open};
+use super::conv2d::{ConvPass, Padding, build, of_open, reach};
 use super::{require_float, same_device, same_dtype};
 use crate::error::{Error, Result};
 use crate::geometry::Conv2dGeometry;
@@ -97,7 +97,7 @@ impl ConvTranspose2dOptions {
             if size[d] == 0 {
                 return Err(Error::shape(op, format!("the image has no {axis}")));
             }
-            let window = self.dilation[d].saturating_mul(kernel[d].saturating_sub(1)).saturating_add(1);
+            let window = reach(kernel[d], self.dilation[d]);
             let extra = self.output_padding.map(|p| p[d]);
             if extra.is_some_and(|p| p > 0 && p >= stride) {
                 let message = format!(

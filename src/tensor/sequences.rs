@@ -5,7 +5,7 @@
 
 use super::{IntoOperand, Tensor};
 use crate::error::{Error, Result};
-use crate::ops::conv2d::{Conv2dOptions, Padding};
+use crate::ops::conv2d::{Conv2dOptions, MOST, Padding, reach, same_border};
 use crate::ops::conv2d_transpose::ConvTranspose2dOptions;
 use crate::ops::pool2d::Pool2dOptions;
 use crate::ops::view::nothing;
@@ -186,7 +186,7 @@ impl ConvTranspose1dOptions {
             let message = format!("output padding {extra} must be smaller than the stride {stride}");
             return Err(Error::argument(op, message));
         }
-        let window = dilation.saturating_mul(kernel - 1).saturating_add(1);
+        let window = reach(kernel, dilation);
         let padding = match padding {
             Padding1d::Valid => Padding::Valid,
             Padding1d::Same => Padding::Same,
@@ -335,14 +335,10 @@ impl Window {
     fn resolve(&self, op: &str, length: usize) -> Result<([usize; 2], usize)> {
         let &Window { kernel, stride, dilation, padding } = self;
         at_least_one(op, kernel, stride, dilation)?;
-        let reach = dilation.saturating_mul(kernel - 1).saturating_add(1);
+        let reach = reach(kernel, dilation);
         let [before, after] = match padding {
             Padding1d::Valid => [0, 0],
-            Padding1d::Same => {
-                let last = (length.div_ceil(stride).max(1) - 1) * stride;
-                let total = last.saturating_add(reach).saturating_sub(length);
-                [total / 2, total - total / 2]
-            }
+            Padding1d::Same => same_border(length, reach, stride),
             Padding1d::Causal => [reach - 1, 0],
             Padding1d::Explicit(padding) => padding,
         };
@@ -351,8 +347,6 @@ impl Window {
             return Ok(([0, 0], 0));
         }
         let padded = length.saturating_add(before).saturating_add(after);
-        // Kernels compute coordinates in 32 bits with a sign.
-        const MOST: usize = i32::MAX as usize;
         if padded.max(stride) > MOST {
             let message = format!(
                 "stride {stride} or padding [{before}, {after}] is out of all proportion: at most {MOST}"
@@ -371,8 +365,7 @@ impl Window {
     /// As [`resolve`](Self::resolve), for sequences of any length: where it is open (`None`), so is the output's. What fits no
     /// sequence at all is an error.
     fn resolve_open(&self, op: &str, length: Option<usize>) -> Result<Option<usize>> {
-        let fitting = self.dilation.saturating_mul(self.kernel.saturating_sub(1)).saturating_add(1);
-        let (_, out) = self.resolve(op, length.unwrap_or(fitting))?;
+        let (_, out) = self.resolve(op, length.unwrap_or_else(|| reach(self.kernel, self.dilation)))?;
         Ok(length.map(|_| out))
     }
 }

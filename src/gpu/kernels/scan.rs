@@ -1,4 +1,4 @@
-//! Running sums along an axis.
+//! Running sums along an axis, and linear recurrences.
 
 use super::launch::{Build, Pass, chunk_of_axis};
 use super::uniform::uniform;
@@ -17,98 +17,98 @@ uniform! {
     }
 }
 
+/// How lines along an axis are cut into chunks: something is found of each chunk, the same scan goes over these, which are in its
+/// order, and then over all chunks at once, each from what is before it.
+struct Chunks {
+    inner: usize,
+    sizes: ScanSizes,
+    /// Over what was found of the chunks, where there are several.
+    of_chunks: Option<ScanSizes>,
+    /// Elements that are found. Nothing is before an only chunk: what is bound there is not read. (It is not the input, which may be so
+    /// large that each binding of it is many.)
+    found: usize,
+}
+
+impl Chunks {
+    fn of([outer, axis, inner]: [usize; 3], reverse: bool) -> Chunks {
+        let (width, _) = by_width("", inner);
+        let lines = outer * (inner / width);
+        let chunk = chunk_of_axis(axis, lines, 4096);
+        let chunks = axis.div_ceil(chunk);
+        let sizes = ScanSizes { total: lines * chunks, axis, inner: inner / width, chunk, chunks, reverse };
+        let of_chunks = (chunks > 1).then(|| ScanSizes {
+            total: lines,
+            axis: chunks,
+            chunk: chunks,
+            chunks: 1,
+            reverse: false,
+            ..sizes.clone()
+        });
+        let found = if chunks > 1 { outer * chunks * inner } else { 4 };
+        Chunks { inner, sizes, of_chunks, found }
+    }
+
+    fn pass(
+        &self,
+        label: &'static str,
+        text: &'static str,
+        sizes: &ScanSizes,
+        inputs: Vec<Operand>,
+        output: Operand,
+    ) -> Pass {
+        Pass {
+            label,
+            source: by_width(text, self.inner).1,
+            total: sizes.total,
+            uniform: Uniform::of(sizes),
+            inputs,
+            output,
+            turns: Turns::of(sizes.chunk),
+            epilogue: matches!(output, Operand::Output),
+        }
+    }
+}
+
 /// `y[outer, axis, inner]` = the sums of `x` along the axis up to each place, or from it on in `reverse`; always added in the
 /// same order.
 ///
 /// Inputs: `x`.
-pub fn cumsum(t: &KernelTarget, [outer, axis, inner]: [usize; 3], reverse: bool) -> Launches {
-    let (width, _) = by_width("", inner);
-    let lines = outer * (inner / width);
-    // Chunks of an axis: their totals, what is before each, and then all at once.
-    let chunk = chunk_of_axis(axis, lines, 4096);
-    let chunks = axis.div_ceil(chunk);
-    let sizes = ScanSizes { total: lines * chunks, axis, inner: inner / width, chunk, chunks, reverse };
-    let pass = |label, text, sizes: &ScanSizes, inputs, output, epilogue| Pass {
-        label,
-        source: by_width(text, inner).1,
-        total: sizes.total,
-        uniform: Uniform::of(sizes),
-        inputs,
-        output,
-        turns: Turns::of(sizes.chunk),
-        epilogue,
-    };
+pub fn cumsum(t: &KernelTarget, dims: [usize; 3], reverse: bool) -> Launches {
+    let chunks = Chunks::of(dims, reverse);
     let mut launches = Launches::default();
     let (x, text) = (Operand::Input(0), shader!("scan.wgsl"));
-    // Nothing is before an only chunk: what is bound there is not read. (It is not x, which may be so large that each binding of it
-    // is many.)
-    let sums = if chunks > 1 { outer * chunks * inner } else { 4 };
-    let totals = launches.temp(sums);
+    let totals = launches.temp(chunks.found);
     let mut starts = totals;
-    if chunks > 1 {
-        launches.push(t, pass("cumsum/totals", shader!("scan_totals.wgsl"), &sizes, vec![x], totals, false));
-        starts = launches.temp(sums);
-        // The same of the totals, which are in the order of the scan.
-        let of_totals = ScanSizes {
-            total: lines,
-            axis: chunks,
-            chunk: chunks,
-            chunks: 1,
-            reverse: false,
-            ..sizes.clone()
-        };
-        launches.push(t, pass("cumsum/starts", text, &of_totals, vec![totals, totals], starts, false));
+    if let Some(of_chunks) = &chunks.of_chunks {
+        let of_each = shader!("scan_totals.wgsl");
+        launches.push(t, chunks.pass("cumsum/totals", of_each, &chunks.sizes, vec![x], totals));
+        starts = launches.temp(chunks.found);
+        launches.push(t, chunks.pass("cumsum/starts", text, of_chunks, vec![totals, totals], starts));
     }
-    launches.push(t, pass("cumsum", text, &sizes, vec![x, starts], Operand::Output, true));
+    launches.push(t, chunks.pass("cumsum", text, &chunks.sizes, vec![x, starts], Operand::Output));
     launches
 }
 
-/// `h[outer, axis, inner]` of `h[t] = a[t] h[t - 1] + b[t]` along the axis from `h[0] = b[0]`, or from its end in `reverse`.
+/// `h[outer, axis, inner]` of `h[t] = a[t] h[t - 1] + b[t]` along the axis from `h[0] = b[0]`, or from its end in `reverse`. What a chunk
+/// makes of any start is a factor and an end.
 ///
 /// Inputs: `a`, `b`.
-pub fn recurrence(t: &KernelTarget, [outer, axis, inner]: [usize; 3], reverse: bool) -> Launches {
-    let (width, _) = by_width("", inner);
-    let lines = outer * (inner / width);
-    // Chunks of an axis, as of a running sum: what each makes of any start is a factor and an end.
-    let chunk = chunk_of_axis(axis, lines, 4096);
-    let chunks = axis.div_ceil(chunk);
-    let sizes = ScanSizes { total: lines * chunks, axis, inner: inner / width, chunk, chunks, reverse };
-    let pass = |label, text, sizes: &ScanSizes, inputs, output, epilogue| Pass {
-        label,
-        source: by_width(text, inner).1,
-        total: sizes.total,
-        uniform: Uniform::of(sizes),
-        inputs,
-        output,
-        turns: Turns::of(sizes.chunk),
-        epilogue,
-    };
+pub fn recurrence(t: &KernelTarget, dims: [usize; 3], reverse: bool) -> Launches {
+    let chunks = Chunks::of(dims, reverse);
     let mut launches = Launches::default();
     let (a, b, text) = (Operand::Input(0), Operand::Input(1), shader!("scan_recurrence.wgsl"));
-    let sums = if chunks > 1 { outer * chunks * inner } else { 4 };
-    let factors = launches.temp(sums);
+    let factors = launches.temp(chunks.found);
     let mut starts = factors;
-    if chunks > 1 {
+    if let Some(of_chunks) = &chunks.of_chunks {
         let (of_factors, of_ends) =
             (shader!("scan_recurrence_factors.wgsl"), shader!("scan_recurrence_ends.wgsl"));
-        let ends = launches.temp(sums);
-        launches.push(t, pass("recurrence/factors", of_factors, &sizes, vec![a], factors, false));
-        launches.push(t, pass("recurrence/ends", of_ends, &sizes, vec![a, b], ends, false));
-        starts = launches.temp(sums);
-        // The same of the chunks, which are in the order of the scan.
-        let of_chunks = ScanSizes {
-            total: lines,
-            axis: chunks,
-            chunk: chunks,
-            chunks: 1,
-            reverse: false,
-            ..sizes.clone()
-        };
-        launches.push(
-            t,
-            pass("recurrence/starts", text, &of_chunks, vec![factors, ends, factors], starts, false),
-        );
+        let ends = launches.temp(chunks.found);
+        launches.push(t, chunks.pass("recurrence/factors", of_factors, &chunks.sizes, vec![a], factors));
+        launches.push(t, chunks.pass("recurrence/ends", of_ends, &chunks.sizes, vec![a, b], ends));
+        starts = launches.temp(chunks.found);
+        let inputs = vec![factors, ends, factors];
+        launches.push(t, chunks.pass("recurrence/starts", text, of_chunks, inputs, starts));
     }
-    launches.push(t, pass("recurrence", text, &sizes, vec![a, b, starts], Operand::Output, true));
+    launches.push(t, chunks.pass("recurrence", text, &chunks.sizes, vec![a, b, starts], Operand::Output));
     launches
 }

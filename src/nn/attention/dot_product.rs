@@ -3,6 +3,7 @@
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{ScanMemory, ScanOptions, scan};
+use crate::nn::dropout::check_rate;
 use crate::ops::random;
 use crate::ops::{require_float, same_device, same_dtype};
 use crate::tensor::Tensor;
@@ -320,9 +321,8 @@ fn attention(
         Some(scale) => scale,
         None => (query.dims()[query.rank() - 1].max(1) as f64).powf(-0.5),
     };
-    if let Some((rate, _)) = options.dropout.filter(|(rate, _)| !(0.0..1.0).contains(rate)) {
-        let message = format!("expects a dropout of at least 0 and below 1, got {rate}");
-        return Err(Error::argument(OP, message));
+    if let Some((rate, _)) = options.dropout {
+        check_rate(OP, "dropout", rate)?;
     }
     let masks = Masks::of(options, &problem, query)?;
     let query = &(query * scale)?;

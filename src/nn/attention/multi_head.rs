@@ -5,6 +5,7 @@ use super::rotary::Rotary;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::nn::dense::Dense;
+use crate::nn::dropout::check_rate;
 use crate::nn::weights::{WeightSettings, kernel_methods};
 use crate::nn::{
     Activation, Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer, SampleShape,
@@ -148,10 +149,7 @@ impl MultiHeadAttention {
                 format!("expects heads of at least one feature, got {} and {value_dim}", self.key_dim);
             return Err(Error::argument("build", message));
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            let message = format!("expects a dropout of at least 0 and below 1, got {}", self.dropout);
-            return Err(Error::argument("build", message));
-        }
+        check_rate("build", "dropout", self.dropout)?;
         let rotary = match self.rotary {
             Some(base) => Some(Rotary::new(self.key_dim, base)?),
             None => None,

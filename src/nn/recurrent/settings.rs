@@ -1,6 +1,7 @@
 //! What recurrent layers have in common beside a kernel and a bias.
 
 use crate::error::{Error, Result};
+use crate::nn::dropout::check_rate;
 use crate::nn::{Initializer, Regularizer};
 use serde::{Deserialize, Serialize};
 
@@ -35,10 +36,7 @@ impl RecurrentSettings {
             return Err(Error::argument("build", "expects at least one unit, got 0"));
         }
         for (what, rate) in [("dropout", self.dropout), ("recurrent dropout", self.recurrent_dropout)] {
-            if !(0.0..1.0).contains(&rate) {
-                let message = format!("expects a {what} of at least 0 and below 1, got {rate}");
-                return Err(Error::argument("build", message));
-            }
+            check_rate("build", what, rate)?;
         }
         Ok(())
     }

@@ -28,6 +28,12 @@ fn columns(op: &str, outputs: &Tensor, targets: &Tensor, count: usize) -> Result
     Ok([flat(outputs)?, flat(targets)?])
 }
 
+/// The sums over all samples of each part `[samples, outputs]`: `[parts, outputs]`.
+fn sums_of_outputs(parts: &[Tensor]) -> Result<Tensor> {
+    let sums = parts.iter().map(|p| p.sum(0, false)).collect::<Result<Vec<_>>>()?;
+    Tensor::stack(&sums.iter().collect::<Vec<_>>(), 0)
+}
+
 /// The means over all outputs of what is computed of each one's sums, which stand one behind the other.
 fn mean_of_outputs(sum: &[f32], sums: usize, of_one: impl Fn(&[f64]) -> f64) -> f64 {
     let count = sum.len() / sums;
@@ -96,9 +102,7 @@ impl Metric for R2Score {
 
     fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         let [y, t] = columns("R2Score", outputs, targets, self.outputs)?;
-        let parts = [t.clone(), t.square()?, (&t - y)?.square()?];
-        let sums = parts.iter().map(|p| p.sum(0, false)).collect::<Result<Vec<_>>>()?;
-        Tensor::stack(&sums.iter().collect::<Vec<_>>(), 0)
+        sums_of_outputs(&[t.clone(), t.square()?, (&t - y)?.square()?])
     }
 
     fn result(&self, sum: &[f32], samples: usize) -> f64 {
@@ -148,9 +152,7 @@ impl Metric for PearsonCorrelation {
 
     fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         let [y, t] = columns("PearsonCorrelation", outputs, targets, self.outputs)?;
-        let parts = [y.clone(), t.clone(), y.square()?, t.square()?, (y * t)?];
-        let sums = parts.iter().map(|p| p.sum(0, false)).collect::<Result<Vec<_>>>()?;
-        Tensor::stack(&sums.iter().collect::<Vec<_>>(), 0)
+        sums_of_outputs(&[y.clone(), t.clone(), y.square()?, t.square()?, (y * t)?])
     }
 
     fn result(&self, sum: &[f32], samples: usize) -> f64 {

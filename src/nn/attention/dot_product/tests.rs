@@ -1,3 +1,5 @@
+//! Attention in blocks of queries and of all at once, by finite differences, on both devices; who sees whom; errors.
+
 use super::*;
 use crate::device::Device;
 use crate::testing::{assert_close, assert_parity, check_gradients};
