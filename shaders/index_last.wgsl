@@ -10,6 +10,8 @@ struct Sizes {
 @group(0) @binding(1) var<storage, read> pairs: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read_write> last: array<u32>;
 
+// include: shared/sorted_below.wgsl
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -20,20 +22,10 @@ fn main(
     if i >= sizes.total {
         return;
     }
-    // How many pairs have an index up to i.
-    var low = 0u;
-    var high = sizes.count;
-    while low < high {
-        let probe = (low + high) / 2u;
-        if pairs[probe].x <= i {
-            low = probe + 1u;
-        } else {
-            high = probe;
-        }
-    }
+    let end = below(i + 1u);
     var found = 0u;
-    if low > 0u {
-        let pair = pairs[low - 1u];
+    if end > 0u {
+        let pair = pairs[end - 1u];
         found = select(0u, pair.y + 1u, pair.x == i);
     }
     last[i] = found;

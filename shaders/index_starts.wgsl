@@ -9,6 +9,8 @@ struct Sizes {
 @group(0) @binding(1) var<storage, read> pairs: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read_write> starts: array<u32>;
 
+// include: shared/sorted_below.wgsl
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -19,15 +21,5 @@ fn main(
     if i >= sizes.total {
         return;
     }
-    var low = 0u;
-    var high = sizes.count;
-    while low < high {
-        let probe = (low + high) / 2u;
-        if pairs[probe].x < i {
-            low = probe + 1u;
-        } else {
-            high = probe;
-        }
-    }
-    starts[i] = low;
+    starts[i] = below(i);
 }

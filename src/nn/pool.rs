@@ -121,8 +121,10 @@ impl AvgPool2d {
     }
 }
 
+/// Layers that make one number of each channel: `$parts` are the sizes of a sample, of which all but the last, the channels, are
+/// `$ones` where they are kept.
 macro_rules! global_pooling {
-    ($(#[$doc:meta])* $layer:ident, $kind:literal, $method:ident) => {
+    ($(#[$doc:meta])* $layer:ident, $parts:ident, [$($ones:literal),*], $method:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[must_use]
@@ -136,7 +138,7 @@ macro_rules! global_pooling {
                 $layer { keep_dims: false }
             }
 
-            /// Whether the output is `[1, 1, channels]`.
+            /// Whether the axes that are gone through are kept, with length 1.
             pub fn keep_dims(mut self, keep: bool) -> Self {
                 self.keep_dims = keep;
                 self
@@ -145,7 +147,7 @@ macro_rules! global_pooling {
 
         impl Layer for $layer {
             fn kind(&self) -> &'static str {
-                $kind
+                stringify!($layer)
             }
 
             fn config(&self) -> Result<Config> {
@@ -153,21 +155,25 @@ macro_rules! global_pooling {
             }
 
             fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
-                let [_, _, c] = cx.image(input)?;
-                let output = if self.keep_dims { SampleShape::new((1, 1, c)) } else { SampleShape::new([c]) };
+                let [.., c] = cx.$parts(input)?;
+                let output = match self.keep_dims {
+                    true => SampleShape::new([$(Some($ones),)* c]),
+                    false => SampleShape::new([c]),
+                };
                 Ok(Built::new(self.clone(), output?))
             }
         }
 
         impl Module for $layer {
             fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-                x.$method(&[1, 2], self.keep_dims)
+                x.$method(1..-1, self.keep_dims)
             }
 
             fn visit(&self, _parameters: &mut Parameters<'_>) {}
         }
     };
 }
+pub(super) use global_pooling;
 
 global_pooling! {
     /// The mean of each channel: `[height, width, channels]` to `[channels]`.
@@ -184,7 +190,7 @@ global_pooling! {
     /// # Errors
     ///
     /// [`build`](Layer::build) refuses a sample that is no image.
-    GlobalAvgPool2d, "GlobalAvgPool2d", mean
+    GlobalAvgPool2d, image, [1, 1], mean
 }
 
 global_pooling! {
@@ -193,7 +199,7 @@ global_pooling! {
     /// # Errors
     ///
     /// [`build`](Layer::build) refuses a sample that is no image.
-    GlobalMaxPool2d, "GlobalMaxPool2d", max
+    GlobalMaxPool2d, image, [1, 1], max
 }
 
 macro_rules! adaptive_pooling {

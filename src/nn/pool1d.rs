@@ -1,5 +1,6 @@
 //! Layers of sequences without weights: pooling, borders, repetition.
 
+use super::pool::global_pooling;
 use super::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -110,54 +111,6 @@ impl AvgPool1d {
     }
 }
 
-macro_rules! global_pooling {
-    ($(#[$doc:meta])* $layer:ident, $method:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-        #[must_use]
-        pub struct $layer {
-            keep_dims: bool,
-        }
-
-        impl $layer {
-            /// To `[channels]`.
-            pub fn new() -> Self {
-                $layer { keep_dims: false }
-            }
-
-            /// Whether the output is `[1, channels]`.
-            pub fn keep_dims(mut self, keep: bool) -> Self {
-                self.keep_dims = keep;
-                self
-            }
-        }
-
-        impl Layer for $layer {
-            fn kind(&self) -> &'static str {
-                stringify!($layer)
-            }
-
-            fn config(&self) -> Result<Config> {
-                Config::of(self)
-            }
-
-            fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
-                let [_, c] = cx.sequence(input)?;
-                let output = if self.keep_dims { SampleShape::new((1, c)) } else { SampleShape::new([c]) };
-                Ok(Built::new(self.clone(), output?))
-            }
-        }
-
-        impl Module for $layer {
-            fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-                x.$method(1, self.keep_dims)
-            }
-
-            fn visit(&self, _parameters: &mut Parameters<'_>) {}
-        }
-    };
-}
-
 global_pooling! {
     /// The mean of each channel over all steps: `[length, channels]` to `[channels]`.
     ///
@@ -173,7 +126,7 @@ global_pooling! {
     /// # Errors
     ///
     /// [`build`](Layer::build) refuses a sample that is no sequence.
-    GlobalAvgPool1d, mean
+    GlobalAvgPool1d, sequence, [1], mean
 }
 
 global_pooling! {
@@ -182,7 +135,7 @@ global_pooling! {
     /// # Errors
     ///
     /// [`build`](Layer::build) refuses a sample that is no sequence.
-    GlobalMaxPool1d, max
+    GlobalMaxPool1d, sequence, [1], max
 }
 
 /// Zeros around a sequence: `[length, channels]` to `[before + length + after, channels]`.

@@ -31,6 +31,7 @@ headers! {
     "shared/row_team.wgsl",
     "shared/scan_chunks.wgsl",
     "shared/sort_key.wgsl",
+    "shared/sorted_below.wgsl",
 }
 
 /// The text with headers in the places of the lines that name them. A header names none itself.

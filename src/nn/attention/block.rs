@@ -129,6 +129,14 @@ impl Module for FeedForward {
 macro_rules! block_methods {
     ($layer:ident) => {
         impl $layer {
+            /// Attention of so many heads, and `intermediate_dim` features between the dense layers.
+            pub fn new(intermediate_dim: usize, num_heads: usize) -> $layer {
+                $layer {
+                    block: Settings::new(intermediate_dim, num_heads),
+                    weights: WeightSettings::default(),
+                }
+            }
+
             /// Heads of keys and values, each of which serves several of queries; as many where nothing is said.
             pub fn kv_heads(mut self, kv_heads: usize) -> $layer {
                 self.block.kv_heads = Some(kv_heads);

@@ -50,14 +50,6 @@ pub struct TransformerEncoder {
     weights: WeightSettings,
 }
 
-impl TransformerEncoder {
-    /// Attention of so many heads, and `intermediate_dim` features between the dense layers.
-    pub fn new(intermediate_dim: usize, num_heads: usize) -> TransformerEncoder {
-        let block = Settings::new(intermediate_dim, num_heads);
-        TransformerEncoder { block, weights: WeightSettings::default() }
-    }
-}
-
 block_methods!(TransformerEncoder);
 kernel_methods!(TransformerEncoder);
 
@@ -212,14 +204,6 @@ impl Module for EncoderModule {
 pub struct TransformerDecoder {
     block: Settings,
     weights: WeightSettings,
-}
-
-impl TransformerDecoder {
-    /// Attention of so many heads, and `intermediate_dim` features between the dense layers.
-    pub fn new(intermediate_dim: usize, num_heads: usize) -> TransformerDecoder {
-        let block = Settings::new(intermediate_dim, num_heads);
-        TransformerDecoder { block, weights: WeightSettings::default() }
-    }
 }
 
 block_methods!(TransformerDecoder);
