@@ -121,10 +121,9 @@ impl AvgPool2d {
     }
 }
 
-/// Layers that make one number of each channel: `$parts` are the sizes of a sample, of which all but the last, the channels, are
-/// `$ones` where they are kept.
+/// Layers that make one number of each channel, over these axes of a batch: `$parts` are the sizes of a sample.
 macro_rules! global_pooling {
-    ($(#[$doc:meta])* $layer:ident, $parts:ident, [$($ones:literal),*], $method:ident) => {
+    ($(#[$doc:meta])* $layer:ident, $parts:ident, $axes:expr, $method:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[must_use]
@@ -156,17 +155,15 @@ macro_rules! global_pooling {
 
             fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
                 let [.., c] = cx.$parts(input)?;
-                let output = match self.keep_dims {
-                    true => SampleShape::new([$(Some($ones),)* c]),
-                    false => SampleShape::new([c]),
-                };
-                Ok(Built::new(self.clone(), output?))
+                let mut output = if self.keep_dims { vec![Some(1); $axes.len()] } else { Vec::new() };
+                output.push(c);
+                Ok(Built::new(self.clone(), SampleShape::new(output)?))
             }
         }
 
         impl Module for $layer {
             fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-                x.$method(1..-1, self.keep_dims)
+                x.$method($axes, self.keep_dims)
             }
 
             fn visit(&self, _parameters: &mut Parameters<'_>) {}
@@ -190,7 +187,7 @@ global_pooling! {
     /// # Errors
     ///
     /// [`build`](Layer::build) refuses a sample that is no image.
-    GlobalAvgPool2d, image, [1, 1], mean
+    GlobalAvgPool2d, image, [1, 2], mean
 }
 
 global_pooling! {
@@ -199,7 +196,7 @@ global_pooling! {
     /// # Errors
     ///
     /// [`build`](Layer::build) refuses a sample that is no image.
-    GlobalMaxPool2d, image, [1, 1], max
+    GlobalMaxPool2d, image, [1, 2], max
 }
 
 macro_rules! adaptive_pooling {
