@@ -145,8 +145,10 @@ mod tests {
     use super::*;
     use crate::prelude::*;
 
+    /// What can be said of times without trusting a busy machine: each kernel has one, and none is longer by the GPU's clock
+    /// than it took by the host's to submit it and to wait for it.
     #[test]
-    fn two_clocks_agree_roughly() -> Result<()> {
+    fn no_kernel_takes_longer_than_the_wait_for_it() -> Result<()> {
         let engine = crate::gpu::engine(Device::Gpu)?;
         let gpu = &engine.gpu;
         let x = Tensor::ones([300, 300], Device::Gpu)?;
@@ -154,14 +156,17 @@ mod tests {
         assert_eq!(y.item::<f32>()?, 300.0 * 300.0 * 300.0);
         let plans = engine.plans();
         let (steps, groups) = plans.any_bound().expect("a plan has run");
+        let began = Instant::now();
         let alone = one_by_one(gpu, steps, groups, 0)?;
         assert_eq!(alone.len(), steps.len());
+        assert!(alone.iter().sum::<Duration>() <= began.elapsed(), "{alone:?}");
         if timing_of(gpu) == Timing::Timestamps {
+            let began = Instant::now();
             let stamped = by_timestamps(gpu, steps, groups, 0)?;
+            let wall = began.elapsed();
             assert_eq!(stamped.len(), steps.len());
-            let sum = |times: &[Duration]| times.iter().sum::<Duration>().as_secs_f64().max(1e-6);
-            let ratio = sum(&stamped) / sum(&alone);
-            assert!((0.02..50.0).contains(&ratio), "{stamped:?} against {alone:?}");
+            assert!(stamped.iter().all(|&time| time <= wall), "{stamped:?} within {wall:?}");
+            assert!(stamped.iter().any(|time| !time.is_zero()), "{stamped:?}");
         }
         gpu.check()?;
         Ok(())
