@@ -7,7 +7,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::view::Alias;
 use crate::sealed;
-use crate::tensor::{IntoOperand, Placeholder, Root, Slot, Tensor, next_id, no_grad};
+use crate::tensor::{IntoOperand, Placeholder, Projection, Root, Slot, Tensor, next_id, no_grad};
 use std::cell::{Cell, RefCell};
 use std::ops::{Add, Div, Mul, Sub};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -38,8 +38,7 @@ pub struct Variable {
 impl Variable {
     /// A variable that holds `initial`: gradients flow to it, and optimizers change it.
     pub fn new(initial: Tensor) -> Variable {
-        let slot = Slot { tensor: Mutex::new(initial.clone()), trainable: AtomicBool::new(true) };
-        let variable = Variable { id: next_id(), slot: Arc::new(slot) };
+        let variable = Variable::holding(initial.clone(), true);
         // Only computing a pending chain can fail here; the initial tensor then fails again when it is read.
         if let Ok(rooted) = initial.detach().and_then(|t| Tensor::rooted(&t, variable.root())) {
             variable.replace(rooted);
@@ -51,8 +50,12 @@ impl Variable {
     pub fn not_trainable(initial: Tensor) -> Variable {
         // As in `new`: only a chain that can't be computed fails, and fails again when it is read.
         let held = initial.detach().unwrap_or(initial);
-        let slot = Slot { tensor: Mutex::new(held), trainable: AtomicBool::new(false) };
-        Variable { id: next_id(), slot: Arc::new(slot) }
+        Variable::holding(held, false)
+    }
+
+    fn holding(tensor: Tensor, trainable: bool) -> Variable {
+        let (tensor, trainable) = (Mutex::new(tensor), AtomicBool::new(trainable));
+        Variable { id: next_id(), slot: Arc::new(Slot { tensor, trainable, constraint: Mutex::default() }) }
     }
 
     /// Whether gradients flow to this variable, and optimizers change it. True at first.
@@ -103,6 +106,9 @@ impl Variable {
     /// The current tensor; gradients flow to this variable from all that is computed from it. Within a function that
     /// [`Graph::trace`](crate::Graph::trace) records: the tensor that the variable will hold when the graph is called.
     pub fn value(&self) -> Tensor {
+        if let Some(substitute) = substituted(self) {
+            return substitute;
+        }
         if is_tracing() { read(self) } else { self.stored() }
     }
 
@@ -161,6 +167,61 @@ impl Variable {
     /// The sum has another shape than the value, or `delta` another type or device.
     pub fn add_assign(&self, delta: &Tensor) -> Result<()> {
         self.set(no_grad(|| self.value() + delta))
+    }
+
+    /// Has every optimizer change the value that it computes to what a function makes of it, in place of what was said before: to
+    /// one that is not negative, or of norm 1. [`nn::Constraint`](crate::nn::Constraint) has Keras's. It is evaluated together with
+    /// the update, and gives a tensor of the same shape, type and device; another is an error of the update.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let w = Variable::new(Tensor::new([1.0f32, 0.25], Device::Cpu)?);
+    /// w.constrain(|w| w.clamp(0.0, 0.5));
+    /// let mut sgd = Sgd::new(0.5);
+    /// sgd.step(&w.value().sum(.., false)?.backward()?)?;
+    /// assert_eq!(w.value().to_vec::<f32>()?, [0.5, 0.0]);
+    /// # Ok(()) }
+    /// ```
+    pub fn constrain(&self, project: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static) {
+        self.put_constraint(Some(Arc::new(project)));
+    }
+
+    /// Lets the variable have any value again.
+    pub fn release_constraint(&self) {
+        self.put_constraint(None);
+    }
+
+    /// Whether updates are [constrained](Self::constrain).
+    pub fn is_constrained(&self) -> bool {
+        self.constraint().is_some()
+    }
+
+    fn put_constraint(&self, constraint: Option<Projection>) {
+        *self.slot.constraint.lock().unwrap_or_else(PoisonError::into_inner) = constraint;
+    }
+
+    /// What an update may set the variable to, in place of a value.
+    pub(crate) fn constrained(&self, op: &str, value: Tensor) -> Result<Tensor> {
+        let Some(project) = self.constraint() else { return Ok(value) };
+        let allowed = project(&value)?;
+        if allowed.0.spec != value.0.spec || allowed.device() != value.device() {
+            let message = format!(
+                "the constraint of a variable {} {} on {} gave {} {} on {}; expected the same shape, type and device",
+                value.dtype(),
+                value.shape(),
+                value.device(),
+                allowed.dtype(),
+                allowed.shape(),
+                allowed.device()
+            );
+            return Err(Error::shape(op, message));
+        }
+        Ok(allowed)
+    }
+
+    fn constraint(&self) -> Option<Projection> {
+        self.slot.constraint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Dimensions of the value.
@@ -312,6 +373,8 @@ thread_local! {
     static TRACING: Cell<bool> = const { Cell::new(false) };
     /// Whether this thread is recording the body of a loop.
     static LOOPING: Cell<bool> = const { Cell::new(false) };
+    /// What variables have in place of their values, the innermost last.
+    static SUBSTITUTES: RefCell<Vec<(u64, Tensor)>> = const { RefCell::new(Vec::new()) };
     /// What the functions being traced read and set, the innermost last.
     static USES: RefCell<Vec<Uses>> = const { RefCell::new(Vec::new()) };
 }
@@ -347,6 +410,26 @@ pub(crate) fn forbid(op: &str, instead: &str) -> Result<()> {
         "is not possible in a function that is being recorded (by Graph::trace, or as the body of a scan); {instead}"
     );
     Err(Error::argument(op, message))
+}
+
+/// Runs `f`, in which reading a variable gives another tensor: one that is computed of the variable's value, say.
+pub(crate) fn substitute<R>(variable: &Variable, value: Tensor, f: impl FnOnce() -> R) -> R {
+    struct Last;
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let last = SUBSTITUTES.with(|s| s.borrow_mut().pop());
+            drop(last);
+        }
+    }
+    SUBSTITUTES.with(|s| s.borrow_mut().push((variable.id(), value)));
+    let _last = Last;
+    f()
+}
+
+fn substituted(variable: &Variable) -> Option<Tensor> {
+    SUBSTITUTES.with(|s| {
+        s.borrow().iter().rev().find(|(id, _)| *id == variable.id()).map(|(_, value)| value.clone())
+    })
 }
 
 fn with_uses<R>(f: impl FnOnce(&mut Uses) -> R) -> Option<R> {

@@ -1,4 +1,4 @@
-//! Values and gradients of PyTorch and Keras in float64 (tests/golden/layers.py, windows.py, sequences.py): operations in f64 on the CPU to the last
+//! Values and gradients of PyTorch and Keras in float64 (tests/golden/layers.py, windows.py, sequences.py, spectral.py): operations in f64 on the CPU to the last
 //! digits, operations and layers in f32 on both devices to what single precision gives.
 
 mod common;
@@ -12,8 +12,8 @@ use wgrad::nn::{
     AvgPool1d, BatchNorm, Bidirectional, BidirectionalMerge, Context, Conv1d, ConvTranspose1d,
     ConvTranspose2d, Cropping1d, Cropping2d, DepthwiseConv1d, DepthwiseConv2d, Embedding, GlobalAvgPool1d,
     GlobalAvgPool2d, GlobalMaxPool1d, GlobalMaxPool2d, GroupNorm, Gru, Layer, LayerNorm, Lstm, MaxPool1d,
-    PRelu, Permute, SampleShape, SeparableConv1d, SeparableConv2d, SimpleRnn, Softmax, TimeDistributed,
-    UpSample1d, UpSample2d, ZeroPad1d, ZeroPad2d,
+    PRelu, Permute, SampleShape, SeparableConv1d, SeparableConv2d, SimpleRnn, Softmax, SpectralNorm,
+    TimeDistributed, UpSample1d, UpSample2d, ZeroPad1d, ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::{
@@ -39,6 +39,10 @@ fn file() -> Value {
 
 fn sequences() -> Value {
     serde_json::from_str(include_str!("golden/sequences.json")).expect("valid JSON")
+}
+
+fn spectral() -> Value {
+    serde_json::from_str(include_str!("golden/spectral.json")).expect("valid JSON")
 }
 
 fn windows() -> Value {
@@ -231,6 +235,10 @@ fn layer(name: &str, a: &[f64]) -> Box<dyn Layer> {
             Box::new(Bidirectional::new(layer).merge(merges[u[1]]))
         }
         "time_distributed" => Box::new(TimeDistributed::new(Conv2d::new(2, [2, 2]))),
+        "spectral_dense" => Box::new(SpectralNorm::new(Dense::new(u[0])).power_iterations(u[1])),
+        "spectral_conv2d" => {
+            Box::new(SpectralNorm::new(Conv2d::new(u[0], [u[1], u[2]])).power_iterations(u[3]))
+        }
         "frozen_batch_norm" => Box::new(BatchNorm::new().momentum(a[0]).trainable(false)),
         other => panic!("golden_layers.rs does not know {other}"),
     }
@@ -244,10 +252,11 @@ fn variable(model: &Model, name: &str) -> Variable {
 }
 
 fn check_layers(device: Device) -> Result<()> {
-    let (file, sequences) = (file(), sequences());
-    let [single, sequences] = [&file, &sequences].map(|f| f["layers"].as_array().expect("entries"));
+    let (file, sequences, spectral) = (file(), sequences(), spectral());
+    let [single, sequences, spectral] =
+        [&file, &sequences, &spectral].map(|f| f["layers"].as_array().expect("entries"));
     assert!(single.len() > 35 && sequences.len() > 15, "a file is not whole");
-    let entries = single.iter().chain(sequences);
+    let entries = single.iter().chain(sequences).chain(spectral);
     let mut failures = Vec::new();
     for entry in entries {
         let (name, note) = (text(entry, "layer"), text(entry, "note"));

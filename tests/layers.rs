@@ -10,13 +10,14 @@ mod windows;
 use common::{Rng, assert_close, direction, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::nn::{
-    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, BatchNorm, Bidirectional, BidirectionalMerge,
-    Context, Conv1d, ConvTranspose1d, ConvTranspose2d, Cropping1d, Cropping2d, DepthwiseConv1d,
-    DepthwiseConv2d, Embedding, GaussianNoise, GlobalAvgPool1d, GlobalAvgPool2d, GlobalMaxPool1d,
-    GlobalMaxPool2d, GroupNorm, Gru, Initializer, InstanceNorm, Layer, LayerNorm, Layers, Lstm, MaxPool1d,
-    MultiHeadAttention, PRelu, Permute, PositionEmbedding, Regularizer, Reshape, RmsNorm, SeparableConv1d,
-    SeparableConv2d, SimpleRnn, SinePositionEncoding, Softmax, SpatialDropout2d, TimeDistributed,
-    TransformerDecoder, TransformerEncoder, UnitNorm, UpSample1d, UpSample2d, ZeroPad1d, ZeroPad2d,
+    ActivityRegularization, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AlphaDropout, AvgPool1d, AvgPool2d,
+    BatchNorm, Bidirectional, BidirectionalMerge, Constraint, Context, Conv1d, ConvTranspose1d,
+    ConvTranspose2d, Cropping1d, Cropping2d, DepthwiseConv1d, DepthwiseConv2d, Embedding, GaussianNoise,
+    GlobalAvgPool1d, GlobalAvgPool2d, GlobalMaxPool1d, GlobalMaxPool2d, GroupNorm, Gru, Initializer,
+    InstanceNorm, Layer, LayerNorm, Layers, Lstm, MaxPool1d, MultiHeadAttention, PRelu, Permute,
+    PositionEmbedding, Regularizer, Reshape, RmsNorm, SeparableConv1d, SeparableConv2d, SimpleRnn,
+    SinePositionEncoding, Softmax, SpatialDropout2d, SpectralNorm, TimeDistributed, TransformerDecoder,
+    TransformerEncoder, UnitNorm, UpSample1d, UpSample2d, ZeroPad1d, ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow};
@@ -48,6 +49,29 @@ fn all() -> Vec<(Box<dyn Layer>, Vec<usize>)> {
             vec![7],
         ),
         (Box::new(Dense::new(3).bias(false).trainable(false)), vec![7]),
+        (
+            Box::new(
+                Dense::new(3)
+                    .kernel_constraint(Constraint::min_max_norm(0.5, 1.0).rate(0.5).axes([0, 1]))
+                    .bias_constraint(Constraint::non_neg())
+                    .activity_regularizer(l1),
+            ),
+            vec![7],
+        ),
+        (Box::new(ActivityRegularization::new(l2)), image.clone()),
+        (Box::new(Embedding::new(11, 3).embeddings_constraint(Constraint::unit_norm().axes([1]))), vec![4]),
+        (
+            Box::new(
+                Gru::new(4)
+                    .recurrent_constraint(Constraint::max_norm(1.0))
+                    .bias_constraint(Constraint::max_norm(2.0).axes([-1]))
+                    .activity_regularizer(l2),
+            ),
+            vec![6, 3],
+        ),
+        (Box::new(PRelu::new().alpha_constraint(Constraint::non_neg())), image.clone()),
+        (Box::new(RmsNorm::new().gamma_constraint(Constraint::non_neg())), image.clone()),
+        (Box::new(PositionEmbedding::new(7).embeddings_constraint(Constraint::unit_norm())), vec![5, 6]),
         (
             Box::new(
                 Conv2d::new(6, [3, 2])
@@ -104,6 +128,12 @@ fn all() -> Vec<(Box<dyn Layer>, Vec<usize>)> {
         (Box::new(Permute::new([2, 0, 1])), image.clone()),
         (Box::new(Dropout::new(0.25)), image.clone()),
         (Box::new(SpatialDropout2d::new(0.5)), image.clone()),
+        (Box::new(AlphaDropout::new(0.25)), image.clone()),
+        (
+            Box::new(SpectralNorm::new(Conv2d::new(3, [2, 2]).kernel_regularizer(l2)).power_iterations(2)),
+            image.clone(),
+        ),
+        (Box::new(SpectralNorm::new(Gru::new(3))), vec![6, 3]),
         (Box::new(GaussianNoise::new(0.75)), image.clone()),
         (Box::new(Softmax::new().axis(1)), image.clone()),
         (
@@ -297,7 +327,14 @@ fn state(model: &Model) -> Result<Vec<String>> {
     let one = |p: wgrad::nn::Parameter| {
         let bits: Vec<u32> = p.variable.value().to_vec::<f32>()?.into_iter().map(f32::to_bits).collect();
         let shape = p.variable.shape();
-        Ok(format!("{} {shape} {} {} {:?} {bits:?}", p.name, p.buffer, p.trainable(), p.regularizer))
+        let constrained = p.variable.is_constrained();
+        Ok(format!(
+            "{} {shape} {} {} {:?} {constrained} {bits:?}",
+            p.name,
+            p.buffer,
+            p.trainable(),
+            p.regularizer
+        ))
     };
     model.parameters().into_iter().map(one).collect()
 }
@@ -359,6 +396,7 @@ fn outcome(layer: Box<dyn Layer>, sample: &[usize], device: Device) -> Result<Ve
         }
     }
     list.extend(cx.take_also_compute());
+    list.extend(cx.take_losses());
     list.push(model.infer(&x)?);
     list.extend(model.penalty()?);
     wgrad::eval(&list.iter().collect::<Vec<_>>())?;
@@ -448,6 +486,22 @@ fn errors_say_what_to_do() {
         (Box::new(ZeroPad2d::new([usize::MAX, 2, 0, 0])), image, "split the tensor"),
         (Box::new(UpSample2d::new([0, 1])), image, "factors of at least 1"),
         (Box::new(Softmax::new().axis(3)), image, "axis 3 is outside"),
+        (Box::new(AlphaDropout::new(1.0)), image, "at least 0 and below 1, got 1"),
+        (
+            Box::new(SpectralNorm::new(Flatten::new())),
+            image,
+            "a parameter weight of at least two dimensions, got Flatten with none",
+        ),
+        (
+            Box::new(SpectralNorm::new(SeparableConv2d::new(2, [1, 1]))),
+            image,
+            "got SeparableConv2d with depthwise_weight, ",
+        ),
+        (
+            Box::new(SpectralNorm::new(Dense::new(2)).power_iterations(0)),
+            image,
+            "at least one power iteration, got 0",
+        ),
         (Box::new(Permute::new([0, 1])), image, "each axis from 0 to 2 once for [4, 4, 3], got [0, 1]"),
         (Box::new(Reshape::new([INFER, 5])), image, "expects"),
         (Box::new(Reshape::new([INFER, INFER])), image, "only one dimension can be worked out"),

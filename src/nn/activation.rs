@@ -1,7 +1,9 @@
 //! Activation functions, as part of a layer or as a layer of their own.
 
+use super::constraint::settled;
 use super::{
-    Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, SampleShape,
+    Build, Built, Constraint, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer,
+    SampleShape,
 };
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -234,13 +236,21 @@ pub struct PRelu {
     shared_axes: Vec<isize>,
     initializer: Initializer,
     regularizer: Option<Regularizer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    constraint: Option<Constraint>,
     trainable: bool,
 }
 
 impl PRelu {
     /// A slope for each element of a sample, at first 0 (PyTorch has 0.25).
     pub fn new() -> PRelu {
-        PRelu { shared_axes: Vec::new(), initializer: Initializer::Zeros, regularizer: None, trainable: true }
+        PRelu {
+            shared_axes: Vec::new(),
+            initializer: Initializer::Zeros,
+            regularizer: None,
+            constraint: None,
+            trainable: true,
+        }
     }
 
     /// Axes of a sample (0 is the first after the batch) along which there is one slope.
@@ -258,6 +268,12 @@ impl PRelu {
     /// A penalty on the size of the slopes, added to the loss.
     pub fn alpha_regularizer(mut self, regularizer: Regularizer) -> PRelu {
         self.regularizer = Some(regularizer);
+        self
+    }
+
+    /// What the slopes are changed to after each update.
+    pub fn alpha_constraint(mut self, constraint: Constraint) -> PRelu {
+        self.constraint = Some(constraint);
         self
     }
 
@@ -301,7 +317,7 @@ impl Layer for PRelu {
         };
         let fan = dims.iter().product();
         let alpha = cx.weight(&self.initializer, &dims, [fan, fan])?;
-        alpha.set_trainable(self.trainable)?;
+        let alpha = settled(alpha, self.trainable, &self.constraint)?;
         Ok(Built::new(PReluModule { alpha, regularizer: self.regularizer }, input))
     }
 }

@@ -1,6 +1,7 @@
 //! What layers that normalise have in common: a learnt factor and a learnt constant of each feature.
 
-use super::{Build, Initializer, Parameter, Parameters, Regularizer};
+use super::constraint::settled;
+use super::{Build, Constraint, Initializer, Parameter, Parameters, Regularizer};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use crate::variable::Variable;
@@ -16,6 +17,10 @@ pub(super) struct Affine {
     pub gamma_initializer: Initializer,
     pub beta_regularizer: Option<Regularizer>,
     pub gamma_regularizer: Option<Regularizer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beta_constraint: Option<Constraint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gamma_constraint: Option<Constraint>,
     pub trainable: bool,
 }
 
@@ -30,6 +35,8 @@ impl Default for Affine {
             gamma_initializer: Initializer::Ones,
             beta_regularizer: None,
             gamma_regularizer: None,
+            beta_constraint: None,
+            gamma_constraint: None,
             trainable: true,
         }
     }
@@ -81,6 +88,18 @@ macro_rules! affine_methods {
                 self
             }
 
+            /// What `beta` is changed to after each update.
+            pub fn beta_constraint(mut self, constraint: $crate::nn::Constraint) -> $layer {
+                self.affine.beta_constraint = Some(constraint);
+                self
+            }
+
+            /// What `gamma` is changed to after each update.
+            pub fn gamma_constraint(mut self, constraint: $crate::nn::Constraint) -> $layer {
+                self.affine.gamma_constraint = Some(constraint);
+                self
+            }
+
             /// Whether training changes `gamma` and `beta`.
             pub fn trainable(mut self, trainable: bool) -> $layer {
                 self.affine.trainable = trainable;
@@ -106,16 +125,15 @@ impl Affine {
             return Err(Error::argument("build", message));
         }
         let fan = shape.iter().product();
-        let mut weight = |wanted: bool, initializer: &Initializer| -> Result<Option<Variable>> {
+        let mut weight = |wanted: bool, initializer: &Initializer, constraint| -> Result<Option<Variable>> {
             if !wanted {
                 return Ok(None);
             }
             let variable = cx.weight(initializer, shape, [fan, fan])?;
-            variable.set_trainable(self.trainable)?;
-            Ok(Some(variable))
+            settled(variable, self.trainable, constraint).map(Some)
         };
-        let gamma = weight(self.scale, &self.gamma_initializer)?;
-        let beta = weight(self.center, &self.beta_initializer)?;
+        let gamma = weight(self.scale, &self.gamma_initializer, &self.gamma_constraint)?;
+        let beta = weight(self.center, &self.beta_initializer, &self.beta_constraint)?;
         Ok(AffineModule { settings: self.clone(), gamma, beta })
     }
 }

@@ -346,10 +346,10 @@ struct Convolution {
 }
 
 impl Module for Convolution {
-    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
         let convolve = |x: Tensor, stage: &Stage| x.conv2d(&stage.weight, stage.options);
         let y = self.stages.iter().try_fold(x.clone(), convolve)?;
-        self.settings.weights.finish(y, &self.bias, self.settings.activation)
+        self.settings.weights.finish(y, &self.bias, self.settings.activation, cx)
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {
@@ -461,9 +461,9 @@ struct Transposed {
 }
 
 impl Module for Transposed {
-    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
         let y = x.conv2d_transpose(&self.weight, self.options)?;
-        self.settings.weights.finish(y, &self.bias, self.settings.activation)
+        self.settings.weights.finish(y, &self.bias, self.settings.activation, cx)
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {

@@ -313,10 +313,10 @@ impl Convolution {
 }
 
 impl Module for Convolution {
-    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
         let convolve = |x: Tensor, stage: &Stage| x.conv1d(&stage.weight, stage.options);
         let y = self.stages.iter().try_fold(x.clone(), convolve)?;
-        self.weights.finish(y, &self.bias, self.activation)
+        self.weights.finish(y, &self.bias, self.activation, cx)
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {
@@ -421,9 +421,9 @@ struct Transposed {
 }
 
 impl Module for Transposed {
-    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
         let y = x.conv1d_transpose(&self.weight, self.options)?;
-        self.weights.finish(y, &self.bias, self.activation)
+        self.weights.finish(y, &self.bias, self.activation, cx)
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {

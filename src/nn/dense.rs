@@ -89,9 +89,9 @@ struct DenseModule {
 }
 
 impl Module for DenseModule {
-    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
         let y = x.matmul(&self.weight)?;
-        self.settings.weights.finish(y, &self.bias, self.settings.activation)
+        self.settings.weights.finish(y, &self.bias, self.settings.activation, cx)
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {

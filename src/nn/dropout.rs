@@ -141,6 +141,79 @@ impl Module for SpatialDropout2d {
     fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
+/// What SELU tends to for large negative inputs: minus its scale times its alpha.
+const SELU_LIMIT: f64 = -1.758_099_340_847_376_6;
+
+/// [`Dropout`] for networks of SELU (Klambauer et al., 2017), whose values have mean 0 and variance 1: while training, each element is
+/// with probability `rate` set to -1.758, SELU's limit on the left, and all are then scaled and shifted so that mean and variance stay
+/// (`keras.layers.AlphaDropout`). While predicting, does nothing.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # use wgrad::nn::{AlphaDropout, Context};
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(AlphaDropout::new(0.5)).build([4], Device::Cpu)?;
+/// let x = Tensor::zeros([1, 4], Device::Cpu)?;
+/// assert_eq!(model.infer(&x)?.to_vec::<f32>()?, [0.0; 4]);
+/// for y in model.forward(&x, &Context::train(1))?.to_vec::<f32>()? {
+///     assert!((y + 0.7792).abs() < 1e-4 || (y - 0.7792).abs() < 1e-4);
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// [`build`](Layer::build) refuses a rate below 0 or from 1 on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use]
+pub struct AlphaDropout {
+    rate: f64,
+}
+
+impl AlphaDropout {
+    /// Drops each element with probability `rate`, at least 0 and below 1.
+    pub fn new(rate: f64) -> AlphaDropout {
+        AlphaDropout { rate }
+    }
+}
+
+impl Layer for AlphaDropout {
+    fn kind(&self) -> &'static str {
+        "AlphaDropout"
+    }
+
+    fn details(&self) -> String {
+        self.rate.to_string()
+    }
+
+    fn config(&self) -> Result<Config> {
+        Config::of(self)
+    }
+
+    fn build(&self, input: SampleShape, _cx: &mut Build) -> Result<Built> {
+        check_rate("build", "rate", self.rate)?;
+        Ok(Built::new(self.clone(), input))
+    }
+}
+
+impl Module for AlphaDropout {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+        match cx.next_seed() {
+            Some(seed) if self.rate > 0.0 => {
+                let kept = 1.0 - self.rate;
+                let scale = (kept * (1.0 + self.rate * SELU_LIMIT * SELU_LIMIT)).sqrt().recip();
+                let shift = -scale * SELU_LIMIT * self.rate;
+                let dropped = scale * SELU_LIMIT + shift;
+                let y = ((x * scale)? + shift)?;
+                random::kept(x.shape(), x.device(), self.rate, seed)?.select(y, dropped)
+            }
+            _ => Ok(x.clone()),
+        }
+    }
+
+    fn visit(&self, _parameters: &mut Parameters<'_>) {}
+}
+
 /// While training, adds normal noise of a standard deviation to each element; while predicting, does nothing.
 ///
 /// ```
@@ -256,6 +329,37 @@ mod tests {
         assert!((dropped - 0.25).abs() < 4.0 * (0.1875f64 / 2000.0).sqrt(), "{dropped}");
         assert!(channels.iter().all(|&v| v == 0.0 || (v - 4.0 / 3.0).abs() < 1e-6));
         assert_eq!(model.infer(&x).unwrap().to_vec::<f32>().unwrap(), x.to_vec::<f32>().unwrap());
+    }
+
+    #[test]
+    fn alpha_dropout_keeps_mean_and_variance() {
+        for rate in [0.1, 0.5] {
+            let layer = super::AlphaDropout::new(rate);
+            let x = Variable::new(Tensor::randn([1000, 200], Device::Cpu, 5).unwrap());
+            let y = layer.forward(&x.value(), &Context::train(3)).unwrap();
+            let grads = y.sum(.., false).unwrap().backward().unwrap().get(&x).unwrap();
+            let [x, y, grads] = [&x.value(), &y, &grads].map(|t| t.to_vec::<f32>().unwrap());
+            let n = y.len() as f64;
+            let mean = y.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+            let variance = y.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+            assert!(mean.abs() < 0.01 && (variance - 1.0).abs() < 0.02, "{rate}: {mean} {variance}");
+            // Keras's a, b and what is dropped.
+            let limit = -1.7580993408473766f64;
+            let a = ((1.0 - rate) * (1.0 + rate * limit * limit)).powf(-0.5);
+            let b = -a * limit * rate;
+            let mut dropped = 0;
+            for ((x, y), grad) in x.iter().zip(&y).zip(&grads) {
+                if *grad == 0.0 {
+                    dropped += 1;
+                    assert!((f64::from(*y) - (a * limit + b)).abs() < 1e-6);
+                } else {
+                    assert!((f64::from(*y) - (a * f64::from(*x) + b)).abs() < 1e-6);
+                    assert!((f64::from(*grad) - a).abs() < 1e-6);
+                }
+            }
+            let off = (f64::from(dropped) / n - rate).abs();
+            assert!(off < 4.0 * (rate * (1.0 - rate) / n).sqrt(), "{rate}: {off}");
+        }
     }
 
     #[test]

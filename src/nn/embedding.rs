@@ -1,7 +1,9 @@
 //! A learnt vector for each of a number of things.
 
+use super::constraint::settled;
 use super::{
-    Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, SampleShape,
+    Build, Built, Constraint, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer,
+    SampleShape,
 };
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -36,6 +38,8 @@ pub struct Embedding {
     dim: usize,
     initializer: Initializer,
     regularizer: Option<Regularizer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    constraint: Option<Constraint>,
     trainable: bool,
 }
 
@@ -43,7 +47,7 @@ impl Embedding {
     /// A vector of `dim` elements for each integer below `vocabulary`.
     pub fn new(vocabulary: usize, dim: usize) -> Embedding {
         let initializer = Initializer::RandomUniform { min: -0.05, max: 0.05 };
-        Embedding { vocabulary, dim, initializer, regularizer: None, trainable: true }
+        Embedding { vocabulary, dim, initializer, regularizer: None, constraint: None, trainable: true }
     }
 
     /// How the first values are drawn.
@@ -55,6 +59,12 @@ impl Embedding {
     /// A penalty on the size of all vectors, added to the loss.
     pub fn embeddings_regularizer(mut self, regularizer: Regularizer) -> Embedding {
         self.regularizer = Some(regularizer);
+        self
+    }
+
+    /// What the vectors are changed to after each update.
+    pub fn embeddings_constraint(mut self, constraint: Constraint) -> Embedding {
+        self.constraint = Some(constraint);
         self
     }
 
@@ -88,7 +98,7 @@ impl Layer for Embedding {
         }
         let shape = [self.vocabulary, self.dim];
         let weight = cx.weight(&self.initializer, shape, shape)?;
-        weight.set_trainable(self.trainable)?;
+        let weight = settled(weight, self.trainable, &self.constraint)?;
         let output = SampleShape::new([&*input, &[Some(self.dim)]].concat())?;
         Ok(Built::new(EmbeddingModule { weight, regularizer: self.regularizer }, output))
     }

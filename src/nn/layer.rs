@@ -8,6 +8,7 @@ use crate::seed;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::variable::Variable;
+use serde_json::Value;
 
 /// A module and the shape of what it gives for one sample: what [`Layer::build`] makes; see there for an example.
 #[non_exhaustive]
@@ -119,6 +120,19 @@ impl<L: Layer + ?Sized> Layer for Box<L> {
     fn build_all(&self, inputs: &[SampleShape], cx: &mut Build) -> Result<Built> {
         (**self).build_all(inputs, cx)
     }
+}
+
+/// The layer that the settings of a layer around it have under `kind` and `config`.
+pub(super) fn wrapped(
+    outer: &str,
+    config: &Value,
+    make: impl Fn(&str, &Value) -> Result<Box<dyn Layer>>,
+) -> Result<Box<dyn Layer>> {
+    let Some(kind) = config["kind"].as_str() else {
+        let message = format!("settings of a {outer}: expected the kind of a layer");
+        return Err(Error::argument("Layers::make", message));
+    };
+    make(kind, &config["config"])
 }
 
 /// What a layer is built with: a device, and initialisers that draw from the model's seed. See [`Layer`] for an example.

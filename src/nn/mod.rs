@@ -56,10 +56,13 @@
 //! | KerasHub's `PositionEmbedding(128)`, `SinePositionEncoding()` | [`PositionEmbedding::new(128)`](PositionEmbedding), [`SinePositionEncoding::new()`](SinePositionEncoding), which add to their input |
 //! | KerasHub's `TransformerEncoder(256, 8)`, `TransformerDecoder(256, 8)` | [`TransformerEncoder::new(256, 8)`](TransformerEncoder), [`TransformerDecoder::new(256, 8)`](TransformerDecoder) |
 //! | `Dropout(0.5)`, `SpatialDropout2D(0.5)`, `GaussianNoise(0.1)` | [`Dropout::new(0.5)`](Dropout), [`SpatialDropout2d::new(0.5)`](SpatialDropout2d), [`GaussianNoise::new(0.1)`](GaussianNoise) |
+//! | `AlphaDropout(0.1)`, `SpectralNormalization(Dense(8))` | [`AlphaDropout::new(0.1)`](AlphaDropout), [`SpectralNorm::new(Dense::new(8))`](SpectralNorm) |
 //! | `Activation("gelu")`, `ReLU()`, `LeakyReLU(0.3)`, `ELU()` | [`Activation::Gelu`], [`Activation::Relu`], [`Activation::LeakyRelu(0.3)`](Activation::LeakyRelu), [`Activation::Elu`]: each is a layer, too |
 //! | `Softmax(axis=-1)`, `PReLU(shared_axes=[1, 2])` | [`Softmax::new()`](Softmax), [`PRelu::new()`](PRelu)`.shared_axes([0, 1])` |
 //! | `kernel_initializer="he_normal"` | `.kernel_initializer(`[`Initializer::HeNormal`]`)` |
 //! | `kernel_regularizer=L1L2(1e-5, 1e-4)` | `.kernel_regularizer(`[`Regularizer::l1_l2(1e-5, 1e-4)`](Regularizer::l1_l2)`)` |
+//! | `activity_regularizer=L2(1e-4)`, `ActivityRegularization(l1=1e-4)` | `.activity_regularizer(Regularizer::l2(1e-4))`, [`ActivityRegularization::new(Regularizer::l1(1e-4))`](ActivityRegularization) |
+//! | `kernel_constraint=MaxNorm(2)`, `UnitNorm(axis=[0, 1, 2])`, `NonNeg()`, `MinMaxNorm()` | `.kernel_constraint(`[`Constraint::max_norm(2.0)`](Constraint::max_norm)`)`, `Constraint::unit_norm().axes([0, 1, 2])`, `::non_neg()`, `::min_max_norm(0.0, 1.0)` |
 //! | `layer.trainable = False` | `.trainable(false)`; later [`Module::set_trainable`] |
 //!
 //! What is not set has Keras's default. The kernel's settings are called so in all layers; Keras says
@@ -70,6 +73,7 @@ mod affine;
 mod attention;
 pub(crate) mod augment;
 mod cache;
+mod constraint;
 mod conv;
 mod conv1d;
 mod dense;
@@ -100,6 +104,7 @@ mod resize;
 mod rms_norm;
 mod sample_shape;
 mod sequential;
+mod spectral_norm;
 mod summary;
 mod weights;
 pub(crate) mod weights_file;
@@ -110,10 +115,11 @@ pub use attention::{
     TransformerDecoder, TransformerEncoder, rotary,
 };
 pub use cache::{Cache, KvCache};
+pub use constraint::Constraint;
 pub use conv::{Conv2d, ConvTranspose2d, DepthwiseConv2d, SeparableConv2d};
 pub use conv1d::{Conv1d, ConvTranspose1d, DepthwiseConv1d, SeparableConv1d};
 pub use dense::Dense;
-pub use dropout::{Dropout, GaussianNoise, SpatialDropout2d};
+pub use dropout::{AlphaDropout, Dropout, GaussianNoise, SpatialDropout2d};
 pub use embedding::Embedding;
 pub use functional::{Functional, Symbol};
 pub use generation::Generation;
@@ -141,9 +147,10 @@ pub use recurrent::{
     TimeDistributed, sequence_mask,
 };
 pub use registry::Layers;
-pub use regularizer::Regularizer;
+pub use regularizer::{ActivityRegularization, Regularizer};
 pub use reshape::{Flatten, Permute, Reshape};
 pub use resize::{Cropping2d, UpSample2d, ZeroPad2d};
 pub use rms_norm::{RmsNorm, UnitNorm};
 pub use sample_shape::{IntoSampleShape, SampleShape};
 pub use sequential::Sequential;
+pub use spectral_norm::SpectralNorm;

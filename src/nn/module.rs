@@ -32,6 +32,7 @@ pub struct Context {
     seed: Option<u64>,
     drawn: Cell<u64>,
     side_effects: RefCell<Vec<Tensor>>,
+    losses: RefCell<Vec<Tensor>>,
     past: Option<RefCell<Past>>,
     /// Whether what runs now does not follow from the tokens of the generation's step: another input of the model.
     beside: Cell<bool>,
@@ -43,6 +44,7 @@ impl Context {
             seed,
             drawn: Cell::new(0),
             side_effects: RefCell::default(),
+            losses: RefCell::default(),
             past: past.map(RefCell::new),
             beside: Cell::new(false),
         }
@@ -117,6 +119,34 @@ impl Context {
     /// Has a tensor computed along with the step, as running averages need that a layer updates while it trains.
     pub fn also_compute(&self, tensor: Tensor) {
         self.side_effects.borrow_mut().push(tensor);
+    }
+
+    /// Adds a scalar to the loss of this pass, such as a penalty on what a layer gives (Keras's `add_loss`). A
+    /// [`Trainer`](crate::train::Trainer) adds it to the loss, in evaluations, too; loops of one's own do by
+    /// [`take_losses`](Self::take_losses).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::{Context, Regularizer};
+    /// # fn main() -> Result<()> {
+    /// let layer = Dense::new(3).activity_regularizer(Regularizer::l2(0.1));
+    /// let model = Sequential::new().add(layer).build([2], Device::Cpu)?;
+    /// let cx = Context::train(1);
+    /// let y = model.forward(&Tensor::ones([4, 2], Device::Cpu)?, &cx)?;
+    /// let mut loss = y.mean(.., false)?;
+    /// for penalty in cx.take_losses() {
+    ///     loss = (loss + penalty)?;
+    /// }
+    /// # loss.backward()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn add_loss(&self, loss: Tensor) {
+        self.losses.borrow_mut().push(loss);
+    }
+
+    /// What the layers added to the loss with [`add_loss`](Self::add_loss).
+    pub fn take_losses(&self) -> Vec<Tensor> {
+        self.losses.take()
     }
 
     /// What the layers asked for with [`also_compute`](Self::also_compute), for whoever evaluates the step.

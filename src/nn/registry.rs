@@ -4,14 +4,14 @@ use super::augment::Augment;
 use super::layer::Build;
 use super::network::Network;
 use super::{
-    Activation, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, BatchNorm, Bidirectional, Conv1d,
-    Conv2d, ConvTranspose1d, ConvTranspose2d, Cropping1d, Cropping2d, Dense, DepthwiseConv1d,
-    DepthwiseConv2d, Dropout, Embedding, Flatten, GaussianNoise, GlobalAvgPool1d, GlobalAvgPool2d,
-    GlobalMaxPool1d, GlobalMaxPool2d, GroupNorm, Gru, InstanceNorm, Layer, LayerNorm, Lstm, MaxPool1d,
-    MaxPool2d, Merge, Model, MultiHeadAttention, PRelu, Permute, PositionEmbedding, Reshape, RmsNorm,
-    SampleShape, SeparableConv1d, SeparableConv2d, Sequential, SimpleRnn, SinePositionEncoding, Softmax,
-    SpatialDropout2d, TimeDistributed, TransformerDecoder, TransformerEncoder, UnitNorm, UpSample1d,
-    UpSample2d, ZeroPad1d, ZeroPad2d,
+    Activation, ActivityRegularization, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AlphaDropout, AvgPool1d,
+    AvgPool2d, BatchNorm, Bidirectional, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Cropping1d,
+    Cropping2d, Dense, DepthwiseConv1d, DepthwiseConv2d, Dropout, Embedding, Flatten, GaussianNoise,
+    GlobalAvgPool1d, GlobalAvgPool2d, GlobalMaxPool1d, GlobalMaxPool2d, GroupNorm, Gru, InstanceNorm, Layer,
+    LayerNorm, Lstm, MaxPool1d, MaxPool2d, Merge, Model, MultiHeadAttention, PRelu, Permute,
+    PositionEmbedding, Reshape, RmsNorm, SampleShape, SeparableConv1d, SeparableConv2d, Sequential,
+    SimpleRnn, SinePositionEncoding, Softmax, SpatialDropout2d, SpectralNorm, TimeDistributed,
+    TransformerDecoder, TransformerEncoder, UnitNorm, UpSample1d, UpSample2d, ZeroPad1d, ZeroPad2d,
 };
 use crate::config::Config;
 use crate::device::Device;
@@ -68,6 +68,10 @@ impl Layers {
             let layer = TimeDistributed::from_config(config, |kind, config| self.make_of(kind, config))?;
             return Ok(Box::new(layer));
         }
+        if kind == "SpectralNorm" {
+            let layer = SpectralNorm::from_config(config, |kind, config| self.make_of(kind, config))?;
+            return Ok(Box::new(layer));
+        }
         let Some(make) = self.makers.get(kind) else {
             let known = self.kinds();
             let message = format!(
@@ -90,8 +94,10 @@ impl Default for Layers {
     fn default() -> Layers {
         Layers { makers: BTreeMap::new() }
             .with::<Activation>("Activation")
+            .with::<ActivityRegularization>("ActivityRegularization")
             .with::<AdaptiveAvgPool2d>("AdaptiveAvgPool2d")
             .with::<AdaptiveMaxPool2d>("AdaptiveMaxPool2d")
+            .with::<AlphaDropout>("AlphaDropout")
             .with::<Augment>("Augment")
             .with::<AvgPool1d>("AvgPool1d")
             .with::<AvgPool2d>("AvgPool2d")

@@ -1,7 +1,9 @@
 //! Layers that divide by a size: RMSNorm and unit norm.
 
 use super::affine::{Affine, AffineModule};
-use super::{Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer, SampleShape};
+use super::{
+    Build, Built, Constraint, Context, Initializer, Layer, Module, Parameters, Regularizer, SampleShape,
+};
 use crate::axes::Axes;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -57,6 +59,12 @@ impl RmsNorm {
     /// A penalty on the size of `gamma`, added to the loss.
     pub fn gamma_regularizer(mut self, regularizer: Regularizer) -> RmsNorm {
         self.affine.gamma_regularizer = Some(regularizer);
+        self
+    }
+
+    /// What `gamma` is changed to after each update.
+    pub fn gamma_constraint(mut self, constraint: Constraint) -> RmsNorm {
+        self.affine.gamma_constraint = Some(constraint);
         self
     }
 

@@ -1,6 +1,7 @@
 //! What layers with a kernel and a bias have in common.
 
-use super::{Activation, Build, Initializer, Parameter, Parameters, Regularizer};
+use super::constraint::settled;
+use super::{Activation, Build, Constraint, Context, Initializer, Parameter, Parameters, Regularizer};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use crate::variable::Variable;
@@ -14,6 +15,12 @@ pub(super) struct WeightSettings {
     pub bias_initializer: Initializer,
     pub kernel_regularizer: Option<Regularizer>,
     pub bias_regularizer: Option<Regularizer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity_regularizer: Option<Regularizer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_constraint: Option<Constraint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bias_constraint: Option<Constraint>,
     pub trainable: bool,
 }
 
@@ -26,6 +33,9 @@ impl Default for WeightSettings {
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
+            activity_regularizer: None,
+            kernel_constraint: None,
+            bias_constraint: None,
             trainable: true,
         }
     }
@@ -40,6 +50,12 @@ macro_rules! weight_methods {
             /// The function applied to the output.
             pub fn activation(mut self, activation: Activation) -> $layer {
                 self.activation = activation;
+                self
+            }
+
+            /// A penalty on the size of the output, divided by the number of samples and added to the loss.
+            pub fn activity_regularizer(mut self, regularizer: Regularizer) -> $layer {
+                self.weights.activity_regularizer = Some(regularizer);
                 self
             }
         }
@@ -81,6 +97,18 @@ macro_rules! kernel_methods {
                 self
             }
 
+            /// What the weight is changed to after each update.
+            pub fn kernel_constraint(mut self, constraint: $crate::nn::Constraint) -> $layer {
+                self.weights.kernel_constraint = Some(constraint);
+                self
+            }
+
+            /// What the bias is changed to after each update.
+            pub fn bias_constraint(mut self, constraint: $crate::nn::Constraint) -> $layer {
+                self.weights.bias_constraint = Some(constraint);
+                self
+            }
+
             /// Whether training changes the weights. They can be released later, by
             /// [`Module::set_trainable`](crate::nn::Module::set_trainable) or
             /// [`Variable::set_trainable`](crate::Variable::set_trainable).
@@ -96,7 +124,7 @@ pub(super) use kernel_methods;
 impl WeightSettings {
     /// A kernel under these settings.
     pub fn kernel(&self, cx: &mut Build, shape: &[usize], fans: [usize; 2]) -> Result<Variable> {
-        self.frozen(cx.weight(&self.kernel_initializer, shape, fans)?)
+        settled(cx.weight(&self.kernel_initializer, shape, fans)?, self.trainable, &self.kernel_constraint)
     }
 
     /// The bias under these settings, where there is one.
@@ -105,12 +133,7 @@ impl WeightSettings {
             return Ok(None);
         }
         let bias = cx.weight(&self.bias_initializer, [features], [features, features])?;
-        self.frozen(bias).map(Some)
-    }
-
-    fn frozen(&self, variable: Variable) -> Result<Variable> {
-        variable.set_trainable(self.trainable)?;
-        Ok(variable)
+        settled(bias, self.trainable, &self.bias_constraint).map(Some)
     }
 
     /// Kernels by name, and the bias, as parameters.
@@ -129,11 +152,27 @@ impl WeightSettings {
     }
 
     /// Bias and activation on top of a kernel's output.
-    pub fn finish(&self, y: Tensor, bias: &Option<Variable>, activation: Activation) -> Result<Tensor> {
+    pub fn finish(
+        &self,
+        y: Tensor,
+        bias: &Option<Variable>,
+        activation: Activation,
+        cx: &Context,
+    ) -> Result<Tensor> {
         let y = match bias {
             Some(bias) => (y + bias)?,
             None => y,
         };
-        activation.apply(&y)
+        let y = activation.apply(&y)?;
+        self.penalize(&y, cx)?;
+        Ok(y)
+    }
+
+    /// Adds the penalty on an output to the loss of the pass.
+    pub fn penalize(&self, y: &Tensor, cx: &Context) -> Result<()> {
+        if let Some(regularizer) = self.activity_regularizer {
+            cx.add_loss(regularizer.activity(y)?);
+        }
+        Ok(())
     }
 }

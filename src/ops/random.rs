@@ -128,9 +128,14 @@ pub(crate) fn float(draw: Draw, shape: Shape, device: Device, seed: u64) -> Resu
     Tensor::from_op(f, vec![bits], shape, DType::F32, device)
 }
 
+/// Which elements a dropout of this rate keeps.
+pub(crate) fn kept(shape: Shape, device: Device, rate: f64, seed: u64) -> Result<Tensor> {
+    float(Draw::Dropout, shape, device, seed)?.ge(rate)
+}
+
 /// `x` with each element of a mask of this shape kept with probability `1 - rate`.
 pub(crate) fn drop_out(x: &Tensor, mask: Shape, rate: f64, seed: u64) -> Result<Tensor> {
-    let kept = float(Draw::Dropout, mask, x.device(), seed)?.ge(rate)?;
+    let kept = kept(mask, x.device(), rate, seed)?;
     // A choice rather than a product with 0, which would let infinity and NaN through as NaN; the gradient likewise.
     kept.select((x * (1.0 / (1.0 - rate)))?, x.zeros_like()?)
 }

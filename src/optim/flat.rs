@@ -158,7 +158,8 @@ impl Flat {
                 let factors = arena.factors(request.factors)?;
                 let (values, state) = (&arena.values, &arena.state);
                 let norms = &|x: &Tensor| arena.for_each_row(&arena.squares(x)?.sqrt()?);
-                results.push(formula(Arrays { values, grads, state, factors, norms })?);
+                let (values, state) = formula(Arrays { values, grads, state, factors, norms })?;
+                results.push((arena.constrained(request.op, values)?, state));
             }
             let mut pending = Vec::new();
             for (arena, (values, state)) in self.arenas.iter_mut().zip(results) {
@@ -459,6 +460,16 @@ impl Arena {
     fn show(&self, slot: usize) -> Result<()> {
         let Some(packed) = self.state.get(slot) else { return Ok(()) };
         self.variables.iter().enumerate().try_for_each(|(i, v)| v.set(self.part(packed, i)?))
+    }
+
+    /// New values, with what becomes of those of variables that are constrained.
+    fn constrained(&self, op: &str, values: Tensor) -> Result<Tensor> {
+        if !self.variables.iter().any(Variable::is_constrained) {
+            return Ok(values);
+        }
+        let part = |(i, variable): (usize, &Variable)| variable.constrained(op, self.part(&values, i)?);
+        let parts = self.variables.iter().enumerate().map(part).collect::<Result<Vec<_>>>()?;
+        self.pack(&parts)
     }
 
     /// Cuts the state up again.

@@ -31,7 +31,7 @@ pub use arrangement::Sections;
 pub use create::{FillValue, NestedArray};
 pub(crate) use leaf::{Placeholder, not_known};
 pub(crate) use looped::{Carry, Gradient, Leaf, Loop, Looped, Rows};
-pub(crate) use node::{Grads, Operation, Pieces, Root, Slot, Value, Vjp, next_id, recording};
+pub(crate) use node::{Grads, Operation, Pieces, Projection, Root, Slot, Value, Vjp, next_id, recording};
 pub use node::{Tensor, no_grad};
 pub use operators::IntoOperand;
 pub use padding::PadMode;

@@ -92,7 +92,12 @@ pub(crate) struct Slot {
     /// Rooted while the variable is trainable.
     pub tensor: Mutex<Tensor>,
     pub trainable: AtomicBool,
+    /// What each update changes the value to, where that is wanted.
+    pub constraint: Mutex<Option<Projection>>,
 }
+
+/// From a value to one that a variable may have.
+pub(crate) type Projection = Arc<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>;
 
 /// What an operation's gradient rule is given.
 pub(crate) struct Vjp<'a> {

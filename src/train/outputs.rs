@@ -55,7 +55,7 @@ pub(super) struct Computed {
     pub targets: Vec<Option<Tensor>>,
     /// The loss of each output, not multiplied by its weight.
     pub losses: Vec<Option<Tensor>>,
-    /// The weighted sum of the losses and the penalties of all regularised parameters.
+    /// The weighted sum of the losses, the penalties of all regularised parameters, and what layers added.
     pub loss: Tensor,
     /// The part of it that is a mean over samples, where there is another part and this one.
     pub plain: Option<Tensor>,
@@ -164,7 +164,7 @@ pub(super) fn compute(
         let message = "no output has a loss whose weight is not 0; give one with TrainerBuilder::output";
         return Err(Error::argument("Trainer", message));
     }
-    if let Some(penalty) = model.penalty()? {
+    for penalty in model.penalty()?.into_iter().chain(cx.take_losses()) {
         plain = Some(sum(plain, penalty)?);
     }
     let mut total = plain.clone();

@@ -1,9 +1,9 @@
 //! What is updated: many variables and few, of several types and sizes, in groups.
 
 use super::common::{self, values};
-use super::{Problem, alone, configs, made};
+use super::{Problem, SHAPES, alone, configs, differences, made};
 use serde_json::Value;
-use wgrad::nn::{Module, Parameter};
+use wgrad::nn::{Constraint, Module, Parameter};
 use wgrad::optim::{AdamW, *};
 use wgrad::prelude::*;
 
@@ -146,5 +146,83 @@ fn variables_that_share_a_gradient_are_all_updated() -> Result<()> {
             common::assert_close(gpu, cpu, 1e-6, &format!("{n} columns"));
         }
     }
+    Ok(())
+}
+
+/// Constraints are part of the update: of the same evaluation, on packed variables of any size, with averages beside them.
+#[test]
+fn constraints_are_applied_within_the_step() -> Result<()> {
+    let _alone = alone();
+    let constraints = [Constraint::non_neg(), Constraint::unit_norm(), Constraint::max_norm(0.5).axes([1])];
+    for config in configs() {
+        let train = |device: Device| -> Result<(Vec<f64>, Problem)> {
+            let problem = Problem::new(&SHAPES, DType::F32, device)?;
+            for (variable, constraint) in problem.variables.iter().zip(&constraints) {
+                constraint.constrain(variable)?;
+            }
+            let mut optimizer = made(&config)?;
+            (0..6).try_for_each(|step| problem.step(&mut optimizer, step))?;
+            Ok((problem.values()?, problem))
+        };
+        let ((cpu, _), (gpu, problem)) = (train(Device::Cpu)?, train(Device::Gpu)?);
+        let mut failures = Vec::new();
+        differences(&gpu, &cpu, 2e-5, &config.to_string(), &mut failures);
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+        let v = |i: usize| values(&problem.variables[i].value());
+        let norm = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>().sqrt();
+        assert!(v(0)?.iter().all(|&x| x >= 0.0), "{config}");
+        assert!((norm(&v(1)?) - 1.0).abs() < 1e-5, "{config}");
+        assert!(v(2)?.chunks(50).all(|row| norm(row) < 0.500001), "{config}");
+    }
+    let problem = Problem::new(&SHAPES, DType::F32, Device::Gpu)?;
+    let mut adam = Adam::new(0.1);
+    let submissions = |adam: &mut Adam| -> Result<[u64; 2]> {
+        (0..2).try_for_each(|step| problem.step(adam, step))?;
+        let before = Device::Gpu.stats()?;
+        problem.step(adam, 2)?;
+        let after = Device::Gpu.stats()?;
+        Ok([after.submits - before.submits, after.plan_misses - before.plan_misses])
+    };
+    assert_eq!(submissions(&mut adam)?, [1, 0]);
+    constraints[1].constrain(&problem.variables[4])?;
+    assert_eq!(submissions(&mut adam)?, [1, 0]);
+    problem.variables[4].release_constraint();
+    assert_eq!(submissions(&mut adam)?, [1, 0]);
+    Ok(())
+}
+
+#[test]
+fn impossible_constraints_are_told() -> Result<()> {
+    let _alone = alone();
+    let matrix = Variable::new(Tensor::ones([2, 3], Device::Cpu)?);
+    for (constraint, expected) in [
+        (Constraint::max_norm(-1.0), "Constraint: the largest norm is -1; expected 0 or more"),
+        (Constraint::max_norm(f64::NAN), "Constraint: the largest norm is NaN; expected 0 or more"),
+        (
+            Constraint::min_max_norm(2.0, 1.0),
+            "Constraint: the smallest norm, 2, is larger than the largest, 1",
+        ),
+        (Constraint::min_max_norm(0.0, 1.0).rate(1.5), "Constraint: the rate is 1.5; expected 0 to 1"),
+        (Constraint::unit_norm().axes([2]), "Constraint: axis 2 is outside a tensor of shape [2, 3]"),
+        (Constraint::unit_norm().axes([0, -2]), "Constraint: axis -2 is given twice"),
+    ] {
+        let message = constraint.constrain(&matrix).unwrap_err().to_string();
+        assert!(message.starts_with(expected), "{message}");
+    }
+    assert!(!matrix.is_constrained());
+    let layer = Dense::new(2).bias_constraint(Constraint::unit_norm().axes([1]));
+    let message = Sequential::new().add(layer).build([3], Device::Cpu).unwrap_err().to_string();
+    assert!(message.contains("layer 1 (Dense 2): ") && message.contains("axis 1"), "{message}");
+
+    // A function of one's own that gives something else, and one that fails: nothing is changed.
+    let before = values(&matrix.value())?;
+    let mut sgd = Sgd::new(1.0);
+    matrix.constrain(|w| w.sum(0, false));
+    let gradients = || matrix.value().sum(.., false)?.backward();
+    let message = sgd.step(&gradients()?).unwrap_err().to_string();
+    assert!(message.contains("a variable f32 [2, 3] on cpu gave f32 [3] on cpu"), "{message}");
+    matrix.constrain(|w| w.sum(7, false));
+    assert!(sgd.step(&gradients()?).is_err());
+    assert_eq!((values(&matrix.value())?, sgd.steps()), (before, 0));
     Ok(())
 }

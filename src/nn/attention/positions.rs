@@ -5,8 +5,10 @@ use super::rotary::{constants, places};
 use crate::config::Config;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::nn::constraint::settled;
 use crate::nn::{
-    Build, Built, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer, SampleShape,
+    Build, Built, Constraint, Context, Initializer, Layer, Module, Parameter, Parameters, Regularizer,
+    SampleShape,
 };
 use crate::tensor::Tensor;
 use crate::variable::Variable;
@@ -37,6 +39,8 @@ pub struct PositionEmbedding {
     sequence_length: usize,
     initializer: Initializer,
     regularizer: Option<Regularizer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    constraint: Option<Constraint>,
     trainable: bool,
 }
 
@@ -44,7 +48,13 @@ impl PositionEmbedding {
     /// Vectors for so many places.
     pub fn new(sequence_length: usize) -> PositionEmbedding {
         let initializer = Initializer::GlorotUniform;
-        PositionEmbedding { sequence_length, initializer, regularizer: None, trainable: true }
+        PositionEmbedding {
+            sequence_length,
+            initializer,
+            regularizer: None,
+            constraint: None,
+            trainable: true,
+        }
     }
 
     /// How the first values are drawn: Glorot uniform where nothing else is said.
@@ -56,6 +66,12 @@ impl PositionEmbedding {
     /// A penalty on the size of all vectors, added to the loss.
     pub fn embeddings_regularizer(mut self, regularizer: Regularizer) -> PositionEmbedding {
         self.regularizer = Some(regularizer);
+        self
+    }
+
+    /// What the vectors are changed to after each update.
+    pub fn embeddings_constraint(mut self, constraint: Constraint) -> PositionEmbedding {
+        self.constraint = Some(constraint);
         self
     }
 
@@ -94,7 +110,7 @@ impl Layer for PositionEmbedding {
         }
         self.check(input[0].unwrap_or(0))?;
         let weight = cx.weight(&self.initializer, shape, shape)?;
-        weight.set_trainable(self.trainable)?;
+        let weight = settled(weight, self.trainable, &self.constraint)?;
         Ok(Built::new(PositionModule { weight, settings: self.clone() }, input))
     }
 }

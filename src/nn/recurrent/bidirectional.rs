@@ -109,6 +109,9 @@ impl Module for BidirectionalModule {
                 .ok_or_else(|| Error::internal("a recurrent layer has no state"))
         };
         let (a, b) = (output(&self.forward)?, output(&self.backward)?);
+        for y in [&a, &b] {
+            self.forward.penalize(y, cx)?;
+        }
         match self.merge {
             BidirectionalMerge::Concat => Tensor::concat(&[&a, &b], -1),
             BidirectionalMerge::Sum => a + b,

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{ScanOptions, scan};
+use crate::nn::constraint::settled;
 use crate::nn::{Build, Built, Context, Layer, Module, Parameter, Parameters, SampleShape};
 use crate::ops::random::drop_out;
 use crate::shape::Shape;
@@ -85,9 +86,9 @@ impl Recurrent {
                 )?)
             }
         };
-        for variable in [Some(&recurrent), bias.as_ref()].into_iter().flatten() {
-            variable.set_trainable(common.weights.trainable)?;
-        }
+        let trainable = common.weights.trainable;
+        let recurrent = settled(recurrent, trainable, &common.recurrent.constraint)?;
+        let bias = bias.map(|bias| settled(bias, trainable, &common.weights.bias_constraint)).transpose()?;
         Ok(Recurrent { layer, weight, recurrent, bias })
     }
 
@@ -140,6 +141,7 @@ impl Recurrent {
             (None, Some(h)) => h.clone(),
             (None, None) => return Err(Error::internal("a recurrent layer has no state")),
         };
+        self.penalize(&output, cx)?;
         Ok(Recurrence { output, state })
     }
 
@@ -220,6 +222,11 @@ impl Recurrent {
         })?;
         let rows = out.rows.first().map(|rows| rows.permute([1, 0, 2])).transpose()?;
         Ok((rows, out.carry))
+    }
+
+    /// Adds the penalty on an output to the loss of the pass.
+    pub(super) fn penalize(&self, output: &Tensor, cx: &Context) -> Result<()> {
+        self.layer.common().weights.penalize(output, cx)
     }
 
     fn check_state(&self, state: &[Tensor], batch: usize) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::nn::dropout::check_rate;
-use crate::nn::{Initializer, Regularizer};
+use crate::nn::{Constraint, Initializer, Regularizer};
 use serde::{Deserialize, Serialize};
 
 /// Settings of all recurrent layers.
@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(super) struct RecurrentSettings {
     pub initializer: Initializer,
     pub regularizer: Option<Regularizer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<Constraint>,
     pub dropout: f64,
     pub recurrent_dropout: f64,
     pub return_sequences: bool,
@@ -22,6 +24,7 @@ impl Default for RecurrentSettings {
         RecurrentSettings {
             initializer: Initializer::Orthogonal { gain: 1.0 },
             regularizer: None,
+            constraint: None,
             dropout: 0.0,
             recurrent_dropout: 0.0,
             return_sequences: false,
@@ -63,6 +66,12 @@ macro_rules! recurrent_methods {
             /// A penalty on the size of the recurrent weight, added to the loss.
             pub fn recurrent_regularizer(mut self, regularizer: Regularizer) -> $layer {
                 self.recurrent.regularizer = Some(regularizer);
+                self
+            }
+
+            /// What the recurrent weight is changed to after each update.
+            pub fn recurrent_constraint(mut self, constraint: $crate::nn::Constraint) -> $layer {
+                self.recurrent.constraint = Some(constraint);
                 self
             }
 

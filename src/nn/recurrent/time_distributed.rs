@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::nn::layer::wrapped;
 use crate::nn::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::tensor::Tensor;
 use serde_json::{Value, json};
@@ -43,11 +44,7 @@ impl TimeDistributed {
         config: &Value,
         make: impl Fn(&str, &Value) -> Result<Box<dyn Layer>>,
     ) -> Result<TimeDistributed> {
-        let Some(kind) = config["kind"].as_str() else {
-            let message = "settings of a TimeDistributed: expected the kind of a layer";
-            return Err(Error::argument("Layers::make", message));
-        };
-        Ok(TimeDistributed { layer: make(kind, &config["config"])? })
+        Ok(TimeDistributed { layer: wrapped("TimeDistributed", config, make)? })
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::weights;
 use crate::data::Dataset;
-use crate::nn::{BinaryCrossentropy, Context, Functional, Module as _, Regularizer};
+use crate::nn::{
+    ActivityRegularization, BinaryCrossentropy, Constraint, Context, Functional, LayerNorm, Module as _,
+    Regularizer,
+};
 use crate::prelude::*;
 use crate::train::{BinaryAccuracy, EarlyStopping, History, TrainerBuilder};
 
@@ -292,4 +295,47 @@ fn mistakes_in_a_trainer_are_told() {
     let pipeline = set.pipeline().unwrap();
     let error = two_losses(two_heads()).fit(&pipeline, fit().validation_split(0.5)).unwrap_err().to_string();
     assert!(error.contains("can't be split"), "{error}");
+}
+
+/// What Keras did with constraints: see tests/golden/constraints.py.
+#[test]
+fn constraints_and_penalties_on_outputs_count_as_in_keras() {
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("../../../tests/golden/constraints.json")).unwrap();
+    for case in golden["values"].as_array().unwrap() {
+        let constraint: Constraint = serde_json::from_value(case["config"].clone()).unwrap();
+        let shape: Vec<usize> = numbers(&case["shape"]).iter().map(|&n| n as usize).collect();
+        let w = Tensor::from_vec(numbers(&case["w"]), shape, Device::Cpu).unwrap();
+        let ours = constraint.apply(&w).unwrap().to_vec::<f32>().unwrap();
+        for (a, b) in ours.iter().zip(numbers(&case["constrained"])) {
+            close(&case["config"].to_string(), f64::from(*a), f64::from(b));
+        }
+    }
+    let theirs = &golden["fit"];
+    let first = Dense::new(5)
+        .activation(Activation::Tanh)
+        .kernel_constraint(Constraint::max_norm(0.75))
+        .bias_constraint(Constraint::non_neg())
+        .activity_regularizer(Regularizer::l2(0.1));
+    let norm = LayerNorm::new()
+        .gamma_constraint(Constraint::min_max_norm(0.5, 1.5).rate(0.5))
+        .beta_constraint(Constraint::max_norm(0.1));
+    let last = Dense::new(3)
+        .kernel_constraint(Constraint::unit_norm().axes([1]))
+        .activity_regularizer(Regularizer::l1_l2(0.01, 0.02));
+    let model = Sequential::new()
+        .add(first)
+        .add(ActivityRegularization::new(Regularizer::l1(0.05)))
+        .add(norm)
+        .add(last)
+        .build([4], Device::Cpu)
+        .unwrap();
+    set_weights(&model, &theirs["begin"]);
+    let set = golden_set(theirs);
+    let mut trainer =
+        Trainer::new(model, Sgd::new(0.5), SparseCategoricalCrossentropy::from_logits()).build().unwrap();
+    let history = trainer.fit(&set, Fit::epochs(3).batch_size(4).shuffle(false).verbose(false)).unwrap();
+    check_history(&history, &theirs["history"]);
+    check_weights(trainer.model(), &theirs["end"]);
+    close("loss", trainer.evaluate(&set).unwrap().loss, theirs["loss"].as_f64().unwrap());
 }
