@@ -2,6 +2,7 @@
 //!
 //! While a function is traced ([`trace`]), a variable that it reads becomes a leaf without a value, and what it sets a variable
 //! to is noted, to be done at each call.
+// Over 500 lines in one file: reading and setting a variable is what tracing notes, and each needs the other.
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};

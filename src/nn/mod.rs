@@ -69,6 +69,7 @@
 //! `depthwise_initializer` in `DepthwiseConv2D`, for example.
 
 mod activation;
+mod activity;
 mod affine;
 mod attention;
 pub(crate) mod augment;
@@ -110,6 +111,7 @@ mod weights;
 pub(crate) mod weights_file;
 
 pub use activation::{Activation, PRelu, Softmax};
+pub use activity::ActivityRegularization;
 pub use attention::{
     Attention, AttentionOptions, MultiHeadAttention, PositionEmbedding, SinePositionEncoding,
     TransformerDecoder, TransformerEncoder, rotary,
@@ -147,7 +149,7 @@ pub use recurrent::{
     TimeDistributed, sequence_mask,
 };
 pub use registry::Layers;
-pub use regularizer::{ActivityRegularization, Regularizer};
+pub use regularizer::Regularizer;
 pub use reshape::{Flatten, Permute, Reshape};
 pub use resize::{Cropping2d, UpSample2d, ZeroPad2d};
 pub use rms_norm::{RmsNorm, UnitNorm};
