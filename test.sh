@@ -63,12 +63,13 @@ if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
 fi
 
 section 'Format'
-cargo fmt --check
+cargo fmt --all --check
 for package in translate windows; do
     cargo fmt --check --manifest-path "tests/portability/$package/Cargo.toml"
 done
 
 section 'Lints'
+cargo clippy --quiet --package wgrad-derive --all-targets -- -D warnings
 cargo clippy --quiet --all-targets --features app -- -D warnings
 cargo clippy --quiet --lib --examples -- -D warnings
 cargo clippy --quiet --lib --tests --benches --no-default-features -- -D warnings
@@ -86,6 +87,7 @@ section 'Public interface'
 WGRAD_API=check cargo test --quiet --features app --test api
 
 section 'Tests'
+cargo test --quiet --package wgrad-derive
 cargo test --quiet --features app
 
 section 'Faults planted in kernels: a sample'

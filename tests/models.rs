@@ -1,5 +1,8 @@
 //! Functional models, merge layers, whole-model files.
 
+#[path = "models/own.rs"]
+mod own;
+
 use wgrad::Config;
 use wgrad::nn::{Build, Built, Context, Functional, Layer, Layers, Merge, Parameters, SampleShape};
 use wgrad::prelude::*;

@@ -1,28 +1,70 @@
 //! Descriptions of layers, and what they are built with.
 
-use super::{Initializer, Module, SampleShape};
+use super::module::{Parameters, taken_by};
+use super::{Context, Initializer, IntoSampleShape, Module, SampleShape};
 use crate::config::Config;
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::seed;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::variable::Variable;
 use serde_json::Value;
 
-/// A module and the shape of what it gives for one sample: what [`Layer::build`] makes; see there for an example.
+/// A layer with its weights: a module, and the shape of what it gives for one sample. [`Layer::build`] makes it, where there is an
+/// example, and for models of one's own [`Build::layer`].
+///
+/// As a module it does what the layer does in a [`Model`](super::Model): bytes are numbers to it unless it looks them up, and errors
+/// name it.
 #[non_exhaustive]
 pub struct Built {
     /// The module.
     pub module: Box<dyn Module>,
     /// Shape of its output without the batch dimension.
     pub output: SampleShape,
+    /// The layer with its settings, as in `Dense 64, relu`; empty where [`Build::layer`] has not made it.
+    what: String,
 }
 
 impl Built {
     /// A module whose output for one sample has this shape.
     pub fn new(module: impl Module + 'static, output: impl Into<SampleShape>) -> Built {
-        Built { module: Box::new(module), output: output.into() }
+        Built { module: Box::new(module), output: output.into(), what: String::new() }
+    }
+
+    fn told<T>(&self, result: Result<T>) -> Result<T> {
+        if self.what.is_empty() { result } else { result.with_context(|| format!("layer {}", self.what)) }
+    }
+}
+
+impl Module for Built {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+        self.told(taken_by(&*self.module, x).and_then(|x| self.module.forward(&x, cx)))
+    }
+
+    fn forward_all(&self, inputs: &[Tensor], cx: &Context) -> Result<Vec<Tensor>> {
+        let inputs = inputs.iter().map(|x| taken_by(&*self.module, x)).collect::<Result<Vec<_>>>();
+        self.told(inputs.and_then(|inputs| self.module.forward_all(&inputs, cx)))
+    }
+
+    fn output_names(&self) -> Vec<String> {
+        self.module.output_names()
+    }
+
+    fn takes_integers(&self) -> bool {
+        true
+    }
+
+    fn visit(&self, parameters: &mut Parameters<'_>) {
+        parameters.describe(&self.what, Some(self.output));
+        self.module.visit(parameters);
+    }
+}
+
+impl std::fmt::Debug for Built {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = if self.what.is_empty() { "a layer" } else { &self.what };
+        write!(f, "Built({what} to {})", self.output)
     }
 }
 
@@ -169,6 +211,52 @@ impl Build {
     /// costs nothing before it is known that the file has so many numbers.
     pub(crate) fn unset(device: Device) -> Build {
         Build { unset: true, ..Build::new(device, 0) }
+    }
+
+    /// A layer with its weights, for samples of a shape without the batch dimension, as [`Sequential::build`](super::Sequential::build)
+    /// takes it: for models of one's own. A whole [`Sequential`](super::Sequential) is a layer, too.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::{Build, Context};
+    /// # fn main() -> Result<()> {
+    /// let mut cx = Build::new(Device::Cpu, 7);
+    /// let conv = cx.layer(Conv2d::new(8, [3, 3]).activation(Activation::Relu), [28, 28, 1])?;
+    /// let head = cx.layer(Sequential::new().add(Flatten::new()).add(Dense::new(10)), conv.output)?;
+    /// let images = Tensor::zeros([2, 28, 28, 1], Device::Cpu)?;
+    /// let y = head.forward(&conv.forward(&images, &Context::eval())?, &Context::eval())?;
+    /// assert_eq!(y.shape(), [2, 10]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The layer doesn't take such samples, a setting is impossible, or the device can't be used.
+    pub fn layer(&mut self, layer: impl Layer, input: impl IntoSampleShape) -> Result<Built> {
+        let input = SampleShape::new(input)?;
+        self.built(&layer, |layer, cx| layer.build(input, cx))
+    }
+
+    /// As [`layer`](Self::layer), for a layer of several inputs, such as attention to another sequence. It is called by
+    /// [`Module::forward_all`].
+    ///
+    /// # Errors
+    ///
+    /// As [`layer`](Self::layer); or the layer doesn't take so many inputs.
+    pub fn layer_all(&mut self, layer: impl Layer, inputs: &[SampleShape]) -> Result<Built> {
+        self.built(&layer, |layer, cx| layer.build_all(inputs, cx))
+    }
+
+    fn built<L: Layer>(
+        &mut self,
+        layer: &L,
+        build: impl FnOnce(&L, &mut Build) -> Result<Built>,
+    ) -> Result<Built> {
+        self.device.check()?;
+        let (kind, details) = (layer.kind(), layer.details());
+        let mut built = build(layer, self).map_err(|e| e.named("Build::layer").within(kind))?;
+        built.what = format!("{kind} {details}").trim_end().to_string();
+        Ok(built)
     }
 
     /// The device of the parameters.

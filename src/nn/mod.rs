@@ -75,12 +75,17 @@ mod attention;
 pub(crate) mod augment;
 mod cache;
 mod constraint;
+mod context;
 mod conv;
 mod conv1d;
 mod dense;
+#[doc(hidden)]
+pub mod derived;
 mod dropout;
 mod embedding;
+mod field;
 mod finite;
+mod frozen;
 mod functional;
 mod generation;
 mod initializer;
@@ -107,6 +112,7 @@ mod sample_shape;
 mod sequential;
 mod spectral_norm;
 mod summary;
+mod table;
 mod weights;
 pub(crate) mod weights_file;
 
@@ -118,11 +124,14 @@ pub use attention::{
 };
 pub use cache::{Cache, KvCache};
 pub use constraint::Constraint;
+pub use context::Context;
 pub use conv::{Conv2d, ConvTranspose2d, DepthwiseConv2d, SeparableConv2d};
 pub use conv1d::{Conv1d, ConvTranspose1d, DepthwiseConv1d, SeparableConv1d};
 pub use dense::Dense;
 pub use dropout::{AlphaDropout, Dropout, GaussianNoise, SpatialDropout2d};
 pub use embedding::Embedding;
+pub use field::Field;
+pub use frozen::Frozen;
 pub use functional::{Functional, Symbol};
 pub use generation::Generation;
 pub use initializer::{Distribution, Fan, Initializer};
@@ -137,7 +146,7 @@ pub use loss::{
 pub use merge::Merge;
 pub use model::Model;
 pub(crate) use module::taken_by;
-pub use module::{Context, Module, Parameters};
+pub use module::{Module, Parameters};
 pub use normalization::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm};
 pub use parameter::Parameter;
 pub use pool::{
@@ -156,3 +165,4 @@ pub use rms_norm::{RmsNorm, UnitNorm};
 pub use sample_shape::{IntoSampleShape, SampleShape};
 pub use sequential::Sequential;
 pub use spectral_norm::SpectralNorm;
+pub use wgrad_derive::Module;

@@ -1,171 +1,40 @@
 //! What a model is made of: modules with named parameters.
 
-use super::past::Past;
-use super::{KvCache, Parameter, weights_file};
+use super::context::Context;
+use super::table::{self, Shown};
+use super::{Parameter, SampleShape, weights_file};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::seed;
 use crate::tensor::{Tensor, no_grad};
 use crate::variable::Variable;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::path::Path;
-
-/// What a forward pass is for, handed from the model down to each layer.
-///
-/// It is a value rather than a state of the model: the same model can be trained and evaluated at once, and nobody
-/// forgets to switch back.
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// use wgrad::nn::Context;
-/// # fn main() -> Result<()> {
-/// let model = Sequential::new().add(Dropout::new(0.5)).build([8], Device::Cpu)?;
-/// let x = Tensor::ones([1, 8], Device::Cpu)?;
-/// let y = |cx: Context| model.forward(&x, &cx)?.to_vec::<f32>();
-/// assert_eq!(y(Context::train(1))?, y(Context::train(1))?); // the same seed drops the same
-/// assert_eq!(y(Context::eval())?, [1.0; 8]);
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-pub struct Context {
-    seed: Option<u64>,
-    drawn: Cell<u64>,
-    side_effects: RefCell<Vec<Tensor>>,
-    losses: RefCell<Vec<Tensor>>,
-    past: Option<RefCell<Past>>,
-    /// Whether what runs now does not follow from the tokens of the generation's step: another input of the model.
-    beside: Cell<bool>,
-}
-
-impl Context {
-    fn new(seed: Option<u64>, past: Option<Past>) -> Context {
-        Context {
-            seed,
-            drawn: Cell::new(0),
-            side_effects: RefCell::default(),
-            losses: RefCell::default(),
-            past: past.map(RefCell::new),
-            beside: Cell::new(false),
-        }
-    }
-
-    /// A pass of training. Layers that draw random numbers derive them from `seed`: give each step its own.
-    pub fn train(seed: u64) -> Context {
-        Context::new(Some(seed), None)
-    }
-
-    /// A pass that only predicts: no dropout, nothing random.
-    pub fn eval() -> Context {
-        Context::new(None, None)
-    }
-
-    /// A pass over tokens that come after others.
-    pub(super) fn generating(past: Past) -> Context {
-        Context::new(None, Some(past))
-    }
-
-    /// The others, and the tokens of this pass.
-    pub(super) fn into_past(self) -> Option<Past> {
-        self.past.map(RefCell::into_inner)
-    }
-
-    /// Runs what has all of its input at once, even in a step of a generation: a part of a model that does not follow from the tokens.
-    pub(super) fn beside<T>(&self, beside: bool, run: impl FnOnce() -> T) -> T {
-        let before = self.beside.replace(self.beside.get() || beside);
-        let y = run();
-        self.beside.set(before);
-        y
-    }
-
-    fn past(&self) -> Option<&RefCell<Past>> {
-        self.past.as_ref().filter(|_| !self.beside.get())
-    }
-
-    /// Whether the tokens of this pass continue those of earlier ones: a step of a [`Generation`](super::Generation). Not in layers of
-    /// a model that its first input does not reach.
-    pub fn is_generating(&self) -> bool {
-        self.past().is_some()
-    }
-
-    /// The place of this pass's first token in its sequence: 0, but in a step of a [`Generation`](super::Generation) the number of
-    /// tokens before.
-    pub fn position(&self) -> usize {
-        self.past().map_or(0, |past| past.borrow().len())
-    }
-
-    /// In a step of a [`Generation`](super::Generation), for a layer that attends to the tokens before: the keys and values of all of
-    /// them, with those of this pass appended, `[.., tokens, size]` each. `None` in other passes.
-    ///
-    /// # Errors
-    ///
-    /// As [`KvCache::append`]; more layers than in earlier steps.
-    pub fn extend_cache(&self, keys: &Tensor, values: &Tensor) -> Result<Option<KvCache>> {
-        self.past().map(|past| past.borrow_mut().extend(keys, values)).transpose()
-    }
-
-    /// Whether this pass is for training.
-    pub fn is_training(&self) -> bool {
-        self.seed.is_some()
-    }
-
-    /// The seed of the next layer that needs random numbers; `None` where the pass only predicts.
-    pub fn next_seed(&self) -> Option<u64> {
-        let stream = self.drawn.get();
-        self.drawn.set(stream + 1);
-        self.seed.map(|s| seed::derive(s, stream))
-    }
-
-    /// Has a tensor computed along with the step, as running averages need that a layer updates while it trains.
-    pub fn also_compute(&self, tensor: Tensor) {
-        self.side_effects.borrow_mut().push(tensor);
-    }
-
-    /// Adds a scalar to the loss of this pass, such as a penalty on what a layer gives (Keras's `add_loss`). A
-    /// [`Trainer`](crate::train::Trainer) adds it to the loss, in evaluations, too; loops of one's own do by
-    /// [`take_losses`](Self::take_losses).
-    ///
-    /// ```
-    /// # use wgrad::prelude::*;
-    /// use wgrad::nn::{Context, Regularizer};
-    /// # fn main() -> Result<()> {
-    /// let layer = Dense::new(3).activity_regularizer(Regularizer::l2(0.1));
-    /// let model = Sequential::new().add(layer).build([2], Device::Cpu)?;
-    /// let cx = Context::train(1);
-    /// let y = model.forward(&Tensor::ones([4, 2], Device::Cpu)?, &cx)?;
-    /// let mut loss = y.mean(.., false)?;
-    /// for penalty in cx.take_losses() {
-    ///     loss = (loss + penalty)?;
-    /// }
-    /// # loss.backward()?;
-    /// # Ok(()) }
-    /// ```
-    pub fn add_loss(&self, loss: Tensor) {
-        self.losses.borrow_mut().push(loss);
-    }
-
-    /// What the layers added to the loss with [`add_loss`](Self::add_loss).
-    pub fn take_losses(&self) -> Vec<Tensor> {
-        self.losses.take()
-    }
-
-    /// What the layers asked for with [`also_compute`](Self::also_compute), for whoever evaluates the step.
-    pub fn take_also_compute(&self) -> Vec<Tensor> {
-        self.side_effects.take()
-    }
-}
+use std::sync::Arc;
 
 /// Takes the parameters of a module, one after the other: what [`Module::visit`] shows them to. See [`Module`] for an example.
 pub struct Parameters<'a> {
     /// What names begin with: the modules that this one is in.
     path: String,
+    /// Whether all that is shown is state that is never trained.
+    buffers: bool,
     each: &'a mut dyn FnMut(Parameter),
+    /// Who wants to know of modules, too.
+    modules: Option<&'a mut dyn FnMut(Shown)>,
 }
 
 impl<'a> Parameters<'a> {
     /// Has the closure called with each parameter, under its whole name.
     pub fn new(each: &'a mut dyn FnMut(Parameter)) -> Parameters<'a> {
-        Parameters { path: String::new(), each }
+        Parameters { path: String::new(), buffers: false, each, modules: None }
+    }
+
+    /// Has another closure called with each module, before its parameters.
+    pub(super) fn with_modules(
+        each: &'a mut dyn FnMut(Parameter),
+        modules: &'a mut dyn FnMut(Shown),
+    ) -> Parameters<'a> {
+        Parameters { modules: Some(modules), ..Parameters::new(each) }
     }
 
     /// A weight; see [`Parameter::new`].
@@ -181,13 +50,69 @@ impl<'a> Parameters<'a> {
     /// A parameter, such as one with a penalty on its size. Its name is the one within this module.
     pub fn add(&mut self, mut parameter: Parameter) {
         parameter.name.insert_str(0, &self.path);
+        parameter.buffer |= self.buffers;
         (self.each)(parameter);
     }
 
     /// All parameters of a module inside this one: their names begin with its name and a dot.
     pub fn module(&mut self, name: &str, module: &dyn Module) {
-        let path = format!("{}{name}.", self.path);
-        module.visit(&mut Parameters { path, each: &mut *self.each });
+        self.within(name, |parameters| module.visit(parameters));
+    }
+
+    /// All that a closure shows: names begin with this one and a dot.
+    ///
+    /// ```
+    /// use wgrad::nn::Parameters;
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let w = Variable::new(Tensor::zeros([2], Device::Cpu)?);
+    /// let mut names = Vec::new();
+    /// let mut each = |parameter: wgrad::nn::Parameter| names.push(parameter.name);
+    /// Parameters::new(&mut each).within("blocks", |blocks| blocks.within("0", |block| block.weight("scale", &w)));
+    /// assert_eq!(names, ["blocks.0.scale"]);
+    /// # Ok(()) }
+    /// ```
+    pub fn within(&mut self, name: &str, show: impl FnOnce(&mut Parameters<'_>)) {
+        let mut path = self.path.clone();
+        path.push_str(name);
+        path.push('.');
+        let mut inner = self.reborrowed(path, self.buffers);
+        inner.tell(String::new(), None);
+        show(&mut inner);
+    }
+
+    /// All that a closure shows, as state that is never trained.
+    pub fn buffers(&mut self, show: impl FnOnce(&mut Parameters<'_>)) {
+        show(&mut self.reborrowed(self.path.clone(), true));
+    }
+
+    /// What the module that is visited is, in a few words, and the shape of its output for one sample where that is known: for
+    /// [`Module::summary`].
+    pub fn describe(&mut self, what: &str, output: Option<SampleShape>) {
+        if self.modules.is_some() {
+            self.tell(what.to_string(), output);
+        }
+    }
+
+    /// As [`describe`](Self::describe), of a layer; without work where nobody wants to know.
+    pub(super) fn describe_layer(&mut self, kind: &str, details: &str, output: SampleShape) {
+        if self.modules.is_some() {
+            self.tell(format!("{kind} {details}").trim_end().to_string(), Some(output));
+        }
+    }
+
+    fn tell(&mut self, what: String, output: Option<SampleShape>) {
+        if let Some(modules) = &mut self.modules {
+            modules(Shown { path: self.path.clone(), what, output });
+        }
+    }
+
+    fn reborrowed(&mut self, path: String, buffers: bool) -> Parameters<'_> {
+        let modules: Option<&mut dyn FnMut(Shown)> = match &mut self.modules {
+            Some(modules) => Some(&mut **modules),
+            None => None,
+        };
+        Parameters { path, buffers, each: &mut *self.each, modules }
     }
 }
 
@@ -197,7 +122,53 @@ impl std::fmt::Debug for Parameters<'_> {
     }
 }
 
-/// Something with parameters that maps a batch to a batch.
+/// Something with parameters that maps a batch to a batch: a layer that was built, a model, a struct of your own.
+///
+/// `#[derive(Module)]` writes it for a struct, whose parameters are then named by field; `forward` is a function of the struct.
+/// Layers are made by [`Build::layer`](super::Build::layer); what else a field may be says [`Field`](super::Field), and what
+/// can be said of it the [macro](macro@super::Module).
+///
+/// ```
+/// use wgrad::nn::{Build, Built, Context};
+/// use wgrad::prelude::*;
+///
+/// #[derive(Module)]
+/// struct Net {
+///     hidden: Vec<Built>,
+///     dropout: Built,
+///     head: Built,
+///     scale: Variable,
+/// }
+///
+/// impl Net {
+///     fn new(device: Device) -> Result<Net> {
+///         let mut cx = Build::new(device, 42); // the seed of the weights
+///         let first = cx.layer(Dense::new(64).activation(Activation::Relu), [784])?;
+///         let second = cx.layer(Dense::new(64).activation(Activation::Relu), first.output)?;
+///         let dropout = cx.layer(Dropout::new(0.5), second.output)?;
+///         let head = cx.layer(Dense::new(10), dropout.output)?;
+///         Ok(Net { hidden: vec![first, second], dropout, head, scale: cx.full([1], 1.0)? })
+///     }
+///
+///     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+///         let mut x = x.flatten(1)?;
+///         for layer in &self.hidden {
+///             x = layer.forward(&x, cx)?;
+///         }
+///         self.head.forward(&self.dropout.forward(&x, cx)?, cx)? * &self.scale
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let net = Net::new(Device::Cpu)?;
+/// assert_eq!(net.infer(&Tensor::zeros([2, 28, 28], Device::Cpu)?)?.shape(), [2, 10]);
+/// assert_eq!(net.parameter("hidden.1.weight")?.variable.shape(), [64, 64]);
+/// net.hidden[0].set_trainable(false)?; // frozen
+/// println!("{}", net.summary());
+/// # Ok(()) }
+/// ```
+///
+/// By hand it is two functions:
 ///
 /// ```
 /// use wgrad::nn::{Context, Module, Parameters};
@@ -329,6 +300,49 @@ pub trait Module: Send + Sync {
         }
     }
 
+    /// The modules and parameters with shapes and numbers of parameters, as a table of text.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::{Build, Built, Context};
+    ///
+    /// #[derive(Module)]
+    /// struct Line {
+    ///     dense: Built,
+    ///     scale: Variable,
+    /// }
+    /// # impl Line {
+    /// #     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+    /// #         self.dense.forward(x, cx)? * &self.scale
+    /// #     }
+    /// # }
+    /// # fn main() -> Result<()> {
+    /// let mut cx = Build::new(Device::Cpu, 0);
+    /// let line = Line { dense: cx.layer(Dense::new(1), [3])?, scale: cx.full([1], 1.0)? };
+    /// assert_eq!(
+    ///     line.summary(),
+    ///     "\
+    /// Line on cpu
+    /// ───────────────────────────────────
+    ///  name   module   shape  parameters
+    /// ───────────────────────────────────
+    ///  dense  Dense 1  [1]             4
+    ///  scale           [1]             1
+    /// ───────────────────────────────────
+    /// 5 parameters (20 B)"
+    /// );
+    /// # Ok(()) }
+    /// ```
+    fn summary(&self) -> String {
+        let lines = RefCell::new(Vec::new());
+        let mut each = |parameter| lines.borrow_mut().push(table::Line::Parameter(parameter));
+        let mut modules = |module| lines.borrow_mut().push(table::Line::Module(module));
+        let mut parameters = Parameters::with_modules(&mut each, &mut modules);
+        parameters.describe("", None);
+        self.visit(&mut parameters);
+        table::of_lines(lines.into_inner(), self.device())
+    }
+
     /// The output for a batch in evaluation mode, without recording for gradients.
     ///
     /// ```
@@ -413,3 +427,62 @@ pub trait Module: Send + Sync {
 pub(crate) fn taken_by(module: &(impl Module + ?Sized), x: &Tensor) -> Result<Tensor> {
     if x.dtype() == DType::U8 && !module.takes_integers() { x.cast(DType::F32) } else { Ok(x.clone()) }
 }
+
+/// `Module` by what is pointed to: each method is handed on. Clippy refuses one that is forgotten.
+macro_rules! forward_module {
+    ($($pointer:ident),*) => {$(
+        #[deny(clippy::missing_trait_methods)]
+        impl<M: Module + ?Sized> Module for $pointer<M> {
+            fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+                (**self).forward(x, cx)
+            }
+            fn visit(&self, parameters: &mut Parameters<'_>) {
+                (**self).visit(parameters);
+            }
+            fn parameters(&self) -> Vec<Parameter> {
+                (**self).parameters()
+            }
+            fn forward_all(&self, inputs: &[Tensor], cx: &Context) -> Result<Vec<Tensor>> {
+                (**self).forward_all(inputs, cx)
+            }
+            fn output_names(&self) -> Vec<String> {
+                (**self).output_names()
+            }
+            fn takes_integers(&self) -> bool {
+                (**self).takes_integers()
+            }
+            fn penalty(&self) -> Result<Option<Tensor>> {
+                (**self).penalty()
+            }
+            fn set_trainable(&self, trainable: bool) -> Result<()> {
+                (**self).set_trainable(trainable)
+            }
+            fn parameter(&self, name: &str) -> Result<Parameter> {
+                (**self).parameter(name)
+            }
+            fn summary(&self) -> String {
+                (**self).summary()
+            }
+            fn infer(&self, x: &Tensor) -> Result<Tensor> {
+                (**self).infer(x)
+            }
+            fn device(&self) -> Device {
+                (**self).device()
+            }
+            fn parameter_count(&self) -> usize {
+                (**self).parameter_count()
+            }
+            fn first_not_finite(&self) -> Result<Option<String>> {
+                (**self).first_not_finite()
+            }
+            // Those of what is pointed to take a type of known size.
+            fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+                weights_file::save_parameters(path, &self.parameters())
+            }
+            fn load(&self, path: impl AsRef<Path>) -> Result<()> {
+                weights_file::load_parameters(path, &self.parameters())
+            }
+        }
+    )*};
+}
+forward_module!(Box, Arc);

@@ -1,5 +1,6 @@
 //! Layers wired to each other: what models of every kind are made of.
 
+use super::derived::one_of;
 use super::layer::{Build, Layer};
 use super::merge::Merge;
 use super::module::taken_by;
@@ -183,15 +184,7 @@ impl Network {
 
 impl Module for Network {
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        let mut outputs = self.forward_all(std::slice::from_ref(x), cx)?;
-        match (outputs.pop(), outputs.is_empty()) {
-            (Some(y), true) => Ok(y),
-            _ => {
-                let names: Vec<&str> = self.outputs.iter().map(|o| o.0.as_str()).collect();
-                let message = format!("the model has the outputs {}; use forward_all", names.join(", "));
-                Err(Error::argument("Module::forward", message))
-            }
-        }
+        one_of(self.forward_all(std::slice::from_ref(x), cx)?, &self.output_names())
     }
 
     fn forward_all(&self, inputs: &[Tensor], cx: &Context) -> Result<Vec<Tensor>> {
@@ -261,8 +254,11 @@ impl Module for Network {
 
     fn visit(&self, parameters: &mut Parameters<'_>) {
         for node in &self.nodes {
-            if let Work::Layer { module, .. } = &node.work {
-                parameters.module(&node.name, module.as_ref());
+            if let Work::Layer { module, kind, details, .. } = &node.work {
+                parameters.within(&node.name, |parameters| {
+                    parameters.describe_layer(kind, details, node.output);
+                    module.visit(parameters);
+                });
             }
         }
     }

@@ -1,32 +1,8 @@
 //! A model as a table.
 
 use super::network::Work;
+use super::table::{Align, aligned, grouped, total};
 use super::{Model, Module};
-
-/// A number with commas between thousands.
-fn grouped(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
-/// Bytes in the largest unit of which there is at least one.
-fn bytes(n: usize) -> String {
-    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
-    let mut value = n as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{n} B") } else { format!("{value:.2} {}", UNITS[unit]) }
-}
 
 impl Model {
     /// The layers with their output shapes (`None` where a dimension is open) and numbers of parameters, as a table of text. Where the model is no stack, the
@@ -63,40 +39,20 @@ impl Model {
             }
             rows.push(row);
         }
-        let widths: Vec<usize> = (0..rows[0].len())
-            .map(|c| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0))
-            .collect();
-        let rule = "─".repeat(widths.iter().sum::<usize>() + 2 * widths.len());
+        let (rule, table) =
+            aligned(&rows, &[Align::Right, Align::Left, Align::Left, Align::Left, Align::Right]);
         let inputs = self.inputs();
         let mut out = match &*inputs {
-            [(_, shape)] => format!("input {shape} on {}\n{rule}\n", self.device()),
-            _ => format!("{} inputs on {}\n{rule}\n", inputs.len(), self.device()),
+            [(_, shape)] => format!("input {shape} on {}\n", self.device()),
+            _ => format!("{} inputs on {}\n", inputs.len(), self.device()),
         };
-        for (i, row) in rows.iter().enumerate() {
-            let cells = row.iter().zip(&widths).enumerate().map(|(c, (cell, &w))| match c {
-                0 | 4 => format!("{cell:>w$}"),
-                _ => format!("{cell:<w$}"),
-            });
-            out += &format!(" {}\n", cells.collect::<Vec<_>>().join("  "));
-            if i == 0 {
-                out += &format!("{rule}\n");
-            }
-        }
+        out += &table;
         if network.outputs.len() > 1 {
             let outputs = network.outputs.iter();
             let named = outputs.map(|(name, node)| format!("{name} = {}", network.nodes[*node].name));
             out += &format!("{rule}\noutputs: {}\n", named.collect::<Vec<_>>().join(", "));
         }
-        let parameters = self.parameters();
-        let size: usize = parameters.iter().map(|p| p.variable.value().0.spec.bytes()).sum();
-        let total = self.parameter_count();
-        let fixed: usize =
-            parameters.iter().filter(|p| !p.trainable()).map(|p| p.variable.shape().numel()).sum();
-        out += &format!("{rule}\n{} parameters ({})", grouped(total), bytes(size));
-        if fixed > 0 {
-            out += &format!(", {} of them not trainable", grouped(fixed));
-        }
-        out
+        out + &format!("{rule}\n{}", total(&self.parameters()))
     }
 }
 

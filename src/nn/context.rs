@@ -1,0 +1,152 @@
+//! What a forward pass is for.
+
+use super::KvCache;
+use super::past::Past;
+use crate::error::Result;
+use crate::seed;
+use crate::tensor::Tensor;
+use std::cell::{Cell, RefCell};
+
+/// What a forward pass is for, handed from the model down to each layer.
+///
+/// It is a value rather than a state of the model: the same model can be trained and evaluated at once, and nobody
+/// forgets to switch back.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::nn::Context;
+/// # fn main() -> Result<()> {
+/// let model = Sequential::new().add(Dropout::new(0.5)).build([8], Device::Cpu)?;
+/// let x = Tensor::ones([1, 8], Device::Cpu)?;
+/// let y = |cx: Context| model.forward(&x, &cx)?.to_vec::<f32>();
+/// assert_eq!(y(Context::train(1))?, y(Context::train(1))?); // the same seed drops the same
+/// assert_eq!(y(Context::eval())?, [1.0; 8]);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Context {
+    seed: Option<u64>,
+    drawn: Cell<u64>,
+    side_effects: RefCell<Vec<Tensor>>,
+    losses: RefCell<Vec<Tensor>>,
+    past: Option<RefCell<Past>>,
+    /// Whether what runs now does not follow from the tokens of the generation's step: another input of the model.
+    beside: Cell<bool>,
+}
+
+impl Context {
+    fn new(seed: Option<u64>, past: Option<Past>) -> Context {
+        Context {
+            seed,
+            drawn: Cell::new(0),
+            side_effects: RefCell::default(),
+            losses: RefCell::default(),
+            past: past.map(RefCell::new),
+            beside: Cell::new(false),
+        }
+    }
+
+    /// A pass of training. Layers that draw random numbers derive them from `seed`: give each step its own.
+    pub fn train(seed: u64) -> Context {
+        Context::new(Some(seed), None)
+    }
+
+    /// A pass that only predicts: no dropout, nothing random.
+    pub fn eval() -> Context {
+        Context::new(None, None)
+    }
+
+    /// A pass over tokens that come after others.
+    pub(super) fn generating(past: Past) -> Context {
+        Context::new(None, Some(past))
+    }
+
+    /// The others, and the tokens of this pass.
+    pub(super) fn into_past(self) -> Option<Past> {
+        self.past.map(RefCell::into_inner)
+    }
+
+    /// Runs what has all of its input at once, even in a step of a generation: a part of a model that does not follow from the tokens.
+    pub(super) fn beside<T>(&self, beside: bool, run: impl FnOnce() -> T) -> T {
+        let before = self.beside.replace(self.beside.get() || beside);
+        let y = run();
+        self.beside.set(before);
+        y
+    }
+
+    fn past(&self) -> Option<&RefCell<Past>> {
+        self.past.as_ref().filter(|_| !self.beside.get())
+    }
+
+    /// Whether the tokens of this pass continue those of earlier ones: a step of a [`Generation`](super::Generation). Not in layers of
+    /// a model that its first input does not reach.
+    pub fn is_generating(&self) -> bool {
+        self.past().is_some()
+    }
+
+    /// The place of this pass's first token in its sequence: 0, but in a step of a [`Generation`](super::Generation) the number of
+    /// tokens before.
+    pub fn position(&self) -> usize {
+        self.past().map_or(0, |past| past.borrow().len())
+    }
+
+    /// In a step of a [`Generation`](super::Generation), for a layer that attends to the tokens before: the keys and values of all of
+    /// them, with those of this pass appended, `[.., tokens, size]` each. `None` in other passes.
+    ///
+    /// # Errors
+    ///
+    /// As [`KvCache::append`]; more layers than in earlier steps.
+    pub fn extend_cache(&self, keys: &Tensor, values: &Tensor) -> Result<Option<KvCache>> {
+        self.past().map(|past| past.borrow_mut().extend(keys, values)).transpose()
+    }
+
+    /// Whether this pass is for training.
+    pub fn is_training(&self) -> bool {
+        self.seed.is_some()
+    }
+
+    /// The seed of the next layer that needs random numbers; `None` where the pass only predicts.
+    pub fn next_seed(&self) -> Option<u64> {
+        let stream = self.drawn.get();
+        self.drawn.set(stream + 1);
+        self.seed.map(|s| seed::derive(s, stream))
+    }
+
+    /// Has a tensor computed along with the step, as running averages need that a layer updates while it trains.
+    pub fn also_compute(&self, tensor: Tensor) {
+        self.side_effects.borrow_mut().push(tensor);
+    }
+
+    /// Adds a scalar to the loss of this pass, such as a penalty on what a layer gives (Keras's `add_loss`). A
+    /// [`Trainer`](crate::train::Trainer) adds it to the loss, in evaluations, too; loops of one's own do by
+    /// [`take_losses`](Self::take_losses).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::{Context, Regularizer};
+    /// # fn main() -> Result<()> {
+    /// let layer = Dense::new(3).activity_regularizer(Regularizer::l2(0.1));
+    /// let model = Sequential::new().add(layer).build([2], Device::Cpu)?;
+    /// let cx = Context::train(1);
+    /// let y = model.forward(&Tensor::ones([4, 2], Device::Cpu)?, &cx)?;
+    /// let mut loss = y.mean(.., false)?;
+    /// for penalty in cx.take_losses() {
+    ///     loss = (loss + penalty)?;
+    /// }
+    /// # loss.backward()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn add_loss(&self, loss: Tensor) {
+        self.losses.borrow_mut().push(loss);
+    }
+
+    /// What the layers added to the loss with [`add_loss`](Self::add_loss).
+    pub fn take_losses(&self) -> Vec<Tensor> {
+        self.losses.take()
+    }
+
+    /// What the layers asked for with [`also_compute`](Self::also_compute), for whoever evaluates the step.
+    pub fn take_also_compute(&self) -> Vec<Tensor> {
+        self.side_effects.take()
+    }
+}
