@@ -87,6 +87,26 @@ impl Gradients {
         &self.loss
     }
 
+    /// The gradients of these variables alone, such as those of one of two networks: an optimizer then leaves all others as they are.
+    /// Those that the loss does not depend on have none.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let (a, b) = (Variable::new(Tensor::ones([1], Device::Cpu)?), Variable::new(Tensor::ones([1], Device::Cpu)?));
+    /// let grads = (&a * &b)?.sum(.., false)?.backward()?.only([&a]);
+    /// Sgd::new(0.5).step(&grads)?;
+    /// assert_eq!((a.value().item::<f32>()?, b.value().item::<f32>()?), (0.5, 1.0));
+    /// # Ok(()) }
+    /// ```
+    pub fn only(self, variables: impl IntoIterator<Item = impl Into<Variable>>) -> Gradients {
+        let kept: IdMap<()> = variables.into_iter().map(|v| (v.into().id(), ())).collect();
+        let Gradients { mut map, mut variables, loss } = self;
+        map.retain(|id, _| kept.contains_key(id));
+        variables.retain(|v| kept.contains_key(&v.id()));
+        Gradients { map, variables, loss }
+    }
+
     /// Replaces a gradient, as clipping does.
     ///
     /// # Errors
@@ -162,6 +182,56 @@ impl Tensor {
         self.backward_with(&no_grad(|| self.ones_like())?)
     }
 
+    /// The gradient of this scalar (of one element, whatever its rank) with respect to each of some tensors that it was computed from,
+    /// such as the outputs of layers: PyTorch's `autograd.grad`. They need not be watched, but must have been computed from variables or
+    /// watched tensors. Gradients can be differentiated again. Zeros for a tensor that this one was not computed from.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let w = Variable::new(Tensor::new([1.0f32, 2.0], Device::Cpu)?);
+    /// let hidden = (&w * 3.0)?;
+    /// let slopes = hidden.square()?.sum(.., false)?.gradients(&[&hidden])?;
+    /// assert_eq!(slopes[0].to_vec::<f32>()?, [6.0, 12.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The tensor has not exactly one element, or one of the others has no gradient: it was computed from nothing that has one, or
+    /// within [`no_grad`].
+    pub fn gradients(&self, of: &[&Tensor]) -> Result<Vec<Tensor>> {
+        const OP: &str = "Tensor::gradients";
+        if self.numel() != 1 {
+            let message =
+                format!("the tensor has shape {}; reduce it to one element (sum, mean)", self.shape());
+            return Err(Error::shape(OP, message));
+        }
+        if let Some((place, _)) = of.iter().enumerate().find(|(_, x)| !x.is_tracked()) {
+            let message = format!(
+                "tensor {place} depends on no variable that is trained and on no watched tensor (or was computed within no_grad);                  watch() what it is computed from"
+            );
+            return Err(Error::argument(OP, message));
+        }
+        let mut places: Vec<Tensor> = Vec::new();
+        for &x in of {
+            if places.iter().all(|other| other.0.id != x.0.id) {
+                places.push(x.clone());
+            }
+        }
+        let upstream = no_grad(|| self.ones_like())?;
+        let found = match self.is_tracked() {
+            // One of several may have been computed from another.
+            true => walk_past(&[(self, &upstream)], &places, places.len() > 1)?.at_stops,
+            false => vec![None; places.len()],
+        };
+        let of_place = |x: &&Tensor| match places.iter().position(|p| p.0.id == x.0.id).map(|i| &found[i]) {
+            Some(Some(gradient)) => Ok(gradient.clone()),
+            _ => x.detach()?.zeros_like(),
+        };
+        of.iter().map(of_place).collect()
+    }
+
     /// Gradients of `sum(self * upstream)`: the vector-Jacobian product with `upstream`, which has this tensor's shape and type.
     ///
     /// ```
@@ -209,7 +279,12 @@ pub(crate) fn vjp(of: &[(&Tensor, &Tensor)], at: &[Tensor]) -> Result<Vec<Option
 /// The backward pass from tensors with their upstream gradients. It goes no further than `stops`, which are tracked but need not
 /// be watched.
 fn walk(from: &[(&Tensor, &Tensor)], stops: &[Tensor]) -> Result<Adjoints> {
-    let (order, position) = tracked_order(from.iter().map(|f| f.0), stops);
+    walk_past(from, stops, false)
+}
+
+/// As [`walk`]; or it goes on past the stops, to those that they were computed from.
+fn walk_past(from: &[(&Tensor, &Tensor)], stops: &[Tensor], past: bool) -> Result<Adjoints> {
+    let (order, position) = tracked_order(from.iter().map(|f| f.0), if past { &[] } else { stops });
     // by position in `order`
     let mut pending: Vec<Accumulated> = vec![Accumulated::default(); order.len()];
     let mut found =
@@ -223,8 +298,10 @@ fn walk(from: &[(&Tensor, &Tensor)], stops: &[Tensor]) -> Result<Adjoints> {
     for (at, tensor) in order.iter().enumerate().rev() {
         let Some(grad) = std::mem::take(&mut pending[at]).finish()? else { continue };
         if let Some(stop) = stops.iter().position(|s| s.0.id == tensor.0.id) {
-            found.at_stops[stop] = Some(grad);
-            continue;
+            found.at_stops[stop] = Some(grad.clone());
+            if !past {
+                continue;
+            }
         }
         if let Some(root) = &tensor.0.root {
             if !found.map.contains_key(&root.id) {

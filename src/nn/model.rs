@@ -1,6 +1,6 @@
 //! A built model.
 
-use super::network::Network;
+use super::network::{Network, Work};
 use super::{Context, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::device::Device;
@@ -59,6 +59,99 @@ impl Model {
         self.network.nodes.iter().map(|n| n.name.as_str()).collect()
     }
 
+    fn node(&self, op: &str, layer: &str) -> Result<usize> {
+        self.network.nodes.iter().position(|n| n.name == layer).ok_or_else(|| {
+            let message = format!("no layer is named {layer}; there are {}", self.layer_names().join(", "));
+            Error::argument(op, message)
+        })
+    }
+
+    /// A layer by its name, as [`summary`](Self::summary) shows it: to look at its weights, to freeze it, to call it alone.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new().add(Dense::new(8)).add(Dense::new(2)).build([4], Device::Cpu)?;
+    /// let layer = model.layer("dense_1")?;
+    /// assert_eq!(layer.parameter("weight")?.variable.shape(), [8, 2]);
+    /// layer.set_trainable(false)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// No layer has the name (the error lists those there are), or it is an input or a merge, which have no module.
+    pub fn layer(&self, name: &str) -> Result<&dyn Module> {
+        const OP: &str = "Model::layer";
+        let mut node = self.node(OP, name)?;
+        if let Work::Again(of) = self.network.nodes[node].work {
+            node = of;
+        }
+        match &self.network.nodes[node].work {
+            Work::Layer { module, .. } => Ok(&**module),
+            _ => Err(Error::argument(OP, format!("{name} is an input or a merge: it has no layer"))),
+        }
+    }
+
+    /// The model that gives the outputs of these layers, in this order, with the same weights: Keras's `Model(inputs, [layer.output,
+    /// ..])`. Layers after them are no part of it, and all of them come of one evaluation.
+    ///
+    /// Features of a trained model:
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new()
+    ///     .add(Conv2d::new(8, [3, 3]).activation(Activation::Relu))
+    ///     .add(Flatten::new())
+    ///     .add(Dense::new(10))
+    ///     .build([8, 8, 1], Device::Cpu)?;
+    /// let images = Tensor::rand([2, 8, 8, 1], Device::Cpu, 1)?;
+    /// let features = model.outputs_of(&["flatten"])?.infer(&images)?;
+    /// assert_eq!(features.shape(), [2, 288]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// What a class's score owes to each place of a layer's output (Grad-CAM; Selvaraju et al., 2017):
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::Context;
+    /// # fn main() -> Result<()> {
+    /// # let model = Sequential::new()
+    /// #     .add(Conv2d::new(8, [3, 3]).activation(Activation::Relu))
+    /// #     .add(Flatten::new())
+    /// #     .add(Dense::new(10))
+    /// #     .build([8, 8, 1], Device::Cpu)?;
+    /// # let images = Tensor::rand([2, 8, 8, 1], Device::Cpu, 1)?;
+    /// let both = model.outputs_of(&["conv2d", "dense"])?.forward_all(&[images], &Context::eval())?;
+    /// let (maps, scores) = (&both[0], &both[1]);
+    /// let score = scores.slice(1, 3, 1)?.sum(.., false)?; // of class 3
+    /// let slopes = score.gradients(&[maps])?.remove(0);
+    /// let heat = (slopes.mean([1, 2], true)? * maps)?.sum(-1, false)?.relu()?;
+    /// assert_eq!(heat.shape(), [2, 6, 6]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// No layer has one of the names (the error lists those there are), one is given twice, or there are none.
+    pub fn outputs_of(&self, layers: &[&str]) -> Result<Model> {
+        const OP: &str = "Model::outputs_of";
+        if layers.is_empty() {
+            let message = format!("got no names of layers; there are {}", self.layer_names().join(", "));
+            return Err(Error::argument(OP, message));
+        }
+        let mut outputs: Vec<(String, usize)> = Vec::new();
+        for &layer in layers {
+            if outputs.iter().any(|(other, _)| other == layer) {
+                return Err(Error::argument(OP, format!("{layer} is given twice")));
+            }
+            outputs.push((layer.to_string(), self.node(OP, layer)?));
+        }
+        Ok(Model::new(self.network.up_to(outputs), self.device))
+    }
+
     /// What the classes of the (first) output are called, in order; empty where nobody said.
     pub fn classes(&self) -> &[String] {
         &self.classes
@@ -90,10 +183,7 @@ impl Model {
     ///
     /// No layer has the name.
     pub fn set_layer_trainable(&self, layer: &str, trainable: bool) -> Result<()> {
-        if self.network.nodes.iter().all(|n| n.name != layer) {
-            let message = format!("no layer is named {layer}; there are {}", self.layer_names().join(", "));
-            return Err(Error::argument("Model::set_layer_trainable", message));
-        }
+        self.node("Model::set_layer_trainable", layer)?;
         let prefix = format!("{layer}.");
         let parameters = self.parameters().into_iter().filter(|p| !p.buffer && p.name.starts_with(&prefix));
         parameters.into_iter().try_for_each(|p| p.variable.set_trainable(trainable))

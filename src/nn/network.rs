@@ -10,8 +10,10 @@ use crate::error::{Error, Result, ResultExt};
 use crate::tensor::Tensor;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-/// What a node does with its inputs.
+/// What a node does with its inputs. Clones have one module, and its weights, in common.
+#[derive(Clone)]
 pub(super) enum Work {
     Input,
     Layer {
@@ -19,13 +21,14 @@ pub(super) enum Work {
         details: String,
         /// The settings, or why there are none.
         config: Result<Value, String>,
-        module: Box<dyn Module>,
+        module: Arc<dyn Module>,
     },
     /// The layer of an earlier node once more, with the same weights.
     Again(usize),
     Merge(Merge),
 }
 
+#[derive(Clone)]
 pub(super) struct Node {
     /// Unique in its network: `conv2d`, `conv2d_1`, ...
     pub name: String,
@@ -105,7 +108,7 @@ impl Network {
         };
         let kind = layer.kind();
         let config = layer.config().map(|c| c.0).map_err(|e| e.to_string());
-        let work = Work::Layer { kind, details: layer.details(), config, module: built.module };
+        let work = Work::Layer { kind, details: layer.details(), config, module: built.module.into() };
         let name = self.name(name, kind)?;
         Ok(self.push(Node { name, work, inputs: xs.to_vec(), output: built.output }))
     }
@@ -154,6 +157,36 @@ impl Network {
     pub fn is_stack(&self) -> bool {
         let chain = |(i, n): (usize, &Node)| matches!(n.work, Work::Layer { .. }) && n.inputs == [i];
         self.inputs == [0] && self.nodes.iter().skip(1).enumerate().all(chain)
+    }
+
+    /// The network that gives what some nodes give, with the same modules: no more of it than that takes.
+    pub fn up_to(&self, outputs: Vec<(String, usize)>) -> Network {
+        let mut used = vec![false; self.nodes.len()];
+        outputs.iter().for_each(|&(_, node)| used[node] = true);
+        for (i, node) in self.nodes.iter().enumerate().rev() {
+            if used[i] {
+                node.inputs.iter().for_each(|&x| used[x] = true);
+                // A layer that is used again stands where it was used first.
+                if let Work::Again(of) = node.work {
+                    used[of] = true;
+                    self.nodes[of].inputs.iter().for_each(|&x| used[x] = true);
+                }
+            }
+        }
+        let mut places = vec![0; self.nodes.len()];
+        let mut out = Network::default();
+        for (i, node) in self.nodes.iter().enumerate().filter(|&(i, _)| used[i]) {
+            let mut node = node.clone();
+            node.inputs.iter_mut().for_each(|x| *x = places[*x]);
+            if let Work::Again(of) = &mut node.work {
+                *of = places[*of];
+            }
+            out.names.insert(node.name.clone());
+            places[i] = out.push(node);
+        }
+        out.inputs = self.inputs.iter().filter(|&&i| used[i]).map(|&i| places[i]).collect();
+        out.outputs = outputs.into_iter().map(|(name, node)| (name, places[node])).collect();
+        out
     }
 
     /// What [`from_config`](super::Model::from_config) makes the same network of.

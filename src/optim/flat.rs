@@ -83,6 +83,8 @@ pub(super) struct Request<'a> {
     pub slots: &'a [Slot],
     pub clip: Option<Clip>,
     pub factors: &'a dyn Fn(&Variable) -> Factors,
+    /// Whether a variable is one that is updated.
+    pub owns: &'a dyn Fn(&Variable) -> bool,
 }
 
 /// Variables of one device and element type, packed.
@@ -139,8 +141,9 @@ impl Flat {
         }
         no_grad(|| {
             // Frozen variables have no gradients, unless they were frozen after the backward pass.
+            let own = |v: &Variable| v.is_trainable() && (request.owns)(v);
             let (variables, grads): (Vec<_>, Vec<_>) =
-                grads.variables().into_iter().filter(|(v, _)| v.is_trainable()).unzip();
+                grads.variables().into_iter().filter(|(v, _)| own(v)).unzip();
             self.arrange(request.op, request.slots, &variables)?;
             let by_id: IdMap<&Tensor> = variables.iter().map(Variable::id).zip(&grads).collect();
             let mut packed = Vec::new();

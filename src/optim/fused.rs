@@ -165,7 +165,7 @@ impl<R: Rule> Fused<R> {
     }
 
     fn of(rule: R, settings: Settings) -> Fused<R> {
-        let shared = Shared { settings, schedule: None, groups: IdMap::default() };
+        let shared = Shared { settings, schedule: None, groups: IdMap::default(), over: None };
         Fused { rule, shared, rate_set: false, steps: 0, flat: Flat::default() }
     }
 
@@ -224,6 +224,11 @@ impl<R: Rule> Fused<R> {
         slots
     }
 
+    /// Those of some named variables that it changes.
+    fn own(&self, variables: &[(String, Variable)]) -> Vec<(String, Variable)> {
+        variables.iter().filter(|(_, v)| self.shared.owns(v)).cloned().collect()
+    }
+
     /// The slot of the averages.
     fn ema_slot(&self) -> Option<usize> {
         self.shared.settings.ema.map(|_| self.rule.slots().len())
@@ -237,17 +242,33 @@ impl<R: Rule> Optimizer for Fused<R> {
             "return the loss and the gradients, and step after the call",
         )?;
         self.check()?;
+        if let Some(own) =
+            self.shared.over.as_ref().filter(|_| grads.variables().iter().all(|(v, _)| !self.shared.owns(v)))
+        {
+            let message = format!(
+                "the loss depends on none of the {} variables that this optimizer is over; is the gradient of another loss meant?",
+                own.len()
+            );
+            return Err(Error::argument(self.rule.name(), message));
+        }
         let (slots, learning_rate, own) = (self.slots(), self.learning_rate(), self.rule.slots().len());
         let (decay, coupled, ema) =
             (self.weight_decay_of_all(), self.shared.settings.coupled_weight_decay, self.shared.settings.ema);
-        let (rule, groups, updates) = (&mut self.rule, &self.shared.groups, self.steps);
+        let (rule, shared, updates) = (&mut self.rule, &self.shared, self.steps);
+        let groups = &shared.groups;
         let factors = |variable: &Variable| -> Factors {
             let group = groups.get(&variable.id()).copied().unwrap_or(ParamGroup::DEFAULT);
             let decay = group.weight_decay.unwrap_or(decay);
             [group.lr_scale, group.lr_scale * decay, group.coupled_weight_decay.unwrap_or(coupled)]
         };
-        let request =
-            Request { op: rule.name(), slots: &slots, clip: self.shared.settings.clip, factors: &factors };
+        let owns = |variable: &Variable| shared.owns(variable);
+        let request = Request {
+            op: rule.name(),
+            slots: &slots,
+            clip: shared.settings.clip,
+            factors: &factors,
+            owns: &owns,
+        };
         let pending = self.flat.update(grads, &request, &mut |x: Arrays<'_>| {
             let [scale, decay, coupled] = &x.factors;
             let p = x.values;
@@ -318,7 +339,8 @@ impl<R: Rule> Optimizer for Fused<R> {
     fn prepare(&mut self, variables: &[Variable]) -> Result<()> {
         self.check()?;
         let slots = self.slots();
-        self.flat.prepare(self.rule.name(), &slots, variables)
+        let own: Vec<Variable> = variables.iter().filter(|v| self.shared.owns(v)).cloned().collect();
+        self.flat.prepare(self.rule.name(), &slots, &own)
     }
 
     fn learning_rate(&self) -> f64 {
@@ -354,7 +376,7 @@ impl<R: Rule> Optimizer for Fused<R> {
     }
 
     fn export_state(&self, variables: &[(String, Variable)]) -> Result<State> {
-        let mut state = self.flat.export(&self.slots(), variables)?;
+        let mut state = self.flat.export(&self.slots(), &self.own(variables))?;
         state.push((self.name_of("step"), Tensor::new([self.steps], Device::Cpu)?));
         if self.rate_set {
             let rate = Tensor::new([self.shared.settings.learning_rate], Device::Cpu)?;
@@ -373,7 +395,7 @@ impl<R: Rule> Optimizer for Fused<R> {
             false => None,
         };
         let slots = self.slots();
-        self.flat.import(&op, &slots, variables, state)?;
+        self.flat.import(&op, &slots, &self.own(variables), state)?;
         self.steps = steps;
         if let Some(rate) = rate {
             self.set_learning_rate(rate);

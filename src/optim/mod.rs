@@ -27,6 +27,37 @@
 //! # Ok(()) }
 //! ```
 //!
+//! An optimizer changes all variables that have a gradient. Where that is too many, [`over`](Adam::over) says which are its own. In a GAN
+//! the generator's loss depends on the discriminator's weights, too, and must leave them alone:
+//!
+//! ```
+//! # use wgrad::prelude::*;
+//! use wgrad::nn::{BinaryCrossentropy, Context};
+//! # fn main() -> Result<()> {
+//! # let device = Device::Cpu;
+//! let generator = Sequential::new().add(Dense::new(2)).build([8], device)?;
+//! let discriminator = Sequential::new().add(Dense::new(1)).build([2], device)?;
+//! let mut of_generator = Adam::new(1e-3).over(&generator);
+//! let mut of_discriminator = Adam::new(1e-3).over(&discriminator);
+//! let loss = BinaryCrossentropy::from_logits();
+//! # let real = Tensor::randn([16, 2], device, 1)?;
+//! for step in 0..2 {
+//!     let cx = Context::train(step);
+//!     let fake = generator.forward(&Tensor::randn([16, 8], device, step)?, &cx)?;
+//!     let (yes, no) = (Tensor::ones([16, 1], device)?, Tensor::zeros([16, 1], device)?);
+//!     let score = |x: &Tensor| discriminator.forward(x, &cx);
+//!
+//!     let told = (loss.compute(&score(&real)?, &yes)? + loss.compute(&score(&fake.detach()?)?, &no)?)?;
+//!     of_discriminator.step(&told.backward()?)?;
+//!
+//!     let fooled = loss.compute(&score(&fake)?, &yes)?; // by the discriminator as it is now
+//!     of_generator.step(&fooled.backward()?)?;
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! For a single step there is [`Gradients::only`](crate::Gradients::only).
+//!
 //! | TensorFlow, Keras | here |
 //! | --- | --- |
 //! | `SGD`, `Adam`, `AdamW`, `RMSprop` | [`Sgd`], [`Adam`], [`AdamW`], [`RmsProp`] |
@@ -34,6 +65,7 @@
 //! | `Adadelta`, `Adamax`, `Ftrl`, `Lamb` | [`Adadelta`], [`Adamax`], [`Ftrl`], [`Lamb`] |
 //! | a subclass of `Optimizer` | a [`Rule`], or an [`Optimizer`] |
 //! | `optimizer.apply(grads, variables)` | [`Optimizer::step`] |
+//! | `optimizer.apply_gradients(zip(grads, generator.trainable_variables))` | [`over`](Adam::over), [`Gradients::only`](crate::Gradients::only) |
 //! | `weight_decay=` | [`weight_decay`](Adam::weight_decay) |
 //! | PyTorch's `weight_decay=` but in `AdamW` | [`coupled_weight_decay`](Adam::coupled_weight_decay) |
 //! | `exclude_from_weight_decay` | [`exclude_from_weight_decay`](Adam::exclude_from_weight_decay) |

@@ -5,6 +5,7 @@ use super::optimizer::check_setting;
 use super::schedule::Schedule;
 use crate::error::Result;
 use crate::tensor::IdMap;
+use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
 
 /// What all optimizers share.
@@ -12,6 +13,15 @@ pub(super) struct Shared {
     pub settings: Settings,
     pub schedule: Option<Box<dyn Schedule>>,
     pub groups: IdMap<ParamGroup>,
+    /// The variables that it changes, where these are not all that have gradients.
+    pub over: Option<IdMap<()>>,
+}
+
+impl Shared {
+    /// Whether it changes this variable.
+    pub fn owns(&self, variable: &Variable) -> bool {
+        self.over.as_ref().is_none_or(|own| own.contains_key(&variable.id()))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,6 +116,22 @@ macro_rules! shared_settings {
             /// `weight_decay`).
             pub fn coupled_weight_decay(mut self, weight_decay: f64) -> Self {
                 self.$($shared).+.settings.coupled_weight_decay = weight_decay;
+                self
+            }
+
+            /// Changes the weights of this module and no others, whatever else a loss depends on: where several networks are trained
+            /// against each other, each has an optimizer of its own. Called again, the weights of that module, too.
+            pub fn over(self, module: &(impl $crate::nn::Module + ?Sized)) -> Self {
+                self.over_variables(module.parameters().into_iter().filter(|p| !p.buffer))
+            }
+
+            /// As [`over`](Self::over), of variables: `.over_variables([&w, &b])`.
+            pub fn over_variables(
+                mut self,
+                variables: impl IntoIterator<Item = impl Into<$crate::Variable>>,
+            ) -> Self {
+                let own = self.$($shared).+.over.get_or_insert_with(Default::default);
+                own.extend(variables.into_iter().map(|variable| (variable.into().id(), ())));
                 self
             }
 

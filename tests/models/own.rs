@@ -266,3 +266,77 @@ fn a_summary_is_the_tree_of_fields() {
     assert!(summary.starts_with("Net on cpu\n───"), "{summary}");
     assert!(summary.ends_with("5,153 parameters (20.13 KiB), 2 of them not trainable"), "{summary}");
 }
+
+/// Two convolutions, a shared layer, two heads.
+fn pictures(device: Device) -> Model {
+    let mut net = wgrad::nn::Functional::new(device).seed(5);
+    let image = net.input("image", [6, 6, 1]).unwrap();
+    let other = net.input("other", [6, 6, 1]).unwrap();
+    let a = net.layer(Conv2d::new(3, [3, 3]).activation(Activation::Tanh), image).unwrap();
+    let b = net.again(a, other).unwrap();
+    let c = net.layer(Conv2d::new(2, [3, 3]), b).unwrap();
+    let flat = net.layer(Flatten::new(), c).unwrap();
+    let side = net.layer(Flatten::new(), a).unwrap();
+    let (x, y) = (net.layer(Dense::new(4), flat).unwrap(), net.layer(Dense::new(1), side).unwrap());
+    net.build(&[("x", x), ("y", y)]).unwrap()
+}
+
+#[test]
+fn outputs_of_layers_are_those_of_the_model_and_share_its_weights() {
+    for device in [Device::Cpu, Device::Gpu] {
+        let model = pictures(device);
+        let image = |seed| Tensor::rand([2, 6, 6, 1], device, seed).unwrap();
+        let (image, other) = (image(1), image(2));
+        let inputs = [image.clone(), other.clone()];
+        let whole = model.infer_all(&inputs).unwrap();
+        let some = model.outputs_of(&["dense_1", "conv2d_again", "dense"]).unwrap();
+        assert_eq!(some.output_names(), ["dense_1", "conv2d_again", "dense"]);
+        let found = some.infer_all(&inputs).unwrap();
+        assert_eq!((values(&found[0]), values(&found[2])), (values(&whole[1]), values(&whole[0])));
+        // what only the second needs: its layer stands where the first input reaches it
+        let first = model.outputs_of(&["flatten_1"]).unwrap();
+        assert_eq!((first.inputs().len(), first.layer_names().len()), (1, 3));
+        assert_eq!(first.infer(&image).unwrap().shape(), [2, 48]);
+        assert_eq!(model.outputs_of(&["conv2d_1"]).unwrap().inputs().len(), 2);
+        let layer = model.layer("conv2d_again").unwrap();
+        assert_eq!(values(&layer.infer(&other).unwrap()), values(&found[1]));
+        layer.parameter("bias").unwrap().variable.set(Tensor::ones([3], device).unwrap()).unwrap();
+        assert_ne!(values(&some.infer_all(&inputs).unwrap()[1]), values(&found[1]));
+    }
+    let model = pictures(Device::Cpu);
+    let errors = [
+        (
+            message(model.layer("conv")),
+            "no layer is named conv; there are image, other, conv2d, conv2d_again",
+        ),
+        (message(model.layer("image")), "image is an input or a merge: it has no layer"),
+        (message(model.outputs_of(&[])), "got no names of layers; there are image"),
+        (message(model.outputs_of(&["dense", "dense"])), "dense is given twice"),
+        (message(model.outputs_of(&["relu"])), "no layer is named relu"),
+    ];
+    for (found, expected) in errors {
+        assert!(found.contains(expected), "{found}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn gradients_of_layers_outputs_are_slopes_also_of_one_that_another_follows_from() {
+    let w = Variable::new(Tensor::new([2.0f64, -3.0], Device::Cpu).unwrap());
+    let a = (&w * 2.0).unwrap();
+    let b = a.square().unwrap();
+    let y = (&b * &a).unwrap().sum(.., false).unwrap(); // a^3
+    let slopes = y.gradients(&[&a, &b, &a]).unwrap();
+    let [of_a, of_b, again] = [0, 1, 2].map(|i| slopes[i].to_vec::<f64>().unwrap());
+    assert_eq!((of_a, of_b), (vec![48.0, 108.0], vec![4.0, -6.0])); // 3 a^2, a
+    assert_eq!(again, [48.0, 108.0]);
+    assert_eq!(y.gradients(&[&b]).unwrap()[0].to_vec::<f64>().unwrap(), [4.0, -6.0]);
+    // of second order: a second derivative, 6 a
+    let twice = slopes[0].sum(.., false).unwrap().gradients(&[&a]).unwrap();
+    assert_eq!(twice[0].to_vec::<f64>().unwrap(), [24.0, -36.0]);
+    let apart = (&w * 1.0).unwrap();
+    assert_eq!(y.gradients(&[&apart]).unwrap()[0].to_vec::<f64>().unwrap(), [0.0, 0.0]);
+    let constant = Tensor::ones([2], Device::Cpu).unwrap();
+    let error = message(y.gradients(&[&a, &constant]));
+    assert!(error.contains("tensor 1 depends on no variable that is trained"), "{error}");
+    assert!(message(b.gradients(&[&a])).contains("reduce it to one element"));
+}

@@ -226,3 +226,56 @@ fn impossible_constraints_are_told() -> Result<()> {
     assert_eq!((values(&matrix.value())?, sgd.steps()), (before, 0));
     Ok(())
 }
+
+#[test]
+fn an_optimizer_changes_its_own_variables_and_no_others() {
+    let _alone = alone();
+    for device in [Device::Cpu, Device::Gpu] {
+        let layer =
+            |units, seed| Sequential::new().add(Dense::new(units)).seed(seed).build([2], device).unwrap();
+        let (a, b) = (layer(2, 1), layer(1, 2));
+        let held = |m: &Model| {
+            m.parameters().iter().map(|p| p.variable.value().to_vec::<f32>().unwrap()).collect::<Vec<_>>()
+        };
+        let x = Tensor::rand([4, 2], device, 3).unwrap();
+        let cx = wgrad::nn::Context::train(0);
+        let grads = || {
+            let y = b.forward(&a.forward(&x, &cx).unwrap(), &cx).unwrap();
+            y.square().unwrap().mean(.., false).unwrap().backward().unwrap()
+        };
+        // the same as one that sees no other gradients, with a norm that is of all its gradients
+        let mut own = Adam::new(0.1).global_clip_norm(0.01).ema(0.5).over(&a);
+        let before = held(&b);
+        own.prepare(
+            &a.parameters().into_iter().chain(b.parameters()).map(|p| p.variable).collect::<Vec<_>>(),
+        )
+        .unwrap();
+        own.step(&grads()).unwrap();
+        assert_eq!(held(&b), before);
+        let found = held(&a);
+        let named = |m: &Model| m.parameters().into_iter().map(|p| (p.name, p.variable)).collect::<Vec<_>>();
+        let all: Vec<_> =
+            named(&a).into_iter().chain(named(&b).into_iter().map(|(n, v)| (format!("b.{n}"), v))).collect();
+        let state = own.export_state(&all).unwrap();
+        assert!(state.iter().all(|(name, _)| !name.contains("/b.")), "state of its own variables");
+        own.import_state(&all, &state).unwrap();
+        own.step(&grads()).unwrap();
+        assert_eq!(held(&b), before);
+
+        let fresh = layer(2, 1);
+        for (old, new) in a.parameters().iter().zip(fresh.parameters()) {
+            old.variable.set(new.variable.value()).unwrap();
+        }
+        let variables = a.parameters();
+        Adam::new(0.1).global_clip_norm(0.01).step(&grads().only(&variables)).unwrap();
+        assert_eq!((held(&a), held(&b)), (found, before));
+
+        let apart = layer(3, 4);
+        let error = Sgd::new(0.1).over(&apart).step(&grads()).unwrap_err().to_string();
+        assert!(error.contains("depends on none of the 2 variables that this optimizer is over"), "{error}");
+        let w = variables[0].variable.clone();
+        let bias = variables[1].variable.value().to_vec::<f32>().unwrap();
+        Sgd::new(0.1).over_variables([&w]).step(&grads()).unwrap();
+        assert_eq!(variables[1].variable.value().to_vec::<f32>().unwrap(), bias);
+    }
+}
