@@ -2,6 +2,8 @@
 //! differences, the GPU against the CPU.
 
 mod common;
+#[path = "losses/embeddings.rs"]
+mod embeddings;
 
 use common::{DEVICES, Domain, Input, Rng, assert_close, compare, direction, tensor, values};
 use serde_json::Value;

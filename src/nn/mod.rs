@@ -139,9 +139,10 @@ pub use layer::{Build, Built, Layer};
 pub(crate) use leaves::Leaf;
 pub use loss::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
-    CategoricalHinge, CosineSimilarity, Ctc, Dice, Hinge, Huber, KLDivergence, LogCosh, Loss,
-    MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError, Poisson,
-    SparseCategoricalCrossentropy, SquaredHinge, Tversky,
+    CategoricalHinge, Contrastive, CosineEmbedding, CosineSimilarity, Ctc, Dice, Hinge, Huber, InfoNce,
+    KLDivergence, LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError,
+    MeanSquaredLogarithmicError, NtXent, Poisson, SparseCategoricalCrossentropy, SquaredHinge, TripletHard,
+    TripletMargin, TripletSemiHard, Tversky,
 };
 pub use merge::Merge;
 pub use model::Model;

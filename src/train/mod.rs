@@ -81,8 +81,8 @@ pub use events::SummaryWriter;
 pub use fit::Fit;
 pub use history::{Epoch, Evaluation, History};
 pub use metric::{
-    Accuracy, Auc, Average, BinaryAccuracy, Confusion, ConfusionMatrix, Curve, F1Score, Mean, MeanIou,
-    Metric, Named, PearsonCorrelation, Perplexity, Precision, R2Score, Recall, RootMeanSquaredError,
-    TopKAccuracy, confusion_matrix, edit_distance,
+    Accuracy, Auc, Average, BinaryAccuracy, Bleu, BleuSmoothing, Confusion, ConfusionMatrix, Curve, F1Score,
+    Mean, MeanIou, Metric, Named, PearsonCorrelation, Perplexity, Precision, R2Score, Recall,
+    RootMeanSquaredError, TopKAccuracy, confusion_matrix, edit_distance,
 };
 pub use trainer::Trainer;

@@ -27,6 +27,9 @@ pub(super) const EPSILON: f64 = 1e-7;
 /// | `BinaryFocalCrossentropy()`, `CategoricalFocalCrossentropy()` | [`BinaryFocalCrossentropy`](super::BinaryFocalCrossentropy), [`CategoricalFocalCrossentropy`](super::CategoricalFocalCrossentropy) |
 /// | `Dice(axis=(1, 2, 3))`, `Tversky(axis=(1, 2, 3))` | [`Dice`](super::Dice), [`Tversky`](super::Tversky) |
 /// | `CTC()` | [`Ctc`](super::Ctc) |
+/// | TensorFlow Addons' `ContrastiveLoss`, `TripletHardLoss`, `TripletSemiHardLoss` | [`Contrastive`](super::Contrastive), [`TripletHard`](super::TripletHard), [`TripletSemiHard`](super::TripletSemiHard) |
+/// | PyTorch's `TripletMarginLoss`, `CosineEmbeddingLoss` | [`TripletMargin`](super::TripletMargin), [`CosineEmbedding`](super::CosineEmbedding) |
+/// | InfoNCE (CLIP), NT-Xent (SimCLR) | [`InfoNce`](super::InfoNce), [`NtXent`](super::NtXent) |
 /// | a function `f(y_true, y_pred)` | a closure `\|outputs: &Tensor, targets: &Tensor\|`, see below |
 /// | `sample_weight` | [`Loss::weighted`] |
 ///

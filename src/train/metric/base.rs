@@ -23,7 +23,7 @@ use crate::tensor::Tensor;
 /// | `MeanSquaredError()`, `MeanAbsoluteError()` and other losses | the loss itself is a metric: [`MeanSquaredError`](crate::nn::MeanSquaredError) |
 /// | `RootMeanSquaredError()` | [`RootMeanSquaredError`](super::RootMeanSquaredError) |
 /// | `R2Score()`, `MeanIoU(num_classes=5)` | [`R2Score`](super::R2Score), `MeanIou::new(5)`: [`MeanIou`](super::MeanIou) |
-/// | `keras_hub.metrics.Perplexity()`, `EditDistance()` | [`Perplexity`](super::Perplexity), [`edit_distance`](super::edit_distance) |
+/// | `keras_hub.metrics.Perplexity()`, `EditDistance()`, `Bleu()` | [`Perplexity`](super::Perplexity), [`edit_distance`](super::edit_distance), [`Bleu`](super::Bleu) |
 /// | torchmetrics' `PearsonCorrCoef()` | [`PearsonCorrelation`](super::PearsonCorrelation) |
 /// | `MeanMetricWrapper(f)`, a function as metric | `Mean::of("name", loss or closure)`: [`Mean`](super::Mean) |
 /// | `tf.math.confusion_matrix` | [`confusion_matrix`](crate::train::confusion_matrix), and [`Confusion`](super::Confusion) as a metric |
