@@ -50,8 +50,9 @@ pub use profile::{KernelProfile, Profile, Timing};
 pub use self_check::{CheckedOperation, SelfCheck};
 pub use shape::{INFER, MAX_RANK, Shape};
 pub use tensor::{
-    Conv1dOptions, ConvTranspose1dOptions, FillValue, IntoOperand, NestedArray, PadMode, Padding1d,
-    Pool1dOptions, Sections, Spec, Tensor, Unique, no_grad,
+    Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose3dOptions, FillValue, IntoOperand,
+    NestedArray, PadMode, Padding1d, Padding3d, Pool1dOptions, Pool3dOptions, Sections, Spec, Tensor, Unique,
+    no_grad,
 };
 pub use variable::{IntoResult, Variable, Watched};
 

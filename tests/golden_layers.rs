@@ -9,15 +9,17 @@ mod attention;
 use common::{tensor, values};
 use serde_json::Value;
 use wgrad::nn::{
-    AvgPool1d, BatchNorm, Bidirectional, BidirectionalMerge, Context, Conv1d, ConvTranspose1d,
-    ConvTranspose2d, Cropping1d, Cropping2d, DepthwiseConv1d, DepthwiseConv2d, Embedding, GlobalAvgPool1d,
-    GlobalAvgPool2d, GlobalMaxPool1d, GlobalMaxPool2d, GroupNorm, Gru, Layer, LayerNorm, Lstm, MaxPool1d,
-    PRelu, Permute, SampleShape, SeparableConv1d, SeparableConv2d, SimpleRnn, Softmax, SpectralNorm,
-    TimeDistributed, UpSample1d, UpSample2d, ZeroPad1d, ZeroPad2d,
+    AvgPool1d, AvgPool3d, BatchNorm, Bidirectional, BidirectionalMerge, Context, Conv1d, Conv3d,
+    ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Cropping1d, Cropping2d, Cropping3d, DepthwiseConv1d,
+    DepthwiseConv2d, Embedding, GlobalAvgPool1d, GlobalAvgPool2d, GlobalAvgPool3d, GlobalMaxPool1d,
+    GlobalMaxPool2d, GlobalMaxPool3d, GroupNorm, Gru, Layer, LayerNorm, Lstm, MaxPool1d, MaxPool3d, PRelu,
+    Permute, SampleShape, SeparableConv1d, SeparableConv2d, SimpleRnn, Softmax, SpectralNorm,
+    TimeDistributed, UpSample1d, UpSample2d, UpSample3d, ZeroPad1d, ZeroPad2d, ZeroPad3d,
 };
 use wgrad::prelude::*;
 use wgrad::{
-    Conv1dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions, Interpolation, Padding1d, Pool1dOptions,
+    Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions, ConvTranspose3dOptions,
+    Interpolation, Padding1d, Padding3d, Pool1dOptions, Pool3dOptions,
 };
 
 /// Of each element, `tolerance * (1 + |expected|)`.
@@ -120,10 +122,28 @@ fn call(name: &str, a: &[f64], x: &[Tensor]) -> Result<Tensor> {
         }
         "max_pool1d" | "avg_pool1d" => {
             let options = Pool1dOptions::new(u[0]).stride(u[1]).padding(Padding1d::Explicit([u[2], u[2]]));
+            let options = options.ceil_mode(u[4] == 1);
             match name {
                 "max_pool1d" => x[0].max_pool1d(options),
                 _ => x[0].avg_pool1d(options.count_include_pad(u[3] == 1)),
             }
+        }
+        "conv3d" => {
+            let options = Conv3dOptions::new().stride([u[0], u[1], u[2]]).groups(u[12]);
+            let sides = Padding3d::Explicit(u[3..9].try_into().expect("six sides"));
+            x[0].conv3d(&x[1], options.padding(sides).dilation([u[9], u[10], u[11]]))
+        }
+        "conv3d_transpose" => {
+            let options = ConvTranspose3dOptions::new().stride([u[0], u[1], u[2]]).groups(u[12]);
+            let options = options.padding(Padding3d::Explicit([u[3], u[3], u[4], u[4], u[5], u[5]]));
+            let options = options.output_padding([u[6], u[7], u[8]]).dilation([u[9], u[10], u[11]]);
+            x[0].conv3d_transpose(&x[1], options)
+        }
+        "max_pool3d" | "avg_pool3d" => {
+            let options = Pool3dOptions::new([u[0], u[1], u[2]]).stride([u[3], u[4], u[5]]);
+            let options = options.padding(Padding3d::Explicit([u[6], u[6], u[7], u[7], u[8], u[8]]));
+            let options = options.count_include_pad(u[9] == 1).ceil_mode(u[10] == 1);
+            if name == "max_pool3d" { x[0].max_pool3d(options) } else { x[0].avg_pool3d(options) }
         }
         "upsample2d" => x[0].upsample2d([u[0], u[1]], interpolation(a[2])),
         other => panic!("golden_layers.rs does not know {other}"),
@@ -165,6 +185,7 @@ fn layer(name: &str, a: &[f64]) -> Box<dyn Layer> {
     let u: Vec<usize> = a.iter().map(|&v| v as usize).collect();
     let axes: Vec<isize> = a.iter().map(|&v| v as isize).collect();
     let pad = |at: usize| padding(a[at], &[]);
+    let pad3d = |at: usize| if u[at] == 0 { Padding3d::Valid } else { Padding3d::Same };
     let pad1d = |at: usize| [Padding1d::Valid, Padding1d::Same, Padding1d::Causal][u[at]];
     match name {
         "dense" => Box::new(Dense::new(4).activation(Activation::Tanh)),
@@ -214,6 +235,26 @@ fn layer(name: &str, a: &[f64]) -> Box<dyn Layer> {
         "zero_pad1d" => Box::new(ZeroPad1d::new([u[0], u[1]])),
         "cropping1d" => Box::new(Cropping1d::new([u[0], u[1]])),
         "upsample1d" => Box::new(UpSample1d::new(u[0])),
+        "conv3d" => {
+            let layer = Conv3d::new(u[0], [u[1], u[2], u[3]]).stride([u[4], u[5], u[6]]).padding(pad3d(7));
+            let layer = layer.groups(u[8]);
+            Box::new(if u[8] == 1 { layer.activation(Activation::Relu) } else { layer })
+        }
+        "conv_transpose3d" => {
+            let layer = ConvTranspose3d::new(u[0], [u[1], u[2], u[3]]);
+            Box::new(layer.stride([u[4], u[5], u[6]]).padding(pad3d(7)))
+        }
+        "max_pool3d" => {
+            Box::new(MaxPool3d::new([u[0], u[1], u[2]]).stride([u[3], u[4], u[5]]).padding(pad3d(6)))
+        }
+        "avg_pool3d" => {
+            Box::new(AvgPool3d::new([u[0], u[1], u[2]]).stride([u[3], u[4], u[5]]).padding(pad3d(6)))
+        }
+        "global_avg_pool3d" => Box::new(GlobalAvgPool3d::new()),
+        "global_max_pool3d" => Box::new(GlobalMaxPool3d::new().keep_dims(true)),
+        "zero_pad3d" => Box::new(ZeroPad3d::new(u[..6].try_into().expect("six sides"))),
+        "cropping3d" => Box::new(Cropping3d::new(u[..6].try_into().expect("six sides"))),
+        "upsample3d" => Box::new(UpSample3d::new([u[0], u[1], u[2]])),
         "simple_rnn" => {
             let layer = SimpleRnn::new(u[0]).go_backwards(u[1] == 1).return_sequences(u[2] == 1);
             Box::new(if u[2] == 1 { layer.activation(Activation::Relu).bias(false) } else { layer })

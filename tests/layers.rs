@@ -11,17 +11,18 @@ use common::{Rng, assert_close, direction, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::nn::{
     ActivityRegularization, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AlphaDropout, AvgPool1d, AvgPool2d,
-    BatchNorm, Bidirectional, BidirectionalMerge, Constraint, Context, Conv1d, ConvTranspose1d,
-    ConvTranspose2d, Cropping1d, Cropping2d, DepthwiseConv1d, DepthwiseConv2d, Embedding, GaussianNoise,
-    GlobalAvgPool1d, GlobalAvgPool2d, GlobalMaxPool1d, GlobalMaxPool2d, GroupNorm, Gru, Initializer,
-    InstanceNorm, Layer, LayerNorm, Layers, Lstm, MaxPool1d, MultiHeadAttention, PRelu, Permute,
-    PositionEmbedding, Regularizer, Reshape, RmsNorm, SeparableConv1d, SeparableConv2d, SimpleRnn,
-    SinePositionEncoding, Softmax, SpatialDropout2d, SpectralNorm, TimeDistributed, TransformerDecoder,
-    TransformerEncoder, UnitNorm, UpSample1d, UpSample2d, ZeroPad1d, ZeroPad2d,
+    AvgPool3d, BatchNorm, Bidirectional, BidirectionalMerge, Constraint, Context, Conv1d, Conv3d,
+    ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Cropping1d, Cropping2d, Cropping3d, DepthwiseConv1d,
+    DepthwiseConv2d, Embedding, GaussianNoise, GlobalAvgPool1d, GlobalAvgPool2d, GlobalAvgPool3d,
+    GlobalMaxPool1d, GlobalMaxPool2d, GlobalMaxPool3d, GroupNorm, Gru, Initializer, InstanceNorm, Layer,
+    LayerNorm, Layers, Lstm, MaxPool1d, MaxPool3d, MultiHeadAttention, PRelu, Permute, PositionEmbedding,
+    Regularizer, Reshape, RmsNorm, SeparableConv1d, SeparableConv2d, SimpleRnn, SinePositionEncoding,
+    Softmax, SpatialDropout2d, SpectralNorm, TimeDistributed, TransformerDecoder, TransformerEncoder,
+    UnitNorm, UpSample1d, UpSample2d, UpSample3d, ZeroPad1d, ZeroPad2d, ZeroPad3d,
 };
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow};
-use wgrad::{Config, INFER, Interpolation, Padding1d};
+use wgrad::{Config, INFER, Interpolation, Padding1d, Padding3d};
 
 /// The device's counters are those of the whole process: every test here takes its turn, whether it reads them or not.
 fn alone() -> MutexGuard<'static, ()> {
@@ -187,6 +188,53 @@ fn all() -> Vec<(Box<dyn Layer>, Vec<usize>)> {
         (Box::new(ZeroPad1d::new([0, 3])), vec![8, 4]),
         (Box::new(Cropping1d::new([1, 2])), vec![8, 4]),
         (Box::new(UpSample1d::new(3)), vec![8, 4]),
+        (Box::new(AvgPool1d::new(3).stride(2).ceil_mode(true)), vec![8, 4]),
+        (
+            Box::new(
+                Conv3d::new(6, [2, 3, 1])
+                    .stride([2, 1, 1])
+                    .dilation([1, 1, 2])
+                    .padding(Padding3d::Explicit([1, 0, 2, 1, 0, 0]))
+                    .groups(2)
+                    .activation(Activation::Tanh)
+                    .kernel_regularizer(l2),
+            ),
+            vec![3, 4, 3, 4],
+        ),
+        (
+            Box::new(Conv3d::new(8, [3, 2, 2]).padding(Padding3d::Same).groups(4).bias(false)),
+            vec![3, 4, 3, 4],
+        ),
+        (
+            Box::new(
+                ConvTranspose3d::new(4, [3, 2, 2])
+                    .stride([2, 1, 3])
+                    .padding(Padding3d::Explicit([1, 1, 0, 0, 1, 0]))
+                    .output_padding([1, 0, 2])
+                    .groups(2)
+                    .bias_initializer(constant),
+            ),
+            vec![2, 3, 2, 4],
+        ),
+        (
+            Box::new(ConvTranspose3d::new(2, [2, 3, 3]).stride([2, 2, 2]).padding(Padding3d::Same)),
+            vec![2, 3, 2, 3],
+        ),
+        (Box::new(MaxPool3d::new([2, 3, 2]).stride([1, 2, 2]).padding(Padding3d::Same)), vec![3, 5, 4, 2]),
+        (
+            Box::new(
+                AvgPool3d::new([3, 2, 2])
+                    .padding(Padding3d::Explicit([1, 2, 0, 1, 1, 0]))
+                    .count_include_pad(true)
+                    .ceil_mode(true),
+            ),
+            vec![3, 5, 4, 2],
+        ),
+        (Box::new(GlobalAvgPool3d::new().keep_dims(true)), vec![3, 4, 3, 2]),
+        (Box::new(GlobalMaxPool3d::new()), vec![3, 4, 3, 2]),
+        (Box::new(ZeroPad3d::new([0, 1, 2, 0, 1, 1])), vec![3, 4, 3, 2]),
+        (Box::new(Cropping3d::new([0, 1, 2, 0, 1, 1])), vec![3, 4, 3, 2]),
+        (Box::new(UpSample3d::new([2, 1, 3]).interpolation(Interpolation::Bilinear)), vec![3, 4, 3, 2]),
         (Box::new(BatchNorm::new().center(false)), vec![5]),
         (
             Box::new(
@@ -585,6 +633,35 @@ fn errors_say_what_to_do() {
         (Box::new(ZeroPad1d::new([usize::MAX, 2])), &[4, 3], "split the tensor"),
         (Box::new(UpSample1d::new(0)), &[4, 3], "a factor of at least 1"),
         (Box::new(GlobalMaxPool1d::new()), &[4], "expects [time, features], got [4]"),
+        (
+            Box::new(Conv3d::new(2, [3, 1, 1])),
+            &[2, 4, 4, 3],
+            "covers 3 slices, the padded volume has 2; use a smaller kernel or Padding3d::Same",
+        ),
+        (Box::new(Conv3d::new(4, [1, 1, 1]).groups(2)), &[2, 4, 4, 3], "multiples of 2 groups, got 3 and 4"),
+        (Box::new(Conv3d::new(4, [1, 1, 1]).dilation([1, 0, 1])), &[2, 4, 4, 3], "must all be at least 1"),
+        (
+            Box::new(Conv3d::new(2, [1, 1, 1])),
+            &[4, 4, 3],
+            "expects [depth, height, width, channels], got [4, 4, 3]; add Reshape with a channel of 1 before it",
+        ),
+        (
+            Box::new(ConvTranspose3d::new(2, [3, 3, 3]).output_padding([0, 1, 0])),
+            &[2, 4, 4, 3],
+            "output padding [0, 1, 0] must be smaller than the stride [1, 1, 1]",
+        ),
+        (
+            Box::new(ConvTranspose3d::new(2, [1; 3]).padding(Padding3d::Explicit([2, 2, 0, 0, 0, 0]))),
+            &[2, 4, 4, 3],
+            "of 2 slices the padding cuts off 4: nothing is left",
+        ),
+        (
+            Box::new(MaxPool3d::new([2; 3]).padding(Padding3d::Explicit([0, 2, 0, 0, 0, 0]))),
+            &[2, 4, 4, 3],
+            "padding [0, 2, 0, 0, 0, 0] is not smaller than the window [2, 2, 2]",
+        ),
+        (Box::new(Cropping3d::new([1, 1, 0, 0, 0, 0])), &[2, 4, 4, 3], "of 2 slices nothing is left"),
+        (Box::new(UpSample3d::new([1, 0, 1])), &[2, 4, 4, 3], "factors of at least 1, got [1, 0, 1]"),
         (Box::new(Lstm::new(0)), &[4, 3], "at least one unit, got 0"),
         (
             Box::new(Lstm::new(2)),
@@ -687,6 +764,36 @@ fn operations_refuse_what_they_cannot_do() -> Result<()> {
     assert_eq!(empty.max_pool1d(pool(2).padding(Padding1d::Same))?.shape(), [2, 0, 4]);
     assert_eq!(zeros(&[0, 5, 4])?.conv1d(&w, plain().groups(2))?.shape(), [0, 3, 6]);
     assert_eq!(zeros(&[0, 5, 4])?.avg_pool1d(pool(2))?.shape(), [0, 2, 4]);
+    // Of volumes.
+    let (v, w) = (zeros(&[1, 3, 4, 5, 4])?, zeros(&[2, 2, 2, 2, 6])?);
+    let plain = wgrad::Conv3dOptions::new;
+    let told = message(v.conv3d(&w, plain()));
+    let expected = "conv3d: volume [1, 3, 4, 5, 4] and weight [2, 2, 2, 2, 6], 1 groups: expected 4 channels";
+    assert!(told.starts_with(expected), "{told}");
+    let told = message(x.conv3d(&w, plain()));
+    assert!(told.contains("expected [n, d, h, w, c] and [kd, kh, kw, c / groups, out]"), "{told}");
+    assert!(message(v.conv3d(&w, plain().groups(2).dilation([3, 1, 1]))).contains("covers 4 slices"));
+    let far = plain().groups(2).stride([usize::MAX, 1, 1]);
+    assert!(message(v.conv3d(&w, far)).contains("out of all proportion"));
+    let far = plain().groups(2).padding(Padding3d::Explicit([1 << 30, 0, 0, 0, 0, 0]));
+    assert!(message(v.conv3d(&w, far)).starts_with("conv3d: "));
+    let told = message(v.conv3d_transpose(&w, wgrad::ConvTranspose3dOptions::new()));
+    assert!(told.starts_with("conv3d_transpose: ") && told.contains("to be the 4 channels"), "{told}");
+    let pool = wgrad::Pool3dOptions::new;
+    assert!(message(v.max_pool3d(pool([4, 1, 1]))).starts_with("max_pool3d: the window covers 4 slices"));
+    assert!(message(x.avg_pool3d(pool([1; 3]))).contains("expected [n, d, h, w, c]"));
+    assert!(message(v.cast(DType::I32)?.max_pool3d(pool([1; 3]))).contains("the volume is i32"));
+    assert!(message(x.upsample3d([1; 3], Interpolation::Nearest)).contains("[n, d, h, w, c]"));
+    let empty = zeros(&[2, 0, 4, 4, 4])?.watch()?;
+    let same = empty.conv3d(&w, plain().groups(2).padding(Padding3d::Explicit([1, 1, 0, 0, 0, 0])))?;
+    assert_eq!(same.shape(), [2, 1, 3, 3, 6]);
+    assert_eq!(same.sum(.., false)?.backward()?.get(&empty)?.shape(), [2, 0, 4, 4, 4]);
+    assert_eq!(zeros(&[0, 3, 4, 4, 4])?.conv3d(&w, plain().groups(2))?.shape(), [0, 2, 3, 3, 6]);
+    assert_eq!(zeros(&[0, 3, 4, 4, 4])?.avg_pool3d(pool([2; 3]))?.shape(), [0, 1, 2, 2, 4]);
+    assert_eq!(
+        zeros(&[0, 3, 4, 4, 6])?.conv3d_transpose(&w, wgrad::ConvTranspose3dOptions::new())?.shape(),
+        [0, 4, 5, 5, 2]
+    );
     // nothing in, nothing out
     let none = zeros(&[0, 4, 4, 2])?;
     assert_eq!(none.conv2d_transpose(&zeros(&[3, 3, 5, 2])?, options())?.shape(), [0, 6, 6, 5]);

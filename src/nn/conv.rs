@@ -8,28 +8,36 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ops::conv2d::{Conv2dOptions, Padding};
 use crate::ops::conv2d_transpose::ConvTranspose2dOptions;
+use crate::ops::windows::extent;
 use crate::tensor::Tensor;
 use crate::variable::Variable;
 use serde::{Deserialize, Serialize};
 
-/// The builder methods that say where a window goes, for a layer with `options`.
+/// The builder methods that say where a window goes, for a layer with `options`: what is counted, and in what.
 macro_rules! window_methods {
-    ($layer:ident) => {
+    ($layer:ident, $size:ty, $padding:ty, $units:literal, $whole:literal) => {
         impl $layer {
-            /// Rows and columns from one window to the next.
-            pub fn stride(mut self, stride: [usize; 2]) -> $layer {
+            #[doc = concat!($units, " from one window to the next.")]
+            pub fn stride(mut self, stride: $size) -> $layer {
                 self.options.stride = stride;
                 self
             }
 
-            /// Rows and columns from one tap to the next.
-            pub fn dilation(mut self, dilation: [usize; 2]) -> $layer {
+            #[doc = concat!($units, " from one tap to the next.")]
+            pub fn dilation(mut self, dilation: $size) -> $layer {
                 self.options.dilation = dilation;
+                self
+            }
+
+            #[doc = concat!("Zeros around the ", $whole, "; of a transposed convolution, what is cut off from the output.")]
+            pub fn padding(mut self, padding: $padding) -> $layer {
+                self.options.padding = padding;
                 self
             }
         }
     };
 }
+pub(super) use window_methods;
 
 /// 2-D convolution: `[height, width, channels]` to `[height', width', filters]`. Weight `[kh, kw, channels / groups,
 /// filters]`, Glorot uniform; bias zero.
@@ -69,12 +77,6 @@ impl Conv2d {
         }
     }
 
-    /// Zeros around the image.
-    pub fn padding(mut self, padding: Padding) -> Conv2d {
-        self.options.padding = padding;
-        self
-    }
-
     /// Channels are split into this many independent groups.
     pub fn groups(mut self, groups: usize) -> Conv2d {
         self.options.groups = groups;
@@ -82,7 +84,7 @@ impl Conv2d {
     }
 }
 
-window_methods!(Conv2d);
+window_methods!(Conv2d, [usize; 2], Padding, "Rows and columns", "image");
 weight_methods!(Conv2d);
 
 impl Layer for Conv2d {
@@ -91,8 +93,7 @@ impl Layer for Conv2d {
     }
 
     fn details(&self) -> String {
-        let [kh, kw] = self.kernel;
-        format!("{}, {kh}x{kw}{}", self.filters, self.activation.suffix())
+        format!("{}, {}{}", self.filters, extent(&self.kernel), self.activation.suffix())
     }
 
     fn config(&self) -> Result<Config> {
@@ -104,16 +105,14 @@ impl Layer for Conv2d {
         let ([kh, kw], o) = (self.kernel, self.options);
         positive("filter", self.filters)?;
         check_groups(c, self.filters, o.groups)?;
-        let [oh, ow] = o.padding.resolve_open("conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
+        let [oh, ow] = o.windows(self.kernel).resolve_open("conv2d", [h, w])?;
         let taps = kh.saturating_mul(kw);
         // As Keras counts: what one output reads, and what one input reaches.
         let fans = [taps.saturating_mul(c) / o.groups, taps.saturating_mul(self.filters)];
         let weight = self.weights.kernel(cx, &[kh, kw, c / o.groups, self.filters], fans)?;
-        let bias = self.weights.bias(cx, self.filters)?;
-        let settings = Finish { weights: self.weights.clone(), activation: self.activation };
-        let module =
-            Convolution { stages: vec![Stage { name: "weight", weight, options: o }], bias, settings };
-        Ok(Built::new(module, SampleShape::new((oh, ow, self.filters))?))
+        let stages = vec![Stage { name: "weight", weight, options: o }];
+        let finish = Finish { weights: &self.weights, activation: self.activation, filters: self.filters };
+        finish.built(|x, w, o| x.conv2d(w, o), stages, &[oh, ow], cx)
     }
 }
 
@@ -180,15 +179,9 @@ impl DepthwiseConv2d {
         self.multiplier = multiplier;
         self
     }
-
-    /// Zeros around the image.
-    pub fn padding(mut self, padding: Padding) -> DepthwiseConv2d {
-        self.options.padding = padding;
-        self
-    }
 }
 
-window_methods!(DepthwiseConv2d);
+window_methods!(DepthwiseConv2d, [usize; 2], Padding, "Rows and columns", "image");
 weight_methods!(DepthwiseConv2d);
 
 /// The depthwise weight for `c` channels, as a stage of a module.
@@ -199,7 +192,7 @@ fn depthwise(
     [kh, kw]: [usize; 2],
     [c, multiplier]: [usize; 2],
     options: Conv2dOptions,
-) -> Result<Stage> {
+) -> Result<Stage<Conv2dOptions>> {
     positive("window for each channel", multiplier)?;
     // Keras counts the fans of [kh, kw, channels, multiplier] as of any other kernel.
     let taps = kh.saturating_mul(kw);
@@ -214,9 +207,8 @@ impl Layer for DepthwiseConv2d {
     }
 
     fn details(&self) -> String {
-        let [kh, kw] = self.kernel;
         let times = if self.multiplier == 1 { String::new() } else { format!(", times {}", self.multiplier) };
-        format!("{kh}x{kw}{times}{}", self.activation.suffix())
+        format!("{}{times}{}", extent(&self.kernel), self.activation.suffix())
     }
 
     fn config(&self) -> Result<Config> {
@@ -226,14 +218,11 @@ impl Layer for DepthwiseConv2d {
     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let ([h, w, _], c) = (cx.image(input)?, cx.features(input)?);
         let o = self.options;
-        let [oh, ow] =
-            o.padding.resolve_open("depthwise conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
+        let [oh, ow] = o.windows(self.kernel).resolve_open("depthwise conv2d", [h, w])?;
         let stage = depthwise("weight", cx, &self.weights, self.kernel, [c, self.multiplier], o)?;
         let filters = c.saturating_mul(self.multiplier);
-        let bias = self.weights.bias(cx, filters)?;
-        let settings = Finish { weights: self.weights.clone(), activation: self.activation };
-        let module = Convolution { stages: vec![stage], bias, settings };
-        Ok(Built::new(module, SampleShape::new((oh, ow, filters))?))
+        let finish = Finish { weights: &self.weights, activation: self.activation, filters };
+        finish.built(|x, w, o| x.conv2d(w, o), vec![stage], &[oh, ow], cx)
     }
 }
 
@@ -284,15 +273,9 @@ impl SeparableConv2d {
         self.multiplier = multiplier;
         self
     }
-
-    /// Zeros around the image.
-    pub fn padding(mut self, padding: Padding) -> SeparableConv2d {
-        self.options.padding = padding;
-        self
-    }
 }
 
-window_methods!(SeparableConv2d);
+window_methods!(SeparableConv2d, [usize; 2], Padding, "Rows and columns", "image");
 weight_methods!(SeparableConv2d);
 
 impl Layer for SeparableConv2d {
@@ -301,8 +284,7 @@ impl Layer for SeparableConv2d {
     }
 
     fn details(&self) -> String {
-        let [kh, kw] = self.kernel;
-        format!("{}, {kh}x{kw}{}", self.filters, self.activation.suffix())
+        format!("{}, {}{}", self.filters, extent(&self.kernel), self.activation.suffix())
     }
 
     fn config(&self) -> Result<Config> {
@@ -313,48 +295,65 @@ impl Layer for SeparableConv2d {
         let ([h, w, _], c) = (cx.image(input)?, cx.features(input)?);
         positive("filter", self.filters)?;
         let o = self.options;
-        let [oh, ow] =
-            o.padding.resolve_open("separable conv2d", [h, w], self.kernel, o.stride, o.dilation)?;
+        let [oh, ow] = o.windows(self.kernel).resolve_open("separable conv2d", [h, w])?;
         let first = depthwise("depthwise_weight", cx, &self.weights, self.kernel, [c, self.multiplier], o)?;
         let mixed = c.saturating_mul(self.multiplier);
         let weight = self.weights.kernel(cx, &[1, 1, mixed, self.filters], [mixed, self.filters])?;
         let second = Stage { name: "pointwise_weight", weight, options: Conv2dOptions::default() };
-        let bias = self.weights.bias(cx, self.filters)?;
-        let settings = Finish { weights: self.weights.clone(), activation: self.activation };
-        let module = Convolution { stages: vec![first, second], bias, settings };
-        Ok(Built::new(module, SampleShape::new((oh, ow, self.filters))?))
+        let finish = Finish { weights: &self.weights, activation: self.activation, filters: self.filters };
+        finish.built(|x, w, o| x.conv2d(w, o), vec![first, second], &[oh, ow], cx)
     }
 }
 
 /// One convolution of a module.
-struct Stage {
-    name: &'static str,
-    weight: Variable,
-    options: Conv2dOptions,
+pub(super) struct Stage<O> {
+    pub name: &'static str,
+    pub weight: Variable,
+    pub options: O,
 }
 
 /// What comes after the convolutions.
-struct Finish {
+pub(super) struct Finish<'a> {
+    pub weights: &'a WeightSettings,
+    pub activation: Activation,
+    pub filters: usize,
+}
+
+impl Finish<'_> {
+    /// The module of some stages of a kind of convolution, whose output has these sizes.
+    pub fn built<O: Copy + Send + Sync + 'static>(
+        self,
+        convolve: fn(&Tensor, &Variable, O) -> Result<Tensor>,
+        stages: Vec<Stage<O>>,
+        sizes: &[Option<usize>],
+        cx: &mut Build,
+    ) -> Result<Built> {
+        let bias = self.weights.bias(cx, self.filters)?;
+        let weights = self.weights.clone();
+        let module = Convolution { convolve, stages, bias, weights, activation: self.activation };
+        Ok(Built::new(module, SampleShape::new([sizes, &[Some(self.filters)]].concat())?))
+    }
+}
+
+/// Convolutions of one kind, one after the other.
+struct Convolution<O> {
+    convolve: fn(&Tensor, &Variable, O) -> Result<Tensor>,
+    stages: Vec<Stage<O>>,
+    bias: Option<Variable>,
     weights: WeightSettings,
     activation: Activation,
 }
 
-struct Convolution {
-    stages: Vec<Stage>,
-    bias: Option<Variable>,
-    settings: Finish,
-}
-
-impl Module for Convolution {
+impl<O: Copy + Send + Sync> Module for Convolution<O> {
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        let convolve = |x: Tensor, stage: &Stage| x.conv2d(&stage.weight, stage.options);
+        let convolve = |x: Tensor, stage: &Stage<O>| (self.convolve)(&x, &stage.weight, stage.options);
         let y = self.stages.iter().try_fold(x.clone(), convolve)?;
-        self.settings.weights.finish(y, &self.bias, self.settings.activation, cx)
+        self.weights.finish(y, &self.bias, self.activation, cx)
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {
         let kernels = self.stages.iter().map(|s| (s.name, &s.weight));
-        self.settings.weights.visit(kernels, &self.bias, parameters);
+        self.weights.visit(kernels, &self.bias, parameters);
     }
 }
 
@@ -398,12 +397,6 @@ impl ConvTranspose2d {
         }
     }
 
-    /// What the convolution that this is the transpose of would have had around its image: rows and columns are cut off.
-    pub fn padding(mut self, padding: Padding) -> ConvTranspose2d {
-        self.options.padding = padding;
-        self
-    }
-
     /// Rows and columns that are added at the bottom and the right; see [`ConvTranspose2dOptions::output_padding`].
     pub fn output_padding(mut self, output_padding: [usize; 2]) -> ConvTranspose2d {
         self.options.output_padding = Some(output_padding);
@@ -417,7 +410,7 @@ impl ConvTranspose2d {
     }
 }
 
-window_methods!(ConvTranspose2d);
+window_methods!(ConvTranspose2d, [usize; 2], Padding, "Rows and columns", "image");
 weight_methods!(ConvTranspose2d);
 
 impl Layer for ConvTranspose2d {
@@ -426,8 +419,7 @@ impl Layer for ConvTranspose2d {
     }
 
     fn details(&self) -> String {
-        let [kh, kw] = self.kernel;
-        format!("{}, {kh}x{kw}{}", self.filters, self.activation.suffix())
+        format!("{}, {}{}", self.filters, extent(&self.kernel), self.activation.suffix())
     }
 
     fn config(&self) -> Result<Config> {
@@ -439,34 +431,16 @@ impl Layer for ConvTranspose2d {
         let ([kh, kw], o) = (self.kernel, self.options);
         positive("filter", self.filters)?;
         check_groups(c, self.filters, o.groups)?;
-        let [oh, ow] = o.resolve_open("conv2d_transpose", [h, w], self.kernel)?;
+        let windows = o.windows(self.kernel);
+        let [oh, ow] = windows.transposed_open("conv2d_transpose", [h, w], o.output_padding)?;
         // Keras's fans are those of the weight's shape as it stands: for He's and LeCun's initialisers "in" counts the
         // filters.
         let per_group = self.filters / o.groups;
         let taps = kh.saturating_mul(kw);
         let fans = [taps.saturating_mul(per_group), taps.saturating_mul(c)];
         let weight = self.weights.kernel(cx, &[kh, kw, per_group, c], fans)?;
-        let bias = self.weights.bias(cx, self.filters)?;
-        let settings = Finish { weights: self.weights.clone(), activation: self.activation };
-        let module = Transposed { weight, bias, options: o, settings };
-        Ok(Built::new(module, SampleShape::new((oh, ow, self.filters))?))
-    }
-}
-
-struct Transposed {
-    weight: Variable,
-    bias: Option<Variable>,
-    options: ConvTranspose2dOptions,
-    settings: Finish,
-}
-
-impl Module for Transposed {
-    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        let y = x.conv2d_transpose(&self.weight, self.options)?;
-        self.settings.weights.finish(y, &self.bias, self.settings.activation, cx)
-    }
-
-    fn visit(&self, parameters: &mut Parameters<'_>) {
-        self.settings.weights.visit([("weight", &self.weight)], &self.bias, parameters);
+        let stages = vec![Stage { name: "weight", weight, options: o }];
+        let finish = Finish { weights: &self.weights, activation: self.activation, filters: self.filters };
+        finish.built(|x, w, o| x.conv2d_transpose(w, o), stages, &[oh, ow], cx)
     }
 }

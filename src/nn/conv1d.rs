@@ -1,42 +1,13 @@
 //! Convolution layers of sequences.
 
-use super::conv::{check_groups, positive};
+use super::conv::{Finish, Stage, check_groups, positive, window_methods};
 use super::weights::{WeightSettings, weight_methods};
-use super::{
-    Activation, Build, Built, Context, Initializer, Layer, Module, Parameters, Regularizer, SampleShape,
-};
+use super::{Activation, Build, Built, Initializer, Layer, Regularizer, SampleShape};
 use crate::config::Config;
 use crate::error::Result;
-use crate::tensor::{Conv1dOptions, ConvTranspose1dOptions, Padding1d, Tensor};
-use crate::variable::Variable;
+use crate::tensor::{Conv1dOptions, ConvTranspose1dOptions, Padding1d};
 use serde::{Deserialize, Serialize};
 
-/// The builder methods that say where a window goes, for a layer with `options`.
-macro_rules! window_methods {
-    ($layer:ident) => {
-        impl $layer {
-            /// Steps from one window to the next.
-            pub fn stride(mut self, stride: usize) -> $layer {
-                self.options.stride = stride;
-                self
-            }
-
-            /// Steps from one tap to the next.
-            pub fn dilation(mut self, dilation: usize) -> $layer {
-                self.options.dilation = dilation;
-                self
-            }
-
-            /// Zeros around the sequence; of a transposed convolution, what is cut off.
-            pub fn padding(mut self, padding: Padding1d) -> $layer {
-                self.options.padding = padding;
-                self
-            }
-        }
-    };
-}
-
-/// At least one of something.
 /// 1-D convolution: `[length, channels]` to `[length', filters]`. Weight `[kernel, channels / groups, filters]`, Glorot uniform; bias
 /// zero.
 ///
@@ -85,7 +56,7 @@ impl Conv1d {
     }
 }
 
-window_methods!(Conv1d);
+window_methods!(Conv1d, usize, Padding1d, "Steps", "sequence");
 weight_methods!(Conv1d);
 
 impl Layer for Conv1d {
@@ -110,7 +81,8 @@ impl Layer for Conv1d {
         let fans = [kernel.saturating_mul(c) / options.groups, kernel.saturating_mul(self.filters)];
         let weight = self.weights.kernel(cx, &[kernel, c / options.groups, self.filters], fans)?;
         let stages = vec![Stage { name: "weight", weight, options }];
-        Convolution::built(stages, &self.weights, self.activation, self.filters, out, cx)
+        let finish = Finish { weights: &self.weights, activation: self.activation, filters: self.filters };
+        finish.built(|x, w, o| x.conv1d(w, o), stages, &[out], cx)
     }
 }
 
@@ -122,7 +94,7 @@ fn depthwise(
     kernel: usize,
     [c, multiplier]: [usize; 2],
     options: Conv1dOptions,
-) -> Result<Stage> {
+) -> Result<Stage<Conv1dOptions>> {
     positive("window for each channel", multiplier)?;
     // Keras counts the fans of [kernel, channels, multiplier] as of any other kernel.
     let fans = [kernel.saturating_mul(c), kernel.saturating_mul(multiplier)];
@@ -177,7 +149,7 @@ impl DepthwiseConv1d {
     }
 }
 
-window_methods!(DepthwiseConv1d);
+window_methods!(DepthwiseConv1d, usize, Padding1d, "Steps", "sequence");
 weight_methods!(DepthwiseConv1d);
 
 impl Layer for DepthwiseConv1d {
@@ -200,7 +172,8 @@ impl Layer for DepthwiseConv1d {
         let channels = [c, self.multiplier];
         let stage = depthwise("weight", cx, &self.weights, self.kernel, channels, self.options)?;
         let filters = c.saturating_mul(self.multiplier);
-        Convolution::built(vec![stage], &self.weights, self.activation, filters, out, cx)
+        let finish = Finish { weights: &self.weights, activation: self.activation, filters };
+        finish.built(|x, w, o| x.conv1d(w, o), vec![stage], &[out], cx)
     }
 }
 
@@ -252,7 +225,7 @@ impl SeparableConv1d {
     }
 }
 
-window_methods!(SeparableConv1d);
+window_methods!(SeparableConv1d, usize, Padding1d, "Steps", "sequence");
 weight_methods!(SeparableConv1d);
 
 impl Layer for SeparableConv1d {
@@ -279,49 +252,8 @@ impl Layer for SeparableConv1d {
         // Of windows of one step none needs a border; without one, sequences of no steps would be refused.
         let options = Conv1dOptions::default().padding(Padding1d::Same);
         let second = Stage { name: "pointwise_weight", weight, options };
-        Convolution::built(vec![first, second], &self.weights, self.activation, self.filters, out, cx)
-    }
-}
-
-/// One convolution of a module.
-struct Stage {
-    name: &'static str,
-    weight: Variable,
-    options: Conv1dOptions,
-}
-
-struct Convolution {
-    stages: Vec<Stage>,
-    bias: Option<Variable>,
-    weights: WeightSettings,
-    activation: Activation,
-}
-
-impl Convolution {
-    fn built(
-        stages: Vec<Stage>,
-        weights: &WeightSettings,
-        activation: Activation,
-        filters: usize,
-        length: Option<usize>,
-        cx: &mut Build,
-    ) -> Result<Built> {
-        let bias = weights.bias(cx, filters)?;
-        let module = Convolution { stages, bias, weights: weights.clone(), activation };
-        Ok(Built::new(module, SampleShape::new((length, filters))?))
-    }
-}
-
-impl Module for Convolution {
-    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        let convolve = |x: Tensor, stage: &Stage| x.conv1d(&stage.weight, stage.options);
-        let y = self.stages.iter().try_fold(x.clone(), convolve)?;
-        self.weights.finish(y, &self.bias, self.activation, cx)
-    }
-
-    fn visit(&self, parameters: &mut Parameters<'_>) {
-        let kernels = self.stages.iter().map(|s| (s.name, &s.weight));
-        self.weights.visit(kernels, &self.bias, parameters);
+        let finish = Finish { weights: &self.weights, activation: self.activation, filters: self.filters };
+        finish.built(|x, w, o| x.conv1d(w, o), vec![first, second], &[out], cx)
     }
 }
 
@@ -379,7 +311,7 @@ impl ConvTranspose1d {
     }
 }
 
-window_methods!(ConvTranspose1d);
+window_methods!(ConvTranspose1d, usize, Padding1d, "Steps", "sequence");
 weight_methods!(ConvTranspose1d);
 
 impl Layer for ConvTranspose1d {
@@ -405,28 +337,8 @@ impl Layer for ConvTranspose1d {
         let per_group = self.filters / options.groups;
         let fans = [kernel.saturating_mul(per_group), kernel.saturating_mul(c)];
         let weight = self.weights.kernel(cx, &[kernel, per_group, c], fans)?;
-        let bias = self.weights.bias(cx, self.filters)?;
-        let module =
-            Transposed { weight, bias, options, weights: self.weights.clone(), activation: self.activation };
-        Ok(Built::new(module, SampleShape::new((out, self.filters))?))
-    }
-}
-
-struct Transposed {
-    weight: Variable,
-    bias: Option<Variable>,
-    options: ConvTranspose1dOptions,
-    weights: WeightSettings,
-    activation: Activation,
-}
-
-impl Module for Transposed {
-    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        let y = x.conv1d_transpose(&self.weight, self.options)?;
-        self.weights.finish(y, &self.bias, self.activation, cx)
-    }
-
-    fn visit(&self, parameters: &mut Parameters<'_>) {
-        self.weights.visit([("weight", &self.weight)], &self.bias, parameters);
+        let stages = vec![Stage { name: "weight", weight, options }];
+        let finish = Finish { weights: &self.weights, activation: self.activation, filters: self.filters };
+        finish.built(|x, w, o| x.conv1d_transpose(w, o), stages, &[out], cx)
     }
 }

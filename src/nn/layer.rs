@@ -372,4 +372,18 @@ impl Build {
         };
         Err(Error::shape("build", format!("expects [height, width, channels], got {input}; {fix}")))
     }
+
+    /// Depth, height, width and channels of a sample that is a volume; `None` where they are open.
+    ///
+    /// # Errors
+    ///
+    /// The sample has another rank; the error says what to put before the layer.
+    pub fn volume(&self, input: SampleShape) -> Result<[Option<usize>; 4]> {
+        if let [d, h, w, c] = *input {
+            return Ok([d, h, w, c]);
+        }
+        let fix = if input.rank() == 3 { "Reshape with a channel of 1" } else { "Reshape" };
+        let message = format!("expects [depth, height, width, channels], got {input}; add {fix} before it");
+        Err(Error::shape("build", message))
+    }
 }

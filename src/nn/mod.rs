@@ -24,7 +24,7 @@
 //!
 //! # Layers by their Keras names
 //!
-//! Images are `[height, width, channels]` and weights stand as Keras has them. Axes count within a sample: the first after
+//! Images are `[height, width, channels]`, volumes `[depth, height, width, channels]`, and weights stand as Keras has them. Axes count within a sample: the first after
 //! the batch is 0 (Keras counts the batch), the last is -1.
 //!
 //! | Keras | wgrad |
@@ -44,6 +44,9 @@
 //! | `DepthwiseConv1D(3)`, `SeparableConv1D(64, 3)` | [`DepthwiseConv1d::new(3)`](DepthwiseConv1d), [`SeparableConv1d::new(64, 3)`](SeparableConv1d) |
 //! | `MaxPooling1D(2)`, `AveragePooling1D(2)`, `GlobalAveragePooling1D()`, `GlobalMaxPooling1D()` | [`MaxPool1d::new(2)`](MaxPool1d), [`AvgPool1d::new(2)`](AvgPool1d), [`GlobalAvgPool1d::new()`](GlobalAvgPool1d), [`GlobalMaxPool1d::new()`](GlobalMaxPool1d) |
 //! | `ZeroPadding1D((1, 2))`, `Cropping1D((1, 2))`, `UpSampling1D(2)` | [`ZeroPad1d::new([1, 2])`](ZeroPad1d), [`Cropping1d::new([1, 2])`](Cropping1d), [`UpSample1d::new(2)`](UpSample1d) |
+//! | `Conv3D(32, 3, padding="same")`, `Conv3DTranspose(8, 3, strides=2)` | [`Conv3d::new(32, [3, 3, 3])`](Conv3d)`.padding(Padding3d::Same)`, [`ConvTranspose3d::new(8, [3, 3, 3])`](ConvTranspose3d)`.stride([2, 2, 2])` |
+//! | `MaxPooling3D((1, 2, 2))`, `AveragePooling3D(2)`, `GlobalAveragePooling3D()`, `GlobalMaxPooling3D()` | [`MaxPool3d::new([1, 2, 2])`](MaxPool3d), [`AvgPool3d::new([2, 2, 2])`](AvgPool3d), [`GlobalAvgPool3d::new()`](GlobalAvgPool3d), [`GlobalMaxPool3d::new()`](GlobalMaxPool3d) |
+//! | `ZeroPadding3D(1)`, `Cropping3D(..)`, `UpSampling3D((1, 2, 2))` | [`ZeroPad3d::new([1; 6])`](ZeroPad3d), [`Cropping3d::new([0, 1, 0, 0, 2, 2])`](Cropping3d), [`UpSample3d::new([1, 2, 2])`](UpSample3d) |
 //! | `Flatten()`, `Reshape((-1, 4))`, `Permute((3, 1, 2))` | [`Flatten::new()`](Flatten), [`Reshape::new([INFER, 4])`](Reshape), [`Permute::new([2, 0, 1])`](Permute) |
 //! | `BatchNormalization(momentum=0.99, epsilon=1e-3)` | [`BatchNorm::new()`](BatchNorm)`.momentum(0.99).epsilon(1e-3)` |
 //! | `LayerNormalization(axis=-1)`, `GroupNormalization(8)` | [`LayerNorm::new()`](LayerNorm)`.axes([-1])`, [`GroupNorm::new(8)`](GroupNorm) |
@@ -78,6 +81,7 @@ mod constraint;
 mod context;
 mod conv;
 mod conv1d;
+mod conv3d;
 mod dense;
 #[doc(hidden)]
 pub mod derived;
@@ -113,6 +117,7 @@ mod sequential;
 mod spectral_norm;
 mod summary;
 mod table;
+mod volumes;
 mod weights;
 pub(crate) mod weights_file;
 
@@ -127,6 +132,7 @@ pub use constraint::Constraint;
 pub use context::Context;
 pub use conv::{Conv2d, ConvTranspose2d, DepthwiseConv2d, SeparableConv2d};
 pub use conv1d::{Conv1d, ConvTranspose1d, DepthwiseConv1d, SeparableConv1d};
+pub use conv3d::{Conv3d, ConvTranspose3d};
 pub use dense::Dense;
 pub use dropout::{AlphaDropout, Dropout, GaussianNoise, SpatialDropout2d};
 pub use embedding::Embedding;
@@ -166,4 +172,7 @@ pub use rms_norm::{RmsNorm, UnitNorm};
 pub use sample_shape::{IntoSampleShape, SampleShape};
 pub use sequential::Sequential;
 pub use spectral_norm::SpectralNorm;
+pub use volumes::{
+    AvgPool3d, Cropping3d, GlobalAvgPool3d, GlobalMaxPool3d, MaxPool3d, UpSample3d, ZeroPad3d,
+};
 pub use wgrad_derive::Module;

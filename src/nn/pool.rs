@@ -8,29 +8,30 @@ use crate::ops::pool2d::{Pool2dOptions, check_adaptive};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+/// Layers of windows with `$options`, over a sample of which `$parts` are the sizes: what is counted, and in what.
 macro_rules! pooling {
-    ($(#[$doc:meta])* $layer:ident, $kind:literal, $method:ident) => {
+    ($(#[$doc:meta])* $layer:ident, $method:ident, $options:ident, $size:ty, $padding:ty, $parts:ident, $units:literal, $whole:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Serialize, Deserialize)]
         #[must_use]
         pub struct $layer {
-            options: Pool2dOptions,
+            options: $options,
         }
 
         impl $layer {
-            /// A window of these rows and columns that moves by its own size, without padding.
-            pub fn new(window: [usize; 2]) -> Self {
-                $layer { options: Pool2dOptions::new(window) }
+            /// A window of this size that moves by its own size, without padding.
+            pub fn new(window: $size) -> Self {
+                $layer { options: $options::new(window) }
             }
 
-            /// Rows and columns from one window to the next.
-            pub fn stride(mut self, stride: [usize; 2]) -> Self {
+            #[doc = concat!($units, " from one window to the next.")]
+            pub fn stride(mut self, stride: $size) -> Self {
                 self.options.stride = stride;
                 self
             }
 
-            /// Border around the image.
-            pub fn padding(mut self, padding: Padding) -> Self {
+            #[doc = concat!("Border around the ", $whole, ".")]
+            pub fn padding(mut self, padding: $padding) -> Self {
                 self.options.padding = padding;
                 self
             }
@@ -45,12 +46,11 @@ macro_rules! pooling {
 
         impl Layer for $layer {
             fn kind(&self) -> &'static str {
-                $kind
+                stringify!($layer)
             }
 
             fn details(&self) -> String {
-                let [h, w] = self.options.kernel;
-                format!("{h}x{w}")
+                self.options.extent()
             }
 
             fn config(&self) -> Result<Config> {
@@ -58,11 +58,9 @@ macro_rules! pooling {
             }
 
             fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
-                let [h, w, c] = cx.image(input)?;
-                let o = self.options;
-                let [oh, ow] = o.resolve_open($kind, [h, w])?;
-                o.check_border($kind)?;
-                Ok(Built::new(self.clone(), SampleShape::new([oh, ow, c])?))
+                let [size @ .., c] = cx.$parts(input)?;
+                let size = self.options.resolve_open(stringify!($layer), size)?;
+                Ok(Built::new(self.clone(), SampleShape::new([&size[..], &[c]].concat())?))
             }
         }
 
@@ -75,6 +73,7 @@ macro_rules! pooling {
         }
     };
 }
+pub(super) use pooling;
 
 pooling! {
     /// The largest element of each window, per channel: `[height, width, channels]` to `[height', width', channels]`.
@@ -91,7 +90,7 @@ pooling! {
     ///
     /// [`build`](Layer::build) refuses a sample that is no image, a window or a stride of 0, a window larger than the padded image,
     /// and a border as wide as the window.
-    MaxPool2d, "MaxPool2d", max_pool2d
+    MaxPool2d, max_pool2d, Pool2dOptions, [usize; 2], Padding, image, "Rows and columns", "image"
 }
 
 pooling! {
@@ -110,7 +109,7 @@ pooling! {
     /// # Errors
     ///
     /// As [`MaxPool2d`].
-    AvgPool2d, "AvgPool2d", avg_pool2d
+    AvgPool2d, avg_pool2d, Pool2dOptions, [usize; 2], Padding, image, "Rows and columns", "image"
 }
 
 impl AvgPool2d {

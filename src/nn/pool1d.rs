@@ -1,69 +1,11 @@
 //! Layers of sequences without weights: pooling, borders, repetition.
 
-use super::pool::global_pooling;
+use super::pool::{global_pooling, pooling};
 use super::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::tensor::{Padding1d, Pool1dOptions, Tensor};
 use serde::{Deserialize, Serialize};
-
-macro_rules! pooling {
-    ($(#[$doc:meta])* $layer:ident, $method:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, Serialize, Deserialize)]
-        #[must_use]
-        pub struct $layer {
-            options: Pool1dOptions,
-        }
-
-        impl $layer {
-            /// A window of this many steps that moves by its own length, without padding.
-            pub fn new(window: usize) -> Self {
-                $layer { options: Pool1dOptions::new(window) }
-            }
-
-            /// Steps from one window to the next.
-            pub fn stride(mut self, stride: usize) -> Self {
-                self.options.stride = stride;
-                self
-            }
-
-            /// Border around the sequence.
-            pub fn padding(mut self, padding: Padding1d) -> Self {
-                self.options.padding = padding;
-                self
-            }
-        }
-
-        impl Layer for $layer {
-            fn kind(&self) -> &'static str {
-                stringify!($layer)
-            }
-
-            fn details(&self) -> String {
-                self.options.kernel.to_string()
-            }
-
-            fn config(&self) -> Result<Config> {
-                Config::of(self)
-            }
-
-            fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
-                let [length, c] = cx.sequence(input)?;
-                let length = self.options.resolve_open(stringify!($layer), length)?;
-                Ok(Built::new(self.clone(), SampleShape::new([length, c])?))
-            }
-        }
-
-        impl Module for $layer {
-            fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-                x.$method(self.options)
-            }
-
-            fn visit(&self, _parameters: &mut Parameters<'_>) {}
-        }
-    };
-}
 
 pooling! {
     /// The largest element of each window, per channel: `[length, channels]` to `[length', channels]`.
@@ -81,7 +23,7 @@ pooling! {
     ///
     /// [`build`](Layer::build) refuses a sample that is no sequence, a window or a stride of 0, a window longer than the padded
     /// sequence, and a border as wide as the window.
-    MaxPool1d, max_pool1d
+    MaxPool1d, max_pool1d, Pool1dOptions, usize, Padding1d, sequence, "Steps", "sequence"
 }
 
 pooling! {
@@ -100,7 +42,7 @@ pooling! {
     /// # Errors
     ///
     /// As [`MaxPool1d`].
-    AvgPool1d, avg_pool1d
+    AvgPool1d, avg_pool1d, Pool1dOptions, usize, Padding1d, sequence, "Steps", "sequence"
 }
 
 impl AvgPool1d {

@@ -5,13 +5,14 @@ use super::layer::Build;
 use super::network::Network;
 use super::{
     Activation, ActivityRegularization, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AlphaDropout, AvgPool1d,
-    AvgPool2d, BatchNorm, Bidirectional, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Cropping1d,
-    Cropping2d, Dense, DepthwiseConv1d, DepthwiseConv2d, Dropout, Embedding, Flatten, GaussianNoise,
-    GlobalAvgPool1d, GlobalAvgPool2d, GlobalMaxPool1d, GlobalMaxPool2d, GroupNorm, Gru, InstanceNorm, Layer,
-    LayerNorm, Lstm, MaxPool1d, MaxPool2d, Merge, Model, MultiHeadAttention, PRelu, Permute,
-    PositionEmbedding, Reshape, RmsNorm, SampleShape, SeparableConv1d, SeparableConv2d, Sequential,
-    SimpleRnn, SinePositionEncoding, Softmax, SpatialDropout2d, SpectralNorm, TimeDistributed,
-    TransformerDecoder, TransformerEncoder, UnitNorm, UpSample1d, UpSample2d, ZeroPad1d, ZeroPad2d,
+    AvgPool2d, AvgPool3d, BatchNorm, Bidirectional, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d,
+    ConvTranspose3d, Cropping1d, Cropping2d, Cropping3d, Dense, DepthwiseConv1d, DepthwiseConv2d, Dropout,
+    Embedding, Flatten, GaussianNoise, GlobalAvgPool1d, GlobalAvgPool2d, GlobalAvgPool3d, GlobalMaxPool1d,
+    GlobalMaxPool2d, GlobalMaxPool3d, GroupNorm, Gru, InstanceNorm, Layer, LayerNorm, Lstm, MaxPool1d,
+    MaxPool2d, MaxPool3d, Merge, Model, MultiHeadAttention, PRelu, Permute, PositionEmbedding, Reshape,
+    RmsNorm, SampleShape, SeparableConv1d, SeparableConv2d, Sequential, SimpleRnn, SinePositionEncoding,
+    Softmax, SpatialDropout2d, SpectralNorm, TimeDistributed, TransformerDecoder, TransformerEncoder,
+    UnitNorm, UpSample1d, UpSample2d, UpSample3d, ZeroPad1d, ZeroPad2d, ZeroPad3d,
 };
 use crate::config::Config;
 use crate::device::Device;
@@ -101,14 +102,18 @@ impl Default for Layers {
             .with::<Augment>("Augment")
             .with::<AvgPool1d>("AvgPool1d")
             .with::<AvgPool2d>("AvgPool2d")
+            .with::<AvgPool3d>("AvgPool3d")
             .with::<BatchNorm>("BatchNorm")
             .with::<Bidirectional>("Bidirectional")
             .with::<Conv1d>("Conv1d")
             .with::<Conv2d>("Conv2d")
+            .with::<Conv3d>("Conv3d")
             .with::<ConvTranspose1d>("ConvTranspose1d")
             .with::<ConvTranspose2d>("ConvTranspose2d")
+            .with::<ConvTranspose3d>("ConvTranspose3d")
             .with::<Cropping1d>("Cropping1d")
             .with::<Cropping2d>("Cropping2d")
+            .with::<Cropping3d>("Cropping3d")
             .with::<Dense>("Dense")
             .with::<DepthwiseConv1d>("DepthwiseConv1d")
             .with::<DepthwiseConv2d>("DepthwiseConv2d")
@@ -118,8 +123,10 @@ impl Default for Layers {
             .with::<GaussianNoise>("GaussianNoise")
             .with::<GlobalAvgPool1d>("GlobalAvgPool1d")
             .with::<GlobalAvgPool2d>("GlobalAvgPool2d")
+            .with::<GlobalAvgPool3d>("GlobalAvgPool3d")
             .with::<GlobalMaxPool1d>("GlobalMaxPool1d")
             .with::<GlobalMaxPool2d>("GlobalMaxPool2d")
+            .with::<GlobalMaxPool3d>("GlobalMaxPool3d")
             .with::<GroupNorm>("GroupNorm")
             .with::<Gru>("Gru")
             .with::<InstanceNorm>("InstanceNorm")
@@ -127,6 +134,7 @@ impl Default for Layers {
             .with::<Lstm>("Lstm")
             .with::<MaxPool1d>("MaxPool1d")
             .with::<MaxPool2d>("MaxPool2d")
+            .with::<MaxPool3d>("MaxPool3d")
             .with::<MultiHeadAttention>("MultiHeadAttention")
             .with::<PRelu>("PRelu")
             .with::<Permute>("Permute")
@@ -144,8 +152,10 @@ impl Default for Layers {
             .with::<UnitNorm>("UnitNorm")
             .with::<UpSample1d>("UpSample1d")
             .with::<UpSample2d>("UpSample2d")
+            .with::<UpSample3d>("UpSample3d")
             .with::<ZeroPad1d>("ZeroPad1d")
             .with::<ZeroPad2d>("ZeroPad2d")
+            .with::<ZeroPad3d>("ZeroPad3d")
     }
 }
 
@@ -225,7 +235,7 @@ mod tests {
         Reshape, Softmax, UpSample2d, ZeroPad2d,
     };
     use crate::prelude::*;
-    use crate::{Interpolation, Padding1d, Shape};
+    use crate::{Interpolation, Padding1d, Padding3d, Shape};
     use serde_json::json;
 
     /// The places of the numbers in settings.
@@ -266,6 +276,23 @@ mod tests {
             Box::new(SeparableConv1d::new(4, 2).depth_multiplier(2)),
             Box::new(UpSample1d::new(2)),
             Box::new(ZeroPad1d::new([1, 2])),
+            Box::new(
+                AvgPool3d::new([2, 1, 2]).padding(Padding3d::Explicit([1, 0, 0, 0, 1, 1])).ceil_mode(true),
+            ),
+            Box::new(Conv3d::new(4, [2, 1, 2]).groups(2).padding(Padding3d::Explicit([1, 0, 0, 2, 1, 1]))),
+            Box::new(Conv3d::new(4, [2, 2, 1]).padding(Padding3d::Same)),
+            Box::new(
+                ConvTranspose3d::new(4, [2, 1, 2])
+                    .padding(Padding3d::Explicit([1, 0, 0, 0, 0, 1]))
+                    .output_padding([0; 3]),
+            ),
+            Box::new(ConvTranspose3d::new(4, [2, 2, 1]).groups(2).padding(Padding3d::Same)),
+            Box::new(Cropping3d::new([1, 0, 0, 1, 1, 0])),
+            Box::new(GlobalAvgPool3d::new()),
+            Box::new(GlobalMaxPool3d::new().keep_dims(true)),
+            Box::new(MaxPool3d::new([2, 1, 2]).stride([1, 1, 2]).padding(Padding3d::Same)),
+            Box::new(UpSample3d::new([2, 1, 3]).interpolation(Interpolation::Bilinear)),
+            Box::new(ZeroPad3d::new([1, 2, 0, 1, 3, 0])),
             Box::new(BatchNorm::new()),
             Box::new(Bidirectional::new(Gru::new(2).dropout(0.5))),
             Box::new(Gru::new(2).recurrent_dropout(0.5).return_sequences(true)),
@@ -339,8 +366,10 @@ mod tests {
             json!(1e300),
             json!(-0.5),
         ];
-        let samples: [&[usize]; 9] = [
+        let samples: [&[usize]; 11] = [
             &[3, 4],
+            &[3, 4, 2, 4],
+            &[1, 1 << 15, 1 << 15, 2],
             &[4, 4, 4],
             &[4, 4],
             &[64],
@@ -351,7 +380,8 @@ mod tests {
             &[2; 7],
         ];
         // Open where the sample of a batch has something else.
-        let open: [(&[Option<usize>], &[usize]); 6] = [
+        let open: [(&[Option<usize>], &[usize]); 7] = [
+            (&[None, None, Some(4), Some(2)], &[3, 0, 4, 2]),
             (&[None, None, Some(4)], &[4, 4, 4]),
             (&[Some(4), None, Some(4)], &[4, 7, 4]),
             (&[None, Some(4), None], &[0, 4, 3]),

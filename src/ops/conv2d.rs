@@ -3,6 +3,7 @@
 //! The three operations here, forward and the two gradients, are each other's gradients, so gradients of gradients
 //! need nothing more.
 
+use super::windows::{Border, Windows};
 use super::{Grads, Lowering, Operation, Pieces, Vjp, require_float, same_device, same_dtype};
 use crate::cpu::{Array, Element, dispatch_float, kernels};
 use crate::error::{Error, Result};
@@ -37,95 +38,19 @@ pub enum Padding {
     Explicit([usize; 4]),
 }
 
-/// Kernels compute coordinates in 32 bits with a sign.
-pub(crate) const MOST: usize = i32::MAX as usize;
-
-/// Places from a window's first tap to its last, both included.
-pub(crate) fn reach(kernel: usize, dilation: usize) -> usize {
-    dilation.saturating_mul(kernel.saturating_sub(1)).saturating_add(1)
-}
-
-/// Places before and after, with which there is a window for each stride that begins within the size.
-pub(crate) fn same_border(size: usize, reach: usize, stride: usize) -> [usize; 2] {
-    let last = (size.div_ceil(stride).max(1) - 1) * stride;
-    let total = last.saturating_add(reach).saturating_sub(size);
-    [total / 2, total - total / 2]
-}
-
 impl Padding {
-    /// Padding and output sizes for one image size: `[top, bottom, left, right]`, `[height, width]`.
-    pub(crate) fn resolve(
-        self,
-        op: &str,
-        size: [usize; 2],
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        dilation: [usize; 2],
-    ) -> Result<([usize; 4], [usize; 2])> {
-        if kernel.contains(&0) || stride.contains(&0) || dilation.contains(&0) {
-            let message = format!(
-                "kernel {kernel:?}, stride {stride:?} and dilation {dilation:?} must all be at least 1"
-            );
-            return Err(Error::argument(op, message));
+    pub(crate) fn border(self) -> Border<2> {
+        match self {
+            Padding::Valid => Border::Valid,
+            Padding::Same => Border::Same,
+            Padding::Explicit([top, bottom, left, right]) => Border::Explicit([[top, bottom], [left, right]]),
         }
-        let mut padding = [0; 4];
-        let mut out = [0; 2];
-        for d in 0..2 {
-            let reach = reach(kernel[d], dilation[d]);
-            match self {
-                Padding::Valid => {}
-                Padding::Same => {
-                    padding[2 * d..2 * d + 2].copy_from_slice(&same_border(size[d], reach, stride[d]));
-                }
-                Padding::Explicit(p) => padding[2 * d..2 * d + 2].copy_from_slice(&p[2 * d..2 * d + 2]),
-            }
-            let padded = size[d].saturating_add(padding[2 * d]).saturating_add(padding[2 * d + 1]);
-            if padded.max(stride[d]) > MOST {
-                let message = format!(
-                    "stride {stride:?} or padding {padding:?} is out of all proportion: at most {MOST}"
-                );
-                return Err(Error::argument(op, message));
-            }
-            if padded < reach {
-                let message = format!(
-                    "the window covers {reach} {}, the padded image has {padded}; use a smaller kernel or Padding::Same",
-                    ["rows", "columns"][d]
-                );
-                return Err(Error::shape(op, message));
-            }
-            out[d] = (padded - reach) / stride[d] + 1;
-        }
-        Ok((padding, out))
-    }
-
-    /// As [`resolve`](Self::resolve), for images of any height or width: where one is open (`None`), so is the output's. What
-    /// fits no image at all is an error.
-    pub(crate) fn resolve_open(
-        self,
-        op: &str,
-        size: [Option<usize>; 2],
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        dilation: [usize; 2],
-    ) -> Result<[Option<usize>; 2]> {
-        // The smallest size that a window fits into, whatever is around it.
-        let fitting = |d: usize| match self {
-            Padding::Same => 1,
-            _ => reach(kernel[d], dilation[d]),
-        };
-        let sizes = [0, 1].map(|d| size[d].unwrap_or_else(|| fitting(d)));
-        let (_, out) = self.resolve(op, sizes, kernel, stride, dilation).map_err(|e| of_open(e, size))?;
-        Ok([0, 1].map(|d| size[d].map(|_| out[d])))
     }
 }
 
-/// An error about the smallest image that would do, where sizes are open: the sizes that it names were given by nobody.
-pub(crate) fn of_open(e: Error, size: [Option<usize>; 2]) -> Error {
-    if size.iter().all(Option::is_some) {
-        return e;
-    }
-    let [h, w] = size.map(|n| n.map_or("None".to_string(), |n| n.to_string()));
-    e.within(&format!("images of [{h}, {w}], the smallest that would do"))
+/// Top, bottom, left and right.
+pub(super) fn sides([[top, bottom], [left, right]]: [[usize; 2]; 2]) -> [usize; 4] {
+    [top, bottom, left, right]
 }
 
 /// Stride, padding, dilation and groups of a convolution.
@@ -180,6 +105,10 @@ impl Conv2dOptions {
     pub fn groups(self, groups: usize) -> Self {
         Self { groups, ..self }
     }
+
+    pub(crate) fn windows(&self, kernel: [usize; 2]) -> Windows<2> {
+        Windows { kernel, stride: self.stride, dilation: self.dilation, border: self.padding.border() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -227,7 +156,8 @@ pub(crate) fn conv2d(x: &Tensor, w: &Tensor, options: Conv2dOptions) -> Result<T
         );
         return Err(Error::shape(OP, message));
     }
-    let (padding, [oh, ow]) = options.padding.resolve(OP, [h, width], [kh, kw], stride, dilation)?;
+    let (padding, [oh, ow]) = options.windows([kh, kw]).resolve(OP, [h, width])?;
+    let padding = sides(padding);
     let g = Conv2dGeometry { n, h, w: width, cin, kh, kw, cout, stride, padding, dilation, groups, oh, ow };
     if n * cin * cout == 0 {
         let shape = Shape::new(&[n, oh, ow, cout])?;

@@ -1,6 +1,7 @@
 //! Transposed 2-D convolution: a convolution's gradient with respect to its image, as an operation of its own.
 
-use super::conv2d::{ConvPass, Padding, build, of_open, reach};
+use super::conv2d::{ConvPass, Padding, build, sides};
+use super::windows::Windows;
 use super::{require_float, same_device, same_dtype};
 use crate::error::{Error, Result};
 use crate::geometry::Conv2dGeometry;
@@ -84,78 +85,8 @@ impl ConvTranspose2dOptions {
         Self { groups, ..self }
     }
 
-    /// Padding of the convolution and output sizes for one image size: `[top, bottom, left, right]`, `[height, width]`.
-    pub(crate) fn resolve(
-        &self,
-        op: &str,
-        size: [usize; 2],
-        kernel: [usize; 2],
-    ) -> Result<([usize; 4], [usize; 2])> {
-        let mut out = [0; 2];
-        for d in 0..2 {
-            let (axis, stride) = (["rows", "columns"][d], self.stride[d]);
-            if size[d] == 0 {
-                return Err(Error::shape(op, format!("the image has no {axis}")));
-            }
-            let window = reach(kernel[d], self.dilation[d]);
-            let extra = self.output_padding.map(|p| p[d]);
-            if extra.is_some_and(|p| p > 0 && p >= stride) {
-                let message = format!(
-                    "output padding {:?} must be smaller than the stride {:?}",
-                    self.output_padding.unwrap_or_default(),
-                    self.stride
-                );
-                return Err(Error::argument(op, message));
-            }
-            let spread = (size[d] - 1).saturating_mul(stride);
-            let (full, cut) = match (self.padding, extra) {
-                (Padding::Valid, Some(extra)) => (window.saturating_add(extra), 0),
-                (Padding::Valid, None) => (window.max(stride), 0),
-                (Padding::Same, Some(extra)) => (window % 2 + extra, 0),
-                (Padding::Same, None) => (stride, 0),
-                (Padding::Explicit(p), extra) => {
-                    let cut = p[2 * d].saturating_add(p[2 * d + 1]);
-                    (window.saturating_add(extra.unwrap_or(0)), cut)
-                }
-            };
-            let full = spread.saturating_add(full);
-            if full <= cut {
-                let message = format!("of {full} {axis} the padding cuts off {cut}: nothing is left");
-                return Err(Error::shape(op, message));
-            }
-            out[d] = full - cut;
-        }
-        let (padding, positions) = self.padding.resolve(op, out, kernel, self.stride, self.dilation)?;
-        if positions != size {
-            // An even window, Padding::Same and no output padding.
-            let message = format!(
-                "of an image of {size:?} it would be {out:?}, of which a convolution gives {positions:?}; with \
-                 Padding::Same and an even window the output padding must be at least 1"
-            );
-            return Err(Error::argument(op, message));
-        }
-        Ok((padding, out))
-    }
-
-    /// As [`resolve`](Self::resolve), for images of any height or width: where one is open (`None`), so is the output's. What
-    /// fits no image at all is an error.
-    pub(crate) fn resolve_open(
-        &self,
-        op: &str,
-        size: [Option<usize>; 2],
-        kernel: [usize; 2],
-    ) -> Result<[Option<usize>; 2]> {
-        // So large that something is left of it.
-        let fitting = |d: usize| match self.padding {
-            Padding::Explicit(p) => {
-                let cut = p[2 * d].saturating_add(p[2 * d + 1]);
-                (cut / self.stride[d].max(1)).saturating_add(2)
-            }
-            _ => 2,
-        };
-        let sizes = [0, 1].map(|d| size[d].unwrap_or_else(|| fitting(d)));
-        let (_, out) = self.resolve(op, sizes, kernel).map_err(|e| of_open(e, size))?;
-        Ok([0, 1].map(|d| size[d].map(|_| out[d])))
+    pub(crate) fn windows(&self, kernel: [usize; 2]) -> Windows<2> {
+        Windows { kernel, stride: self.stride, dilation: self.dilation, border: self.padding.border() }
     }
 }
 
@@ -186,7 +117,7 @@ pub(crate) fn conv2d_transpose(x: &Tensor, w: &Tensor, options: ConvTranspose2dO
         );
         return Err(Error::shape(OP, message));
     }
-    let (padding, [h, width]) = options.resolve(OP, size, kernel)?;
+    let (padding, [h, width]) = options.windows(kernel).transposed(OP, size, options.output_padding)?;
     // The convolution whose gradient this is goes the other way: its image is our output.
     let g = Conv2dGeometry {
         n,
@@ -197,7 +128,7 @@ pub(crate) fn conv2d_transpose(x: &Tensor, w: &Tensor, options: ConvTranspose2dO
         kw: kernel[1],
         cout: channels,
         stride: options.stride,
-        padding,
+        padding: sides(padding),
         dilation: options.dilation,
         groups,
         oh: size[0],

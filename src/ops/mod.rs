@@ -33,6 +33,7 @@ pub(crate) mod sort;
 pub(crate) mod table;
 pub(crate) mod update;
 pub(crate) mod view;
+pub(crate) mod windows;
 
 pub(crate) use crate::tensor::{Grads, Operation, Pieces, Vjp};
 pub(crate) use lowering::{IndexFn, Lowering, Pointwise, ReduceKind, View};

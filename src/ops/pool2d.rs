@@ -1,8 +1,9 @@
 //! Max and average pooling over NHWC. The first maximum of a window, in row-major order, wins a tie and takes the
 //! gradient; padding never wins.
 
-use super::conv2d::Padding;
+use super::conv2d::{Padding, sides};
 use super::table::Unary;
+use super::windows::{Windows, extent};
 use super::{Grads, Lowering, Operation, Pieces, Pointwise, Vjp, require_float};
 use crate::cpu::{Array, Element, dispatch_float, kernels};
 use crate::error::{Error, Result};
@@ -48,47 +49,19 @@ impl Pool2dOptions {
         }
     }
 
-    /// Padding and output sizes for one image size, as [`Padding::resolve`]. What the last windows take beyond the border is no
-    /// padding: kernels leave it out as they do what lies outside of the image.
-    fn resolve(&self, op: &str, size: [usize; 2]) -> Result<([usize; 4], [usize; 2])> {
-        let Pool2dOptions { kernel, stride, .. } = *self;
-        let (padding, mut out) = self.padding.resolve(op, size, kernel, stride, [1, 1])?;
-        for d in (0..2).filter(|_| self.ceil_mode) {
-            let before = size[d] + padding[2 * d];
-            let more = (before + padding[2 * d + 1] - kernel[d]).div_ceil(stride[d]) + 1;
-            // No window begins behind the image.
-            out[d] = if (more - 1) * stride[d] >= before { more - 1 } else { more };
-            if out[d].saturating_sub(1) * stride[d] + kernel[d] > i32::MAX as usize {
-                let message =
-                    format!("windows {kernel:?} beyond an image of {size:?} are out of all proportion");
-                return Err(Error::argument(op, message));
-            }
-        }
-        Ok((padding, out))
+    fn windows(&self) -> Windows<2> {
+        let Pool2dOptions { kernel, stride, padding, .. } = *self;
+        Windows { kernel, stride, dilation: [1, 1], border: padding.border() }
     }
 
-    /// As [`resolve`](Self::resolve), for images of any height or width, whose outputs are so, too.
+    /// Output sizes for an image whose sizes may be open.
     pub(crate) fn resolve_open(&self, op: &str, size: [Option<usize>; 2]) -> Result<[Option<usize>; 2]> {
-        let out = self.padding.resolve_open(op, size, self.kernel, self.stride, [1, 1])?;
-        if !self.ceil_mode {
-            return Ok(out);
-        }
-        let (_, out) = self.resolve(op, [0, 1].map(|d| size[d].unwrap_or(self.kernel[d])))?;
-        Ok([0, 1].map(|d| size[d].map(|_| out[d])))
+        self.windows().pooled_open(op, size, self.ceil_mode)
     }
 
-    /// Refuses a border as wide as the window: a window would be all border. (What `Same` adds is narrower.)
-    pub(crate) fn check_border(&self, op: &str) -> Result<()> {
-        let kernel = self.kernel;
-        match self.padding {
-            Padding::Explicit(padding) if (0..4).any(|i| padding[i] >= kernel[i / 2]) => {
-                let message = format!(
-                    "padding {padding:?} is not smaller than the window {kernel:?}: a window would be all border"
-                );
-                Err(Error::argument(op, message))
-            }
-            _ => Ok(()),
-        }
+    /// The window in a few words.
+    pub(crate) fn extent(&self) -> String {
+        extent(&self.kernel)
     }
 
     /// Rows and columns from one window to the next.
@@ -151,8 +124,8 @@ fn pool(kind: PoolKind, op: &str, x: &Tensor, options: Pool2dOptions) -> Result<
     }
     let Pool2dOptions { kernel, stride, count_include_pad, .. } = options;
     let (n, h, w, c) = (shape[0], shape[1], shape[2], shape[3]);
-    let (padding, [oh, ow]) = options.resolve(op, [h, w])?;
-    options.check_border(op)?;
+    let (padding, [oh, ow]) = options.windows().pooled(op, [h, w], options.ceil_mode)?;
+    let padding = sides(padding);
     let g = Pool2dGeometry { n, h, w, c, kernel, stride, padding, count_include_pad, oh, ow };
     if n * c == 0 {
         return super::view::nothing(Shape::new(&[n, oh, ow, c])?, &[x]);

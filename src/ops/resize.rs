@@ -24,20 +24,26 @@ pub enum Interpolation {
     Bilinear,
 }
 
-/// `[n, h, w, c]` to `[n, h * factor[0], w * factor[1], c]`.
-pub(crate) fn upsample2d(x: &Tensor, factor: [usize; 2], interpolation: Interpolation) -> Result<Tensor> {
-    const OP: &str = "upsample2d";
-    if x.rank() != 4 {
-        return Err(Error::shape(OP, format!("image {}: expected [n, h, w, c]", x.shape())));
+/// `[n, h, w, c]` to `[n, h * factor[0], w * factor[1], c]`; with three factors, `[n, d, h, w, c]` in the same way.
+pub(crate) fn upsample<const N: usize>(
+    op: &str,
+    x: &Tensor,
+    factor: [usize; N],
+    interpolation: Interpolation,
+) -> Result<Tensor> {
+    if x.rank() != N + 2 {
+        let expected =
+            if N == 2 { "image {}: expected [n, h, w, c]" } else { "volume {}: expected [n, d, h, w, c]" };
+        return Err(Error::shape(op, expected.replace("{}", &x.shape().to_string())));
     }
     if factor.contains(&0) {
-        return Err(Error::argument(OP, format!("factors {factor:?} must be at least 1")));
+        return Err(Error::argument(op, format!("factors {factor:?} must be at least 1")));
     }
     if interpolation == Interpolation::Bilinear {
-        require_float(OP, "the image", x)?;
+        require_float(op, if N == 2 { "the image" } else { "the volume" }, x)?;
     }
-    let rows = stretch(x, 1, factor[0], interpolation)?;
-    stretch(&rows, 2, factor[1], interpolation)
+    let each = (1..).zip(factor);
+    each.into_iter().try_fold(x.clone(), |x, (axis, factor)| stretch(&x, axis, factor, interpolation))
 }
 
 /// One axis made `factor` times as long.

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::ops::conv2d::Conv2dOptions;
 use crate::ops::conv2d_transpose::{ConvTranspose2dOptions, conv2d_transpose};
 use crate::ops::pool2d::Pool2dOptions;
-use crate::ops::resize::{Interpolation, upsample2d};
+use crate::ops::resize::{Interpolation, upsample};
 use crate::ops::table::{Binary, Compare, Unary};
 use crate::ops::{conv2d, cross_entropy, matmul, pointwise, pool2d, softmax};
 
@@ -382,7 +382,7 @@ impl Tensor {
     ///
     /// The tensor is not of rank 4, a factor is 0, or (bilinear) the image is one of integers.
     pub fn upsample2d(&self, factor: [usize; 2], interpolation: Interpolation) -> Result<Tensor> {
-        upsample2d(self, factor, interpolation)
+        upsample("upsample2d", self, factor, interpolation)
     }
 
     /// The largest element of each window of `[n, h, w, c]`, per channel: `[n, h', w', c]`, sizes as of [`conv2d`](Self::conv2d).

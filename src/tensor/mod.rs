@@ -25,6 +25,7 @@ mod sampling;
 mod sequences;
 mod sorting;
 mod statistics;
+mod volumes;
 
 pub use crate::shape::Spec;
 pub use arrangement::Sections;
@@ -38,3 +39,4 @@ pub use padding::PadMode;
 pub(crate) use pending::{Dispatch, Entry, IdHasher, IdMap, Pending, inputs_first};
 pub use sequences::{Conv1dOptions, ConvTranspose1dOptions, Padding1d, Pool1dOptions};
 pub use sorting::Unique;
+pub use volumes::{Conv3dOptions, ConvTranspose3dOptions, Padding3d, Pool3dOptions};

@@ -5,10 +5,11 @@
 
 use super::{IntoOperand, Tensor};
 use crate::error::{Error, Result};
-use crate::ops::conv2d::{Conv2dOptions, MOST, Padding, reach, same_border};
+use crate::ops::conv2d::{Conv2dOptions, Padding};
 use crate::ops::conv2d_transpose::ConvTranspose2dOptions;
 use crate::ops::pool2d::Pool2dOptions;
 use crate::ops::view::nothing;
+use crate::ops::windows::{MOST, reach, rounded_up, same_border};
 use crate::ops::{require_float, same_device, same_dtype};
 use crate::shape::Shape;
 
@@ -226,8 +227,9 @@ impl ConvTranspose1dOptions {
         length: Option<usize>,
         kernel: usize,
     ) -> Result<Option<usize>> {
-        let [_, out] =
-            self.over_images(op, length, kernel)?.resolve_open(op, [Some(1), length], [1, kernel])?;
+        let options = self.over_images(op, length, kernel)?;
+        let windows = options.windows([1, kernel]);
+        let [_, out] = windows.transposed_open(op, [Some(1), length], options.output_padding)?;
         Ok(out)
     }
 }
@@ -251,12 +253,17 @@ pub struct Pool1dOptions {
     pub padding: Padding1d,
     /// Average pooling only: whether places of the border count in the average (as zeros).
     pub count_include_pad: bool,
+    /// Whether a window that reaches beyond the border at the end counts, as far as it lies inside (PyTorch's `ceil_mode`).
+    // Model files of before have none.
+    #[serde(default)]
+    pub ceil_mode: bool,
 }
 
 impl Pool1dOptions {
     /// A window that moves by its own length, without padding.
     pub fn new(kernel: usize) -> Self {
-        Pool1dOptions { kernel, stride: kernel, padding: Padding1d::Valid, count_include_pad: false }
+        let padding = Padding1d::Valid;
+        Pool1dOptions { kernel, stride: kernel, padding, count_include_pad: false, ceil_mode: false }
     }
 
     /// Steps from one window to the next.
@@ -274,14 +281,42 @@ impl Pool1dOptions {
         Self { count_include_pad, ..self }
     }
 
-    fn window(self) -> Window {
-        Window { kernel: self.kernel, stride: self.stride, dilation: 1, padding: self.padding }
+    /// Whether a window that reaches beyond the border at the end counts, as far as it lies inside: the length is rounded up, not
+    /// down.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::Pool1dOptions;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new([[[1.0f32], [5.0], [3.0]]], Device::Cpu)?; // [1, 3, 1]
+    /// let pairs = Pool1dOptions::new(2).ceil_mode(true);
+    /// assert_eq!(x.max_pool1d(pairs)?.to_vec::<f32>()?, [5.0, 3.0]);
+    /// # Ok(()) }
+    /// ```
+    pub fn ceil_mode(self, ceil_mode: bool) -> Self {
+        Self { ceil_mode, ..self }
+    }
+
+    /// Steps before and after the sequence, and how many windows there are.
+    fn resolve(self, op: &str, length: usize) -> Result<([usize; 2], usize)> {
+        self.check_border(op)?;
+        let Pool1dOptions { kernel, stride, padding, .. } = self;
+        let (border, count) = Window { kernel, stride, dilation: 1, padding }.resolve(op, length)?;
+        if !self.ceil_mode || count == 0 {
+            return Ok((border, count));
+        }
+        Ok((border, rounded_up(op, length, border, kernel, stride)?))
     }
 
     /// The length of the output for one that may be open.
-    pub(crate) fn resolve_open(self, op: &str, length: Option<usize>) -> Result<Option<usize>> {
-        self.check_border(op)?;
-        self.window().resolve_open(op, length)
+    pub(crate) fn resolve_open(self, op: &str, [length]: [Option<usize>; 1]) -> Result<[Option<usize>; 1]> {
+        let (_, out) = self.resolve(op, length.unwrap_or(self.kernel))?;
+        Ok([length.map(|_| out)])
+    }
+
+    /// The window in a few words.
+    pub(crate) fn extent(&self) -> String {
+        self.kernel.to_string()
     }
 
     /// Refuses a border as wide as the window: a window would be all border.
@@ -310,13 +345,12 @@ impl Pool1dOptions {
             return Err(Error::shape(op, message));
         };
         require_float(op, "the sequence", x)?;
-        self.check_border(op)?;
-        let ([before, after], count) = self.window().resolve(op, length)?;
+        let ([before, after], count) = self.resolve(op, length)?;
         if count == 0 {
             return nothing(Shape::new(&[n, 0, c])?, &[x]);
         }
         let options = Pool2dOptions::new([1, self.kernel]).stride([1, self.stride]);
-        let options = options.count_include_pad(self.count_include_pad);
+        let options = options.count_include_pad(self.count_include_pad).ceil_mode(self.ceil_mode);
         let options = options.padding(Padding::Explicit([0, 0, before, after]));
         pool(&row(x)?, options).map_err(|e| e.named(op))?.squeeze(1)
     }

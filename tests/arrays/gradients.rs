@@ -1,9 +1,9 @@
 //! Gradients against finite differences, those of gradients too, and every device against the CPU.
 
 use super::common::{Rng, tensor};
-use wgrad::PadMode;
 use wgrad::prelude::*;
 use wgrad::testing::{assert_parity, check_gradients};
+use wgrad::{Conv3dOptions, ConvTranspose3dOptions, Interpolation, PadMode, Padding3d, Pool3dOptions};
 
 type Call = fn(&[Tensor]) -> Result<Vec<Tensor>>;
 
@@ -21,6 +21,65 @@ const CASES: &[Case] = &[
             modes.iter().map(|&mode| x[0].pad_mode([(1, 2), (3, 0)], mode)).collect()
         },
         &[&[3, 4]],
+        WIDE,
+    ),
+    (
+        "conv3d",
+        |x| {
+            let same = Conv3dOptions::new().padding(Padding3d::Same).stride([2, 1, 1]);
+            let apart = Conv3dOptions::new().dilation([2, 1, 1]).groups(2);
+            Ok(vec![x[0].conv3d(&x[1], same)?, x[0].conv3d(&x[2], apart)?])
+        },
+        &[&[1, 3, 2, 2, 2], &[2, 2, 1, 2, 2], &[2, 1, 2, 1, 2]],
+        WIDE,
+    ),
+    (
+        "conv3d_transpose",
+        |x| {
+            let same = ConvTranspose3dOptions::new().padding(Padding3d::Same).stride([2, 1, 2]);
+            let cut = ConvTranspose3dOptions::new().padding(Padding3d::Explicit([1, 2, 0, 0, 1, 0]));
+            Ok(vec![x[0].conv3d_transpose(&x[1], same)?, x[0].conv3d_transpose(&x[2], cut)?])
+        },
+        &[&[1, 2, 2, 2, 2], &[3, 1, 2, 1, 2], &[3, 2, 2, 1, 2]],
+        WIDE,
+    ),
+    (
+        "conv3d, depthwise",
+        |x| {
+            let there = Conv3dOptions::new().padding(Padding3d::Same).groups(2);
+            let back = ConvTranspose3dOptions::new().stride([2, 1, 1]).groups(2);
+            Ok(vec![x[0].conv3d(&x[1], there)?, x[0].conv3d_transpose(&x[2], back)?])
+        },
+        &[&[1, 3, 2, 2, 2], &[2, 1, 2, 1, 4], &[2, 2, 1, 1, 2]],
+        WIDE,
+    ),
+    (
+        "avg_pool3d",
+        |x| {
+            let options = Pool3dOptions::new([2, 3, 2]).stride([1, 2, 2]);
+            Ok(vec![
+                x[0].avg_pool3d(options.padding(Padding3d::Same))?,
+                x[0].avg_pool3d(options.ceil_mode(true))?,
+            ])
+        },
+        &[&[1, 3, 4, 3, 2]],
+        WIDE,
+    ),
+    (
+        "max_pool3d",
+        |x| Ok(vec![x[0].max_pool3d(Pool3dOptions::new([2, 2, 1]).stride([1, 1, 1]).ceil_mode(true))?]),
+        &[&[1, 3, 3, 2, 2]],
+        WIDE,
+    ),
+    (
+        "upsample3d",
+        |x| {
+            [Interpolation::Nearest, Interpolation::Bilinear]
+                .iter()
+                .map(|&how| x[0].upsample3d([2, 3, 1], how))
+                .collect()
+        },
+        &[&[1, 2, 2, 3, 2]],
         WIDE,
     ),
     ("shuffle", |x| Ok(vec![x[0].shuffle(1, 5)?]), &[&[3, 4]], WIDE),

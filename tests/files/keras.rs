@@ -3,8 +3,9 @@
 use super::*;
 use wgrad::io::import::{self, Mapping};
 use wgrad::nn::{
-    BatchNorm, Conv1d, ConvTranspose2d, DepthwiseConv1d, DepthwiseConv2d, Embedding, Functional,
-    GlobalAvgPool2d, GroupNorm, Gru, LayerNorm, Lstm, Merge, PRelu, SeparableConv2d, SimpleRnn,
+    AvgPool3d, BatchNorm, Conv1d, Conv3d, ConvTranspose2d, ConvTranspose3d, DepthwiseConv1d, DepthwiseConv2d,
+    Embedding, Functional, GlobalAvgPool2d, GroupNorm, Gru, LayerNorm, Lstm, Merge, PRelu, SeparableConv2d,
+    SimpleRnn,
 };
 
 fn keras_stack(device: Device) -> Model {
@@ -103,6 +104,23 @@ fn recurrent_layers_of_keras_predict_the_same() {
             model.import_weights(&weights, &Mapping::keras()).unwrap();
             check(&model, &inputs(&[2, 7, 3], device), "keras recurrent");
         }
+    }
+}
+
+#[test]
+fn volumes_of_keras_predict_the_same() {
+    let weights = import::keras(weights_file("volumes.weights.h5")).unwrap();
+    for device in DEVICES {
+        let conv = Conv3d::new(4, [2, 3, 3]).padding(wgrad::Padding3d::Same).groups(2);
+        let stack = Sequential::new()
+            .add(conv.activation(Activation::Relu))
+            .add(AvgPool3d::new([1, 2, 2]))
+            .add(ConvTranspose3d::new(2, [2, 2, 2]).stride([2, 1, 1]))
+            .add(Flatten::new())
+            .add(Dense::new(3));
+        let model = stack.build([3, 4, 4, 2], device).unwrap();
+        model.import_weights(&weights, &Mapping::keras()).unwrap();
+        check(&model, &inputs(&[2, 3, 4, 4, 2], device), "keras volumes");
     }
 }
 

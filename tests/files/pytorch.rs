@@ -1,10 +1,11 @@
 //! PyTorch's weights.
 
 use super::*;
+use wgrad::Padding3d;
 use wgrad::io::import::{self, Mapping};
 use wgrad::nn::{
-    BatchNorm, ConvTranspose2d, DepthwiseConv2d, Embedding, Functional, GlobalAvgPool2d, GroupNorm, Layer,
-    LayerNorm, Merge, PRelu, Reshape,
+    BatchNorm, Conv3d, ConvTranspose2d, ConvTranspose3d, DepthwiseConv2d, Embedding, Functional,
+    GlobalAvgPool2d, GroupNorm, Layer, LayerNorm, MaxPool3d, Merge, PRelu, Reshape,
 };
 
 fn torch_stack(device: Device) -> Model {
@@ -165,6 +166,26 @@ fn an_embedding_in_half_precision_predicts_the_same() {
         let model = stack.build([3], device).unwrap();
         model.import_weights(&weights, &Mapping::pytorch()).unwrap();
         check(&model, &Tensor::new([[1u32, 8, 1], [0, 2, 3]], device).unwrap(), "torch words");
+    }
+}
+
+#[test]
+fn volumes_of_pytorch_predict_the_same() {
+    let weights = import::pytorch(weights_file("volumes.pt")).unwrap();
+    let sides = Padding3d::Explicit([0, 0, 1, 1, 1, 1]);
+    for device in DEVICES {
+        let stack = Sequential::new()
+            .add(Conv3d::new(4, [2, 3, 3]).padding(sides))
+            .add(BatchNorm::new().epsilon(1e-5))
+            .add(Activation::Relu)
+            .add(MaxPool3d::new([1, 2, 2]))
+            .add(ConvTranspose3d::new(2, [2, 2, 2]).stride([2, 1, 1]).groups(2))
+            .add(LayerNorm::new().axes([0, 1, 2, 3]).epsilon(1e-5))
+            .add(Flatten::new())
+            .add(Dense::new(3));
+        let model = stack.build([3, 4, 4, 2], device).unwrap();
+        model.import_weights(&weights, &Mapping::pytorch()).unwrap();
+        check(&model, &inputs(&[2, 3, 4, 4, 2], device), "torch volumes");
     }
 }
 

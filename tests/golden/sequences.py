@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes sequences.json and recurrent.json: reference values and gradients of Keras in float64 for layers of sequences.
+"""Writes sequences.json and recurrent.json: reference values and gradients of Keras in float64 for layers of sequences and of volumes.
 
     pip install tensorflow
     python tests/golden/sequences.py
@@ -174,6 +174,21 @@ for call, made, count in [("simple_rnn", L.SimpleRNN, 1), ("lstm", L.LSTM, 2), (
                 run(call, made(3, **settings), x, states, mask, [3, backwards, sequences], "state and mask")
 run("lstm", L.LSTM(2, return_state=True, return_sequences=True), rand(3, 6, 2), [rand(3, 2), rand(3, 2)], mask, [2, 0, 1], "sequences, mask")
 
+# Volumes. Paddings: 0 valid, 1 same.
+layer("conv3d", L.Conv3D(2, (2, 3, 2), strides=(2, 1, 2), padding="same", activation="relu"), [rand(1, 3, 3, 4, 2)],
+      [2, 2, 3, 2, 2, 1, 2, 1, 1])
+layer("conv3d", L.Conv3D(4, (2, 2, 2), groups=2), [rand(1, n, 3, 3, 4) for n in (3, 2)], [4, 2, 2, 2, 1, 1, 1, 0, 2], "any depth",
+      sample=(None, 3, 3, 4))
+layer("conv_transpose3d", L.Conv3DTranspose(2, (2, 3, 2), strides=(2, 2, 1), padding="same"), [rand(1, 2, 2, 3, 2)],
+      [2, 2, 3, 2, 2, 2, 1, 1])
+layer("conv_transpose3d", L.Conv3DTranspose(2, (1, 2, 3), strides=(2, 1, 2)), [rand(1, n, 2, 2, 2) for n in (1, 2)],
+      [2, 1, 2, 3, 2, 1, 2, 0], "any depth", sample=(None, 2, 2, 2))
+# (TensorFlow has no windows of pooling over volumes in double precision.)
+layer("global_avg_pool3d", L.GlobalAveragePooling3D(), [rand(2, 2, 3, 2, 3)])
+layer("global_max_pool3d", L.GlobalMaxPooling3D(keepdims=True), [spread(2, 2, 2, 3, 2)])
+layer("zero_pad3d", L.ZeroPadding3D(((1, 0), (0, 2), (1, 1))), [rand(1, 2, 2, 2, 2)], [1, 0, 0, 2, 1, 1])
+layer("cropping3d", L.Cropping3D(((1, 0), (0, 2), (1, 1))), [rand(1, 3, 4, 3, 2)], [1, 0, 0, 2, 1, 1])
+layer("upsample3d", L.UpSampling3D((2, 1, 3)), [rand(1, 2, 2, 2, 2)], [2, 1, 3])
 
 
 def write(name, key, entries):

@@ -121,6 +121,11 @@ with torch.no_grad():
     torch.save(kinds, folder / "kinds.pt")
     result["kinds"] = {k: {"dims": list(v.shape), "values": [float(x) for x in v.double().flatten()]} for k, v in kinds.items()}
     torch.save(nn.Linear(2, 1), folder / "whole.pt")
+    model = settle(nn.Sequential(
+        nn.Conv3d(2, 4, (2, 3, 3), padding=(0, 1, 1)), nn.BatchNorm3d(4), nn.ReLU(), nn.MaxPool3d((1, 2, 2)),
+        nn.ConvTranspose3d(4, 2, 2, stride=(2, 1, 1), groups=2), nn.LayerNorm([2, 4, 3, 3]), nn.Flatten(), nn.Linear(72, 3)))
+    torch.save(model.state_dict(), folder / "volumes.pt")
+    result["torch volumes"] = [flat(model(torch.tensor(inputs(2, 3, 4, 4, 2)).permute(0, 4, 1, 2, 3)))]
 
 import keras
 from keras import layers as L
@@ -176,6 +181,13 @@ model = randomise(keras.Sequential([
 model.save_weights(folder / "recurrent.weights.h5")
 np.savez_compressed(folder / "recurrent.npz", **{w.path: w.numpy() for w in model.weights})
 result["keras recurrent"] = [flat(model(inputs(2, 7, 3)))]
+
+# Volumes.
+model = randomise(keras.Sequential([
+    L.Input((3, 4, 4, 2)), L.Conv3D(4, (2, 3, 3), padding="same", groups=2, activation="relu"), L.AveragePooling3D((1, 2, 2)),
+    L.Conv3DTranspose(2, 2, strides=(2, 1, 1)), L.Flatten(), L.Dense(3)]))
+model.save_weights(folder / "volumes.weights.h5")
+result["keras volumes"] = [flat(model(inputs(2, 3, 4, 4, 2)))]
 
 
 def lines(d):

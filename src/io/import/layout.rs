@@ -10,7 +10,7 @@ pub(super) type Order = Option<Arc<[usize]>>;
 /// How PyTorch holds a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Layout {
-    /// `[height, width, channels]` here, `[channels, height, width]` there.
+    /// `[height, width, channels]` here, `[channels, height, width]` there; volumes likewise.
     Image,
     /// The same on both sides.
     Plain,
@@ -20,18 +20,23 @@ pub(super) enum Layout {
     Unknown(String),
 }
 
-/// An image of one channel or one pixel, which has one order on both sides.
+/// An image or a volume of one channel or one pixel, which has one order on both sides.
 fn single(image: SampleShape) -> bool {
-    matches!(*image, [_, _, Some(1)] | [Some(1), Some(1), _])
+    match *image {
+        [_, .., Some(1)] => true,
+        [ref sizes @ .., _] => sizes.iter().all(|&n| n == Some(1)),
+        [] => false,
+    }
 }
 
-/// The order of a flattened image with known sizes.
+/// The order of a flattened image or volume with known sizes.
 fn flattened(image: SampleShape) -> Order {
-    let [Some(h), Some(w), Some(c)] = *image else { return None };
-    if single(image) {
+    if !(3..=4).contains(&image.rank()) || single(image) {
         return None;
     }
-    Some((0..h * w * c).map(|i| (i % c) * h * w + i / c).collect())
+    let shape = image.known()?;
+    let (n, c) = (shape.numel(), *shape.last()?);
+    Some((0..n).map(|i| (i % c) * (n / c) + i / c).collect())
 }
 
 /// Whether a layer leaves every element in its place.
@@ -96,8 +101,11 @@ fn output(leaf: &Leaf, inputs: &[&Layout], wanted: &Order, leaves: &[Leaf]) -> L
         | "AdaptiveAvgPool2d" | "AdaptiveMaxPool2d" | "ZeroPad2d" | "Cropping2d" | "UpSample2d" => {
             Layout::Image
         }
-        "GlobalAvgPool2d" | "GlobalMaxPool2d" if leaf.output.rank() == 3 => Layout::Image,
-        "GlobalAvgPool2d" | "GlobalMaxPool2d" => Layout::Vector(None),
+        "Conv3d" | "ConvTranspose3d" | "MaxPool3d" | "AvgPool3d" | "ZeroPad3d" | "Cropping3d"
+        | "UpSample3d" => Layout::Image,
+        "GlobalAvgPool2d" | "GlobalMaxPool2d" | "GlobalAvgPool3d" | "GlobalMaxPool3d" => {
+            if leaf.output.rank() > 1 { Layout::Image } else { Layout::Vector(None) }
+        }
         "Embedding" => plain(leaf.output),
         "Flatten" | "Reshape" if leaf.output.rank() == 1 => match input {
             // How PyTorch orders an image of any size differs from batch to batch.

@@ -102,8 +102,12 @@ fn places(order: impl Iterator<Item = usize>) -> Result<Tensor> {
     Tensor::from_vec(places, [n], crate::device::Device::Cpu)
 }
 
-/// `[out, in, kh, kw]` to `[kh, kw, in, out]`; for transposed convolutions the same, with in and out changed on both sides.
-const KERNEL: &[isize] = &[2, 3, 1, 0];
+/// `[out, in, kh, kw]` to `[kh, kw, in, out]`, of volumes `[out, in, kd, kh, kw]` likewise; for transposed convolutions the same,
+/// with in and out changed on both sides.
+fn kernel(weight: Shape) -> Change {
+    let sizes = 2..weight.rank() as isize;
+    Change::axes(&sizes.chain([1, 0]).collect::<Vec<_>>())
+}
 
 /// A layer's parameters as the other framework has them; `input` and `output` say where PyTorch has their elements.
 ///
@@ -154,8 +158,12 @@ fn pytorch(leaf: &Leaf, name: &str, shape: Shape, layout: &Layout, input: &Order
     Ok(match (leaf.kind.as_str(), name) {
         ("Dense", "weight") => (&["weight"], Change::axes(&[1, 0]).reorder(0, input).reorder(1, output)),
         ("Dense", "bias") => (&["bias"], same().reorder(0, output)),
-        ("Conv2d" | "DepthwiseConv2d" | "ConvTranspose2d", "weight") => (&["weight"], Change::axes(KERNEL)),
-        ("Conv2d" | "DepthwiseConv2d" | "ConvTranspose2d", "bias") => (&["bias"], same()),
+        ("Conv2d" | "DepthwiseConv2d" | "ConvTranspose2d" | "Conv3d" | "ConvTranspose3d", "weight") => {
+            (&["weight"], kernel(shape))
+        }
+        ("Conv2d" | "DepthwiseConv2d" | "ConvTranspose2d" | "Conv3d" | "ConvTranspose3d", "bias") => {
+            (&["bias"], same())
+        }
         ("SeparableConv2d", _) => {
             return Err(
                 "PyTorch has no SeparableConv2d; use DepthwiseConv2d and Conv2d one after the other".into()
@@ -181,10 +189,12 @@ fn pytorch(leaf: &Leaf, name: &str, shape: Shape, layout: &Layout, input: &Order
             let change = match layout {
                 Layout::Vector(order) => same().reorder(0, order),
                 // [channels, height, width] there
-                Layout::Image if all => Change::axes(&[1, 2, 0]),
+                Layout::Image if all => Change::axes(&(1..rank as isize).chain([0]).collect::<Vec<_>>()),
                 // Over channels only, on an image with its channels last for once; or over height and width.
-                Layout::Image if shape.rank() == 1 && axes == [2] => same(),
-                Layout::Image if shape.rank() == 2 && axes.iter().all(|&a| a < 2) => same(),
+                Layout::Image if shape.rank() == 1 && axes == [rank - 1] => same(),
+                Layout::Image if axes.len() as i64 == rank - 1 && axes.iter().all(|&a| a < rank - 1) => {
+                    same()
+                }
                 Layout::Plain if axes.iter().all(|&a| a >= rank - axes.len() as i64) => same(),
                 _ => return Err(format!("PyTorch's LayerNorm has no axes {axes:?} of {}", leaf.input)),
             };
@@ -226,16 +236,14 @@ fn keras(leaf: &Leaf, name: &str, shape: Shape) -> Found {
         }
     };
     Ok(match (leaf.kind.as_str(), name) {
-        ("Dense" | "Conv2d" | "ConvTranspose2d" | "Conv1d" | "ConvTranspose1d", "weight") => {
-            (&["kernel"], same())
-        }
+        ("Dense" | "Conv2d" | "ConvTranspose2d" | "Conv1d" | "ConvTranspose1d", "weight")
+        | ("Conv3d" | "ConvTranspose3d", "weight") => (&["kernel"], same()),
         ("DepthwiseConv2d" | "DepthwiseConv1d", "weight") => (&["kernel", "depthwise_kernel"], depthwise()),
         ("SeparableConv2d" | "SeparableConv1d", "depthwise_weight") => (&["depthwise_kernel"], depthwise()),
         ("SeparableConv2d" | "SeparableConv1d", "pointwise_weight") => (&["pointwise_kernel"], same()),
         ("Dense" | "Conv2d" | "ConvTranspose2d" | "DepthwiseConv2d" | "SeparableConv2d", "bias")
-        | ("Conv1d" | "ConvTranspose1d" | "DepthwiseConv1d" | "SeparableConv1d", "bias") => {
-            (&["bias"], same())
-        }
+        | ("Conv1d" | "ConvTranspose1d" | "DepthwiseConv1d" | "SeparableConv1d", "bias")
+        | ("Conv3d" | "ConvTranspose3d", "bias") => (&["bias"], same()),
         ("SimpleRnn" | "Lstm" | "Gru", "weight") => (&["kernel"], same()),
         ("SimpleRnn" | "Lstm" | "Gru", "recurrent_weight") => (&["recurrent_kernel"], same()),
         ("SimpleRnn" | "Lstm" | "Gru", "bias") => (&["bias"], same()),
@@ -265,6 +273,8 @@ pub(super) fn kind_of(name: &str) -> Option<&'static str> {
         "conv1d_transpose" => "ConvTranspose1d",
         "depthwise_conv1d" => "DepthwiseConv1d",
         "separable_conv1d" => "SeparableConv1d",
+        "conv3d" => "Conv3d",
+        "conv3d_transpose" => "ConvTranspose3d",
         "simple_rnn" => "SimpleRnn",
         "lstm" => "Lstm",
         "gru" => "Gru",
