@@ -107,6 +107,14 @@ pub(crate) fn is_there(tensor: &Tensor) -> bool {
     })
 }
 
+/// Whether workgroups have memory that costs next to nothing: on GPUs, and not on drivers that run on a CPU.
+pub(crate) fn has_workgroup_memory(device: Device) -> Result<bool> {
+    match device {
+        Device::Cpu => Ok(false),
+        other => Ok(!gpu::target(other)?.cpu_adapter),
+    }
+}
+
 impl Device {
     /// A real GPU where there is one, else the CPU. A software adapter is chosen only where `WGRAD_ADAPTER` names it.
     pub fn best() -> Device {

@@ -160,3 +160,58 @@ pub struct Pool2dGeometry {
     pub oh: usize,
     pub ow: usize,
 }
+
+/// Attention: `softmax(scale q k^T + bias) v`, of query `[batch, heads, queries, depth]`, key `[batch, kv_heads, keys, depth]` and
+/// value `[batch, kv_heads, keys, width]`. The output is `[batch, heads, queries, width]`. Nothing is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AttentionGeometry {
+    pub batch: usize,
+    pub heads: usize,
+    /// Divides the heads: as many neighbouring heads of queries share one.
+    pub kv_heads: usize,
+    pub queries: usize,
+    pub keys: usize,
+    pub depth: usize,
+    pub width: usize,
+    /// Query i sees the keys up to i only.
+    pub causal: bool,
+    /// The bits of what scores are multiplied by, an f64.
+    pub scale: u64,
+    /// Element strides of what is added to the scores, along batch, heads, queries and keys, 0 where it is the same for all; `None`
+    /// where nothing is added. Minus infinity hides a key.
+    pub bias: Option<[usize; 4]>,
+    /// Whether there are lengths, i32 `[batch]`: keys from there on are hidden.
+    pub lengths: bool,
+}
+
+impl AttentionGeometry {
+    /// Heads of queries for each head of keys.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    pub fn scale(&self) -> f64 {
+        f64::from_bits(self.scale)
+    }
+
+    /// Queries of all heads and batches.
+    pub fn rows(&self) -> usize {
+        self.batch * self.heads * self.queries
+    }
+
+    /// Elements of query, key and value.
+    pub fn sizes(&self) -> [usize; 3] {
+        let of_keys = self.batch * self.kv_heads * self.keys;
+        [self.rows() * self.depth, of_keys * self.depth, of_keys * self.width]
+    }
+
+    /// Elements of the output.
+    pub fn out_len(&self) -> usize {
+        self.rows() * self.width
+    }
+
+    /// Floating-point operations of the two products of a forward pass; those over the diagonal are not left out.
+    pub fn flops(&self) -> usize {
+        2usize.saturating_mul(self.rows()).saturating_mul(self.keys).saturating_mul(self.depth + self.width)
+    }
+}

@@ -15,6 +15,24 @@ on_both_devices! {
     traces_that_hold_much_are_few;
 }
 
+/// Scores of 2048 queries and as many keys are 16 MiB: what is left behind by attention and its gradients says that they were never there.
+#[test]
+fn attention_has_no_matrix_of_scores() -> Result<()> {
+    let _alone = alone();
+    let d = Device::Cpu;
+    let heads = |seed| Tensor::randn([2048, 16], d, seed)?.watch();
+    let (q, k, v) = (heads(1)?, heads(2)?, heads(3)?);
+    wgrad::eval(&[&q, &k, &v])?;
+    d.trim()?;
+    let before = d.stats()?.bytes_live;
+    let y = q.scaled_dot_product_attention(&k, &v, &wgrad::nn::AttentionOptions::new().causal(true))?;
+    let grads = y.square()?.sum(.., false)?.backward()?;
+    wgrad::eval(&[&y, &grads.get(&q)?, &grads.get(&k)?, &grads.get(&v)?])?;
+    let after = d.stats()?;
+    assert!(after.bytes_live + after.bytes_pooled < before + 2 * MIB, "{after:?}, {before} bytes before");
+    Ok(())
+}
+
 const MIB: u64 = 1 << 20;
 
 /// Counters are the process's: the tests of this file run one after the other.

@@ -68,6 +68,10 @@ fn every_operation_on_special_values() -> Result<()> {
             {
                 continue;
             }
+            // What hidden keys hold must be finite: some kernels pass over them, others multiply by a weight of 0.
+            if case.name.starts_with("attention") && case.name != "attention/plain" {
+                continue;
+            }
             let first = if convolves { 1 } else { case.inputs.len() };
             for input in case.inputs.iter_mut().take(first).filter(|i| i.kind == InputKind::Float) {
                 let one_in = rng.pick(&[3, 10, 100]);
@@ -87,7 +91,7 @@ fn every_operation_on_special_values() -> Result<()> {
 /// of a loss's derivative.
 #[test]
 fn gradients_of_gradients() -> Result<()> {
-    const KERNELS: [&str; 9] = [
+    const KERNELS: [&str; 10] = [
         "matmul",
         "conv2d",
         "conv2d_transpose",
@@ -97,6 +101,7 @@ fn gradients_of_gradients() -> Result<()> {
         "log_softmax",
         "cross_entropy",
         "index_select",
+        "attention",
     ];
     let mut failures = Vec::new();
     for case in ops(51, Size::Small).iter().filter(|c| c.second) {

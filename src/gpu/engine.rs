@@ -5,6 +5,7 @@ use super::array::GpuArray;
 use super::cache::{self, PlanCache};
 use super::compile;
 use super::context::{self, Gpu};
+use super::kernels::KernelTarget;
 use super::pipeline::Pipelines;
 use super::profile;
 use super::transfer;
@@ -127,6 +128,11 @@ pub(crate) fn collect(device: Device, roots: &[&Tensor]) -> Result<Pending> {
 /// The dispatches that computing a graph takes.
 pub(crate) fn dissect(device: Device, graph: &Pending) -> Result<Vec<Dispatch>> {
     compile::dissect(&engine(device)?.gpu, graph)
+}
+
+/// What the kernels of a GPU are made for.
+pub(crate) fn target(device: Device) -> Result<KernelTarget> {
+    Ok(engine(device)?.gpu.target.clone())
 }
 
 /// Counters of a GPU.

@@ -44,5 +44,5 @@ pub(crate) use adapters::{ADAPTER_VARIABLE, by_index, by_name, default_info, inf
 pub(crate) use array::GpuArray;
 pub(crate) use engine::{
     collect, dissect, download, download_async, engine, is_there, limit_bindings, limit_submissions, lose,
-    run, start_timing, stats, stop_timing, synchronize, timing, trim, upload,
+    run, start_timing, stats, stop_timing, synchronize, target, timing, trim, upload,
 };

@@ -1,6 +1,7 @@
 //! What can be computed. One operation, one place: each file holds an operation's shape rule and the error a user sees,
 //! its gradient, its CPU kernel, and which GPU kernel it asks for.
 
+pub(crate) mod attention;
 pub(crate) mod check_index;
 pub(crate) mod constant;
 pub(crate) mod conv2d;

@@ -1,4 +1,5 @@
-//! Softmax and cross-entropy: rows of every length that another team works on, sound and broken, against float64.
+//! Softmax and cross-entropy: rows of every length that another team works on, sound and broken, against float64. Attention, whose kernels
+//! for GPUs take tiles of rows.
 
 use super::common::{Domain, Input, Rng, values};
 use wgrad::prelude::*;
@@ -148,6 +149,40 @@ fn a_label_equal_to_the_class_count_is_no_class() -> Result<()> {
                     other => panic!("{device}: label {cols} of {cols} classes: {other:?}"),
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Tiles that are cut off, quads that fill one, two and four eighths of a row, heads that share keys, masks of every kind: against the CPU
+/// in f64.
+#[test]
+fn attention_over_several_tiles() -> Result<()> {
+    use wgrad::nn::AttentionOptions;
+    let run =
+        |device: Device, dtype: DType, [queries, keys, depth, width]: [usize; 4]| -> Result<Vec<Tensor>> {
+            let numbers =
+                |dims: &[usize], seed| Tensor::randn(dims, Device::Cpu, seed)?.cast(dtype)?.to_device(device);
+            let q = (numbers(&[2, 4, queries, depth], 1)? * 0.5)?.watch()?;
+            let (k, v) =
+                (numbers(&[2, 2, keys, depth], 2)?.watch()?, numbers(&[2, 2, keys, width], 3)?.watch()?);
+            let options = match keys % 3 {
+                0 => AttentionOptions::new().lengths(&Tensor::new([41u32, 200], device)?).causal(true),
+                1 => {
+                    let some = numbers(&[2, 4, queries, keys], 5)?;
+                    AttentionOptions::new().mask(&some.gt(-0.5)?.select(&some, f64::NEG_INFINITY)?)
+                }
+                _ => AttentionOptions::new().lengths(&Tensor::new([41u32, 200], device)?),
+            };
+            let y = q.scaled_dot_product_attention(&k, &v, &options)?;
+            let grads = y.backward_with(&numbers(&[2, 4, queries, width], 4)?)?;
+            Ok(vec![y, grads.get(&q)?, grads.get(&k)?, grads.get(&v)?])
+        };
+    for sizes in [[70, 99, 20, 36], [33, 64, 65, 128], [64, 101, 128, 3], [5, 33, 4, 4]] {
+        let got = run(Device::Gpu, DType::F32, sizes)?;
+        let want = run(Device::Cpu, DType::F64, sizes)?;
+        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+            assert_close(got, want, 2e-5, 2e-5).map_err(|e| e.context(format!("{sizes:?}, {i}")))?;
         }
     }
     Ok(())

@@ -131,8 +131,13 @@ pub trait Float:
     + MulAssign
 {
     const NEG_INFINITY: Self;
+    /// The lowest number that is finite.
+    const LOWEST: Self;
 
     fn exp(self) -> Self;
+    /// `e^x` for x that are at most 0, or above it by rounding: as a polynomial in f32, so that compilers make vectors of it, to two units
+    /// of the last place. What is below the normal numbers is 0.
+    fn exp_below(self) -> Self;
     fn ln(self) -> Self;
     fn from_f64(value: f64) -> Self;
 
@@ -160,8 +165,22 @@ pub trait Float:
 /// A thread keeps buffers up to this size for later; larger ones go back to the allocator.
 const KEPT_SCRATCH_BYTES: usize = 32 << 20;
 
+/// 2^n (1 + r + ..) for x = n ln(2) + r, |r| up to half of ln(2). NaN stays NaN: the sum has it, whatever n is.
+#[inline(always)]
+fn exp_below(x: f32) -> f32 {
+    /// 1.5 * 2^23: in the sum with it the last place is that of ones, so that it is rounded to a whole number, which is its low bits.
+    const WHOLE: f32 = 12_582_912.0;
+    let shifted = x * std::f32::consts::LOG2_E + WHOLE;
+    let n = shifted - WHOLE;
+    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let high = 0.008_333_108 + r * (0.001_393_373_1 + r * 1.989_108e-4);
+    let q = 0.5 + r * (0.166_666_67 + r * (0.041_666_463 + r * high));
+    let y = (1.0 + (r + (r * r) * q)) * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
+    if x < -87.0 { 0.0 } else { y }
+}
+
 macro_rules! float {
-    ($t:ident, $gemm:path) => {
+    ($t:ident, $gemm:path, $exp_below:path) => {
         impl Number for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -196,10 +215,16 @@ macro_rules! float {
 
         impl Float for $t {
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
+            const LOWEST: Self = $t::MIN;
 
             #[inline(always)]
             fn exp(self) -> Self {
                 $t::exp(self)
+            }
+
+            #[inline(always)]
+            fn exp_below(self) -> Self {
+                $exp_below(self)
             }
 
             #[inline(always)]
@@ -272,8 +297,8 @@ macro_rules! float {
     };
 }
 
-float!(f32, gemm_f32::gemm::f32::get_gemm_fn);
-float!(f64, gemm_f64::gemm::f64::get_gemm_fn);
+float!(f32, gemm_f32::gemm::f32::get_gemm_fn, exp_below);
+float!(f64, gemm_f64::gemm::f64::get_gemm_fn, f64::exp);
 
 #[cfg(test)]
 pub(super) mod testing {
@@ -321,6 +346,20 @@ mod tests {
             (2i32.place(3), 3i32.place(3), (-1i32).place(3), u32::MAX.place(3)),
             (Some(2), None, None, None)
         );
+    }
+
+    #[test]
+    fn exponentials_of_what_is_below_zero_have_all_digits() {
+        for i in 0..=87_000 {
+            let x = -(i as f32) / 1000.0 + 0.001;
+            let (got, want) = (f64::from(x.exp_below()), f64::from(x).exp());
+            assert!((got - want).abs() <= 2.5e-7 * want, "{x}: {got:e}, expected {want:e}");
+        }
+        assert_eq!(
+            [0.0, -88.0, -1e30, f32::MIN, f32::NEG_INFINITY].map(Float::exp_below),
+            [1.0, 0.0, 0.0, 0.0, 0.0]
+        );
+        assert!(f32::NAN.exp_below().is_nan() && Float::exp_below(f64::NEG_INFINITY) == 0.0);
     }
 
     #[test]

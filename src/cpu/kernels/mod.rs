@@ -4,6 +4,7 @@
 //! threads or on who runs what: work is cut into pieces by the sizes of the problem alone, each element of an output has one
 //! writer, and partial sums are combined in a fixed order.
 
+pub mod attention;
 pub mod conv2d;
 mod depthwise;
 pub mod float;

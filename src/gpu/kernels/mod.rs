@@ -20,6 +20,7 @@
 //! `epilogue4`) can have pointwise work fused into it: the compiler replaces the two lines and appends the bindings that
 //! the new bodies read, from binding 16 on.
 
+pub mod attention;
 pub mod conv2d;
 pub mod gemm;
 pub mod index;

@@ -1,9 +1,9 @@
 //! The uniform blocks of all kernels, in Rust and in WGSL.
 
 use super::uniform::Uniform;
-use super::{KernelTarget, Launch, Launches, conv2d, gemm, index, pool2d, scan, softmax, sort};
+use super::{KernelTarget, Launch, Launches, attention, conv2d, gemm, index, pool2d, scan, softmax, sort};
 use crate::dtype::DType;
-use crate::geometry::{Conv2dGeometry, MatmulGeometry, Pool2dGeometry};
+use crate::geometry::{AttentionGeometry, Conv2dGeometry, MatmulGeometry, Pool2dGeometry};
 use crate::gpu::wgsl::tests::{assert_valid, shaders};
 use naga::{AddressSpace, Module, Scalar, TypeInner};
 
@@ -161,7 +161,46 @@ fn all_launches(t: &KernelTarget) -> Vec<Launches> {
     all.push(index::index_last(t, 10, 70_000));
     all.push(sort::argsort(t, [3, 5000, 7], DType::F32, true));
     all.push(sort::inverse(t, 15_000));
+    let g = attentive(attention::LONGEST);
+    all.extend([attention::forward(t, &g), attention::backward(t, &g)]);
     all
+}
+
+/// Attention over so many keys, of queries as long as may be.
+fn attentive(keys: usize) -> AttentionGeometry {
+    AttentionGeometry {
+        batch: 1,
+        heads: 4,
+        kv_heads: 2,
+        queries: attention::LONGEST / 2,
+        keys,
+        depth: attention::WIDEST,
+        width: attention::WIDEST,
+        causal: true,
+        scale: 1f64.to_bits(),
+        bias: None,
+        lengths: true,
+    }
+}
+
+#[test]
+fn attention_of_another_length_has_the_same_kernels() {
+    let t = target(false, None);
+    let texts = |keys| -> Vec<_> {
+        let g = attentive(keys);
+        let all = [attention::forward(&t, &g), attention::backward(&t, &g)].into_iter().flat_map(|l| l.list);
+        all.map(|l| (l.label, l.source, format!("{:?}", l.constants))).collect()
+    };
+    assert_eq!(texts(7), texts(1000));
+}
+
+#[test]
+fn no_loop_of_attention_is_too_long() {
+    let t = target(false, None);
+    let longest =
+        all_launches(&t).into_iter().flat_map(|l| l.list).filter(|l| l.label.starts_with("attention"));
+    let turns: Vec<u64> = longest.map(|l| l.turns.count()).collect();
+    assert!(turns.len() == 5 && turns.iter().all(|&t| t <= super::Turns::LIMIT as u64), "{turns:?}");
 }
 
 #[test]

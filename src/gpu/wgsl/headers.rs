@@ -14,6 +14,8 @@ macro_rules! headers {
 }
 
 headers! {
+    "shared/attention_products.wgsl",
+    "shared/attention_tile.wgsl",
     "shared/beats.wgsl",
     "shared/conv2d_batch.wgsl",
     "shared/conv2d_walk.wgsl",

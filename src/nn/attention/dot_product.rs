@@ -1,9 +1,13 @@
 //! Attention as a function: what each query takes from the values of the keys that are like it.
 
+use crate::backend::has_workgroup_memory;
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::gpu::kernels::attention::{LONGEST, WIDEST};
 use crate::graph::{ScanMemory, ScanOptions, scan};
 use crate::nn::dropout::check_rate;
+use crate::ops::attention::{Masks, attention as attention_at_once};
 use crate::ops::random;
 use crate::ops::{require_float, same_device, same_dtype};
 use crate::tensor::Tensor;
@@ -137,103 +141,53 @@ impl Problem {
     }
 }
 
-/// Who sees whom, of queries that are given by their places.
-struct Masks {
-    causal: bool,
-    /// What is added to scores.
-    added: Option<Tensor>,
-    /// u8, or another integer.
-    seen: Option<Tensor>,
-    /// `[batch, 1, ..]`, i32.
-    lengths: Option<Tensor>,
-    keys: usize,
-}
-
-impl Masks {
-    fn of(options: &AttentionOptions, problem: &Problem, query: &Tensor) -> Result<Masks> {
-        let keys = problem.keys;
-        let mut masks = Masks { causal: options.causal, added: None, seen: None, lengths: None, keys };
-        if let Some(mask) = &options.mask {
-            same_device(OP, &[query, mask])?;
-            let (shape, scores) = (mask.dims(), &problem.scores);
-            let fits = shape.len() <= scores.len()
-                && shape.iter().rev().zip(scores.iter().rev()).all(|(&m, &s)| m == s || m == 1);
-            if !fits {
-                let message = format!(
-                    "the mask is {}, and the scores [.., heads, queries, keys] are {scores:?}; give each dimension that size or 1, \
-                     with unsqueeze where one is missing in between",
-                    mask.shape()
-                );
-                return Err(Error::shape(OP, message));
-            }
-            // As many dimensions as the scores: blocks are taken along the queries.
-            let ones = vec![1; scores.len() - shape.len()];
-            let mask = mask.reshape([&ones, shape].concat())?;
-            if mask.dtype().is_float() {
-                same_dtype(OP, query, &mask)?;
-                masks.added = Some(mask);
-            } else {
-                masks.seen = Some(mask);
-            }
+/// What the options say of who sees whom.
+fn masks(options: &AttentionOptions, problem: &Problem, query: &Tensor) -> Result<Masks> {
+    let keys = problem.keys;
+    let mut masks = Masks { causal: options.causal, bias: None, lengths: None, keys };
+    if let Some(mask) = &options.mask {
+        same_device(OP, &[query, mask])?;
+        let (shape, scores) = (mask.dims(), &problem.scores);
+        let fits = shape.len() <= scores.len()
+            && shape.iter().rev().zip(scores.iter().rev()).all(|(&m, &s)| m == s || m == 1);
+        if !fits {
+            let message = format!(
+                "the mask is {}, and the scores [.., heads, queries, keys] are {scores:?}; give each dimension that size or 1, \
+                 with unsqueeze where one is missing in between",
+                mask.shape()
+            );
+            return Err(Error::shape(OP, message));
         }
-        if let Some(lengths) = &options.lengths {
-            same_device(OP, &[query, lengths])?;
-            let fits = query.rank() > 2 && lengths.dims() == &query.dims()[..1];
-            if !fits || lengths.dtype().is_float() {
-                let message = format!(
-                    "lengths are {} {}; expected integers, one for each element of the first dimension of the query, {}, which has \
-                     three dimensions at least",
-                    lengths.dtype(),
-                    lengths.shape(),
-                    query.shape()
-                );
-                return Err(Error::argument(OP, message));
-            }
-            let mut dims = vec![1; query.rank()];
-            dims[0] = query.dims()[0];
-            let lengths =
-                if lengths.dtype() == DType::U8 { lengths.cast(DType::U32)? } else { lengths.clone() };
-            masks.lengths = Some(lengths.minimum(keys as f64)?.cast(DType::I32)?.reshape(dims)?);
-        }
-        Ok(masks)
+        // As many dimensions as the scores: blocks are taken along the queries.
+        let ones = vec![1; scores.len() - shape.len()];
+        let mask = mask.reshape([&ones, shape].concat())?;
+        masks.bias = Some(if mask.dtype().is_float() {
+            same_dtype(OP, query, &mask)?;
+            mask
+        } else {
+            let zero = Tensor::full_dtype([1], 0.0, query.dtype(), query.device())?;
+            mask.ne(0)?.select(zero, f64::NEG_INFINITY)?
+        });
     }
-
-    /// Whether each query sees a key, whatever it is: then there is no row of weights to be cleared.
-    fn all_see(&self) -> bool {
-        self.added.is_none() && self.seen.is_none() && self.lengths.is_none()
+    if let Some(lengths) = &options.lengths {
+        same_device(OP, &[query, lengths])?;
+        let fits = query.rank() > 2 && lengths.dims() == &query.dims()[..1];
+        if !fits || lengths.dtype().is_float() {
+            let message = format!(
+                "lengths are {} {}; expected integers, one for each element of the first dimension of the query, {}, which has \
+                 three dimensions at least",
+                lengths.dtype(),
+                lengths.shape(),
+                query.shape()
+            );
+            return Err(Error::argument(OP, message));
+        }
+        let mut dims = vec![1; query.rank()];
+        dims[0] = query.dims()[0];
+        let lengths = if lengths.dtype() == DType::U8 { lengths.cast(DType::U32)? } else { lengths.clone() };
+        masks.lengths = Some(lengths.minimum(keys as f64)?.cast(DType::I32)?.reshape(dims)?);
     }
-
-    /// u8, 1 where a query of these places (`[queries]`, i32) sees a key; `None` where all do.
-    fn visible(&self, places: &Tensor, added: Option<&Tensor>) -> Result<Option<Tensor>> {
-        let mut all: Vec<Tensor> = Vec::new();
-        if self.causal || self.lengths.is_some() {
-            let keys = Tensor::arange(0, self.keys as i64, places.device())?;
-            if self.causal {
-                all.push(keys.le(places.unsqueeze(-1)?)?);
-            }
-            if let Some(lengths) = &self.lengths {
-                all.push(keys.lt(lengths)?);
-            }
-        }
-        if let Some(seen) = &self.seen {
-            all.push(match seen.dims()[seen.rank() - 2] {
-                1 => seen.ne(0)?,
-                _ => seen.index_select(-2, places)?.ne(0)?,
-            });
-        }
-        if let Some(added) = added {
-            all.push(added.detach()?.ne(f64::NEG_INFINITY)?);
-        }
-        let mut all = all.into_iter();
-        let first = all.next();
-        first.map(|first| all.try_fold(first, |a, b| a.logical_and(b))).transpose()
-    }
-}
-
-/// The lowest score there is: the weight of a key that has it is 0 beside any that is seen. Minus infinity would make NaN of a row
-/// of nothing else.
-fn lowest(dtype: DType) -> f64 {
-    if dtype == DType::F64 { f64::MIN } else { f64::from(f32::MIN) }
+    Ok(masks)
 }
 
 /// For queries of these places (`query` is scaled already) the mean of the values that they see, by the weights of the keys.
@@ -242,21 +196,11 @@ fn attend(
     masks: &Masks,
     [query, key, value]: [&Tensor; 3],
     places: &Tensor,
-    added: Option<&Tensor>,
+    bias: Option<&Tensor>,
     dropout: Option<(f64, u64)>,
 ) -> Result<Tensor> {
-    let mut scores = problem.product(query, &key.transpose()?)?;
-    if let Some(added) = added {
-        scores = (scores + added)?;
-    }
-    let visible = masks.visible(places, added)?;
-    let mut weights = match &visible {
-        Some(visible) => visible.select(&scores, lowest(scores.dtype()))?.softmax(-1)?,
-        None => scores.softmax(-1)?,
-    };
-    if let Some(visible) = visible.filter(|_| !masks.all_see()) {
-        weights = visible.select(&weights, 0.0)?;
-    }
+    let scores = problem.product(query, &key.transpose()?)?;
+    let mut weights = masks.weights(&scores, places, bias)?;
     if let Some((rate, seed)) = dropout {
         weights = random::drop_out(&weights, weights.shape(), rate, seed)?;
     }
@@ -288,12 +232,12 @@ fn attend_in_blocks(
     // Queries behind the last are like it; nobody reads what they give.
     let places = Tensor::arange(0, (turns * block) as i64, query.device())?.minimum((n - 1) as f64)?;
     let mut rows = vec![cut(query)?, places.reshape([turns, block])?];
-    let of_each = masks.added.as_ref().filter(|added| added.dims()[added.rank() - 2] != 1);
+    let of_each = masks.bias.as_ref().filter(|bias| bias.dims()[bias.rank() - 2] != 1);
     rows.extend(of_each.map(cut).transpose()?);
     let options = ScanOptions::new().memory(ScanMemory::Recompute);
     let out = scan(&[], &rows.iter().collect::<Vec<_>>(), options, |_, rows| {
-        let added = if of_each.is_some() { rows.get(2) } else { masks.added.as_ref() };
-        let part = attend(problem, masks, [&rows[0], key, value], &rows[1], added, None)?;
+        let bias = if of_each.is_some() { rows.get(2) } else { masks.bias.as_ref() };
+        let part = attend(problem, masks, [&rows[0], key, value], &rows[1], bias, None)?;
         Ok((Vec::new(), vec![part]))
     })?;
     let mut axes: Vec<isize> = (1..=rank).collect();
@@ -304,13 +248,115 @@ fn attend_in_blocks(
     out.rows[0].permute(axes)?.reshape(dims)?.slice(-2, 0, n)
 }
 
-/// With blocks of so many queries, where there are.
+/// By the one operation that has no matrix of scores; `None` where it can't be: of nothing, of masks that have a gradient, or that
+/// repeat along some of several dimensions before the heads.
+fn attend_at_once(
+    problem: &Problem,
+    masks: &Masks,
+    [query, key, value]: [&Tensor; 3],
+    scale: f64,
+) -> Result<Option<Tensor>> {
+    let (rank, dims) = (query.rank(), query.dims());
+    let tracked = masks.bias.as_ref().is_some_and(Tensor::is_tracked);
+    if query.device() != Device::Cpu
+        || tracked
+        || query.numel() == 0
+        || key.numel() == 0
+        || value.numel() == 0
+    {
+        return Ok(None);
+    }
+    // Lengths are of the first dimension: the batch, and not heads that share keys.
+    let by_first = rank == 3 && masks.lengths.is_some();
+    if by_first && problem.group > 1 {
+        return Ok(None);
+    }
+    let heads_at = if by_first { rank - 2 } else { rank.max(3) - 3 };
+    let four = |dims: &[usize]| -> [usize; 4] {
+        let heads = dims[heads_at..rank - 2].iter().product();
+        [dims[..heads_at].iter().product(), heads, dims[rank - 2], dims[rank - 1]]
+    };
+    let bias = match &masks.bias {
+        Some(bias) => {
+            let before = &bias.dims()[..heads_at];
+            if before.iter().any(|&n| n != 1) && before != &dims[..heads_at] {
+                return Ok(None);
+            }
+            Some(bias.reshape(four(bias.dims()))?)
+        }
+        None => None,
+    };
+    let lengths = match &masks.lengths {
+        Some(lengths) => {
+            let batch = &dims[..heads_at];
+            Some(
+                lengths
+                    .reshape(&lengths.dims()[..heads_at])?
+                    .broadcast_to(batch)?
+                    .reshape([four(dims)[0]])?,
+            )
+        }
+        None => None,
+    };
+    // GPUs read four neighbours at once.
+    let padded = |t: &Tensor| -> Result<Tensor> {
+        let [.., last] = four(t.dims());
+        let t = t.reshape(four(t.dims()))?;
+        let more = if t.device() == Device::Cpu { 0 } else { last.next_multiple_of(4) - last };
+        if more == 0 { Ok(t) } else { t.pad([(0, 0), (0, 0), (0, 0), (0, more)], 0.0) }
+    };
+    let [q, k, v] = [padded(query)?, padded(key)?, padded(value)?];
+    let y = attention_at_once([&q, &k, &v], bias.as_ref(), lengths.as_ref(), masks.causal, scale)?;
+    let width = value.dims()[rank - 1];
+    let y = if y.dims()[3] == width { y } else { y.slice(3, 0, width)? };
+    y.reshape([&dims[..rank - 1], &[width]].concat()).map(Some)
+}
+
+/// How attention is computed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    /// With all scores.
+    Whole,
+    /// With those of so many queries at a time.
+    Blocks(usize),
+    /// As it is fastest, in the least memory.
+    Best,
+    /// Without any, wherever that can be.
+    #[cfg(test)]
+    AtOnce,
+}
+
+impl Way {
+    /// Whether the one operation beats the others (see `docs/rejected.md` for drivers that run on a CPU), and can be.
+    fn at_once(self, problem: &Problem, query: &Tensor, value: &Tensor) -> Result<bool> {
+        let widest = query.dims()[query.rank() - 1].max(value.dims()[value.rank() - 1]);
+        let longest = problem.keys.max(problem.group.saturating_mul(problem.queries));
+        let fits = query.device() == Device::Cpu || (widest <= WIDEST && longest <= LONGEST);
+        Ok(match self {
+            #[cfg(test)]
+            Way::AtOnce => fits,
+            Way::Best => fits && (query.device() == Device::Cpu || has_workgroup_memory(query.device())?),
+            Way::Whole | Way::Blocks(_) => false,
+        })
+    }
+
+    /// The best of those with scores.
+    fn with_scores(problem: &Problem, options: &AttentionOptions) -> Way {
+        let all = problem.scores.iter().fold(1usize, |n, &d| n.saturating_mul(d));
+        if all <= MOST_SCORES || options.dropout.is_some() {
+            return Way::Whole;
+        }
+        let of_a_query = (all / problem.queries).max(1);
+        Way::Blocks((SCORES_OF_A_BLOCK / of_a_query).clamp(16, problem.queries.max(16)))
+    }
+}
+
 fn attention(
     query: &Tensor,
     key: &Tensor,
     value: &Tensor,
     options: &AttentionOptions,
-    block: Option<usize>,
+    way: Way,
 ) -> Result<Tensor> {
     let problem = Problem::of(query, key, value)?;
     let scale = match options.scale {
@@ -324,14 +370,21 @@ fn attention(
     if let Some((rate, _)) = options.dropout {
         check_rate(OP, "dropout", rate)?;
     }
-    let masks = Masks::of(options, &problem, query)?;
+    let masks = masks(options, &problem, query)?;
+    if options.dropout.is_none()
+        && way.at_once(&problem, query, value)?
+        && let Some(y) = attend_at_once(&problem, &masks, [query, key, value], scale)?
+    {
+        return Ok(y);
+    }
     let query = &(query * scale)?;
-    match block {
-        Some(block) => attend_in_blocks(&problem, &masks, [query, key, value], block),
-        None => {
+    let way = if let Way::Whole | Way::Blocks(_) = way { way } else { Way::with_scores(&problem, options) };
+    match way {
+        Way::Blocks(block) => attend_in_blocks(&problem, &masks, [query, key, value], block),
+        _ => {
             let places = Tensor::arange(0, problem.queries as i64, query.device())?;
-            let added = masks.added.as_ref();
-            attend(&problem, &masks, [query, key, value], &places, added, options.dropout)
+            let bias = masks.bias.as_ref();
+            attend(&problem, &masks, [query, key, value], &places, bias, options.dropout)
         }
     }
 }
@@ -347,8 +400,11 @@ impl Tensor {
     ///   (grouped queries; Ainslie et al., 2023).
     /// - [`AttentionOptions`] say who sees whom. A query that sees no key gives zeros, and its gradients are 0. Keys that nobody sees
     ///   have no influence, but their values must be finite: 0 times infinity is NaN.
-    /// - Of more than 2^26 scores (of all batches and heads together) without dropout, only some queries' are computed at a time, and
-    ///   computed again for gradients: memory grows with the keys, not with queries times keys. Gradients of any order.
+    /// - Without dropout the matrix of scores is never there, forwards or backwards, on the CPU and, where heads have at most 128 columns
+    ///   and 8,192 keys, on GPUs: a block of queries meets a block of keys at a time, and gradients compute the scores again
+    ///   (FlashAttention; Dao et al., 2022). Elsewhere, of more than 2^26 scores (of all batches and heads together) only some
+    ///   queries' are computed at a time. Either way memory grows with the keys, not with queries times keys. Gradients of any
+    ///   order; those of gradients, and of a mask of floats, by way of all scores.
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -379,14 +435,7 @@ impl Tensor {
         value: &Tensor,
         options: &AttentionOptions,
     ) -> Result<Tensor> {
-        let scores = |t: &Tensor| t.dims()[..t.rank() - 1].iter().product::<usize>();
-        let keys = if key.rank() > 1 { key.dims()[key.rank() - 2] } else { 1 };
-        let all = if self.rank() > 1 { scores(self).saturating_mul(keys) } else { 0 };
-        let block = (all > MOST_SCORES && options.dropout.is_none()).then(|| {
-            let of_a_place = (all / self.dims()[self.rank() - 2]).max(1);
-            (SCORES_OF_A_BLOCK / of_a_place).clamp(16, self.dims()[self.rank() - 2].max(16))
-        });
-        attention(self, key, value, options, block)
+        attention(self, key, value, options, Way::Best)
     }
 }
 

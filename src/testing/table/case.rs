@@ -20,7 +20,7 @@ const TOLERANCES: &[(&str, f64, f64, &str)] = &[(
 )];
 
 /// Operations whose terms may cancel to nothing, and the magnitude of those terms: a sum around zero, `1 + erf(x)` of a
-/// negative x, `1 - y^2` of a saturated tanh, the gradients of the softmaxes for equal logits or one class. Their errors are
+/// negative x, `1 - y^2` of a saturated tanh, the gradients of the softmaxes for equal logits or one class, also in attention. Their errors are
 /// measured against at least this.
 const CANCELLING: &[(&str, f64)] = &[
     ("sum", 1.0),
@@ -47,6 +47,7 @@ const CANCELLING: &[(&str, f64)] = &[
     ("softmax", 0.1),
     ("log_softmax", 0.1),
     ("cross_entropy", 0.1),
+    ("attention", 1.0),
 ];
 
 /// The tensors of a call.

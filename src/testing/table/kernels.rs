@@ -3,6 +3,7 @@
 use super::case::{Size, Table};
 use super::input::Domain;
 use crate::dtype::DType;
+use crate::nn::AttentionOptions;
 use crate::ops::conv2d::Conv2dOptions;
 use crate::ops::conv2d::Padding;
 use crate::ops::pool2d::Pool2dOptions;
@@ -73,6 +74,19 @@ pub fn kernels(t: &mut Table) {
         t.add(format!("cross_entropy/{cols}"), vec![x.clone(), labels], |a| a[0].cross_entropy_rows(&a[1]));
         let dense = t.float(&[rows, cols], Domain::Probabilities);
         t.add(format!("cross_entropy/dense {cols}"), vec![x, dense], |a| a[0].cross_entropy_rows(&a[1]));
+    }
+    // Several tiles of queries and keys, of which the last are cut off; quads that fill one, two and four eighths of a row.
+    for (depth, width) in [(20, 36), (65, 128), (128, 3)] {
+        let q = t.float(&[2, 4, 70, depth], Domain::Range(-0.5, 0.5));
+        let (k, v) = (
+            t.float(&[2, 2, 100, depth], Domain::Range(-0.5, 0.5)),
+            t.float(&[2, 2, 100, width], Domain::Any),
+        );
+        let inputs = vec![q, k, v, t.int(DType::I32, &[2], Domain::Whole(40, 101))];
+        t.add(format!("attention/{depth} and {width}"), inputs, move |a| {
+            let options = AttentionOptions::new().lengths(&a[3]).causal(width == 36);
+            a[0].scaled_dot_product_attention(&a[1], &a[2], &options)
+        });
     }
     // More picks than a workgroup sorts.
     let (x, at) = (t.float(&[50, 7], Domain::Any), t.int(DType::U32, &[3000], Domain::Whole(0, 50)));

@@ -1,8 +1,9 @@
-//! Rows of matrix products, softmax and cross-entropy.
+//! Rows of matrix products, softmax, cross-entropy and attention.
 
 use super::case::{Args, Table};
 use super::input::Domain;
 use crate::dtype::DType;
+use crate::nn::AttentionOptions;
 
 pub fn matmul(t: &mut Table) {
     let (m, k, n) = (t.dim(), t.dim(), t.dim());
@@ -66,5 +67,38 @@ pub fn softmax(t: &mut Table) {
             // the terms that cancel are as large as the sum of a row's labels
             case.floor = 1.0;
         }
+    }
+}
+
+pub fn attention(t: &mut Table) {
+    for variant in ["plain", "causal", "seen", "added", "lengths", "grouped"] {
+        let (batch, kv_heads, queries, keys) = (t.rng.int(1, 2), t.rng.int(1, 2), t.dim(), t.dim());
+        let heads = kv_heads * if variant == "grouped" { 2 } else { 1 };
+        let (depth, width) = (t.dim(), t.dim());
+        let domain = Domain::Range(-1.5, 1.5);
+        let mut inputs = vec![
+            t.float(&[batch, heads, queries, depth], domain),
+            t.float(&[batch, kv_heads, keys, depth], domain),
+            t.float(&[batch, kv_heads, keys, width], domain),
+        ];
+        match variant {
+            "seen" => inputs.push(t.int(DType::U8, &[batch, 1, queries, keys], Domain::Whole(0, 3))),
+            "added" => {
+                inputs.push(t.float(&[heads, 1, keys], domain));
+                inputs[3].watched = false;
+            }
+            "lengths" => inputs.push(t.int(DType::I32, &[batch], Domain::Whole(0, keys as i64 + 2))),
+            _ => {}
+        }
+        let call = move |a: &Args<'_>| {
+            let options = AttentionOptions::new().causal(matches!(variant, "causal" | "grouped"));
+            let options = match variant {
+                "seen" | "added" => options.mask(&a[3]),
+                "lengths" => options.lengths(&a[3]),
+                _ => options,
+            };
+            a[0].scaled_dot_product_attention(&a[1], &a[2], &options)
+        };
+        t.add(format!("attention/{variant}"), inputs, call).second();
     }
 }

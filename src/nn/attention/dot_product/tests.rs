@@ -1,4 +1,4 @@
-//! Attention in blocks of queries and of all at once, by finite differences, on both devices; who sees whom; errors.
+//! Attention with all scores, with blocks of them and without any, by finite differences, on both devices; who sees whom; errors.
 
 use super::*;
 use crate::device::Device;
@@ -29,23 +29,23 @@ fn all_kinds(query: &Tensor) -> Result<Vec<AttentionOptions>> {
 }
 
 #[test]
-fn blocks_give_what_all_queries_at_once_give() -> Result<()> {
+fn all_ways_give_the_same() -> Result<()> {
     for device in DEVICES {
         let q = numbers(&[2, 4, 7, 3], 1, device)?.watch()?;
         let (k, v) =
             (numbers(&[2, 2, 5, 3], 2, device)?.watch()?, numbers(&[2, 2, 5, 6], 3, device)?.watch()?);
         for (i, options) in all_kinds(&q)?.into_iter().enumerate() {
-            let run = |block| -> Result<Vec<Vec<f32>>> {
-                let y = attention(&q, &k, &v, &options, block)?;
+            let run = |way| -> Result<Vec<Vec<f32>>> {
+                let y = attention(&q, &k, &v, &options, way)?;
                 let grads = y.square()?.sum(.., false)?.backward()?;
                 [y, grads.get(&q)?, grads.get(&k)?, grads.get(&v)?].iter().map(|t| t.to_vec()).collect()
             };
-            let whole = run(None)?;
+            let whole = run(Way::Whole)?;
             let blocks: &[usize] = if device == Device::Cpu { &[1, 3, 7, 16] } else { &[3] };
-            for &block in blocks {
-                for (a, b) in run(Some(block))?.iter().zip(&whole) {
+            for way in blocks.iter().map(|&n| Way::Blocks(n)).chain([Way::AtOnce]) {
+                for (a, b) in run(way)?.iter().zip(&whole) {
                     assert_close(a.clone(), b.clone(), 1e-5, 1e-5)
-                        .map_err(|e| e.context(format!("{device}, options {i}, blocks of {block}")))?;
+                        .map_err(|e| e.context(format!("{device}, options {i}, {way:?}")))?;
                 }
             }
         }
@@ -59,18 +59,29 @@ fn gradients_match_finite_differences_in_blocks_too() -> Result<()> {
     let inputs = [f64s(&[2, 4, 7, 3], 1)?, f64s(&[2, 2, 5, 3], 2)?, f64s(&[2, 2, 5, 2], 3)?];
     for (i, options) in all_kinds(&inputs[0])?.into_iter().enumerate() {
         // Each number of a sum takes a loop of its own: blocks by what has everything.
-        let blocks: &[Option<usize>] = if i == 6 { &[None, Some(4)] } else { &[None] };
-        for &block in blocks {
-            let call = |x: &[Tensor]| Ok(vec![attention(&x[0], &x[1], &x[2], &options, block)?]);
-            check_gradients(call, &inputs).map_err(|e| e.context(format!("options {i}, {block:?}")))?;
+        let ways: &[Way] =
+            if i == 6 { &[Way::Whole, Way::AtOnce, Way::Blocks(4)] } else { &[Way::Whole, Way::AtOnce] };
+        for &way in ways {
+            let call = |x: &[Tensor]| Ok(vec![attention(&x[0], &x[1], &x[2], &options, way)?]);
+            check_gradients(call, &inputs).map_err(|e| e.context(format!("options {i}, {way:?}")))?;
+        }
+        // of the gradients: a few elements are enough
+        let call = |x: &[Tensor]| {
+            let loss = |x: &[Tensor]| {
+                attention(&x[0], &x[1], &x[2], &options, Way::AtOnce)?.square()?.sum(.., false)
+            };
+            crate::grad(loss, &[&x[0], &x[1], &x[2]])
+        };
+        if [1, 3, 6].contains(&i) {
+            check_gradients(call, &inputs).map_err(|e| e.context(format!("options {i}, twice")))?;
         }
     }
     // of the mask
     let inputs = [f64s(&[3, 2], 1)?, f64s(&[4, 2], 2)?, f64s(&[3, 4], 3)?];
-    for block in [None, Some(2)] {
+    for way in [Way::Whole, Way::Blocks(2), Way::AtOnce] {
         let call = |x: &[Tensor]| {
             let options = AttentionOptions::new().mask(&x[2]).causal(true);
-            Ok(vec![attention(&x[0], &x[1], &x[1], &options, block)?])
+            Ok(vec![attention(&x[0], &x[1], &x[1], &options, way)?])
         };
         check_gradients(call, &inputs)?;
     }
@@ -98,18 +109,25 @@ fn devices_agree() -> Result<()> {
 #[test]
 fn long_sequences_are_averaged_exactly_where_all_scores_are_equal() -> Result<()> {
     for device in DEVICES {
-        for (n, block) in [(1, None), (1, Some(16)), (2000, Some(512)), (8192, None)] {
-            let queries = if block.is_some() { n } else { 3.min(n) };
+        let ways = [
+            (1, 1, Way::Whole),
+            (1, 1, Way::Blocks(16)),
+            (1, 1, Way::AtOnce),
+            (2000, 2000, Way::Blocks(512)),
+            (8192, 3, Way::Whole),
+            (8192, 70, Way::AtOnce),
+        ];
+        for (n, queries, way) in ways {
             let q = Tensor::zeros([queries, 4], device)?;
             let v: Vec<f32> = (0..n).map(|i| (i % 2) as f32).collect();
             let v = Tensor::from_slice(&v, [n, 1], device)?;
             let k = numbers(&[n, 4], 1, device)?;
-            let y = attention(&q, &k, &v, &AttentionOptions::new().causal(true), block)?.to_vec::<f32>()?;
+            let y = attention(&q, &k, &v, &AttentionOptions::new().causal(true), way)?.to_vec::<f32>()?;
             for (i, y) in y.iter().enumerate() {
                 let want = i.div_ceil(2) as f32 / (i + 1) as f32;
                 assert!((y - want).abs() < 1e-5, "{device}: query {i} of {n}: {y}, expected {want}");
             }
-            let y = attention(&q, &k, &v, &AttentionOptions::new(), block)?.to_vec::<f32>()?;
+            let y = attention(&q, &k, &v, &AttentionOptions::new(), way)?.to_vec::<f32>()?;
             let want = (n / 2) as f32 / n as f32;
             assert!(y.iter().all(|y| (y - want).abs() < 1e-5), "{device}: {n}: {}, expected {want}", y[0]);
         }
@@ -140,12 +158,12 @@ fn queries_that_see_nothing_give_zeros_and_have_no_gradients() -> Result<()> {
         for options in
             [new().mask(&none), new().mask(&hidden), new().lengths(&nobody), new().mask(&none).causal(true)]
         {
-            for block in [None, Some(2)] {
-                let y = attention(&q, &k, &k, &options, block)?;
+            for way in [Way::Whole, Way::Blocks(2), Way::AtOnce] {
+                let y = attention(&q, &k, &k, &options, way)?;
                 let grads = y.square()?.sum(.., false)?.backward()?;
                 let all = [y, grads.get(&q)?, grads.get(&k)?];
                 for t in all {
-                    assert!(t.to_vec::<f32>()?.iter().all(|&v| v == 0.0), "{device} {options:?}");
+                    assert!(t.to_vec::<f32>()?.iter().all(|&v| v == 0.0), "{device} {way:?} {options:?}");
                 }
             }
         }

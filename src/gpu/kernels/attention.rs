@@ -1,0 +1,195 @@
+//! Attention without a matrix of scores: tiles of queries meet tiles of keys in workgroup memory.
+//!
+//! Gradients take three passes over the scores, of queries, keys and values, so that each sum has one writer and there is one order.
+
+use super::launch::Build;
+use super::uniform::uniform;
+use super::{GROUP, KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
+use crate::geometry::AttentionGeometry;
+use crate::gpu::wgsl::shader;
+
+uniform! {
+    /// The block of `attention.wgsl` and `attention_grad.wgsl`.
+    struct AttentionSizes {
+        total: usize,
+        row_tiles: usize,
+        heads: usize,
+        group: usize,
+        queries: usize,
+        keys: usize,
+        depth: usize,
+        width: usize,
+        causal: bool,
+        scale: usize,
+        has_bias: bool,
+        bias_batch: usize,
+        bias_head: usize,
+        bias_query: usize,
+        bias_key: usize,
+        has_lengths: bool,
+        first: usize,
+        logs: usize,
+    }
+}
+
+uniform! {
+    /// The block of `attention_means.wgsl`.
+    struct MeanSizes {
+        total: usize,
+        width: usize,
+        logs: usize,
+    }
+}
+
+/// Rows and columns of a tile.
+const TILE: usize = 32;
+
+/// The longest rows of queries, keys and values: their sums are in registers.
+pub const WIDEST: usize = 128;
+
+/// The most queries of heads that share keys, and the most keys, that one invocation's loops may go over.
+pub const LONGEST: usize = 8192;
+
+/// What the passes of a problem have in common.
+struct Passes<'a> {
+    t: &'a KernelTarget,
+    g: &'a AttentionGeometry,
+    /// Bias and lengths; where there are none, what is bound there is not read.
+    masks: [Operand; 2],
+    launches: Launches,
+}
+
+impl<'a> Passes<'a> {
+    fn new(t: &'a KernelTarget, g: &'a AttentionGeometry) -> Passes<'a> {
+        let mut launches = Launches::default();
+        let nothing = launches.temp(4);
+        let bias = if g.bias.is_some() { Operand::Input(3) } else { nothing };
+        let lengths = if g.lengths { Operand::Input(3 + g.bias.is_some() as usize) } else { nothing };
+        Passes { t, g, masks: [bias, lengths], launches }
+    }
+
+    /// The first input behind query, key, value and masks.
+    fn others(&self) -> usize {
+        3 + self.g.bias.is_some() as usize + self.g.lengths as usize
+    }
+
+    /// A pass with a workgroup for each tile of `rows` of each of `planes`, which meets `columns`; of sums of so many `columns_of_sums`,
+    /// stored from `first` on. `of_tile` are the loops of a pair of tiles besides those that all have.
+    #[allow(clippy::too_many_arguments)]
+    fn push(
+        &mut self,
+        label: &'static str,
+        source: &'static str,
+        constants: &[(&'static str, f64)],
+        inputs: Vec<Operand>,
+        [planes, rows, columns]: [usize; 3],
+        [width, first]: [usize; 2],
+        of_tile: Turns,
+    ) {
+        let g = self.g;
+        let row_tiles = rows.div_ceil(TILE);
+        let [bias_batch, bias_head, bias_query, bias_key] = g.bias.unwrap_or_default();
+        let sizes = AttentionSizes {
+            total: planes * row_tiles,
+            row_tiles,
+            heads: g.heads,
+            group: g.group(),
+            queries: g.queries,
+            keys: g.keys,
+            depth: g.depth / 4,
+            width: g.width / 4,
+            causal: g.causal,
+            scale: (g.scale() as f32).to_bits() as usize,
+            has_bias: g.bias.is_some(),
+            bias_batch,
+            bias_head,
+            bias_query,
+            bias_key,
+            has_lengths: g.lengths,
+            first,
+            logs: g.out_len(),
+        };
+        let chunks = width.div_ceil(TILE);
+        let accumulate = Turns::around(chunks, Turns::of(TILE / 4));
+        let stores = Turns::around(4, Turns::of(chunks));
+        self.launches.list.push(Launch {
+            label,
+            source: source.into(),
+            constants: [&[("CHUNKS", chunks as f64)], constants].concat(),
+            uniform: Uniform::of(&sizes),
+            inputs,
+            output: Operand::Output,
+            workgroups: fold(sizes.total, self.t.max_workgroups_per_dimension),
+            turns: Turns::around(columns, of_tile.then(accumulate)).then(stores),
+            epilogue: false,
+            others: Vec::new(),
+        });
+    }
+}
+
+/// Loops of the product of two tiles, of rows so long, and those over its elements.
+fn product(length: usize) -> Turns {
+    Turns::around(length.div_ceil(TILE), Turns::of(8))
+}
+
+const ELEMENTS: Turns = Turns::around(4, Turns::of(4));
+
+/// `out[batch, heads, queries, width]`, and behind it the logarithm of each row's sum of exponentials.
+///
+/// Inputs: query, key, value, then bias and lengths where there are.
+pub fn forward(t: &KernelTarget, g: &AttentionGeometry) -> Launches {
+    let mut passes = Passes::new(t, g);
+    let inputs = [&[Operand::Input(0), Operand::Input(1), Operand::Input(2)][..], &passes.masks].concat();
+    let chunks = Turns::of(g.width.div_ceil(TILE));
+    let softmax = Turns::around(4, Turns::of(4).then(chunks)).then(Turns::of(4));
+    passes.push(
+        "attention",
+        shader!("attention.wgsl"),
+        &[],
+        inputs,
+        [g.batch * g.heads, g.queries, g.keys.div_ceil(TILE)],
+        [g.width, 0],
+        product(g.depth).then(ELEMENTS).then(softmax),
+    );
+    passes.launches
+}
+
+/// The gradients of query, key and value, one behind the other.
+///
+/// Inputs: those of [`forward`], what it gave, and the gradient of that.
+pub fn backward(t: &KernelTarget, g: &AttentionGeometry) -> Launches {
+    let mut passes = Passes::new(t, g);
+    let (results, d_out) = (Operand::Input(passes.others()), Operand::Input(passes.others() + 1));
+    let means = passes.launches.temp(2 * g.rows());
+    passes.launches.list.push(Launch {
+        label: "attention_grad/means",
+        source: shader!("attention_means.wgsl").into(),
+        constants: Vec::new(),
+        uniform: Uniform::of(&MeanSizes { total: g.rows(), width: g.width, logs: g.out_len() }),
+        inputs: vec![results, d_out],
+        output: means,
+        workgroups: fold(g.rows().div_ceil(GROUP), t.max_workgroups_per_dimension),
+        turns: Turns::of(g.width / 4),
+        epilogue: false,
+        others: Vec::new(),
+    });
+    let [bias, lengths] = passes.masks;
+    let inputs = [Operand::Input(0), Operand::Input(1), Operand::Input(2), d_out, means, bias, lengths];
+    let [of_queries, of_keys, _] = g.sizes();
+    let (heads, kv_heads) = (g.batch * g.heads, g.batch * g.kv_heads);
+    let (key_tiles, query_tiles) = (g.keys.div_ceil(TILE), g.queries.div_ceil(TILE) * g.group());
+    let of_one = product(g.depth).then(ELEMENTS).then(ELEMENTS);
+    let of_both = of_one.then(product(g.width));
+    let (by_key, of_value) = (("BY_KEY", 1.0), ("OF_VALUE", 1.0));
+    let text = shader!("attention_grad.wgsl");
+    let mut push = |label, constants: &[_], sizes, stored, turns| {
+        passes.push(label, text, constants, inputs.to_vec(), sizes, stored, turns);
+    };
+    push("attention_grad/query", &[], [heads, g.queries, key_tiles], [g.depth, 0], of_both);
+    // The loop over the heads of a group goes round once more for each.
+    let by_head = query_tiles + 2 * g.group();
+    push("attention_grad/key", &[by_key], [kv_heads, g.keys, by_head], [g.depth, of_queries], of_both);
+    let first = of_queries + of_keys;
+    push("attention_grad/value", &[by_key, of_value], [kv_heads, g.keys, by_head], [g.width, first], of_one);
+    passes.launches
+}
