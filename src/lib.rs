@@ -29,6 +29,7 @@ mod self_check;
 mod shape;
 mod tensor;
 pub mod testing;
+pub mod text;
 pub mod train;
 mod variable;
 

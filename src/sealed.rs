@@ -27,5 +27,8 @@ pub trait IntoSample {}
 /// Of [`IntoSampleShape`](crate::nn::IntoSampleShape).
 pub trait IntoSampleShape {}
 
+/// Of [`FeatureBatches`](crate::nn::FeatureBatches).
+pub trait FeatureBatches {}
+
 /// Of [`ResultExt`](crate::ResultExt).
 pub trait ResultExt {}

@@ -5,6 +5,8 @@ mod common;
 
 #[path = "golden_layers/attention.rs"]
 mod attention;
+#[path = "golden_layers/preprocessing.rs"]
+mod preprocessing;
 
 use common::{tensor, values};
 use serde_json::Value;

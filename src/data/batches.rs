@@ -9,6 +9,15 @@ use crate::ops::random::iota;
 use crate::seed::permutation;
 use crate::tensor::{Tensor, no_grad};
 
+/// An input as it is read: what has a scale is a number; other integers may be words or categories, which an embedding looks up.
+pub(super) fn decode(mut input: Tensor, scale: Option<f64>) -> Result<Tensor> {
+    let Some(scale) = scale else { return Ok(input) };
+    if !input.dtype().is_float() {
+        input = input.cast(DType::F32)?;
+    }
+    if scale == 1.0 { Ok(input) } else { input * scale }
+}
+
 /// A data set's copy on a device.
 #[derive(Clone)]
 pub(super) struct OnDevice {
@@ -57,17 +66,7 @@ impl Reader {
         }
         let mut batch = Batch { inputs: Vec::new(), targets: Vec::new(), weights: None };
         for (input, scale) in &self.data.inputs {
-            let mut input = select_within(input, 0, &rows)?;
-            // What has a scale is a number; other integers may be words or categories, which an embedding looks up.
-            if let Some(scale) = scale {
-                if !input.dtype().is_float() {
-                    input = input.cast(DType::F32)?;
-                }
-                if *scale != 1.0 {
-                    input = (input * *scale)?;
-                }
-            }
-            batch.inputs.push(input);
+            batch.inputs.push(decode(select_within(input, 0, &rows)?, *scale)?);
         }
         for target in &self.data.targets {
             batch.targets.push(select_within(target, 0, &rows)?);

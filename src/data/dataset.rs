@@ -494,5 +494,6 @@ impl fmt::Debug for Dataset {
     }
 }
 
+mod map;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,9 @@
 
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::nn::FeatureBatches;
 use crate::nn::augment::Augment;
+use crate::sealed;
 use crate::seed;
 use crate::tensor::{Tensor, no_grad};
 
@@ -246,6 +248,26 @@ macro_rules! forward_source {
 }
 forward_source!([S: Source + ?Sized] Box<S>);
 forward_source!([S: Source + Sync + ?Sized] &S);
+
+impl<S: Source + ?Sized> sealed::FeatureBatches for S {}
+
+/// The first input of each batch, of a pass in the order as it is.
+impl<S: Source + ?Sized> FeatureBatches for S {
+    fn each_batch(&self, visit: &mut dyn FnMut(&Tensor) -> Result<()>) -> Result<()> {
+        /// Samples looked at at once.
+        const ROWS: usize = 1024;
+        if self.endless() {
+            return Err(Error::data(self.name(), "never ends; take(n) elements of it to adapt to"));
+        }
+        for batch in self.pass(&Pass::new(ROWS, Device::Cpu))? {
+            match batch?.inputs.first() {
+                Some(features) => visit(features)?,
+                None => return Err(Error::data(self.name(), "a batch has no inputs to adapt to")),
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Data whose images are changed at random as they are read: what [`Source::augmented`] gives. The [module](super) has an example.
 #[derive(Clone, Debug)]

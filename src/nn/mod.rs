@@ -51,6 +51,9 @@
 //! | `BatchNormalization(momentum=0.99, epsilon=1e-3)` | [`BatchNorm::new()`](BatchNorm)`.momentum(0.99).epsilon(1e-3)` |
 //! | `LayerNormalization(axis=-1)`, `GroupNormalization(8)` | [`LayerNorm::new()`](LayerNorm)`.axes([-1])`, [`GroupNorm::new(8)`](GroupNorm) |
 //! | `RMSNormalization()`, `UnitNormalization()` | [`RmsNorm::new()`](RmsNorm), [`UnitNorm::new()`](UnitNorm); PyTorch's `InstanceNorm2d` is [`InstanceNorm::new()`](InstanceNorm) |
+//! | `Rescaling(1 / 255)`, `Normalization()`, `layer.adapt(train)` | [`Rescaling::new(1.0 / 255.0)`](Rescaling), [`Normalization::new().adapt(&train)?`](Normalization) |
+//! | `Discretization(num_bins=4)`, `Discretization([0., 1.])` | [`Discretization::new(4).adapt(&train)?`](Discretization), [`Discretization::with_boundaries(&[0.0, 1.0])`](Discretization::with_boundaries) |
+//! | `CategoryEncoding(10, output_mode="one_hot")`, `IntegerLookup(max_tokens=100)` | [`CategoryEncoding::new(10)`](CategoryEncoding)`.output(OutputMode::OneHot)`, [`IntegerLookup::new().max_tokens(100)`](IntegerLookup); of text [`text`](crate::text) |
 //! | `Embedding(1000, 16)` | [`Embedding::new(1000, 16)`](Embedding) |
 //! | `SimpleRNN(8)`, `LSTM(64, return_sequences=True)`, `GRU(64, dropout=0.2)` | [`SimpleRnn::new(8)`](SimpleRnn), [`Lstm::new(64)`](Lstm)`.return_sequences(true)`, [`Gru::new(64)`](Gru)`.dropout(0.2)` |
 //! | `return_state=True`, `initial_state=..`, `mask=tf.sequence_mask(lengths)` | [`Lstm::new(64).module(features, device, seed)`](Lstm::module), [`Recurrent::run`], [`sequence_mask`] |
@@ -106,6 +109,7 @@ mod parameter;
 mod past;
 mod pool;
 mod pool1d;
+mod preprocessing;
 mod recurrent;
 mod registry;
 mod regularizer;
@@ -160,6 +164,9 @@ pub use pool::{
     AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d,
 };
 pub use pool1d::{AvgPool1d, Cropping1d, GlobalAvgPool1d, GlobalMaxPool1d, MaxPool1d, UpSample1d, ZeroPad1d};
+pub use preprocessing::{
+    CategoryEncoding, Discretization, FeatureBatches, IntegerLookup, Normalization, Rescaling,
+};
 pub use recurrent::{
     Bidirectional, BidirectionalMerge, Gru, Lstm, Recurrence, Recurrent, RecurrentLayer, SimpleRnn,
     TimeDistributed, sequence_mask,

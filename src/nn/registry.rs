@@ -3,6 +3,7 @@
 use super::augment::Augment;
 use super::layer::Build;
 use super::network::Network;
+use super::preprocessing::{CategoryEncoding, Discretization, IntegerLookup, Normalization, Rescaling};
 use super::{
     Activation, ActivityRegularization, AdaptiveAvgPool2d, AdaptiveMaxPool2d, AlphaDropout, AvgPool1d,
     AvgPool2d, AvgPool3d, BatchNorm, Bidirectional, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d,
@@ -105,6 +106,7 @@ impl Default for Layers {
             .with::<AvgPool3d>("AvgPool3d")
             .with::<BatchNorm>("BatchNorm")
             .with::<Bidirectional>("Bidirectional")
+            .with::<CategoryEncoding>("CategoryEncoding")
             .with::<Conv1d>("Conv1d")
             .with::<Conv2d>("Conv2d")
             .with::<Conv3d>("Conv3d")
@@ -117,6 +119,7 @@ impl Default for Layers {
             .with::<Dense>("Dense")
             .with::<DepthwiseConv1d>("DepthwiseConv1d")
             .with::<DepthwiseConv2d>("DepthwiseConv2d")
+            .with::<Discretization>("Discretization")
             .with::<Dropout>("Dropout")
             .with::<Embedding>("Embedding")
             .with::<Flatten>("Flatten")
@@ -130,15 +133,18 @@ impl Default for Layers {
             .with::<GroupNorm>("GroupNorm")
             .with::<Gru>("Gru")
             .with::<InstanceNorm>("InstanceNorm")
+            .with::<IntegerLookup>("IntegerLookup")
             .with::<LayerNorm>("LayerNorm")
             .with::<Lstm>("Lstm")
             .with::<MaxPool1d>("MaxPool1d")
             .with::<MaxPool2d>("MaxPool2d")
             .with::<MaxPool3d>("MaxPool3d")
             .with::<MultiHeadAttention>("MultiHeadAttention")
+            .with::<Normalization>("Normalization")
             .with::<PRelu>("PRelu")
             .with::<Permute>("Permute")
             .with::<PositionEmbedding>("PositionEmbedding")
+            .with::<Rescaling>("Rescaling")
             .with::<Reshape>("Reshape")
             .with::<RmsNorm>("RmsNorm")
             .with::<SeparableConv1d>("SeparableConv1d")
@@ -235,6 +241,7 @@ mod tests {
         Reshape, Softmax, UpSample2d, ZeroPad2d,
     };
     use crate::prelude::*;
+    use crate::text::OutputMode;
     use crate::{Interpolation, Padding1d, Padding3d, Shape};
     use serde_json::json;
 
@@ -259,6 +266,8 @@ mod tests {
         let explicit = Padding::Explicit([1, 0, 2, 1]);
         let layers: Vec<Box<dyn Layer>> = vec![
             Box::new(Activation::Relu),
+            Box::new(ActivityRegularization::new(crate::nn::Regularizer::l1_l2(0.1, 0.2))),
+            Box::new(AlphaDropout::new(0.5)),
             Box::new(Augment::new().crop([2, 2]).shift(0.1, 0.1).zoom(0.1).rotate(5.0)),
             Box::new(AdaptiveAvgPool2d::new([2, 3])),
             Box::new(AdaptiveMaxPool2d::new([3, 2])),
@@ -305,6 +314,11 @@ mod tests {
             Box::new(ConvTranspose2d::new(4, [2, 2]).padding(Padding::Same)),
             Box::new(Cropping2d::new([1, 0, 1, 0])),
             Box::new(Dense::new(3)),
+            Box::new(CategoryEncoding::new(5).output(OutputMode::Count)),
+            Box::new(Discretization::with_boundaries(&[0.5, 1.5]).output(OutputMode::OneHot)),
+            Box::new(IntegerLookup::new().oov_indices(2).mask(7).with_vocabulary([3, 5]).unwrap()),
+            Box::new(Normalization::with_statistics(&[1.0, 2.0, 3.0, 4.0], &[1.0, 2.0, 3.0, 4.0])),
+            Box::new(Rescaling::new(2.0).offset(1.0)),
             Box::new(DepthwiseConv2d::new([2, 2]).depth_multiplier(2)),
             Box::new(Dropout::new(0.5)),
             Box::new(Embedding::new(10, 4)),
@@ -418,7 +432,11 @@ mod tests {
                     for batch in [2, 1 << 20] {
                         let Ok(shape) = Shape::new(&[&[batch], sample].concat()) else { continue };
                         let x = Tensor::zeros(shape, Device::Cpu).unwrap();
-                        let x = if kind == "Embedding" { x.cast(DType::U32).unwrap() } else { x };
+                        let x = if ["Embedding", "CategoryEncoding", "IntegerLookup"].contains(&kind) {
+                            x.cast(DType::U32).unwrap()
+                        } else {
+                            x
+                        };
                         for cx in [Context::eval(), Context::train(1)] {
                             let Ok(y) = built_layer.module.forward(&x, &cx) else { continue };
                             called += 1;

@@ -1,11 +1,12 @@
 //! Sorting along an axis, and what follows from an order: the largest, medians, quantiles, what is there only once.
 
-use super::Tensor;
+use super::{Tensor, no_grad};
 use crate::axes::Axes;
 use crate::cpu::dispatch;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::index::select_within;
 use crate::ops::require_float;
 use crate::ops::sort::Sort;
 
@@ -210,6 +211,57 @@ impl Tensor {
         })
     }
 
+    /// Where each of some values belongs into this sorted vector `[n]` so that it stays sorted, from 0 to n: u32, in the shape of the
+    /// values. Among equal ones the first place, or with `right` the last: NumPy's `searchsorted`. With the boundaries of bins as the
+    /// vector, and `right`, that is the number of each value's bin (NumPy's `digitize`, PyTorch's `bucketize`). NaN is the largest.
+    /// Without a gradient. What is found in a vector that is not sorted is not said.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let bounds = Tensor::new([0.0f32, 1.0, 2.0], Device::Cpu)?;
+    /// let x = Tensor::new([[-1.5f32, 1.0], [3.4, 0.5]], Device::Cpu)?;
+    /// assert_eq!(bounds.searchsorted(&x, false)?.to_vec::<u32>()?, [0, 1, 3, 1]);
+    /// assert_eq!(bounds.searchsorted(&x, true)?.to_vec::<u32>()?, [0, 2, 3, 1]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// This tensor has not one dimension; the values have another element type, or live on another device.
+    pub fn searchsorted(&self, values: &Tensor, right: bool) -> Result<Tensor> {
+        const OP: &str = "searchsorted";
+        crate::ops::same_device(OP, &[self, values])?;
+        let &[n] = self.dims() else {
+            let message = format!("the sorted vector is {}; expected one dimension", self.shape());
+            return Err(Error::shape(OP, message));
+        };
+        if self.dtype() != values.dtype() {
+            let message = format!(
+                "the vector is {} and the values are {}; cast one of them",
+                self.dtype(),
+                values.dtype()
+            );
+            return Err(Error::dtype(OP, message));
+        }
+        no_grad(|| self.places_of(values, n, right))
+    }
+
+    fn places_of(&self, values: &Tensor, n: usize, right: bool) -> Result<Tensor> {
+        let flat = values.detach()?.reshape([values.numel()])?;
+        let mut place = flat.zeros_like()?.cast(DType::U32)?;
+        let mut step = n.checked_ilog2().map_or(0, |bits| 1usize << bits);
+        // Each turn halves what may still be passed by. Of places beyond the end the last is looked at, and not taken.
+        while step > 0 && flat.numel() > 0 {
+            let next = (&place + step)?;
+            let there = select_within(self, 0, &(next.minimum(n as u32)? - 1)?)?;
+            let before = if right { less(&flat, &there)?.logical_not()? } else { less(&there, &flat)? };
+            place = before.logical_and(&next.le(n as u32)?)?.select(&next, &place)?;
+            step /= 2;
+        }
+        place.reshape(values.shape())
+    }
+
     /// The places of all elements that are not 0, in row-major order: i32, `[n, dimensions]`, a row for each. NaN is not 0.
     ///
     /// How many there are depends on the values: they are computed and read, and the device is waited for.
@@ -272,4 +324,13 @@ impl Tensor {
         let places = Tensor::from_slice(&places, [places.len()], self.device())?;
         self.broadcast_to(shape)?.reshape([shape.numel()])?.index_select(0, &places)
     }
+}
+
+/// Whether a comes before b in ascending order, in which NaN is last.
+fn less(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let less = a.lt(b)?;
+    if !a.dtype().is_float() {
+        return Ok(less);
+    }
+    less.logical_or(b.isnan()?.logical_and(&a.isnan()?.logical_not()?)?)
 }

@@ -61,6 +61,7 @@ fn call(entry: &Value, x: &[Tensor]) -> Result<Vec<Tensor>> {
         "all" => (&x[0] + 1)?.all(Axes::from(&a), false),
         "count_nonzero" => x[0].count_nonzero(Axes::from(&a), false),
         "bincount" => x[0].cast(DType::I32)?.bincount(counts[0]),
+        "searchsorted" => x[0].searchsorted(&x[1], a[0] == 1),
         "logical_and" => x[0].logical_and(&x[1]),
         "logical_or" => x[0].logical_or(&x[1]),
         "logical_xor" => x[0].logical_xor(&x[1]),

@@ -152,6 +152,15 @@ x, mask = whole(2, 3), np.array([[1, 0, 0], [0, 1, 1.0]])
 add("masked_fill", [x, mask], np.where(mask > 0, 9, x), [9])
 add("masked_fill", [x, mask[:1]], np.where(mask[:1] > 0, 9, x), [9])
 
+for n, m in [(0, (3,)), (1, (4,)), (2, (2, 3)), (5, (7,)), (8, (3, 0)), (9, (2, 2, 5)), (100, (40,))]:
+    places, v = np.sort(whole(n)), whole(*m)
+    for side in ["left", "right"]:
+        add("searchsorted", [places, v], np.searchsorted(places, v, side), [int(side == "right")])
+ends = np.array([-np.inf, -1, 0, 0, 3, np.inf, np.nan, np.nan])
+for side in ["left", "right"]:
+    add("searchsorted", [ends, ends], np.searchsorted(ends, ends, side), [int(side == "right")], floats=True)
+    add("searchsorted", [ends[1:5], ends], np.searchsorted(ends[1:5], ends, side), [int(side == "right")], floats=True)
+
 path = pathlib.Path(__file__).with_name("arrays.json")
 lines = ",\n".join(json.dumps(e) for e in entries)
 path.write_text('{"source": "NumPy %s", "entries": [\n%s\n]}\n' % (np.__version__, lines))
