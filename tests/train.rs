@@ -4,6 +4,8 @@
 mod accumulate;
 #[path = "train/endings.rs"]
 mod endings;
+#[path = "train/own_step.rs"]
+mod own_step;
 #[cfg(all(unix, feature = "signals"))]
 #[path = "train/signals.rs"]
 mod signals;

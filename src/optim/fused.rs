@@ -336,6 +336,10 @@ impl<R: Rule> Optimizer for Fused<R> {
         u64::from(self.steps)
     }
 
+    fn owns(&self, variable: &Variable) -> bool {
+        self.shared.owns(variable)
+    }
+
     fn prepare(&mut self, variables: &[Variable]) -> Result<()> {
         self.check()?;
         let slots = self.slots();

@@ -61,6 +61,11 @@ pub trait Optimizer: Send {
     /// Number of updates so far.
     fn steps(&self) -> u64;
 
+    /// Whether it changes this variable where it has a gradient: all, unless it is [`over`](super::Adam::over) others.
+    fn owns(&self, _variable: &Variable) -> bool {
+        true
+    }
+
     /// Makes the state for these variables now, so that the first step is already like all later ones. Optional.
     ///
     /// # Errors
@@ -159,6 +164,10 @@ macro_rules! forward_optimizer {
             fn steps(&self) -> u64 {
                 let $this = self;
                 $inner.steps()
+            }
+            fn owns(&self, variable: &$crate::Variable) -> bool {
+                let $this = self;
+                $inner.owns(variable)
             }
             fn prepare(&mut self, variables: &[$crate::Variable]) -> $crate::Result<()> {
                 let $this = self;

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 pub(super) struct Accumulation {
     batches: usize,
     by_samples: GradientAccumulator,
-    /// By the number of the output.
+    /// By the number of the output; of a step of one's own, by that of the optimizer.
     by_rows: BTreeMap<usize, GradientAccumulator>,
 }
 
@@ -48,6 +48,27 @@ impl Accumulation {
             drop(batch.loss.backward()?);
         }
         join(means)
+    }
+
+    /// Adds the gradients of what an optimizer minimises in a step of one's own, multiplied by the samples. Gives the mean if the batch is
+    /// the last; [`pending_of`](Self::pending_of) is to be evaluated.
+    pub fn add_part(&mut self, part: usize, sums: &Gradients, samples: usize) -> Result<Option<Gradients>> {
+        let of_part = self.by_rows.entry(part).or_insert_with(|| GradientAccumulator::new(self.batches));
+        of_part.add_sum(sums, Count::Known(samples as f64))
+    }
+
+    /// What has to be evaluated after each batch, of one part.
+    pub fn pending_of(&self, part: usize) -> Vec<Tensor> {
+        self.by_rows.get(&part).map(GradientAccumulator::pending).unwrap_or_default()
+    }
+
+    /// The mean of each part over the batches so far.
+    pub fn take_parts(&mut self) -> Result<Vec<(usize, Gradients)>> {
+        let mut means = Vec::new();
+        for (part, sums) in &mut self.by_rows {
+            means.extend(sums.take()?.map(|mean| (*part, mean)));
+        }
+        Ok(means)
     }
 
     /// The mean over the batches so far; `None` where there are none.
@@ -89,7 +110,7 @@ impl Accumulation {
         Ok(state)
     }
 
-    /// Takes over what [`export_state`](Self::export_state) gave, of a model with so many outputs.
+    /// Takes over what [`export_state`](Self::export_state) gave, of so many outputs or optimizers.
     pub fn import_state(
         &mut self,
         variables: &[(String, Variable)],

@@ -1,6 +1,7 @@
 //! From a model, an optimizer and losses to a trainer.
 
 use super::metric::Metric;
+use super::optimizers::Optimizers;
 use super::outputs::Output;
 use super::trainer::Trainer;
 use crate::error::{Error, Result};
@@ -76,7 +77,7 @@ impl<M: Module> Trainer<M> {
     /// # Ok(()) }
     /// ```
     pub fn multi(model: M, optimizer: impl Optimizer + 'static) -> TrainerBuilder<M> {
-        TrainerBuilder { trainer: Trainer::of(model, Box::new(optimizer)), problem: None }
+        TrainerBuilder { trainer: Trainer::of(model, Optimizers::one(Box::new(optimizer))), problem: None }
     }
 }
 

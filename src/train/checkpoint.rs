@@ -1,15 +1,14 @@
 //! Saving a run, and going on with it.
 
-use super::checkpoint_file::Checkpoint;
+use super::checkpoint_file::{Checkpoint, named_variables};
 use super::history::{Epoch, Evaluation, History};
-use super::run::named_variables;
 use super::totals::Totals;
 use super::trainer::{Partial, Position, Trainer};
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::Result;
 use crate::nn::Module;
-use crate::optim::State;
+use crate::optim::{Optimizer, State};
 use crate::tensor::Tensor;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -35,7 +34,7 @@ impl<M: Module> Trainer<M> {
     /// The device fails, or the file can't be written.
     pub fn save_checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
         let parameters = self.model.parameters().into_iter().map(|p| (p.name, p.variable.value())).collect();
-        let named = named_variables(&self.model);
+        let named = named_variables(&self.model.parameters());
         let optimizer = self.optimizer.export_state(&named)?;
         let at = &self.at;
         let mut facts = json!({
@@ -153,7 +152,7 @@ impl<M: Module> Trainer<M> {
         // All that can fail, before anything is changed.
         let parameters = self.model.parameters();
         checkpoint.check_parameters(&parameters)?;
-        self.optimizer.import_state(&named_variables(&self.model), &checkpoint.optimizer)?;
+        self.optimizer.import_state(&named_variables(&self.model.parameters()), &checkpoint.optimizer)?;
         checkpoint.set_parameters(&parameters)?;
         self.at = at;
         (self.seed, self.batch_size) = (seed, batch_size.max(1));

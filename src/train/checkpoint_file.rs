@@ -4,9 +4,12 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::io::safetensors::{metadata_of, parse, tensors_of};
 use crate::io::{Metadata, budget, save_tensors_with};
-use crate::nn::Parameter;
 use crate::nn::weights_file::match_parameters;
-use crate::optim::State;
+use crate::nn::{Module, Parameter};
+use crate::optim::{Optimizer, State};
+use crate::tensor::Tensor;
+use crate::variable::Variable;
+use serde_json::json;
 use std::path::Path;
 
 const FACTS: &str = "wgrad.checkpoint";
@@ -56,6 +59,93 @@ impl Checkpoint {
     /// A checkpoint to be saved.
     pub fn new(parameters: State, optimizer: State, training: State, facts: Config) -> Checkpoint {
         Checkpoint { name: "checkpoint".into(), parameters, optimizer, training, facts }
+    }
+
+    /// Where a loop of one's own is: a number that says it (of the epoch or the step that comes next), the parameters of a model, and the
+    /// states of its optimizers. [`restore`](Self::restore) puts them back.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::io::Checkpoint;
+    /// use wgrad::nn::Context;
+    /// # fn main() -> Result<()> {
+    /// # let folder = std::env::temp_dir().join(format!("wgrad-doc-own-checkpoint-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder).ok();
+    /// # let path = folder.join("run.safetensors");
+    /// # let (x, y) = (Tensor::ones([4, 2], Device::Cpu)?, Tensor::ones([4, 1], Device::Cpu)?);
+    /// # for _program in 0..2 {
+    /// let model = Sequential::new().add(Dense::new(1)).build([2], Device::Cpu)?;
+    /// let mut adam = Adam::new(1e-3);
+    /// let mut begin = 0;
+    /// if path.exists() {
+    ///     begin = Checkpoint::load(&path)?.restore(&model, &mut [&mut adam])?;
+    /// }
+    /// for epoch in begin..10 {
+    ///     // what is random in an epoch is drawn from its number: a resumed run then draws the same
+    ///     let loss = (model.forward(&x, &Context::train(epoch))? - &y)?.square()?.mean(.., false)?;
+    ///     adam.step(&loss.backward()?)?;
+    ///     Checkpoint::of(epoch + 1, &model, &[&adam])?.save(&path)?;
+    /// }
+    /// # assert_eq!(adam.steps(), 10);
+    /// # }
+    /// # std::fs::remove_dir_all(&folder).ok();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The state of an optimizer can't be computed.
+    pub fn of(at: u64, model: &dyn Module, optimizers: &[&dyn Optimizer]) -> Result<Checkpoint> {
+        let parameters = model.parameters();
+        let named = named_variables(&parameters);
+        let mut states = State::new();
+        for (place, optimizer) in optimizers.iter().enumerate() {
+            let state = optimizer.export_state(&named)?;
+            states.extend(state.into_iter().map(|(name, tensor)| (format!("{place}/{name}"), tensor)));
+        }
+        let parameters = parameters.into_iter().map(|p| (p.name, p.variable.value())).collect();
+        let facts = json!({"at": at, "optimizers": names_of(optimizers.iter().map(|o| o.name()))});
+        Ok(Checkpoint::new(parameters, states, State::new(), Config(facts)))
+    }
+
+    /// Sets a model's parameters and its optimizers' states to those of a checkpoint that [`of`](Self::of) made of such, and gives the
+    /// number that it was made with. Nothing is changed unless everything agrees.
+    ///
+    /// # Errors
+    ///
+    /// The checkpoint is of something else: of a [`Trainer`](crate::train::Trainer), another model or other optimizers.
+    pub fn restore(&self, model: &dyn Module, optimizers: &mut [&mut dyn Optimizer]) -> Result<u64> {
+        let facts = &self.facts.0;
+        let (Some(at), Some(was)) = (facts["at"].as_u64(), facts["optimizers"].as_str()) else {
+            return Err(self.wrong("is of a Trainer; go on with it by Trainer::resume"));
+        };
+        let is = names_of(optimizers.iter().map(|o| o.name()));
+        if was != is {
+            return Err(self.wrong(format!(
+                "was saved with the optimizers {was}; got {is}: give the same in this order"
+            )));
+        }
+        let parameters = model.parameters();
+        self.check_parameters(&parameters)?;
+        let named = named_variables(&parameters);
+        let mut before: Vec<State> = Vec::new();
+        for place in 0..optimizers.len() {
+            let prefix = format!("{place}/");
+            let part = |(name, tensor): &(String, Tensor)| {
+                name.strip_prefix(&prefix).map(|name| (name.to_string(), tensor.clone()))
+            };
+            let state: State = self.optimizer.iter().filter_map(part).collect();
+            before.push(optimizers[place].export_state(&named)?);
+            if let Err(error) = optimizers[place].import_state(&named, &state) {
+                // Those before it take their states back.
+                for (optimizer, state) in optimizers.iter_mut().zip(&before).take(place) {
+                    optimizer.import_state(&named, state)?;
+                }
+                return Err(self.wrong(error.to_string()));
+            }
+        }
+        self.set_parameters(&parameters)?;
+        Ok(at)
     }
 
     /// Writes the file, which appears whole or not at all.
@@ -123,4 +213,13 @@ impl Checkpoint {
     pub(crate) fn wrong(&self, message: impl Into<String>) -> Error {
         Error::data(&self.name, message)
     }
+}
+
+fn names_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// What optimizers know by name.
+pub(super) fn named_variables(parameters: &[Parameter]) -> Vec<(String, Variable)> {
+    parameters.iter().filter(|p| !p.buffer).map(|p| (p.name.clone(), p.variable.clone())).collect()
 }

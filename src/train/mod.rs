@@ -11,6 +11,8 @@
 //! | `shuffle=`, `steps_per_epoch=`, `initial_epoch=` | [`Fit::shuffle`], [`Fit::steps_per_epoch`], [`Fit::initial_epoch`] |
 //! | `gradient_accumulation_steps=` (of the optimizer) | [`Fit::accumulate`] |
 //! | `model.evaluate`, `model.predict` | [`Trainer::evaluate`], [`Trainer::predict`], [`Trainer::predict_on`] |
+//! | a `train_step` of one's own, two optimizers | [`Trainer::with_step`] |
+//! | `add_loss` | [`Context::add_loss`](crate::nn::Context::add_loss) |
 //! | `train_on_batch`, `test_on_batch` | [`Trainer::train_on_batch`], [`Trainer::test_on_batch`] |
 //! | `model.losses` (regularisers) | added to the loss; [`Module::penalty`](crate::nn::Module::penalty) |
 //! | `history.history["val_accuracy"]` | [`History::epochs`], [`Epoch::value`] |
@@ -61,11 +63,14 @@ mod events;
 mod fit;
 mod history;
 mod metric;
+mod optimizers;
 mod outputs;
+mod own_step;
 mod progress;
 mod run;
 #[cfg(feature = "signals")]
 mod signals;
+mod step_builder;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -85,4 +90,6 @@ pub use metric::{
     Mean, MeanIou, Metric, Named, PearsonCorrelation, Perplexity, Precision, R2Score, Recall,
     RootMeanSquaredError, TopKAccuracy, confusion_matrix, edit_distance,
 };
+pub use own_step::OwnStep;
+pub use step_builder::StepBuilder;
 pub use trainer::Trainer;

@@ -17,16 +17,18 @@ pub(super) struct Output {
     /// What the loss is multiplied by.
     pub weight: f64,
     pub metrics: Vec<Box<dyn Metric>>,
+    /// Whether it is no output, but a number that a step of one's own reports.
+    pub reported: bool,
 }
 
 impl Output {
     /// What was computed for this output: of an error it is told for which, where there are several.
     pub fn told<T>(&self, result: Result<T>, outputs: usize) -> Result<T> {
-        result.map_err(|e| if outputs > 1 { e.within(&self.name) } else { e })
+        result.map_err(|e| if outputs > 1 && !self.name.is_empty() { e.within(&self.name) } else { e })
     }
 
     pub fn new(name: String) -> Output {
-        Output { name, loss: None, weight: 1.0, metrics: Vec::new() }
+        Output { name, loss: None, weight: 1.0, metrics: Vec::new(), reported: false }
     }
 
     /// Gives it its loss; metrics leave out the rows that the loss does.

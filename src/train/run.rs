@@ -2,6 +2,7 @@
 
 use super::accumulation::Accumulation;
 use super::callback::{Callback, Callbacks, Flow, Run, Step, label};
+use super::checkpoint_file::named_variables;
 use super::fit::Fit;
 use super::history::{Epoch, Evaluation, History};
 use super::outputs::ClassWeights;
@@ -12,7 +13,7 @@ use crate::data::{Batch, BatchIter, Pass, Source};
 use crate::device::Device;
 use crate::error::{Error, Result, ResultExt};
 use crate::nn::{Module, Parameter};
-use crate::optim::State;
+use crate::optim::{Optimizer, State};
 use crate::seed;
 use crate::tensor::Tensor;
 use crate::variable::Variable;
@@ -131,6 +132,10 @@ impl<M: Module> Trainer<M> {
         }
         let mut progress = Progress::new(fit.verbose, fit.epochs, train.unit());
         let resumed = self.begin(&fit)?;
+        if self.own.is_some() && !fit.class_weights.is_empty() {
+            let message = "class weights are for losses of outputs; a training step of one's own weighs its losses itself";
+            return Err(Error::argument("Fit::class_weights", message));
+        }
         let weights = ClassWeights::new(&fit.class_weights, &self.outputs)?;
         let trainable: Vec<Variable> =
             self.model.parameters().into_iter().filter(Parameter::trainable).map(|p| p.variable).collect();
@@ -291,7 +296,8 @@ impl<M: Module> Trainer<M> {
                 let message = "the run was interrupted while it accumulated gradients; resume it with the same accumulate(n)";
                 return Err(Error::argument(OP, message));
             };
-            accumulator.import_state(&named_variables(&self.model), &accumulated, self.outputs.len())?;
+            let parts = self.outputs.len().max(self.own.as_ref().map_or(0, |own| own.names.len()));
+            accumulator.import_state(&named_variables(&self.model.parameters()), &accumulated, parts)?;
         }
         (self.batch_size, self.seed, self.shuffle) = (fit.batch_size, fit.seed, fit.shuffle);
         self.at.interrupted = false;
@@ -301,7 +307,7 @@ impl<M: Module> Trainer<M> {
     fn run<'a>(&'a mut self, callbacks: &'a Callbacks<'_>, error: Option<&'a Error>) -> Run<'a> {
         Run {
             model: &self.model,
-            optimizer: &mut *self.optimizer,
+            optimizer: self.optimizer.whole(),
             history: &self.at.history,
             epochs: callbacks.epochs,
             names: &callbacks.names,
@@ -441,10 +447,17 @@ impl<M: Module> Trainer<M> {
             self.at.passes += 1;
             self.at.taken = 0;
         }
-        if let Some(accumulator) = &mut self.accumulator
-            && let Some(mean) = accumulator.take()?
-        {
-            let updated = self.optimizer.update(&mean)?;
+        if let Some(accumulator) = &mut self.accumulator {
+            let mut updated = Vec::new();
+            if self.own.is_some() {
+                for (place, mean) in accumulator.take_parts()? {
+                    if let Some(optimizer) = self.optimizer.get(place) {
+                        updated.extend(optimizer.update(&mean)?);
+                    }
+                }
+            } else if let Some(mean) = accumulator.take()? {
+                updated = self.optimizer.update(&mean)?;
+            }
             crate::backend::eval(&updated.iter().collect::<Vec<&Tensor>>())?;
         }
         let Some(partial) = &mut self.at.partial else {
@@ -456,9 +469,4 @@ impl<M: Module> Trainer<M> {
         evaluation.seconds = start.elapsed().as_secs_f64();
         Ok(Some((evaluation, flow)))
     }
-}
-
-/// What optimizers know by name.
-pub(super) fn named_variables(model: &impl Module) -> Vec<(String, Variable)> {
-    model.parameters().into_iter().filter(|p| !p.buffer).map(|p| (p.name, p.variable)).collect()
 }

@@ -30,7 +30,7 @@ fn quantities(outputs: &[Output]) -> Vec<(String, Quantity)> {
     }
     for (i, output) in outputs.iter().enumerate() {
         for (k, metric) in output.metrics.iter().enumerate() {
-            let name = if several {
+            let name = if several && !output.name.is_empty() {
                 format!("{}_{}", output.name, metric.name())
             } else {
                 metric.name().to_string()

@@ -2,7 +2,9 @@
 
 use super::accumulation::Accumulation;
 use super::history::{Evaluation, History};
+use super::optimizers::Optimizers;
 use super::outputs::{ClassWeights, Output, compute};
+use super::own_step::Own;
 use super::totals::Totals;
 use crate::backend::eval;
 use crate::data::{Batch, Pass, Source};
@@ -41,9 +43,11 @@ const DEFAULT_BATCH_SIZE: usize = 128;
 /// The loss is the weighted sum of the outputs' losses and the penalties of all regularised parameters, as Keras shows it.
 pub struct Trainer<M: Module> {
     pub(super) model: M,
-    pub(super) optimizer: Box<dyn Optimizer>,
-    /// As many as the model has.
+    pub(super) optimizer: Optimizers,
+    /// As many as the model has; of a step of one's own, what it measures and reports.
     pub(super) outputs: Vec<Output>,
+    /// A step of one's own.
+    pub(super) own: Option<Own<M>>,
     pub(super) device: Device,
     pub(super) batch_size: usize,
     /// Of the last fit.
@@ -87,13 +91,14 @@ pub(super) struct Partial {
 }
 
 impl<M: Module> Trainer<M> {
-    pub(super) fn of(model: M, optimizer: Box<dyn Optimizer>) -> Trainer<M> {
+    pub(super) fn of(model: M, optimizer: Optimizers) -> Trainer<M> {
         let device = model.device();
         let outputs = model.output_names().into_iter().map(Output::new).collect();
         Trainer {
             model,
             optimizer,
             outputs,
+            own: None,
             device,
             batch_size: DEFAULT_BATCH_SIZE,
             seed: 0,
@@ -129,7 +134,7 @@ impl<M: Module> Trainer<M> {
 
     /// The optimizer, to change its learning rate or to save its state.
     pub fn optimizer(&mut self) -> &mut dyn Optimizer {
-        &mut *self.optimizer
+        self.optimizer.whole()
     }
 
     /// The model, without its trainer.
@@ -156,15 +161,24 @@ impl<M: Module> Trainer<M> {
     ) -> Result<Tensor> {
         let samples = batch.samples();
         let cx = Context::train(seed::derive(self.seed, 2 * self.at.steps + 1));
-        let mut computed = compute(&self.model, &self.outputs, &batch, &cx, weights)?;
-        let mut pending = match &mut self.accumulator {
-            None => self.optimizer.update(&computed.loss.backward()?)?,
-            Some(accumulator) => match accumulator.add(&computed, samples)? {
-                Some(mean) => self.optimizer.update(&mean)?,
-                None => accumulator.pending(),
-            },
+        let (computed, mut pending) = match &self.own {
+            Some(own) => {
+                let optimizers = (&mut self.optimizer, self.accumulator.as_mut());
+                own.compute(&self.model, &self.outputs, Some(optimizers), &batch, &cx)?
+            }
+            None => {
+                let mut computed = compute(&self.model, &self.outputs, &batch, &cx, weights)?;
+                let pending = match &mut self.accumulator {
+                    None => self.optimizer.update(&computed.loss.backward()?)?,
+                    Some(accumulator) => match accumulator.add(&computed, samples)? {
+                        Some(mean) => self.optimizer.update(&mean)?,
+                        None => accumulator.pending(),
+                    },
+                };
+                computed.detach()?;
+                (computed, pending)
+            }
         };
-        computed.detach()?;
         totals.add(&self.outputs, &computed, samples)?;
         pending.extend(cx.take_also_compute());
         pending.extend(totals.tensors().cloned());
@@ -223,11 +237,19 @@ impl<M: Module> Trainer<M> {
     }
 
     fn test_step(&self, batch: Batch, totals: &mut Totals) -> Result<()> {
-        no_grad(|| {
-            let mut weights = ClassWeights::default();
-            let computed = compute(&self.model, &self.outputs, &batch, &Context::eval(), &mut weights)?;
-            totals.add(&self.outputs, &computed, batch.samples())
-        })?;
+        let cx = Context::eval();
+        match &self.own {
+            // Gradients may be a part of what it computes.
+            Some(own) => {
+                let (computed, _) = own.compute(&self.model, &self.outputs, None, &batch, &cx)?;
+                totals.add(&self.outputs, &computed, batch.samples())?;
+            }
+            None => no_grad(|| {
+                let mut weights = ClassWeights::default();
+                let computed = compute(&self.model, &self.outputs, &batch, &cx, &mut weights)?;
+                totals.add(&self.outputs, &computed, batch.samples())
+            })?,
+        }
         drop(batch);
         eval(&totals.tensors().collect::<Vec<_>>())
     }
@@ -302,8 +324,8 @@ impl<M: Module> Trainer<M> {
         match (outputs.pop(), outputs.is_empty()) {
             (Some(output), true) => Ok(output),
             _ => {
-                let names: Vec<&str> = self.outputs.iter().map(|o| o.name.as_str()).collect();
-                let message = format!("the model has the outputs {}; use predict_all", names.join(", "));
+                let names = self.model.output_names().join(", ");
+                let message = format!("the model has the outputs {names}; use predict_all");
                 Err(Error::argument("Trainer::predict", message))
             }
         }
