@@ -74,6 +74,11 @@ pub mod prelude {
 #[doc = include_str!("../docs/tensorflow.md")]
 struct Guide;
 
+/// The same of that for users of PyTorch.
+#[cfg(all(doctest, feature = "app"))]
+#[doc = include_str!("../docs/from-pytorch.md")]
+struct GuideFromPytorch;
+
 /// Has the test of the recipe compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/ci.md")]

@@ -69,6 +69,32 @@ fn the_readme_table_is_code_that_runs() {
     assert!(spans > 70, "found only {spans} spans");
 }
 
+#[test]
+fn the_pytorch_table_is_code_that_runs() {
+    let guide = read("docs/from-pytorch.md");
+    let files = ["docs/from-pytorch.md", "docs/tensorflow.md", "docs/from-keras.md", "README.md"];
+    let running: String = files
+        .iter()
+        .map(|file| {
+            rust_lines(&read(file)).join(
+                "
+",
+            )
+        })
+        .collect();
+    let rows = guide.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| PyTorch |"));
+    let mut spans = 0;
+    for row in rows.filter(|row| !row.starts_with("| ---")) {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        assert_eq!(cells.len(), 2, "two columns: {row}");
+        for span in code_spans(cells[1]) {
+            assert!(running.contains(&span), "nothing runs `{span}` of {row}");
+            spans += 1;
+        }
+    }
+    assert!(spans > 30, "found only {spans} spans");
+}
+
 /// The block of a language in a guide.
 fn block<'a>(guide: &'a str, language: &str) -> &'a str {
     let after = guide.split(&format!("```{language}\n")).nth(1).unwrap();

@@ -125,6 +125,27 @@ fn a_history_of_any_length() {
     }
 }
 
+/// Of a run of one epoch the losses of its steps are a curve.
+#[test]
+fn a_history_of_one_epoch_is_a_curve() {
+    let folder = Folder::new();
+    let (train, _) = data::synthetic::digits(80, 1, 1).into_datasets().unwrap();
+    let model = Sequential::new().add(Flatten::new()).add(Dense::new(10));
+    let model = model.build([28, 28, 1], Device::Cpu).unwrap();
+    let loss = SparseCategoricalCrossentropy::from_logits();
+    let mut trainer = Trainer::new(model, Adam::new(1e-2), loss).build().unwrap();
+    let fit = |every| Fit::epochs(1).batch_size(4).record_every(every).verbose(false);
+    let longest = |history: &History, name: &str| {
+        let (svg, _) = folder.save(name, &plot::history(history).unwrap());
+        let paths = svg.split("<path").chain(svg.split("<polyline"));
+        paths.map(|path| path.split('>').next().unwrap_or_default().len()).max().unwrap()
+    };
+    let (none, some) = (trainer.fit(&train, fit(0)).unwrap(), trainer.fit(&train, fit(1)).unwrap());
+    assert_eq!((none.steps.len(), some.steps.len()), (0, 20));
+    let (short, long) = (longest(&none, "history_epoch"), longest(&some, "history_steps"));
+    assert!(long > short + 100, "{short} {long}");
+}
+
 #[test]
 fn a_history_of_many_metrics_and_outputs() {
     let folder = Folder::new();

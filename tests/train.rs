@@ -2,6 +2,8 @@
 
 #[path = "train/accumulate.rs"]
 mod accumulate;
+#[path = "train/curve.rs"]
+mod curve;
 #[path = "train/endings.rs"]
 mod endings;
 #[path = "train/own_step.rs"]

@@ -46,9 +46,30 @@ impl Context {
         }
     }
 
-    /// A pass of training. Layers that draw random numbers derive them from `seed`: give each step its own.
+    /// A pass of training. Layers that draw random numbers derive them from `seed`: give each step its own, as [`steps`](Self::steps)
+    /// does. The same seed drops the same (and two passes with one context differ).
     pub fn train(seed: u64) -> Context {
         Context::new(Some(seed), None)
+    }
+
+    /// Passes of training one after the other, each of which drops something else, all derived from one seed: for loops of one's own. A
+    /// loop that is resumed skips what was done: `Context::steps(42).skip(step)`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::Context;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new().add(Dropout::new(0.5)).build([64], Device::Cpu)?;
+    /// let x = Tensor::ones([1, 64], Device::Cpu)?;
+    /// let mut seen = Vec::new();
+    /// for cx in Context::steps(42).take(3) {
+    ///     seen.push(model.forward(&x, &cx)?.to_vec::<f32>()?);
+    /// }
+    /// assert!(seen[0] != seen[1] && seen[1] != seen[2]);
+    /// # Ok(()) }
+    /// ```
+    pub fn steps(seed: u64) -> impl Iterator<Item = Context> {
+        (0..).map(move |step| Context::train(seed::derive(seed, step)))
     }
 
     /// A pass that only predicts: no dropout, nothing random.

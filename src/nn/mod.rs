@@ -19,6 +19,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! A model of one's own is a struct with `#[derive(Module)]` and a function `forward`, of layers that [`Build::layer`] makes and of
+//! variables: see [`Module`].
+//!
 //! The shape of a sample may have open dimensions, `None`, which are other sizes in other batches: see [`SampleShape`]. What
 //! has weights for each feature needs the number of features, the last dimension, and nothing else.
 //!

@@ -22,6 +22,8 @@ const COLUMNS: usize = 3;
 const LABEL_SIZE: f64 = 12.0;
 /// From here on, dots would hide the line.
 const MOST_DOTS: usize = 60;
+/// Up to here all that is within epochs is shown.
+const FEW_EPOCHS: usize = 3;
 /// Beyond this a range can't be computed with.
 const LARGEST: f64 = 1e300;
 
@@ -34,6 +36,8 @@ pub(super) struct Curve {
 pub(super) struct Panel {
     pub name: String,
     pub curves: Vec<Curve>,
+    /// Points of a fainter line behind the curves.
+    pub behind: Vec<[f64; 2]>,
     /// What its curves go along, below the lower axis.
     pub along: &'static str,
     pub width: f64,
@@ -41,7 +45,8 @@ pub(super) struct Panel {
 
 impl Panel {
     fn finite(&self) -> impl Iterator<Item = f64> {
-        self.curves.iter().flat_map(|c| c.values.iter().flatten().copied().filter(|v| v.abs() < LARGEST))
+        let values = self.curves.iter().flat_map(|c| c.values.iter().flatten().copied());
+        values.filter(|v| v.abs() < LARGEST)
     }
 
     /// How many values there are that can't be drawn.
@@ -51,7 +56,8 @@ impl Panel {
 }
 
 /// Loss and metrics over the epochs: a panel for each, with training and validation, and one for the learning rate where it
-/// changed. Values that are not finite (or beyond 10^300, which can't be drawn) leave a gap and are counted.
+/// changed. Behind the loss is a fainter line, that of every few steps ([`History::steps`]); of more than three epochs, where it is within
+/// what the epochs have. Values that are not finite (or beyond 10^300, which can't be drawn) leave a gap and are counted.
 ///
 /// # Errors
 ///
@@ -75,7 +81,7 @@ pub fn history(history: &History) -> Result<Picture> {
     let (Some(first), Some(last)) = (epochs.first(), epochs.last()) else {
         return Err(Error::argument(NAME, "there are no epochs to draw; fit first"));
     };
-    let panels = panels(epochs);
+    let panels = panels(history);
     let validation = epochs.iter().any(|e| e.validation.is_some());
     let columns = panels.len().min(if panels.len() == 4 { 2 } else { COLUMNS });
     let rows = panels.len().div_ceil(columns);
@@ -86,7 +92,9 @@ pub fn history(history: &History) -> Result<Picture> {
         legend(&mut picture, &[(BLUE, "training"), (ORANGE, "validation")]);
     }
     let numbers: Vec<f64> = epochs.iter().map(|e| e.number as f64).collect();
-    let ends = (first.number as f64, last.number as f64);
+    // What is within the first epoch begins before its end.
+    let within = panels.iter().any(|panel| !panel.behind.is_empty());
+    let ends = (first.number as f64 - if within { 1.0 } else { 0.0 }, last.number as f64);
     for (k, panel) in panels.iter().enumerate() {
         let corner = [MARGIN / 2.0 + PANEL[0] * (k % columns) as f64, top + PANEL[1] * (k / columns) as f64];
         draw(&mut picture, corner, panel, &numbers, ends);
@@ -106,7 +114,8 @@ impl History {
     }
 }
 
-fn panels(epochs: &[Epoch]) -> Vec<Panel> {
+fn panels(history: &History) -> Vec<Panel> {
+    let epochs = &history.epochs;
     let mut names: Vec<&str> = vec!["loss"];
     for evaluation in epochs.iter().flat_map(|e| [Some(&e.train), e.validation.as_ref()]).flatten() {
         for (name, _) in &evaluation.metrics {
@@ -127,6 +136,10 @@ fn panels(epochs: &[Epoch]) -> Vec<Panel> {
                 curve(BLUE, &|e| e.train.value(name)),
                 curve(ORANGE, &|e| e.validation.as_ref().and_then(|v| v.value(name))),
             ],
+            behind: match name {
+                "loss" => history.steps.iter().map(|p| [p.epoch, p.loss]).collect(),
+                _ => Vec::new(),
+            },
             along: "epoch",
             width: PANEL[0],
         })
@@ -134,7 +147,7 @@ fn panels(epochs: &[Epoch]) -> Vec<Panel> {
     if epochs.windows(2).any(|e| e[0].learning_rate != e[1].learning_rate) {
         let rate = curve(INK, &|e| Some(e.learning_rate));
         let name = "learning rate".into();
-        panels.push(Panel { name, curves: vec![rate], along: "epoch", width: PANEL[0] });
+        panels.push(Panel { name, curves: vec![rate], behind: Vec::new(), along: "epoch", width: PANEL[0] });
     }
     panels
 }
@@ -155,8 +168,13 @@ pub(super) fn draw(
     numbers: &[f64],
     ends: (f64, f64),
 ) {
-    let (low, high) =
-        panel.finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    let all = |values: &mut dyn Iterator<Item = f64>| {
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)))
+    };
+    // Of a long run its first steps would take all the room: what is beyond the epochs' values is left out.
+    let few = panel.curves.iter().all(|curve| curve.values.len() <= FEW_EPOCHS);
+    let behind = panel.behind.iter().map(|p| p[1]).filter(|v| v.abs() < LARGEST);
+    let (low, high) = if few { all(&mut panel.finite().chain(behind)) } else { all(&mut panel.finite()) };
     let nothing = low > high;
     let (low, high) = if nothing { (0.0, 1.0) } else { range(low, high) };
     let (values, labels) = ticks(low, high, 6);
@@ -191,6 +209,11 @@ pub(super) fn draw(
         ticks,
     };
     axes(picture, panel.along, &x, &y);
+    let inside = |p: &[f64; 2]| (y.low..=y.high).contains(&p[1]).then(|| [x.place(p[0]), y.place(p[1])]);
+    let points: Vec<Option<[f64; 2]>> = panel.behind.iter().map(inside).collect();
+    for run in points.split(Option::is_none).filter(|run| run.len() > 1) {
+        picture.path(run.iter().flatten().copied().collect(), 1.5, mix(WHITE, BLUE, 0.45));
+    }
     for curve in &panel.curves {
         draw_curve(picture, curve, numbers, &x, &y);
     }

@@ -40,7 +40,13 @@ pub fn lines(series: &[(&str, &[f32])]) -> Result<Picture> {
         let gap = std::iter::repeat_n(None, longest - values.len());
         Curve { color, values: values.iter().map(value).chain(gap).collect() }
     });
-    let panel = Panel { name: String::new(), curves: curves.collect(), along: "step", width: 2.0 * PANEL[0] };
+    let panel = Panel {
+        name: String::new(),
+        curves: curves.collect(),
+        behind: Vec::new(),
+        along: "step",
+        width: 2.0 * PANEL[0],
+    };
     let top = MARGIN - 2.0;
     let mut picture = Picture::new(panel.width + MARGIN, top + PANEL[1] + MARGIN / 2.0);
     let names: Vec<(Color, &str)> = COLORS.into_iter().zip(series.iter().map(|(name, _)| *name)).collect();

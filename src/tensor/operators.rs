@@ -8,7 +8,10 @@ use crate::ops::constant;
 use crate::ops::pointwise;
 use crate::ops::table::Binary;
 use crate::sealed;
-use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Shl, Shr, Sub};
+use std::ops::{
+    Add, AddAssign, BitAnd, BitOr, BitXor, Div, DivAssign, Mul, MulAssign, Neg, Not, Rem, Shl, Shr, Sub,
+    SubAssign,
+};
 
 /// The other side of an operation: a tensor, a variable, the result of an operation, or a number, which takes the
 /// tensor's element type.
@@ -19,6 +22,14 @@ use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Shl, Shr, Su
 /// let (x, w) = (Tensor::ones([2], Device::Cpu)?, Variable::new(Tensor::ones([2], Device::Cpu)?));
 /// let sum = (&x + &w)? + x.exp(); // a variable, a result
 /// assert!(((sum? - 1.0)? / 2).is_ok()); // numbers
+///
+/// let mut total = Tensor::zeros([2], Device::Cpu); // a result, which sums may be added to
+/// for _ in 0..3 {
+///     total += &x;
+/// }
+/// assert_eq!(total?.to_vec::<f32>()?, [3.0, 3.0]);
+/// let mut total = Tensor::zeros([2], Device::Cpu)?;
+/// total = (total + &x)?; // a tensor is given the new value
 /// # Ok(()) }
 /// ```
 pub trait IntoOperand: sealed::IntoOperand {
@@ -118,6 +129,27 @@ macro_rules! operator {
 }
 operator!((f64 i32): Add add, Sub sub, Mul mul, Div div, Rem rem);
 operator!((i32): BitAnd bitand, BitOr bitor, BitXor bitxor, Shl shl, Shr shr);
+
+// `sum += &x` where `sum` is a result: it becomes the next result, and stays the first error, which is told where it is read. (A tensor
+// itself can't be changed by what may fail: `x = (x + &y)?`.)
+macro_rules! assigning {
+    ($($trait:ident $method:ident $sign:tt),*) => {$(
+        impl $trait<&Tensor> for Result<Tensor> {
+            fn $method(&mut self, rhs: &Tensor) {
+                if let Ok(x) = self {
+                    let y = &*x $sign rhs;
+                    *self = y;
+                }
+            }
+        }
+        impl $trait<Tensor> for Result<Tensor> {
+            fn $method(&mut self, rhs: Tensor) {
+                self.$method(&rhs);
+            }
+        }
+    )*};
+}
+assigning!(AddAssign add_assign +, SubAssign sub_assign -, MulAssign mul_assign *, DivAssign div_assign /);
 
 impl Neg for &Tensor {
     type Output = Result<Tensor>;

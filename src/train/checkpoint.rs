@@ -1,7 +1,8 @@
 //! Saving a run, and going on with it.
 
 use super::checkpoint_file::{Checkpoint, named_variables};
-use super::history::{Epoch, Evaluation, History};
+use super::curve::Curve;
+use super::history::{Epoch, Evaluation, History, StepLoss};
 use super::totals::Totals;
 use super::trainer::{Partial, Position, Trainer};
 use crate::config::Config;
@@ -16,8 +17,11 @@ use std::path::Path;
 
 const PARTIAL: &str = "epoch/";
 const ACCUMULATED: &str = "gradients/";
+const CURVE: &str = "curve/";
 const CALLBACKS: &str = "callbacks/";
 const HISTORY: &str = "history/";
+/// Of the history: losses by step.
+const STEPS: &str = "steps";
 /// Above what any run counts to, and far below where counting on overflows.
 const MOST: u64 = 1 << 48;
 
@@ -60,6 +64,7 @@ impl<M: Module> Trainer<M> {
             facts["epoch_trained"] = json!(partial.trained);
             facts["samples_of_epoch"] = json!(partial.totals.samples());
             put(PARTIAL, partial.totals.export(&self.outputs));
+            put(CURVE, partial.curve.export()?);
         }
         if let Some(accumulator) = self.accumulator.as_ref().filter(|a| a.count() > 0) {
             put(ACCUMULATED, accumulator.export_state(&named)?);
@@ -134,7 +139,10 @@ impl<M: Module> Trainer<M> {
                 return Err(checkpoint.wrong(message));
             };
             let trained = facts["epoch_trained"].as_bool().unwrap_or(false);
-            partial = Some(Partial { step: count("steps_of_epoch")? as usize, trained, totals });
+            let Some(curve) = Curve::import(&part(CURVE), self.device)? else {
+                return Err(checkpoint.wrong("its losses by step are damaged"));
+            };
+            partial = Some(Partial { step: count("steps_of_epoch")? as usize, trained, totals, curve });
         }
         let at = Position {
             passes: count("passes")?,
@@ -180,6 +188,10 @@ fn pack_history(history: &History) -> Result<(State, Value)> {
         names.push(Value::from(of_epoch));
         rows.push((i.to_string(), Tensor::from_vec(row.clone(), [row.len()], Device::Cpu)?));
     }
+    if !history.steps.is_empty() {
+        let points: Vec<f64> = history.steps.iter().flat_map(|p| [p.step as f64, p.epoch, p.loss]).collect();
+        rows.push((STEPS.into(), Tensor::from_vec(points, [history.steps.len(), 3], Device::Cpu)?));
+    }
     Ok((rows, names.into()))
 }
 
@@ -193,6 +205,12 @@ fn unpack_history(rows: &State, names: &Value) -> Result<Option<History>> {
         let row: Vec<f64> = row.to_vec()?;
         let Some(epoch) = unpack_epoch(&mut row.into_iter(), of_epoch) else { return Ok(None) };
         history.epochs.push(epoch);
+    }
+    if let Some(points) = rows.get(STEPS) {
+        let points: Vec<f64> = points.to_vec()?;
+        let point =
+            |p: &[f64]| Some(StepLoss { step: *p.first()? as u64, epoch: *p.get(1)?, loss: *p.get(2)? });
+        history.steps = points.chunks(3).filter_map(point).collect();
     }
     Ok(Some(history))
 }

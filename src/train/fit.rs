@@ -29,6 +29,8 @@ pub struct Fit<'a> {
     pub(super) validation: Option<&'a dyn Source>,
     pub(super) validation_split: Option<f64>,
     pub(super) validation_steps: Option<usize>,
+    pub(super) validate_averages: bool,
+    pub(super) record_every: Option<usize>,
     pub(super) steps_per_epoch: Option<usize>,
     pub(super) accumulate: usize,
     pub(super) class_weights: Vec<super::outputs::Given>,
@@ -53,6 +55,8 @@ impl<'a> Fit<'a> {
             validation: None,
             validation_split: None,
             validation_steps: None,
+            validate_averages: false,
+            record_every: None,
             steps_per_epoch: None,
             accumulate: 1,
             class_weights: Vec::new(),
@@ -110,6 +114,38 @@ impl<'a> Fit<'a> {
     /// Validates on the first so many batches only.
     pub fn validation_steps(mut self, steps: usize) -> Self {
         self.validation_steps = Some(steps);
+        self
+    }
+
+    /// Validates the averages of the weights, where the optimizer keeps them ([`ema`](crate::optim::Adam::ema)), in place of the weights
+    /// themselves: that is what the model will have at the end of the run. Training goes on with the weights.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let (digits, test) = data::synthetic::digits(60, 20, 1).into_datasets()?;
+    /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
+    /// let adam = Adam::new(1e-2).ema(0.9);
+    /// let mut trainer = Trainer::new(model, adam, SparseCategoricalCrossentropy::from_logits()).build()?;
+    /// let fit = Fit::epochs(2).validation(&test).validate_averages(true).verbose(false);
+    /// let history = trainer.fit(&digits, fit)?;
+    /// assert_eq!(history.epochs[1].value("val_loss"), Some(trainer.evaluate(&test)?.loss));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `fit` fails where the optimizer keeps no averages.
+    pub fn validate_averages(mut self, validate: bool) -> Self {
+        self.validate_averages = validate;
+        self
+    }
+
+    /// Records the mean loss of every so many steps, [`History::steps`](super::History::steps), beside that of each epoch; 0 records none.
+    /// It is summed on the device and read when the epoch is over: nothing waits for it. Without this, about a hundred times in the run,
+    /// and not of fewer than ten steps.
+    pub fn record_every(mut self, steps: usize) -> Self {
+        self.record_every = Some(steps);
         self
     }
 

@@ -120,6 +120,20 @@ impl Epoch {
 pub struct History {
     /// In order.
     pub epochs: Vec<Epoch>,
+    /// The loss within epochs, every few steps ([`Fit::record_every`](super::Fit::record_every)) and at the end of each.
+    pub steps: Vec<StepLoss>,
+}
+
+/// The loss of some steps that follow each other: a point of [`History::steps`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StepLoss {
+    /// The last of these steps; the run's first is 1.
+    pub step: u64,
+    /// The same in epochs: 0.5 is the middle of the first, 1 its end.
+    pub epoch: f64,
+    /// The mean loss over the samples of the steps since the point before.
+    pub loss: f64,
 }
 
 /// The history of a training loop of your own, to be saved or drawn.
@@ -131,7 +145,7 @@ pub struct History {
 /// ```
 impl FromIterator<Epoch> for History {
     fn from_iter<I: IntoIterator<Item = Epoch>>(epochs: I) -> History {
-        History { epochs: epochs.into_iter().collect() }
+        History { epochs: epochs.into_iter().collect(), steps: Vec::new() }
     }
 }
 
@@ -185,6 +199,53 @@ impl History {
         serde_json::Value::from(epochs).to_string()
     }
 
+    /// [`steps`](Self::steps) as comma-separated values with the header `step,epoch,loss`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let (train, _) = data::synthetic::digits(60, 20, 1).into_datasets()?;
+    /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
+    /// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
+    /// let history = trainer.fit(&train, Fit::epochs(1).batch_size(6).record_every(4).verbose(false))?;
+    /// let places: Vec<(u64, f64)> = history.steps.iter().map(|p| (p.step, p.epoch)).collect();
+    /// assert_eq!(places, [(4, 0.4), (8, 0.8), (10, 1.0)]);
+    /// assert!(history.steps_to_csv().starts_with("step,epoch,loss\n4,0.4,"));
+    /// # Ok(()) }
+    /// ```
+    pub fn steps_to_csv(&self) -> String {
+        let mut out = "step,epoch,loss\n".to_string();
+        for StepLoss { step, epoch, loss } in &self.steps {
+            // Writing to a string can't fail.
+            let _ = writeln!(out, "{step},{epoch},{loss}");
+        }
+        out
+    }
+
+    /// [`steps`](Self::steps) as a JSON array of objects with `step`, `epoch` and `loss` (`null` where that is not finite).
+    pub fn steps_to_json(&self) -> String {
+        let point = |p: &StepLoss| serde_json::json!({"step": p.step, "epoch": p.epoch, "loss": p.loss});
+        serde_json::Value::from(self.steps.iter().map(point).collect::<Vec<_>>()).to_string()
+    }
+
+    /// Writes [`steps_to_csv`](Self::steps_to_csv) into a file, which appears whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be written.
+    pub fn save_steps_csv(&self, path: impl AsRef<Path>) -> Result<()> {
+        write_whole(path.as_ref(), self.steps_to_csv().as_bytes())
+    }
+
+    /// Writes [`steps_to_json`](Self::steps_to_json) into a file, which appears whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be written.
+    pub fn save_steps_json(&self, path: impl AsRef<Path>) -> Result<()> {
+        write_whole(path.as_ref(), self.steps_to_json().as_bytes())
+    }
+
     /// Writes [`to_csv`](Self::to_csv) into a file, which appears whole or not at all.
     ///
     /// # Errors
@@ -225,7 +286,7 @@ pub(super) mod testing {
                 seconds: 1.5,
             }
         };
-        History { epochs: (1..=epochs).map(epoch).collect() }
+        (1..=epochs).map(epoch).collect()
     }
 }
 

@@ -16,6 +16,8 @@
 //! | `train_on_batch`, `test_on_batch` | [`Trainer::train_on_batch`], [`Trainer::test_on_batch`] |
 //! | `model.losses` (regularisers) | added to the loss; [`Module::penalty`](crate::nn::Module::penalty) |
 //! | `history.history["val_accuracy"]` | [`History::epochs`], [`Epoch::value`] |
+//! | the loss within an epoch | [`History::steps`], [`Fit::record_every`] |
+//! | `SwapEMAWeights(swap_on_epoch=True)` | [`Fit::validate_averages`] |
 //! | `callbacks=[..]` | [`Fit::with`], [`Callback`] |
 //! | `LambdaCallback` | [`Fit::callback`] |
 //! | `EarlyStopping`, `ModelCheckpoint` | [`EarlyStopping`], [`ModelCheckpoint`] |
@@ -59,6 +61,7 @@ mod callback;
 mod callbacks;
 mod checkpoint;
 pub(crate) mod checkpoint_file;
+mod curve;
 mod events;
 mod fit;
 mod history;
@@ -71,6 +74,7 @@ mod run;
 #[cfg(feature = "signals")]
 mod signals;
 mod step_builder;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -84,7 +88,7 @@ pub use callbacks::{
 };
 pub use events::SummaryWriter;
 pub use fit::Fit;
-pub use history::{Epoch, Evaluation, History};
+pub use history::{Epoch, Evaluation, History, StepLoss};
 pub use metric::{
     Accuracy, Auc, Average, BinaryAccuracy, Bleu, BleuSmoothing, Confusion, ConfusionMatrix, Curve, F1Score,
     Mean, MeanIou, Metric, Named, PearsonCorrelation, Perplexity, Precision, R2Score, Recall,

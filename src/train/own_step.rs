@@ -14,11 +14,11 @@ use crate::variable::Variable;
 const OP: &str = "OwnStep";
 
 /// The closure.
-type Run<M> = dyn Fn(&M, &Batch, &mut OwnStep<'_>) -> Result<()> + Send;
+pub(super) type RunOwn<M> = dyn Fn(&M, &Batch, &mut OwnStep<'_>) -> Result<()> + Send;
 
 /// A step with what it is called with.
 pub(super) struct Own<M> {
-    pub run: Box<Run<M>>,
+    pub run: Box<RunOwn<M>>,
     /// Of the optimizers; one may have none.
     pub names: Vec<String>,
 }

@@ -3,91 +3,22 @@
 use super::accumulation::Accumulation;
 use super::callback::{Callback, Callbacks, Flow, Run, Step, label};
 use super::checkpoint_file::named_variables;
+use super::curve::{Curve, interval};
 use super::fit::Fit;
-use super::history::{Epoch, Evaluation, History};
+use super::history::{Epoch, Evaluation, History, StepLoss};
 use super::outputs::ClassWeights;
 use super::progress::Progress;
+use super::stream::{Next, Stream};
 use super::totals::{Totals, names};
 use super::trainer::{Partial, Trainer};
-use crate::data::{Batch, BatchIter, Pass, Source};
-use crate::device::Device;
+use crate::data::Source;
 use crate::error::{Error, Result, ResultExt};
 use crate::nn::{Module, Parameter};
 use crate::optim::{Optimizer, State};
-use crate::seed;
 use crate::tensor::Tensor;
 use crate::variable::Variable;
 use std::path::PathBuf;
 use std::time::Instant;
-
-/// Batches, pass after pass.
-struct Stream<'a> {
-    source: &'a dyn Source,
-    batch_size: usize,
-    shuffle: Option<u64>,
-    device: Device,
-    batches: Option<BatchIter<'a>>,
-    /// Batches of the pass before.
-    before: Option<usize>,
-}
-
-/// What a stream has next.
-enum Next {
-    Batch(Batch),
-    EndOfPass,
-    /// Somebody wants the run to end, and there were batches to be passed by.
-    Interrupted,
-}
-
-impl Stream<'_> {
-    /// The next batch of a pass, of which so many were taken before.
-    fn next(&mut self, pass: u64, taken: usize, fit: &Fit<'_>) -> Result<Next> {
-        if self.batches.is_none() {
-            let shuffle = self.shuffle.map(|seed| seed::derive(seed, 2 * pass));
-            let how = Pass { batch_size: self.batch_size, shuffle, device: self.device };
-            let mut batches = self.source.nth_pass(pass, &how)?;
-            for k in 0..taken {
-                match batches.next() {
-                    Some(batch) => drop(batch?),
-                    None => {
-                        let message = format!(
-                            "ends after {k} batches, but the run was interrupted after {taken}; resume it with the same data"
-                        );
-                        return Err(Error::data(self.source.name(), message));
-                    }
-                }
-                if fit.take_interrupt() {
-                    return Ok(Next::Interrupted);
-                }
-            }
-            self.batches = Some(batches);
-        }
-        match self.batches.as_mut().and_then(Iterator::next).transpose()? {
-            Some(batch) if batch.samples() == 0 => {
-                let message = format!("gave a batch without samples, number {} of its pass", taken + 1);
-                Err(Error::data(self.source.name(), message))
-            }
-            Some(batch) => Ok(Next::Batch(batch)),
-            // Passes that follow each other without a batch would do so for ever.
-            None if taken == 0 => Err(Error::data(self.source.name(), self.nothing(pass))),
-            None => {
-                (self.batches, self.before) = (None, Some(taken));
-                Ok(Next::EndOfPass)
-            }
-        }
-    }
-
-    fn nothing(&self, pass: u64) -> String {
-        match self.before {
-            None => "has no samples to train on".into(),
-            Some(before) => format!(
-                "gave no batch in pass {} over it, and {before} in the one before; a source gives its batches anew in each \
-                 pass (of one that can't, train on a single pass, with Fit::epochs(1))",
-                pass + 1
-            ),
-        }
-    }
-}
 
 /// What an epoch was, unless somebody wants the run to end: then it stays under way.
 type EpochEnd = Option<(Evaluation, Flow)>;
@@ -191,14 +122,7 @@ impl<M: Module> Trainer<M> {
         callbacks: &mut Callbacks<'_>,
         progress: &mut Progress,
     ) -> Result<()> {
-        let mut stream = Stream {
-            source: train,
-            batch_size: fit.batch_size,
-            shuffle: fit.shuffle.then_some(fit.seed),
-            device: self.device,
-            batches: None,
-            before: None,
-        };
+        let mut stream = Stream::new(train, fit, self.device);
         while self.at.epoch < fit.epochs {
             let start = Instant::now();
             let number = self.at.epoch + 1;
@@ -221,8 +145,7 @@ impl<M: Module> Trainer<M> {
             }
             let validation = match validation {
                 Some(set) if !diverged => {
-                    let measured =
-                        self.evaluate_until(set, fit.validation_steps, &|| fit.take_interrupt())?;
+                    let measured = self.validate(set, fit)?;
                     if measured.is_none() {
                         self.at.interrupted = true;
                         return Ok(());
@@ -256,6 +179,20 @@ impl<M: Module> Trainer<M> {
             }
         }
         Ok(())
+    }
+
+    /// The validation after an epoch, of averaged weights where that is wanted.
+    fn validate(&mut self, set: &dyn Source, fit: &Fit<'_>) -> Result<Option<Evaluation>> {
+        if fit.validate_averages && !self.optimizer.swap_averages()? {
+            let message =
+                "the optimizer keeps no averages of weights; ask for them with Adam::new(1e-3).ema(0.99)";
+            return Err(Error::argument("Fit::validate_averages", message));
+        }
+        let measured = self.evaluate_until(set, fit.validation_steps, &|| fit.take_interrupt());
+        if fit.validate_averages {
+            self.optimizer.swap_averages()?;
+        }
+        measured
     }
 
     /// Begins a run, or goes on with one that was resumed. Whether it does the latter.
@@ -389,9 +326,10 @@ impl<M: Module> Trainer<M> {
     ) -> Result<EpochEnd> {
         let start = Instant::now();
         let steps = fit.steps_per_epoch.or_else(|| stream.source.steps(fit.batch_size));
+        let every = interval(fit.record_every, fit.epochs, steps);
         if self.at.partial.is_none() {
             let totals = Totals::new(&self.outputs, self.device)?;
-            self.at.partial = Some(Partial { step: 0, trained: false, totals });
+            self.at.partial = Some(Partial { step: 0, trained: false, totals, curve: Curve::default() });
         }
         let mut flow = Flow::Continue;
         progress.begin_epoch(epoch, steps);
@@ -421,6 +359,9 @@ impl<M: Module> Trainer<M> {
             let loss = self.train_step(batch, weights, &mut partial.totals)?;
             partial.step += 1;
             let step = partial.step;
+            if every > 0 && step.is_multiple_of(every) {
+                partial.curve.note(step, &partial.totals)?;
+            }
             self.at.taken += 1;
             self.at.partial = Some(partial);
             let told = Step { epoch, step, steps, samples, loss: &loss, elapsed: began.elapsed() };
@@ -463,8 +404,19 @@ impl<M: Module> Trainer<M> {
         let Some(partial) = &mut self.at.partial else {
             return Err(Error::internal("an epoch ends that has no sums"));
         };
-        partial.trained = true;
-        let mut evaluation = partial.totals.read(&self.outputs, 0.0)?;
+        // Of an epoch that was interrupted after this, the points are in the history already.
+        let known = std::mem::replace(&mut partial.trained, true);
+        let (mut evaluation, sums) = partial.totals.read_sums(&self.outputs, 0.0)?;
+        if every > 0 && !known {
+            let end = [partial.step, partial.totals.samples()];
+            let curve = std::mem::take(&mut partial.curve);
+            let mean = |sums: &[f64], samples: usize| partial.totals.mean_loss(&self.outputs, sums, samples);
+            let before = self.at.history.steps.last().map_or(0, |last| last.step);
+            for (step, loss) in curve.finish(end, &sums, mean)? {
+                let place = (epoch - 1) as f64 + step as f64 / end[0] as f64;
+                self.at.history.steps.push(StepLoss { step: before + step as u64, epoch: place, loss });
+            }
+        }
         // Reading waits for the device: only now the epoch is over.
         evaluation.seconds = start.elapsed().as_secs_f64();
         Ok(Some((evaluation, flow)))

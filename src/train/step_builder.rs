@@ -4,7 +4,7 @@ use super::checkpoint_file::named_variables;
 use super::metric::Metric;
 use super::optimizers::Optimizers;
 use super::outputs::Output;
-use super::own_step::{Own, OwnStep, Reported, loss_name};
+use super::own_step::{Own, OwnStep, Reported, RunOwn, loss_name};
 use super::trainer::Trainer;
 use crate::data::Batch;
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use crate::optim::Optimizer;
 #[must_use]
 pub struct StepBuilder<M: Module> {
     model: M,
-    run: Box<dyn Fn(&M, &Batch, &mut OwnStep<'_>) -> Result<()> + Send>,
+    run: Box<RunOwn<M>>,
     optimizers: Vec<(String, Box<dyn Optimizer>)>,
     outputs: Vec<Output>,
 }

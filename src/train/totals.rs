@@ -152,23 +152,42 @@ impl Totals {
         Ok(values)
     }
 
+    /// The sums that the loss is made of, as [`mean_loss`](Self::mean_loss) takes them.
+    pub fn loss_sums(&self) -> impl Iterator<Item = &Tensor> {
+        std::iter::once(&self.loss).chain(self.rows.values().flatten())
+    }
+
+    /// The mean loss over so many samples with these sums.
+    pub fn mean_loss(&self, outputs: &[Output], sums: &[f64], samples: usize) -> f64 {
+        let mut loss = sums.first().map_or(f64::NAN, |sum| sum / samples as f64);
+        for (&output, of_rows) in self.rows.keys().zip(sums.get(1..).unwrap_or_default().chunks(2)) {
+            if outputs[output].weight != 0.0 {
+                loss += outputs[output].weight * (of_rows[0] / of_rows[1].max(1.0));
+            }
+        }
+        loss
+    }
+
     /// The means over all samples so far. Waits for the device.
     pub fn read(&self, outputs: &[Output], seconds: f64) -> Result<Evaluation> {
+        Ok(self.read_sums(outputs, seconds)?.0)
+    }
+
+    /// As [`read`](Self::read), with the sums that the loss is made of.
+    pub fn read_sums(&self, outputs: &[Output], seconds: f64) -> Result<(Evaluation, Vec<f64>)> {
         let mut values = self.values()?.into_iter();
         let mut next = || values.next().unwrap_or_default();
         let scalar = |values: Vec<f32>| values.first().map_or(f64::NAN, |&v| f64::from(v));
         let mean = |sum: Vec<f32>| scalar(sum) / self.samples as f64;
-        let mut loss = mean(next());
+        let mut parts = vec![scalar(next())];
         let sums: Vec<Vec<f32>> = self.sums.iter().map(|_| next()).collect();
         let mut of_rows = BTreeMap::new();
         for &output in self.rows.keys() {
             let (sum, count) = (scalar(next()), scalar(next()));
-            let of_output = sum / count.max(1.0);
-            of_rows.insert(output, of_output);
-            if outputs[output].weight != 0.0 {
-                loss += outputs[output].weight * of_output;
-            }
+            of_rows.insert(output, sum / count.max(1.0));
+            parts.extend([sum, count]);
         }
+        let loss = self.mean_loss(outputs, &parts, self.samples);
         let mut metrics = Vec::new();
         for ((name, quantity), sum) in quantities(outputs).into_iter().zip(sums) {
             let value = match quantity {
@@ -180,7 +199,13 @@ impl Totals {
             };
             metrics.push((name, value));
         }
-        Ok(Evaluation { loss, metrics, samples: self.samples, seconds })
+        Ok((Evaluation { loss, metrics, samples: self.samples, seconds }, parts))
+    }
+
+    #[cfg(test)]
+    pub fn set_for_test(&mut self, loss: f32, samples: usize) {
+        self.loss = Tensor::from_vec(vec![loss], [0; 0], self.loss.device()).unwrap();
+        self.samples = samples;
     }
 
     /// The sums by name, to be saved in the middle of an epoch.

@@ -1,6 +1,7 @@
 //! A model with what trains and measures it.
 
 use super::accumulation::Accumulation;
+use super::curve::Curve;
 use super::history::{Evaluation, History};
 use super::optimizers::Optimizers;
 use super::outputs::{ClassWeights, Output, compute};
@@ -88,6 +89,8 @@ pub(super) struct Partial {
     /// Whether all steps are done, and only the validation is missing.
     pub trained: bool,
     pub totals: Totals,
+    /// What the sums were after every few steps.
+    pub curve: Curve,
 }
 
 impl<M: Module> Trainer<M> {

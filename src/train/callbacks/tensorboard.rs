@@ -7,7 +7,8 @@ use crate::train::{Callback, Epoch, Evaluation, Flow, Run, Step, SummaryWriter};
 use std::path::{Path, PathBuf};
 
 /// Writes event files that TensorBoard shows (`keras.callbacks.TensorBoard`): `<folder>/train` and `<folder>/validation` with
-/// `epoch_loss`, `epoch_<metric>` and `epoch_learning_rate`, by epoch.
+/// `epoch_loss`, `epoch_<metric>` and `epoch_learning_rate`, by epoch, and `step_loss`, [the loss within epochs](crate::train::History::steps),
+/// by step.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -33,6 +34,8 @@ pub struct TensorBoard {
     validation: Option<SummaryWriter>,
     /// Steps of the run.
     steps: u64,
+    /// Losses within epochs that are written already.
+    written: usize,
     /// A step's loss, to be read after the next step was queued.
     pending: Option<(u64, Tensor)>,
 }
@@ -46,6 +49,7 @@ impl TensorBoard {
             train: None,
             validation: None,
             steps: 0,
+            written: 0,
             pending: None,
         }
     }
@@ -89,7 +93,8 @@ impl Callback for TensorBoard {
         "tensorboard"
     }
 
-    fn on_train_begin(&mut self, _run: &mut Run<'_>) -> Result<()> {
+    fn on_train_begin(&mut self, run: &mut Run<'_>) -> Result<()> {
+        self.written = run.history().steps.len();
         (self.train, self.validation, self.steps, self.pending) = (None, None, 0, None);
         // Where nothing can be written, that is told before an epoch is spent.
         Self::writer(&mut self.train, &self.folder, "train").map(drop)
@@ -104,9 +109,14 @@ impl Callback for TensorBoard {
         Ok(Flow::Continue)
     }
 
-    fn on_epoch_end(&mut self, epoch: &Epoch, _run: &mut Run<'_>) -> Result<Flow> {
+    fn on_epoch_end(&mut self, epoch: &Epoch, run: &mut Run<'_>) -> Result<Flow> {
         self.write_pending()?;
         let writer = Self::writer(&mut self.train, &self.folder, "train")?;
+        let points = &run.history().steps;
+        for point in &points[self.written.min(points.len())..] {
+            writer.scalar("step_loss", point.step, point.loss)?;
+        }
+        self.written = points.len();
         write(writer, epoch.number, &epoch.train)?;
         writer.scalar("epoch_learning_rate", epoch.number as u64, epoch.learning_rate)?;
         writer.flush()?;

@@ -1,0 +1,181 @@
+//! The loss within an epoch.
+
+use super::totals::Totals;
+use crate::backend::eval;
+use crate::device::Device;
+use crate::error::Result;
+use crate::optim::State;
+use crate::shape::Shape;
+use crate::tensor::{Tensor, no_grad};
+
+/// As many points a run has, about, where nobody says how many.
+const POINTS_OF_RUN: usize = 100;
+/// Steps between points are no fewer, where nobody says it.
+const FEWEST_STEPS: usize = 10;
+/// Points that are kept on the device before they are read.
+const CAPACITY: usize = 256;
+
+/// The steps between points: those asked for (0: none), or so many that a run of this length is a curve.
+pub(super) fn interval(asked: Option<usize>, epochs: usize, steps: Option<usize>) -> usize {
+    asked.unwrap_or_else(|| {
+        (epochs * steps.unwrap_or(50 * FEWEST_STEPS)).div_ceil(POINTS_OF_RUN).max(FEWEST_STEPS)
+    })
+}
+
+/// What the sums of an epoch were after every few of its steps. The loss of the steps between is had from differences.
+#[derive(Default)]
+pub(super) struct Curve {
+    /// Steps and samples so far of each point.
+    points: Vec<[usize; 2]>,
+    /// The sums of those that were read.
+    read: Vec<f64>,
+    /// The sums of the others, `[CAPACITY, sums]`, in the device's memory.
+    waiting: Option<Tensor>,
+}
+
+impl Curve {
+    /// Notes the sums after a step. Queued, and read at the end of the epoch: nothing waits.
+    pub fn note(&mut self, step: usize, totals: &Totals) -> Result<()> {
+        no_grad(|| {
+            let sums = totals.loss_sums().map(|sum| sum.reshape([1, 1])).collect::<Result<Vec<_>>>()?;
+            let row = match &sums[..] {
+                [one] => one.clone(),
+                several => Tensor::concat(&several.iter().collect::<Vec<_>>(), 1)?,
+            };
+            let width = row.dims()[1];
+            if self.points.len() * width - self.read.len() == CAPACITY * width {
+                self.fetch()?;
+            }
+            let mut held = match self.waiting.take() {
+                Some(held) => held,
+                None => zeros(width, row.device())?,
+            };
+            let place = self.points.len() - self.read.len() / width;
+            // Given the new value, so that nobody refers to the old one: it is written in place.
+            held = held.update_slice(0, place, &row)?;
+            eval(&[&held])?;
+            self.waiting = Some(held);
+            self.points.push([step, totals.samples()]);
+            Ok(())
+        })
+    }
+
+    /// Reads what waits.
+    fn fetch(&mut self) -> Result<()> {
+        if let Some(waiting) = self.waiting.take() {
+            let width = waiting.dims()[1];
+            let rest = self.points.len() * width - self.read.len();
+            self.read.extend(waiting.to_vec::<f32>()?.into_iter().take(rest).map(f64::from));
+        }
+        Ok(())
+    }
+
+    /// The mean loss of the steps up to each point, since the one before, with the number of its last step; then that of those after the
+    /// last point, up to the end of the epoch: of so many steps, with these sums over so many samples. `mean` makes a loss of sums.
+    pub fn finish(
+        mut self,
+        end: [usize; 2],
+        sums: &[f64],
+        mean: impl Fn(&[f64], usize) -> f64,
+    ) -> Result<Vec<(usize, f64)>> {
+        self.fetch()?;
+        let mut out = Vec::new();
+        let (mut before, mut samples) = (vec![0.0; sums.len()], 0);
+        let points = self.points.iter().zip(self.read.chunks(sums.len().max(1)));
+        let last = self.points.last().is_none_or(|[step, _]| *step < end[0]).then_some((&end, sums));
+        for (point, sums) in points.chain(last) {
+            let parts: Vec<f64> = sums.iter().zip(&before).map(|(after, before)| after - before).collect();
+            out.push((point[0], mean(&parts, point[1] - samples)));
+            (before, samples) = (sums.to_vec(), point[1]);
+        }
+        Ok(out)
+    }
+
+    /// To be saved in the middle of an epoch.
+    pub fn export(&self) -> Result<State> {
+        let mut state = State::new();
+        if !self.points.is_empty() {
+            let points: Vec<f64> = self.points.iter().flatten().map(|&n| n as f64).collect();
+            state.push(("points".into(), Tensor::from_vec(points, [self.points.len(), 2], Device::Cpu)?));
+        }
+        if !self.read.is_empty() {
+            state.push(("read".into(), Tensor::from_vec(self.read.clone(), [self.read.len()], Device::Cpu)?));
+        }
+        state.extend(self.waiting.iter().map(|waiting| ("waiting".to_string(), waiting.clone())));
+        Ok(state)
+    }
+
+    /// What [`export`](Self::export) gave; `None` where it is not whole.
+    pub fn import(state: &State, device: Device) -> Result<Option<Curve>> {
+        let entry = |name: &str| state.iter().find(|(other, _)| other == name).map(|(_, tensor)| tensor);
+        let Some(points) = entry("points") else { return Ok(Some(Curve::default())) };
+        let points: Vec<f64> = points.to_vec()?;
+        let points: Vec<[usize; 2]> =
+            points.chunks(2).filter_map(|p| Some([*p.first()? as usize, *p.get(1)? as usize])).collect();
+        let read: Vec<f64> = entry("read").map(Tensor::to_vec).transpose()?.unwrap_or_default();
+        let waiting = entry("waiting").map(|waiting| waiting.to_device(device)).transpose()?;
+        let ordered = points.windows(2).all(|p| p[0][0] < p[1][0] && p[0][1] <= p[1][1]);
+        let whole = match &waiting {
+            None => read.len().is_multiple_of(points.len().max(1)),
+            Some(waiting) => match waiting.dims() {
+                &[CAPACITY, width] => {
+                    let all = points.len() * width;
+                    width > 0
+                        && read.len() <= all
+                        && all - read.len() <= CAPACITY * width
+                        && read.len().is_multiple_of(width)
+                }
+                _ => false,
+            },
+        };
+        Ok((whole && ordered).then_some(Curve { points, read, waiting }))
+    }
+}
+
+/// Real zeros, not a repeated scalar: the first point is then like all others.
+fn zeros(width: usize, device: Device) -> Result<Tensor> {
+    Tensor::filled(Shape::new(&[CAPACITY, width])?, 0.0f32, device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_has_about_a_hundred_points() {
+        assert_eq!(interval(None, 1, Some(469)), 10);
+        assert_eq!(interval(None, 5, Some(469)), 24);
+        assert_eq!(interval(None, 100, Some(5)), 10);
+        assert_eq!(interval(None, 1, None), 10);
+        assert_eq!((interval(Some(3), 1, Some(469)), interval(Some(0), 1, None)), (3, 0));
+    }
+
+    #[test]
+    fn points_are_means_of_the_steps_between() {
+        let totals = |sum: f32, samples| {
+            let mut totals = Totals::new(&[], Device::Cpu).unwrap();
+            totals.set_for_test(sum, samples);
+            totals
+        };
+        let mut curve = Curve::default();
+        for k in 1..=2 * CAPACITY + 3 {
+            curve.note(2 * k, &totals((k * k) as f32, 4 * k)).unwrap();
+        }
+        let curve = Curve::import(&curve.export().unwrap(), Device::Cpu).unwrap().unwrap();
+        let mean = |sums: &[f64], samples: usize| sums[0] / samples as f64;
+        let end = 2 * CAPACITY + 3;
+        let last = ((end * end) as f64 + 3.0, 4 * end + 1);
+        let points = curve.finish([2 * end + 1, last.1], &[last.0], mean).unwrap();
+        assert_eq!(points.len(), end + 1);
+        for (i, (step, loss)) in points[..end].iter().enumerate() {
+            let k = i + 1;
+            assert_eq!((*step, *loss), (2 * k, (2 * k - 1) as f64 / 4.0));
+        }
+        assert_eq!(points[end], (2 * end + 1, 3.0));
+        // a point at the end of the epoch is not told twice
+        let mut curve = Curve::default();
+        curve.note(3, &totals(6.0, 2)).unwrap();
+        assert_eq!(curve.finish([3, 2], &[6.0], mean).unwrap(), [(3, 3.0)]);
+        assert_eq!(Curve::default().finish([3, 2], &[6.0], mean).unwrap(), [(3, 3.0)]);
+    }
+}
