@@ -144,6 +144,17 @@ pub fn group_channels(g: &Conv2dGeometry) -> (usize, usize) {
     (g.cin / g.groups, g.cout / g.groups)
 }
 
+/// Rows of values that are looked for in sorted rows of `len`, or, if there is one row of values, in one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SearchGeometry {
+    pub rows: usize,
+    /// Values of a row.
+    pub count: usize,
+    pub len: usize,
+    /// Whether elements that are equal to a value stand before its place.
+    pub right: bool,
+}
+
 /// A 2-D pooling window over NHWC.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pool2dGeometry {

@@ -45,15 +45,16 @@ pub use graph::{Diagram, Graph, TensorSpec};
 pub use ops::conv2d::{Conv2dOptions, Padding};
 pub use ops::conv2d_transpose::ConvTranspose2dOptions;
 pub use ops::custom::{CustomKernel, CustomOp, apply as apply_custom};
+pub use ops::map::Map;
 pub use ops::pool2d::Pool2dOptions;
 pub use ops::resize::Interpolation;
 pub use profile::{KernelProfile, Profile, Timing};
 pub use self_check::{CheckedOperation, SelfCheck};
 pub use shape::{INFER, MAX_RANK, Shape};
 pub use tensor::{
-    Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose3dOptions, FillValue, IntoOperand,
-    NestedArray, PadMode, Padding1d, Padding3d, Pool1dOptions, Pool3dOptions, Sections, Spec, Tensor, Unique,
-    no_grad,
+    Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose3dOptions, FillValue, GridOptions,
+    GridPadding, IntoOperand, NestedArray, PadMode, Padding1d, Padding3d, Pool1dOptions, Pool3dOptions,
+    Resampling, Sections, Spec, Tensor, Unique, no_grad,
 };
 pub use variable::{IntoResult, Variable, Watched};
 

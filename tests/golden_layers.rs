@@ -21,14 +21,15 @@ use wgrad::nn::{
 use wgrad::prelude::*;
 use wgrad::{
     Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions, ConvTranspose3dOptions,
-    Interpolation, Padding1d, Padding3d, Pool1dOptions, Pool3dOptions,
+    GridOptions, GridPadding, Interpolation, Padding1d, Padding3d, Pool1dOptions, Pool3dOptions, Resampling,
 };
 
 /// Of each element, `tolerance * (1 + |expected|)`.
 const F64: f64 = 1e-12;
 const F32: f64 = 4e-6;
 /// What PyTorch and TensorFlow themselves compute in single precision inside: the call, how the note begins, and why.
-const SINGLE_INSIDE: [(&str, &str, &str); 2] = [
+const SINGLE_INSIDE: [(&str, &str, &str); 3] = [
+    ("resize2d", "TensorFlow, ", "TensorFlow resizes in single precision"),
     ("hard_sigmoid", "", "PyTorch's gradient has 1/6 in single precision"),
     ("upsample2d", "Keras, ", "TensorFlow weights the neighbours in single precision"),
 ];
@@ -51,6 +52,10 @@ fn spectral() -> Value {
 
 fn windows() -> Value {
     serde_json::from_str(include_str!("golden/windows.json")).expect("valid JSON")
+}
+
+fn sampling() -> Value {
+    serde_json::from_str(include_str!("golden/sampling.json")).expect("valid JSON")
 }
 
 fn numbers(v: &Value) -> Vec<f64> {
@@ -147,16 +152,26 @@ fn call(name: &str, a: &[f64], x: &[Tensor]) -> Result<Tensor> {
             let options = options.count_include_pad(u[9] == 1).ceil_mode(u[10] == 1);
             if name == "max_pool3d" { x[0].max_pool3d(options) } else { x[0].avg_pool3d(options) }
         }
+        "resize2d" => {
+            let how =
+                [Resampling::Nearest, Resampling::Bilinear, Resampling::Bicubic, Resampling::CatmullRom];
+            x[0].resize2d([u[0], u[1]], how[u[2]], u[3] == 1)
+        }
+        "grid_sample" => {
+            let padding = [GridPadding::Zeros, GridPadding::Border, GridPadding::Reflection][u[1]];
+            let options = GridOptions::new().nearest(u[0] == 1).padding(padding).align_corners(u[2] == 1);
+            x[0].grid_sample(&x[1], options)
+        }
         "upsample2d" => x[0].upsample2d([u[0], u[1]], interpolation(a[2])),
         other => panic!("golden_layers.rs does not know {other}"),
     }
 }
 
 fn check_ops(float: DType, device: Device) -> Result<()> {
-    let (file, windows) = (file(), windows());
-    let [plane, windows] = [&file, &windows].map(|f| f["ops"].as_array().expect("entries"));
-    assert!(plane.len() > 40 && windows.len() > 15, "a file is not whole");
-    let entries = plane.iter().chain(windows);
+    let files = [file(), windows(), sampling()];
+    let files = files.each_ref().map(|f| f["ops"].as_array().expect("entries"));
+    assert!(files[0].len() > 40 && files[1].len() > 15 && files[2].len() > 30, "a file is not whole");
+    let entries = files.into_iter().flatten();
     let mut failures = Vec::new();
     for entry in entries {
         let what = format!("{} {} {}", text(entry, "call"), entry["args"], text(entry, "note"));

@@ -3,6 +3,7 @@
 use super::{Tensor, no_grad};
 use crate::error::Result;
 use crate::ops::constant::scalar;
+use crate::ops::map::Map;
 use crate::ops::require_float;
 use std::f64::consts::{E, LN_2, LN_10};
 
@@ -186,5 +187,23 @@ impl Tensor {
     /// `e^|x| / 2`, finite where that is although `e^|x|` is not. The difference is exact beyond [`FAR`].
     fn half_of_exp(&self) -> Result<Tensor> {
         (self.abs()? - 1.0)?.exp()? * (E / 2.0)
+    }
+
+    /// One's own function of each element, f32; [`Map`] has an example.
+    ///
+    /// # Errors
+    ///
+    /// As [`Map::apply`].
+    pub fn map(&self, map: &Map<1>) -> Result<Tensor> {
+        map.apply([self])
+    }
+
+    /// One's own function of the elements of two tensors, f32, whose shapes broadcast; [`Map`] has an example.
+    ///
+    /// # Errors
+    ///
+    /// As [`Map::apply`].
+    pub fn map2(&self, other: &Tensor, map: &Map<2>) -> Result<Tensor> {
+        map.apply([self, other])
     }
 }

@@ -1,13 +1,13 @@
 //! Sorting along an axis, and what follows from an order: the largest, medians, quantiles, what is there only once.
 
-use super::{Tensor, no_grad};
+use super::Tensor;
 use crate::axes::Axes;
 use crate::cpu::dispatch;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::index::select_within;
 use crate::ops::require_float;
+use crate::ops::search::searchsorted;
 use crate::ops::sort::Sort;
 
 /// What [`Tensor::unique`] finds.
@@ -97,6 +97,54 @@ impl Tensor {
     /// The tensor lacks the axis, or the axis has fewer than k elements.
     pub fn topk(&self, k: usize, axis: isize) -> Result<(Tensor, Tensor)> {
         Sort::largest("topk", self, axis, k)?.values_and_indices(self)
+    }
+
+    /// For each value its place (u32) among the elements of this tensor, which are sorted in ascending order: how many are below the
+    /// value or, with `right`, not above it (so that equal ones stand before it). NumPy's and PyTorch's `searchsorted`. One row `[n]`
+    /// takes values of any shape; rows `[.., n]` take values `[.., m]`, each row its own. NaN is larger than all else, as sorts have it:
+    /// its place is behind all numbers, and behind the row's NaN with `right`. If a row is not sorted, the places are any. Without a
+    /// gradient.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let sorted = Tensor::new([1.0f32, 3.0, 3.0, 5.0], Device::Cpu)?;
+    /// let values = Tensor::new([3.0f32, 0.0, 9.0], Device::Cpu)?;
+    /// assert_eq!(sorted.searchsorted(&values, false)?.to_vec::<u32>()?, [1, 0, 4]);
+    /// assert_eq!(sorted.searchsorted(&values, true)?.to_vec::<u32>()?, [3, 0, 4]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The tensors differ in type or device; this one is a scalar; rows and values differ in a dimension before the last.
+    pub fn searchsorted(&self, values: &Tensor, right: bool) -> Result<Tensor> {
+        searchsorted("searchsorted", self, values, right)
+    }
+
+    /// The bucket (u32) of each element between sorted boundaries `[n]`, from 0 to n: [`searchsorted`](Self::searchsorted) the other
+    /// way round. An element that is equal to a boundary is in the bucket below it, with `right` in the one above (PyTorch's
+    /// `bucketize`; NumPy's `digitize` and Keras's `Discretization` are with `right`). NaN is in the last.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let ages = Tensor::new([[3, 18], [40, 70]], Device::Cpu)?;
+    /// let boundaries = Tensor::new([18, 65], Device::Cpu)?;
+    /// assert_eq!(ages.bucketize(&boundaries, false)?.to_vec::<u32>()?, [0, 0, 1, 2]);
+    /// assert_eq!(ages.bucketize(&boundaries, true)?.to_vec::<u32>()?, [0, 1, 1, 2]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The tensors differ in type or device, or the boundaries are not of rank 1.
+    pub fn bucketize(&self, boundaries: &Tensor, right: bool) -> Result<Tensor> {
+        if boundaries.rank() != 1 {
+            let message = format!("boundaries {}: expected [n], sorted", boundaries.shape());
+            return Err(Error::shape("bucketize", message));
+        }
+        searchsorted("bucketize", boundaries, self, right)
     }
 
     /// The median over `axes`, as [`sum`](Self::sum) takes them: the middle of the sorted elements, of an even number the mean of
@@ -211,57 +259,6 @@ impl Tensor {
         })
     }
 
-    /// Where each of some values belongs into this sorted vector `[n]` so that it stays sorted, from 0 to n: u32, in the shape of the
-    /// values. Among equal ones the first place, or with `right` the last: NumPy's `searchsorted`. With the boundaries of bins as the
-    /// vector, and `right`, that is the number of each value's bin (NumPy's `digitize`, PyTorch's `bucketize`). NaN is the largest.
-    /// Without a gradient. What is found in a vector that is not sorted is not said.
-    ///
-    /// ```
-    /// # use wgrad::prelude::*;
-    /// # fn main() -> Result<()> {
-    /// let bounds = Tensor::new([0.0f32, 1.0, 2.0], Device::Cpu)?;
-    /// let x = Tensor::new([[-1.5f32, 1.0], [3.4, 0.5]], Device::Cpu)?;
-    /// assert_eq!(bounds.searchsorted(&x, false)?.to_vec::<u32>()?, [0, 1, 3, 1]);
-    /// assert_eq!(bounds.searchsorted(&x, true)?.to_vec::<u32>()?, [0, 2, 3, 1]);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// This tensor has not one dimension; the values have another element type, or live on another device.
-    pub fn searchsorted(&self, values: &Tensor, right: bool) -> Result<Tensor> {
-        const OP: &str = "searchsorted";
-        crate::ops::same_device(OP, &[self, values])?;
-        let &[n] = self.dims() else {
-            let message = format!("the sorted vector is {}; expected one dimension", self.shape());
-            return Err(Error::shape(OP, message));
-        };
-        if self.dtype() != values.dtype() {
-            let message = format!(
-                "the vector is {} and the values are {}; cast one of them",
-                self.dtype(),
-                values.dtype()
-            );
-            return Err(Error::dtype(OP, message));
-        }
-        no_grad(|| self.places_of(values, n, right))
-    }
-
-    fn places_of(&self, values: &Tensor, n: usize, right: bool) -> Result<Tensor> {
-        let flat = values.detach()?.reshape([values.numel()])?;
-        let mut place = flat.zeros_like()?.cast(DType::U32)?;
-        let mut step = n.checked_ilog2().map_or(0, |bits| 1usize << bits);
-        // Each turn halves what may still be passed by. Of places beyond the end the last is looked at, and not taken.
-        while step > 0 && flat.numel() > 0 {
-            let next = (&place + step)?;
-            let there = select_within(self, 0, &(next.minimum(n as u32)? - 1)?)?;
-            let before = if right { less(&flat, &there)?.logical_not()? } else { less(&there, &flat)? };
-            place = before.logical_and(&next.le(n as u32)?)?.select(&next, &place)?;
-            step /= 2;
-        }
-        place.reshape(values.shape())
-    }
-
     /// The places of all elements that are not 0, in row-major order: i32, `[n, dimensions]`, a row for each. NaN is not 0.
     ///
     /// How many there are depends on the values: they are computed and read, and the device is waited for.
@@ -324,13 +321,4 @@ impl Tensor {
         let places = Tensor::from_slice(&places, [places.len()], self.device())?;
         self.broadcast_to(shape)?.reshape([shape.numel()])?.index_select(0, &places)
     }
-}
-
-/// Whether a comes before b in ascending order, in which NaN is last.
-fn less(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let less = a.lt(b)?;
-    if !a.dtype().is_float() {
-        return Ok(less);
-    }
-    less.logical_or(b.isnan()?.logical_and(&a.isnan()?.logical_not()?)?)
 }

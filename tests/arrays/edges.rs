@@ -2,7 +2,8 @@
 
 use super::common::DEVICES;
 use wgrad::prelude::*;
-use wgrad::testing::assert_close;
+use wgrad::testing::{assert_close, assert_parity, check_gradients};
+use wgrad::{GridOptions, GridPadding, Map, Resampling};
 
 const INF: f32 = f32::INFINITY;
 const NAN: f32 = f32::NAN;
@@ -175,5 +176,108 @@ fn counts_beyond_what_f32_holds() -> Result<()> {
     let n = (1 << 24) + 3;
     let x = Tensor::full([n], 1u8, Device::Cpu)?;
     assert_eq!(x.bincount(0)?.to_vec::<u32>()?, [0, n as u32]);
+    Ok(())
+}
+
+/// A coordinate that is NaN gives NaN, one that is infinite is beyond the border, and neither reads outside of the image.
+#[test]
+fn grids_that_are_not_finite() -> Result<()> {
+    let at = [[NAN, 0.0], [0.0, NAN], [INF, 0.0], [-INF, 1.0], [1e30, -1e30], [-1.0, -1.0]];
+    for device in DEVICES {
+        let image = Tensor::new([[[[1.0f32], [2.0]], [[3.0], [4.0]]]], device)?.watch()?;
+        let grid = Tensor::new([[at]], device)?.watch()?;
+        for nearest in [false, true] {
+            let read =
+                |padding| image.grid_sample(&grid, GridOptions::new().nearest(nearest).padding(padding));
+            let zeros = read(GridPadding::Zeros)?.to_vec::<f32>()?;
+            assert!(
+                zeros[0].is_nan() && zeros[1].is_nan() && zeros[2..5] == [0.0; 3],
+                "{zeros:?} on {device}"
+            );
+            let border = read(GridPadding::Border)?;
+            let found = border.to_vec::<f32>()?;
+            assert!(found[0].is_nan() && found[1].is_nan(), "{found:?}");
+            let rows = if nearest { [2.0, 3.0] } else { [3.0, 3.0] };
+            assert_eq!(found[2..], [rows[0], rows[1], 2.0, 1.0], "{nearest} on {device}");
+            let far = grid.slice(2, 2, 4)?.detach()?.watch()?;
+            let read =
+                image.grid_sample(&far, GridOptions::new().nearest(nearest).padding(GridPadding::Border))?;
+            let grads = read.sum(.., false)?.backward()?;
+            assert_eq!(grads.get(&image)?.sum(.., false)?.item::<f32>()?, 4.0);
+            let slopes = grads.get(&far)?.to_vec::<f32>()?;
+            assert!(slopes.iter().all(|v| v.is_finite()), "{slopes:?} on {device}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn images_that_cannot_be_read_are_told() -> Result<()> {
+    let message = |r: Result<Tensor>| r.err().map(|e| e.to_string()).unwrap_or_default();
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, Device::Cpu);
+    let (x, grid) = (zeros(&[2, 3, 4, 1])?, zeros(&[2, 5, 6, 2])?);
+    let resize = |x: &Tensor, size| message(x.resize2d(size, Resampling::Bilinear, false));
+    assert!(resize(&zeros(&[2, 3])?, [1, 1]).contains("image [2, 3]: expected [n, h, w, c]"));
+    assert!(resize(&x, [0, 1]).contains("size [0, 1]: expected from 1"));
+    assert!(resize(&x, [1 << 31, 1]).contains("expected from 1"));
+    assert!(resize(&x, [1 << 30, 1 << 20]).starts_with("resize2d: "));
+    assert!(resize(&zeros(&[2, 0, 4, 1])?, [1, 1]).contains("no pixels"));
+    assert!(resize(&x.cast(DType::I32)?, [1, 1]).contains("the image is i32"));
+    assert!(message(x.resize2d([1, 1], Resampling::Nearest, true)).contains("leave it false"));
+    assert_eq!(zeros(&[0, 3, 4, 1])?.resize2d([2, 2], Resampling::Bicubic, false)?.shape(), [0, 2, 2, 1]);
+    let sample = |x: &Tensor, grid: &Tensor| message(x.grid_sample(grid, GridOptions::new()));
+    assert!(sample(&x, &zeros(&[2, 5, 6, 3])?).contains("expected [n, h, w, c] and [n, h', w', 2]"));
+    assert!(sample(&x, &zeros(&[1, 5, 6, 2])?).contains("as many grids as images"));
+    assert!(sample(&zeros(&[2, 0, 4, 1])?, &grid).contains("at least one pixel"));
+    assert!(!sample(&x, &grid.cast(DType::F64)?).is_empty());
+    assert_eq!(x.grid_sample(&zeros(&[2, 0, 6, 2])?, GridOptions::new())?.shape(), [2, 0, 6, 1]);
+    Ok(())
+}
+
+/// A function of one's own: both devices, shapes that broadcast, more elements than a dispatch has workgroups in one dimension.
+#[test]
+fn maps_of_ones_own() -> Result<()> {
+    let hypot = Map::new("hypot", |[a, b]: [f32; 2]| (a * a + b * b).sqrt())
+        .wgsl("sqrt(a * a + b * b)")
+        .gradient(|[a, b], y, grad| Ok([(grad * (a / y)?)?, (grad * (b / y)?)?]));
+    let (a, b) = (Tensor::rand([3, 1, 4], Device::Cpu, 1)?, Tensor::rand([2, 1], Device::Cpu, 2)?);
+    let call = |t: &[Tensor]| t[0].map2(&t[1], &hypot);
+    assert_eq!(call(&[a.clone(), b.clone()])?.shape(), [3, 2, 4]);
+    assert_parity(|t| Ok(vec![call(t)?]), &[a.clone(), b.clone()])?;
+    check_gradients(call, &[(a + 0.5)?, (b + 0.5)?])?;
+    let choose = Map::new("choose", |[a, b, c]: [f32; 3]| if a > 0.5 { b } else { c })
+        .wgsl("if a > 0.5 { return b; } return c;")
+        .gradient(|[a, ..], _, grad| {
+            let (zero, taken) = (grad.zeros_like()?, a.gt(0.5)?);
+            Ok([zero.clone(), taken.select(grad, &zero)?, taken.select(&zero, grad)?])
+        });
+    let twice = Map::new("twice", |[a]: [f32; 1]| 2.0 * a).wgsl("2.0 * a");
+    for device in DEVICES {
+        let n = 70_000 * 64 + 5;
+        let x = Tensor::arange(0, n, device)?.cast(DType::F32)?;
+        let y = (x.map(&twice)? + 1.0)?;
+        assert!(y.to_vec::<f32>()?.iter().zip(0..n).all(|(&y, i)| y == 2.0 * i as f32 + 1.0), "{device}");
+        let b = Tensor::new([1.0f32, 2.0], device)?.watch()?;
+        let chosen = choose.apply([&Tensor::new([0.0f32, 1.0], device)?, &b, &(&b * 10.0)?])?;
+        assert_eq!(chosen.to_vec::<f32>()?, [10.0, 2.0]);
+        assert_eq!(chosen.sum(.., false)?.backward()?.get(&b)?.to_vec::<f32>()?, [10.0, 1.0]);
+        assert_eq!(x.slice(0, 0, 0)?.map(&twice)?.shape(), [0]);
+    }
+    let message = |r: Result<Tensor>| r.err().map(|e| e.to_string()).unwrap_or_default();
+    let x = Tensor::new([1.0f32, 2.0], Device::Cpu)?.watch()?;
+    assert!(
+        message(x.map(&twice)?.sum(.., false)?.backward().and_then(|g| g.get(&x)))
+            .contains("twice: has no gradient")
+    );
+    assert!(
+        message(x.map2(&Tensor::zeros([3], Device::Cpu)?, &hypot))
+            .contains("hypot: shapes [2] and [3] don't broadcast")
+    );
+    assert!(message(x.cast(DType::I32)?.map(&twice)).contains("must be f32"));
+    let there = Tensor::zeros([2], Device::Gpu)?;
+    assert!(message(there.map(&Map::new("here", |[a]: [f32; 1]| a))).contains("no GPU kernel"));
+    let broken = Map::new("broken", |[a]: [f32; 1]| a).wgsl("a +");
+    assert!(message(there.map(&broken).and_then(|y| y.eval().map(|()| y))).contains("broken"));
+    assert!(message(Map::new("none", |_: [f32; 0]| 0.0).apply([])).contains("one to 4 tensors, got 0"));
     Ok(())
 }

@@ -3,7 +3,10 @@
 use super::common::{Rng, tensor};
 use wgrad::prelude::*;
 use wgrad::testing::{assert_parity, check_gradients};
-use wgrad::{Conv3dOptions, ConvTranspose3dOptions, Interpolation, PadMode, Padding3d, Pool3dOptions};
+use wgrad::{
+    Conv3dOptions, ConvTranspose3dOptions, GridOptions, GridPadding, Interpolation, PadMode, Padding3d,
+    Pool3dOptions, Resampling,
+};
 
 type Call = fn(&[Tensor]) -> Result<Vec<Tensor>>;
 
@@ -80,6 +83,28 @@ const CASES: &[Case] = &[
                 .collect()
         },
         &[&[1, 2, 2, 3, 2]],
+        WIDE,
+    ),
+    (
+        "resize2d",
+        |x| {
+            let resize = |size, how, align| x[0].resize2d(size, how, align);
+            Ok(vec![
+                resize([5, 2], Resampling::Bilinear, true)?,
+                resize([2, 6], Resampling::Bicubic, false)?,
+                resize([4, 5], Resampling::CatmullRom, false)?,
+            ])
+        },
+        &[&[1, 3, 4, 2]],
+        WIDE,
+    ),
+    (
+        "grid_sample",
+        |x| {
+            let paddings = [GridPadding::Zeros, GridPadding::Border, GridPadding::Reflection];
+            paddings.iter().map(|&p| x[0].grid_sample(&x[1], GridOptions::new().padding(p))).collect()
+        },
+        &[&[2, 3, 4, 1], &[2, 1, 3, 2]],
         WIDE,
     ),
     ("shuffle", |x| Ok(vec![x[0].shuffle(1, 5)?]), &[&[3, 4]], WIDE),

@@ -67,6 +67,52 @@ fn sorts_of_all_lengths() -> Result<()> {
     Ok(())
 }
 
+/// Places among sorted elements are counts: of all lengths, of one row and of many, of values that no row has.
+#[test]
+fn searches_of_all_lengths() -> Result<()> {
+    let compare = |a: f32, b: f32| a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()));
+    for [rows, len, count] in [[1, 1, 9], [1, 70_001, 70_001], [5, 2, 3], [40, 33, 50], [30_000, 3, 5]] {
+        let (mut sorted, values) = (odd(rows * len, len as u64), odd(rows * count, 1));
+        sorted.chunks_mut(len).for_each(|row| row.sort_by(|&a, &b| compare(a, b)));
+        for right in [false, true] {
+            let want: Vec<u32> = (0..values.len())
+                .map(|i| {
+                    let row = &sorted[i / count * len..][..len];
+                    let at = row.partition_point(|&v| {
+                        compare(v, values[i]).is_lt() || right && compare(v, values[i]).is_eq()
+                    });
+                    at as u32
+                })
+                .collect();
+            for device in DEVICES {
+                let s = Tensor::from_slice(&sorted, [rows, len], device)?;
+                let v = Tensor::from_slice(&values, [rows, count], device)?;
+                let found = s.searchsorted(&v, right)?.to_vec::<u32>()?;
+                assert!(found == want, "{rows} x {len} {right} on {device}");
+                if rows == 1 {
+                    let found = v.bucketize(&s.squeeze(0)?, right)?;
+                    assert_eq!((found.dims(), found.to_vec::<u32>()? == want), (&[1, count][..], true));
+                }
+            }
+        }
+    }
+    for device in DEVICES {
+        let s = Tensor::new([i32::MIN, -1, -1, i32::MAX], device)?;
+        let v = Tensor::new([[i32::MIN, -1], [0, i32::MAX]], device)?;
+        assert_eq!(s.searchsorted(&v, false)?.to_vec::<u32>()?, [0, 1, 3, 3]);
+        assert_eq!(s.searchsorted(&v, true)?.to_vec::<u32>()?, [1, 3, 3, 4]);
+        assert_eq!(s.slice(0, 0, 0)?.searchsorted(&v, true)?.to_vec::<u32>()?, [0; 4]);
+        let message = |r: Result<Tensor>| r.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(message(v.searchsorted(&s, false)).contains("equal dimensions before the last"));
+        assert!(message(v.bucketize(&v, false)).starts_with("bucketize: boundaries [2, 2]: expected [n]"));
+        assert!(message(s.searchsorted(&v.cast(DType::F32)?, false)).contains("searchsorted"));
+        assert!(
+            message(Tensor::ones([], device)?.searchsorted(&v.cast(DType::F32)?, false)).contains("no order")
+        );
+    }
+    Ok(())
+}
+
 /// Integers to their ends, along other axes, the first few, and gradients.
 #[test]
 fn sorts_of_integers_parts_and_gradients() -> Result<()> {

@@ -2,6 +2,7 @@
 
 use super::float::Number;
 use super::{PARALLEL_WORK, for_each_chunk, units_per_task};
+use crate::geometry::SearchGeometry;
 use rayon::slice::ParallelSliceMut;
 
 /// An element that can be sorted: with its place it becomes a number whose order is the one wanted, so that no two are equal and any
@@ -92,6 +93,22 @@ pub fn argsort<T: Sortable>(len: usize, kept: usize, descending: bool, x: &[T], 
             for (order, &packed) in order.iter_mut().zip(&packed) {
                 *order = T::place(packed) as i32;
             }
+        }
+    });
+}
+
+/// `found[row, i]` = how many elements of a sorted row are below a value, or not above it.
+pub fn search<T: Sortable>(g: &SearchGeometry, sorted: &[T], values: &[T], found: &mut [u32]) {
+    let work = g.len.max(1).ilog2() as usize + 1;
+    let chunk = units_per_task(work);
+    for_each_chunk(found, chunk, values.len() * work >= PARALLEL_WORK, |task, found| {
+        for (found, i) in found.iter_mut().zip(task * chunk..) {
+            let key = values[i].pack(0, false);
+            let below = |v: &T| {
+                let other = v.pack(0, false);
+                other < key || (g.right && other == key)
+            };
+            *found = sorted[i / g.count * g.len..][..g.len].partition_point(below) as u32;
         }
     });
 }

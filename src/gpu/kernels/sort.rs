@@ -4,6 +4,7 @@ use super::launch::{Build, Launch, Pass, fold};
 use super::uniform::uniform;
 use super::{KernelTarget, Launches, Operand, Turns, Uniform};
 use crate::dtype::DType;
+use crate::geometry::SearchGeometry;
 use crate::gpu::wgsl::shader;
 
 uniform! {
@@ -56,6 +57,17 @@ uniform! {
     /// The block of `sort_inverse.wgsl`.
     struct InverseSizes {
         total: usize,
+    }
+}
+
+uniform! {
+    /// The block of `search.wgsl`.
+    struct SearchSizes {
+        total: usize,
+        count: usize,
+        len: usize,
+        right: bool,
+        key: Key,
     }
 }
 
@@ -192,6 +204,31 @@ pub fn inverse(t: &KernelTarget, len: usize) -> Launches {
             inputs: vec![Operand::Input(0)],
             output: Operand::Output,
             turns: Turns::NONE,
+            epilogue: false,
+        },
+    );
+    launches
+}
+
+/// `found[rows, count]` (32 bits) = how many elements of a sorted row are below a value or, with `g.right`, not above it; elements are
+/// f32, i32 or u32.
+///
+/// Inputs: sorted rows, values.
+pub fn search(t: &KernelTarget, g: &SearchGeometry, dtype: DType) -> Launches {
+    let mut launches = Launches::default();
+    let &SearchGeometry { rows, count, len, right } = g;
+    let total = rows * count;
+    let key = Key::of(dtype, false);
+    launches.push(
+        t,
+        Pass {
+            label: "searchsorted",
+            source: shader!("search.wgsl").into(),
+            total,
+            uniform: Uniform::of(&SearchSizes { total, count, len, right, key }),
+            inputs: vec![Operand::Input(0), Operand::Input(1)],
+            output: Operand::Output,
+            turns: bisection(len),
             epilogue: false,
         },
     );

@@ -3,7 +3,7 @@
 use super::uniform::Uniform;
 use super::{KernelTarget, Launch, Launches, attention, conv2d, gemm, index, pool2d, scan, softmax, sort};
 use crate::dtype::DType;
-use crate::geometry::{AttentionGeometry, Conv2dGeometry, MatmulGeometry, Pool2dGeometry};
+use crate::geometry::{AttentionGeometry, Conv2dGeometry, MatmulGeometry, Pool2dGeometry, SearchGeometry};
 use crate::gpu::wgsl::tests::{assert_valid, shaders};
 use naga::{AddressSpace, Module, Scalar, TypeInner};
 
@@ -163,6 +163,7 @@ fn all_launches(t: &KernelTarget) -> Vec<Launches> {
     all.push(sort::inverse(t, 15_000));
     let g = attentive(attention::LONGEST);
     all.extend([attention::forward(t, &g), attention::backward(t, &g)]);
+    all.push(sort::search(t, &SearchGeometry { rows: 3, count: 50, len: 70, right: true }, DType::F32));
     all
 }
 

@@ -34,6 +34,7 @@ pub fn ops(seed: u64, size: Size) -> Vec<Case> {
     sorting::sorts(&mut table);
     images::pool2d_ceil(&mut table);
     products::attention(&mut table);
+    sorting::searches(&mut table);
     if size == Size::Kernels {
         kernels::kernels(&mut table);
         sorting::long_sorts(&mut table);

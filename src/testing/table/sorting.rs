@@ -95,6 +95,28 @@ pub fn sorts(t: &mut Table) {
     t.add("quantile", vec![x], |a: &Args<'_>| a[0].quantile(0.4, -1, false)).second();
 }
 
+/// Values among sorted ones: some equal, below all and above all.
+pub fn searches(t: &mut Table) {
+    for right in [false, true] {
+        for dtype in [DType::F32, DType::I32, DType::U32, DType::U8] {
+            let dims = t.shape(1, 3);
+            let (rows, last) = dims.split_at(dims.len() - 1);
+            let len = t.rng.int(0, 9);
+            let domain = Domain::Whole(if matches!(dtype, DType::F32 | DType::I32) { -4 } else { 0 }, 7);
+            let mut draw = |dims: &[usize]| match dtype {
+                DType::F32 => t.float(dims, Domain::Ties),
+                _ => t.int(dtype, dims, domain),
+            };
+            let each = vec![draw(&[rows, &[len]].concat()), draw(&[rows, last].concat())];
+            let one = vec![draw(&[len]), draw(&dims)];
+            for (what, inputs) in [("rows", each), ("one", one)] {
+                let call = move |a: &Args<'_>| a[0].sort(-1, false)?.searchsorted(&a[1], right);
+                t.add(format!("searchsorted/{what} {dtype} {right}"), inputs, call).no_gradient().exact();
+            }
+        }
+    }
+}
+
 /// Rows longer than a block, than a workgroup's, and than 65,535; many rows, few of each.
 pub fn long_sorts(t: &mut Table) {
     for dims in [[3000, 7], [40, 100], [5, 1500], [1, 70_000]] {
