@@ -1,7 +1,7 @@
 //! Training steps of whole models, and attention alone: `cargo bench --bench models -- SECTION [DEVICE [STEPS]]`, sections `transformer`,
 //! `lstm`, `conv1d`, `resnet18` and `attention`; the device is `cpu` or `gpu`.
 //!
-//! A line for each: the median of so many steps (10), in milliseconds. `benches/peers/py/torch_models.py` takes the same arguments and
+//! A line for each: the median of so many steps (10), in milliseconds; of no steps the profile of one. `benches/peers/py/torch_models.py` takes the same arguments and
 //! does the same; `benches/peers/models.sh` runs both in turn.
 
 mod common;
@@ -56,13 +56,19 @@ fn train(name: &str, steps: usize, model: &Model, x: &Tensor, labels: &Tensor) -
     x.eval()?;
     labels.eval()?;
     let mut adam = Adam::new(1e-3);
-    measure(name, steps, || {
+    let mut step = || {
         let logits = model.forward(x, &Context::train(0))?;
         let grads = logits.cross_entropy(labels)?.backward()?;
         drop(logits);
         adam.step(&grads)?;
         x.device().synchronize()
-    })
+    };
+    if steps == 0 {
+        step()?;
+        println!("{}", x.device().profile(step)?);
+        return Ok(());
+    }
+    measure(name, steps, step)
 }
 
 /// Four blocks of GPT-2 with 256 features and 8 heads, 8 windows of 256 symbols, of which there are 100.
