@@ -338,15 +338,34 @@ fn cpu_info() -> DeviceInfo {
 impl std::str::FromStr for Device {
     type Err = Error;
 
-    /// `cpu`, `gpu`, `best`, or a part of an adapter's name.
+    /// `cpu`, `gpu`, `best`, or a part of an adapter's name. The error of any other text lists what there is.
     fn from_str(s: &str) -> Result<Device> {
-        match s.to_ascii_lowercase().as_str() {
+        let wanted = s.trim().to_ascii_lowercase();
+        match wanted.as_str() {
             "cpu" => Ok(Device::Cpu),
             "gpu" => Ok(Device::Gpu),
             "best" => Ok(Device::best()),
-            other => Device::named(other),
+            other => match Device::named(other) {
+                Ok(device) if !other.is_empty() => Ok(device),
+                _ => Err(no_such_device(s)),
+            },
         }
     }
+}
+
+fn no_such_device(text: &str) -> Error {
+    let adapters = gpu::list();
+    let names: Vec<String> =
+        adapters.iter().map(|a| format!("{} ({}, {})", a.name, a.kind, a.backend)).collect();
+    let there = match names.is_empty() {
+        true => "of which this machine has none: Device::Gpu says how to get one".to_string(),
+        false => format!("of which there are {}", names.join(", ")),
+    };
+    let message = format!(
+        "{text:?} names no device; expected cpu, gpu (the best adapter), best (a real GPU, else the CPU), or a part of an \
+         adapter's name, {there}"
+    );
+    Error::NoAdapter { message }
 }
 
 /// Ends the recording, whatever happens in between.

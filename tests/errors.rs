@@ -306,6 +306,8 @@ fn two_devices_in_one_operation() -> Result<()> {
 #[test]
 fn unknown_devices() {
     says("no such adapter".parse::<Device>(), &["no such adapter"]);
+    says("cuda".parse::<Device>(), &["\"cuda\"", "cpu, gpu", "best", "adapter's name"]);
+    says(" ".parse::<Device>(), &["names no device"]);
     says(Device::adapter(4711), &["4711"]);
     assert_eq!("cpu".parse::<Device>().ok(), Some(CPU));
     assert!(Device::list().iter().any(|d| d.device == CPU));

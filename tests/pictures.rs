@@ -470,3 +470,26 @@ fn misclassified_colours_logits_and_one_hot_targets() {
     assert!(words(&svg).contains(&"true class → guess, the surest first"));
     assert_eq!(svg, plot::misclassified(&model, &dense, &[], 100).unwrap().to_svg());
 }
+
+#[test]
+fn mistakes_of_a_model_of_no_and_yes_have_the_names_of_the_data() {
+    let folder = Folder::new();
+    // The first pixel is a logit: two of six are wrong.
+    let logits = [2.0f32, -3.0, 0.5, -0.5, 4.0, -4.0];
+    let values = logits.iter().flat_map(|&v| [v, 0.0, 0.5, 1.0]).collect();
+    let images = Tensor::from_vec(values, [6, 2, 2, 1], Device::Cpu).unwrap();
+    let targets = Tensor::new([[1.0f32], [0.0], [0.0], [0.0], [1.0], [1.0]], Device::Cpu).unwrap();
+    let set = Dataset::from_tensors("pets", &images, &targets).unwrap().with_classes(&["cat", "dog"]);
+    let model = Reader { classes: 1 };
+    let (svg, _) = folder.save("wrong_binary", &plot::misclassified(&model, &set, &[], 9).unwrap());
+    let captions: Vec<&str> = words(&svg).into_iter().take(6).collect();
+    assert_eq!(captions, ["dog → cat", "98.2 %", "#5", "cat → dog", "62.2 %", "#2"]);
+    let whole = set.map_labels(|y| y.cast(DType::U32)?.flatten(0)).unwrap();
+    assert_eq!(svg, plot::misclassified(&model, &whole, &[], 9).unwrap().to_svg());
+    let likely = set.map_features(|x| x.sigmoid()).unwrap();
+    let same = plot::misclassified(&model, &likely, &[], 9).unwrap().to_svg();
+    assert_eq!(words(&same).into_iter().take(6).collect::<Vec<_>>(), captions);
+    let matrix = wgrad::train::confusion_matrix(&model, &set, 4).unwrap();
+    let (svg, _) = folder.save("confusion_binary", &plot::confusion_matrix(&matrix).unwrap());
+    assert!(has(&svg, "cat") && has(&svg, "dog"));
+}

@@ -65,8 +65,10 @@ pub struct Dataset {
     pub(super) samples: usize,
     /// At least one, `[samples, ..]` each, on the CPU, with what it is multiplied by when it is read, if it is.
     pub(super) inputs: Vec<(Tensor, Option<f64>)>,
-    /// At least one, `[samples, ..]` each, on the CPU.
+    /// `[samples, ..]` each, on the CPU; none of unlabeled data.
     pub(super) targets: Vec<Tensor>,
+    /// What stands for the labels of unlabeled data: `[0]`.
+    none: Tensor,
     /// `[samples]`, f32, on the CPU.
     pub(super) weights: Option<Tensor>,
     classes: Arc<[String]>,
@@ -106,9 +108,18 @@ impl Dataset {
         targets: &[&Tensor],
     ) -> Result<Dataset> {
         let name = name.into();
+        if targets.is_empty() {
+            let message =
+                "expected at least one target, got none; of data without labels make Dataset::unlabeled";
+            return Err(Error::data(name, message));
+        }
+        Self::of(name, inputs, targets)
+    }
+
+    fn of(name: String, inputs: &[&Tensor], targets: &[&Tensor]) -> Result<Dataset> {
         let samples = inputs.first().and_then(|t| t.dims().first().copied());
         let same = inputs.iter().chain(targets).all(|t| t.dims().first().copied() == samples);
-        let (Some(samples), true, false) = (samples, same, targets.is_empty()) else {
+        let (Some(samples), true) = (samples, same) else {
             let shapes = |list: &[&Tensor]| list.iter().map(|t| t.shape().to_string()).collect::<Vec<_>>();
             let message = format!(
                 "features {} and labels {}: expected one row of each per sample, [samples, ..] both",
@@ -120,7 +131,30 @@ impl Dataset {
         let inputs = inputs.iter().map(|t| Ok((host(t)?, None))).collect::<Result<_>>()?;
         let targets = targets.iter().map(|t| host(t)).collect::<Result<_>>()?;
         let (classes, copies) = (Arc::from([]), Arc::default());
-        Ok(Dataset { name, samples, inputs, targets, weights: None, classes, copies })
+        let none = Tensor::zeros([0], Device::Cpu)?;
+        Ok(Dataset { name, samples, inputs, targets, none, weights: None, classes, copies })
+    }
+
+    /// Features `[samples, ..]` without labels: to [predict](crate::train::Trainer::predict_on), or to adapt a layer to. What
+    /// trains or evaluates on it is told that targets are missing; [`with_targets`](Self::with_targets) adds them.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # use wgrad::data::Dataset;
+    /// # fn main() -> Result<()> {
+    /// let new = Dataset::unlabeled("new", &Tensor::zeros([5, 3], Device::Cpu)?)?;
+    /// let model = Sequential::new().add(Dense::new(2)).build([3], Device::Cpu)?;
+    /// let trainer = Trainer::new(model, Adam::new(1e-3), MeanSquaredError::new()).build()?;
+    /// assert_eq!(trainer.predict_on(&new)?[0].shape(), [5, 2]);
+    /// assert!(trainer.evaluate(&new).is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The tensor has no dimensions, or can't be computed.
+    pub fn unlabeled(name: impl Into<String>, features: &Tensor) -> Result<Dataset> {
+        Self::of(name.into(), &[features], &[])
     }
 
     /// Features `[samples, ..]` and labels `[samples, ..]` of ndarrays (feature `ndarray`).
@@ -163,15 +197,15 @@ impl Dataset {
         }
     }
 
-    /// The samples of a batch.
+    /// The samples of a batch, which may have no targets.
     ///
     /// # Errors
     ///
-    /// As [`from_tensor_slices`](Self::from_tensor_slices); or there is not one weight for each sample.
+    /// As [`from_tensor_slices`](Self::from_tensor_slices) otherwise; or there is not one weight for each sample.
     pub fn from_batch(name: impl Into<String>, batch: Batch) -> Result<Dataset> {
         let (inputs, targets): (Vec<_>, Vec<_>) =
             (batch.inputs.iter().collect(), batch.targets.iter().collect());
-        let set = Self::from_tensor_slices(name, &inputs, &targets)?;
+        let set = Self::of(name.into(), &inputs, &targets)?;
         match &batch.weights {
             Some(weights) => set.with_weights(weights),
             None => Ok(set),
@@ -289,9 +323,10 @@ impl Dataset {
         &self.inputs[0].0
     }
 
-    /// All labels (the first target) as they are stored, on the CPU: `[samples, ..]`.
+    /// All labels (the first target) as they are stored, on the CPU: `[samples, ..]`; of [unlabeled](Self::unlabeled) data an empty
+    /// tensor, `[0]`.
     pub fn labels(&self) -> &Tensor {
-        &self.targets[0]
+        self.targets.first().unwrap_or(&self.none)
     }
 
     /// All inputs as they are stored, unscaled, on the CPU: `[samples, ..]` each.
@@ -307,49 +342,6 @@ impl Dataset {
     /// What the samples' losses are multiplied by, `[samples]`, where there is such.
     pub fn weights(&self) -> Option<&Tensor> {
         self.weights.as_ref()
-    }
-
-    /// The first `n` samples (all where there are fewer). Fails where there is no memory for the copy.
-    pub fn take(&self, n: usize) -> Result<Dataset> {
-        self.part(0, n.min(self.len()))
-    }
-
-    /// All but the first `n` samples. Fails where there is no memory for the copy.
-    pub fn skip(&self, n: usize) -> Result<Dataset> {
-        let n = n.min(self.len());
-        self.part(n, self.len() - n)
-    }
-
-    /// The first `n` samples, and the others.
-    ///
-    /// # Errors
-    ///
-    /// There are fewer than `n`.
-    pub fn split_at(&self, n: usize) -> Result<(Dataset, Dataset)> {
-        if n > self.len() {
-            let message = format!("has {} samples; it can't be split after {n}", self.len());
-            return Err(Error::data(&self.name, message));
-        }
-        Ok((self.part(0, n)?, self.part(n, self.len() - n)?))
-    }
-
-    /// What to train on, and the last `fraction` of the samples to validate with: Keras's `validation_split`. Where the
-    /// samples are sorted, [shuffle](Self::shuffled) them first.
-    ///
-    /// # Errors
-    ///
-    /// One of the two would be empty.
-    pub fn validation_split(&self, fraction: f64) -> Result<(Dataset, Dataset)> {
-        // Keras: int(floor(n * (1 - fraction)))
-        let train = (self.len() as f64 * (1.0 - fraction)).floor();
-        if !(train >= 1.0 && train < self.len() as f64) {
-            let message = format!(
-                "validation_split({fraction}) of {} samples leaves nothing for one side; expected a fraction between 0 and 1",
-                self.len()
-            );
-            return Err(Error::data(&self.name, message));
-        }
-        self.split_at(train as usize)
     }
 
     /// The same samples in a random order that depends on the seed only. (`fit` shuffles in each epoch anyway: this is for
@@ -389,13 +381,6 @@ impl Dataset {
             join(a, b)?;
         }
         Ok(set)
-    }
-
-    fn part(&self, start: usize, len: usize) -> Result<Dataset> {
-        if len == self.len() {
-            return Ok(self.clone());
-        }
-        self.each(len, |t| t.slice(0, start, len))
     }
 
     /// `f` of every tensor; it gives `samples` rows.
@@ -471,6 +456,16 @@ impl Source for Dataset {
         Some(self.len())
     }
 
+    fn classes(&self) -> &[String] {
+        Dataset::classes(self)
+    }
+
+    /// The first.
+    fn peek(&self) -> Option<Result<Batch>> {
+        const ROWS: usize = 64;
+        self.reader(ROWS, Device::Cpu, None).map_or_else(|e| Some(Err(e)), |mut reader| reader.next())
+    }
+
     fn unit(&self) -> &'static str {
         if self.sample_shape().len() >= 2 { "images" } else { "samples" }
     }
@@ -495,5 +490,6 @@ impl fmt::Debug for Dataset {
 }
 
 mod map;
+mod parts;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@
 //! | tf.data and Keras | wgrad |
 //! | --- | --- |
 //! | `Dataset.from_tensor_slices((x, y))` | [`Dataset::from_tensors`], [`Dataset::from_tensor_slices`] (several inputs, several targets) |
+//! | `Dataset.from_tensor_slices(x)`, to predict | [`Dataset::unlabeled`], [`Sample::unlabeled`], [`Batch::unlabeled`] |
+//! | `dataset.map(lambda x, y: (f(x), y))` in memory | [`Dataset::map_features`], [`Dataset::map_inputs`], [`Dataset::map_labels`] |
 //! | `(x, y, sample_weight)` | [`Dataset::with_weights`], [`Sample::weighted`], triples `(x, y, weight)` |
 //! | `Dataset.from_tensor_slices(list)`, `range(n)` | `list.into_iter().collect::<Pipeline<_>>()`, `(0..n).collect()` |
 //! | `Dataset.from_generator(f)` | [`Pipeline::generate`]; in memory [`Dataset::from_samples`] |

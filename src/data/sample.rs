@@ -41,6 +41,15 @@ impl Sample {
         Ok(Sample { inputs: vec![input.into_tensor()?], targets: vec![target.into_tensor()?], weight: None })
     }
 
+    /// One input, no target: what a model is to predict.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn unlabeled(input: impl HostValue) -> Result<Sample> {
+        Ok(Sample { inputs: vec![input.into_tensor()?], targets: Vec::new(), weight: None })
+    }
+
     /// As well a further input.
     ///
     /// # Errors

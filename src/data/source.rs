@@ -37,6 +37,11 @@ impl Batch {
         Batch { inputs: vec![input], targets: vec![target], weights: None }
     }
 
+    /// One input, no target: what a model is to predict.
+    pub fn unlabeled(input: Tensor) -> Batch {
+        Batch { inputs: vec![input], targets: Vec::new(), weights: None }
+    }
+
     /// As well a further input.
     pub fn also_input(mut self, input: Tensor) -> Batch {
         self.inputs.push(input);
@@ -174,6 +179,12 @@ pub trait Source: Send {
         None
     }
 
+    /// Some samples on the host, to look at, where they are to be had without any work that a pass would do again or otherwise; `None`
+    /// elsewhere.
+    fn peek(&self) -> Option<Result<Batch>> {
+        None
+    }
+
     /// The number of batches in a pass, where it is known.
     fn steps(&self, batch_size: usize) -> Option<usize> {
         self.samples().map(|n| n.div_ceil(batch_size.max(1)))
@@ -187,6 +198,11 @@ pub trait Source: Send {
     /// What a sample is called where progress is shown.
     fn unit(&self) -> &'static str {
         "samples"
+    }
+
+    /// The names of the classes that the labels count, which pictures and reports then have; empty where they are not known.
+    fn classes(&self) -> &[String] {
+        &[]
     }
 
     /// What to train on, and the last `fraction` of the samples, unchanged by any augmentation, to validate with: what
@@ -228,6 +244,9 @@ macro_rules! forward_source {
             fn samples(&self) -> Option<usize> {
                 (**self).samples()
             }
+            fn peek(&self) -> Option<Result<Batch>> {
+                (**self).peek()
+            }
             fn steps(&self, batch_size: usize) -> Option<usize> {
                 (**self).steps(batch_size)
             }
@@ -236,6 +255,9 @@ macro_rules! forward_source {
             }
             fn unit(&self) -> &'static str {
                 (**self).unit()
+            }
+            fn classes(&self) -> &[String] {
+                (**self).classes()
             }
             fn split_for_validation(&self, fraction: f64) -> Result<(Box<dyn Source>, Box<dyn Source>)> {
                 (**self).split_for_validation(fraction)
@@ -315,6 +337,11 @@ impl<S: Source> Source for Augmented<S> {
         self.source.samples()
     }
 
+    /// As they are: unchanged.
+    fn peek(&self) -> Option<Result<Batch>> {
+        self.source.peek()
+    }
+
     fn steps(&self, batch_size: usize) -> Option<usize> {
         self.source.steps(batch_size)
     }
@@ -325,6 +352,10 @@ impl<S: Source> Source for Augmented<S> {
 
     fn unit(&self) -> &'static str {
         self.source.unit()
+    }
+
+    fn classes(&self) -> &[String] {
+        self.source.classes()
     }
 
     fn split_for_validation(&self, fraction: f64) -> Result<(Box<dyn Source>, Box<dyn Source>)> {

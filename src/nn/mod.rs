@@ -154,13 +154,13 @@ pub use loss::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
     CategoricalHinge, Contrastive, CosineEmbedding, CosineSimilarity, Ctc, Dice, Hinge, Huber, InfoNce,
     KLDivergence, LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError,
-    MeanSquaredLogarithmicError, NtXent, Poisson, SparseCategoricalCrossentropy, SquaredHinge, TripletHard,
-    TripletMargin, TripletSemiHard, Tversky,
+    MeanSquaredLogarithmicError, NtXent, Outputs, Poisson, SparseCategoricalCrossentropy, SquaredHinge,
+    TripletHard, TripletMargin, TripletSemiHard, Tversky,
 };
 pub use merge::Merge;
 pub use model::Model;
-pub(crate) use module::taken_by;
 pub use module::{Module, Parameters};
+pub(crate) use module::{layers_in_words, taken_by};
 pub use normalization::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm};
 pub use parameter::Parameter;
 pub use pool::{

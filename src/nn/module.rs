@@ -428,6 +428,14 @@ pub(crate) fn taken_by(module: &(impl Module + ?Sized), x: &Tensor) -> Result<Te
     if x.dtype() == DType::U8 && !module.takes_integers() { x.cast(DType::F32) } else { Ok(x.clone()) }
 }
 
+/// What the layers of a module are, in the order in which it shows them: `Dense 10, softmax`.
+pub(crate) fn layers_in_words(module: &(impl Module + ?Sized)) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut told = |shown: Shown| words.extend(Some(shown.what).filter(|what| !what.is_empty()));
+    module.visit(&mut Parameters::with_modules(&mut |_| {}, &mut told));
+    words
+}
+
 /// `Module` by what is pointed to: each method is handed on. Clippy refuses one that is forgotten.
 macro_rules! forward_module {
     ($($pointer:ident),*) => {$(

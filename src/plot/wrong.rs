@@ -12,6 +12,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Module, taken_by};
 use crate::tensor::{Tensor, no_grad};
+use crate::train::{are_probabilities, is_yes_or_no};
 
 const NAME: &str = "plot::misclassified";
 const BATCH_SIZE: usize = 128;
@@ -40,8 +41,11 @@ struct Mistake {
 /// The model has one input, images `[n, height, width, channels]` with 1 channel or 3, and one output `[n, classes]`, logits
 /// or probabilities: rows that are probabilities (not negative, with a sum of 1) are taken as such, others go through
 /// softmax. Targets are integers `[n]`, or one-hot rows; samples whose target is none of the classes are left out. Classes
-/// are called as `classes` says, [`Model::classes`](crate::nn::Model::classes) or
-/// [`Dataset::classes`](crate::data::Dataset::classes), say; by their numbers, where that is empty.
+/// are called as `classes` says, [`Model::classes`](crate::nn::Model::classes), say; where that is empty, as the data set says
+/// ([`Dataset::classes`](crate::data::Dataset::classes)), if it has a name for each; else by their numbers.
+///
+/// A model with one output, `[n, 1]`, has two classes, no and yes, and targets `[n, 1]` or integers `[n]`. If its outputs for the whole
+/// data set are from 0 to 1 they are taken for probabilities, else for logits.
 ///
 /// Where nothing is wrong, the picture says so.
 ///
@@ -68,8 +72,24 @@ pub fn misclassified(
     let most = most.clamp(1, MOST);
     let (mut seen, mut counted, mut wrong, mut shape) = (0, 0, 0, Vec::new());
     let mut mistakes: Vec<Mistake> = Vec::new();
+    let mut classes = classes;
+    // Of a model with one output, once it is known to be one.
+    let mut probabilities = None;
     for batch in set.pass(&Pass { batch_size: BATCH_SIZE, shuffle: None, device: model.device() })? {
-        let found = check(model, batch?, classes, seen)?;
+        let found = check(model, batch?, seen, &mut |outputs| {
+            let binary = is_yes_or_no(outputs);
+            if binary && probabilities.is_none() {
+                probabilities = Some(are_probabilities(model, set, BATCH_SIZE)?);
+            }
+            Ok(if binary { probabilities } else { None })
+        })?;
+        if classes.is_empty() && set.classes().len() == found.classes {
+            classes = set.classes();
+        }
+        if !classes.is_empty() && classes.len() != found.classes {
+            let message = format!("{} names for {} classes", classes.len(), found.classes);
+            return Err(Error::argument(NAME, message));
+        }
         seen += found.seen;
         shape = found.shape;
         counted += found.counted;
@@ -97,6 +117,7 @@ pub fn misclassified(
 
 struct Found {
     seen: usize,
+    classes: usize,
     /// `[height, width, channels]`, where there are mistakes.
     shape: Vec<usize>,
     /// Samples with a target that is a class.
@@ -104,25 +125,45 @@ struct Found {
     mistakes: Vec<Mistake>,
 }
 
-fn check(model: &(impl Module + ?Sized), batch: Batch, classes: &[String], first: usize) -> Result<Found> {
+/// Outputs and targets of no and yes as those of two classes.
+fn as_two_classes(outputs: &Tensor, y: &Tensor, probabilities: bool) -> Result<(Tensor, Tensor)> {
+    let n = outputs.dims().first().copied().unwrap_or(0);
+    if y.numel() != n || y.dims().first() != Some(&n) {
+        let message =
+            format!("targets are {} for outputs {}; expected one for each", y.shape(), outputs.shape());
+        return Err(Error::shape(NAME, message));
+    }
+    let yes = outputs.reshape([n, 1])?;
+    let yes = if probabilities { yes } else { yes.sigmoid()? };
+    let targets = if y.dtype().is_float() { y.gt(0.5)? } else { y.clone() };
+    Ok((Tensor::concat(&[&(1.0 - &yes)?, &yes], 1)?, targets.cast(DType::I32)?.reshape([n])?))
+}
+
+/// `binary` says of a model with one output whether that is a probability.
+fn check(
+    model: &(impl Module + ?Sized),
+    batch: Batch,
+    first: usize,
+    binary: &mut dyn FnMut(&Tensor) -> Result<Option<bool>>,
+) -> Result<Found> {
     let ([x], [y]) = (&batch.inputs[..], &batch.targets[..]) else {
         let (inputs, targets) = (batch.inputs.len(), batch.targets.len());
         let message = format!("expects one input and one target, got {inputs} and {targets}");
         return Err(Error::argument(NAME, message));
     };
     let outputs = model.infer(&taken_by(model, x)?)?;
+    let (outputs, y) = match binary(&outputs)? {
+        Some(probabilities) => &no_grad(|| as_two_classes(&outputs, y, probabilities))?,
+        None => &(outputs, y.clone()),
+    };
     let &[n, count @ 1..=usize::MAX] = outputs.dims() else {
         let message = format!("the model's output is {}; expected [n, classes]", outputs.shape());
         return Err(Error::shape(NAME, message));
     };
-    if !classes.is_empty() && classes.len() != count {
-        let message = format!("{} names for {count} classes", classes.len());
-        return Err(Error::argument(NAME, message));
-    }
     let (pixels, targets, rows, scores) = no_grad(|| {
         let targets = match y.dims() {
             [rows] if *rows == n => y.cast(DType::I32)?,
-            [rows, 1] if *rows == n && count > 1 => y.reshape([n])?.cast(DType::I32)?,
+            [rows, 1] if *rows == n => y.reshape([n])?.cast(DType::I32)?,
             dims if dims == [n, count] => y.argmax(-1, false)?.cast(DType::I32)?,
             _ => {
                 let message = format!(
@@ -144,7 +185,8 @@ fn check(model: &(impl Module + ?Sized), batch: Batch, classes: &[String], first
     }
     let targets = targets.to_vec::<i32>()?;
     let (rows, scores) = (rows.to_vec::<f32>()?, scores.to_vec::<f32>()?);
-    let mut found = Found { seen: n, shape: x.dims()[1..].to_vec(), counted: 0, mistakes: Vec::new() };
+    let mut found =
+        Found { seen: n, classes: count, shape: x.dims()[1..].to_vec(), counted: 0, mistakes: Vec::new() };
     for (k, &target) in targets.iter().enumerate() {
         let Some(target) = usize::try_from(target).ok().filter(|&t| t < count) else { continue };
         found.counted += 1;

@@ -88,7 +88,12 @@ mod terminal {
 
         /// Takes the bar away.
         pub fn clear(self) {
-            if let Some(terminal) = self.terminal {
+            self.make_room();
+        }
+
+        /// Empties its line, for somebody else to write.
+        pub fn make_room(&self) {
+            if let Some(terminal) = &self.terminal {
                 let _ = terminal.clear_line();
                 let _ = terminal.flush();
             }
@@ -161,6 +166,10 @@ mod without {
 
         pub fn clear(self) {
             match self {}
+        }
+
+        pub fn make_room(&self) {
+            match *self {}
         }
     }
 }

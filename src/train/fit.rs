@@ -37,6 +37,7 @@ pub struct Fit<'a> {
     pub(super) seed: u64,
     pub(super) shuffle: bool,
     pub(super) verbose: bool,
+    pub(super) warnings: bool,
     pub(super) interrupts: Vec<&'a AtomicBool>,
     #[cfg(feature = "signals")]
     pub(super) signals: bool,
@@ -63,6 +64,7 @@ impl<'a> Fit<'a> {
             seed: 0,
             shuffle: true,
             verbose: true,
+            warnings: true,
             interrupts: Vec::new(),
             #[cfg(feature = "signals")]
             signals: false,
@@ -200,6 +202,14 @@ impl<'a> Fit<'a> {
     /// GPU's kernels are compiled, for seconds maybe, the bar says so.
     pub fn verbose(mut self, verbose: bool) -> Self {
         self.verbose = verbose;
+        self
+    }
+
+    /// Whether to look at the first batch for what most often goes wrong without an error, and say so once, in the log (as a warning
+    /// of the target `wgrad`) and, with [`verbose`](Self::verbose), on standard output: images with their channels first, pixels from 0
+    /// to 255 that no layer scales, inputs and targets of different numbers of samples, a loss of logits on probabilities or the reverse.
+    pub fn warnings(mut self, warnings: bool) -> Self {
+        self.warnings = warnings;
         self
     }
 

@@ -63,6 +63,7 @@ mod checkpoint;
 pub(crate) mod checkpoint_file;
 mod curve;
 mod events;
+mod first_batch;
 mod fit;
 mod history;
 mod metric;
@@ -94,6 +95,8 @@ pub use metric::{
     Mean, MeanIou, Metric, Named, PearsonCorrelation, Perplexity, Precision, R2Score, Recall,
     RootMeanSquaredError, TopKAccuracy, confusion_matrix, edit_distance,
 };
+#[cfg(feature = "plot")]
+pub(crate) use metric::{are_probabilities, is_yes_or_no};
 pub use own_step::OwnStep;
 pub use step_builder::StepBuilder;
 pub use trainer::Trainer;

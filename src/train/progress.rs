@@ -72,6 +72,22 @@ impl Progress {
         }
     }
 
+    /// Says what looks wrong: in the log, and to people.
+    pub fn warn(&mut self, warning: &str) {
+        log::warn!(target: "wgrad", "{warning}");
+        if self.verbose {
+            let mut shared = self.shared();
+            if let Some(bar) = &shared.bar {
+                bar.make_room();
+            }
+            // As above.
+            let _ = writeln!(std::io::stdout(), "warning: {warning}");
+            if let Some(bar) = &mut shared.bar {
+                bar.step(0, None);
+            }
+        }
+    }
+
     /// Whether it is time to read the totals for [`step`](Self::step).
     pub fn wants_numbers(&mut self) -> bool {
         let wanted = self.shared().bar.is_some() && self.last_read.elapsed() >= READ_INTERVAL;

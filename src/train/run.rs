@@ -4,6 +4,7 @@ use super::accumulation::Accumulation;
 use super::callback::{Callback, Callbacks, Flow, Run, Step, label};
 use super::checkpoint_file::named_variables;
 use super::curve::{Curve, interval};
+use super::first_batch;
 use super::fit::Fit;
 use super::history::{Epoch, Evaluation, History, StepLoss};
 use super::outputs::ClassWeights;
@@ -355,6 +356,10 @@ impl<M: Module> Trainer<M> {
                     }
                 }
             };
+            if std::mem::take(&mut stream.unseen) {
+                let found = first_batch::look(&self.model, &self.outputs, stream.source, &batch)?;
+                found.iter().for_each(|warning| progress.warn(warning));
+            }
             let samples = batch.samples();
             let loss = self.train_step(batch, weights, &mut partial.totals)?;
             partial.step += 1;

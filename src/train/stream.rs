@@ -15,6 +15,8 @@ pub(super) struct Stream<'a> {
     batches: Option<BatchIter<'a>>,
     /// Batches of the pass before.
     before: Option<usize>,
+    /// Whether the first batch is still to be looked at.
+    pub unseen: bool,
 }
 
 /// What a stream has next.
@@ -28,7 +30,15 @@ pub(super) enum Next {
 impl<'a> Stream<'a> {
     pub fn new(source: &'a dyn Source, fit: &Fit<'_>, device: Device) -> Stream<'a> {
         let shuffle = fit.shuffle.then_some(fit.seed);
-        Stream { source, batch_size: fit.batch_size, shuffle, device, batches: None, before: None }
+        Stream {
+            source,
+            batch_size: fit.batch_size,
+            shuffle,
+            device,
+            batches: None,
+            before: None,
+            unseen: fit.warnings,
+        }
     }
 
     /// The next batch of a pass, of which so many were taken before.

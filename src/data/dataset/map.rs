@@ -72,8 +72,15 @@ impl Dataset {
     ///
     /// As [`map_features`](Self::map_features).
     pub fn map_labels(&self, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Dataset> {
-        let labels = no_grad(|| f(self.labels()))?;
+        let Some(labels) = self.targets.first() else {
+            return Err(Error::data(self.name(), "has no labels to map; add them with with_targets"));
+        };
+        let labels = no_grad(|| f(labels))?;
         let labels = self.check_rows("the mapped label", &labels)?;
-        Ok(self.changed(|set| set.targets[0] = labels))
+        Ok(self.changed(|set| {
+            if let Some(first) = set.targets.first_mut() {
+                *first = labels;
+            }
+        }))
     }
 }

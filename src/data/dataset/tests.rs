@@ -140,3 +140,40 @@ fn the_last_part_is_for_validation() {
         assert!(counting(10).validation_split(fraction).is_err(), "{fraction}");
     }
 }
+
+#[test]
+fn data_without_labels_go_everywhere_but_to_a_loss() {
+    let x = Tensor::from_vec((0..12).map(|v| v as f32).collect(), [6, 2], Device::Cpu).unwrap();
+    let set = Dataset::unlabeled("new", &x).unwrap();
+    assert_eq!((set.len(), set.targets().len(), set.labels().dims()), (6, 0, &[0][..]));
+    assert_eq!(set.shuffled(1).unwrap().concat(&set.take(2).unwrap()).unwrap().len(), 8);
+    let batch = set.pass(&Pass::new(4, Device::Cpu)).unwrap().next().unwrap().unwrap();
+    assert!(batch.targets.is_empty() && batch.samples() == 4);
+    let again = set.pipeline().unwrap().map(|s| s.map_input(|x| x * 2.0)).to_dataset().unwrap();
+    assert_eq!(again.features().to_vec::<f32>().unwrap()[11], 22.0);
+    assert!(set.map_labels(|y| Ok(y.clone())).unwrap_err().to_string().contains("no labels"));
+    let labeled = set.with_targets(&[&Tensor::zeros([6], Device::Cpu).unwrap()]).unwrap();
+    assert_eq!(labeled.labels().dims(), [6]);
+    let none = Dataset::from_tensor_slices("none", &[&x], &[]).unwrap_err().to_string();
+    assert!(none.contains("Dataset::unlabeled"), "{none}");
+    let samples =
+        Dataset::from_samples("texts", [crate::data::Sample::unlabeled([1.0f32]).unwrap()]).unwrap();
+    assert!(samples.targets().is_empty());
+}
+
+#[test]
+fn what_is_mapped_keeps_its_rows_and_names() {
+    let x = Tensor::from_vec((0..12).map(|v| v as u8).collect(), [6, 2], Device::Cpu).unwrap();
+    let y = Tensor::zeros([6], Device::Cpu).unwrap();
+    let set = Dataset::from_tensors("bytes", &x, &y).unwrap().scaled(0.5).with_classes(&["a", "b"]);
+    // What is mapped is what a batch would have: scaled, and not once more afterwards.
+    let mapped = set.map_features(|x| x + 1.0).unwrap();
+    assert_eq!(mapped.features().to_vec::<f32>().unwrap()[..3], [1.0, 1.5, 2.0]);
+    let batch = mapped.pass(&Pass::new(2, Device::Cpu)).unwrap().next().unwrap().unwrap();
+    assert_eq!(batch.inputs[0].to_vec::<f32>().unwrap(), [1.0, 1.5, 2.0, 2.5]);
+    assert_eq!(Source::classes(&mapped), ["a", "b"]);
+    let fewer = set.map_features(|x| x.slice(0, 0, 3)).unwrap_err().to_string();
+    assert!(fewer.contains("the mapped input [3, 2]") && fewer.contains("[6, ..]"), "{fewer}");
+    assert!(set.map_inputs(|_| Ok(Vec::new())).is_err());
+    assert!(set.map_labels(|y| y.slice(0, 0, 1)).is_err());
+}

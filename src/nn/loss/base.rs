@@ -80,6 +80,11 @@ pub trait Loss: Send + Sync {
         None
     }
 
+    /// Whether the loss takes logits or probabilities, where it takes one of these: a trainer warns of a model that gives the other.
+    fn outputs(&self) -> Option<Outputs> {
+        None
+    }
+
     /// The sum of `weights * per_sample` divided by the number of samples, as Keras weights its losses: `weights`
     /// `[samples]`. A sample whose weight is 0 counts for nothing, even where its loss is infinite; not where it is NaN.
     ///
@@ -129,10 +134,18 @@ where
     }
 }
 
-/// Where a classifier's last layer stops.
+/// Where a classifier's last layer stops: what a [`Loss`] takes.
+///
+/// ```
+/// use wgrad::nn::{Loss, Outputs, SparseCategoricalCrossentropy};
+/// assert_eq!(SparseCategoricalCrossentropy::from_logits().outputs(), Some(Outputs::Logits));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outputs {
+#[non_exhaustive]
+pub enum Outputs {
+    /// Before softmax or sigmoid: any number.
     Logits,
+    /// After it.
     Probabilities,
 }
 

@@ -50,6 +50,10 @@ impl BinaryCrossentropy {
 }
 
 impl Loss for BinaryCrossentropy {
+    fn outputs(&self) -> Option<Outputs> {
+        Some(self.outputs)
+    }
+
     fn per_sample(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         const NAME: &str = "BinaryCrossentropy";
         check_smoothing(NAME, self.smoothing)?;

@@ -133,6 +133,10 @@ fn mean_of_counted(rows: &Tensor, counted: &Tensor) -> Result<Tensor> {
 }
 
 impl Loss for SparseCategoricalCrossentropy {
+    fn outputs(&self) -> Option<Outputs> {
+        Some(self.outputs)
+    }
+
     fn ignored_class(&self) -> Option<i64> {
         self.ignore
     }
@@ -255,6 +259,10 @@ impl CategoricalCrossentropy {
 }
 
 impl Loss for CategoricalCrossentropy {
+    fn outputs(&self) -> Option<Outputs> {
+        Some(self.outputs)
+    }
+
     fn per_sample(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         sample_means(&self.rows(outputs, targets)?)
     }

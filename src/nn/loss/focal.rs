@@ -113,6 +113,10 @@ impl BinaryFocalCrossentropy {
 focal_methods!(BinaryFocalCrossentropy);
 
 impl Loss for BinaryFocalCrossentropy {
+    fn outputs(&self) -> Option<Outputs> {
+        Some(self.focus.outputs)
+    }
+
     fn per_sample(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         const NAME: &str = "BinaryFocalCrossentropy";
         self.focus.check(NAME, 0.0..=1.0)?;
@@ -185,6 +189,10 @@ impl CategoricalFocalCrossentropy {
 focal_methods!(CategoricalFocalCrossentropy);
 
 impl Loss for CategoricalFocalCrossentropy {
+    fn outputs(&self) -> Option<Outputs> {
+        Some(self.focus.outputs)
+    }
+
     fn per_sample(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         const NAME: &str = "CategoricalFocalCrossentropy";
         let Focus { alpha, smoothing, .. } = self.focus;

@@ -10,7 +10,7 @@ mod pairs;
 mod regression;
 mod rows;
 
-pub use base::Loss;
+pub use base::{Loss, Outputs};
 pub use batch::{InfoNce, NtXent, TripletHard, TripletSemiHard};
 pub use binary::BinaryCrossentropy;
 pub use categorical::{CategoricalCrossentropy, SparseCategoricalCrossentropy};

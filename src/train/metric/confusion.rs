@@ -1,6 +1,6 @@
 //! Which class is taken for which.
 
-use super::base::{Metric, all_of, counted, is_number_at, labels, one_hot_rows, ratio};
+use super::base::{Decision, Metric, all_of, counted, is_number, is_number_at, labels, one_hot_rows, ratio};
 use super::retrieval::check_classes;
 use crate::data::{Pass, Source};
 use crate::error::{Error, Result};
@@ -26,17 +26,51 @@ use std::fmt::{self, Write};
 /// assert_eq!(metric.matrix(&sum)?.counts, [[1, 0, 0], [0, 1, 0], [1, 0, 0]]);
 /// # Ok(()) }
 /// ```
+///
+/// Of a model with one output, a logit or a probability for yes, there are two classes, no and yes:
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # use wgrad::train::{Confusion, Metric};
+/// # fn main() -> Result<()> {
+/// let metric = Confusion::from_logits();
+/// let outputs = Tensor::new([[2.0f32], [-1.0], [0.5]], Device::Cpu)?;
+/// let sum = metric.sum(&outputs, &Tensor::new([[1.0f32], [0.0], [0.0]], Device::Cpu)?)?.to_vec()?;
+/// assert_eq!(metric.matrix(&sum)?.counts, [[1, 1], [0, 1]]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Confusion {
     classes: usize,
     ignored: Option<i64>,
+    /// Of one output, when it means yes.
+    binary: Option<Decision>,
 }
 
 impl Confusion {
     /// For so many classes.
     pub fn new(classes: usize) -> Self {
-        Confusion { classes, ignored: None }
+        Confusion { classes, ignored: None, binary: None }
+    }
+
+    /// For no and yes by outputs `[batch, ..]` before the sigmoid; targets of the same shape, 0 and 1.
+    pub fn from_logits() -> Self {
+        Confusion { binary: Some(Decision::new(true)), ..Confusion::new(2) }
+    }
+
+    /// For no and yes by outputs `[batch, ..]` after a sigmoid; targets of the same shape, 0 and 1.
+    pub fn from_probabilities() -> Self {
+        Confusion { binary: Some(Decision::new(false)), ..Confusion::new(2) }
+    }
+
+    /// The probability above which an output means yes (for logits, too): 1/2, where nothing is said. Of several classes the largest
+    /// output decides.
+    pub fn threshold(mut self, probability: f64) -> Self {
+        if let Some(decision) = &mut self.binary {
+            decision.threshold = probability;
+        }
+        self
     }
 
     /// Leaves out the rows whose label is `class`.
@@ -78,6 +112,20 @@ impl Metric for Confusion {
     /// Row: the target. Column: the answer.
     fn sum(&self, outputs: &Tensor, targets: &Tensor) -> Result<Tensor> {
         const NAME: &str = "Confusion";
+        if let Some(decision) = self.binary {
+            // Targets of integers [batch] beside outputs [batch, 1] are of the same rows.
+            let targets = match (outputs.dims(), targets.dims()) {
+                ([n, 1], [m]) if n == m && !targets.dtype().is_float() => targets.unsqueeze(-1)?,
+                _ => targets.clone(),
+            };
+            let (said, meant) = decision.apply(NAME, outputs, &targets)?;
+            let mut meant = one_hot_rows(&meant, 2)?;
+            if let Some(counted) = counted(NAME, self.ignored, &targets)? {
+                meant = counted.flatten(0)?.unsqueeze(-1)?.select(meant, 0.0)?;
+            }
+            let counts = meant.transpose()?.matmul(one_hot_rows(&said, 2)?)?;
+            return counts + all_of(&is_number(outputs)?)?.select(0.0, f64::NAN)?;
+        }
         check_classes(NAME, self.classes, outputs)?;
         let labels = labels(NAME, outputs, targets)?;
         let mut meant = one_hot_rows(&labels, self.classes)?;
@@ -258,7 +306,11 @@ impl fmt::Display for ConfusionMatrix {
 }
 
 /// How often a model takes each class for each, over a data set, in evaluation mode. The model has one input and one
-/// output `[batch, .., classes]`; targets are integers `[batch, ..]`, or one-hot rows.
+/// output `[batch, .., classes]`; targets are integers `[batch, ..]`, or one-hot rows. The classes' names are those of the data set
+/// ([`Dataset::with_classes`](crate::data::Dataset::with_classes)), where it has one for each.
+///
+/// A model with one output, `[batch, 1]`, says no or yes, to targets `[batch, 1]` or integers `[batch]`. If its outputs for the whole
+/// data set are from 0 to 1 they are taken for probabilities, else for logits; [`Confusion::from_logits`] says it, as a metric.
 ///
 /// # Errors
 ///
@@ -279,36 +331,77 @@ pub fn confusion_matrix(
     set: &dyn Source,
     batch_size: usize,
 ) -> Result<ConfusionMatrix> {
-    const NAME: &str = "confusion_matrix";
     let mut total: Option<(Confusion, Tensor)> = None;
+    each_output(model, set, batch_size, "confusion_matrix", &mut |_, outputs, y| {
+        let (metric, sum) = match total.take() {
+            Some((metric, before)) => {
+                let sum = (before + metric.sum(outputs, y)?)?;
+                (metric, sum)
+            }
+            None => {
+                let metric = match is_yes_or_no(outputs) {
+                    false => Confusion::new(outputs.dims().last().copied().unwrap_or(0)),
+                    true if are_probabilities(model, set, batch_size)? => Confusion::from_probabilities(),
+                    true => Confusion::from_logits(),
+                };
+                let sum = metric.sum(outputs, y)?;
+                (metric, sum)
+            }
+        };
+        sum.eval()?;
+        total = Some((metric, sum));
+        Ok(())
+    })?;
+    let Some((metric, sum)) = total else {
+        return Err(Error::data(set.name(), "has no samples to count"));
+    };
+    let matrix = metric.matrix(&sum.to_vec()?)?;
+    match set.classes() {
+        names if names.len() == matrix.counts.len() => matrix.with_classes(names),
+        _ => Ok(matrix),
+    }
+}
+
+/// Calls `f` with the input, the output and the target of each batch, in evaluation mode.
+fn each_output(
+    model: &(impl Module + ?Sized),
+    set: &dyn Source,
+    batch_size: usize,
+    op: &str,
+    f: &mut dyn FnMut(&Tensor, &Tensor, &Tensor) -> Result<()>,
+) -> Result<()> {
     for batch in set.pass(&Pass { batch_size, shuffle: None, device: model.device() })? {
         let batch = batch?;
         let ([x], [y]) = (&batch.inputs[..], &batch.targets[..]) else {
             let (inputs, targets) = (batch.inputs.len(), batch.targets.len());
             let message = format!("expects one input and one target, got {inputs} and {targets}");
-            return Err(Error::argument(NAME, message));
+            return Err(Error::argument(op, message));
         };
-        let (metric, sum) = no_grad(|| {
-            let outputs = model.infer(&taken_by(model, x)?)?;
-            match total.take() {
-                Some((metric, before)) => {
-                    let sum = (before + metric.sum(&outputs, y)?)?;
-                    Ok((metric, sum))
-                }
-                None => {
-                    let metric = Confusion::new(outputs.dims().last().copied().unwrap_or(0));
-                    let sum = metric.sum(&outputs, y)?;
-                    Ok::<_, Error>((metric, sum))
-                }
-            }
-        })?;
-        sum.eval()?;
-        total = Some((metric, sum));
+        no_grad(|| f(x, &model.infer(&taken_by(model, x)?)?, y))?;
     }
-    match total {
-        Some((metric, sum)) => metric.matrix(&sum.to_vec()?),
-        None => Err(Error::data(set.name(), "has no samples to count")),
-    }
+    Ok(())
+}
+
+/// Whether a model has one output for each sample, for yes.
+pub(crate) fn is_yes_or_no(outputs: &Tensor) -> bool {
+    matches!(outputs.dims(), [_] | [_, 1])
+}
+
+/// Whether all outputs of a model with one for yes are from 0 to 1, over a whole data set.
+pub(crate) fn are_probabilities(
+    model: &(impl Module + ?Sized),
+    set: &dyn Source,
+    batch_size: usize,
+) -> Result<bool> {
+    let mut within = true;
+    each_output(model, set, batch_size, "confusion_matrix", &mut |_, outputs, _| {
+        if within && outputs.numel() > 0 {
+            let inside = outputs.ge(0.0)?.logical_and(&outputs.le(1.0)?)?;
+            within = inside.min(.., false)?.item::<u8>()? != 0;
+        }
+        Ok(())
+    })?;
+    Ok(within)
 }
 
 #[cfg(test)]
@@ -371,5 +464,37 @@ mod tests {
         assert_eq!(confusion_matrix(&Echo, &set, 16).unwrap(), whole);
         let e = Confusion::new(2).matrix(&[1.0]).unwrap_err().to_string();
         assert!(e.contains("1 sums for 2 classes"), "{e}");
+    }
+
+    /// A model with one output has two classes; what it gives decides whether that is a logit or a probability.
+    #[test]
+    fn of_a_model_of_no_and_yes() {
+        struct Echo;
+        impl Module for Echo {
+            fn forward(&self, x: &Tensor, _: &crate::nn::Context) -> Result<Tensor> {
+                x * 1.0
+            }
+            fn visit(&self, _parameters: &mut crate::nn::Parameters<'_>) {}
+        }
+        let logits = Tensor::new([[2.0f32], [-1.0], [0.4], [-3.0], [0.0]], Device::Cpu).unwrap();
+        let targets = Tensor::new([[1.0f32], [0.0], [0.0], [1.0], [0.0]], Device::Cpu).unwrap();
+        let set =
+            data::Dataset::from_tensors("echoes", &logits, &targets).unwrap().with_classes(&["no", "yes"]);
+        let expected = vec![vec![2, 1], vec![1, 1]];
+        for batch_size in [2, 5] {
+            let matrix = confusion_matrix(&Echo, &set, batch_size).unwrap();
+            assert_eq!((matrix.counts, matrix.classes), (expected.clone(), vec!["no".into(), "yes".into()]));
+        }
+        // The same as probabilities, and integer targets without the outputs' dimension.
+        let likely = set.map_features(|x| x.sigmoid()).unwrap();
+        assert_eq!(confusion_matrix(&Echo, &likely, 2).unwrap().counts, expected);
+        let whole = likely.map_labels(|y| y.cast(crate::DType::U32)?.flatten(0)).unwrap();
+        assert_eq!(confusion_matrix(&Echo, &whole, 5).unwrap().counts, expected);
+        let strict = Confusion::from_logits().threshold(0.8);
+        let sum = strict.sum(&logits, &targets).unwrap().to_vec::<f32>().unwrap();
+        assert_eq!(strict.matrix(&sum).unwrap().counts, [[3, 0], [1, 1]]);
+        let nan = Tensor::new([[f32::NAN]], Device::Cpu).unwrap();
+        let sum = Confusion::from_logits().sum(&nan, &nan.zeros_like().unwrap()).unwrap();
+        assert!(Confusion::from_logits().matrix(&sum.to_vec::<f32>().unwrap()).is_err());
     }
 }

@@ -15,5 +15,7 @@ pub use auc::{Auc, Curve};
 pub use base::{Metric, Named};
 pub use bleu::{Bleu, BleuSmoothing};
 pub use confusion::{Confusion, ConfusionMatrix, confusion_matrix};
+#[cfg(feature = "plot")]
+pub(crate) use confusion::{are_probabilities, is_yes_or_no};
 pub use mean::{Mean, Perplexity, RootMeanSquaredError};
 pub use retrieval::{Average, F1Score, Precision, Recall};
