@@ -1,5 +1,4 @@
-//! Softmax and cross-entropy: rows of every length that another team works on, sound and broken, against float64. Attention, whose kernels
-//! for GPUs take tiles of rows.
+//! Softmax and cross-entropy: rows of every length that another team works on, sound and broken, against float64. Attention.
 
 use super::common::{Domain, Input, Rng, values};
 use wgrad::prelude::*;
@@ -154,8 +153,7 @@ fn a_label_equal_to_the_class_count_is_no_class() -> Result<()> {
     Ok(())
 }
 
-/// Tiles that are cut off, quads that fill one, two and four eighths of a row, heads that share keys, masks of every kind: against the CPU
-/// in f64.
+/// Lengths on both sides of tiles, heads that share keys, masks of every kind: against the CPU in f64.
 #[test]
 fn attention_over_several_tiles() -> Result<()> {
     use wgrad::nn::AttentionOptions;
