@@ -9,6 +9,8 @@ mod golden;
 mod settings;
 #[path = "optim/variables.rs"]
 mod variables;
+#[path = "optim/wrappers.rs"]
+mod wrappers;
 
 use common::{Rng, tensor, values};
 use serde_json::{Value, json};

@@ -8,6 +8,8 @@ mod curve;
 mod endings;
 #[path = "train/own_step.rs"]
 mod own_step;
+#[path = "train/rates.rs"]
+mod rates;
 #[cfg(all(unix, feature = "signals"))]
 #[path = "train/signals.rs"]
 mod signals;

@@ -30,6 +30,8 @@ pub struct Context {
     side_effects: RefCell<Vec<Tensor>>,
     losses: RefCell<Vec<Tensor>>,
     past: Option<RefCell<Past>>,
+    /// Of a pass that only gathers statistics: how many such passes were before.
+    gathered: Option<u64>,
     /// Whether what runs now does not follow from the tokens of the generation's step: another input of the model.
     beside: Cell<bool>,
 }
@@ -42,6 +44,7 @@ impl Context {
             side_effects: RefCell::default(),
             losses: RefCell::default(),
             past: past.map(RefCell::new),
+            gathered: None,
             beside: Cell::new(false),
         }
     }
@@ -70,6 +73,34 @@ impl Context {
     /// ```
     pub fn steps(seed: u64) -> impl Iterator<Item = Context> {
         (0..).map(move |step| Context::train(seed::derive(seed, step)))
+    }
+
+    /// A pass of training that gathers statistics anew: after `before` such passes (0 begins), moving averages such as those of
+    /// [`BatchNorm`](super::BatchNorm) become the mean of what each of the passes had, whatever they were
+    /// (PyTorch's `update_bn`). [`Trainer::update_statistics`](crate::train::Trainer::update_statistics) does it for a data set.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::{BatchNorm, Context};
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new().add(BatchNorm::new()).build([1], Device::Cpu)?;
+    /// for (before, x) in [[1.0f32, 3.0], [5.0, 9.0]].into_iter().enumerate() {
+    ///     model.forward(&Tensor::new(x, Device::Cpu)?.reshape([2, 1])?, &Context::gathering(1, before as u64))?;
+    /// }
+    /// assert_eq!(model.parameter("batchnorm.moving_mean")?.variable.value().item::<f32>()?, 4.5); // of 2 and 7
+    /// # Ok(()) }
+    /// ```
+    pub fn gathering(seed: u64, before: u64) -> Context {
+        Context { gathered: Some(before), ..Context::new(Some(seed), None) }
+    }
+
+    /// The share of its old value that a moving average keeps in this pass: `momentum`, or what makes it a mean where statistics are
+    /// [gathered](Self::gathering).
+    pub fn kept_share(&self, momentum: f64) -> f64 {
+        match self.gathered {
+            Some(before) => before as f64 / (before as f64 + 1.0),
+            None => momentum,
+        }
     }
 
     /// A pass that only predicts: no dropout, nothing random.

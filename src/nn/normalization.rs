@@ -117,7 +117,7 @@ impl BatchNormModule {
                 let old = moving.value();
                 let batch = batch.detach()?.reshape(old.shape())?;
                 // From the side that has the larger share: where both are equal, so is the average, exactly.
-                let (from, to, share) = match self.momentum {
+                let (from, to, share) = match cx.kept_share(self.momentum) {
                     m if m < 0.5 => (&batch, &old, m),
                     m => (&old, &batch, 1.0 - m),
                 };

@@ -149,6 +149,8 @@ pub struct Fused<R> {
     pub(super) shared: Shared,
     /// Whether the learning rate was set in the middle of the training.
     rate_set: bool,
+    /// The learning rate in place of what settings and schedule give.
+    rate_override: Option<f64>,
     /// Updates so far.
     steps: u32,
     flat: Flat,
@@ -166,7 +168,7 @@ impl<R: Rule> Fused<R> {
 
     fn of(rule: R, settings: Settings) -> Fused<R> {
         let shared = Shared { settings, schedule: None, groups: IdMap::default(), over: None };
-        Fused { rule, shared, rate_set: false, steps: 0, flat: Flat::default() }
+        Fused { rule, shared, rate_set: false, rate_override: None, steps: 0, flat: Flat::default() }
     }
 
     fn weight_decay_of_all(&self) -> f64 {
@@ -198,7 +200,7 @@ impl<R: Rule> Fused<R> {
         self.rule.check()?;
         let rate = self.learning_rate();
         match &self.shared.schedule {
-            Some(schedule) if !positive.contains(&rate) => {
+            Some(schedule) if self.rate_override.is_none() && !positive.contains(&rate) => {
                 let settings = schedule.config().map_or_else(String::new, |c| format!(" ({c})"));
                 let message = format!(
                     "the schedule{settings} gives a learning rate of {rate} after {} updates; it must be finite and not negative",
@@ -348,6 +350,9 @@ impl<R: Rule> Optimizer for Fused<R> {
     }
 
     fn learning_rate(&self) -> f64 {
+        if let Some(rate) = self.rate_override {
+            return rate;
+        }
         match &self.shared.schedule {
             Some(schedule) => schedule.learning_rate(u64::from(self.steps)),
             None => self.shared.settings.learning_rate,
@@ -358,6 +363,11 @@ impl<R: Rule> Optimizer for Fused<R> {
         self.shared.schedule = None;
         self.shared.settings.learning_rate = learning_rate;
         self.rate_set = true;
+    }
+
+    fn override_learning_rate(&mut self, learning_rate: Option<f64>) -> Result<()> {
+        self.rate_override = learning_rate;
+        Ok(())
     }
 
     fn average(&self, variable: &Variable) -> Result<Option<Tensor>> {

@@ -73,6 +73,7 @@
 //! | `clipvalue=`, `clipnorm=`, `global_clipnorm=` | [`clip_value`](Adam::clip_value), [`clip_norm`](Adam::clip_norm), [`global_clip_norm`](Adam::global_clip_norm) |
 //! | `tf.clip_by_norm`, `tf.clip_by_global_norm` | [`clip::by_norm`], [`clip::by_global_norm`] |
 //! | `use_ema=`, `ema_momentum=` | [`ema`](Adam::ema), [`Optimizer::swap_averages`] |
+//! | TensorFlow Addons' `Lookahead`, `SWA` | [`Lookahead`], [`Swa`] |
 //! | `ema_overwrite_frequency=` | [`ema_overwrite_every`](Adam::ema_overwrite_every) |
 //! | `finalize_variable_values` | [`Optimizer::finalize`] |
 //! | `gradient_accumulation_steps=` | [`GradientAccumulator`] |
@@ -95,12 +96,14 @@ mod ftrl;
 mod fused;
 mod lamb;
 mod lion;
+mod lookahead;
 mod nadam;
 mod optimizer;
 mod rmsprop;
 pub mod schedule;
 mod settings;
 mod sgd;
+mod swa;
 
 pub(crate) use accumulate::Count;
 pub use accumulate::GradientAccumulator;
@@ -114,6 +117,7 @@ pub use ftrl::Ftrl;
 pub use fused::{Fused, Rule, Vectors};
 pub use lamb::Lamb;
 pub use lion::Lion;
+pub use lookahead::Lookahead;
 pub use nadam::Nadam;
 pub use optimizer::{Optimizer, State};
 pub use rmsprop::RmsProp;
@@ -123,3 +127,4 @@ pub use schedule::{
 };
 pub use settings::ParamGroup;
 pub use sgd::Sgd;
+pub use swa::Swa;

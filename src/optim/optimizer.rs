@@ -79,6 +79,17 @@ pub trait Optimizer: Send {
     /// Changes the learning rate: free on every device. A schedule, where there is one, ends with it.
     fn set_learning_rate(&mut self, learning_rate: f64);
 
+    /// Has updates use another learning rate than the settings or the schedule give, until they are told `None`: the schedule goes on
+    /// beneath it. [`Trainer::find_learning_rate`](crate::train::Trainer::find_learning_rate) tries rates so.
+    ///
+    /// # Errors
+    ///
+    /// The optimizer can't do this, as is said of any that doesn't implement it.
+    fn override_learning_rate(&mut self, _learning_rate: Option<f64>) -> Result<()> {
+        let message = "the optimizer has no override_learning_rate; implement it";
+        Err(Error::argument(self.name(), message))
+    }
+
     /// The average of a variable's values, where averages are kept; see [`ema`](super::Adam::ema).
     ///
     /// # Errors
@@ -180,6 +191,10 @@ macro_rules! forward_optimizer {
             fn set_learning_rate(&mut self, learning_rate: f64) {
                 let $this = self;
                 $inner.set_learning_rate(learning_rate);
+            }
+            fn override_learning_rate(&mut self, learning_rate: Option<f64>) -> $crate::Result<()> {
+                let $this = self;
+                $inner.override_learning_rate(learning_rate)
             }
             fn average(&self, variable: &$crate::Variable) -> $crate::Result<Option<$crate::Tensor>> {
                 let $this = self;

@@ -6,6 +6,7 @@
 //! | what | how |
 //! | --- | --- |
 //! | curves of loss and metrics | [`history`], or [`History::plot`](crate::train::History::plot) at once |
+//! | the loss over learning rates | [`learning_rates`], or [`RateCurve::plot`](crate::train::RateCurve::plot) |
 //! | series of numbers, a forecast beside what came | [`lines`] |
 //! | which class is taken for which | [`confusion_matrix`] |
 //! | what a model gets wrong | [`misclassified`] |
@@ -50,6 +51,7 @@ mod lines;
 mod picture;
 mod png;
 mod raster;
+mod rate;
 mod save;
 mod sheet;
 mod svg;
@@ -61,5 +63,6 @@ pub use filters::filters;
 pub use history::history;
 pub use lines::lines;
 pub use picture::Picture;
+pub use rate::learning_rates;
 pub use sheet::{captioned_images, image_rows, images};
 pub use wrong::misclassified;

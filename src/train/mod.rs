@@ -25,6 +25,8 @@
 //! | `LearningRateScheduler`, `ReduceLROnPlateau` | [`LearningRateScheduler`], [`ReduceLrOnPlateau`] |
 //! | `CSVLogger`, `TerminateOnNaN` | [`CsvLogger`], [`TerminateOnNan`] |
 //! | `TensorBoard`, `tf.summary.scalar` | [`TensorBoard`], [`SummaryWriter`] |
+//! | fastai's and Lightning's `lr_find` | [`Trainer::find_learning_rate`], [`RateFinder`] |
+//! | PyTorch's `update_bn` | [`Trainer::update_statistics`] |
 //! | `ProgbarLogger`, `verbose=` | [`Fit::verbose`] |
 //! | a `KeyboardInterrupt`, SIGTERM | `Fit::stop_on_ctrl_c` (feature `signals`), [`Fit::interrupt`] |
 //!
@@ -71,6 +73,7 @@ mod optimizers;
 mod outputs;
 mod own_step;
 mod progress;
+mod rate_finder;
 mod run;
 #[cfg(feature = "signals")]
 mod signals;
@@ -98,5 +101,6 @@ pub use metric::{
 #[cfg(feature = "plot")]
 pub(crate) use metric::{are_probabilities, is_yes_or_no};
 pub use own_step::OwnStep;
+pub use rate_finder::{RateCurve, RateFinder};
 pub use step_builder::StepBuilder;
 pub use trainer::Trainer;

@@ -109,6 +109,20 @@ impl Optimizer for Optimizers {
         self.list.first().map_or(0.0, |(_, o)| o.learning_rate())
     }
 
+    fn override_learning_rate(&mut self, learning_rate: Option<f64>) -> Result<()> {
+        match &mut self.list[..] {
+            [(_, one)] => one.override_learning_rate(learning_rate),
+            several => match learning_rate {
+                None => several.iter_mut().try_for_each(|(_, o)| o.override_learning_rate(None)),
+                Some(_) => {
+                    let message =
+                        "there are several optimizers, whose learning rates can't be one; use one optimizer";
+                    Err(Error::argument("Trainer", message))
+                }
+            },
+        }
+    }
+
     /// The first one's; those of the others change by the same factor.
     fn set_learning_rate(&mut self, learning_rate: f64) {
         let before = self.learning_rate();

@@ -302,7 +302,7 @@ impl<M: Module> Trainer<M> {
     }
 
     /// That a pass over data comes to its end.
-    fn check_end(&self, set: &dyn Source) -> Result<()> {
+    pub(super) fn check_end(&self, set: &dyn Source) -> Result<()> {
         if set.endless() {
             return Err(Error::data(set.name(), "never ends; take a number of samples or batches of it"));
         }
@@ -310,7 +310,7 @@ impl<M: Module> Trainer<M> {
     }
 
     /// A pass in order.
-    fn pass(&self) -> Pass {
+    pub(super) fn pass(&self) -> Pass {
         Pass { batch_size: self.batch_size, shuffle: None, device: self.device }
     }
 
