@@ -21,6 +21,8 @@ mod memory;
 mod numpy;
 #[path = "files/pytorch.rs"]
 mod pytorch;
+#[path = "files/sequences.rs"]
+mod sequences;
 #[path = "files/writing.rs"]
 mod writing;
 

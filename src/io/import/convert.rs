@@ -1,6 +1,7 @@
 //! From another framework's weights to a model's, and back.
 
 use super::matching;
+use super::packed;
 use super::slots::Format;
 use super::weights::Weights;
 use crate::device::Device;
@@ -120,16 +121,16 @@ impl Model {
             let message = format!("PyTorch has no counterpart for:\n  {}", problems.join("\n  "));
             Error::data(path.display().to_string(), message)
         })?;
-        let mut tensors = Vec::new();
+        let mut arrays = Vec::new();
         for target in &targets {
             let layer = rename(&target.leaf.path);
             for slot in &target.slots {
                 let value = slot.parameter.variable.value().to_device(Device::Cpu)?;
                 let name = slot.names.first().copied().unwrap_or_default();
-                let name = if layer.is_empty() { name.to_string() } else { format!("{layer}.{name}") };
-                tensors.push((name, slot.change.export(&value)?));
+                arrays.push((layer.clone(), name, slot.change.export(&value)?));
             }
         }
+        let tensors = packed::together(arrays)?;
         let metadata = [("format".to_string(), "pt".to_string())].into();
         save_tensors_with(path, &tensors, &metadata)
     }

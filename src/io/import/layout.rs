@@ -12,6 +12,8 @@ pub(super) type Order = Option<Arc<[usize]>>;
 pub(super) enum Layout {
     /// `[height, width, channels]` here, `[channels, height, width]` there; volumes likewise.
     Image,
+    /// `[length, channels]` here, `[channels, length]` there: what convolutions of sequences give.
+    Sequence,
     /// The same on both sides.
     Plain,
     /// A vector.
@@ -20,7 +22,7 @@ pub(super) enum Layout {
     Unknown(String),
 }
 
-/// An image or a volume of one channel or one pixel, which has one order on both sides.
+/// An image, a volume or a sequence of one channel or one place, which has one order on both sides.
 fn single(image: SampleShape) -> bool {
     match *image {
         [_, .., Some(1)] => true,
@@ -29,9 +31,9 @@ fn single(image: SampleShape) -> bool {
     }
 }
 
-/// The order of a flattened image or volume with known sizes.
+/// The order of a flattened image, volume or sequence with known sizes.
 fn flattened(image: SampleShape) -> Order {
-    if !(3..=4).contains(&image.rank()) || single(image) {
+    if !(2..=4).contains(&image.rank()) || single(image) {
         return None;
     }
     let shape = image.known()?;
@@ -44,13 +46,17 @@ fn elementwise(leaf: &Leaf) -> bool {
     matches!(
         leaf.kind.as_str(),
         "Activation"
+            | "ActivityRegularization"
+            | "AlphaDropout"
             | "Augment"
             | "BatchNorm"
             | "Dropout"
             | "GaussianNoise"
             | "GroupNorm"
+            | "InstanceNorm"
             | "LayerNorm"
             | "PRelu"
+            | "RmsNorm"
             | "Softmax"
             | "SpatialDropout2d"
     )
@@ -106,11 +112,25 @@ fn output(leaf: &Leaf, inputs: &[&Layout], wanted: &Order, leaves: &[Leaf]) -> L
         "GlobalAvgPool2d" | "GlobalMaxPool2d" | "GlobalAvgPool3d" | "GlobalMaxPool3d" => {
             if leaf.output.rank() > 1 { Layout::Image } else { Layout::Vector(None) }
         }
-        "Embedding" => plain(leaf.output),
+        "Conv1d" | "DepthwiseConv1d" | "SeparableConv1d" | "ConvTranspose1d" | "MaxPool1d" | "AvgPool1d"
+        | "ZeroPad1d" | "Cropping1d" | "UpSample1d" => Layout::Sequence,
+        "GlobalAvgPool1d" | "GlobalMaxPool1d" if leaf.output.rank() == 2 => Layout::Sequence,
+        "GlobalAvgPool1d" | "GlobalMaxPool1d" => Layout::Vector(None),
+        // With `batch_first=True`: every place keeps its own.
+        "Embedding"
+        | "SimpleRnn"
+        | "Lstm"
+        | "Gru"
+        | "Bidirectional"
+        | "MultiHeadAttention"
+        | "PositionEmbedding"
+        | "SinePositionEncoding" => plain(leaf.output),
         "Flatten" | "Reshape" if leaf.output.rank() == 1 => match input {
             // How PyTorch orders an image of any size differs from batch to batch.
-            Layout::Image if leaf.input.known().is_none() && !single(leaf.input) => unknown(),
-            Layout::Image => Layout::Vector(flattened(leaf.input)),
+            Layout::Image | Layout::Sequence if leaf.input.known().is_none() && !single(leaf.input) => {
+                unknown()
+            }
+            Layout::Image | Layout::Sequence => Layout::Vector(flattened(leaf.input)),
             Layout::Vector(order) => Layout::Vector(order.clone()),
             _ => Layout::Vector(None),
         },

@@ -1,6 +1,7 @@
 //! Which layer of a file is which layer of a model.
 
 use super::layout::{Layout, layouts};
+use super::packed;
 use super::slots::{Format, Slot, fits, kind_of, slots};
 use super::weights::Weights;
 use crate::cpu::Array;
@@ -68,8 +69,11 @@ fn sources(format: Format, weights: &Weights) -> Vec<Source<'_>> {
     let mut list: Vec<Source> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for (name, tensor) in &weights.tensors {
-        let (path, role) = match format {
-            Format::PyTorch => name.rsplit_once('.').unwrap_or(("", name)),
+        let (path, way, role) = match format {
+            Format::PyTorch => {
+                let (path, role) = name.rsplit_once('.').unwrap_or(("", name));
+                (path, "", role)
+            }
             Format::Keras => {
                 let (path, role) = name.rsplit_once(['/', '.']).unwrap_or(("", name));
                 let path = path.strip_suffix("/vars").unwrap_or(path);
@@ -78,7 +82,8 @@ fn sources(format: Format, weights: &Weights) -> Vec<Source<'_>> {
                     Some((layer, "cell" | "lstm_cell" | "gru_cell" | "simple_rnn_cell")) => layer,
                     _ => path,
                 };
-                (path, role.strip_suffix(":0").unwrap_or(role))
+                let (path, back) = unwrapped(path);
+                (path, if back { "backward" } else { "" }, role.strip_suffix(":0").unwrap_or(role))
             }
         };
         let ignored = match format {
@@ -96,7 +101,8 @@ fn sources(format: Format, weights: &Weights) -> Vec<Source<'_>> {
         if ignored {
             continue;
         }
-        let entry = (role.to_string(), name.as_str(), tensor);
+        let role = if way.is_empty() { role.to_string() } else { format!("{way}_{role}") };
+        let entry = (role, name.as_str(), tensor);
         if let Some(&place) = places.get(path) {
             list[place].arrays.push(entry);
             continue;
@@ -113,6 +119,17 @@ fn sources(format: Format, weights: &Weights) -> Vec<Source<'_>> {
         list.sort_by_cached_key(|s| parts(&s.path));
     }
     list
+}
+
+/// The path of the layer around a layer that goes both ways or over every step, and whether it is the way back.
+fn unwrapped(path: &str) -> (&str, bool) {
+    let Some((outer, inner)) = path.rsplit_once('/') else { return (path, false) };
+    match kind_of(outer.rsplit('/').next().unwrap_or(outer)) {
+        Some("Bidirectional") if inner.starts_with("forward_") => (outer, false),
+        Some("Bidirectional") if inner.starts_with("backward_") => (outer, true),
+        Some("TimeDistributed") => (outer, false),
+        _ => (path, false),
+    }
 }
 
 /// A name's parts as words and numbers: `features.10` comes after `features.9`, `conv2d_1` after `conv2d`.
@@ -143,7 +160,14 @@ fn signature<'a>(kind: Option<&str>, arrays: impl Iterator<Item = (&'a str, crat
 impl Target<'_> {
     /// What a file calls the array of a slot; in a file with numbers for names its place.
     fn role(&self, slot: usize, numbers: bool) -> String {
-        if numbers { slot.to_string() } else { self.slots[slot].names[0].to_string() }
+        if !numbers {
+            return self.slots[slot].names[0].to_string();
+        }
+        let half = self.slots.len() / 2;
+        match slot.checked_sub(half) {
+            Some(back) if self.leaf.kind == "Bidirectional" => format!("backward_{back}"),
+            _ => slot.to_string(),
+        }
     }
 
     /// What only layers that could be meant have in common.
@@ -155,7 +179,8 @@ impl Target<'_> {
 
 impl Source<'_> {
     fn numbers(&self) -> bool {
-        self.arrays.iter().all(|(role, ..)| role.bytes().all(|b| b.is_ascii_digit()))
+        let number = |role: &str| role.trim_start_matches("backward_").bytes().all(|b| b.is_ascii_digit());
+        self.arrays.iter().all(|(role, ..)| number(role))
     }
 
     fn family(&self, by_kind: bool) -> String {
@@ -267,6 +292,11 @@ pub(super) fn values(
     };
     let leaves = model.leaves()?;
     let targets = targets(format, &leaves).map_err(fail)?;
+    let apart = match format {
+        Format::PyTorch => packed::apart(weights)?,
+        Format::Keras => weights.clone(),
+    };
+    let weights = &apart;
     let sources = sources(format, weights);
     let (mut problems, mut unsure) = (Vec::new(), Vec::new());
     let labels: BTreeSet<&str> = sources.iter().map(|s| s.label.as_str()).collect();
@@ -314,7 +344,7 @@ pub(super) fn values(
             };
             let numbers = source.numbers();
             let found = source.arrays.iter().find(|(role, ..)| {
-                if numbers { *role == place.to_string() } else { slot.names.contains(&role.as_str()) }
+                if numbers { *role == target.role(place, true) } else { slot.names.contains(&role.as_str()) }
             });
             let Some((_, stored, tensor)) = found else {
                 problems.push(format!(

@@ -33,8 +33,14 @@
 //! [`Reshape`](crate::nn::Reshape) to an image, are put into the order in which PyTorch has them; so is what stands between
 //! them, as a BatchNorm of the vector.
 //!
-//! Covered are Dense, Conv2d (with groups), DepthwiseConv2d, ConvTranspose2d, BatchNorm, LayerNorm, GroupNorm, Embedding and
-//! PRelu, and for Keras SeparableConv2d, the convolutions of sequences, SimpleRnn, Lstm and Gru. A layer with other parameters is an error; so is one after a Reshape or Permute
+//! Sequences are `[time, features]` on both sides (`batch_first=True`), but where PyTorch's convolutions have them as channels, length. Its
+//! stacked recurrent layers are layers one after the other here: `rnn.0`, `rnn.1`, .. of `nn.LSTM(.., num_layers=2)` called `rnn`. Their two
+//! biases are added up, but for a GRU, which needs them apart; the projections of `nn.MultiheadAttention` are taken apart. Exported, each
+//! layer is a module of its own, whose second bias is 0.
+//!
+//! Covered are Dense, Conv2d (with groups), DepthwiseConv2d, ConvTranspose2d, the same for sequences, BatchNorm, LayerNorm, GroupNorm,
+//! Embedding, PRelu, SimpleRnn, Lstm, Gru, Bidirectional, for PyTorch MultiHeadAttention, RmsNorm and InstanceNorm, and for Keras
+//! SeparableConv2d, SeparableConv1d and a TimeDistributed of these. A layer with other parameters is an error; so is one after a Reshape or Permute
 //! behind which it isn't known what PyTorch has where. Floats of another size become the model's type.
 //!
 //! What a file can't say must agree by itself: activations, padding and strides, and the epsilon of normalisations (Keras
@@ -52,6 +58,7 @@ mod convert;
 mod hdf5;
 mod layout;
 mod matching;
+mod packed;
 #[cfg(feature = "import")]
 mod pickle;
 mod read;

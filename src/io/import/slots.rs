@@ -4,7 +4,7 @@ use super::layout::{Layout, Order};
 use crate::cpu::Array;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::nn::{Leaf, Parameter};
+use crate::nn::{Leaf, Parameter, SampleShape};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -151,6 +151,31 @@ pub(super) fn slots(
     Ok(list)
 }
 
+/// A parameter of a recurrent layer. Gates stand in one order here and there, but of a GRU, where the first two are exchanged.
+fn recurrent(kind: &str, config: &serde_json::Value, name: &str, shape: Shape, back: bool) -> Found {
+    if kind == "Gru" && config["reset_after"] == false {
+        return Err("PyTorch's GRU has reset_after(true)".into());
+    }
+    let order: Order = (kind == "Gru").then(|| {
+        let units = shape.last().map_or(0, |all| all / 3);
+        (units..2 * units).chain(0..units).chain(2 * units..3 * units).collect()
+    });
+    let last = shape.rank() as isize - 1;
+    let change = match name {
+        "bias" => Change::default(),
+        _ => Change::axes(&[1, 0]),
+    };
+    let names: &[&str] = match (name, back) {
+        ("weight", false) => &["weight_ih"],
+        ("weight", true) => &["weight_ih_reverse"],
+        ("recurrent_weight", false) => &["weight_hh"],
+        ("recurrent_weight", true) => &["weight_hh_reverse"],
+        (_, false) => &["biases"],
+        (_, true) => &["biases_reverse"],
+    };
+    Ok((names, change.reorder(last, &order)))
+}
+
 type Found = Result<(&'static [&'static str], Change), String>;
 
 fn pytorch(leaf: &Leaf, name: &str, shape: Shape, layout: &Layout, input: &Order, output: &Order) -> Found {
@@ -158,17 +183,57 @@ fn pytorch(leaf: &Leaf, name: &str, shape: Shape, layout: &Layout, input: &Order
     Ok(match (leaf.kind.as_str(), name) {
         ("Dense", "weight") => (&["weight"], Change::axes(&[1, 0]).reorder(0, input).reorder(1, output)),
         ("Dense", "bias") => (&["bias"], same().reorder(0, output)),
-        ("Conv2d" | "DepthwiseConv2d" | "ConvTranspose2d" | "Conv3d" | "ConvTranspose3d", "weight") => {
-            (&["weight"], kernel(shape))
-        }
-        ("Conv2d" | "DepthwiseConv2d" | "ConvTranspose2d" | "Conv3d" | "ConvTranspose3d", "bias") => {
-            (&["bias"], same())
-        }
+        (
+            "Conv1d" | "DepthwiseConv1d" | "ConvTranspose1d" | "Conv2d" | "DepthwiseConv2d"
+            | "ConvTranspose2d" | "Conv3d" | "ConvTranspose3d",
+            "weight",
+        ) => (&["weight"], kernel(shape)),
+        (
+            "Conv1d" | "DepthwiseConv1d" | "ConvTranspose1d" | "Conv2d" | "DepthwiseConv2d"
+            | "ConvTranspose2d" | "Conv3d" | "ConvTranspose3d",
+            "bias",
+        ) => (&["bias"], same()),
         ("SeparableConv2d", _) => {
             return Err(
                 "PyTorch has no SeparableConv2d; use DepthwiseConv2d and Conv2d one after the other".into()
             );
         }
+        ("SeparableConv1d", _) => {
+            return Err(
+                "PyTorch has no SeparableConv1d; use DepthwiseConv1d and Conv1d one after the other".into()
+            );
+        }
+        ("SimpleRnn" | "Lstm" | "Gru", _) => recurrent(&leaf.kind, &leaf.config, name, shape, false)?,
+        ("Bidirectional", _) => {
+            let Some((kind, config)) = leaf.config["layer"].as_object().and_then(|layer| layer.iter().next())
+            else {
+                return Err("it is not known which layer goes both ways".into());
+            };
+            if leaf.config["merge"] != "concat" {
+                return Err("PyTorch puts the outputs of both ways one behind the other; use BidirectionalMerge::Concat".into());
+            }
+            match name.split_once('.') {
+                Some(("forward", name)) => recurrent(kind, config, name, shape, false)?,
+                Some((_, name)) => recurrent(kind, config, name, shape, true)?,
+                None => return Err(format!("it is not known what the parameter {name} is")),
+            }
+        }
+        ("MultiHeadAttention", _) => {
+            let names: &[&str] = match name {
+                "query.weight" => &["query_weight"],
+                "query.bias" => &["query_bias"],
+                "key.weight" => &["key_weight"],
+                "key.bias" => &["key_bias"],
+                "value.weight" => &["value_weight"],
+                "value.bias" => &["value_bias"],
+                "out.weight" => &["out_weight"],
+                _ => &["out_bias"],
+            };
+            (names, if shape.rank() == 2 { Change::axes(&[1, 0]) } else { same() })
+        }
+        ("RmsNorm", "gamma") => (&["weight"], same().reorder(0, input)),
+        ("InstanceNorm", "gamma") => (&["weight"], same()),
+        ("InstanceNorm", "beta") => (&["bias"], same()),
         ("BatchNorm", "gamma") => (&["weight"], same().reorder(0, input)),
         ("BatchNorm", "beta") => (&["bias"], same().reorder(0, input)),
         ("BatchNorm", "moving_mean") => (&["running_mean"], same().reorder(0, input)),
@@ -195,6 +260,9 @@ fn pytorch(leaf: &Leaf, name: &str, shape: Shape, layout: &Layout, input: &Order
                 Layout::Image if axes.len() as i64 == rank - 1 && axes.iter().all(|&a| a < rank - 1) => {
                     same()
                 }
+                // [channels, length] there, or turned for once
+                Layout::Sequence if all => Change::axes(&[1, 0]),
+                Layout::Sequence => same(),
                 Layout::Plain if axes.iter().all(|&a| a >= rank - axes.len() as i64) => same(),
                 _ => return Err(format!("PyTorch's LayerNorm has no axes {axes:?} of {}", leaf.input)),
             };
@@ -253,6 +321,26 @@ fn keras(leaf: &Leaf, name: &str, shape: Shape) -> Found {
         ("BatchNorm", "moving_variance") => (&["moving_variance"], same()),
         ("Embedding", "weight") => (&["embeddings"], same()),
         ("PRelu", "alpha") => (&["alpha"], same()),
+        ("Bidirectional", "forward.weight") => (&["kernel"], same()),
+        ("Bidirectional", "forward.recurrent_weight") => (&["recurrent_kernel"], same()),
+        ("Bidirectional", "forward.bias") => (&["bias"], same()),
+        ("Bidirectional", "backward.weight") => (&["backward_kernel"], same()),
+        ("Bidirectional", "backward.recurrent_weight") => (&["backward_recurrent_kernel"], same()),
+        ("Bidirectional", "backward.bias") => (&["backward_bias"], same()),
+        ("TimeDistributed", _) => {
+            let step = leaf.input.get(1..).unwrap_or_default();
+            let inner = Leaf {
+                path: leaf.path.clone(),
+                kind: leaf.config["kind"].as_str().unwrap_or_default().into(),
+                config: leaf.config["config"].clone(),
+                input: SampleShape::new(step).map_err(|e| e.to_string())?,
+                output: leaf.output,
+                inputs: Vec::new(),
+                parameters: Vec::new(),
+                again: None,
+            };
+            return keras(&inner, name, shape);
+        }
         (kind, _) => {
             return Err(format!("it is not known what Keras calls the parameter {name} of a {kind}"));
         }
@@ -278,6 +366,8 @@ pub(super) fn kind_of(name: &str) -> Option<&'static str> {
         "simple_rnn" => "SimpleRnn",
         "lstm" => "Lstm",
         "gru" => "Gru",
+        "bidirectional" => "Bidirectional",
+        "time_distributed" => "TimeDistributed",
         "batch_normalization" => "BatchNorm",
         "layer_normalization" => "LayerNorm",
         "group_normalization" => "GroupNorm",
