@@ -276,7 +276,11 @@ impl Binary {
                 Binary::Minimum => share(b.lt(a)?, a.eq(b)?, g),
                 Binary::Atan2 => over_square()? * a.neg()?,
                 // the quotient as a whole number
-                Binary::Rem => g * ((a - y)? / b)?.round()?.neg(),
+                // (by 0 the remainder is NaN, and the quotient infinite, as in PyTorch)
+                Binary::Rem => {
+                    let whole = y.isnan()?.select((a / b)?, ((a - y)? / b)?)?;
+                    g * whole.round()?.neg()
+                }
                 Binary::Remainder => g * binary(Binary::FloorDivide, a, b)?.neg(),
                 _ => g.zeros_like(),
             }

@@ -14,7 +14,8 @@ impl Tensor {
     /// What is left of a division that rounds down: `self - other * floor(self / other)`, of the divisor's sign, as Python's and
     /// NumPy's `%` and PyTorch's `remainder`. A remainder of 0 has the divisor's sign, too.
     ///
-    /// The gradient of the dividend is 1, that of the divisor minus the quotient, rounded down.
+    /// The gradient of the dividend is 1, that of the divisor minus the quotient, rounded down. By 0 that is infinite, or NaN of 0, as in
+    /// PyTorch.
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -37,7 +38,8 @@ impl Tensor {
     /// What is left of a division that rounds towards 0: of the dividend's sign, as `fmod` of C, NumPy and PyTorch, and as Rust's `%`,
     /// which is this function of tensors, too (`&x % 3`).
     ///
-    /// The gradient of the dividend is 1, that of the divisor minus the quotient, rounded towards 0.
+    /// The gradient of the dividend is 1, that of the divisor minus the quotient, rounded towards 0. By 0 that is infinite, or NaN of
+    /// 0, as in PyTorch.
     ///
     /// # Errors
     ///

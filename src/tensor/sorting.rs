@@ -1,6 +1,6 @@
 //! Sorting along an axis, and what follows from an order: the largest, medians, quantiles, what is there only once.
 
-use super::Tensor;
+use super::{Tensor, no_grad};
 use crate::axes::Axes;
 use crate::cpu::dispatch;
 use crate::device::Device;
@@ -203,7 +203,14 @@ impl Tensor {
         let part = place - low as f64;
         let mut value = sorted.slice(1, low, 1)?;
         if part > 0.0 {
-            value = ((value * (1.0 - part))? + (sorted.slice(1, low + 1, 1)? * part)?)?;
+            let next = sorted.slice(1, low + 1, 1)?;
+            let between = ((&value * (1.0 - part))? + (&next * part)?)?;
+            // Rounding must not lead beyond a neighbour: what lies between equal ones is that. Gradients go by the parts.
+            let beyond = no_grad(|| {
+                let within = between.maximum(&value)?.minimum(&next)?;
+                between.ne(&within)?.select((within - &between)?, 0.0)
+            })?;
+            value = (between + beyond)?;
         }
         // The last, if any is.
         let last = sorted.slice(1, n - 1, 1)?;

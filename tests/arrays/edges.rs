@@ -281,3 +281,50 @@ fn maps_of_ones_own() -> Result<()> {
     assert!(message(Map::new("none", |_: [f32; 0]| 0.0).apply([])).contains("one to 4 tensors, got 0"));
     Ok(())
 }
+
+/// What lies between two is not beyond either, and between equal ones it is they, to the bit; gradients go by the parts all the same.
+#[test]
+fn quantiles_stay_between_their_neighbours() -> Result<()> {
+    for device in DEVICES {
+        let equal: Vec<f32> = (0..64).map(|i| 0.1 + i as f32 * 0.37).collect();
+        let rows: Vec<f32> = equal.iter().flat_map(|&v| [v, v, v]).collect();
+        let x = Tensor::from_vec(rows, [64, 3], device)?;
+        for q in [0.1, 0.3, 0.45, 0.7, 0.9] {
+            assert_eq!(x.quantile(q, 1, false)?.to_vec::<f32>()?, equal, "{q} on {device}");
+        }
+        let near: Vec<f32> = equal.iter().flat_map(|&v| [v, v.next_up()]).collect();
+        let x = Tensor::from_vec(near, [64, 2], device)?;
+        for q in [0.1, 0.3, 0.45, 0.7, 0.9] {
+            let got = x.quantile(q, 1, false)?.to_vec::<f32>()?;
+            assert!(got.iter().zip(&equal).all(|(g, v)| *g == *v || *g == v.next_up()), "{q} on {device}");
+        }
+        let x = Tensor::new([3.3f32, 3.3, INF, -INF, INF], device)?.watch()?;
+        let value = x.quantile(0.3125, 0, false)?; // a quarter of the way between the equal ones
+        assert_eq!(value.item::<f32>()?, 3.3);
+        assert_eq!(value.backward()?.get(&x)?.to_vec::<f32>()?, [0.75, 0.25, 0.0, 0.0, 0.0]);
+        assert_eq!(x.quantile(0.9, 0, false)?.item::<f32>()?, INF);
+        let far = Tensor::new([f32::MIN, f32::MAX], device)?;
+        assert_eq!(far.quantile(0.5, 0, false)?.item::<f32>()?, 0.0);
+    }
+    Ok(())
+}
+
+/// PyTorch's gradients of remainders by 0, of infinities and by infinities.
+#[test]
+fn gradients_of_remainders_by_zero() -> Result<()> {
+    for device in DEVICES {
+        let x = Tensor::new([1.0f32, 0.0, -1.0, 1.0, 1.0, 7.5], device)?.watch()?;
+        let y = Tensor::new([0.0f32, 0.0, 0.0, -0.0, INF, 2.0], device)?.watch()?;
+        for (z, last) in [(x.fmod(&y)?, -3.0), (x.remainder(&y)?, -3.0)] {
+            let grads = z.backward_with(&z.ones_like()?)?;
+            assert_eq!(grads.get(&x)?.to_vec::<f32>()?, [1.0; 6]);
+            let want = [-INF, NAN, INF, INF, 0.0, last];
+            assert_close(grads.get(&y)?, want, 0.0, 0.0).map_err(|e| e.context(format!("on {device}")))?;
+        }
+        let x = Tensor::new([INF], device)?;
+        let y = Tensor::new([2.0f32], device)?.watch()?;
+        let gradient = x.fmod(&y)?.sum(.., false)?.backward()?.get(&y)?;
+        assert_eq!(gradient.to_vec::<f32>()?, [-INF]);
+    }
+    Ok(())
+}
