@@ -64,6 +64,7 @@ fn all() -> Vec<(Box<dyn Layer>, Vec<usize>)> {
         (
             Box::new(
                 Gru::new(4)
+                    .stateful(true)
                     .recurrent_constraint(Constraint::max_norm(1.0))
                     .bias_constraint(Constraint::max_norm(2.0).axes([-1]))
                     .activity_regularizer(l2),

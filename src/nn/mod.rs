@@ -59,6 +59,7 @@
 //! | `CategoryEncoding(10, output_mode="one_hot")`, `IntegerLookup(max_tokens=100)` | [`CategoryEncoding::new(10)`](CategoryEncoding)`.output(OutputMode::OneHot)`, [`IntegerLookup::new().max_tokens(100)`](IntegerLookup); of text [`text`](crate::text) |
 //! | `Embedding(1000, 16)` | [`Embedding::new(1000, 16)`](Embedding) |
 //! | `SimpleRNN(8)`, `LSTM(64, return_sequences=True)`, `GRU(64, dropout=0.2)` | [`SimpleRnn::new(8)`](SimpleRnn), [`Lstm::new(64)`](Lstm)`.return_sequences(true)`, [`Gru::new(64)`](Gru)`.dropout(0.2)` |
+//! | `LSTM(64, stateful=True)`, `model.reset_states()` | [`Lstm::new(64).stateful(true)`](Lstm::stateful), [`Module::reset_states`] |
 //! | `return_state=True`, `initial_state=..`, `mask=tf.sequence_mask(lengths)` | [`Lstm::new(64).module(features, device, seed)`](Lstm::module), [`Recurrent::run`], [`sequence_mask`] |
 //! | `Bidirectional(LSTM(64), merge_mode="sum")`, `TimeDistributed(Conv2D(..))` | [`Bidirectional::new(Lstm::new(64))`](Bidirectional)`.merge(BidirectionalMerge::Sum)`, [`TimeDistributed::new(..)`](TimeDistributed) |
 //! | `MultiHeadAttention(8, 64)`, `layer(q, v, use_causal_mask=True)` | [`MultiHeadAttention::new(8, 64)`](MultiHeadAttention)`.causal(true)`; [`net.layer_all(layer, &[q, v])`](Functional::layer_all) |
@@ -99,6 +100,7 @@ mod frozen;
 mod functional;
 mod generation;
 mod initializer;
+mod kept;
 mod layer;
 mod leaves;
 mod loss;

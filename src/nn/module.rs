@@ -1,6 +1,8 @@
 //! What a model is made of: modules with named parameters.
+// Over 500 lines in one file: the trait, and who is shown its parameters; each is made for the other.
 
 use super::context::Context;
+use super::kept::Kept;
 use super::table::{self, Shown};
 use super::{Parameter, SampleShape, weights_file};
 use crate::device::Device;
@@ -19,6 +21,8 @@ pub struct Parameters<'a> {
     /// Whether all that is shown is state that is never trained.
     buffers: bool,
     each: &'a mut dyn FnMut(Parameter),
+    /// Whether what layers keep from batch to batch is forgotten.
+    forgets: bool,
     /// Who wants to know of modules, too.
     modules: Option<&'a mut dyn FnMut(Shown)>,
 }
@@ -26,7 +30,7 @@ pub struct Parameters<'a> {
 impl<'a> Parameters<'a> {
     /// Has the closure called with each parameter, under its whole name.
     pub fn new(each: &'a mut dyn FnMut(Parameter)) -> Parameters<'a> {
-        Parameters { path: String::new(), buffers: false, each, modules: None }
+        Parameters { path: String::new(), buffers: false, each, forgets: false, modules: None }
     }
 
     /// Has another closure called with each module, before its parameters.
@@ -86,6 +90,13 @@ impl<'a> Parameters<'a> {
         show(&mut self.reborrowed(self.path.clone(), true));
     }
 
+    /// What a layer keeps from batch to batch.
+    pub(super) fn kept(&mut self, state: &Kept) {
+        if self.forgets {
+            state.put(None);
+        }
+    }
+
     /// What the module that is visited is, in a few words, and the shape of its output for one sample where that is known: for
     /// [`Module::summary`].
     pub fn describe(&mut self, what: &str, output: Option<SampleShape>) {
@@ -112,7 +123,7 @@ impl<'a> Parameters<'a> {
             Some(modules) => Some(&mut **modules),
             None => None,
         };
-        Parameters { path, buffers, each: &mut *self.each, modules }
+        Parameters { path, buffers, each: &mut *self.each, forgets: self.forgets, modules }
     }
 }
 
@@ -281,6 +292,13 @@ pub trait Module: Send + Sync {
     /// A function is being traced, or a parameter's value can't be computed.
     fn set_trainable(&self, trainable: bool) -> Result<()> {
         self.parameters().iter().filter(|p| !p.buffer).try_for_each(|p| p.variable.set_trainable(trainable))
+    }
+
+    /// Has stateful layers begin with a state of zeros again, whatever the last batch left
+    /// ([`Lstm::stateful`](super::Lstm::stateful)): before other sequences.
+    fn reset_states(&self) {
+        let mut nothing = |_| {};
+        self.visit(&mut Parameters { forgets: true, ..Parameters::new(&mut nothing) });
     }
 
     /// A parameter by its name.
@@ -464,6 +482,9 @@ macro_rules! forward_module {
             }
             fn set_trainable(&self, trainable: bool) -> Result<()> {
                 (**self).set_trainable(trainable)
+            }
+            fn reset_states(&self) {
+                (**self).reset_states();
             }
             fn parameter(&self, name: &str) -> Result<Parameter> {
                 (**self).parameter(name)

@@ -4,7 +4,7 @@ use super::alone;
 use crate::common::{DEVICES, assert_close, tensor, values};
 use serde_json::Value;
 use wgrad::nn::{
-    Bidirectional, Context, Gru, Lstm, Module, Recurrent, RecurrentLayer, SimpleRnn, TimeDistributed,
+    Bidirectional, Context, Gru, Layer, Lstm, Module, Recurrent, RecurrentLayer, SimpleRnn, TimeDistributed,
     sequence_mask,
 };
 use wgrad::prelude::*;
@@ -311,5 +311,57 @@ fn what_is_wrong_is_said() -> Result<()> {
     let message = sequence_mask(&zeros(&[4])?, 5).err().map(|e| e.to_string()).unwrap_or_default();
     assert!(message.contains("expects integers [batch], got f32 [4]"), "{message}");
     assert!(Lstm::new(0).module(2, Device::Cpu, 1).is_err());
+    Ok(())
+}
+
+/// Sequences cut into batches are what they are in one, until the state is forgotten; gradients stay within a batch.
+#[test]
+fn stateful_layers_go_on_where_they_ended() -> Result<()> {
+    let _alone = alone();
+    for device in DEVICES {
+        let whole = |layer: RecurrentLayer, stateful: bool| {
+            let layer: Box<dyn Layer> = match layer {
+                RecurrentLayer::Lstm(l) => Box::new(l.stateful(stateful)),
+                RecurrentLayer::Gru(l) => Box::new(l.stateful(stateful)),
+                other => panic!("{other:?}"),
+            };
+            Sequential::new().add(layer).add(Dense::new(2)).seed(3).build((None, 3), device)
+        };
+        let x = tensor(&crate::common::direction(4, 2 * 9 * 3), &[2, 9, 3], DType::F32, device)?;
+        let layers: [RecurrentLayer; 2] = [Lstm::new(4).into(), Gru::new(3).return_sequences(true).into()];
+        for layer in layers {
+            let (plain, stateful) = (whole(layer.clone(), false)?, whole(layer, true)?);
+            let parts = |from: usize, n: usize| x.slice(1, from, n);
+            let want = values(&plain.infer(&x)?)?;
+            for _ in 0..2 {
+                stateful.reset_states();
+                let first = values(&stateful.infer(&parts(0, 4)?)?)?;
+                // In training, too, beside a batch of another length.
+                let cx = Context::train(1);
+                let second = stateful.forward(&parts(4, 2)?, &cx)?;
+                let pending = cx.take_also_compute();
+                wgrad::eval(&pending.iter().chain([&second]).collect::<Vec<_>>())?;
+                let third = values(&stateful.infer(&parts(6, 3)?)?)?;
+                let end = &want[want.len() - 2..];
+                assert_close(&third[third.len() - 2..], end, 1e-5, &format!("{device}"));
+                assert_close(&first, &values(&plain.infer(&parts(0, 4)?)?)?, 1e-6, "from zeros");
+                let grads = second.sum(.., false)?.backward()?;
+                assert!(grads.get(&stateful.parameters()[0].variable)?.dims()[0] == 3);
+            }
+            let message = stateful.infer(&x.slice(0, 0, 1)?).unwrap_err().to_string();
+            assert!(message.contains("one size until reset_states is called"), "{message}");
+            stateful.reset_states();
+            drop(stateful.infer(&x.slice(0, 0, 1)?)?);
+            let spec = wgrad::TensorSpec::f32([2, 4, 3], device)?;
+            let message = wgrad::Graph::trace(&[spec], |x| Ok(vec![stateful.infer(&x[0])?]));
+            assert!(message.is_err_and(|e| e.to_string().contains("hand the state on by Recurrent::run")));
+        }
+        let both =
+            Sequential::new().add(Bidirectional::new(Gru::new(2).stateful(true))).build([3, 3], device)?;
+        let first = values(&both.infer(&x.slice(1, 0, 3)?)?)?;
+        assert_ne!(values(&both.infer(&x.slice(1, 0, 3)?)?)?, first);
+        both.reset_states();
+        assert_eq!(values(&both.infer(&x.slice(1, 0, 3)?)?)?, first);
+    }
     Ok(())
 }

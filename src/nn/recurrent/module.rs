@@ -7,6 +7,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{ScanOptions, scan};
 use crate::nn::constraint::settled;
+use crate::nn::kept::Kept;
 use crate::nn::{Build, Built, Context, Layer, Module, Parameter, Parameters, SampleShape};
 use crate::ops::random::drop_out;
 use crate::shape::Shape;
@@ -53,6 +54,8 @@ pub struct Recurrent {
     weight: Variable,
     recurrent: Variable,
     bias: Option<Variable>,
+    /// The state after the last batch, of a stateful layer.
+    kept: Kept,
 }
 
 impl Recurrent {
@@ -89,7 +92,7 @@ impl Recurrent {
         let trainable = common.weights.trainable;
         let recurrent = settled(recurrent, trainable, &common.recurrent.constraint)?;
         let bias = bias.map(|bias| settled(bias, trainable, &common.weights.bias_constraint)).transpose()?;
-        Ok(Recurrent { layer, weight, recurrent, bias })
+        Ok(Recurrent { layer, weight, recurrent, bias, kept: Kept::default() })
     }
 
     /// What it gives for one sample of this many steps.
@@ -165,10 +168,14 @@ impl Recurrent {
             let message = format!("expects [batch, time, {expected}], got {}", x.shape());
             return Err(Error::shape(self.layer.kind(), message));
         }
-        let state = match state {
+        let before = match state {
+            Some(state) => Some(state.to_vec()),
+            None => self.kept_state(&weight)?,
+        };
+        let state = match before {
             Some(state) => {
-                self.check_state(state, batch)?;
-                state.to_vec()
+                self.check_state(&state, batch)?;
+                state
             }
             None => self.zero_state(batch)?,
         };
@@ -220,6 +227,11 @@ impl Recurrent {
             let kept = if sequences { vec![next[0].clone()] } else { Vec::new() };
             Ok((next, kept))
         })?;
+        if common.recurrent.stateful {
+            let after = out.carry.iter().map(Tensor::detach).collect::<Result<Vec<_>>>()?;
+            after.iter().for_each(|state| cx.also_compute(state.clone()));
+            self.kept.put(Some(after));
+        }
         let rows = out.rows.first().map(|rows| rows.permute([1, 0, 2])).transpose()?;
         Ok((rows, out.carry))
     }
@@ -227,6 +239,19 @@ impl Recurrent {
     /// Adds the penalty on an output to the loss of the pass.
     pub(super) fn penalize(&self, output: &Tensor, cx: &Context) -> Result<()> {
         self.layer.common().weights.penalize(output, cx)
+    }
+
+    /// The state that a stateful layer has kept, unless its weights were moved since.
+    fn kept_state(&self, weight: &Tensor) -> Result<Option<Vec<Tensor>>> {
+        if !self.layer.common().recurrent.stateful {
+            return Ok(None);
+        }
+        crate::variable::forbid(
+            self.layer.kind(),
+            "a stateful layer keeps its state; hand the state on by Recurrent::run",
+        )?;
+        let alike = |t: &Tensor| t.device() == weight.device() && t.dtype() == weight.dtype();
+        Ok(self.kept.get().filter(|state| state.iter().all(alike)))
     }
 
     fn check_state(&self, state: &[Tensor], batch: usize) -> Result<()> {
@@ -237,7 +262,7 @@ impl Recurrent {
         let shapes: Vec<String> = state.iter().map(|t| t.shape().to_string()).collect();
         let message = format!(
             "expects a state of {count} of shape [batch, units] = [{batch}, {units}], got {} of {}; hand on what run gave, \
-             or None",
+             or None; batches of stateful layers have one size until reset_states is called",
             state.len(),
             shapes.join(", ")
         );
@@ -251,6 +276,7 @@ impl Module for Recurrent {
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {
+        parameters.kept(&self.kept);
         let common = self.layer.common();
         let weights = common.weights;
         parameters.add(Parameter::new("weight", &self.weight).regularized(weights.kernel_regularizer));

@@ -16,6 +16,8 @@ pub(super) struct RecurrentSettings {
     pub recurrent_dropout: f64,
     pub return_sequences: bool,
     pub go_backwards: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stateful: bool,
 }
 
 impl Default for RecurrentSettings {
@@ -29,6 +31,7 @@ impl Default for RecurrentSettings {
             recurrent_dropout: 0.0,
             return_sequences: false,
             go_backwards: false,
+            stateful: false,
         }
     }
 }
@@ -48,7 +51,8 @@ impl RecurrentSettings {
     pub fn suffix(&self) -> String {
         let sequences = if self.return_sequences { ", sequences" } else { "" };
         let backwards = if self.go_backwards { ", backwards" } else { "" };
-        format!("{sequences}{backwards}")
+        let stateful = if self.stateful { ", stateful" } else { "" };
+        format!("{sequences}{backwards}{stateful}")
     }
 }
 
@@ -98,6 +102,15 @@ macro_rules! recurrent_methods {
             /// Keras.
             pub fn go_backwards(mut self, backwards: bool) -> $layer {
                 self.recurrent.go_backwards = backwards;
+                self
+            }
+
+            /// Whether the state after a batch is that before the next one, in training and in prediction: sequence i of a batch then
+            /// goes on where sequence i of the batch before ended (Keras's `stateful`). Gradients stay within a batch. Batches have
+            /// one size until [`reset_states`](crate::nn::Module::reset_states) begins with zeros again. States are not saved, and
+            /// functions that [`Graph::trace`](crate::Graph::trace) records can't have them.
+            pub fn stateful(mut self, stateful: bool) -> $layer {
+                self.recurrent.stateful = stateful;
                 self
             }
         }
