@@ -248,7 +248,7 @@ fn attend_in_blocks(
     out.rows[0].permute(axes)?.reshape(dims)?.slice(-2, 0, n)
 }
 
-/// By the one operation that has no matrix of scores; `None` where it can't be: on GPUs, whose kernels no test has run yet, of nothing, of masks that have a gradient, or that
+/// By the one operation that has no matrix of scores; `None` where it can't be: of nothing, of masks that have a gradient, or that
 /// repeat along some of several dimensions before the heads.
 fn attend_at_once(
     problem: &Problem,
@@ -258,12 +258,7 @@ fn attend_at_once(
 ) -> Result<Option<Tensor>> {
     let (rank, dims) = (query.rank(), query.dims());
     let tracked = masks.bias.as_ref().is_some_and(Tensor::is_tracked);
-    if query.device() != Device::Cpu
-        || tracked
-        || query.numel() == 0
-        || key.numel() == 0
-        || value.numel() == 0
-    {
+    if tracked || query.numel() == 0 || key.numel() == 0 || value.numel() == 0 {
         return Ok(None);
     }
     // Lengths are of the first dimension: the batch, and not heads that share keys.
@@ -400,8 +395,9 @@ impl Tensor {
     ///   (grouped queries; Ainslie et al., 2023).
     /// - [`AttentionOptions`] say who sees whom. A query that sees no key gives zeros, and its gradients are 0. Keys that nobody sees
     ///   have no influence, but their values must be finite: 0 times infinity is NaN.
-    /// - On the CPU, without dropout, the matrix of scores is never there, forwards or backwards: a block of queries meets a block of keys at
-    ///   a time, and gradients compute the scores again (FlashAttention; Dao et al., 2022). Elsewhere, of more than 2^26 scores (of all batches and heads together) only some
+    /// - Without dropout the matrix of scores is never there, forwards or backwards, on the CPU and, where heads have at most 128 columns
+    ///   and 8,192 keys, on GPUs: a block of queries meets a block of keys at a time, and gradients compute the scores again
+    ///   (FlashAttention; Dao et al., 2022). Elsewhere, of more than 2^26 scores (of all batches and heads together) only some
     ///   queries' are computed at a time. Either way memory grows with the keys, not with queries times keys. Gradients of any
     ///   order; those of gradients, and of a mask of floats, by way of all scores.
     ///
