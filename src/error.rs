@@ -115,6 +115,14 @@ pub enum Error {
         /// What differs, where, by how much, and what was allowed.
         message: String,
     },
+    /// A rank of a distributed run can't go on, or isn't set up as the others: see [`distributed`](crate::distributed).
+    #[non_exhaustive]
+    Rank {
+        /// Its number, from 0.
+        rank: usize,
+        /// What it has, or what ended it.
+        message: String,
+    },
     /// A data file or data set that isn't what it should be.
     #[non_exhaustive]
     Data {
@@ -178,6 +186,7 @@ impl fmt::Display for Error {
             Error::Mismatch { check: what, message } | Error::Data { name: what, message } => {
                 write!(f, "{what}: {message}")
             }
+            Error::Rank { rank, message } => write!(f, "rank {rank}: {message}"),
             Error::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Error::Other(error) => error.fmt(f),
             Error::Context { context, source } => write!(f, "{context}: {source}"),
@@ -228,6 +237,11 @@ impl Error {
     /// A data file or data set that isn't what it should be.
     pub fn data(name: impl Into<String>, message: impl Into<String>) -> Self {
         Error::Data { name: name.into(), message: message.into() }
+    }
+
+    /// A rank that can't go on, or isn't set up as the others.
+    pub fn rank(rank: usize, message: impl Into<String>) -> Self {
+        Error::Rank { rank, message: message.into() }
     }
 
     /// A file that can't be read or written.

@@ -9,6 +9,7 @@ mod config;
 mod cpu;
 pub mod data;
 mod device;
+pub mod distributed;
 mod dtype;
 mod environment;
 mod error;

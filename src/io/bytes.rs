@@ -6,7 +6,7 @@ use crate::tensor::Tensor;
 use std::io::{self, Write};
 
 /// A tensor's elements, computed and on the host, in row-major order.
-pub(super) struct Elements(Array);
+pub(crate) struct Elements(Array);
 
 impl Elements {
     pub fn of(tensor: &Tensor) -> Result<Elements> {

@@ -47,3 +47,4 @@ mod zip;
 pub use self::safetensors::{Metadata, load_metadata, load_tensors, save_tensors, save_tensors_with};
 pub use crate::nn::weights_file::{load_parameters, save_parameters};
 pub use crate::train::checkpoint_file::Checkpoint;
+pub(crate) use bytes::Elements;

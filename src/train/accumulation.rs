@@ -139,7 +139,7 @@ fn prefix(output: usize) -> String {
 }
 
 /// The gradients of a sum of losses.
-fn join(mut parts: Vec<Gradients>) -> Result<Option<Gradients>> {
+pub(super) fn join(mut parts: Vec<Gradients>) -> Result<Option<Gradients>> {
     if parts.len() < 2 {
         return Ok(parts.pop());
     }

@@ -139,6 +139,12 @@ pub trait Callback: Send {
         Ok(())
     }
 
+    /// Whether it is told on all ranks of a [distributed](super::Trainer::distributed) run. If not, as of callbacks that write files or
+    /// show something, on rank 0 alone. Those that change something, a learning rate say, have to do the same on all.
+    fn on_every_rank(&self) -> bool {
+        true
+    }
+
     /// What has to be saved for a resumed run to go on as this one would.
     fn export_state(&self) -> Result<State> {
         Ok(State::new())
@@ -179,6 +185,9 @@ macro_rules! forward_callback {
             fn on_train_end(&mut self, run: &mut Run<'_>) -> Result<()> {
                 (**self).on_train_end(run)
             }
+            fn on_every_rank(&self) -> bool {
+                (**self).on_every_rank()
+            }
             fn export_state(&self) -> Result<State> {
                 (**self).export_state()
             }
@@ -213,6 +222,7 @@ pub struct Run<'a> {
     pub(super) epochs: usize,
     pub(super) names: &'a [String],
     pub(super) interrupted: bool,
+    pub(super) writes_files: bool,
     pub(super) error: Option<&'a Error>,
     pub(super) checkpoints: Vec<PathBuf>,
 }
@@ -248,6 +258,11 @@ impl Run<'_> {
         self.interrupted
     }
 
+    /// Whether this process is the one that writes files: rank 0, where several [share](super::Trainer::distributed) the run.
+    pub fn writes_files(&self) -> bool {
+        self.writes_files
+    }
+
     /// What the run ends in, where it ends in an error: a loss that is not a number, data or a device that fail, the error of
     /// a callback.
     pub fn error(&self) -> Option<&Error> {
@@ -255,17 +270,20 @@ impl Run<'_> {
     }
 
     /// Has a checkpoint saved, from which the run can be [resumed](super::Trainer::resume), when all callbacks have been
-    /// told of what this one was told of: it holds their state, too. Folders of the path are made.
+    /// told of what this one was told of: it holds their state, too. Folders of the path are made. Of several ranks only rank 0 writes.
     pub fn save_checkpoint(&mut self, path: impl Into<PathBuf>) {
         self.checkpoints.push(path.into());
     }
 
-    /// Writes the weights as [`Module::save`] does. Folders of the path are made.
+    /// Writes the weights as [`Module::save`] does. Folders of the path are made. Of several ranks only rank 0 writes.
     ///
     /// # Errors
     ///
     /// A weight can't be computed, or the file or its folders can't be written.
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
+        if !self.writes_files {
+            return Ok(());
+        }
         make_folders(path.as_ref())?;
         save_parameters(path, &self.model.parameters())
     }

@@ -33,6 +33,9 @@ pub struct Fit<'a> {
     pub(super) record_every: Option<usize>,
     pub(super) steps_per_epoch: Option<usize>,
     pub(super) accumulate: usize,
+    pub(super) shards: Option<usize>,
+    /// Whether other ranks have to agree before the run is interrupted.
+    pub(super) shared: bool,
     pub(super) class_weights: Vec<super::outputs::Given>,
     pub(super) seed: u64,
     pub(super) shuffle: bool,
@@ -60,6 +63,8 @@ impl<'a> Fit<'a> {
             record_every: None,
             steps_per_epoch: None,
             accumulate: 1,
+            shards: None,
+            shared: false,
             class_weights: Vec::new(),
             seed: 0,
             shuffle: true,
@@ -164,6 +169,21 @@ impl<'a> Fit<'a> {
     /// update, too.
     pub fn accumulate(mut self, batches: usize) -> Self {
         self.accumulate = batches;
+        self
+    }
+
+    /// Cuts each batch into so many shards, of which each rank of a [distributed](super::Trainer::distributed) run computes some. It is
+    /// the number of shards that decides what is added to what: as long as it stays the same, runs on any number of ranks, also on a
+    /// single process, leave the same bits. Without this, there are as many as ranks.
+    ///
+    /// A shard needs the memory of its samples, not of the batch.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// let fit = Fit::epochs(5).batch_size(128).shards(4); // 32 samples each
+    /// ```
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
         self
     }
 
@@ -278,6 +298,7 @@ impl<'a> Fit<'a> {
         }
         let counts = [
             ("accumulate", Some(self.accumulate)),
+            ("shards", self.shards),
             ("steps_per_epoch", self.steps_per_epoch),
             ("validation_steps", self.validation_steps),
         ];
@@ -294,8 +315,13 @@ impl<'a> Fit<'a> {
         Ok(())
     }
 
-    /// Whether somebody wants the run to end. Takes the wish back.
+    /// Whether somebody wants the run to end, and it is for this process alone to do so. Takes the wish back.
     pub(super) fn take_interrupt(&self) -> bool {
+        !self.shared && self.take_wish()
+    }
+
+    /// Whether somebody wants the run to end. Takes the wish back.
+    pub(super) fn take_wish(&self) -> bool {
         #[cfg(feature = "signals")]
         let mut wanted = self.listening.as_ref().is_some_and(|l| l.wanted());
         #[cfg(not(feature = "signals"))]

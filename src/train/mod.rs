@@ -73,8 +73,10 @@ mod optimizers;
 mod outputs;
 mod own_step;
 mod progress;
+mod ranks;
 mod rate_finder;
 mod run;
+mod shards;
 #[cfg(feature = "signals")]
 mod signals;
 mod step_builder;

@@ -5,6 +5,7 @@ use super::metric::Metric;
 use super::optimizers::Optimizers;
 use super::outputs::{Computed, Output};
 use crate::data::Batch;
+use crate::distributed::Collective;
 use crate::error::{Error, Result, ResultExt};
 use crate::nn::{Context, Module, taken_by};
 use crate::optim::Optimizer;
@@ -29,7 +30,7 @@ pub struct OwnStep<'a> {
     outputs: &'a [Output],
     names: &'a [String],
     /// None in an evaluation.
-    updating: Option<Updating<'a>>,
+    updating: Option<Updates<'a>>,
     samples: usize,
     /// What outputs and targets are, in the order of `outputs`.
     values: Vec<Option<[Tensor; 2]>>,
@@ -38,9 +39,20 @@ pub struct OwnStep<'a> {
     pending: Vec<Tensor>,
 }
 
-struct Updating<'a> {
-    optimizers: &'a mut Optimizers,
-    accumulation: Option<&'a mut Accumulation>,
+/// The other ranks, where each computes a part of the batch.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a> {
+    pub world: &'a dyn Collective,
+    /// Samples of this rank's part that count, and of the batch.
+    pub counted: usize,
+    pub samples: usize,
+}
+
+/// What updates a step makes.
+pub(super) struct Updates<'a> {
+    pub optimizers: &'a mut Optimizers,
+    pub accumulation: Option<&'a mut Accumulation>,
+    pub shared: Option<Shared<'a>>,
 }
 
 impl OwnStep<'_> {
@@ -114,7 +126,13 @@ impl OwnStep<'_> {
                 grads.only(own)
             };
             let grads = match &mut updating.accumulation {
-                None => Some(loss.backward()?),
+                None => Some(match updating.shared {
+                    None => loss.backward()?,
+                    Some(Shared { world, counted, samples }) => {
+                        let sum = owned((&loss * counted as f64)?.backward()?);
+                        sum.sum_over(world, samples as f64)?
+                    }
+                }),
                 Some(_) if self.losses[place].is_some() => {
                     let message = "an optimizer minimises twice in a step: that can't be accumulated with Fit::accumulate";
                     return Err(Error::argument(OP, message));
@@ -272,12 +290,12 @@ impl Metric for Reported {
 }
 
 impl<M: Module> Own<M> {
-    /// What comes of a batch, lazily; with optimizers, a step of training.
+    /// What comes of a batch, lazily; with updates, a step of training, which waits for other ranks in each where there are any.
     pub fn compute(
         &self,
         model: &M,
         outputs: &[Output],
-        optimizers: Option<(&mut Optimizers, Option<&mut Accumulation>)>,
+        updating: Option<Updates<'_>>,
         batch: &Batch,
         cx: &Context,
     ) -> Result<(Computed, Vec<Tensor>)> {
@@ -287,7 +305,7 @@ impl<M: Module> Own<M> {
             cx,
             outputs,
             names: &self.names,
-            updating: optimizers.map(|(optimizers, accumulation)| Updating { optimizers, accumulation }),
+            updating,
             samples: batch.samples(),
             values: outputs.iter().map(|_| None).collect(),
             losses: self.names.iter().map(|_| None).collect(),

@@ -13,6 +13,7 @@ use super::stream::{Next, Stream};
 use super::totals::{Totals, names};
 use super::trainer::{Partial, Trainer};
 use crate::data::Source;
+use crate::distributed::agree;
 use crate::error::{Error, Result, ResultExt};
 use crate::nn::{Module, Parameter};
 use crate::optim::{Optimizer, State};
@@ -37,8 +38,24 @@ impl<M: Module> Trainer<M> {
     /// parameter). Callbacks are told that the run is over before the error is returned, so that
     /// [`EarlyStopping`](super::EarlyStopping) restores the best weights; the epochs before it are in
     /// [`history`](Self::history).
-    pub fn fit(&mut self, train: &dyn Source, mut fit: Fit<'_>) -> Result<History> {
+    ///
+    /// In a [distributed](Self::distributed) run, an error of one rank is one of all: it names the rank. The group is of no use then.
+    pub fn fit(&mut self, train: &dyn Source, fit: Fit<'_>) -> Result<History> {
+        self.shards = fit.shards;
+        let Some(world) = self.world.clone() else { return self.fit_here(train, fit) };
+        let ended = self.fit_here(train, fit);
+        match &ended {
+            // Nobody goes on before all have come so far.
+            Ok(_) => drop(agree(&*world, Ok(String::new()))?),
+            Err(error) => world.fail(&error.to_string()),
+        }
+        ended
+    }
+
+    /// The part of this rank.
+    fn fit_here(&mut self, train: &dyn Source, mut fit: Fit<'_>) -> Result<History> {
         fit.check()?;
+        let sharing = self.share(&mut fit)?;
         #[cfg(feature = "signals")]
         if fit.signals {
             fit.listening = Some(super::signals::Listening::begin()?);
@@ -62,7 +79,7 @@ impl<M: Module> Trainer<M> {
                 return Err(Error::data(set.name(), message));
             }
         }
-        let mut progress = Progress::new(fit.verbose, fit.epochs, train.unit());
+        let mut progress = Progress::new(fit.verbose && self.writes_files(), fit.epochs, train.unit());
         let resumed = self.begin(&fit)?;
         if self.own.is_some() && !fit.class_weights.is_empty() {
             let message = "class weights are for losses of outputs; a training step of one's own weighs its losses itself";
@@ -72,6 +89,9 @@ impl<M: Module> Trainer<M> {
         let trainable: Vec<Variable> =
             self.model.parameters().into_iter().filter(Parameter::trainable).map(|p| p.variable).collect();
         self.optimizer.prepare(&trainable)?;
+        if let Some(sharing) = &sharing {
+            self.compare_ranks(sharing, train, validation, &fit)?;
+        }
 
         let mut shown = names(&self.outputs);
         if validation.is_some() {
@@ -171,10 +191,14 @@ impl<M: Module> Trainer<M> {
             if self.tell_compiled(callbacks, progress)? == Flow::Stop {
                 flow = Flow::Stop;
             }
+            let interrupted = match fit.shared {
+                true => self.agree_on_wishes(&mut flow, fit)?,
+                false => flow == Flow::Continue && self.at.epoch < fit.epochs && fit.take_interrupt(),
+            };
             if flow == Flow::Stop {
                 break;
             }
-            if self.at.epoch < fit.epochs && fit.take_interrupt() {
+            if self.at.epoch < fit.epochs && interrupted {
                 self.at.interrupted = true;
                 break;
             }
@@ -243,6 +267,7 @@ impl<M: Module> Trainer<M> {
     }
 
     fn run<'a>(&'a mut self, callbacks: &'a Callbacks<'_>, error: Option<&'a Error>) -> Run<'a> {
+        let writes_files = self.writes_files();
         Run {
             model: &self.model,
             optimizer: self.optimizer.whole(),
@@ -250,6 +275,7 @@ impl<M: Module> Trainer<M> {
             epochs: callbacks.epochs,
             names: &callbacks.names,
             interrupted: self.at.interrupted,
+            writes_files,
             error,
             checkpoints: Vec::new(),
         }
@@ -308,7 +334,7 @@ impl<M: Module> Trainer<M> {
         if !paths.is_empty() {
             self.at.callbacks = callbacks.export()?;
         }
-        for path in paths {
+        for path in paths.into_iter().filter(|_| self.writes_files()) {
             crate::files::make_folders(&path)?;
             self.save_checkpoint(path)?;
         }
@@ -379,10 +405,14 @@ impl<M: Module> Trainer<M> {
                 _ => None,
             };
             progress.step(step, so_far);
+            let interrupted = match fit.shared {
+                true => self.hear_wishes(&mut flow, fit),
+                false => flow == Flow::Continue && fit.take_interrupt(),
+            };
             if flow == Flow::Stop {
                 break;
             }
-            if fit.take_interrupt() {
+            if interrupted {
                 // Everything that was queued is computed, so that what is saved now is whole.
                 self.device.synchronize()?;
                 return Ok(None);

@@ -124,6 +124,43 @@ impl Totals {
         })
     }
 
+    /// Adds sums over other samples.
+    pub fn merge(&mut self, other: &Totals) -> Result<()> {
+        no_grad(|| {
+            self.loss = (&self.loss + &other.loss)?;
+            for (total, sum) in self.sums.iter_mut().zip(&other.sums) {
+                *total = (&*total + sum)?;
+            }
+            for (&output, [other_sum, other_count]) in &other.rows {
+                let [sum, count] = match self.rows.remove(&output) {
+                    Some(known) => known,
+                    None => [zero(other_sum.device())?, zero(other_sum.device())?],
+                };
+                self.rows.insert(output, [(sum + other_sum)?, (count + other_count)?]);
+            }
+            self.samples += other.samples;
+            Ok(())
+        })
+    }
+
+    /// The same sums over so many samples with these values: as many as [`tensors`](Self::tensors), in their order.
+    pub fn with_values(mut self, samples: usize, values: Vec<Tensor>) -> Totals {
+        let slots =
+            std::iter::once(&mut self.loss).chain(&mut self.sums).chain(self.rows.values_mut().flatten());
+        slots.zip(values).for_each(|(slot, value)| *slot = value);
+        Totals { samples, ..self }
+    }
+
+    /// The mean of the part of the loss that isn't a mean over rows, lazily.
+    pub fn plain_loss(&self) -> Result<Tensor> {
+        &self.loss / self.samples.max(1) as f64
+    }
+
+    /// The sum of an output's loss over the rows that count, and how many these are.
+    pub fn rows_of(&self, output: usize) -> Option<&[Tensor; 2]> {
+        self.rows.get(&output)
+    }
+
     /// What has to be evaluated along with the batch.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         std::iter::once(&self.loss).chain(&self.sums).chain(self.rows.values().flatten())

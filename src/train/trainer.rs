@@ -5,11 +5,13 @@ use super::curve::Curve;
 use super::history::{Evaluation, History};
 use super::optimizers::Optimizers;
 use super::outputs::{ClassWeights, Output, compute};
-use super::own_step::Own;
+use super::own_step::{Own, Updates};
+use super::shards::Sharing;
 use super::totals::Totals;
 use crate::backend::eval;
 use crate::data::{Batch, Pass, Source};
 use crate::device::Device;
+use crate::distributed::Collective;
 use crate::error::{Error, Result};
 use crate::nn::{Context, Module, taken_by};
 use crate::ops::index::select_within;
@@ -17,6 +19,7 @@ use crate::ops::random::iota;
 use crate::optim::{Optimizer, State};
 use crate::seed;
 use crate::tensor::{Tensor, no_grad};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Batch size of [`Trainer::evaluate`] and [`Trainer::predict`] before there was a `fit`.
@@ -55,7 +58,23 @@ pub struct Trainer<M: Module> {
     pub(super) seed: u64,
     pub(super) shuffle: bool,
     pub(super) accumulator: Option<Accumulation>,
+    /// Who shares the steps.
+    pub(super) world: Option<Arc<dyn Collective>>,
+    /// Shards of a batch, of the last fit.
+    pub(super) shards: Option<usize>,
+    pub(super) wishes: Wishes,
     pub(super) at: Position,
+}
+
+/// What is to be agreed on with other ranks: wishes of this one, and what all have heard of.
+#[derive(Default)]
+pub(super) struct Wishes {
+    pub interrupt: bool,
+    pub stop: bool,
+    pub agreed_interrupt: bool,
+    pub agreed_stop: bool,
+    /// Whether the next batch is the first of a run.
+    pub first_batch: bool,
 }
 
 /// Where the training is.
@@ -107,6 +126,9 @@ impl<M: Module> Trainer<M> {
             seed: 0,
             shuffle: true,
             accumulator: None,
+            world: None,
+            shards: None,
+            wishes: Wishes::default(),
             at: Position::default(),
         }
     }
@@ -162,12 +184,16 @@ impl<M: Module> Trainer<M> {
         weights: &mut ClassWeights,
         totals: &mut Totals,
     ) -> Result<Tensor> {
+        if let Some(sharing) = Sharing::new(self.world.as_ref(), self.shards) {
+            return self.sharded_step(&sharing, batch, weights, totals);
+        }
         let samples = batch.samples();
         let cx = Context::train(seed::derive(self.seed, 2 * self.at.steps + 1));
         let (computed, mut pending) = match &self.own {
             Some(own) => {
-                let optimizers = (&mut self.optimizer, self.accumulator.as_mut());
-                own.compute(&self.model, &self.outputs, Some(optimizers), &batch, &cx)?
+                let (optimizers, accumulation) = (&mut self.optimizer, self.accumulator.as_mut());
+                let updates = Updates { optimizers, accumulation, shared: None };
+                own.compute(&self.model, &self.outputs, Some(updates), &batch, &cx)?
             }
             None => {
                 let mut computed = compute(&self.model, &self.outputs, &batch, &cx, weights)?;
@@ -240,21 +266,29 @@ impl<M: Module> Trainer<M> {
     }
 
     fn test_step(&self, batch: Batch, totals: &mut Totals) -> Result<()> {
+        if let Some(sharing) = Sharing::new(self.world.as_ref(), self.shards) {
+            return self.sharded_test(&sharing, &batch, totals);
+        }
+        self.measure(&batch, totals)?;
+        drop(batch);
+        eval(&totals.tensors().collect::<Vec<_>>())
+    }
+
+    /// Adds a batch in evaluation mode, lazily.
+    pub(super) fn measure(&self, batch: &Batch, totals: &mut Totals) -> Result<()> {
         let cx = Context::eval();
         match &self.own {
             // Gradients may be a part of what it computes.
             Some(own) => {
-                let (computed, _) = own.compute(&self.model, &self.outputs, None, &batch, &cx)?;
-                totals.add(&self.outputs, &computed, batch.samples())?;
+                let (computed, _) = own.compute(&self.model, &self.outputs, None, batch, &cx)?;
+                totals.add(&self.outputs, &computed, batch.samples())
             }
             None => no_grad(|| {
                 let mut weights = ClassWeights::default();
-                let computed = compute(&self.model, &self.outputs, &batch, &cx, &mut weights)?;
+                let computed = compute(&self.model, &self.outputs, batch, &cx, &mut weights)?;
                 totals.add(&self.outputs, &computed, batch.samples())
-            })?,
+            }),
         }
-        drop(batch);
-        eval(&totals.tensors().collect::<Vec<_>>())
     }
 
     /// Loss and metrics over a data set, in evaluation mode. Batches are as large as in the last `fit`.

@@ -49,6 +49,10 @@ impl Callback for CsvLogger {
         "csv_logger"
     }
 
+    fn on_every_rank(&self) -> bool {
+        false
+    }
+
     fn on_train_begin(&mut self, run: &mut Run<'_>) -> Result<()> {
         make_folders(&self.path)?;
         self.before.clear();

@@ -93,6 +93,10 @@ impl Callback for TensorBoard {
         "tensorboard"
     }
 
+    fn on_every_rank(&self) -> bool {
+        false
+    }
+
     fn on_train_begin(&mut self, run: &mut Run<'_>) -> Result<()> {
         self.written = run.history().steps.len();
         (self.train, self.validation, self.steps, self.pending) = (None, None, 0, None);

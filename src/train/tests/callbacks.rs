@@ -18,6 +18,7 @@ fn drive(callback: &mut dyn crate::train::Callback, values: &[f64]) -> Vec<f64> 
         epochs: values.len(),
         names: &names,
         interrupted: false,
+        writes_files: true,
         error: None,
         checkpoints: Vec::new(),
     };

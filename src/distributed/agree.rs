@@ -1,0 +1,73 @@
+//! Everybody learns what everybody has to say.
+
+use super::collective::Collective;
+use crate::error::{Error, Result};
+
+/// What a rank has to say, or why it can't go on.
+type Said = std::result::Result<String, String>;
+
+/// What each rank of a group says, in their order, or the first error among what they say: then all ranks get it. So a set-up is
+/// checked before anything is computed, where nobody would be left waiting for a rank that can't begin.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::distributed::{Alone, agree};
+/// # fn main() -> Result<()> {
+/// assert_eq!(agree(&Alone, Ok("60,000 samples".into()))?, ["60,000 samples"]);
+/// let error = agree(&Alone, Err("no file mnist.gz".into())).unwrap_err();
+/// assert!(error.to_string().contains("rank 0"));
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// A rank has said one, has left, or has failed.
+pub fn agree(world: &dyn Collective, mine: Said) -> Result<Vec<String>> {
+    let (rank, size) = (world.rank(), world.size());
+    let mut all = vec![(rank, mine)];
+    let garbled = |from: usize| {
+        Error::rank(from, "has sent something else than it was asked for: the ranks run different programs")
+    };
+    let read = |from: usize, message: Option<Vec<u8>>| -> Result<Vec<(usize, Said)>> {
+        serde_json::from_slice(&message.unwrap_or_default()).map_err(|_| garbled(from))
+    };
+    let write = |all: &[(usize, Said)]| serde_json::to_vec(all).map_err(Error::other);
+    // Up: each takes what the ranks after it have gathered, and hands it on.
+    let mut stride = 1;
+    while stride < size && rank.is_multiple_of(2 * stride) {
+        let from = rank + stride;
+        if from < size {
+            all.append(&mut read(from, world.transfer(None, Some(from))?)?);
+        }
+        stride *= 2;
+    }
+    if rank != 0 {
+        let above = rank - stride;
+        world.transfer(Some((above, write(&all)?)), None)?;
+        all = read(above, world.transfer(None, Some(above))?)?;
+    }
+    // Down, the same way.
+    let message = write(&all)?;
+    hand_down(world, &message, stride)?;
+    let mut said = Vec::with_capacity(size);
+    for (k, (from, words)) in all.into_iter().enumerate() {
+        match words {
+            Ok(words) if from == k => said.push(words),
+            Ok(_) => return Err(garbled(from)),
+            Err(reason) => return Err(Error::rank(from, reason)),
+        }
+    }
+    if said.len() == size { Ok(said) } else { Err(garbled(0)) }
+}
+
+/// Gives a message to the ranks below: those from which what is gathered comes, the farthest first.
+pub(super) fn hand_down(world: &dyn Collective, message: &[u8], mut stride: usize) -> Result<()> {
+    let (rank, size) = (world.rank(), world.size());
+    while stride > 1 {
+        stride /= 2;
+        if rank + stride < size {
+            world.transfer(Some((rank + stride, message.to_vec())), None)?;
+        }
+    }
+    Ok(())
+}

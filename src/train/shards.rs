@@ -1,0 +1,335 @@
+//! A step whose batch is cut into shards, which several processes may share.
+
+use super::accumulation::join;
+use super::outputs::{ClassWeights, Computed, Output, compute};
+use super::own_step::{Shared, Updates};
+use super::totals::Totals;
+use super::trainer::Trainer;
+use crate::autograd::Gradients;
+use crate::backend::eval;
+use crate::data::Batch;
+use crate::device::Device;
+use crate::distributed::{Alone, Collective, Layout, Numbers, shards_of};
+use crate::error::{Error, Result};
+use crate::nn::{Context, Module};
+use crate::ops::index::select_within;
+use crate::ops::random::iota;
+use crate::seed;
+use crate::tensor::{Tensor, no_grad};
+use crate::variable::Variable;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Who computes the shards of a batch.
+#[derive(Clone, Debug)]
+pub(super) struct Sharing {
+    pub world: Arc<dyn Collective>,
+    pub shards: usize,
+}
+
+impl Sharing {
+    /// Of a run that asks for so many shards; `None` where a batch is one shard.
+    pub fn new(world: Option<&Arc<dyn Collective>>, shards: Option<usize>) -> Option<Sharing> {
+        let shards = shards.unwrap_or_else(|| world.map_or(1, |world| world.size()));
+        let alone = || -> Arc<dyn Collective> { Arc::new(Alone) };
+        let world = world.cloned().unwrap_or_else(alone);
+        (shards > 1 || world.size() > 1).then_some(Sharing { world, shards })
+    }
+
+    /// This rank's shards of a batch: their numbers and samples. Where there are fewer samples than shards, some have none.
+    fn own(&self, samples: usize) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
+        let shards = self.shards;
+        shards_of(self.world.rank(), self.world.size(), shards)
+            .map(move |shard| (shard, shards_of(shard, shards, samples)))
+    }
+}
+
+/// What is divided by what at the end.
+enum Divisor {
+    Samples,
+    /// The rows of an output's loss that count.
+    Rows(usize),
+}
+
+/// What the tensors of a shard are, in their order: gradients by what they are divided by, sums of losses and metrics, and what
+/// layers keep.
+struct Contents {
+    gradients: Vec<(Divisor, Vec<Variable>)>,
+    totals: Totals,
+    kept: Vec<Variable>,
+}
+
+impl<M: Module> Trainer<M> {
+    /// Shares the steps of every [`fit`](Self::fit) and [`evaluate`](Self::evaluate) with the ranks of a group: see
+    /// [`distributed`](crate::distributed), which has an example. All ranks then call these, with the same model, data and settings.
+    ///
+    /// Each step's batch is cut into [`shards`](super::Fit::shards), as many as there are ranks where nothing else is said; the loss
+    /// and all gradients are those of the whole batch, up to rounding. Layers that look at a batch
+    /// ([`BatchNorm`](crate::nn::BatchNorm)) see a shard; what they keep, such as moving averages, is the mean of all shards
+    /// after each step. Dropout draws for each shard by itself. Progress is shown and files are written on rank 0 alone; an
+    /// interruption of one rank ends the run on all, after the step in which they hear of it.
+    pub fn distributed(&mut self, world: impl Collective + 'static) {
+        self.world = Some(Arc::new(world));
+    }
+
+    /// Queues one step whose batch is cut into shards; gives its loss. Waits for the device, once.
+    pub(super) fn sharded_step(
+        &mut self,
+        sharing: &Sharing,
+        batch: Batch,
+        weights: &mut ClassWeights,
+        totals: &mut Totals,
+    ) -> Result<Tensor> {
+        let samples = batch.samples();
+        self.compare_first_batch(&*sharing.world, &batch)?;
+        if self.own.is_some() {
+            return self.shared_own_step(sharing, batch, totals);
+        }
+        let seed = seed::derive(self.seed, 2 * self.at.steps + 1);
+        let (mut contents, mut layout, mut mine) = (None, None, Vec::new());
+        for (shard, rows) in sharing.own(samples) {
+            // A shard without samples adds nothing; but what it would have added has to be known.
+            let (none, first) = (rows.is_empty(), mine.is_empty());
+            if none && !(first && layout.is_none()) {
+                continue;
+            }
+            let part = cut(&batch, if none { 0..1 } else { rows })?;
+            let (described, tensors) = self.shard(&part, seed::derive(seed, shard as u64), weights)?;
+            drop(part);
+            let made = Layout::of(&tensors);
+            let flat = no_grad(|| made.pack(&tensors))?;
+            drop(tensors);
+            (contents, layout) = (Some(described), Some(made));
+            if !none {
+                eval(&[&flat])?;
+                mine.push((shard, flat));
+            }
+        }
+        drop(batch);
+        let (Some(contents), Some(layout)) = (contents, layout) else {
+            return Err(Error::internal("a rank has no shard"));
+        };
+        let sum = self.sum_with_wishes(sharing, &layout, mine)?;
+        let active = sharing.shards.min(samples);
+        no_grad(|| self.apply(contents, layout.unpack(sum, self.device)?, samples, active, totals))
+    }
+
+    /// The sum over all shards; this rank's wishes go along with it, and those of others are heard.
+    fn sum_with_wishes(
+        &mut self,
+        sharing: &Sharing,
+        layout: &Layout,
+        mine: Vec<(usize, Tensor)>,
+    ) -> Result<Numbers> {
+        let wishes = [self.wishes.interrupt, self.wishes.stop].map(|wish| if wish { 1.0 } else { 0.0 });
+        let mut sum = layout.sum(&*sharing.world, sharing.shards, mine, &wishes)?;
+        let heard = sum.take_last(wishes.len());
+        self.wishes.agreed_interrupt |= heard[0] > 0.0;
+        self.wishes.agreed_stop |= heard[1] > 0.0;
+        Ok(sum)
+    }
+
+    /// One step of one's own: each rank takes its part of the batch, and each update waits for the gradients of all.
+    fn shared_own_step(&mut self, sharing: &Sharing, batch: Batch, totals: &mut Totals) -> Result<Tensor> {
+        let samples = batch.samples();
+        let Some((shard, rows)) = sharing.own(samples).next() else {
+            return Err(Error::internal("a rank has no shard"));
+        };
+        // Where a rank has no samples, it takes part with one that doesn't count.
+        let counted = rows.len();
+        let part = cut(&batch, if counted == 0 { 0..1 } else { rows })?;
+        drop(batch);
+        let seed = seed::derive(self.seed, 2 * self.at.steps + 1);
+        let cx = Context::train(seed::derive(seed, shard as u64));
+        let kept: Vec<Variable> =
+            self.model.parameters().into_iter().filter(|p| p.buffer).map(|p| p.variable).collect();
+        let Some(own) = &self.own else { return Err(Error::internal("there is no step of one's own")) };
+        let shared = Some(Shared { world: &*sharing.world, counted, samples });
+        let updates = Updates { optimizers: &mut self.optimizer, accumulation: None, shared };
+        let (computed, mut pending) = own.compute(&self.model, &self.outputs, Some(updates), &part, &cx)?;
+        drop(part);
+        let mut of_part = Totals::new(&self.outputs, self.device)?;
+        of_part.add(&self.outputs, &computed, counted)?;
+        drop(computed);
+        let count = of_part.tensors().count();
+        let mut tensors: Vec<Tensor> = of_part.tensors().cloned().collect();
+        tensors.extend(kept.iter().map(Variable::value));
+        let layout = Layout::of(&tensors);
+        let flat = no_grad(|| layout.pack(&tensors))?;
+        pending.push(flat.clone());
+        eval(&pending.iter().collect::<Vec<_>>())?;
+        drop((tensors, pending));
+        let mine = if counted == 0 { Vec::new() } else { vec![(shard, flat)] };
+        let sum = self.sum_with_wishes(sharing, &layout, mine)?;
+        no_grad(|| {
+            let mut sums = layout.unpack(sum, self.device)?.into_iter();
+            let of_batch = of_part.with_values(samples, sums.by_ref().take(count).collect());
+            let loss = of_batch.plain_loss()?;
+            totals.merge(&of_batch)?;
+            let mut pending: Vec<Tensor> = totals.tensors().cloned().collect();
+            for (variable, sum) in kept.iter().zip(sums) {
+                variable.set((sum / sharing.shards.min(samples) as f64)?)?;
+                pending.push(variable.value());
+            }
+            drop(of_batch);
+            pending.push(loss.clone());
+            eval(&pending.iter().collect::<Vec<_>>())?;
+            self.at.steps += 1;
+            Ok(loss)
+        })
+    }
+
+    /// Everything that a shard adds, lazily.
+    fn shard(&self, batch: &Batch, seed: u64, weights: &mut ClassWeights) -> Result<(Contents, Vec<Tensor>)> {
+        let samples = batch.samples();
+        let parameters = self.model.parameters();
+        let kept: Vec<Variable> =
+            parameters.iter().filter(|p| p.buffer).map(|p| p.variable.clone()).collect();
+        let before: Vec<Tensor> = kept.iter().map(Variable::value).collect();
+        let cx = Context::train(seed);
+        let computed = compute(&self.model, &self.outputs, batch, &cx, weights);
+        let after: Vec<Tensor> = kept.iter().map(Variable::value).collect();
+        // Each shard begins where the step does.
+        for (variable, value) in kept.iter().zip(&before) {
+            variable.set(value)?;
+        }
+        let mut computed = computed?;
+        let (mut gradients, mut tensors) = (Vec::new(), Vec::new());
+        for (divisor, grads) in summed(&computed, samples)? {
+            let mut of = Vec::new();
+            for parameter in parameters.iter().filter(|p| grads.contains(&p.variable)) {
+                tensors.push(grads.get(&parameter.variable)?);
+                of.push(parameter.variable.clone());
+            }
+            gradients.push((divisor, of));
+        }
+        computed.detach()?;
+        let mut totals = Totals::new(&self.outputs, self.device)?;
+        totals.add(&self.outputs, &computed, samples)?;
+        tensors.extend(totals.tensors().cloned());
+        tensors.extend(after);
+        Ok((Contents { gradients, totals, kept }, tensors))
+    }
+
+    /// Uses what all shards add up to.
+    fn apply(
+        &mut self,
+        contents: Contents,
+        sums: Vec<Tensor>,
+        samples: usize,
+        active: usize,
+        totals: &mut Totals,
+    ) -> Result<Tensor> {
+        let mut sums = sums.into_iter();
+        let of_parts: Vec<(Divisor, Vec<(Variable, Tensor)>)> = contents
+            .gradients
+            .into_iter()
+            .map(|(divisor, variables)| (divisor, variables.into_iter().zip(sums.by_ref()).collect()))
+            .collect();
+        let count = contents.totals.tensors().count();
+        let of_batch = contents.totals.with_values(samples, sums.by_ref().take(count).collect());
+        let loss = weighted_loss(&self.outputs, &of_batch)?;
+        let mut means = Vec::new();
+        for (divisor, grads) in of_parts {
+            let mean = |sum: &Tensor| match divisor {
+                Divisor::Samples => sum / samples as f64,
+                Divisor::Rows(output) => {
+                    let [_, rows] = of_batch.rows_of(output).ok_or_else(|| Error::internal("no rows"))?;
+                    sum / rows.maximum(1.0)?.cast(sum.dtype())?
+                }
+            };
+            let grads = grads.iter().map(|(v, sum)| Ok((v.clone(), mean(sum)?))).collect::<Result<_>>()?;
+            means.push(Gradients::of_variables(grads, loss.clone()));
+        }
+        let Some(grads) = join(means)? else { return Err(Error::internal("a step without gradients")) };
+        let mut pending = self.optimizer.update(&grads)?;
+        for (variable, sum) in contents.kept.iter().zip(sums) {
+            variable.set((sum / active as f64)?)?;
+            pending.push(variable.value());
+        }
+        totals.merge(&of_batch)?;
+        pending.extend(totals.tensors().cloned());
+        drop(of_batch);
+        let mut all: Vec<&Tensor> = pending.iter().collect();
+        all.push(&loss);
+        eval(&all)?;
+        self.at.steps += 1;
+        Ok(loss)
+    }
+
+    /// Measures a batch that is cut into shards.
+    pub(super) fn sharded_test(&self, sharing: &Sharing, batch: &Batch, totals: &mut Totals) -> Result<()> {
+        let samples = batch.samples();
+        let (mut of_batch, mut layout, mut mine) = (None, None, Vec::new());
+        for (shard, rows) in sharing.own(samples) {
+            let none = rows.is_empty();
+            if none && layout.is_some() {
+                continue;
+            }
+            let part = cut(batch, if none { 0..1 } else { rows })?;
+            let mut of_shard = Totals::new(&self.outputs, self.device)?;
+            self.measure(&part, &mut of_shard)?;
+            drop(part);
+            let tensors: Vec<Tensor> = of_shard.tensors().cloned().collect();
+            let made = Layout::of(&tensors);
+            let flat = no_grad(|| made.pack(&tensors))?;
+            (of_batch, layout) = (Some(of_shard), Some(made));
+            drop(tensors);
+            if !none {
+                eval(&[&flat])?;
+                mine.push((shard, flat));
+            }
+        }
+        let (Some(of_batch), Some(layout)) = (of_batch, layout) else {
+            return Err(Error::internal("a rank has no shard"));
+        };
+        no_grad(|| {
+            let sum: Numbers = layout.sum(&*sharing.world, sharing.shards, mine, &[])?;
+            totals.merge(&of_batch.with_values(samples, layout.unpack(sum, self.device)?))
+        })?;
+        eval(&totals.tensors().collect::<Vec<_>>())
+    }
+}
+
+/// Gradients of sums, and what makes means of them: as [`Accumulation`](super::accumulation::Accumulation) adds up batches.
+fn summed(batch: &Computed, samples: usize) -> Result<Vec<(Divisor, Gradients)>> {
+    if batch.counted.is_empty() {
+        return Ok(vec![(Divisor::Samples, (&batch.loss * samples as f64)?.backward()?)]);
+    }
+    let mut parts = Vec::new();
+    if let Some(plain) = batch.plain.as_ref().filter(|plain| plain.is_tracked()) {
+        parts.push((Divisor::Samples, (plain * samples as f64)?.backward()?));
+    }
+    for part in batch.counted.iter().filter(|part| part.loss.is_tracked()) {
+        let grads = (&part.loss * part.rows.cast(part.loss.dtype())?)?.backward()?;
+        parts.push((Divisor::Rows(part.output), grads));
+    }
+    if !batch.loss.is_tracked() {
+        drop(batch.loss.backward()?);
+    }
+    Ok(parts)
+}
+
+/// The loss of a batch out of its sums.
+fn weighted_loss(outputs: &[Output], of_batch: &Totals) -> Result<Tensor> {
+    let mut loss = of_batch.plain_loss()?;
+    for (i, output) in outputs.iter().enumerate().filter(|(_, output)| output.weight != 0.0) {
+        if let Some([sum, rows]) = of_batch.rows_of(i) {
+            loss = (loss + ((sum / rows.maximum(1.0)?)? * output.weight)?)?;
+        }
+    }
+    Ok(loss)
+}
+
+/// Some samples of a batch, by index: where they begin is a number that a plan is given, not part of it.
+fn cut(batch: &Batch, rows: Range<usize>) -> Result<Batch> {
+    let index = |device: Device| iota(rows.len(), device)? + rows.start;
+    let cut = |t: &Tensor| select_within(t, 0, &index(t.device())?);
+    no_grad(|| {
+        let mut part = batch.clone();
+        part.inputs = batch.inputs.iter().map(cut).collect::<Result<_>>()?;
+        part.targets = batch.targets.iter().map(cut).collect::<Result<_>>()?;
+        part.weights = batch.weights.as_ref().map(cut).transpose()?;
+        Ok(part)
+    })
+}
