@@ -4,7 +4,8 @@
 #
 # All of it is built in one profile, `dev`: its dependencies are optimised (see Cargo.toml), so that tests run fast, while the
 # crate itself compiles quickly and keeps debug assertions and bounds-checked shaders, which release builds leave out. A
-# second profile would build every dependency again. So would the feature `gles`, which has no code of its own: `app` is all others.
+# second profile would build every dependency again. So would the feature `gles`, which has no code of its own: `app` and `mpi` are
+# all others. Where there is no MPI and none can be installed, what needs one is left out, unless CI is set.
 #
 # WGRAD_DATA names a folder with MNIST's files; without it they are taken from the user's cache, and where there are none the
 # example trains on synthetic digits. WGRAD_ADAPTER chooses the GPU.
@@ -56,6 +57,26 @@ if ! command -v spirv-val >/dev/null && command -v apt-get >/dev/null; then
         echo 'spirv-tools can not be installed: SPIR-V will not be checked'
 fi
 [ -z "${CI:-}" ] || command -v spirv-val >/dev/null || fail 'no spirv-val: install spirv-tools'
+features=app
+has_mpi() {
+    command -v mpicc >/dev/null && command -v mpirun >/dev/null
+}
+if ! has_mpi && command -v apt-get >/dev/null; then
+    install_mpi() {
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+            openmpi-bin libopenmpi-dev libclang-dev >/dev/null 2>&1
+    }
+    install_mpi || { as_root apt-get update >/dev/null && install_mpi; } || true
+fi
+if has_mpi; then
+    features=app,mpi
+elif [ -n "${CI:-}" ]; then
+    fail 'no MPI: install openmpi-bin, libopenmpi-dev and libclang-dev'
+else
+    echo 'MPI can not be installed: training on several ranks will not be checked'
+fi
+# What scripts called from here build, too.
+export WGRAD_FEATURES=$features
 if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
     # Mesa complains without one.
     export XDG_RUNTIME_DIR="$scratch/runtime"
@@ -70,25 +91,29 @@ done
 
 section 'Lints'
 cargo clippy --quiet --package wgrad-derive --all-targets -- -D warnings
-cargo clippy --quiet --all-targets --features app -- -D warnings
+cargo clippy --quiet --all-targets --features "$features" -- -D warnings
 cargo clippy --quiet --lib --examples -- -D warnings
 cargo clippy --quiet --lib --tests --benches --no-default-features -- -D warnings
 # Features by themselves: those that share much code with others, of which something could be left over. With an example, since
 # that brings the dependencies of tests along: they give all others the features that they were built with above.
-for features in download plot import images; do
-    cargo clippy --quiet --lib --example doctor --no-default-features --features "$features" -- -D warnings
+for feature in download plot import images; do
+    cargo clippy --quiet --lib --example doctor --no-default-features --features "$feature" -- -D warnings
 done
 
 section 'Documentation'
-RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --features app
+RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --features "$features"
 
 section 'Public interface'
 # Out of the documentation that was just built. It names what differs from docs/api.txt, and how to write that anew.
-WGRAD_API=check cargo test --quiet --features app --test api
+if [ "$features" = app,mpi ]; then
+    WGRAD_API=check cargo test --quiet --features "$features" --test api
+else
+    echo 'not compared: it has what needs MPI'
+fi
 
 section 'Tests'
 cargo test --quiet --package wgrad-derive
-cargo test --quiet --features app
+cargo test --quiet --features "$features"
 
 section 'Faults planted in kernels: a sample'
 tests/mutants/run sample 10
@@ -104,7 +129,7 @@ fi
 # Trains for a moment and looks at what came out: the last line, and the counters of the second epoch.
 train() {
     local device=$1 log="$scratch/$1.log" json="$scratch/$1.json"
-    cargo run --quiet --features app --example mnist_cnn -- --device "$device" --dataset "$dataset" --epochs 2 --batch-size 64 \
+    cargo run --quiet --features "$features" --example mnist_cnn -- --device "$device" --dataset "$dataset" --epochs 2 --batch-size 64 \
         --limit-train 2048 --json "$json" 2>&1 | tee "$log"
     grep -Eq '^test accuracy (0\.[7-9][0-9]*|1\.0+) \(loss [0-9.]+\)' "$log" || fail "$device: too low an accuracy, or none"
     local key
@@ -125,8 +150,25 @@ section 'Kernels in the languages of other drivers'
 WGRAD_DUMP_KINDS=tiled tests/portability/dump.sh "$scratch/kernels" table transformer
 tests/portability/translate.sh "$scratch/translated" "$scratch/kernels"
 
+if [ "$features" = app,mpi ]; then
+    # tests/mpi.rs has compared bits on 1 to 4 ranks, without an example's command line.
+    section 'The example on two ranks'
+    if [ "$(id -u)" = 0 ]; then
+        # As in a container: Open MPI asks twice.
+        export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    fi
+    cargo build --quiet --features "$features" --example mnist_cnn_mpi
+    target=${CARGO_TARGET_DIR:-target}/debug/examples/mnist_cnn_mpi
+    for ranks in 1 2; do
+        mpirun --oversubscribe --bind-to none -n $ranks "$target" --device cpu --dataset "$dataset" --epochs 1 --limit-train 512 \
+            --shards 2 | tee "$scratch/ranks$ranks.log"
+    done
+    [ "$(grep ^weights "$scratch/ranks1.log")" = "$(grep ^weights "$scratch/ranks2.log")" ] ||
+        fail 'two ranks have trained other weights than one'
+fi
+
 section 'An operation from outside the crate'
-cargo run --quiet --features app --example custom_op -- cpu
-cargo run --quiet --features app --example custom_op -- gpu
+cargo run --quiet --features "$features" --example custom_op -- cpu
+cargo run --quiet --features "$features" --example custom_op -- gpu
 
 printf '\ntest.sh: all passed in %dm%02ds\n' $((SECONDS / 60)) $((SECONDS % 60))

@@ -66,7 +66,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let world = Mpi::world()?;
     let main = world.rank() == 0;
-    let device = world.device(arguments.device.parse()?)?;
+    let device = world.device(&arguments.device)?;
     let (mut train, test) = load_data(&arguments)?;
     if let Some(n) = arguments.limit_train {
         train = train.take(n)?;

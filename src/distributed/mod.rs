@@ -13,7 +13,7 @@
 //! # fn main() -> Result<()> {
 //! # let (digits, _) = data::synthetic::digits(64, 1, 1).into_datasets()?;
 //! let world = Mpi::world()?; // mpirun -n 4 target/release/my_program
-//! let device = world.device(Device::best())?;
+//! let device = world.device("best")?;
 //! # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], device)?;
 //! let mut trainer = Trainer::new(model, Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits()).build()?;
 //! trainer.distributed(world);

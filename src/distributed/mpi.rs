@@ -45,7 +45,7 @@ const NAP: Duration = Duration::from_micros(500);
 /// use wgrad::distributed::{Collective, Mpi};
 /// # fn main() -> Result<()> {
 /// let world = Mpi::world()?;
-/// let device = world.device(Device::best())?;
+/// let device = world.device("best")?;
 /// println!("rank {} of {} computes on {device}", world.rank(), world.size());
 /// # Ok(()) }
 /// ```
@@ -126,12 +126,12 @@ impl Mpi {
         Ok(Mpi { shared })
     }
 
-    /// The device that this rank computes on: as [`device`](super::device).
+    /// The device that this rank computes on, by name: as [`device`](super::device).
     ///
     /// # Errors
     ///
     /// A rank has no such device. All ranks get the error, which names that rank.
-    pub fn device(&self, wanted: Device) -> Result<Device> {
+    pub fn device(&self, wanted: &str) -> Result<Device> {
         pick(self, wanted)
     }
 }

@@ -9,6 +9,7 @@ use crate::distributed::{Collective, agree};
 use crate::error::{Error, Result};
 use crate::io::Elements;
 use crate::nn::Module;
+use crate::optim::Optimizer;
 use crate::tensor::Tensor;
 use serde_json::{Map, Value, json};
 use std::hash::{DefaultHasher, Hasher};

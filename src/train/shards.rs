@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Context, Module};
 use crate::ops::index::select_within;
 use crate::ops::random::iota;
+use crate::optim::Optimizer;
 use crate::seed;
 use crate::tensor::{Tensor, no_grad};
 use crate::variable::Variable;

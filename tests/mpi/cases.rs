@@ -39,16 +39,14 @@ fn one(case: &str, world: Option<Mpi>) -> Result<String> {
     if case.starts_with("own_loop") {
         return own_loop(&*world.map_or(Box::new(Alone) as Box<dyn Collective>, |world| Box::new(world)));
     }
-    let device: Device = setting(case, "device").unwrap_or("cpu".into()).parse()?;
+    let device = if here("no_adapter") {
+        "a card of gold".into()
+    } else {
+        setting(case, "device").unwrap_or("cpu".into())
+    };
     let device = match &world {
-        // An adapter that there is not, on one rank.
-        Some(world) if setting(case, "no_adapter").is_some() => world.device(if here("no_adapter") {
-            Device::named("a card of gold").unwrap_or(Device::Gpu)
-        } else {
-            device
-        })?,
-        Some(world) => world.device(device)?,
-        None => device,
+        Some(world) => world.device(&device)?,
+        None => device.parse()?,
     };
     let (samples, classes) = (number(case, "samples", 50), if here("other_model") { 11 } else { 10 });
     let model = Sequential::new()
@@ -65,6 +63,9 @@ fn one(case: &str, world: Option<Mpi>) -> Result<String> {
         .add(Dense::new(classes))
         .seed(if here("other_weights") { 4 } else { 3 })
         .build([28, 28, 1], device)?;
+    if setting(case, "own_step").is_some() {
+        return own_step(device, world);
+    }
     let mut loss = SparseCategoricalCrossentropy::from_logits();
     if setting(case, "ignore").is_some() {
         loss = loss.ignore_class(7);
@@ -140,6 +141,34 @@ fn one(case: &str, world: Option<Mpi>) -> Result<String> {
         history.epochs.len(),
         trainer.interrupted(),
     ))
+}
+
+/// A training step of one's own; 50 samples in batches of 16, so that the last has 2, fewer than 3 or 4 ranks.
+fn own_step(device: Device, world: Option<Mpi>) -> Result<String> {
+    let model =
+        Sequential::new().add(Flatten::new()).add(Dense::new(10)).seed(3).build([28, 28, 1], device)?;
+    let mut trainer = Trainer::with_step(model, |model, batch, step| {
+        let y = model.forward(&batch.inputs[0], step.context())?;
+        step.minimize(&y.cross_entropy(&batch.targets[0])?)?;
+        step.report("size", &y.square()?.mean(.., false)?)?;
+        step.measure(&y, &batch.targets[0])
+    })
+    .optimizer(Sgd::new(0.05))
+    .report("size")
+    .metric(Accuracy::new())
+    .build()?;
+    if let Some(world) = world {
+        trainer.distributed(world);
+    }
+    let (train, test) = digits(50, 1)?;
+    let fit = Fit::epochs(2).batch_size(16).seed(5).validation(&test).verbose(false);
+    let history = trainer.fit(&train, fit)?;
+    let last = &history.epochs[1];
+    assert_eq!(last.train.samples, 50);
+    let weight = trainer.model().parameters()[0].variable.value();
+    let (train, validation) = (&last.train, last.validation.as_ref().unwrap());
+    let size = weight.abs()?.sum(.., false)?.item::<f32>()?;
+    Ok(format!("loss {:.3} {:.3}, {:.2?}, weights {size:.2}", train.loss, validation.loss, train.metrics))
 }
 
 fn digits(samples: usize, seed: u64) -> Result<(Dataset, Dataset)> {

@@ -64,7 +64,7 @@ pub fn run() {
         ("any number of ranks leaves the same bits", same_bits),
         ("rows that a loss ignores are counted over all ranks", ignored_rows),
         ("two ranks on the GPU leave the bits of one process", on_the_gpu),
-        ("gradients of one's own loop are means over all ranks", own_loop),
+        ("gradients of one's own loop and step are means over all ranks", own_loop),
         ("set-ups that differ are errors on all ranks", set_ups),
         ("an error of one rank is one of all, and so is an interruption", failing),
         ("a rank that dies ends the run, and the last checkpoint is whole", dying),
@@ -105,6 +105,11 @@ fn on_the_gpu() {
 fn own_loop() {
     for ranks in [1, 2, 3, 4] {
         assert_eq!(all_say(ranks, "own_loop"), "fine");
+    }
+    // With a shard for each rank, which round differently.
+    let expected = alone_says("train own_step=1");
+    for ranks in [2, 3, 4] {
+        assert_eq!(all_say(ranks, "train own_step=1"), expected);
     }
 }
 

@@ -10,7 +10,7 @@ out=$(cd "$1" && pwd)
 shift
 parts=("$@")
 [ ${#parts[@]} -gt 0 ] || parts=(table cnn transformer blocks)
-cargo build --quiet --features app --example portability_models
+cargo build --quiet --features "${WGRAD_FEATURES:-app}" --example portability_models
 program=${CARGO_TARGET_DIR:-target}/debug/examples/portability_models
 for kind in ${WGRAD_DUMP_KINDS:-tiled register subgroup small}; do
     for part in "${parts[@]}"; do
