@@ -121,7 +121,7 @@ fn add_parts<T: Pod + AddAssign>(
     mine: Option<Vec<T>>,
 ) -> Result<Option<Vec<T>>> {
     let (rank, ranks) = (world.rank(), world.size());
-    let mut parts: Vec<Range<usize>> = vec![0..len];
+    let mut parts: Vec<Range<usize>> = std::iter::once(0..len).collect();
     let mut mine = mine;
     let mut stride = 1;
     while stride < ranks {
