@@ -77,6 +77,7 @@ mod ranks;
 mod rate_finder;
 mod run;
 mod shards;
+mod sharing;
 #[cfg(feature = "signals")]
 mod signals;
 mod step_builder;

@@ -2,7 +2,7 @@
 
 use super::callback::Flow;
 use super::fit::Fit;
-use super::shards::Sharing;
+use super::sharing::Sharing;
 use super::trainer::Trainer;
 use crate::data::{Batch, Source};
 use crate::distributed::{Collective, agree};

@@ -3,13 +3,14 @@
 use super::accumulation::join;
 use super::outputs::{ClassWeights, Computed, Output, compute};
 use super::own_step::{Shared, Updates};
+use super::sharing::Sharing;
 use super::totals::Totals;
 use super::trainer::Trainer;
 use crate::autograd::Gradients;
 use crate::backend::eval;
 use crate::data::Batch;
 use crate::device::Device;
-use crate::distributed::{Alone, Collective, Layout, Numbers, shards_of};
+use crate::distributed::{Collective, Layout, Numbers};
 use crate::error::{Error, Result};
 use crate::nn::{Context, Module};
 use crate::ops::index::select_within;
@@ -20,30 +21,6 @@ use crate::tensor::{Tensor, no_grad};
 use crate::variable::Variable;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Who computes the shards of a batch.
-#[derive(Clone, Debug)]
-pub(super) struct Sharing {
-    pub world: Arc<dyn Collective>,
-    pub shards: usize,
-}
-
-impl Sharing {
-    /// Of a run that asks for so many shards; `None` where a batch is one shard.
-    pub fn new(world: Option<&Arc<dyn Collective>>, shards: Option<usize>) -> Option<Sharing> {
-        let shards = shards.unwrap_or_else(|| world.map_or(1, |world| world.size()));
-        let alone = || -> Arc<dyn Collective> { Arc::new(Alone) };
-        let world = world.cloned().unwrap_or_else(alone);
-        (shards > 1 || world.size() > 1).then_some(Sharing { world, shards })
-    }
-
-    /// This rank's shards of a batch: their numbers and samples. Where there are fewer samples than shards, some have none.
-    fn own(&self, samples: usize) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
-        let shards = self.shards;
-        shards_of(self.world.rank(), self.world.size(), shards)
-            .map(move |shard| (shard, shards_of(shard, shards, samples)))
-    }
-}
 
 /// What is divided by what at the end.
 enum Divisor {

@@ -6,7 +6,7 @@ use super::history::{Evaluation, History};
 use super::optimizers::Optimizers;
 use super::outputs::{ClassWeights, Output, compute};
 use super::own_step::{Own, Updates};
-use super::shards::Sharing;
+use super::sharing::Sharing;
 use super::totals::Totals;
 use crate::backend::eval;
 use crate::data::{Batch, Pass, Source};
