@@ -161,8 +161,10 @@ impl StringLookup {
     ///
     /// # Errors
     ///
-    /// There is no vocabulary yet; an unknown word that has no place.
+    /// There is no vocabulary yet, or not one that goes with the settings (`TfIdf` set after [`adapt`](Self::adapt), which then has not
+    /// counted documents); an unknown word that has no place.
     pub fn lookup(&self, words: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Tensor> {
+        self.words.check(OP)?;
         let depth = self.words.depth(OP)?;
         let numbers = self.numbers(words, depth)?;
         let n = numbers.len();
@@ -179,6 +181,7 @@ impl StringLookup {
     where
         R: IntoIterator<Item: AsRef<str>>,
     {
+        self.words.check(OP)?;
         let depth = self.words.depth(OP)?;
         let rows = rows.into_iter().map(|row| self.numbers(row, depth)).collect::<Result<Vec<_>>>()?;
         let longest = rows.iter().map(Vec::len).max().unwrap_or(0);

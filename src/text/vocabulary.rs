@@ -34,7 +34,7 @@ pub(crate) struct Vocabulary<K: Eq + Hash> {
     places: Places<K>,
 }
 
-/// Numbers by token; made when the first is looked up.
+/// Which of the tokens each is, from 0; made when the first is looked up. The places before them, which settings change, are none of it.
 #[derive(Clone, Debug)]
 struct Places<K>(OnceLock<HashMap<K, u32>>);
 
@@ -249,10 +249,9 @@ impl<K: Eq + Hash + Clone + Ord + Debug> Vocabulary<K> {
         if self.mask.as_ref().is_some_and(|mask| mask.borrow() == token) {
             return Place::Mask;
         }
+        let places = self.places.0.get_or_init(|| self.tokens.iter().flatten().cloned().zip(0..).collect());
         let start = self.start() as u32;
-        let places =
-            self.places.0.get_or_init(|| self.tokens.iter().flatten().cloned().zip(start..).collect());
-        places.get(token).map_or(Place::Unknown, |&n| Place::Known(n))
+        places.get(token).map_or(Place::Unknown, |&n| Place::Known(start.saturating_add(n)))
     }
 
     /// The number of a word of which `bin(n)` says which of n places for unknown words it has. What is masked and gets no number
@@ -316,5 +315,43 @@ impl<K: Eq + Hash + Clone + Ord + Debug> Vocabulary<K> {
         weights.extend(std::iter::repeat_n(mean as f32, self.start()).chain(idf.iter().map(|&w| w as f32)));
         weights.resize(depth, 0.0);
         Ok(Some(weights))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Result;
+    use crate::text::{OutputMode, StringLookup, TextVectorization};
+
+    /// A vocabulary outlives settings that move its words to other places.
+    #[test]
+    fn settings_after_a_look_up_move_the_words() -> Result<()> {
+        let texts = ["b b a", "a b"];
+        let words = TextVectorization::new().adapt(texts)?;
+        assert_eq!(words.vectorize(texts)?.to_vec::<u32>()?, [2, 2, 3, 3, 2, 0]);
+        let multi = words.clone().output(OutputMode::MultiHot);
+        let fresh = TextVectorization::new().output(OutputMode::MultiHot).adapt(texts)?;
+        for text in ["a", "b", "z", "a b"] {
+            let found = multi.vectorize([text])?.to_vec::<f32>()?;
+            assert_eq!(found, fresh.vectorize([text])?.to_vec::<f32>()?, "{text}");
+        }
+        assert_eq!(multi.vectorize(["a"])?.to_vec::<f32>()?, [0.0, 0.0, 1.0]);
+
+        let lookup = StringLookup::new().with_vocabulary(["red", "blue"])?;
+        assert_eq!(lookup.lookup(["blue", "red", "z"])?.to_vec::<u32>()?, [2, 1, 0]);
+        for (lookup, expected) in [(lookup.clone().mask("-"), [3, 2]), (lookup.oov_indices(3), [4, 3])] {
+            assert_eq!(lookup.lookup(["blue", "red"])?.to_vec::<u32>()?, expected);
+            assert_eq!(lookup.decode(&lookup.lookup(["blue", "red"])?)?, ["blue", "red"]);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn weights_that_were_not_counted_are_an_error() -> Result<()> {
+        let lookup = StringLookup::new().adapt(["a", "b", "b"])?.output(OutputMode::TfIdf);
+        for found in [lookup.lookup(["a"]), lookup.lookup_rows([["a", "b"]])] {
+            assert!(found.is_err_and(|e| e.to_string().contains("tf_idf needs a weight for each word")));
+        }
+        Ok(())
     }
 }
