@@ -12,6 +12,7 @@
 use clap::{Parser, ValueEnum};
 use ring::digest::{Context, SHA256};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use wgrad::data::{self, Dataset};
 use wgrad::distributed::{Collective, Mpi};
 use wgrad::prelude::*;
@@ -62,12 +63,28 @@ fn load_data(arguments: &Arguments) -> Result<(Dataset, Dataset)> {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let world = Mpi::world()?;
+    let world = match Mpi::world() {
+        Ok(world) => world,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = train(&arguments, world.clone());
+    if let Err(error) = &ended {
+        // Before MPI is left: mpirun ends the others when one of them fails, whatever they have to say.
+        eprintln!("rank {} on {}: {error}", world.rank(), world.host());
+    }
+    drop(world);
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn train(arguments: &Arguments, world: Mpi) -> Result<()> {
     let main = world.rank() == 0;
     let device = world.device(&arguments.device)?;
-    let (mut train, test) = load_data(&arguments)?;
+    let (mut train, test) = load_data(arguments)?;
     if let Some(n) = arguments.limit_train {
         train = train.take(n)?;
     }

@@ -1,6 +1,6 @@
 //! Everybody learns what everybody has to say.
 
-use super::collective::Collective;
+use super::collective::{Collective, telling};
 use crate::error::{Error, Result};
 
 /// What a rank has to say, or why it can't go on.
@@ -23,6 +23,15 @@ type Said = std::result::Result<String, String>;
 ///
 /// A rank has said one, has left, or has failed.
 pub fn agree(world: &dyn Collective, mine: Said) -> Result<Vec<String>> {
+    let all = telling(world, gather(world, mine))?;
+    all.into_iter()
+        .enumerate()
+        .map(|(rank, words)| words.map_err(|reason| Error::rank(rank, reason)))
+        .collect()
+}
+
+/// What each rank says, in their order.
+fn gather(world: &dyn Collective, mine: Said) -> Result<Vec<Said>> {
     let (rank, size) = (world.rank(), world.size());
     let mut all = vec![(rank, mine)];
     let garbled = |from: usize| {
@@ -51,11 +60,10 @@ pub fn agree(world: &dyn Collective, mine: Said) -> Result<Vec<String>> {
     hand_down(world, &message, stride)?;
     let mut said = Vec::with_capacity(size);
     for (k, (from, words)) in all.into_iter().enumerate() {
-        match words {
-            Ok(words) if from == k => said.push(words),
-            Ok(_) => return Err(garbled(from)),
-            Err(reason) => return Err(Error::rank(from, reason)),
+        if from != k {
+            return Err(garbled(from));
         }
+        said.push(words);
     }
     if said.len() == size { Ok(said) } else { Err(garbled(0)) }
 }

@@ -87,3 +87,11 @@ impl Collective for Alone {
 
     fn fail(&self, _reason: &str) {}
 }
+
+/// What came of something that is done together: where it is an error, the others are told.
+pub(crate) fn telling<T>(world: &dyn Collective, result: Result<T>) -> Result<T> {
+    if let Err(error) = &result {
+        world.fail(&error.to_string());
+    }
+    result
+}

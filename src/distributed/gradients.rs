@@ -1,6 +1,6 @@
 //! Gradients of one's own training loop, over all ranks.
 
-use super::collective::Collective;
+use super::collective::{Collective, telling};
 use super::sum::sum;
 use crate::autograd::Gradients;
 use crate::cpu::Element;
@@ -34,18 +34,19 @@ impl Gradients {
     ///
     /// A rank has left or failed, or has gradients of other sizes; the device fails.
     pub fn all_reduce(&self, world: &dyn Collective) -> Result<Gradients> {
-        self.sum_over(world, world.size() as f64)
+        telling(world, self.sum_over(world, world.size() as f64, true))
     }
 
-    /// The sum over all ranks of these gradients and of the loss, divided by a number.
-    pub(crate) fn sum_over(&self, world: &dyn Collective, divisor: f64) -> Result<Gradients> {
+    /// The sum over all ranks of these gradients and of the loss, divided by a number. Those of a rank that doesn't count are left out.
+    pub(crate) fn sum_over(&self, world: &dyn Collective, divisor: f64, counts: bool) -> Result<Gradients> {
         let variables = self.variables();
         let ranks = world.size();
         let mut tensors: Vec<Tensor> = variables.iter().map(|(_, grad)| grad.clone()).collect();
         tensors.push(self.loss().clone());
         let layout = Layout::of(&tensors);
         let flat = no_grad(|| layout.pack(&tensors))?;
-        let total = layout.sum(world, ranks, vec![(world.rank(), flat)], &[])?;
+        let total =
+            layout.sum(world, ranks, counts.then_some((world.rank(), flat)).into_iter().collect(), &[])?;
         no_grad(|| {
             let mut means = layout.unpack(total, self.loss().device())?;
             for mean in &mut means {

@@ -2,8 +2,8 @@
 //!
 //! Each step's batch is cut into shards ([`Fit::shards`](crate::train::Fit::shards)), each rank computes the gradients of some of
 //! them, and these are added in an order that depends on the number of shards alone: with 4 shards, 1, 2 and 4 ranks (and one process
-//! without MPI) train the same weights, bit by bit, on devices that compute the same bits. docs/distributed.md has measured times, what they cost on
-//! other networks, and how to install MPI.
+//! without MPI) train the same weights, bit by bit, on devices that compute the same bits. docs/distributed.md has measured times, a model of
+//! what other networks cost, and how to install MPI.
 //!
 //! ```no_run
 //! # #[cfg(feature = "mpi")]
@@ -34,6 +34,7 @@ mod pick;
 mod sum;
 
 pub use agree::agree;
+pub(crate) use collective::telling;
 pub use collective::{Alone, Collective};
 pub(crate) use gradients::{Layout, Numbers};
 #[cfg(feature = "mpi")]

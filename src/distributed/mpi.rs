@@ -220,7 +220,8 @@ fn serve(greet: &Sender<Greeting>, orders: &Receiver<Order>) {
                 Ok(Order::Fail(reason)) => ranks.fail(&reason),
                 Err(RecvTimeoutError::Timeout) => {
                     ranks.hear();
-                    if ranks.failed {
+                    // What was sent to a rank that can't go on is never asked for.
+                    if ranks.failed || ranks.broken.is_some() {
                         ranks.pass_over();
                     }
                 }

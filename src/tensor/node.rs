@@ -277,6 +277,11 @@ impl Drop for Node {
 }
 
 impl Tensor {
+    /// Whether both are one node, and not two of equal values.
+    pub(crate) fn is_same(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// A pending node that no gradient flows through. The caller has checked shapes, types and devices.
     pub(crate) fn untracked(op: impl Operation, inputs: Vec<Tensor>, spec: Spec, device: Device) -> Tensor {
         let state = Mutex::new(NodeState { inputs, value: None });

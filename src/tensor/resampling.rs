@@ -100,7 +100,7 @@ impl GridOptions {
     }
 
     /// Pixels that are read along an axis of `size` for coordinates, and their weights: NaN where a coordinate is.
-    fn taps(self, at: &Tensor, size: usize) -> Result<Vec<(Tensor, Tensor)>> {
+    fn taps(self, at: &Tensor, size: usize) -> Result<Vec<Tap>> {
         let n = size as f64;
         let last = n - 1.0;
         let place = match self.align_corners {
@@ -111,7 +111,8 @@ impl GridOptions {
             // What is further away than two pixels is as far as that.
             GridPadding::Zeros => within(&place, -2.0, n + 1.0)?,
             GridPadding::Border => within(&place, 0.0, last)?,
-            GridPadding::Reflection => within(&self.reflected(&place, n)?, 0.0, last)?,
+            // What is infinitely far away is somewhere.
+            GridPadding::Reflection => within(&self.reflected(&within(&place, -FAR, FAR)?, n)?, 0.0, last)?,
         };
         let nan = place.isnan()?;
         let taps = if self.nearest {
@@ -124,9 +125,8 @@ impl GridOptions {
         };
         let tap = |(at, weight): (Tensor, Tensor)| {
             let beyond = at.lt(0.0)?.logical_or(&at.gt(last)?)?;
-            let weight = beyond.select(0.0, weight)?;
             let at = nan.select(0.0, at)?.clamp(0.0, last)?;
-            Ok((at.cast(DType::U32)?, weight))
+            Ok(Tap { at: at.cast(DType::U32)?, weight, beyond })
         };
         taps.into_iter().map(tap).collect()
     }
@@ -144,6 +144,17 @@ impl GridOptions {
         let odd = (&turns - ((&turns * 0.5)?.floor()? * 2.0)?)?.gt(0.0)?;
         odd.select((span - &extra)?, &extra)? + low
     }
+}
+
+/// Where a grid's places are from here on doesn't matter, in pixels.
+const FAR: f64 = 1e9;
+
+/// A pixel that is read along one axis for each place of a grid.
+struct Tap {
+    at: Tensor,
+    weight: Tensor,
+    /// Whether it is outside the image: then it is 0, whatever is at the border.
+    beyond: Tensor,
 }
 
 /// Elements no lower and no higher; a gradient goes to those between the bounds.
@@ -321,10 +332,12 @@ impl Tensor {
         let pixels = self.reshape([n * h * w, c])?;
         let first = Tensor::arange(0, n as i64, self.device())?.cast(DType::U32)?.reshape([n, 1, 1])?;
         let first = (first * h as f64)?;
-        let tap = |((row, above), (column, beside)): (&(Tensor, Tensor), &(Tensor, Tensor))| {
-            let at = (((&first + row)? * w as f64)? + column)?;
+        let tap = |(row, column): (&Tap, &Tap)| {
+            let at = (((&first + &row.at)? * w as f64)? + &column.at)?;
             let read = select_within(&pixels, 0, &at.reshape([n * rows * columns])?)?.reshape(shape)?;
-            read * (above * beside)?.unsqueeze(-1)?
+            let weighted = (read * (&row.weight * &column.weight)?.unsqueeze(-1)?)?;
+            // Not by a weight of 0, which an infinite pixel at the border would turn into NaN.
+            row.beyond.logical_or(&column.beyond)?.unsqueeze(-1)?.select(0.0, weighted)
         };
         sum_of(down.iter().flat_map(|row| across.iter().map(move |column| (row, column))).map(tap))
     }

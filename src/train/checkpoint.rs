@@ -33,10 +33,15 @@ impl<M: Module> Trainer<M> {
     /// While `fit` runs, callbacks save it: [`ModelCheckpoint`](super::ModelCheckpoint), or
     /// [`Run::save_checkpoint`](super::Run::save_checkpoint).
     ///
+    /// Of several ranks that share the run, only rank 0 writes it.
+    ///
     /// # Errors
     ///
     /// The device fails, or the file can't be written.
     pub fn save_checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
+        if !self.writes_files() {
+            return Ok(());
+        }
         let parameters = self.model.parameters().into_iter().map(|p| (p.name, p.variable.value())).collect();
         let named = named_variables(&self.model.parameters());
         let optimizer = self.optimizer.export_state(&named)?;

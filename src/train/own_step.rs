@@ -130,7 +130,7 @@ impl OwnStep<'_> {
                     None => loss.backward()?,
                     Some(Shared { world, counted, samples }) => {
                         let sum = owned((&loss * counted as f64)?.backward()?);
-                        sum.sum_over(world, samples as f64)?
+                        sum.sum_over(world, samples as f64, counted > 0)?
                     }
                 }),
                 Some(_) if self.losses[place].is_some() => {

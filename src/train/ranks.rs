@@ -1,6 +1,6 @@
 //! What the ranks of a run agree on before it, while it goes on, and at its epochs' ends.
 
-use super::callback::Flow;
+use super::callback::{Callback, Flow};
 use super::fit::Fit;
 use super::sharing::Sharing;
 use super::trainer::Trainer;
@@ -24,7 +24,10 @@ impl<M: Module> Trainer<M> {
     pub(super) fn share(&mut self, fit: &mut Fit<'_>) -> Result<Option<Sharing>> {
         let sharing = Sharing::new(self.world.as_ref(), fit.shards);
         self.wishes = Default::default();
-        let Some(sharing) = sharing else { return Ok(None) };
+        let Some(sharing) = sharing else {
+            self.shards = fit.shards;
+            return Ok(None);
+        };
         let (ranks, shards) = (sharing.world.size(), sharing.shards);
         let wrong = |message: String| Err(Error::argument("Fit::shards", message));
         if shards < ranks {
@@ -49,7 +52,13 @@ impl<M: Module> Trainer<M> {
             ));
         }
         fit.shared = true;
-        fit.callbacks.retain(|callback| self.writes_files() || callback.on_every_rank());
+        self.shards = fit.shards;
+        if !self.writes_files() {
+            // One in the place of each keeps what states are saved under, and errors name.
+            for callback in fit.callbacks.iter_mut().filter(|callback| !callback.on_every_rank()) {
+                *callback = Box::new(Silent(callback.name()));
+            }
+        }
         Ok(Some(sharing))
     }
 
@@ -133,6 +142,15 @@ impl<M: Module> Trainer<M> {
         let wished = |place: usize| said.iter().any(|words| words.as_bytes().get(place) == Some(&b'1'));
         *flow = if wished(0) { Flow::Stop } else { Flow::Continue };
         Ok(wished(1))
+    }
+}
+
+/// A callback that is told on another rank.
+struct Silent(&'static str);
+
+impl Callback for Silent {
+    fn name(&self) -> &'static str {
+        self.0
     }
 }
 

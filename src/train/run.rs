@@ -13,7 +13,7 @@ use super::stream::{Next, Stream};
 use super::totals::{Totals, names};
 use super::trainer::{Partial, Trainer};
 use crate::data::Source;
-use crate::distributed::agree;
+use crate::distributed::{agree, telling};
 use crate::error::{Error, Result, ResultExt};
 use crate::nn::{Module, Parameter};
 use crate::optim::{Optimizer, State};
@@ -41,15 +41,12 @@ impl<M: Module> Trainer<M> {
     ///
     /// In a [distributed](Self::distributed) run, an error of one rank is one of all: it names the rank. The group is of no use then.
     pub fn fit(&mut self, train: &dyn Source, fit: Fit<'_>) -> Result<History> {
-        self.shards = fit.shards;
         let Some(world) = self.world.clone() else { return self.fit_here(train, fit) };
         let ended = self.fit_here(train, fit);
-        match &ended {
-            // Nobody goes on before all have come so far.
-            Ok(_) => drop(agree(&*world, Ok(String::new()))?),
-            Err(error) => world.fail(&error.to_string()),
-        }
-        ended
+        let history = telling(&*world, ended)?;
+        // Nobody goes on before all have come so far.
+        agree(&*world, Ok(String::new()))?;
+        Ok(history)
     }
 
     /// The part of this rank.

@@ -44,10 +44,13 @@ impl<M: Module> Trainer<M> {
     /// Each step's batch is cut into [`shards`](super::Fit::shards), as many as there are ranks where nothing else is said; the loss
     /// and all gradients are those of the whole batch, up to rounding. Layers that look at a batch
     /// ([`BatchNorm`](crate::nn::BatchNorm)) see a shard; what they keep, such as moving averages, is the mean of all shards
-    /// after each step. Dropout draws for each shard by itself. Progress is shown and files are written on rank 0 alone; an
+    /// after each step. A loss is taken for a mean over samples: one of your own that is a sum, or an
+    /// [added](crate::nn::Context::add_loss) one, comes out as that of a shard. Dropout draws for each shard by itself. Progress is shown and files are written on rank 0 alone; an
     /// interruption of one rank ends the run on all, after the step in which they hear of it.
     pub fn distributed(&mut self, world: impl Collective + 'static) {
         self.world = Some(Arc::new(world));
+        // Those of the last fit were for another group.
+        self.shards = None;
     }
 
     /// Queues one step whose batch is cut into shards; gives its loss. Waits for the device, once.
@@ -119,8 +122,8 @@ impl<M: Module> Trainer<M> {
         drop(batch);
         let seed = seed::derive(self.seed, 2 * self.at.steps + 1);
         let cx = Context::train(seed::derive(seed, shard as u64));
-        let kept: Vec<Variable> =
-            self.model.parameters().into_iter().filter(|p| p.buffer).map(|p| p.variable).collect();
+        let mut kept = self.buffers();
+        let before: Vec<Tensor> = kept.iter().map(Variable::value).collect();
         let Some(own) = &self.own else { return Err(Error::internal("there is no step of one's own")) };
         let shared = Some(Shared { world: &*sharing.world, counted, samples });
         let updates = Updates { optimizers: &mut self.optimizer, accumulation: None, shared };
@@ -131,7 +134,9 @@ impl<M: Module> Trainer<M> {
         drop(computed);
         let count = of_part.tensors().count();
         let mut tensors: Vec<Tensor> = of_part.tensors().cloned().collect();
-        tensors.extend(kept.iter().map(Variable::value));
+        let mut after: Vec<Tensor> = kept.iter().map(Variable::value).collect();
+        only_changed(&mut kept, &before, &mut after);
+        tensors.extend(after);
         let layout = Layout::of(&tensors);
         let flat = no_grad(|| layout.pack(&tensors))?;
         pending.push(flat.clone());
@@ -157,27 +162,34 @@ impl<M: Module> Trainer<M> {
         })
     }
 
+    /// What layers keep beside weights.
+    fn buffers(&self) -> Vec<Variable> {
+        let float = |v: &Variable| v.value().dtype().is_float();
+        let buffers = self.model.parameters().into_iter().filter(|p| p.buffer).map(|p| p.variable);
+        buffers.filter(float).collect()
+    }
+
     /// Everything that a shard adds, lazily.
     fn shard(&self, batch: &Batch, seed: u64, weights: &mut ClassWeights) -> Result<(Contents, Vec<Tensor>)> {
         let samples = batch.samples();
-        let parameters = self.model.parameters();
-        let kept: Vec<Variable> =
-            parameters.iter().filter(|p| p.buffer).map(|p| p.variable.clone()).collect();
+        let mut kept = self.buffers();
         let before: Vec<Tensor> = kept.iter().map(Variable::value).collect();
         let cx = Context::train(seed);
         let computed = compute(&self.model, &self.outputs, batch, &cx, weights);
-        let after: Vec<Tensor> = kept.iter().map(Variable::value).collect();
+        let mut after: Vec<Tensor> = kept.iter().map(Variable::value).collect();
         // Each shard begins where the step does.
         for (variable, value) in kept.iter().zip(&before) {
             variable.set(value)?;
         }
         let mut computed = computed?;
+        only_changed(&mut kept, &before, &mut after);
         let (mut gradients, mut tensors) = (Vec::new(), Vec::new());
         for (divisor, grads) in summed(&computed, samples)? {
+            // Of all variables that have one, those of one's own loss too, each once.
             let mut of = Vec::new();
-            for parameter in parameters.iter().filter(|p| grads.contains(&p.variable)) {
-                tensors.push(grads.get(&parameter.variable)?);
-                of.push(parameter.variable.clone());
+            for (variable, grad) in grads.variables() {
+                tensors.push(grad);
+                of.push(variable);
             }
             gradients.push((divisor, of));
         }
@@ -297,6 +309,15 @@ fn weighted_loss(outputs: &[Output], of_batch: &Totals) -> Result<Tensor> {
         }
     }
     Ok(loss)
+}
+
+/// Leaves out what a step has not changed: frozen weights and constants, of which a mean could be another number.
+fn only_changed(kept: &mut Vec<Variable>, before: &[Tensor], after: &mut Vec<Tensor>) {
+    let changed: Vec<bool> = before.iter().zip(&*after).map(|(a, b)| !a.is_same(b)).collect();
+    let mut flags = changed.iter();
+    kept.retain(|_| flags.next() == Some(&true));
+    let mut flags = changed.iter();
+    after.retain(|_| flags.next() == Some(&true));
 }
 
 /// Some samples of a batch, by index: where they begin is a number that a plan is given, not part of it.

@@ -11,7 +11,7 @@ use super::totals::Totals;
 use crate::backend::eval;
 use crate::data::{Batch, Pass, Source};
 use crate::device::Device;
-use crate::distributed::Collective;
+use crate::distributed::{Collective, telling};
 use crate::error::{Error, Result};
 use crate::nn::{Context, Module, taken_by};
 use crate::ops::index::select_within;
@@ -249,7 +249,11 @@ impl<M: Module> Trainer<M> {
         let accumulator = self.accumulator.take();
         let step = self.train_step(batch.to_device(self.device)?, &mut ClassWeights::default(), &mut totals);
         self.accumulator = accumulator;
-        drop(step?);
+        if let Some(world) = &self.world {
+            drop(telling(&**world, step)?);
+        } else {
+            drop(step?);
+        }
         totals.read(&self.outputs, start.elapsed().as_secs_f64())
     }
 
@@ -297,7 +301,12 @@ impl<M: Module> Trainer<M> {
     ///
     /// The data set is empty or doesn't fit the model, or the device fails. A loss that is not a number is no error.
     pub fn evaluate(&self, set: &dyn Source) -> Result<Evaluation> {
-        match self.evaluate_until(set, None, &|| false)? {
+        let measured = self.evaluate_until(set, None, &|| false);
+        let measured = match &self.world {
+            Some(world) => telling(&**world, measured),
+            None => measured,
+        };
+        match measured? {
             Some(evaluation) => Ok(evaluation),
             None => Err(Error::argument("Trainer::evaluate", "was interrupted")),
         }

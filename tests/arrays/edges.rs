@@ -225,6 +225,23 @@ fn images_that_cannot_be_read_are_told() -> Result<()> {
     assert!(resize(&x.cast(DType::I32)?, [1, 1]).contains("the image is i32"));
     assert!(message(x.resize2d([1, 1], Resampling::Nearest, true)).contains("leave it false"));
     assert_eq!(zeros(&[0, 3, 4, 1])?.resize2d([2, 2], Resampling::Bicubic, false)?.shape(), [0, 2, 2, 1]);
+    // A pixel that isn't read is not multiplied by 0, which would make NaN of an infinite one (values by PyTorch).
+    for device in DEVICES {
+        let image = Tensor::new([1.0f32, f32::INFINITY], device).unwrap().reshape([1, 1, 2, 1]).unwrap();
+        let grid = Tensor::new([1.0f32, 0.0, 3.0, 0.0], device).unwrap().reshape([1, 1, 2, 2]).unwrap();
+        for (padding, expected) in
+            [(GridPadding::Zeros, [f32::INFINITY, 0.0]), (GridPadding::Border, [f32::INFINITY; 2])]
+        {
+            let read =
+                image.grid_sample(&grid, GridOptions::new().align_corners(true).padding(padding)).unwrap();
+            assert_eq!(read.to_vec::<f32>().unwrap(), expected, "{padding:?}");
+        }
+        let far = Tensor::new([f32::INFINITY, 0.0], device).unwrap().reshape([1, 1, 1, 2]).unwrap();
+        let image = Tensor::new([1.0f32, 2.0], device).unwrap().reshape([1, 1, 2, 1]).unwrap();
+        let options = GridOptions::new().padding(GridPadding::Reflection);
+        let read = image.grid_sample(&far, options).unwrap().item::<f32>().unwrap();
+        assert!((1.0..=2.0).contains(&read), "{read}");
+    }
     let sample = |x: &Tensor, grid: &Tensor| message(x.grid_sample(grid, GridOptions::new()));
     assert!(sample(&x, &zeros(&[2, 5, 6, 3])?).contains("expected [n, h, w, c] and [n, h', w', 2]"));
     assert!(sample(&x, &zeros(&[1, 5, 6, 2])?).contains("as many grids as images"));

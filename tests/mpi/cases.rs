@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use wgrad::data::Dataset;
 use wgrad::distributed::{Alone, Collective, Mpi};
-use wgrad::nn::{BatchNorm, Dropout, Regularizer};
+use wgrad::nn::{BatchNorm, Context, Dropout, Frozen, Regularizer};
 use wgrad::prelude::*;
 use wgrad::train::{CsvLogger, EarlyStopping, Event, Flow, ModelCheckpoint};
 
@@ -38,6 +38,9 @@ fn one(case: &str, world: Option<Mpi>) -> Result<String> {
     let here = |name: &str| setting(case, name).is_some_and(|which| which.parse() == Ok(rank));
     if case.starts_with("own_loop") {
         return own_loop(&*world.map_or(Box::new(Alone) as Box<dyn Collective>, |world| Box::new(world)));
+    }
+    if case.starts_with("frozen") {
+        return frozen(world);
     }
     let device = if here("no_adapter") {
         "a card of gold".into()
@@ -169,6 +172,34 @@ fn own_step(device: Device, world: Option<Mpi>) -> Result<String> {
     let (train, validation) = (&last.train, last.validation.as_ref().unwrap());
     let size = weight.abs()?.sum(.., false)?.item::<f32>()?;
     Ok(format!("loss {:.3} {:.3}, {:.2?}, weights {size:.2}", train.loss, validation.loss, train.metrics))
+}
+
+/// A frozen part stays what it is, to the bit: a mean of three equal numbers need not be one of them.
+fn frozen(world: Option<Mpi>) -> Result<String> {
+    #[derive(Module)]
+    struct Net {
+        base: Frozen<Model>,
+        head: Model,
+    }
+    impl Net {
+        fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+            self.head.forward(&self.base.forward(x, cx)?, cx)
+        }
+    }
+    let base =
+        Sequential::new().add(Flatten::new()).add(Dense::new(20)).seed(3).build([28, 28, 1], Device::Cpu)?;
+    let head = Sequential::new().add(Dense::new(10)).seed(4).build([20], Device::Cpu)?;
+    let net = Net { base: Frozen::new(base)?, head };
+    let weights = |net: &Net| net.base.parameters()[0].variable.value().to_vec::<f32>();
+    let before = weights(&net)?;
+    let mut trainer =
+        Trainer::new(net, Sgd::new(0.1), SparseCategoricalCrossentropy::from_logits()).build()?;
+    if let Some(world) = world {
+        trainer.distributed(world);
+    }
+    trainer.fit(&digits(50, 1)?.0, Fit::epochs(1).batch_size(16).shards(3).verbose(false))?;
+    assert_eq!(weights(trainer.model())?, before);
+    Ok("as it was".into())
 }
 
 fn digits(samples: usize, seed: u64) -> Result<(Dataset, Dataset)> {

@@ -88,6 +88,7 @@ fn same_bits() {
         }
     }
     assert_ne!(alone_says("train shards=4"), alone_says("train shards=2"));
+    assert_eq!(all_say(3, "frozen"), alone_says("frozen"));
 }
 
 fn ignored_rows() {

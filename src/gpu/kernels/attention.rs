@@ -42,7 +42,7 @@ uniform! {
 }
 
 /// Rows and columns of a tile.
-const TILE: usize = 32;
+pub const TILE: usize = 32;
 
 /// The longest rows of queries, keys and values: their sums are in registers.
 pub const WIDEST: usize = 128;

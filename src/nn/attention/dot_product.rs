@@ -4,7 +4,7 @@ use crate::backend::has_workgroup_memory;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::gpu::kernels::attention::{LONGEST, WIDEST};
+use crate::gpu::kernels::attention::{LONGEST, TILE, WIDEST};
 use crate::graph::{ScanMemory, ScanOptions, scan};
 use crate::nn::dropout::check_rate;
 use crate::ops::attention::{Masks, attention as attention_at_once};
@@ -325,7 +325,9 @@ impl Way {
     /// Whether the one operation beats the others, and can be.
     fn at_once(self, problem: &Problem, query: &Tensor, value: &Tensor) -> Result<bool> {
         let widest = query.dims()[query.rank() - 1].max(value.dims()[value.rank() - 1]);
-        let longest = problem.keys.max(problem.group.saturating_mul(problem.queries));
+        // A loop over the queries of a group takes whole tiles of each member, and two turns more.
+        let of_member = problem.queries.saturating_add(3 * TILE);
+        let longest = problem.keys.max(problem.group.saturating_mul(of_member).saturating_sub(3 * TILE));
         let fits = query.device() == Device::Cpu || (widest <= WIDEST && longest <= LONGEST);
         Ok(match self {
             #[cfg(test)]
@@ -393,13 +395,14 @@ impl Tensor {
     ///
     /// - With fewer heads of keys and values than of queries each serves several: of 8 and 2, query heads 0 to 3 have the first
     ///   (grouped queries; Ainslie et al., 2023).
-    /// - [`AttentionOptions`] say who sees whom. A query that sees no key gives zeros, and its gradients are 0. Keys that nobody sees
-    ///   have no influence, but their values must be finite: 0 times infinity is NaN.
+    /// - [`AttentionOptions`] say who sees whom. A query that sees no key gives zeros, and its gradients are 0. A key that a
+    ///   query doesn't see has no influence on it as long as it and its value are finite: 0 times infinity is NaN.
     /// - Without dropout the matrix of scores is never there, forwards or backwards, on the CPU and, where heads have at most 128 columns
-    ///   and 8,192 keys, on GPUs: a block of queries meets a block of keys at a time, and gradients compute the scores again
+    ///   and 8,192 keys, on GPUs (with grouped queries: where a head of keys serves at most some 8,000 queries of all its heads
+    ///   together, less 96 for each of these): a block of queries meets a block of keys at a time, and gradients compute the scores again
     ///   (FlashAttention; Dao et al., 2022). Elsewhere, of more than 2^26 scores (of all batches and heads together) only some
-    ///   queries' are computed at a time. Either way memory grows with the keys, not with queries times keys. Gradients of any
-    ///   order; those of gradients, and of a mask of floats, by way of all scores.
+    ///   queries' are computed at a time. Either way memory grows with the keys, not with queries times keys; with dropout there are
+    ///   all scores. Gradients of any order; those of gradients, and of a mask of floats, by way of all scores.
     ///
     /// ```
     /// # use wgrad::prelude::*;
