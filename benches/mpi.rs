@@ -1,6 +1,6 @@
 //! What it costs to add gradients over all ranks: `mpirun -n 4 target/release/deps/mpi-...`, as `cargo bench --features mpi --bench mpi
-//! --no-run` names it. Rank 0 prints a line per size: median milliseconds of a reduction, and what the cost model of
-//! docs/distributed.md makes of it.
+//! --no-run` names it. Rank 0 prints a line per size: the time of a message one way and of a reduction, medians. docs/distributed.md
+//! has a model of these.
 
 use std::time::Instant;
 use wgrad::distributed::{Collective, Mpi};
