@@ -337,9 +337,9 @@ impl<S: Source> Source for Augmented<S> {
         self.source.samples()
     }
 
-    /// As they are: unchanged.
+    /// As they are, unchanged; nothing where the scale of what is trained on is another.
     fn peek(&self) -> Option<Result<Batch>> {
-        self.source.peek()
+        if self.augment.normalises() { None } else { self.source.peek() }
     }
 
     fn steps(&self, batch_size: usize) -> Option<usize> {

@@ -246,6 +246,11 @@ impl Augment {
         Ok(x)
     }
 
+    /// Whether values come out in another scale.
+    pub(crate) fn normalises(&self) -> bool {
+        !self.mean.is_empty()
+    }
+
     /// Whether images are turned, zoomed, shifted or flipped.
     fn moves(&self) -> bool {
         self.between_pixels() || self.flip_horizontal || self.flip_vertical

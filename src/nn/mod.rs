@@ -162,7 +162,7 @@ pub use loss::{
 pub use merge::Merge;
 pub use model::Model;
 pub use module::{Module, Parameters};
-pub(crate) use module::{layers_in_words, taken_by};
+pub(crate) use module::{layers_shown, taken_by};
 pub use normalization::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm};
 pub use parameter::Parameter;
 pub use pool::{
@@ -184,6 +184,7 @@ pub use rms_norm::{RmsNorm, UnitNorm};
 pub use sample_shape::{IntoSampleShape, SampleShape};
 pub use sequential::Sequential;
 pub use spectral_norm::SpectralNorm;
+pub(crate) use table::Shown;
 pub use volumes::{
     AvgPool3d, Cropping3d, GlobalAvgPool3d, GlobalMaxPool3d, MaxPool3d, UpSample3d, ZeroPad3d,
 };

@@ -81,7 +81,7 @@ impl<'a> Parameters<'a> {
         path.push_str(name);
         path.push('.');
         let mut inner = self.reborrowed(path, self.buffers);
-        inner.tell(String::new(), None);
+        inner.tell(String::new(), None, false);
         show(&mut inner);
     }
 
@@ -101,20 +101,20 @@ impl<'a> Parameters<'a> {
     /// [`Module::summary`].
     pub fn describe(&mut self, what: &str, output: Option<SampleShape>) {
         if self.modules.is_some() {
-            self.tell(what.to_string(), output);
+            self.tell(what.to_string(), output, false);
         }
     }
 
-    /// As [`describe`](Self::describe), of a layer; without work where nobody wants to know.
-    pub(super) fn describe_layer(&mut self, kind: &str, details: &str, output: SampleShape) {
+    /// As [`describe`](Self::describe), of a layer, and whether the model's one output is its; without work where nobody wants to know.
+    pub(super) fn describe_layer(&mut self, kind: &str, details: &str, output: SampleShape, ends: bool) {
         if self.modules.is_some() {
-            self.tell(format!("{kind} {details}").trim_end().to_string(), Some(output));
+            self.tell(format!("{kind} {details}").trim_end().to_string(), Some(output), ends);
         }
     }
 
-    fn tell(&mut self, what: String, output: Option<SampleShape>) {
+    fn tell(&mut self, what: String, output: Option<SampleShape>, ends: bool) {
         if let Some(modules) = &mut self.modules {
-            modules(Shown { path: self.path.clone(), what, output });
+            modules(Shown { path: self.path.clone(), what, output, ends });
         }
     }
 
@@ -446,12 +446,13 @@ pub(crate) fn taken_by(module: &(impl Module + ?Sized), x: &Tensor) -> Result<Te
     if x.dtype() == DType::U8 && !module.takes_integers() { x.cast(DType::F32) } else { Ok(x.clone()) }
 }
 
-/// What the layers of a module are, in the order in which it shows them: `Dense 10, softmax`.
-pub(crate) fn layers_in_words(module: &(impl Module + ?Sized)) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut told = |shown: Shown| words.extend(Some(shown.what).filter(|what| !what.is_empty()));
+/// The layers of a module, in the order in which it shows them (`Dense 10, softmax`), without names of structs.
+pub(crate) fn layers_shown(module: &(impl Module + ?Sized)) -> Vec<Shown> {
+    let mut layers = Vec::new();
+    let is_layer = |shown: &Shown| shown.output.is_some() && !shown.what.is_empty();
+    let mut told = |shown: Shown| layers.extend(Some(shown).filter(is_layer));
     module.visit(&mut Parameters::with_modules(&mut |_| {}, &mut told));
-    words
+    layers
 }
 
 /// `Module` by what is pointed to: each method is handed on. Clippy refuses one that is forgotten.

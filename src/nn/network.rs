@@ -286,10 +286,17 @@ impl Module for Network {
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {
-        for node in &self.nodes {
+        let last = match *self.outputs {
+            [(_, node)] => match self.nodes[node].work {
+                Work::Again(of) => Some(of),
+                _ => Some(node),
+            },
+            _ => None,
+        };
+        for (i, node) in self.nodes.iter().enumerate() {
             if let Work::Layer { module, kind, details, .. } = &node.work {
                 parameters.within(&node.name, |parameters| {
-                    parameters.describe_layer(kind, details, node.output);
+                    parameters.describe_layer(kind, details, node.output, last == Some(i));
                     module.visit(parameters);
                 });
             }

@@ -4,13 +4,15 @@ use super::{Parameter, SampleShape};
 use crate::device::Device;
 
 /// What a module is, beside its parameters.
-pub(super) struct Shown {
+pub(crate) struct Shown {
     /// Its name with those of the modules that it is in, each with a dot behind it.
     pub path: String,
     /// In a few words; empty where it says nothing.
     pub what: String,
     /// Shape of what it gives for one sample, of a layer.
     pub output: Option<SampleShape>,
+    /// Whether it is what the one output of the model that it is a layer of comes from.
+    pub ends: bool,
 }
 
 /// A number with commas between thousands.
@@ -118,7 +120,7 @@ pub(super) fn of_lines(lines: Vec<Line>, device: Device) -> String {
                     }
                 }
             }
-            Line::Module(Shown { path, what, output }) => {
+            Line::Module(Shown { path, what, output, .. }) => {
                 let shape = output.map(|o| o.to_string()).unwrap_or_default();
                 rows.push(Row { path, what, shape, parameters: 0, closed: output.is_some() });
             }

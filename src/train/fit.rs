@@ -228,6 +228,8 @@ impl<'a> Fit<'a> {
     /// Whether to look at the first batch for what most often goes wrong without an error, and say so once, in the log (as a warning
     /// of the target `wgrad`) and, with [`verbose`](Self::verbose), on standard output: images with their channels first, pixels from 0
     /// to 255 that no layer scales, inputs and targets of different numbers of samples, a loss of logits on probabilities or the reverse.
+    /// Channels and the loss are looked at where the model is a built [`Model`](crate::nn::Model) (what a `forward` of one's own does with
+    /// its layers nobody knows), images where it has one input.
     pub fn warnings(mut self, warnings: bool) -> Self {
         self.warnings = warnings;
         self
