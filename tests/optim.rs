@@ -329,6 +329,11 @@ mod checks {
             if step == 2 {
                 let error = one.step(&mut looked_at, 3).unwrap_err().to_string();
                 assert!(error.starts_with("Adam: the variables hold their averages"), "{error}");
+                let error = looked_at.export_state(&one.named()).unwrap_err().to_string();
+                assert!(
+                    error.starts_with("Adam::export_state: the variables hold their averages"),
+                    "{error}"
+                );
             }
             assert!(!looked_at.swap_averages()?);
             assert_eq!(one.values()?, before);

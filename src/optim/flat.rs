@@ -24,6 +24,9 @@ use crate::variable::Variable;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+pub(super) const EXCHANGED: &str =
+    "the variables hold their averages; exchange them back with swap_averages first";
+
 /// What an array of the state holds before the first update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Initial {
@@ -237,8 +240,17 @@ impl Flat {
         Ok(None)
     }
 
+    /// That the variables hold what is trained: saved or set beside a state, averages would take its place.
+    fn check_own(&self, op: &str) -> Result<()> {
+        match &self.exchanged {
+            None => Ok(()),
+            Some(_) => Err(Error::argument(op, EXCHANGED)),
+        }
+    }
+
     /// The state under names `<slot>/<variable>`; what it begins with for a variable that has none yet.
-    pub fn export(&self, slots: &[Slot], variables: &[(String, Variable)]) -> Result<State> {
+    pub fn export(&self, op: &str, slots: &[Slot], variables: &[(String, Variable)]) -> Result<State> {
+        self.check_own(op)?;
         let mut out = State::new();
         for (name, variable) in variables {
             let state = self.state_of(variable)?;
@@ -264,10 +276,7 @@ impl Flat {
         variables: &[(String, Variable)],
         state: &State,
     ) -> Result<()> {
-        if self.exchanged.is_some() {
-            let message = "the variables hold their averages; exchange them back with swap_averages first";
-            return Err(Error::argument(op, message));
-        }
+        self.check_own(op)?;
         let by_name: HashMap<&str, &Tensor> = state.iter().map(|(n, t)| (n.as_str(), t)).collect();
         let mut imported = IdMap::default();
         for (name, variable) in variables {

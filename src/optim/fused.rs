@@ -390,7 +390,8 @@ impl<R: Rule> Optimizer for Fused<R> {
     }
 
     fn export_state(&self, variables: &[(String, Variable)]) -> Result<State> {
-        let mut state = self.flat.export(&self.slots(), &self.own(variables))?;
+        let op = format!("{}::export_state", self.rule.name());
+        let mut state = self.flat.export(&op, &self.slots(), &self.own(variables))?;
         state.push((self.name_of("step"), Tensor::new([self.steps], Device::Cpu)?));
         if self.rate_set {
             let rate = Tensor::new([self.shared.settings.learning_rate], Device::Cpu)?;

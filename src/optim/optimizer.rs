@@ -100,7 +100,8 @@ pub trait Optimizer: Send {
     }
 
     /// Exchanges the variables' values and their averages, where averages are kept: once before an evaluation, and once
-    /// after it. Whether the variables hold their averages now. In between nothing can be updated.
+    /// after it. Whether the variables hold their averages now; those that have none yet keep their values. In between nothing can
+    /// be updated or saved.
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -138,7 +139,8 @@ pub trait Optimizer: Send {
     ///
     /// # Errors
     ///
-    /// The state can't be taken apart.
+    /// The state can't be taken apart, or the variables hold their averages ([`swap_averages`](Self::swap_averages)): what is saved
+    /// along with it would not be what is trained.
     fn export_state(&self, variables: &[(String, Variable)]) -> Result<State>;
 
     /// Takes over a state that [`export_state`](Self::export_state) gave for variables of the same names and shapes, and

@@ -82,6 +82,14 @@ impl<O: Optimizer> Swa<O> {
         Ok(())
     }
 
+    /// That the variables hold what is trained, not the means.
+    fn check_own(&self, op: &str) -> Result<()> {
+        match &self.exchanged {
+            None => Ok(()),
+            Some(_) => Err(Error::argument(op, super::flat::EXCHANGED)),
+        }
+    }
+
     fn take(&mut self, variables: Vec<Variable>, pending: &mut Vec<Tensor>) -> Result<()> {
         for variable in variables {
             let value = variable.value().detach()?;
@@ -168,7 +176,7 @@ impl<O: Optimizer> Optimizer for Swa<O> {
 
     fn swap_averages(&mut self) -> Result<bool> {
         match self.exchanged.take() {
-            None if self.means.is_empty() => Ok(false),
+            // Also where there are none yet, as in an `ema` before the first update.
             None => {
                 let mut before = Vec::new();
                 for known in self.means.values() {
@@ -193,6 +201,7 @@ impl<O: Optimizer> Optimizer for Swa<O> {
     }
 
     fn export_state(&self, variables: &[(String, Variable)]) -> Result<State> {
+        self.check_own("Swa::export_state")?;
         let mut state = self.inner.export_state(variables)?;
         for (name, variable) in variables {
             let known = self.means.get(&variable.id());
@@ -207,10 +216,7 @@ impl<O: Optimizer> Optimizer for Swa<O> {
 
     fn import_state(&mut self, variables: &[(String, Variable)], state: &State) -> Result<()> {
         const OP: &str = "Swa::import_state";
-        if self.exchanged.is_some() {
-            let message = "the variables hold their averages; exchange them back with swap_averages first";
-            return Err(Error::argument(OP, message));
-        }
+        self.check_own(OP)?;
         let by_name: HashMap<&str, &Tensor> = state.iter().map(|(n, t)| (n.as_str(), t)).collect();
         let mut means = BTreeMap::new();
         for (name, variable) in variables {

@@ -3,8 +3,8 @@
 use super::history::{Epoch, History};
 use crate::error::{Error, Result, ResultExt};
 use crate::files::make_folders;
-use crate::nn::Module;
-use crate::nn::weights_file::save_parameters;
+use crate::io::save_tensors;
+use crate::nn::{Module, Parameter};
 use crate::optim::{Optimizer, State};
 use crate::tensor::Tensor;
 use std::path::{Path, PathBuf};
@@ -223,6 +223,8 @@ pub struct Run<'a> {
     pub(super) names: &'a [String],
     pub(super) interrupted: bool,
     pub(super) writes_files: bool,
+    /// Whether averages of weights are what is validated, and thus what is worth being kept.
+    pub(super) averages: bool,
     pub(super) error: Option<&'a Error>,
     pub(super) checkpoints: Vec<PathBuf>,
 }
@@ -275,7 +277,8 @@ impl Run<'_> {
         self.checkpoints.push(path.into());
     }
 
-    /// Writes the weights as [`Module::save`] does. Folders of the path are made. Of several ranks only rank 0 writes.
+    /// Writes the weights as [`Module::save`] does: while the run goes on and validates
+    /// [averages](super::Fit::validate_averages) of them, these. Folders of the path are made. Of several ranks only rank 0 writes.
     ///
     /// # Errors
     ///
@@ -285,7 +288,16 @@ impl Run<'_> {
             return Ok(());
         }
         make_folders(path.as_ref())?;
-        save_parameters(path, &self.model.parameters())
+        save_tensors(path, &self.validated()?)
+    }
+
+    /// The model's parameters by name, with the values that are validated: averages, where the run asks for these and there are any.
+    pub(super) fn validated(&self) -> Result<Vec<(String, Tensor)>> {
+        let value = |p: Parameter| {
+            let average = if self.averages { self.optimizer.average(&p.variable)? } else { None };
+            Ok((p.name, average.unwrap_or_else(|| p.variable.value())))
+        };
+        self.model.parameters().into_iter().map(value).collect()
     }
 }
 
@@ -304,6 +316,8 @@ pub(super) struct Callbacks<'a> {
     pub begun: usize,
     pub epochs: usize,
     pub names: Vec<String>,
+    /// Whether averages of weights are validated.
+    pub averages: bool,
 }
 
 impl Callbacks<'_> {

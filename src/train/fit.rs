@@ -124,8 +124,11 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Validates the averages of the weights, where the optimizer keeps them ([`ema`](crate::optim::Adam::ema)), in place of the weights
-    /// themselves: that is what the model will have at the end of the run. Training goes on with the weights.
+    /// Validates the averages of the weights, where the optimizer keeps them ([`ema`](crate::optim::Adam::ema), [`Swa`](crate::optim::Swa)), in place of the weights
+    /// themselves: that is what the model will have at the end of the run. Training goes on with the weights. What
+    /// [`EarlyStopping`](super::EarlyStopping) keeps and [`Run::save_weights`](super::Run::save_weights) writes is what was validated.
+    /// Weights that have no average yet, as before the [start](crate::optim::Swa::start) of an [`Swa`](crate::optim::Swa), are validated
+    /// themselves.
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -176,7 +179,8 @@ impl<'a> Fit<'a> {
     /// the number of shards that decides what is added to what: as long as it stays the same, runs on any number of ranks, also on a
     /// single process, leave the same bits. Without this, there are as many as ranks.
     ///
-    /// A shard needs the memory of its samples, not of the batch.
+    /// A shard needs the memory of its samples, not of the batch. [Stateful](crate::nn::Lstm::stateful) layers can't be trained so: `fit`
+    /// refuses them where there are several shards.
     ///
     /// ```
     /// # use wgrad::prelude::*;

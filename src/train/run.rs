@@ -95,8 +95,8 @@ impl<M: Module> Trainer<M> {
             shown.extend(names(&self.outputs).iter().map(|name| format!("val_{name}")));
         }
         shown.push("learning_rate".into());
-        let list = std::mem::take(&mut fit.callbacks);
-        let mut callbacks = Callbacks { list, begun: 0, epochs: fit.epochs, names: shown };
+        let (list, averages) = (std::mem::take(&mut fit.callbacks), fit.validate_averages);
+        let mut callbacks = Callbacks { list, begun: 0, epochs: fit.epochs, names: shown, averages };
         let mut ended = match self.begin_callbacks(&mut callbacks, resumed) {
             Ok(()) => self.epochs(train, validation, &fit, weights, &mut callbacks, &mut progress),
             Err(error) => Err(error),
@@ -206,8 +206,7 @@ impl<M: Module> Trainer<M> {
     /// The validation after an epoch, of averaged weights where that is wanted.
     fn validate(&mut self, set: &dyn Source, fit: &Fit<'_>) -> Result<Option<Evaluation>> {
         if fit.validate_averages && !self.optimizer.swap_averages()? {
-            let message =
-                "the optimizer keeps no averages of weights; ask for them with Adam::new(1e-3).ema(0.99)";
+            let message = "the optimizer keeps no averages of weights; ask for them with Adam::new(1e-3).ema(0.99) or Swa::new(..)";
             return Err(Error::argument("Fit::validate_averages", message));
         }
         let measured = self.evaluate_until(set, fit.validation_steps, &|| fit.take_interrupt());
@@ -273,6 +272,7 @@ impl<M: Module> Trainer<M> {
             names: &callbacks.names,
             interrupted: self.at.interrupted,
             writes_files,
+            averages: callbacks.averages,
             error,
             checkpoints: Vec::new(),
         }
@@ -319,6 +319,8 @@ impl<M: Module> Trainer<M> {
         let begun = callbacks.begun;
         let mut run = self.run(callbacks, error);
         let mut told = Ok(());
+        // What the model has now is what it ends with: the averages, or what a callback has restored.
+        run.averages = false;
         for (i, callback) in list.iter_mut().take(begun).enumerate() {
             told = told.and(callback.on_train_end(&mut run).with_context(|| label(i, &**callback)));
         }
@@ -446,7 +448,11 @@ impl<M: Module> Trainer<M> {
             let before = self.at.history.steps.last().map_or(0, |last| last.step);
             for (step, loss) in curve.finish(end, &sums, mean)? {
                 let place = (epoch - 1) as f64 + step as f64 / end[0] as f64;
-                self.at.history.steps.push(StepLoss { step: before + step as u64, epoch: place, loss });
+                self.at.history.steps.push(StepLoss {
+                    step: before.saturating_add(step as u64),
+                    epoch: place,
+                    loss,
+                });
             }
         }
         // Reading waits for the device: only now the epoch is over.

@@ -94,6 +94,12 @@ fn both_devices_and_resumed_runs_agree() -> Result<()> {
                 assert_ne!(problem.values()?, trained, "{config}");
                 let message = problem.step(&mut optimizer, 15).unwrap_err().to_string();
                 assert!(message.contains("exchange them back with swap_averages"), "{message}");
+                // What is saved now would not be what is trained.
+                let message = optimizer.export_state(&problem.named()).unwrap_err().to_string();
+                assert!(
+                    message.contains("Swa::export_state: the variables hold their averages"),
+                    "{message}"
+                );
                 assert!(!optimizer.swap_averages()?);
                 assert_eq!(problem.values()?, trained);
             }

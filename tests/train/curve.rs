@@ -1,9 +1,10 @@
 //! The loss within epochs, and validation of averaged weights.
 
-use super::{alone, fit, trainer};
+use super::{alone, fit, trainer, weights};
 use std::sync::atomic::{AtomicBool, Ordering};
+use wgrad::optim::Swa;
 use wgrad::prelude::*;
-use wgrad::train::{Event, Flow, History, TensorBoard};
+use wgrad::train::{EarlyStopping, Event, Flow, History, Mode, ModelCheckpoint, TensorBoard};
 
 fn points(history: &History) -> Vec<(u64, u64, u64)> {
     history.steps.iter().map(|p| (p.step, p.epoch.to_bits(), p.loss.to_bits())).collect()
@@ -112,5 +113,38 @@ fn averaged_weights_are_validated_where_asked_and_trained_on_by_nobody() -> Resu
     assert_eq!(a.epochs[2].value("val_loss"), Some(averaged.evaluate(&test)?.loss));
     let error = make(Adam::new(1e-2))?.fit(&train, fit().validate_averages(true)).unwrap_err().to_string();
     assert!(error.contains("the optimizer keeps no averages of weights"), "{error}");
+    assert!(error.contains("ema") && error.contains("Swa"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn what_was_validated_is_what_is_kept() -> Result<()> {
+    let _alone = alone();
+    let folder = tempfile::tempdir().map_err(|e| Error::io("temporary folder", e))?;
+    let (train, test) = data::synthetic::digits(50, 20, 5).into_datasets()?;
+    let make = |start: u64| -> Result<Trainer<Model>> {
+        let model =
+            Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
+        let swa = Swa::new(Adam::new(0.3)).start(start);
+        Trainer::new(model, swa, SparseCategoricalCrossentropy::from_logits()).build()
+    };
+    let fit = |epochs| Fit::epochs(epochs).batch_size(10).validation(&test).verbose(false);
+    // Before there are averages, the weights are validated.
+    let (early, plain) =
+        (make(1000)?.fit(&train, fit(2).validate_averages(true))?, make(1000)?.fit(&train, fit(2))?);
+    assert_eq!(early.epochs[1].value("val_loss"), plain.epochs[1].value("val_loss"));
+    // The averages of an epoch that isn't the last.
+    let mut trainer = make(3)?;
+    let mut stopping = EarlyStopping::new("val_loss").mode(Mode::Max).patience(30).restore_best_weights();
+    let path = folder.path().join("best.safetensors");
+    let best =
+        ModelCheckpoint::new(path.display().to_string()).best("val_loss").mode(Mode::Max).weights_only();
+    let history = trainer.fit(&train, fit(6).validate_averages(true).with(&mut stopping).with(best))?;
+    let (epoch, value) = stopping.best().expect("a best epoch");
+    assert!(epoch < 6, "{history:?}");
+    assert_eq!(trainer.evaluate(&test)?.loss, value);
+    let loaded = make(0)?;
+    loaded.model().load(&path)?;
+    assert_eq!(weights(&loaded)?, weights(&trainer)?);
     Ok(())
 }

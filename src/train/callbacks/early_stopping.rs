@@ -88,7 +88,8 @@ impl EarlyStopping {
     }
 
     /// At the end of the run, whatever ended it, an error as well, sets the model to the weights of the best epoch. (Running
-    /// averages and other buffers are among them.) Not where the run was interrupted: it is to go on where it was, and
+    /// averages and other buffers are among them; where the run [validates averages](crate::train::Fit::validate_averages) of weights, they
+    /// are these.) Not where the run was interrupted: it is to go on where it was, and
     /// [`restore`](Self::restore) gives the best weights to who wants them.
     pub fn restore_best_weights(mut self) -> Self {
         self.restore = true;
@@ -128,11 +129,12 @@ impl EarlyStopping {
         Ok(true)
     }
 
-    fn keep(&mut self, epoch: &Epoch, run: &Run<'_>) {
+    fn keep(&mut self, epoch: &Epoch, run: &Run<'_>) -> Result<()> {
         self.best_epoch = epoch.number;
         if self.restore {
-            self.best_weights = Some(run.model().parameters().iter().map(|p| p.variable.value()).collect());
+            self.best_weights = Some(run.validated()?.into_iter().map(|(_, value)| value).collect());
         }
+        Ok(())
     }
 }
 
@@ -154,12 +156,12 @@ impl Callback for EarlyStopping {
             return Ok(Flow::Continue);
         }
         if self.restore && self.best_weights.is_none() {
-            self.keep(epoch, run);
+            self.keep(epoch, run)?;
         }
         self.wait += 1;
         if self.monitor.improves(value, self.best) {
             self.best = Some(value);
-            self.keep(epoch, run);
+            self.keep(epoch, run)?;
             if self.baseline.is_none() || self.monitor.improves(value, self.baseline) {
                 self.wait = 0;
             }

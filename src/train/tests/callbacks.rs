@@ -19,6 +19,7 @@ fn drive(callback: &mut dyn crate::train::Callback, values: &[f64]) -> Vec<f64> 
         names: &names,
         interrupted: false,
         writes_files: true,
+        averages: false,
         error: None,
         checkpoints: Vec::new(),
     };
