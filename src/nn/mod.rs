@@ -162,7 +162,7 @@ pub use loss::{
 pub use merge::Merge;
 pub use model::Model;
 pub use module::{Module, Parameters};
-pub(crate) use module::{layers_shown, taken_by};
+pub(crate) use module::{is_stateful, layers_shown, taken_by};
 pub use normalization::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm};
 pub use parameter::Parameter;
 pub use pool::{

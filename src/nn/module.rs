@@ -10,7 +10,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, no_grad};
 use crate::variable::Variable;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub struct Parameters<'a> {
     each: &'a mut dyn FnMut(Parameter),
     /// Whether what layers keep from batch to batch is forgotten.
     forgets: bool,
+    /// Who wants to know whether layers keep something.
+    keeps: Option<&'a Cell<bool>>,
     /// Who wants to know of modules, too.
     modules: Option<&'a mut dyn FnMut(Shown)>,
 }
@@ -30,7 +32,7 @@ pub struct Parameters<'a> {
 impl<'a> Parameters<'a> {
     /// Has the closure called with each parameter, under its whole name.
     pub fn new(each: &'a mut dyn FnMut(Parameter)) -> Parameters<'a> {
-        Parameters { path: String::new(), buffers: false, each, forgets: false, modules: None }
+        Parameters { path: String::new(), buffers: false, each, forgets: false, keeps: None, modules: None }
     }
 
     /// Has another closure called with each module, before its parameters.
@@ -90,10 +92,13 @@ impl<'a> Parameters<'a> {
         show(&mut self.reborrowed(self.path.clone(), true));
     }
 
-    /// What a layer keeps from batch to batch.
+    /// What a layer keeps from batch to batch; told by those alone that do.
     pub(super) fn kept(&mut self, state: &Kept) {
         if self.forgets {
             state.put(None);
+        }
+        if let Some(keeps) = self.keeps {
+            keeps.set(true);
         }
     }
 
@@ -123,7 +128,8 @@ impl<'a> Parameters<'a> {
             Some(modules) => Some(&mut **modules),
             None => None,
         };
-        Parameters { path, buffers, each: &mut *self.each, forgets: self.forgets, modules }
+        let (forgets, keeps) = (self.forgets, self.keeps);
+        Parameters { path, buffers, each: &mut *self.each, forgets, keeps, modules }
     }
 }
 
@@ -453,6 +459,13 @@ pub(crate) fn layers_shown(module: &(impl Module + ?Sized)) -> Vec<Shown> {
     let mut told = |shown: Shown| layers.extend(Some(shown).filter(is_layer));
     module.visit(&mut Parameters::with_modules(&mut |_| {}, &mut told));
     layers
+}
+
+/// Whether layers of a module keep states from batch to batch.
+pub(crate) fn is_stateful(module: &(impl Module + ?Sized)) -> bool {
+    let keeps = Cell::new(false);
+    module.visit(&mut Parameters { keeps: Some(&keeps), ..Parameters::new(&mut |_| {}) });
+    keeps.get()
 }
 
 /// `Module` by what is pointed to: each method is handed on. Clippy refuses one that is forgotten.

@@ -8,7 +8,7 @@ use crate::data::{Batch, Source};
 use crate::distributed::{Collective, agree};
 use crate::error::{Error, Result};
 use crate::io::Elements;
-use crate::nn::Module;
+use crate::nn::{Module, is_stateful};
 use crate::optim::Optimizer;
 use crate::tensor::Tensor;
 use serde_json::{Map, Value, json};
@@ -28,6 +28,7 @@ impl<M: Module> Trainer<M> {
             self.shards = fit.shards;
             return Ok(None);
         };
+        self.refuse_states()?;
         let (ranks, shards) = (sharing.world.size(), sharing.shards);
         let wrong = |message: String| Err(Error::argument("Fit::shards", message));
         if shards < ranks {
@@ -60,6 +61,16 @@ impl<M: Module> Trainer<M> {
             }
         }
         Ok(Some(sharing))
+    }
+
+    /// That no layer keeps a state from batch to batch: a shard would go on with that of another one.
+    pub(super) fn refuse_states(&self) -> Result<()> {
+        if !is_stateful(&self.model) {
+            return Ok(());
+        }
+        let message = "batches are cut into shards, and the model has stateful layers, which go on from batch to batch; train \
+                       them with one shard on one rank, or leave out stateful";
+        Err(Error::argument("Fit::shards", message))
     }
 
     /// That the run is the same on all ranks.

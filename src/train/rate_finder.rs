@@ -145,7 +145,7 @@ impl RateCurve {
 
 impl<M: Module> Trainer<M> {
     /// Tries learning rates, small to large, a step of training each, until the loss grows: which one to train with. Afterwards weights,
-    /// optimizer and trainer are what they were, also where it ends in an error.
+    /// optimizer and trainer are what they were, also where it ends in an error; [stateful](crate::nn::Lstm::stateful) layers begin anew.
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -178,7 +178,10 @@ impl<M: Module> Trainer<M> {
         let state = self.optimizer.export_state(&named)?;
         let (steps, seed) = (self.at.steps, self.seed);
         let accumulator = self.accumulator.take();
+        // States that the sweep began with, or left behind, would be of other sequences.
+        self.model.reset_states();
         let measured = self.measure_rates(train, finder);
+        self.model.reset_states();
         (self.at.steps, self.seed, self.accumulator) = (steps, seed, accumulator);
         let mut restored = self.optimizer.override_learning_rate(None);
         restored = restored.and(self.optimizer.import_state(&named, &state));

@@ -61,6 +61,7 @@ impl<M: Module> Trainer<M> {
         weights: &mut ClassWeights,
         totals: &mut Totals,
     ) -> Result<Tensor> {
+        self.refuse_states()?;
         let samples = batch.samples();
         self.compare_first_batch(&*sharing.world, &batch)?;
         if self.own.is_some() {
@@ -249,6 +250,7 @@ impl<M: Module> Trainer<M> {
 
     /// Measures a batch that is cut into shards.
     pub(super) fn sharded_test(&self, sharing: &Sharing, batch: &Batch, totals: &mut Totals) -> Result<()> {
+        self.refuse_states()?;
         let samples = batch.samples();
         let (mut of_batch, mut layout, mut mine) = (None, None, Vec::new());
         for (shard, rows) in sharing.own(samples) {

@@ -1,6 +1,6 @@
 //! What is done around a training: a learning rate is found, statistics are gathered anew.
 
-use wgrad::nn::{BatchNorm, Module};
+use wgrad::nn::{BatchNorm, Lstm, Module};
 use wgrad::optim::{CosineDecay, Lookahead, Optimizer, State, Swa};
 use wgrad::prelude::*;
 use wgrad::train::{RateCurve, RateFinder};
@@ -27,6 +27,26 @@ fn trainer(optimizer: impl Optimizer + 'static, device: Device) -> Result<Traine
 
 fn weights(trainer: &Trainer<Model>) -> Result<Vec<Vec<f32>>> {
     trainer.model().parameters().iter().map(|p| p.variable.value().to_vec()).collect()
+}
+
+#[test]
+fn states_of_layers_are_left_by_no_sweep_and_go_to_no_other_shard() -> Result<()> {
+    let _alone = super::alone();
+    let make = || -> Result<Trainer<Model>> {
+        let model = Sequential::new().add(Lstm::new(3).stateful(true)).add(Dense::new(1));
+        Trainer::new(model.build([4, 2], Device::Cpu)?, Sgd::new(0.1), MeanSquaredError::new()).build()
+    };
+    let (x, y) = (Tensor::randn([8, 4, 2], Device::Cpu, 1)?, Tensor::randn([8, 1], Device::Cpu, 2)?);
+    let set = Dataset::from_tensors("sequences", &x, &y)?;
+    let (mut searched, plain) = (make()?, make()?);
+    searched.find_learning_rate(&set, &RateFinder::new().batch_size(4).steps(4))?;
+    // of another size of batch, and from zeros
+    let shown = |t: &Trainer<Model>| t.predict(&x)?.to_vec::<f32>();
+    assert_eq!(shown(&searched)?, shown(&plain)?);
+    let fit = || Fit::epochs(1).batch_size(4).verbose(false);
+    let error = make()?.fit(&set, fit().shards(2)).unwrap_err().to_string();
+    assert!(error.contains("the model has stateful layers"), "{error}");
+    make()?.fit(&set, fit().shards(1)).map(drop)
 }
 
 #[test]

@@ -276,8 +276,10 @@ impl Module for Recurrent {
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {
-        parameters.kept(&self.kept);
         let common = self.layer.common();
+        if common.recurrent.stateful {
+            parameters.kept(&self.kept);
+        }
         let weights = common.weights;
         parameters.add(Parameter::new("weight", &self.weight).regularized(weights.kernel_regularizer));
         let recurrent = Parameter::new("recurrent_weight", &self.recurrent);

@@ -107,8 +107,10 @@ macro_rules! recurrent_methods {
 
             /// Whether the state after a batch is that before the next one, in training and in prediction: sequence i of a batch then
             /// goes on where sequence i of the batch before ended (Keras's `stateful`). Gradients stay within a batch. Batches have
-            /// one size until [`reset_states`](crate::nn::Module::reset_states) begins with zeros again. States are not saved, and
-            /// functions that [`Graph::trace`](crate::Graph::trace) records can't have them.
+            /// one size until [`reset_states`](crate::nn::Module::reset_states) begins with zeros again. States are not saved,
+            /// neither with weights nor in a [checkpoint](crate::train::Trainer::save_checkpoint); functions that
+            /// [`Graph::trace`](crate::Graph::trace) records can't have them, and runs whose batches are cut into
+            /// [shards](crate::train::Fit::shards) neither.
             pub fn stateful(mut self, stateful: bool) -> $layer {
                 self.recurrent.stateful = stateful;
                 self
