@@ -29,7 +29,8 @@ impl<M: Module> Trainer<M> {
     /// Saves where the training is: weights and buffers, the optimizer's state, epoch and step, what random numbers and
     /// orders are derived from, history, and the state of the callbacks. The file appears whole or not at all.
     ///
-    /// A run that is [resumed](Self::resume) from it goes on bit by bit as this one would, also in the middle of an epoch.
+    /// A run that is [resumed](Self::resume) from it goes on bit by bit as this one would, also in the middle of an epoch; except that
+    /// [stateful](crate::nn::Lstm::stateful) layers, whose states are not saved, begin with zeros.
     /// While `fit` runs, callbacks save it: [`ModelCheckpoint`](super::ModelCheckpoint), or
     /// [`Run::save_checkpoint`](super::Run::save_checkpoint).
     ///
@@ -37,7 +38,8 @@ impl<M: Module> Trainer<M> {
     ///
     /// # Errors
     ///
-    /// The device fails, or the file can't be written.
+    /// The device fails, the file can't be written, or the weights are exchanged for their averages
+    /// ([`swap_averages`](Optimizer::swap_averages)).
     pub fn save_checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
         if !self.writes_files() {
             return Ok(());
@@ -78,7 +80,8 @@ impl<M: Module> Trainer<M> {
     }
 
     /// Goes on from a checkpoint: the next [`fit`](Self::fit), on the same data and with the same batch size and seed,
-    /// does what the run that saved it would have done next.
+    /// does what the run that saved it would have done next. Only states of [stateful](crate::nn::Lstm::stateful) layers are in no
+    /// checkpoint: those go on from what they hold, zeros in a new model ([`reset_states`](Module::reset_states)).
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -143,11 +146,14 @@ impl<M: Module> Trainer<M> {
                     "was saved in the middle of an epoch with other outputs or metrics; use the same";
                 return Err(checkpoint.wrong(message));
             };
+            let step = count("steps_of_epoch")? as usize;
             let trained = facts["epoch_trained"].as_bool().unwrap_or(false);
-            let Some(curve) = Curve::import(&part(CURVE), self.device)? else {
+            let Some(curve) =
+                Curve::import(&part(CURVE), self.device, [step, samples], totals.loss_sums().count())?
+            else {
                 return Err(checkpoint.wrong("its losses by step are damaged"));
             };
-            partial = Some(Partial { step: count("steps_of_epoch")? as usize, trained, totals, curve });
+            partial = Some(Partial { step, trained, totals, curve });
         }
         let at = Position {
             passes: count("passes")?,
@@ -216,6 +222,9 @@ fn unpack_history(rows: &State, names: &Value) -> Result<Option<History>> {
         let point =
             |p: &[f64]| Some(StepLoss { step: *p.first()? as u64, epoch: *p.get(1)?, loss: *p.get(2)? });
         history.steps = points.chunks(3).filter_map(point).collect();
+        if history.steps.iter().any(|point| point.step > MOST) {
+            return Ok(None);
+        }
     }
     Ok(Some(history))
 }

@@ -18,7 +18,7 @@ const CAPACITY: usize = 256;
 /// The steps between points: those asked for (0: none), or so many that a run of this length is a curve.
 pub(super) fn interval(asked: Option<usize>, epochs: usize, steps: Option<usize>) -> usize {
     asked.unwrap_or_else(|| {
-        (epochs * steps.unwrap_or(50 * FEWEST_STEPS)).div_ceil(POINTS_OF_RUN).max(FEWEST_STEPS)
+        epochs.saturating_mul(steps.unwrap_or(50 * FEWEST_STEPS)).div_ceil(POINTS_OF_RUN).max(FEWEST_STEPS)
     })
 }
 
@@ -85,7 +85,7 @@ impl Curve {
         let last = self.points.last().is_none_or(|[step, _]| *step < end[0]).then_some((&end, sums));
         for (point, sums) in points.chain(last) {
             let parts: Vec<f64> = sums.iter().zip(&before).map(|(after, before)| after - before).collect();
-            out.push((point[0], mean(&parts, point[1] - samples)));
+            out.push((point[0], mean(&parts, point[1].saturating_sub(samples))));
             (before, samples) = (sums.to_vec(), point[1]);
         }
         Ok(out)
@@ -105,8 +105,8 @@ impl Curve {
         Ok(state)
     }
 
-    /// What [`export`](Self::export) gave; `None` where it is not whole.
-    pub fn import(state: &State, device: Device) -> Result<Option<Curve>> {
+    /// What [`export`](Self::export) gave in an epoch of so many steps and samples so far, with so many sums; `None` where it is not whole.
+    pub fn import(state: &State, device: Device, end: [usize; 2], sums: usize) -> Result<Option<Curve>> {
         let entry = |name: &str| state.iter().find(|(other, _)| other == name).map(|(_, tensor)| tensor);
         let Some(points) = entry("points") else { return Ok(Some(Curve::default())) };
         let points: Vec<f64> = points.to_vec()?;
@@ -114,13 +114,14 @@ impl Curve {
             points.chunks(2).filter_map(|p| Some([*p.first()? as usize, *p.get(1)? as usize])).collect();
         let read: Vec<f64> = entry("read").map(Tensor::to_vec).transpose()?.unwrap_or_default();
         let waiting = entry("waiting").map(|waiting| waiting.to_device(device)).transpose()?;
-        let ordered = points.windows(2).all(|p| p[0][0] < p[1][0] && p[0][1] <= p[1][1]);
+        let ordered = points.windows(2).all(|p| p[0][0] < p[1][0] && p[0][1] <= p[1][1])
+            && points.last().is_none_or(|last| last[0] <= end[0] && last[1] <= end[1]);
         let whole = match &waiting {
-            None => read.len().is_multiple_of(points.len().max(1)),
+            None => read.len() == points.len() * sums,
             Some(waiting) => match waiting.dims() {
                 &[CAPACITY, width] => {
                     let all = points.len() * width;
-                    width > 0
+                    width == sums
                         && read.len() <= all
                         && all - read.len() <= CAPACITY * width
                         && read.len().is_multiple_of(width)
@@ -147,6 +148,7 @@ mod tests {
         assert_eq!(interval(None, 5, Some(469)), 24);
         assert_eq!(interval(None, 100, Some(5)), 10);
         assert_eq!(interval(None, 1, None), 10);
+        assert!(interval(None, usize::MAX, Some(469)) > 10);
         assert_eq!((interval(Some(3), 1, Some(469)), interval(Some(0), 1, None)), (3, 0));
     }
 
@@ -161,7 +163,16 @@ mod tests {
         for k in 1..=2 * CAPACITY + 3 {
             curve.note(2 * k, &totals((k * k) as f32, 4 * k)).unwrap();
         }
-        let curve = Curve::import(&curve.export().unwrap(), Device::Cpu).unwrap().unwrap();
+        let saved = curve.export().unwrap();
+        let import = |step, samples, sums| Curve::import(&saved, Device::Cpu, [step, samples], sums).unwrap();
+        let steps = 2 * (2 * CAPACITY + 3);
+        // What is of another epoch, or of other losses, is damaged.
+        for (step, samples, sums) in
+            [(steps - 1, 2 * steps, 1), (steps, 2 * steps - 1, 1), (steps, 2 * steps, 3)]
+        {
+            assert!(import(step, samples, sums).is_none());
+        }
+        let curve = import(steps, 2 * steps, 1).unwrap();
         let mean = |sums: &[f64], samples: usize| sums[0] / samples as f64;
         let end = 2 * CAPACITY + 3;
         let last = ((end * end) as f64 + 3.0, 4 * end + 1);
