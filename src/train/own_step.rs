@@ -72,7 +72,8 @@ impl OwnStep<'_> {
     }
 
     /// Has the optimizer make this scalar smaller: what is computed from the variables after this call is computed from their new
-    /// values. Nothing is computed yet. What layers gave to [`Context::add_loss`] since the last call is added. Several calls in a step
+    /// values. Nothing is computed yet. What layers gave to [`Context::add_loss`] since the last call is added; penalties of
+    /// regularised weights are not ([`Module::penalty`]; [`Trainer::with_step`](super::Trainer::with_step) says why). Several calls in a step
     /// are several updates; their mean is shown.
     ///
     /// # Errors

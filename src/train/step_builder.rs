@@ -25,6 +25,10 @@ impl<M: Module> Trainer<M> {
     /// as with any trainer: progress, validation, callbacks, history, checkpoints, schedules, [`Fit::accumulate`](super::Fit::accumulate).
     /// An evaluation calls the same step, in which nothing is minimised then.
     ///
+    /// Penalties of regularised weights are for the step to add, as it alone knows whose they are where there are several losses and
+    /// optimizers: `if let Some(penalty) = model.penalty()? { loss = (loss + penalty)?; }`, of a part of the model by that part's
+    /// [`penalty`](Module::penalty).
+    ///
     /// A variational autoencoder:
     ///
     /// ```

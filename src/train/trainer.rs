@@ -44,7 +44,8 @@ const DEFAULT_BATCH_SIZE: usize = 128;
 /// # Ok(()) }
 /// ```
 ///
-/// The loss is the weighted sum of the outputs' losses and the penalties of all regularised parameters, as Keras shows it.
+/// The loss is the weighted sum of the outputs' losses and the penalties of all regularised parameters, as Keras shows it; of a
+/// [step of one's own](Trainer::with_step), what the step minimises.
 pub struct Trainer<M: Module> {
     pub(super) model: M,
     pub(super) optimizer: Optimizers,
