@@ -350,8 +350,7 @@ vectorized! {
 fn weigh_again[T: Float](n: usize, scores: &mut [T], logs: &[T]) {
     for (row, &log) in scores.chunks_mut(KEYS).zip(logs) {
         for x in &mut row[..n] {
-            // Hidden keys have no weight in a row that is broken either.
-            *x = if *x == T::NEG_INFINITY { T::ZERO } else { (*x - log).exp_below() };
+            *x = (*x - log).exp_below();
         }
     }
 }
