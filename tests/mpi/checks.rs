@@ -11,8 +11,9 @@ fn start(ranks: usize, case: &str) -> Output {
     command
         .args(["--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string()])
         .arg(std::env::current_exe().unwrap())
-        // Root is who runs this in a container.
+        // In a container root is who runs this, and processes may not read each other's memory.
         .envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")])
+        .env("OMPI_MCA_btl_vader_single_copy_mechanism", "none")
         .env(CASE, case);
     command.output().unwrap_or_else(|error| panic!("mpirun can't be started ({error}); install openmpi-bin"))
 }
