@@ -42,8 +42,9 @@ fn gather(world: &dyn Collective, mine: Said) -> Result<Vec<Said>> {
     };
     let write = |all: &[(usize, Said)]| serde_json::to_vec(all).map_err(Error::other);
     // Up: each takes what the ranks after it have gathered, and hands it on.
+    let reach = reach(rank, size);
     let mut stride = 1;
-    while stride < size && rank.is_multiple_of(2 * stride) {
+    while stride < reach {
         let from = rank + stride;
         if from < size {
             all.append(&mut read(from, world.transfer(None, Some(from))?)?);
@@ -51,13 +52,13 @@ fn gather(world: &dyn Collective, mine: Said) -> Result<Vec<Said>> {
         stride *= 2;
     }
     if rank != 0 {
-        let above = rank - stride;
+        let above = rank - reach;
         world.transfer(Some((above, write(&all)?)), None)?;
         all = read(above, world.transfer(None, Some(above))?)?;
     }
     // Down, the same way.
     let message = write(&all)?;
-    hand_down(world, &message, stride)?;
+    hand_down(world, &message)?;
     let mut said = Vec::with_capacity(size);
     for (k, (from, words)) in all.into_iter().enumerate() {
         if from != k {
@@ -68,9 +69,20 @@ fn gather(world: &dyn Collective, mine: Said) -> Result<Vec<Said>> {
     if said.len() == size { Ok(said) } else { Err(garbled(0)) }
 }
 
+/// In the tree of all ranks, how far away the one is that this rank hands what it has gathered to; of rank 0, who hands it to nobody, the
+/// first power of two that no rank is as far away as.
+pub(super) fn reach(rank: usize, size: usize) -> usize {
+    let mut stride = 1;
+    while stride < size && rank.is_multiple_of(2 * stride) {
+        stride *= 2;
+    }
+    stride
+}
+
 /// Gives a message to the ranks below: those from which what is gathered comes, the farthest first.
-pub(super) fn hand_down(world: &dyn Collective, message: &[u8], mut stride: usize) -> Result<()> {
+pub(super) fn hand_down(world: &dyn Collective, message: &[u8]) -> Result<()> {
     let (rank, size) = (world.rank(), world.size());
+    let mut stride = reach(rank, size);
     while stride > 1 {
         stride /= 2;
         if rank + stride < size {

@@ -4,7 +4,7 @@
 //! without a neighbour goes on as it is. Whoever holds the left one of two computes their sum, so that the same additions are made
 //! whatever rank holds which shard, in each element.
 
-use super::agree::hand_down;
+use super::agree::{hand_down, reach};
 use super::collective::Collective;
 use crate::error::{Error, Result};
 use bytemuck::Pod;
@@ -174,15 +174,12 @@ fn spread_whole<T: Pod>(world: &dyn Collective, len: usize, mine: Option<Vec<T>>
     if size == 1 {
         return Ok(mine);
     }
-    let mut stride = 1;
-    while stride < size && rank.is_multiple_of(2 * stride) {
-        stride *= 2;
+    if rank == 0 {
+        hand_down(world, &pack(mine.as_deref()))?;
+        return Ok(mine);
     }
-    let message = if rank == 0 {
-        pack(mine.as_deref())
-    } else {
-        world.transfer(None, Some(rank - stride))?.unwrap_or_default()
-    };
-    hand_down(world, &message, stride)?;
-    if rank == 0 { Ok(mine) } else { unpack(rank - stride, Some(message), len) }
+    let above = rank - reach(rank, size);
+    let message = world.transfer(None, Some(above))?.unwrap_or_default();
+    hand_down(world, &message)?;
+    unpack(above, Some(message), len)
 }

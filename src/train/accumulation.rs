@@ -1,8 +1,8 @@
 //! Gradients of several batches as those of the one batch that holds them all.
 
-use super::outputs::Computed;
+use super::outputs::{Computed, Over};
 use crate::autograd::Gradients;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::optim::{Count, GradientAccumulator, State};
 use crate::tensor::{Tensor, no_grad};
 use crate::variable::Variable;
@@ -27,25 +27,21 @@ impl Accumulation {
 
     /// Adds the gradients of a batch. Gives the mean if it is the last; else [`pending`](Self::pending) is to be evaluated.
     pub fn add(&mut self, batch: &Computed, samples: usize) -> Result<Option<Gradients>> {
-        if batch.counted.is_empty() {
-            // One sum: the gradients of the loss times the samples, which costs one multiplication.
-            let grads = (&batch.loss * samples as f64)?.backward()?;
-            return self.by_samples.add_sum(&grads, Count::Known(samples as f64));
-        }
         let mut means = Vec::new();
-        // Where nothing in a part is trained, it has no gradients; if that is so of all parts, the loss says it.
-        if let Some(plain) = batch.plain.as_ref().filter(|plain| plain.is_tracked()) {
-            let grads = (plain * samples as f64)?.backward()?;
-            means.extend(self.by_samples.add_sum(&grads, Count::Known(samples as f64))?);
-        }
-        for part in batch.counted.iter().filter(|part| part.loss.is_tracked()) {
-            let grads = (&part.loss * part.rows.cast(part.loss.dtype())?)?.backward()?;
-            let sums =
-                self.by_rows.entry(part.output).or_insert_with(|| GradientAccumulator::new(self.batches));
-            means.extend(sums.add_sum(&grads, Count::Rows(part.rows.clone()))?);
-        }
-        if !batch.loss.is_tracked() {
-            drop(batch.loss.backward()?);
+        for (over, grads) in batch.gradient_sums(samples)? {
+            let (sums, count) = match over {
+                Over::Samples => (&mut self.by_samples, Count::Known(samples as f64)),
+                Over::Rows(output) => {
+                    let Some(rows) = batch.rows[output].clone() else {
+                        return Err(Error::internal("a loss counts rows, and there are none"));
+                    };
+                    let batches = self.batches;
+                    let sums =
+                        self.by_rows.entry(output).or_insert_with(|| GradientAccumulator::new(batches));
+                    (sums, Count::Rows(rows))
+                }
+            };
+            means.extend(sums.add_sum(&grads, count)?);
         }
         join(means)
     }

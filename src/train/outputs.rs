@@ -1,6 +1,7 @@
 //! What a trainer wants of each output of its model: losses, their weights, metrics.
 
 use super::metric::Metric;
+use crate::autograd::Gradients;
 use crate::data::Batch;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -74,7 +75,36 @@ pub(super) struct Counted {
     pub rows: Tensor,
 }
 
+/// What a part of the loss is a mean over.
+#[derive(Clone, Copy)]
+pub(super) enum Over {
+    Samples,
+    /// The rows of an output that its loss counts.
+    Rows(usize),
+}
+
 impl Computed {
+    /// Gradients of the parts of the loss, as sums: what they are means over is known only when all of a batch has come. Where nothing in a
+    /// part is trained, it has no gradients; if that is so of all parts, the loss says it.
+    pub fn gradient_sums(&self, samples: usize) -> Result<Vec<(Over, Gradients)>> {
+        if self.counted.is_empty() {
+            // The gradients of the loss times the samples, which costs one multiplication.
+            return Ok(vec![(Over::Samples, (&self.loss * samples as f64)?.backward()?)]);
+        }
+        let mut sums = Vec::new();
+        if let Some(plain) = self.plain.as_ref().filter(|plain| plain.is_tracked()) {
+            sums.push((Over::Samples, (plain * samples as f64)?.backward()?));
+        }
+        for part in self.counted.iter().filter(|part| part.loss.is_tracked()) {
+            let grads = (&part.loss * part.rows.cast(part.loss.dtype())?)?.backward()?;
+            sums.push((Over::Rows(part.output), grads));
+        }
+        if !self.loss.is_tracked() {
+            drop(self.loss.backward()?);
+        }
+        Ok(sums)
+    }
+
     /// Lets go of what gradients are computed from.
     pub fn detach(&mut self) -> Result<()> {
         self.loss = self.loss.detach()?;

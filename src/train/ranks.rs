@@ -5,7 +5,7 @@ use super::fit::Fit;
 use super::sharing::Sharing;
 use super::trainer::Trainer;
 use crate::data::{Batch, Source};
-use crate::distributed::{Collective, agree};
+use crate::distributed::{Collective, agree, telling};
 use crate::error::{Error, Result};
 use crate::io::Elements;
 use crate::nn::{Module, is_stateful};
@@ -22,13 +22,12 @@ impl<M: Module> Trainer<M> {
 
     /// Checks how a run is shared; `None` where a batch is one shard.
     pub(super) fn share(&mut self, fit: &mut Fit<'_>) -> Result<Option<Sharing>> {
-        let sharing = Sharing::new(self.world.as_ref(), fit.shards);
+        let sharing = self.sharing_of(fit.shards)?;
         self.wishes = Default::default();
         let Some(sharing) = sharing else {
             self.shards = fit.shards;
             return Ok(None);
         };
-        self.refuse_states()?;
         let (ranks, shards) = (sharing.world.size(), sharing.shards);
         let wrong = |message: String| Err(Error::argument("Fit::shards", message));
         if shards < ranks {
@@ -63,14 +62,27 @@ impl<M: Module> Trainer<M> {
         Ok(Some(sharing))
     }
 
-    /// That no layer keeps a state from batch to batch: a shard would go on with that of another one.
-    pub(super) fn refuse_states(&self) -> Result<()> {
-        if !is_stateful(&self.model) {
-            return Ok(());
+    /// Who shares a step; `None` where a batch is one shard.
+    pub(super) fn sharing(&self) -> Result<Option<Sharing>> {
+        self.sharing_of(self.shards)
+    }
+
+    fn sharing_of(&self, shards: Option<usize>) -> Result<Option<Sharing>> {
+        let sharing = Sharing::new(self.world.as_ref(), shards);
+        if sharing.is_some() && is_stateful(&self.model) {
+            let message = "batches are cut into shards, and the model has stateful layers, which go on from batch to batch; train \
+                           them with one shard on one rank, or leave out stateful";
+            return Err(Error::argument("Fit::shards", message));
         }
-        let message = "batches are cut into shards, and the model has stateful layers, which go on from batch to batch; train \
-                       them with one shard on one rank, or leave out stateful";
-        Err(Error::argument("Fit::shards", message))
+        Ok(sharing)
+    }
+
+    /// What came of something that all ranks do: where it is an error, the others are told.
+    pub(super) fn told<T>(&self, result: Result<T>) -> Result<T> {
+        match &self.world {
+            Some(world) => telling(&**world, result),
+            None => result,
+        }
     }
 
     /// That the run is the same on all ranks.
@@ -146,7 +158,7 @@ impl<M: Module> Trainer<M> {
 
     /// At the end of an epoch: the same flow on all ranks. Whether the run is interrupted.
     pub(super) fn agree_on_wishes(&mut self, flow: &mut Flow, fit: &Fit<'_>) -> Result<bool> {
-        let Some(sharing) = Sharing::new(self.world.as_ref(), self.shards) else { return Ok(false) };
+        let Some(sharing) = self.sharing()? else { return Ok(false) };
         let stop = *flow == Flow::Stop || std::mem::take(&mut self.wishes.stop);
         let interrupt = std::mem::take(&mut self.wishes.interrupt) | fit.take_wish();
         let said = agree(&*sharing.world, Ok(format!("{}{}", u8::from(stop), u8::from(interrupt))))?;

@@ -13,7 +13,7 @@ use super::stream::{Next, Stream};
 use super::totals::{Totals, names};
 use super::trainer::{Partial, Trainer};
 use crate::data::Source;
-use crate::distributed::{agree, telling};
+use crate::distributed::agree;
 use crate::error::{Error, Result, ResultExt};
 use crate::nn::{Module, Parameter};
 use crate::optim::{Optimizer, State};
@@ -43,7 +43,7 @@ impl<M: Module> Trainer<M> {
     pub fn fit(&mut self, train: &dyn Source, fit: Fit<'_>) -> Result<History> {
         let Some(world) = self.world.clone() else { return self.fit_here(train, fit) };
         let ended = self.fit_here(train, fit);
-        let history = telling(&*world, ended)?;
+        let history = self.told(ended)?;
         // Nobody goes on before all have come so far.
         agree(&*world, Ok(String::new()))?;
         Ok(history)

@@ -1,7 +1,7 @@
 //! A step whose batch is cut into shards, which several processes may share.
 
 use super::accumulation::join;
-use super::outputs::{ClassWeights, Computed, Output, compute};
+use super::outputs::{ClassWeights, Output, Over, compute};
 use super::own_step::{Shared, Updates};
 use super::sharing::Sharing;
 use super::totals::Totals;
@@ -22,17 +22,10 @@ use crate::variable::Variable;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What is divided by what at the end.
-enum Divisor {
-    Samples,
-    /// The rows of an output's loss that count.
-    Rows(usize),
-}
-
 /// What the tensors of a shard are, in their order: gradients by what they are divided by, sums of losses and metrics, and what
 /// layers keep.
 struct Contents {
-    gradients: Vec<(Divisor, Vec<Variable>)>,
+    gradients: Vec<(Over, Vec<Variable>)>,
     totals: Totals,
     kept: Vec<Variable>,
 }
@@ -45,8 +38,9 @@ impl<M: Module> Trainer<M> {
     /// and all gradients are those of the whole batch, up to rounding. Layers that look at a batch
     /// ([`BatchNorm`](crate::nn::BatchNorm)) see a shard; what they keep, such as moving averages, is the mean of all shards
     /// after each step. A loss is taken for a mean over samples: one of your own that is a sum, or an
-    /// [added](crate::nn::Context::add_loss) one, comes out as that of a shard. Dropout draws for each shard by itself. Progress is shown and files are written on rank 0 alone; an
-    /// interruption of one rank ends the run on all, after the step in which they hear of it.
+    /// [added](crate::nn::Context::add_loss) one, comes out as that of a shard. Dropout draws for each shard by itself. Progress is
+    /// shown and files are written on rank 0 alone; an interruption of one rank ends the run on all, after the step in which they hear
+    /// of it.
     pub fn distributed(&mut self, world: impl Collective + 'static) {
         self.world = Some(Arc::new(world));
         // Those of the last fit were for another group.
@@ -61,36 +55,16 @@ impl<M: Module> Trainer<M> {
         weights: &mut ClassWeights,
         totals: &mut Totals,
     ) -> Result<Tensor> {
-        self.refuse_states()?;
         let samples = batch.samples();
         self.compare_first_batch(&*sharing.world, &batch)?;
         if self.own.is_some() {
             return self.shared_own_step(sharing, batch, totals);
         }
         let seed = seed::derive(self.seed, 2 * self.at.steps + 1);
-        let (mut contents, mut layout, mut mine) = (None, None, Vec::new());
-        for (shard, rows) in sharing.own(samples) {
-            // A shard without samples adds nothing; but what it would have added has to be known.
-            let (none, first) = (rows.is_empty(), mine.is_empty());
-            if none && !(first && layout.is_none()) {
-                continue;
-            }
-            let part = cut(&batch, if none { 0..1 } else { rows })?;
-            let (described, tensors) = self.shard(&part, seed::derive(seed, shard as u64), weights)?;
-            drop(part);
-            let made = Layout::of(&tensors);
-            let flat = no_grad(|| made.pack(&tensors))?;
-            drop(tensors);
-            (contents, layout) = (Some(described), Some(made));
-            if !none {
-                eval(&[&flat])?;
-                mine.push((shard, flat));
-            }
-        }
+        let Vectors { contents, layout, mine } = of_shards(sharing, &batch, |shard, part| {
+            self.shard(part, seed::derive(seed, shard as u64), weights)
+        })?;
         drop(batch);
-        let (Some(contents), Some(layout)) = (contents, layout) else {
-            return Err(Error::internal("a rank has no shard"));
-        };
         let sum = self.sum_with_wishes(sharing, &layout, mine)?;
         let active = sharing.shards.min(samples);
         no_grad(|| self.apply(contents, layout.unpack(sum, self.device)?, samples, active, totals))
@@ -149,17 +123,7 @@ impl<M: Module> Trainer<M> {
             let mut sums = layout.unpack(sum, self.device)?.into_iter();
             let of_batch = of_part.with_values(samples, sums.by_ref().take(count).collect());
             let loss = of_batch.plain_loss()?;
-            totals.merge(&of_batch)?;
-            let mut pending: Vec<Tensor> = totals.tensors().cloned().collect();
-            for (variable, sum) in kept.iter().zip(sums) {
-                variable.set((sum / sharing.shards.min(samples) as f64)?)?;
-                pending.push(variable.value());
-            }
-            drop(of_batch);
-            pending.push(loss.clone());
-            eval(&pending.iter().collect::<Vec<_>>())?;
-            self.at.steps += 1;
-            Ok(loss)
+            self.finish_step(of_batch, loss, (kept, sums), sharing.shards.min(samples), Vec::new(), totals)
         })
     }
 
@@ -185,14 +149,14 @@ impl<M: Module> Trainer<M> {
         let mut computed = computed?;
         only_changed(&mut kept, &before, &mut after);
         let (mut gradients, mut tensors) = (Vec::new(), Vec::new());
-        for (divisor, grads) in summed(&computed, samples)? {
+        for (over, grads) in computed.gradient_sums(samples)? {
             // Of all variables that have one, those of one's own loss too, each once.
             let mut of = Vec::new();
             for (variable, grad) in grads.variables() {
                 tensors.push(grad);
                 of.push(variable);
             }
-            gradients.push((divisor, of));
+            gradients.push((over, of));
         }
         computed.detach()?;
         let mut totals = Totals::new(&self.outputs, self.device)?;
@@ -212,19 +176,19 @@ impl<M: Module> Trainer<M> {
         totals: &mut Totals,
     ) -> Result<Tensor> {
         let mut sums = sums.into_iter();
-        let of_parts: Vec<(Divisor, Vec<(Variable, Tensor)>)> = contents
+        let of_parts: Vec<(Over, Vec<(Variable, Tensor)>)> = contents
             .gradients
             .into_iter()
-            .map(|(divisor, variables)| (divisor, variables.into_iter().zip(sums.by_ref()).collect()))
+            .map(|(over, variables)| (over, variables.into_iter().zip(sums.by_ref()).collect()))
             .collect();
         let count = contents.totals.tensors().count();
         let of_batch = contents.totals.with_values(samples, sums.by_ref().take(count).collect());
         let loss = weighted_loss(&self.outputs, &of_batch)?;
         let mut means = Vec::new();
-        for (divisor, grads) in of_parts {
-            let mean = |sum: &Tensor| match divisor {
-                Divisor::Samples => sum / samples as f64,
-                Divisor::Rows(output) => {
+        for (over, grads) in of_parts {
+            let mean = |sum: &Tensor| match over {
+                Over::Samples => sum / samples as f64,
+                Over::Rows(output) => {
                     let [_, rows] = of_batch.rows_of(output).ok_or_else(|| Error::internal("no rows"))?;
                     sum / rows.maximum(1.0)?.cast(sum.dtype())?
                 }
@@ -233,73 +197,81 @@ impl<M: Module> Trainer<M> {
             means.push(Gradients::of_variables(grads, loss.clone()));
         }
         let Some(grads) = join(means)? else { return Err(Error::internal("a step without gradients")) };
-        let mut pending = self.optimizer.update(&grads)?;
-        for (variable, sum) in contents.kept.iter().zip(sums) {
+        let pending = self.optimizer.update(&grads)?;
+        self.finish_step(of_batch, loss, (contents.kept, sums), active, pending, totals)
+    }
+
+    /// Sets what layers keep to the means over shards, adds the sums of the batch, and has all of it computed.
+    fn finish_step(
+        &mut self,
+        of_batch: Totals,
+        loss: Tensor,
+        (kept, sums): (Vec<Variable>, impl Iterator<Item = Tensor>),
+        active: usize,
+        mut pending: Vec<Tensor>,
+        totals: &mut Totals,
+    ) -> Result<Tensor> {
+        for (variable, sum) in kept.iter().zip(sums) {
             variable.set((sum / active as f64)?)?;
             pending.push(variable.value());
         }
         totals.merge(&of_batch)?;
-        pending.extend(totals.tensors().cloned());
         drop(of_batch);
-        let mut all: Vec<&Tensor> = pending.iter().collect();
-        all.push(&loss);
-        eval(&all)?;
+        pending.extend(totals.tensors().cloned());
+        pending.push(loss.clone());
+        eval(&pending.iter().collect::<Vec<_>>())?;
         self.at.steps += 1;
         Ok(loss)
     }
 
     /// Measures a batch that is cut into shards.
     pub(super) fn sharded_test(&self, sharing: &Sharing, batch: &Batch, totals: &mut Totals) -> Result<()> {
-        self.refuse_states()?;
-        let samples = batch.samples();
-        let (mut of_batch, mut layout, mut mine) = (None, None, Vec::new());
-        for (shard, rows) in sharing.own(samples) {
-            let none = rows.is_empty();
-            if none && layout.is_some() {
-                continue;
-            }
-            let part = cut(batch, if none { 0..1 } else { rows })?;
+        let Vectors { contents: of_batch, layout, mine } = of_shards(sharing, batch, |_, part| {
             let mut of_shard = Totals::new(&self.outputs, self.device)?;
-            self.measure(&part, &mut of_shard)?;
-            drop(part);
-            let tensors: Vec<Tensor> = of_shard.tensors().cloned().collect();
-            let made = Layout::of(&tensors);
-            let flat = no_grad(|| made.pack(&tensors))?;
-            (of_batch, layout) = (Some(of_shard), Some(made));
-            drop(tensors);
-            if !none {
-                eval(&[&flat])?;
-                mine.push((shard, flat));
-            }
-        }
-        let (Some(of_batch), Some(layout)) = (of_batch, layout) else {
-            return Err(Error::internal("a rank has no shard"));
-        };
+            self.measure(part, &mut of_shard)?;
+            let tensors = of_shard.tensors().cloned().collect();
+            Ok((of_shard, tensors))
+        })?;
         no_grad(|| {
-            let sum: Numbers = layout.sum(&*sharing.world, sharing.shards, mine, &[])?;
-            totals.merge(&of_batch.with_values(samples, layout.unpack(sum, self.device)?))
+            let sum = layout.sum(&*sharing.world, sharing.shards, mine, &[])?;
+            totals.merge(&of_batch.with_values(batch.samples(), layout.unpack(sum, self.device)?))
         })?;
         eval(&totals.tensors().collect::<Vec<_>>())
     }
 }
 
-/// Gradients of sums, and what makes means of them: as [`Accumulation`](super::accumulation::Accumulation) adds up batches.
-fn summed(batch: &Computed, samples: usize) -> Result<Vec<(Divisor, Gradients)>> {
-    if batch.counted.is_empty() {
-        return Ok(vec![(Divisor::Samples, (&batch.loss * samples as f64)?.backward()?)]);
+/// Flat vectors of this rank's shards, by their numbers, and what each is made of.
+struct Vectors<T> {
+    contents: T,
+    layout: Layout,
+    mine: Vec<(usize, Tensor)>,
+}
+
+/// This rank's shards as flat vectors, each computed before the next is begun, and what they are made of. A shard without samples adds
+/// nothing: it is only described, by a sample that isn't computed, where there is no other to do that.
+fn of_shards<T>(
+    sharing: &Sharing,
+    batch: &Batch,
+    mut contents: impl FnMut(usize, &Batch) -> Result<(T, Vec<Tensor>)>,
+) -> Result<Vectors<T>> {
+    let (mut described, mut mine) = (None, Vec::new());
+    for (shard, rows) in sharing.own(batch.samples()) {
+        let empty = rows.is_empty();
+        if empty && described.is_some() {
+            continue;
+        }
+        let (contents, tensors) = contents(shard, &cut(batch, if empty { 0..1 } else { rows })?)?;
+        let layout = Layout::of(&tensors);
+        let flat = no_grad(|| layout.pack(&tensors))?;
+        drop(tensors);
+        described = Some((contents, layout));
+        if !empty {
+            eval(&[&flat])?;
+            mine.push((shard, flat));
+        }
     }
-    let mut parts = Vec::new();
-    if let Some(plain) = batch.plain.as_ref().filter(|plain| plain.is_tracked()) {
-        parts.push((Divisor::Samples, (plain * samples as f64)?.backward()?));
-    }
-    for part in batch.counted.iter().filter(|part| part.loss.is_tracked()) {
-        let grads = (&part.loss * part.rows.cast(part.loss.dtype())?)?.backward()?;
-        parts.push((Divisor::Rows(part.output), grads));
-    }
-    if !batch.loss.is_tracked() {
-        drop(batch.loss.backward()?);
-    }
-    Ok(parts)
+    let (contents, layout) = described.ok_or_else(|| Error::internal("a rank has no shard"))?;
+    Ok(Vectors { contents, layout, mine })
 }
 
 /// The loss of a batch out of its sums.

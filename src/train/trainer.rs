@@ -6,12 +6,11 @@ use super::history::{Evaluation, History};
 use super::optimizers::Optimizers;
 use super::outputs::{ClassWeights, Output, compute};
 use super::own_step::{Own, Updates};
-use super::sharing::Sharing;
 use super::totals::Totals;
 use crate::backend::eval;
 use crate::data::{Batch, Pass, Source};
 use crate::device::Device;
-use crate::distributed::{Collective, telling};
+use crate::distributed::Collective;
 use crate::error::{Error, Result};
 use crate::nn::{Context, Module, taken_by};
 use crate::ops::index::select_within;
@@ -185,7 +184,7 @@ impl<M: Module> Trainer<M> {
         weights: &mut ClassWeights,
         totals: &mut Totals,
     ) -> Result<Tensor> {
-        if let Some(sharing) = Sharing::new(self.world.as_ref(), self.shards) {
+        if let Some(sharing) = self.sharing()? {
             return self.sharded_step(&sharing, batch, weights, totals);
         }
         let samples = batch.samples();
@@ -250,11 +249,7 @@ impl<M: Module> Trainer<M> {
         let accumulator = self.accumulator.take();
         let step = self.train_step(batch.to_device(self.device)?, &mut ClassWeights::default(), &mut totals);
         self.accumulator = accumulator;
-        if let Some(world) = &self.world {
-            drop(telling(&**world, step)?);
-        } else {
-            drop(step?);
-        }
+        drop(self.told(step)?);
         totals.read(&self.outputs, start.elapsed().as_secs_f64())
     }
 
@@ -271,7 +266,7 @@ impl<M: Module> Trainer<M> {
     }
 
     fn test_step(&self, batch: Batch, totals: &mut Totals) -> Result<()> {
-        if let Some(sharing) = Sharing::new(self.world.as_ref(), self.shards) {
+        if let Some(sharing) = self.sharing()? {
             return self.sharded_test(&sharing, &batch, totals);
         }
         self.measure(&batch, totals)?;
@@ -303,11 +298,7 @@ impl<M: Module> Trainer<M> {
     /// The data set is empty or doesn't fit the model, or the device fails. A loss that is not a number is no error.
     pub fn evaluate(&self, set: &dyn Source) -> Result<Evaluation> {
         let measured = self.evaluate_until(set, None, &|| false);
-        let measured = match &self.world {
-            Some(world) => telling(&**world, measured),
-            None => measured,
-        };
-        match measured? {
+        match self.told(measured)? {
             Some(evaluation) => Ok(evaluation),
             None => Err(Error::argument("Trainer::evaluate", "was interrupted")),
         }
