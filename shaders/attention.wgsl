@@ -13,9 +13,6 @@
 
 var<workgroup> shared_rows: array<f32, 256>; // of each row, what its eight invocations have
 
-// First rows of the head's queries and keys, and of the tile.
-struct Place { queries: u32, keys: u32, row: u32, column: u32 }
-
 fn left_quad(pair: u32, at: Place, row: u32, quad: u32) -> vec4<f32> {
     if at.row + row >= sizes.queries || quad >= sizes.depth {
         return vec4<f32>();
@@ -95,8 +92,7 @@ fn main(
                     continue;
                 }
                 let score = scores[r][c] * scale + more;
-                let bits = bitcast<u32>(score);
-                let broken = (bits & 0x7fffffffu) > 0x7f800000u || bits == 0x7f800000u;
+                let broken = is_nan(score) || bitcast<u32>(score) == 0x7f800000u;
                 found[r] = max(found[r], select(1.0, 2.0, broken));
                 scores[r][c] = score;
                 high[r] = max(high[r], score);

@@ -16,9 +16,6 @@ override OF_VALUE: bool = false; // whether of these the values' gradient is wan
 @group(0) @binding(7) var<storage, read> lengths: array<i32>;
 @group(0) @binding(8) var<storage, read_write> out: array<f32>;
 
-// First rows of the head's queries and keys, and of the tile.
-struct Place { queries: u32, keys: u32, row: u32, column: u32 }
-
 // A quad of a query or of its output's gradient.
 fn query_quad(other: bool, at: Place, row: u32, quad: u32) -> vec4<f32> {
     if row >= sizes.queries || quad >= select(sizes.depth, sizes.width, other) {

@@ -25,6 +25,9 @@ struct Sizes {
     logs: u32, // where the logarithms are, behind them
 }
 
+// First rows of the head's queries and keys, and of the tile.
+struct Place { queries: u32, keys: u32, row: u32, column: u32 }
+
 // Quads of eight in a row of sums.
 override CHUNKS: u32 = 4u;
 

@@ -81,6 +81,7 @@ pub use dataset::Dataset;
 pub use images::{ImageFolder, image_folder};
 pub use pipeline::{Cardinality, Items, Pipeline};
 pub use sample::{HostValue, IntoSample, Sample};
+pub(crate) use source::with_samples;
 pub use source::{Augmented, Batch, BatchIter, Pass, Source};
 
 pub use crate::nn::augment::{Augment, Fill};

@@ -87,6 +87,15 @@ impl Batch {
         }
     }
 
+    /// What has not as many rows as the first input.
+    pub(crate) fn of_other_rows(&self) -> Option<(&'static str, &Tensor)> {
+        let samples = self.samples();
+        let inputs = self.inputs.iter().map(|t| ("an input", t));
+        let targets = self.targets.iter().map(|t| ("a target", t));
+        let weights = self.weights.iter().map(|t| ("weights", t));
+        inputs.chain(targets).chain(weights).find(|(_, t)| t.dims().first() != Some(&samples))
+    }
+
     /// The number of samples: the first dimension of the first input.
     pub fn samples(&self) -> usize {
         self.inputs.first().and_then(|x| x.dims().first().copied()).unwrap_or(0)
@@ -120,6 +129,17 @@ impl Pass {
 
 /// Batches of one pass.
 pub type BatchIter<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
+
+/// Batches of a source, of which one without samples is an error that says which.
+pub(crate) fn with_samples<'a>(name: &'a str, batches: BatchIter<'a>) -> BatchIter<'a> {
+    Box::new((1..).zip(batches).map(move |(number, batch)| {
+        let batch = batch?;
+        match batch.samples() {
+            0 => Err(Error::data(name, format!("gave a batch without samples, number {number} of its pass"))),
+            _ => Ok(batch),
+        }
+    }))
+}
 
 /// Something to train on or to evaluate with: a [`Dataset`](super::Dataset), a [`Pipeline`](super::Pipeline) of samples or
 /// batches, or a type of your own.

@@ -52,13 +52,13 @@ fn gather(world: &dyn Collective, mine: Said) -> Result<Vec<Said>> {
         stride *= 2;
     }
     if rank != 0 {
-        let above = rank - reach;
-        world.transfer(Some((above, write(&all)?)), None)?;
-        all = read(above, world.transfer(None, Some(above))?)?;
+        world.transfer(Some((rank - reach, write(&all)?)), None)?;
     }
     // Down, the same way.
-    let message = write(&all)?;
-    hand_down(world, &message)?;
+    let message = spread(world, if rank == 0 { write(&all)? } else { Vec::new() })?;
+    if rank != 0 {
+        all = read(rank - reach, Some(message))?;
+    }
     let mut said = Vec::with_capacity(size);
     for (k, (from, words)) in all.into_iter().enumerate() {
         if from != k {
@@ -71,7 +71,7 @@ fn gather(world: &dyn Collective, mine: Said) -> Result<Vec<Said>> {
 
 /// In the tree of all ranks, how far away the one is that this rank hands what it has gathered to; of rank 0, who hands it to nobody, the
 /// first power of two that no rank is as far away as.
-pub(super) fn reach(rank: usize, size: usize) -> usize {
+fn reach(rank: usize, size: usize) -> usize {
     let mut stride = 1;
     while stride < size && rank.is_multiple_of(2 * stride) {
         stride *= 2;
@@ -79,15 +79,19 @@ pub(super) fn reach(rank: usize, size: usize) -> usize {
     stride
 }
 
-/// Gives a message to the ranks below: those from which what is gathered comes, the farthest first.
-pub(super) fn hand_down(world: &dyn Collective, message: &[u8]) -> Result<()> {
+/// Rank 0's message, which each rank gives to those below it: those from which what is gathered comes, the farthest first.
+pub(super) fn spread(world: &dyn Collective, mine: Vec<u8>) -> Result<Vec<u8>> {
     let (rank, size) = (world.rank(), world.size());
     let mut stride = reach(rank, size);
+    let message = match rank {
+        0 => mine,
+        _ => world.transfer(None, Some(rank - stride))?.unwrap_or_default(),
+    };
     while stride > 1 {
         stride /= 2;
         if rank + stride < size {
-            world.transfer(Some((rank + stride, message.to_vec())), None)?;
+            world.transfer(Some((rank + stride, message.clone())), None)?;
         }
     }
-    Ok(())
+    Ok(message)
 }

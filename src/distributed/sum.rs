@@ -4,7 +4,7 @@
 //! without a neighbour goes on as it is. Whoever holds the left one of two computes their sum, so that the same additions are made
 //! whatever rank holds which shard, in each element.
 
-use super::agree::{hand_down, reach};
+use super::agree::spread;
 use super::collective::Collective;
 use crate::error::{Error, Result};
 use bytemuck::Pod;
@@ -174,12 +174,6 @@ fn spread_whole<T: Pod>(world: &dyn Collective, len: usize, mine: Option<Vec<T>>
     if size == 1 {
         return Ok(mine);
     }
-    if rank == 0 {
-        hand_down(world, &pack(mine.as_deref()))?;
-        return Ok(mine);
-    }
-    let above = rank - reach(rank, size);
-    let message = world.transfer(None, Some(above))?.unwrap_or_default();
-    hand_down(world, &message)?;
-    unpack(above, Some(message), len)
+    let message = spread(world, if rank == 0 { pack(mine.as_deref()) } else { Vec::new() })?;
+    if rank == 0 { Ok(mine) } else { unpack(0, Some(message), len) }
 }

@@ -54,11 +54,8 @@ impl Masks {
         // of nothing else.
         let lowest = if scores.dtype() == DType::F64 { f64::MIN } else { f64::from(f32::MIN) };
         let weights = visible.select(&scores, lowest)?.softmax(-1)?;
-        // By its place alone each query sees a key: there is no row to be cleared.
-        match (&self.bias, &self.lengths) {
-            (None, None) => Ok(weights),
-            _ => visible.select(&weights, 0.0),
-        }
+        // Rows that see no key are cleared, and keys that a broken row doesn't see.
+        visible.select(&weights, 0.0)
     }
 }
 

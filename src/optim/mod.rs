@@ -120,6 +120,7 @@ pub use lion::Lion;
 pub use lookahead::Lookahead;
 pub use nadam::Nadam;
 pub use optimizer::{Optimizer, State};
+pub(crate) use optimizer::{import_all, part_of, under};
 pub use rmsprop::RmsProp;
 pub use schedule::{
     Constant, CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LinearWarmup, OneCycle,

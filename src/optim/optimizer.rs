@@ -11,6 +11,38 @@ use std::collections::HashMap;
 /// An optimizer's state by name, as [`Optimizer::export_state`] gives it.
 pub type State = Vec<(String, Tensor)>;
 
+/// The entries of a state behind a prefix, to stand in a larger one.
+pub(crate) fn under(prefix: &str, state: State) -> impl Iterator<Item = (String, Tensor)> {
+    state.into_iter().map(move |(name, tensor)| (format!("{prefix}{name}"), tensor))
+}
+
+/// The entries that [`under`] has put behind a prefix, as they were.
+pub(crate) fn part_of(state: &State, prefix: &str) -> State {
+    let part = |(name, tensor): &(String, Tensor)| {
+        name.strip_prefix(prefix).map(|name| (name.to_string(), tensor.clone()))
+    };
+    state.iter().filter_map(part).collect()
+}
+
+/// Gives each optimizer its state. They all take them, or nothing is changed.
+pub(crate) fn import_all(
+    mut parts: Vec<(&mut dyn Optimizer, State)>,
+    variables: &[(String, Variable)],
+) -> Result<()> {
+    let held: Vec<State> =
+        parts.iter().map(|(optimizer, _)| optimizer.export_state(variables)).collect::<Result<_>>()?;
+    for place in 0..parts.len() {
+        let (optimizer, state) = &mut parts[place];
+        if let Err(error) = optimizer.import_state(variables, state) {
+            for ((optimizer, _), held) in parts.iter_mut().zip(&held).take(place) {
+                optimizer.import_state(variables, held)?;
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// Changes variables by their gradients.
 ///
 /// ```

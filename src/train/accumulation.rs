@@ -3,7 +3,7 @@
 use super::outputs::{Computed, Over};
 use crate::autograd::Gradients;
 use crate::error::{Error, Result};
-use crate::optim::{Count, GradientAccumulator, State};
+use crate::optim::{Count, GradientAccumulator, State, part_of, under};
 use crate::tensor::{Tensor, no_grad};
 use crate::variable::Variable;
 use std::collections::BTreeMap;
@@ -100,8 +100,7 @@ impl Accumulation {
     pub fn export_state(&self, variables: &[(String, Variable)]) -> Result<State> {
         let mut state = State::new();
         for (prefix, sums) in self.all() {
-            let entries = sums.export_state(variables)?.into_iter();
-            state.extend(entries.map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
+            state.extend(under(&prefix, sums.export_state(variables)?));
         }
         Ok(state)
     }
@@ -115,11 +114,7 @@ impl Accumulation {
     ) -> Result<()> {
         self.by_samples.import_state(variables, state)?;
         for output in 0..outputs {
-            let prefix = prefix(output);
-            let part = |(name, tensor): &(String, Tensor)| {
-                name.strip_prefix(&prefix).map(|name| (name.to_string(), tensor.clone()))
-            };
-            let part: State = state.iter().filter_map(part).collect();
+            let part = part_of(state, &prefix(output));
             if !part.is_empty() {
                 let mut sums = GradientAccumulator::new(self.batches);
                 sums.import_state(variables, &part)?;

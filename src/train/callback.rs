@@ -5,7 +5,7 @@ use crate::error::{Error, Result, ResultExt};
 use crate::files::make_folders;
 use crate::io::save_tensors;
 use crate::nn::{Module, Parameter};
-use crate::optim::{Optimizer, State};
+use crate::optim::{Optimizer, State, part_of, under};
 use crate::tensor::Tensor;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -333,7 +333,7 @@ impl Callbacks<'_> {
         let mut all = State::new();
         for (i, (prefix, callback)) in self.prefixes().into_iter().zip(&self.list).enumerate() {
             let state = callback.export_state().with_context(|| label(i, &**callback))?;
-            all.extend(state.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
+            all.extend(under(&prefix, state));
         }
         Ok(all)
     }
@@ -341,10 +341,7 @@ impl Callbacks<'_> {
     /// Gives each callback its part of what [`export`](Self::export) gave, if it has one.
     pub fn import(&mut self, all: &State) -> Result<()> {
         for (i, (prefix, callback)) in self.prefixes().into_iter().zip(&mut self.list).enumerate() {
-            let part = |(name, tensor): &(String, Tensor)| {
-                name.strip_prefix(&prefix).map(|name| (name.to_string(), tensor.clone()))
-            };
-            let state: State = all.iter().filter_map(part).collect();
+            let state = part_of(all, &prefix);
             if !state.is_empty() {
                 callback.import_state(&state).with_context(|| label(i, &**callback))?;
             }

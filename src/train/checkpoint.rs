@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::device::Device;
 use crate::error::Result;
 use crate::nn::Module;
-use crate::optim::{Optimizer, State};
+use crate::optim::{Optimizer, State, part_of, under};
 use crate::tensor::Tensor;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -60,7 +60,7 @@ impl<M: Module> Trainer<M> {
         });
         let mut training = State::new();
         let mut put = |prefix: &str, state: State| {
-            training.extend(state.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
+            training.extend(under(prefix, state));
         };
         let (table, names) = pack_history(&at.history)?;
         put(HISTORY, table);
@@ -129,12 +129,7 @@ impl<M: Module> Trainer<M> {
             let message = format!("was saved with the optimizer {was}, the trainer has {is}; use the same");
             return Err(checkpoint.wrong(message));
         }
-        let part = |prefix: &str| -> State {
-            let strip = |(name, tensor): &(String, Tensor)| {
-                name.strip_prefix(prefix).map(|name| (name.to_string(), tensor.clone()))
-            };
-            checkpoint.training.iter().filter_map(strip).collect()
-        };
+        let part = |prefix: &str| part_of(&checkpoint.training, prefix);
         let Some(history) = unpack_history(&part(HISTORY), &facts["history"])? else {
             return Err(checkpoint.wrong("its history is damaged"));
         };
@@ -170,9 +165,9 @@ impl<M: Module> Trainer<M> {
         let (seed, batch_size) = (number("seed")?, count("batch_size")? as usize);
         // All that can fail, before anything is changed.
         let parameters = self.model.parameters();
-        checkpoint.check_parameters(&parameters)?;
-        self.optimizer.import_state(&named_variables(&self.model.parameters()), &checkpoint.optimizer)?;
-        checkpoint.set_parameters(&parameters)?;
+        let matched = checkpoint.matched(&parameters)?;
+        self.optimizer.import_state(&named_variables(&parameters), &checkpoint.optimizer)?;
+        matched.into_iter().try_for_each(|(parameter, tensor)| parameter.variable.set(tensor))?;
         self.at = at;
         (self.seed, self.batch_size) = (seed, batch_size.max(1));
         self.shuffle = facts["shuffle"].as_bool().unwrap_or(true);

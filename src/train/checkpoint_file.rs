@@ -6,7 +6,7 @@ use crate::io::safetensors::{metadata_of, parse, tensors_of};
 use crate::io::{Metadata, budget, save_tensors_with};
 use crate::nn::weights_file::match_parameters;
 use crate::nn::{Module, Parameter};
-use crate::optim::{Optimizer, State};
+use crate::optim::{Optimizer, State, import_all, part_of, under};
 use crate::tensor::Tensor;
 use crate::variable::Variable;
 use serde_json::json;
@@ -101,7 +101,7 @@ impl Checkpoint {
         let mut states = State::new();
         for (place, optimizer) in optimizers.iter().enumerate() {
             let state = optimizer.export_state(&named)?;
-            states.extend(state.into_iter().map(|(name, tensor)| (format!("{place}/{name}"), tensor)));
+            states.extend(under(&format!("{place}/"), state));
         }
         let parameters = parameters.into_iter().map(|p| (p.name, p.variable.value())).collect();
         let facts = json!({"at": at, "optimizers": names_of(optimizers.iter().map(|o| o.name()))});
@@ -126,25 +126,11 @@ impl Checkpoint {
             )));
         }
         let parameters = model.parameters();
-        self.check_parameters(&parameters)?;
-        let named = named_variables(&parameters);
-        let mut before: Vec<State> = Vec::new();
-        for place in 0..optimizers.len() {
-            let prefix = format!("{place}/");
-            let part = |(name, tensor): &(String, Tensor)| {
-                name.strip_prefix(&prefix).map(|name| (name.to_string(), tensor.clone()))
-            };
-            let state: State = self.optimizer.iter().filter_map(part).collect();
-            before.push(optimizers[place].export_state(&named)?);
-            if let Err(error) = optimizers[place].import_state(&named, &state) {
-                // Those before it take their states back.
-                for (optimizer, state) in optimizers.iter_mut().zip(&before).take(place) {
-                    optimizer.import_state(&named, state)?;
-                }
-                return Err(self.wrong(error.to_string()));
-            }
-        }
-        self.set_parameters(&parameters)?;
+        let matched = self.matched(&parameters)?;
+        let part = |place: usize| part_of(&self.optimizer, &format!("{place}/"));
+        let parts = optimizers.iter_mut().enumerate().map(|(i, o)| (&mut **o as &mut dyn Optimizer, part(i)));
+        import_all(parts.collect(), &named_variables(&parameters)).map_err(|e| self.wrong(e.to_string()))?;
+        matched.into_iter().try_for_each(|(parameter, tensor)| parameter.variable.set(tensor))?;
         Ok(at)
     }
 
@@ -156,7 +142,7 @@ impl Checkpoint {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let mut tensors = self.parameters.clone();
         for (prefix, state) in [(OPTIMIZER, &self.optimizer), (TRAINING, &self.training)] {
-            tensors.extend(state.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone())));
+            tensors.extend(under(prefix, state.clone()));
         }
         let mut metadata = Metadata::new();
         metadata.insert(VERSION.into(), env!("CARGO_PKG_VERSION").into());
@@ -198,15 +184,14 @@ impl Checkpoint {
     ///
     /// Names, shapes or types of the checkpoint and the parameters differ: the error lists every difference.
     pub fn set_parameters(&self, parameters: &[Parameter]) -> Result<()> {
-        for (parameter, tensor) in match_parameters(&self.name, self.parameters.clone(), parameters)? {
-            parameter.variable.set(tensor)?;
-        }
-        Ok(())
+        self.matched(parameters)?
+            .into_iter()
+            .try_for_each(|(parameter, tensor)| parameter.variable.set(tensor))
     }
 
-    /// That [`set_parameters`](Self::set_parameters) would succeed.
-    pub(crate) fn check_parameters(&self, parameters: &[Parameter]) -> Result<()> {
-        match_parameters(&self.name, self.parameters.clone(), parameters).map(drop)
+    /// What [`set_parameters`](Self::set_parameters) sets, on the parameters' devices: all of it that can fail.
+    pub(crate) fn matched<'a>(&self, parameters: &'a [Parameter]) -> Result<Vec<(&'a Parameter, Tensor)>> {
+        match_parameters(&self.name, self.parameters.clone(), parameters)
     }
 
     /// An error about this file.

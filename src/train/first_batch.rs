@@ -92,11 +92,7 @@ fn last_layer(layers: &[Shown]) -> Option<&str> {
 /// The first dimension counts samples.
 fn other_samples(batch: &Batch) -> Option<String> {
     let samples = batch.samples();
-    let targets = batch.targets.iter().map(|t| ("a target", t));
-    let inputs = batch.inputs.iter().map(|t| ("an input", t));
-    let weights = batch.weights.iter().map(|t| ("weights", t));
-    let (what, other) =
-        inputs.chain(targets).chain(weights).find(|(_, t)| t.dims().first() != Some(&samples))?;
+    let (what, other) = batch.of_other_rows()?;
     Some(format!(
         "the first batch has {samples} samples by its input {}, but {what} of {}: the first dimension counts samples, of all alike",
         batch.inputs.first().map(|x| x.shape().to_string()).unwrap_or_default(),

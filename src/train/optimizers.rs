@@ -3,7 +3,7 @@
 use crate::autograd::Gradients;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::optim::{Optimizer, State};
+use crate::optim::{Optimizer, State, import_all, part_of, under};
 use crate::tensor::Tensor;
 use crate::variable::Variable;
 use serde_json::json;
@@ -63,7 +63,7 @@ impl Optimizers {
         let state = optimizer.export_state(variables)?;
         Ok(match self.list.len() {
             1 => state,
-            _ => state.into_iter().map(|(entry, tensor)| (format!("{name}/{entry}"), tensor)).collect(),
+            _ => under(&format!("{name}/"), state).collect(),
         })
     }
 }
@@ -167,27 +167,9 @@ impl Optimizer for Optimizers {
 
     fn import_state(&mut self, variables: &[(String, Variable)], state: &State) -> Result<()> {
         let several = self.list.len() > 1;
-        let mut before: Vec<State> = Vec::new();
-        for place in 0..self.list.len() {
-            let (name, optimizer) = &mut self.list[place];
-            let part = |(entry, tensor): &(String, Tensor)| match several {
-                true => entry
-                    .strip_prefix(name.as_str())?
-                    .strip_prefix('/')
-                    .map(|e| (e.to_string(), tensor.clone())),
-                false => Some((entry.clone(), tensor.clone())),
-            };
-            let state: State = state.iter().filter_map(part).collect();
-            let held = optimizer.export_state(variables)?;
-            if let Err(error) = optimizer.import_state(variables, &state) {
-                // Nothing is changed: those before it take their states back.
-                for ((_, optimizer), held) in self.list.iter_mut().zip(&before) {
-                    optimizer.import_state(variables, held)?;
-                }
-                return Err(error);
-            }
-            before.push(held);
-        }
-        Ok(())
+        let part = |name: &str| if several { part_of(state, &format!("{name}/")) } else { state.clone() };
+        let parts =
+            self.list.iter_mut().map(|(name, o)| (&mut **o as &mut dyn Optimizer, part(name))).collect();
+        import_all(parts, variables)
     }
 }

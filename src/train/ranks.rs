@@ -14,6 +14,9 @@ use crate::tensor::Tensor;
 use serde_json::{Map, Value, json};
 use std::hash::{DefaultHasher, Hasher};
 
+/// More shards than anybody has.
+const MOST_SHARDS: usize = 1 << 20;
+
 impl<M: Module> Trainer<M> {
     /// Whether this process is the one that writes files and shows progress.
     pub(super) fn writes_files(&self) -> bool {
@@ -34,6 +37,10 @@ impl<M: Module> Trainer<M> {
             return wrong(format!(
                 "a batch is cut into {shards} shards, but there are {ranks} ranks; give at least one for each"
             ));
+        }
+        // Far more than there are, and few enough to be counted over.
+        if shards > MOST_SHARDS {
+            return wrong(format!("got {shards} shards; give at most {MOST_SHARDS}"));
         }
         if fit.batch_size < shards {
             return wrong(format!(

@@ -4,7 +4,7 @@ use super::checkpoint_file::named_variables;
 use super::outputs::ClassWeights;
 use super::totals::Totals;
 use super::trainer::Trainer;
-use crate::data::{Pass, Source};
+use crate::data::{Pass, Source, with_samples};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -188,7 +188,7 @@ impl<M: Module> Trainer<M> {
         for (variable, value) in &before {
             restored = restored.and(variable.set(value));
         }
-        let curve = measured?;
+        let curve = self.told(measured)?;
         restored.map(|()| curve)
     }
 
@@ -199,7 +199,7 @@ impl<M: Module> Trainer<M> {
             let shuffle = Some(seed::derive(finder.seed, 2 * pass));
             let how = Pass { batch_size: finder.batch_size, shuffle, device: self.device };
             let already = curve.rates.len();
-            for batch in train.nth_pass(pass, &how)? {
+            for batch in with_samples(train.name(), train.nth_pass(pass, &how)?) {
                 let step = curve.rates.len();
                 if step == finder.steps {
                     return Ok(curve);
@@ -207,13 +207,7 @@ impl<M: Module> Trainer<M> {
                 let rate = finder.rate(step);
                 self.optimizer.override_learning_rate(Some(rate))?;
                 let mut totals = Totals::new(&self.outputs, self.device)?;
-                let batch = batch?;
-                if batch.samples() == 0 {
-                    let message =
-                        format!("gave a batch without samples, number {} of its pass", step - already + 1);
-                    return Err(Error::data(train.name(), message));
-                }
-                let loss = self.train_step(batch, &mut ClassWeights::default(), &mut totals)?;
+                let loss = self.train_step(batch?, &mut ClassWeights::default(), &mut totals)?;
                 let loss = loss.to_device(Device::Cpu)?.cast(DType::F64)?.item::<f64>()?;
                 mean = KEPT * mean + (1.0 - KEPT) * loss;
                 // The mean begins with 0.
@@ -263,7 +257,7 @@ impl<M: Module> Trainer<M> {
         use crate::tensor::no_grad;
         self.check_end(set)?;
         let mut before = 0;
-        for batch in set.pass(&self.pass())? {
+        for batch in with_samples(set.name(), set.pass(&self.pass())?) {
             let batch = batch?;
             let cx = Context::gathering(seed::derive(self.seed, before), before);
             no_grad(|| {

@@ -296,6 +296,17 @@ fn only_changed(kept: &mut Vec<Variable>, before: &[Tensor], after: &mut Vec<Ten
 
 /// Some samples of a batch, by index: where they begin is a number that a plan is given, not part of it.
 fn cut(batch: &Batch, rows: Range<usize>) -> Result<Batch> {
+    if let Some((what, other)) = batch.of_other_rows() {
+        let message = format!(
+            "got {what} of {} in a batch of {} samples; the first dimension counts samples, of all alike",
+            other.shape(),
+            batch.samples()
+        );
+        return Err(Error::shape("Trainer", message));
+    }
+    if batch.samples() == 0 {
+        return Err(Error::argument("Trainer", "the batch has no samples"));
+    }
     let index = |device: Device| iota(rows.len(), device)? + rows.start;
     let cut = |t: &Tensor| select_within(t, 0, &index(t.device())?);
     no_grad(|| {

@@ -1,7 +1,7 @@
 //! Batches for a run.
 
 use super::fit::Fit;
-use crate::data::{Batch, BatchIter, Pass, Source};
+use crate::data::{Batch, BatchIter, Pass, Source, with_samples};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::seed;
@@ -46,7 +46,7 @@ impl<'a> Stream<'a> {
         if self.batches.is_none() {
             let shuffle = self.shuffle.map(|seed| seed::derive(seed, 2 * pass));
             let how = Pass { batch_size: self.batch_size, shuffle, device: self.device };
-            let mut batches = self.source.nth_pass(pass, &how)?;
+            let mut batches = with_samples(self.source.name(), self.source.nth_pass(pass, &how)?);
             for k in 0..taken {
                 match batches.next() {
                     Some(batch) => drop(batch?),
@@ -64,10 +64,6 @@ impl<'a> Stream<'a> {
             self.batches = Some(batches);
         }
         match self.batches.as_mut().and_then(Iterator::next).transpose()? {
-            Some(batch) if batch.samples() == 0 => {
-                let message = format!("gave a batch without samples, number {} of its pass", taken + 1);
-                Err(Error::data(self.source.name(), message))
-            }
             Some(batch) => Ok(Next::Batch(batch)),
             // Passes that follow each other without a batch would do so for ever.
             None if taken == 0 => Err(Error::data(self.source.name(), self.nothing(pass))),

@@ -8,7 +8,7 @@ use super::outputs::{ClassWeights, Output, compute};
 use super::own_step::{Own, Updates};
 use super::totals::Totals;
 use crate::backend::eval;
-use crate::data::{Batch, Pass, Source};
+use crate::data::{Batch, Pass, Source, with_samples};
 use crate::device::Device;
 use crate::distributed::Collective;
 use crate::error::{Error, Result};
@@ -246,8 +246,9 @@ impl<M: Module> Trainer<M> {
         let start = Instant::now();
         let mut totals = Totals::new(&self.outputs, self.device)?;
         // Each of these steps is an update, whatever a fit that was interrupted has accumulated.
+        let batch = self.told(batch.to_device(self.device))?;
         let accumulator = self.accumulator.take();
-        let step = self.train_step(batch.to_device(self.device)?, &mut ClassWeights::default(), &mut totals);
+        let step = self.train_step(batch, &mut ClassWeights::default(), &mut totals);
         self.accumulator = accumulator;
         drop(self.told(step)?);
         totals.read(&self.outputs, start.elapsed().as_secs_f64())
@@ -261,7 +262,8 @@ impl<M: Module> Trainer<M> {
     pub fn test_on_batch(&self, batch: &Batch) -> Result<Evaluation> {
         let start = Instant::now();
         let mut totals = Totals::new(&self.outputs, self.device)?;
-        self.test_step(batch.to_device(self.device)?, &mut totals)?;
+        let step = batch.to_device(self.device).and_then(|batch| self.test_step(batch, &mut totals));
+        self.told(step)?;
         totals.read(&self.outputs, start.elapsed().as_secs_f64())
     }
 
@@ -316,13 +318,9 @@ impl<M: Module> Trainer<M> {
         }
         let start = Instant::now();
         let mut totals = Totals::new(&self.outputs, self.device)?;
-        for (k, batch) in set.pass(&self.pass())?.take(steps.unwrap_or(usize::MAX)).enumerate() {
-            let batch = batch?;
-            if batch.samples() == 0 {
-                let message = format!("gave a batch without samples, number {} of its pass", k + 1);
-                return Err(Error::data(set.name(), message));
-            }
-            self.test_step(batch, &mut totals)?;
+        let batches = with_samples(set.name(), set.pass(&self.pass())?);
+        for batch in batches.take(steps.unwrap_or(usize::MAX)) {
+            self.test_step(batch?, &mut totals)?;
             if stop() {
                 return Ok(None);
             }

@@ -3,12 +3,16 @@
 use super::common::{DEVICES, Rng};
 use wgrad::prelude::*;
 
+/// NaN is the largest.
+fn compare(a: f32, b: f32) -> std::cmp::Ordering {
+    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+}
+
 /// A stable sort of each row: NaN the largest, zeros equal.
 fn order(values: &[f32], len: usize, descending: bool) -> Vec<i32> {
     let mut all = Vec::with_capacity(values.len());
     for row in values.chunks(len) {
         let mut places: Vec<i32> = (0..len as i32).collect();
-        let compare = |a: f32, b: f32| a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()));
         places.sort_by(|&a, &b| {
             let found = compare(row[a as usize], row[b as usize]);
             if descending { found.reverse() } else { found }
@@ -70,7 +74,6 @@ fn sorts_of_all_lengths() -> Result<()> {
 /// Places among sorted elements are counts: of all lengths, of one row and of many, of values that no row has.
 #[test]
 fn searches_of_all_lengths() -> Result<()> {
-    let compare = |a: f32, b: f32| a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()));
     for [rows, len, count] in [[1, 1, 9], [1, 70_001, 70_001], [5, 2, 3], [40, 33, 50], [30_000, 3, 5]] {
         let (mut sorted, values) = (odd(rows * len, len as u64), odd(rows * count, 1));
         sorted.chunks_mut(len).for_each(|row| row.sort_by(|&a, &b| compare(a, b)));

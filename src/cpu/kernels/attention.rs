@@ -91,6 +91,33 @@ impl<T: Float> Inputs<'_, T> {
         }
     }
 
+    /// Sets the weights of hidden keys to 0 where the row's logarithm has made NaN of them, too.
+    fn clear_hidden(
+        &self,
+        g: &AttentionGeometry,
+        block: &Block,
+        first: usize,
+        n: usize,
+        weights: &mut [T],
+        logs: &[T],
+    ) {
+        for (row, weights) in weights.chunks_mut(KEYS).take(block.len).enumerate() {
+            if !logs[row].is_nan() {
+                continue;
+            }
+            let end = seen_keys(g, self.lengths, block.batch, block.first + row);
+            let (seen, hidden) = weights[..n].split_at_mut(end.clamp(first, first + n) - first);
+            hidden.fill(T::ZERO);
+            if let Some((bias, stride)) = self.bias_of(g, block, row, first) {
+                for (key, weight) in seen.iter_mut().enumerate() {
+                    if bias[key * stride] == T::NEG_INFINITY {
+                        *weight = T::ZERO;
+                    }
+                }
+            }
+        }
+    }
+
     /// Whether a query sees any key.
     fn sees(&self, g: &AttentionGeometry, block: &Block, row: usize) -> bool {
         let end = seen_keys(g, self.lengths, block.batch, block.first + row);
@@ -200,11 +227,11 @@ pub fn backward<T: Float>(
             for piece in 0..pieces {
                 let range = piece * blocks / pieces..(piece + 1) * blocks / pieces;
                 let of_range = range.clone().map(|i| QUERIES.min(g.queries - i % per_head * QUERIES));
-                let mut task = (plane, range, Default::default(), Default::default(), Default::default());
-                (task.2, dq) = dq.split_at_mut(of_range.sum::<usize>() * g.depth);
-                (task.3, dk) = dk.split_at_mut(k_len);
-                (task.4, dv) = dv.split_at_mut(v_len);
-                tasks.push(task);
+                let (of_queries, of_key, of_value);
+                (of_queries, dq) = dq.split_at_mut(of_range.sum::<usize>() * g.depth);
+                (of_key, dk) = dk.split_at_mut(k_len);
+                (of_value, dv) = dv.split_at_mut(v_len);
+                tasks.push((plane, range, of_queries, of_key, of_value));
             }
         }
         for_each_chunk(&mut tasks, 1, parallel, |_, tasks| {
@@ -248,11 +275,8 @@ fn backward_block<T: Float>(
     [dq, dk, dv]: [&mut [T]; 3],
 ) {
     let from = (block.batch * g.heads + block.head) * g.queries + block.first;
-    let rows = |x: &'_ [T]| -> std::ops::Range<usize> {
-        debug_assert!(x.len() >= g.out_len());
-        from * g.width..(from + block.len) * g.width
-    };
-    let (out, d_out) = (&results[rows(results)], &d_out[rows(d_out)]);
+    let of_block = from * g.width..(from + block.len) * g.width;
+    let (out, d_out) = (&results[of_block.clone()], &d_out[of_block]);
     let logs = &results[g.out_len() + from..][..block.len];
     let kv = block.head / g.group();
     let q = inputs.query.of(block.batch, block.head, block.first);
@@ -265,6 +289,7 @@ fn backward_block<T: Float>(
         for (first, n) in inputs.key_blocks(g, block) {
             inputs.scores(g, block, first, n, weights);
             weigh_again(n, &mut weights[..block.len * KEYS], logs);
+            inputs.clear_hidden(g, block, first, n, weights, logs);
             let v = transposed(inputs.value.of(block.batch, kv, first));
             gemm([block.len, n, g.width], d_rows, v, slopes, KEYS, false, false);
             let by_key = Matrix { data: &*weights, strides: [1, KEYS] };

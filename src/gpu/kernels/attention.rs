@@ -2,9 +2,9 @@
 //!
 //! Gradients take three passes over the scores, of queries, keys and values, so that each sum has one writer and there is one order.
 
-use super::launch::Build;
+use super::launch::{Build, Pass};
 use super::uniform::uniform;
-use super::{GROUP, KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
+use super::{KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::geometry::AttentionGeometry;
 use crate::gpu::wgsl::shader;
 
@@ -42,13 +42,22 @@ uniform! {
 }
 
 /// Rows and columns of a tile.
-pub const TILE: usize = 32;
+const TILE: usize = 32;
 
 /// The longest rows of queries, keys and values: their sums are in registers.
-pub const WIDEST: usize = 128;
+pub(super) const WIDEST: usize = 128;
 
 /// The most queries of heads that share keys, and the most keys, that one invocation's loops may go over.
-pub const LONGEST: usize = 8192;
+pub(super) const LONGEST: usize = 8192;
+
+/// Whether these kernels can be had for so many queries, keys and heads that share them, of rows as wide as this: loops that are too
+/// long are refused when a plan is made.
+pub fn takes([queries, keys, group]: [usize; 3], widest: usize) -> bool {
+    // As `backward` counts them: whole tiles of each head of a group, and two turns more.
+    let of_head = queries.saturating_add(3 * TILE);
+    let longest = keys.max(group.saturating_mul(of_head).saturating_sub(3 * TILE));
+    widest <= WIDEST && longest <= LONGEST
+}
 
 /// What the passes of a problem have in common.
 struct Passes<'a> {
@@ -161,18 +170,17 @@ pub fn backward(t: &KernelTarget, g: &AttentionGeometry) -> Launches {
     let mut passes = Passes::new(t, g);
     let (results, d_out) = (Operand::Input(passes.others()), Operand::Input(passes.others() + 1));
     let means = passes.launches.temp(2 * g.rows());
-    passes.launches.list.push(Launch {
+    let pass = Pass {
         label: "attention_grad/means",
         source: shader!("attention_means.wgsl").into(),
-        constants: Vec::new(),
+        total: g.rows(),
         uniform: Uniform::of(&MeanSizes { total: g.rows(), width: g.width, logs: g.out_len() }),
         inputs: vec![results, d_out],
         output: means,
-        workgroups: fold(g.rows().div_ceil(GROUP), t.max_workgroups_per_dimension),
         turns: Turns::of(g.width / 4),
         epilogue: false,
-        others: Vec::new(),
-    });
+    };
+    Build::push(&mut passes.launches, t, pass);
     let [bias, lengths] = passes.masks;
     let inputs = [Operand::Input(0), Operand::Input(1), Operand::Input(2), d_out, means, bias, lengths];
     let [of_queries, of_keys, _] = g.sizes();

@@ -4,7 +4,7 @@ use crate::backend::has_workgroup_memory;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::gpu::kernels::attention::{LONGEST, TILE, WIDEST};
+use crate::gpu::kernels::attention::takes;
 use crate::graph::{ScanMemory, ScanOptions, scan};
 use crate::nn::dropout::check_rate;
 use crate::ops::attention::{Masks, attention as attention_at_once};
@@ -325,10 +325,8 @@ impl Way {
     /// Whether the one operation beats the others, and can be.
     fn at_once(self, problem: &Problem, query: &Tensor, value: &Tensor) -> Result<bool> {
         let widest = query.dims()[query.rank() - 1].max(value.dims()[value.rank() - 1]);
-        // A loop over the queries of a group takes whole tiles of each member, and two turns more.
-        let of_member = problem.queries.saturating_add(3 * TILE);
-        let longest = problem.keys.max(problem.group.saturating_mul(of_member).saturating_sub(3 * TILE));
-        let fits = query.device() == Device::Cpu || (widest <= WIDEST && longest <= LONGEST);
+        let sizes = [problem.queries, problem.keys, problem.group];
+        let fits = query.device() == Device::Cpu || takes(sizes, widest);
         Ok(match self {
             #[cfg(test)]
             Way::AtOnce => fits,

@@ -71,7 +71,7 @@ pub fn softmax(t: &mut Table) {
 }
 
 pub fn attention(t: &mut Table) {
-    for variant in ["plain", "causal", "seen", "added", "lengths", "grouped"] {
+    for variant in ["plain", "causal", "seen", "added", "biased", "lengths", "grouped"] {
         let (batch, kv_heads, queries, keys) = (t.rng.int(1, 2), t.rng.int(1, 2), t.dim(), t.dim());
         let heads = kv_heads * if variant == "grouped" { 2 } else { 1 };
         let (depth, width) = (t.dim(), t.dim());
@@ -83,10 +83,9 @@ pub fn attention(t: &mut Table) {
         ];
         match variant {
             "seen" => inputs.push(t.int(DType::U8, &[batch, 1, queries, keys], Domain::Whole(0, 3))),
-            "added" => {
-                inputs.push(t.float(&[heads, 1, keys], domain));
-                inputs[3].watched = false;
-            }
+            "added" => inputs.push(t.float(&[heads, 1, keys], domain)),
+            // One without a gradient takes another way.
+            "biased" => inputs.push(t.int(DType::I32, &[heads, 1, keys], Domain::Whole(-3, 4))),
             "lengths" => inputs.push(t.int(DType::I32, &[batch], Domain::Whole(0, keys as i64 + 2))),
             _ => {}
         }
@@ -94,6 +93,7 @@ pub fn attention(t: &mut Table) {
             let options = AttentionOptions::new().causal(matches!(variant, "causal" | "grouped"));
             let options = match variant {
                 "seen" | "added" => options.mask(&a[3]),
+                "biased" => options.mask(&(a[3].cast(a[0].dtype())? * 0.5)?),
                 "lengths" => options.lengths(&a[3]),
                 _ => options,
             };

@@ -194,6 +194,29 @@ fn large_scores_and_nan_stay_what_they_are() -> Result<()> {
 }
 
 #[test]
+fn a_broken_query_gives_nothing_to_values_that_it_does_not_see() -> Result<()> {
+    for device in DEVICES {
+        let q = Tensor::new([[f32::NAN, 1.0], [0.5, -1.0], [2.0, 0.0]], device)?.reshape([1, 1, 3, 2])?;
+        let k = numbers(&[1, 1, 3, 2], 2, device)?;
+        let v = numbers(&[1, 1, 3, 2], 3, device)?.watch()?;
+        let hidden = Tensor::new([f32::NEG_INFINITY], device)?.broadcast_to([1, 1])?;
+        let bias = Tensor::concat(&[&Tensor::zeros([1, 1], device)?, &hidden, &hidden], 1)?;
+        let new = AttentionOptions::new;
+        let only_first = Tensor::new([1i32], device)?;
+        for (options, way) in [new().causal(true), new().mask(&bias), new().lengths(&only_first)]
+            .iter()
+            .flat_map(|options| [Way::Whole, Way::Blocks(2), Way::AtOnce].map(|way| (options, way)))
+        {
+            let y = attention(&q, &k, &v, options, way)?;
+            let dv = y.sum(.., false)?.backward()?.get(&v)?.to_vec::<f32>()?;
+            let of_first_query = [dv[0].is_nan(), dv[2..].iter().all(|v| v.is_finite())];
+            assert_eq!(of_first_query, [true, true], "{device} {way:?} {options:?}: {dv:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn what_does_not_go_together_is_told() -> Result<()> {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, Device::Cpu);
     let (q, k) = (zeros(&[2, 4, 3, 8])?, zeros(&[2, 2, 5, 8])?);
