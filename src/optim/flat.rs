@@ -24,6 +24,10 @@ use crate::variable::Variable;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+/// Of an update meanwhile.
+pub(super) const AVERAGED: &str =
+    "the variables hold their averages; exchange them back with swap_averages before training on";
+
 pub(super) const EXCHANGED: &str =
     "the variables hold their averages; exchange them back with swap_averages first";
 
@@ -138,9 +142,7 @@ impl Flat {
         formula: &mut Formula<'_>,
     ) -> Result<Vec<Tensor>> {
         if self.exchanged.is_some() {
-            let message =
-                "the variables hold their averages; exchange them back with swap_averages before training on";
-            return Err(Error::argument(request.op, message));
+            return Err(Error::argument(request.op, AVERAGED));
         }
         no_grad(|| {
             // Frozen variables have no gradients, unless they were frozen after the backward pass.

@@ -1,5 +1,6 @@
 //! Slow weights behind fast ones.
 
+use super::around::{alike, entry_like, forward_to_inner, update_inner};
 use super::optimizer::{Optimizer, State, check_setting, state_entry};
 use crate::autograd::Gradients;
 use crate::config::Config;
@@ -86,23 +87,13 @@ impl<O: Optimizer> Lookahead<O> {
     }
 }
 
-/// Whether one can take the other's place.
-fn alike(a: &Tensor, b: &Tensor) -> bool {
-    a.0.spec == b.0.spec && a.device() == b.device()
-}
-
 impl<O: Optimizer> Optimizer for Lookahead<O> {
     fn update(&mut self, grads: &Gradients) -> Result<Vec<Tensor>> {
         self.check()?;
         no_grad(|| {
-            let before: Vec<(Variable, Tensor)> =
-                grads.variables().into_iter().map(|(v, _)| (v.value(), v)).map(|(t, v)| (v, t)).collect();
-            let mut pending = self.inner.update(grads)?;
+            let (mut pending, before) = update_inner(&mut self.inner, grads)?;
             for (variable, value) in before {
-                // Variables that are not the optimizer's own are not changed, and have no slow weights.
-                if variable.value().0.id != value.0.id
-                    && !self.slow.get(&variable.id()).is_some_and(|s| alike(&s.1, &value))
-                {
+                if !self.slow.get(&variable.id()).is_some_and(|(_, slow)| alike(slow, &value)) {
                     self.slow.insert(variable.id(), (variable, value.detach()?));
                 }
             }
@@ -124,30 +115,7 @@ impl<O: Optimizer> Optimizer for Lookahead<O> {
         )
     }
 
-    fn steps(&self) -> u64 {
-        self.inner.steps()
-    }
-
-    fn owns(&self, variable: &Variable) -> bool {
-        self.inner.owns(variable)
-    }
-
-    fn prepare(&mut self, variables: &[Variable]) -> Result<()> {
-        self.check()?;
-        self.inner.prepare(variables)
-    }
-
-    fn learning_rate(&self) -> f64 {
-        self.inner.learning_rate()
-    }
-
-    fn set_learning_rate(&mut self, learning_rate: f64) {
-        self.inner.set_learning_rate(learning_rate);
-    }
-
-    fn override_learning_rate(&mut self, learning_rate: Option<f64>) -> Result<()> {
-        self.inner.override_learning_rate(learning_rate)
-    }
+    forward_to_inner!();
 
     fn average(&self, variable: &Variable) -> Result<Option<Tensor>> {
         self.inner.average(variable)
@@ -176,10 +144,9 @@ impl<O: Optimizer> Optimizer for Lookahead<O> {
         let count = state_entry(OP, &by_name, COUNT, &[1])?.item::<u32>()?;
         let mut slow = BTreeMap::new();
         for (name, variable) in variables {
-            let (value, entry) = (variable.value(), format!("{SLOW}/{name}"));
+            let entry = format!("{SLOW}/{name}");
             if by_name.contains_key(entry.as_str()) {
-                let entry = state_entry(OP, &by_name, &entry, value.dims())?;
-                let entry = entry.detach()?.cast(value.dtype())?.to_device(value.device())?;
+                let entry = entry_like(OP, &by_name, &entry, variable)?;
                 slow.insert(variable.id(), (variable.clone(), entry));
             }
         }

@@ -89,6 +89,7 @@ mod adadelta;
 mod adagrad;
 mod adam;
 mod adamax;
+mod around;
 pub mod clip;
 mod config;
 mod flat;

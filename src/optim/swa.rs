@@ -1,5 +1,6 @@
 //! Means of the weights along a training.
 
+use super::around::{alike, entry_like, forward_to_inner, update_inner};
 use super::optimizer::{Optimizer, State, state_entry};
 use crate::autograd::Gradients;
 use crate::config::Config;
@@ -90,11 +91,11 @@ impl<O: Optimizer> Swa<O> {
         }
     }
 
-    fn take(&mut self, variables: Vec<Variable>, pending: &mut Vec<Tensor>) -> Result<()> {
+    fn take(&mut self, variables: impl Iterator<Item = Variable>, pending: &mut Vec<Tensor>) -> Result<()> {
         for variable in variables {
             let value = variable.value().detach()?;
             let known = self.means.get(&variable.id());
-            let known = known.filter(|k| k.mean.0.spec == value.0.spec && k.mean.device() == value.device());
+            let known = known.filter(|k| alike(&k.mean, &value));
             let (mean, count) = match known {
                 Some(known) => {
                     let count = known.count.saturating_add(1);
@@ -114,23 +115,13 @@ impl<O: Optimizer> Optimizer for Swa<O> {
     fn update(&mut self, grads: &Gradients) -> Result<Vec<Tensor>> {
         self.check()?;
         if self.exchanged.is_some() {
-            let message =
-                "the variables hold their averages; exchange them back with swap_averages before training on";
-            return Err(Error::argument("Swa", message));
+            return Err(Error::argument("Swa", super::flat::AVERAGED));
         }
         no_grad(|| {
-            let before: Vec<(Variable, u64)> = grads
-                .variables()
-                .into_iter()
-                .map(|(v, _)| (v.value().0.id, v))
-                .map(|(id, v)| (v, id))
-                .collect();
-            let mut pending = self.inner.update(grads)?;
+            let (mut pending, changed) = update_inner(&mut self.inner, grads)?;
             let steps = self.inner.steps();
             if steps > self.start && (steps - self.start).is_multiple_of(self.every) {
-                // Those that it changes: frozen ones, and such as are not its own, have no mean.
-                let changed = before.into_iter().filter(|(v, id)| v.value().0.id != *id);
-                self.take(changed.map(|(v, _)| v).collect(), &mut pending)?;
+                self.take(changed.into_iter().map(|(v, _)| v), &mut pending)?;
             }
             Ok(pending)
         })
@@ -145,30 +136,7 @@ impl<O: Optimizer> Optimizer for Swa<O> {
         Config(json!({"name": "Swa", "optimizer": self.inner.config().0, "start": start, "every": every}))
     }
 
-    fn steps(&self) -> u64 {
-        self.inner.steps()
-    }
-
-    fn owns(&self, variable: &Variable) -> bool {
-        self.inner.owns(variable)
-    }
-
-    fn prepare(&mut self, variables: &[Variable]) -> Result<()> {
-        self.check()?;
-        self.inner.prepare(variables)
-    }
-
-    fn learning_rate(&self) -> f64 {
-        self.inner.learning_rate()
-    }
-
-    fn set_learning_rate(&mut self, learning_rate: f64) {
-        self.inner.set_learning_rate(learning_rate);
-    }
-
-    fn override_learning_rate(&mut self, learning_rate: Option<f64>) -> Result<()> {
-        self.inner.override_learning_rate(learning_rate)
-    }
+    forward_to_inner!();
 
     fn average(&self, variable: &Variable) -> Result<Option<Tensor>> {
         Ok(self.means.get(&variable.id()).map(|known| known.mean.clone()))
@@ -222,9 +190,7 @@ impl<O: Optimizer> Optimizer for Swa<O> {
         for (name, variable) in variables {
             let count = state_entry(OP, &by_name, &format!("{COUNT}/{name}"), &[1])?.item::<u32>()?;
             if count > 0 {
-                let value = variable.value();
-                let mean = state_entry(OP, &by_name, &format!("{AVERAGE}/{name}"), value.dims())?;
-                let mean = mean.detach()?.cast(value.dtype())?.to_device(value.device())?;
+                let mean = entry_like(OP, &by_name, &format!("{AVERAGE}/{name}"), variable)?;
                 means.insert(variable.id(), Mean { variable: variable.clone(), mean, count });
             }
         }

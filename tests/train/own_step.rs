@@ -330,3 +330,34 @@ fn a_loop_of_ones_own_is_saved_and_resumed_in_three_lines() -> Result<()> {
     assert_eq!((gan.bits()?, adam.steps()), (before, 0));
     Ok(())
 }
+
+/// An optimizer that can't take its state leaves the one before it as it was.
+#[test]
+fn a_checkpoint_that_is_refused_changes_nothing() -> Result<()> {
+    let gan = Gan::new(Device::Cpu)?;
+    let mut g = Sgd::new(0.1).momentum(0.9).over(&gan.generator);
+    let mut d = Adam::new(0.1).ema(0.5).over(&gan.discriminator);
+    let x = Tensor::randn([8, 4], Device::Cpu, 1)?;
+    let update = |g: &mut dyn Optimizer, d: &mut dyn Optimizer| -> Result<()> {
+        let fake = gan.generator.forward(&x, &Context::eval())?;
+        let grads =
+            gan.discriminator.forward(&fake, &Context::eval())?.square()?.mean(.., false)?.backward()?;
+        g.step(&grads)?;
+        d.step(&grads)
+    };
+    update(&mut g, &mut d)?;
+    let saved = Checkpoint::of(1, &gan, &[&g, &d])?;
+    update(&mut g, &mut d)?;
+    let named: Vec<(String, Variable)> = gan.parameters().into_iter().map(|p| (p.name, p.variable)).collect();
+    let state = |g: &dyn Optimizer| -> Result<Vec<f32>> {
+        let state = g.export_state(&named)?;
+        let floats = state.iter().filter(|(_, t)| t.dtype() == DType::F32);
+        Ok(floats.map(|(_, t)| t.to_vec::<f32>()).collect::<Result<Vec<_>>>()?.concat())
+    };
+    let before = state(&g)?;
+    assert!(d.swap_averages()?);
+    let error = saved.restore(&gan, &mut [&mut g, &mut d]).unwrap_err().to_string();
+    assert!(error.contains("averages"), "{error}");
+    assert_eq!(state(&g)?, before);
+    Ok(())
+}

@@ -50,6 +50,31 @@ fn states_of_layers_are_left_by_no_sweep_and_go_to_no_other_shard() -> Result<()
 }
 
 #[test]
+fn batches_that_can_not_be_cut_are_told() -> Result<()> {
+    let _alone = super::alone();
+    let model = Sequential::new().add(Dense::new(1)).build([2], Device::Cpu)?;
+    let mut trainer = Trainer::new(model, Sgd::new(0.1), MeanSquaredError::new()).build()?;
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, Device::Cpu);
+    let set = Dataset::from_tensors("zeros", &zeros(&[4, 2])?, &zeros(&[4, 1])?)?;
+    trainer.fit(&set, Fit::epochs(1).batch_size(4).shards(2).verbose(false))?;
+    for (inputs, targets, expected) in [
+        (vec![4, 2], vec![], "a target of [] in a batch of 4 samples"),
+        (vec![4, 2], vec![3, 1], "a target of [3, 1] in a batch of 4 samples"),
+        (vec![4, 2], vec![5, 1], "a target of [5, 1] in a batch of 4 samples"),
+        (vec![0, 2], vec![0, 1], "the batch has no samples"),
+    ] {
+        let batch = data::Batch::new(zeros(&inputs)?, zeros(&targets)?);
+        for error in [trainer.train_on_batch(&batch).err(), trainer.test_on_batch(&batch).err()] {
+            let message = error.map(|e| e.to_string()).unwrap_or_default();
+            assert!(message.contains(expected), "{message}, expected {expected}");
+        }
+    }
+    let error = trainer.fit(&set, Fit::epochs(1).batch_size(usize::MAX).shards(usize::MAX).verbose(false));
+    assert!(error.unwrap_err().to_string().contains("give at most 1048576"));
+    Ok(())
+}
+
+#[test]
 fn a_learning_rate_is_found_and_nothing_is_changed() -> Result<()> {
     let _alone = super::alone();
     [Device::Cpu, Device::Gpu].into_iter().try_for_each(found_and_unchanged)
