@@ -27,6 +27,7 @@ mod sequences;
 mod sorting;
 mod statistics;
 mod volumes;
+mod weighted;
 
 pub use crate::shape::Spec;
 pub use arrangement::Sections;

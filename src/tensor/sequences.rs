@@ -3,14 +3,15 @@
 // Over 500 lines in one file: the options of each operation, what can be wrong with them, and the operation are read together; half of
 // it is their documentation.
 
+use super::weighted::{check_groups, check_groups_transposed, weighted};
 use super::{IntoOperand, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::conv2d::{Conv2dOptions, Padding};
 use crate::ops::conv2d_transpose::ConvTranspose2dOptions;
 use crate::ops::pool2d::Pool2dOptions;
+use crate::ops::require_float;
 use crate::ops::view::nothing;
 use crate::ops::windows::{MOST, reach, rounded_up, same_border};
-use crate::ops::{require_float, same_device, same_dtype};
 use crate::shape::Shape;
 
 /// How a sequence is surrounded by zeros.
@@ -412,24 +413,6 @@ fn at_least_one(op: &str, kernel: usize, stride: usize, dilation: usize) -> Resu
     Err(Error::argument(op, message))
 }
 
-/// Sizes of a batch of sequences and a weight, which has `inner` and last channels.
-fn weighted(op: &str, x: &Tensor, w: &Tensor, inner: &str, last: &str) -> Result<[usize; 6]> {
-    same_device(op, &[x, w])?;
-    same_dtype(op, x, w)?;
-    require_float(op, "the sequence", x)?;
-    match (x.dims(), w.dims()) {
-        (&[n, length, c], &[k, a, b]) => Ok([n, length, c, k, a, b]),
-        _ => {
-            let message = format!(
-                "sequence {} and weight {}: expected [n, length, c] and [k, {inner}, {last}]",
-                x.shape(),
-                w.shape()
-            );
-            Err(Error::shape(op, message))
-        }
-    }
-}
-
 /// An image of one row.
 fn row(x: &Tensor) -> Result<Tensor> {
     x.unsqueeze(1)
@@ -457,21 +440,10 @@ impl Tensor {
     pub fn conv1d(&self, weight: impl IntoOperand, options: Conv1dOptions) -> Result<Tensor> {
         const OP: &str = "conv1d";
         let w = &weight.into_operand(self)?;
-        let [n, length, c, k, per_group, out] = weighted(OP, self, w, "c / groups", "out")?;
+        let ([n, length, _], [k, _, out]) =
+            weighted(OP, "sequence", self, w, ["[n, length, c]", "[k, c / groups, out]"])?;
         let groups = options.groups;
-        if groups == 0
-            || per_group.checked_mul(groups) != Some(c)
-            || !c.is_multiple_of(groups)
-            || !out.is_multiple_of(groups)
-        {
-            let message = format!(
-                "sequence {} and weight {}, {groups} groups: expected {c} channels in equal groups of the weight's \
-                 {per_group}, and outputs in as many",
-                self.shape(),
-                w.shape()
-            );
-            return Err(Error::shape(OP, message));
-        }
+        check_groups(OP, "sequence", self, w, groups)?;
         let ([before, after], count) = options.resolve(OP, length, k)?;
         if count == 0 {
             return nothing(Shape::new(&[n, 0, out])?, &[self, w]);
@@ -508,17 +480,10 @@ impl Tensor {
     ) -> Result<Tensor> {
         const OP: &str = "conv1d_transpose";
         let w = &weight.into_operand(self)?;
-        let [_, length, c, k, _, taken] = weighted(OP, self, w, "out / groups", "c")?;
+        let ([_, length, _], [k, ..]) =
+            weighted(OP, "sequence", self, w, ["[n, length, c]", "[k, out / groups, c]"])?;
         let groups = options.groups;
-        if taken != c || groups == 0 || !c.is_multiple_of(groups) {
-            let message = format!(
-                "sequence {} and weight {}, {groups} groups: expected the weight's last dimension to be the {c} channels, \
-                 and these in equal groups",
-                self.shape(),
-                w.shape()
-            );
-            return Err(Error::shape(OP, message));
-        }
+        check_groups_transposed(OP, "sequence", self, w, groups)?;
         let over_images = options.over_images(OP, Some(length), k)?;
         row(self)?.conv2d_transpose(w.unsqueeze(0)?, over_images).map_err(|e| e.named(OP))?.squeeze(1)
     }

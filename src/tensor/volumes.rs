@@ -1,17 +1,16 @@
 //! Convolution and pooling of volumes, `[n, depth, height, width, c]`: those of images. A convolution's slices of a window become
 //! channels of one image, so that all of it is one product; windows of pooling are taken of planes, then along the depth.
-// Over 500 lines in one file: the options of each operation, what can be wrong with them, and the operation are read together; half of
-// it is their documentation.
 
+use super::weighted::{check_groups, check_groups_transposed, weighted};
 use super::{IntoOperand, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::conv2d::{Conv2dOptions, Padding};
 use crate::ops::conv2d_transpose::ConvTranspose2dOptions;
 use crate::ops::pool2d::Pool2dOptions;
+use crate::ops::require_float;
 use crate::ops::resize::{Interpolation, upsample};
 use crate::ops::view::nothing;
 use crate::ops::windows::{Border, Windows, extent};
-use crate::ops::{require_float, same_device, same_dtype};
 use crate::shape::Shape;
 
 /// How a volume is surrounded by zeros.
@@ -283,24 +282,6 @@ impl Pool3dOptions {
     }
 }
 
-/// Sizes of a batch of volumes and a weight, which has `inner` and last channels.
-fn weighted(op: &str, x: &Tensor, w: &Tensor, inner: &str, last: &str) -> Result<([usize; 5], [usize; 5])> {
-    same_device(op, &[x, w])?;
-    same_dtype(op, x, w)?;
-    require_float(op, "the volume", x)?;
-    match (x.dims().try_into(), w.dims().try_into()) {
-        (Ok(x), Ok(w)) => Ok((x, w)),
-        _ => {
-            let message = format!(
-                "volume {} and weight {}: expected [n, d, h, w, c] and [kd, kh, kw, {inner}, {last}]",
-                x.shape(),
-                w.shape()
-            );
-            Err(Error::shape(op, message))
-        }
-    }
-}
-
 /// A weight `[kd, kh, kw, inner, last]` as one of images, `[kh, kw, kd * inner, last]`.
 fn of_images(w: &Tensor, [kd, kh, kw, inner, last]: [usize; 5]) -> Result<Tensor> {
     w.permute([1, 2, 0, 3, 4])?.reshape([kh, kw, kd * inner, last])
@@ -370,21 +351,10 @@ impl Tensor {
     pub fn conv3d(&self, weight: impl IntoOperand, options: Conv3dOptions) -> Result<Tensor> {
         const OP: &str = "conv3d";
         let w = &weight.into_operand(self)?;
-        let (size, kernel) = weighted(OP, self, w, "c / groups", "out")?;
+        let (size, kernel) =
+            weighted(OP, "volume", self, w, ["[n, d, h, w, c]", "[kd, kh, kw, c / groups, out]"])?;
         let ([n, d, h, width, c], [kd, kh, kw, per_group, out], groups) = (size, kernel, options.groups);
-        if groups == 0
-            || per_group.checked_mul(groups) != Some(c)
-            || !c.is_multiple_of(groups)
-            || !out.is_multiple_of(groups)
-        {
-            let message = format!(
-                "volume {} and weight {}, {groups} groups: expected {c} channels in equal groups of the weight's \
-                 {per_group}, and outputs in as many",
-                self.shape(),
-                w.shape()
-            );
-            return Err(Error::shape(OP, message));
-        }
+        check_groups(OP, "volume", self, w, groups)?;
         let windows = options.windows([kd, kh, kw]);
         let ([depth, rows, columns], [od, oh, ow]) = windows.resolve(OP, [d, h, width])?;
         let shape = Shape::new(&[n, od, oh, ow, out]).map_err(|e| e.named(OP))?;
@@ -434,17 +404,10 @@ impl Tensor {
     ) -> Result<Tensor> {
         const OP: &str = "conv3d_transpose";
         let w = &weight.into_operand(self)?;
-        let (size, kernel) = weighted(OP, self, w, "out / groups", "c")?;
-        let ([n, d, h, width, c], [kd, kh, kw, per_group, taken], groups) = (size, kernel, options.groups);
-        if taken != c || groups == 0 || !c.is_multiple_of(groups) {
-            let message = format!(
-                "volume {} and weight {}, {groups} groups: expected the weight's last dimension to be the {c} channels, \
-                 and these in equal groups",
-                self.shape(),
-                w.shape()
-            );
-            return Err(Error::shape(OP, message));
-        }
+        let (size, kernel) =
+            weighted(OP, "volume", self, w, ["[n, d, h, w, c]", "[kd, kh, kw, out / groups, c]"])?;
+        let ([n, d, h, width, c], [kd, kh, kw, per_group, _], groups) = (size, kernel, options.groups);
+        check_groups_transposed(OP, "volume", self, w, groups)?;
         let windows = options.windows([kd, kh, kw]);
         let ([[front, _], ..], [od, oh, ow]) =
             windows.transposed(OP, [d, h, width], options.output_padding)?;
