@@ -102,14 +102,10 @@ impl Layer for Conv2d {
 
     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let ([h, w, _], c) = (cx.image(input)?, cx.features(input)?);
-        let ([kh, kw], o) = (self.kernel, self.options);
-        positive("filter", self.filters)?;
-        check_groups(c, self.filters, o.groups)?;
+        let o = self.options;
+        check_filters(c, self.filters, o.groups)?;
         let [oh, ow] = o.windows(self.kernel).resolve_open("conv2d", [h, w])?;
-        let taps = kh.saturating_mul(kw);
-        // As Keras counts: what one output reads, and what one input reaches.
-        let fans = [taps.saturating_mul(c) / o.groups, taps.saturating_mul(self.filters)];
-        let weight = self.weights.kernel(cx, &[kh, kw, c / o.groups, self.filters], fans)?;
+        let weight = plain_weight(cx, &self.weights, &self.kernel, c, self.filters, o.groups)?;
         let stages = vec![Stage { name: "weight", weight, options: o }];
         let finish = Finish { weights: &self.weights, activation: self.activation, filters: self.filters };
         finish.built(|x, w, o| x.conv2d(w, o), stages, &[oh, ow], cx)
@@ -124,7 +120,9 @@ pub(super) fn positive(what: &str, n: usize) -> Result<()> {
     Err(Error::argument("build", format!("expects at least one {what}, got 0")))
 }
 
-pub(super) fn check_groups(channels: usize, filters: usize, groups: usize) -> Result<()> {
+/// Some filters, and groups that divide them and the channels.
+pub(super) fn check_filters(channels: usize, filters: usize, groups: usize) -> Result<()> {
+    positive("filter", filters)?;
     if groups > 0 && channels.is_multiple_of(groups) && filters.is_multiple_of(groups) {
         return Ok(());
     }
@@ -132,6 +130,58 @@ pub(super) fn check_groups(channels: usize, filters: usize, groups: usize) -> Re
         "expects channels and filters in multiples of {groups} groups, got {channels} and {filters}; change groups or filters"
     );
     Err(Error::argument("build", message))
+}
+
+/// The places of a window.
+fn taps(kernel: &[usize]) -> usize {
+    kernel.iter().fold(1, |taps, &k| taps.saturating_mul(k))
+}
+
+/// The weight `[kernel.., c / groups, filters]` of a convolution, for what [`check_filters`] lets pass.
+pub(super) fn plain_weight(
+    cx: &mut Build,
+    weights: &WeightSettings,
+    kernel: &[usize],
+    c: usize,
+    filters: usize,
+    groups: usize,
+) -> Result<Variable> {
+    let taps = taps(kernel);
+    // As Keras counts: what one output reads, and what one input reaches.
+    let fans = [taps.saturating_mul(c) / groups, taps.saturating_mul(filters)];
+    weights.kernel(cx, &[kernel, &[c / groups, filters]].concat(), fans)
+}
+
+/// The weight `[kernel.., filters / groups, c]` of a transposed convolution, for what [`check_filters`] lets pass.
+pub(super) fn transposed_weight(
+    cx: &mut Build,
+    weights: &WeightSettings,
+    kernel: &[usize],
+    c: usize,
+    filters: usize,
+    groups: usize,
+) -> Result<Variable> {
+    let (taps, per_group) = (taps(kernel), filters / groups);
+    // Keras's fans are those of the weight's shape as it stands: for He's and LeCun's initialisers "in" counts the filters.
+    let fans = [taps.saturating_mul(per_group), taps.saturating_mul(c)];
+    weights.kernel(cx, &[kernel, &[per_group, c]].concat(), fans)
+}
+
+/// The depthwise weight `[kernel.., 1, c * multiplier]`, as a stage of a module whose options have `c` groups.
+pub(super) fn depthwise<O>(
+    name: &'static str,
+    cx: &mut Build,
+    weights: &WeightSettings,
+    kernel: &[usize],
+    [c, multiplier]: [usize; 2],
+    options: O,
+) -> Result<Stage<O>> {
+    positive("window for each channel", multiplier)?;
+    let taps = taps(kernel);
+    // Keras counts the fans of [kernel.., channels, multiplier] as of any other kernel.
+    let fans = [taps.saturating_mul(c), taps.saturating_mul(multiplier)];
+    let weight = weights.kernel(cx, &[kernel, &[1, c.saturating_mul(multiplier)]].concat(), fans)?;
+    Ok(Stage { name, weight, options })
 }
 
 /// Depthwise 2-D convolution: each channel has windows of its own, `[height, width, channels]` to `[height', width',
@@ -184,23 +234,6 @@ impl DepthwiseConv2d {
 window_methods!(DepthwiseConv2d, [usize; 2], Padding, "Rows and columns", "image");
 weight_methods!(DepthwiseConv2d);
 
-/// The depthwise weight for `c` channels, as a stage of a module.
-fn depthwise(
-    name: &'static str,
-    cx: &mut Build,
-    weights: &WeightSettings,
-    [kh, kw]: [usize; 2],
-    [c, multiplier]: [usize; 2],
-    options: Conv2dOptions,
-) -> Result<Stage<Conv2dOptions>> {
-    positive("window for each channel", multiplier)?;
-    // Keras counts the fans of [kh, kw, channels, multiplier] as of any other kernel.
-    let taps = kh.saturating_mul(kw);
-    let fans = [taps.saturating_mul(c), taps.saturating_mul(multiplier)];
-    let weight = weights.kernel(cx, &[kh, kw, 1, c.saturating_mul(multiplier)], fans)?;
-    Ok(Stage { name, weight, options: Conv2dOptions { groups: c, ..options } })
-}
-
 impl Layer for DepthwiseConv2d {
     fn kind(&self) -> &'static str {
         "DepthwiseConv2d"
@@ -219,7 +252,7 @@ impl Layer for DepthwiseConv2d {
         let ([h, w, _], c) = (cx.image(input)?, cx.features(input)?);
         let o = self.options;
         let [oh, ow] = o.windows(self.kernel).resolve_open("depthwise conv2d", [h, w])?;
-        let stage = depthwise("weight", cx, &self.weights, self.kernel, [c, self.multiplier], o)?;
+        let stage = depthwise("weight", cx, &self.weights, &self.kernel, [c, self.multiplier], o.groups(c))?;
         let filters = c.saturating_mul(self.multiplier);
         let finish = Finish { weights: &self.weights, activation: self.activation, filters };
         finish.built(|x, w, o| x.conv2d(w, o), vec![stage], &[oh, ow], cx)
@@ -296,7 +329,14 @@ impl Layer for SeparableConv2d {
         positive("filter", self.filters)?;
         let o = self.options;
         let [oh, ow] = o.windows(self.kernel).resolve_open("separable conv2d", [h, w])?;
-        let first = depthwise("depthwise_weight", cx, &self.weights, self.kernel, [c, self.multiplier], o)?;
+        let first = depthwise(
+            "depthwise_weight",
+            cx,
+            &self.weights,
+            &self.kernel,
+            [c, self.multiplier],
+            o.groups(c),
+        )?;
         let mixed = c.saturating_mul(self.multiplier);
         let weight = self.weights.kernel(cx, &[1, 1, mixed, self.filters], [mixed, self.filters])?;
         let second = Stage { name: "pointwise_weight", weight, options: Conv2dOptions::default() };
@@ -428,17 +468,11 @@ impl Layer for ConvTranspose2d {
 
     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let ([h, w, _], c) = (cx.image(input)?, cx.features(input)?);
-        let ([kh, kw], o) = (self.kernel, self.options);
-        positive("filter", self.filters)?;
-        check_groups(c, self.filters, o.groups)?;
+        let o = self.options;
+        check_filters(c, self.filters, o.groups)?;
         let windows = o.windows(self.kernel);
         let [oh, ow] = windows.transposed_open("conv2d_transpose", [h, w], o.output_padding)?;
-        // Keras's fans are those of the weight's shape as it stands: for He's and LeCun's initialisers "in" counts the
-        // filters.
-        let per_group = self.filters / o.groups;
-        let taps = kh.saturating_mul(kw);
-        let fans = [taps.saturating_mul(per_group), taps.saturating_mul(c)];
-        let weight = self.weights.kernel(cx, &[kh, kw, per_group, c], fans)?;
+        let weight = transposed_weight(cx, &self.weights, &self.kernel, c, self.filters, o.groups)?;
         let stages = vec![Stage { name: "weight", weight, options: o }];
         let finish = Finish { weights: &self.weights, activation: self.activation, filters: self.filters };
         finish.built(|x, w, o| x.conv2d_transpose(w, o), stages, &[oh, ow], cx)

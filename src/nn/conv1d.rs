@@ -1,6 +1,8 @@
 //! Convolution layers of sequences.
 
-use super::conv::{Finish, Stage, check_groups, positive, window_methods};
+use super::conv::{
+    Finish, Stage, check_filters, depthwise, plain_weight, positive, transposed_weight, window_methods,
+};
 use super::weights::{WeightSettings, weight_methods};
 use super::{Activation, Build, Built, Initializer, Layer, Regularizer, SampleShape};
 use crate::config::Config;
@@ -75,31 +77,13 @@ impl Layer for Conv1d {
     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let ([length, _], c) = (cx.sequence(input)?, cx.features(input)?);
         let (kernel, options) = (self.kernel, self.options);
-        positive("filter", self.filters)?;
-        check_groups(c, self.filters, options.groups)?;
+        check_filters(c, self.filters, options.groups)?;
         let out = options.resolve_open("conv1d", length, kernel)?;
-        let fans = [kernel.saturating_mul(c) / options.groups, kernel.saturating_mul(self.filters)];
-        let weight = self.weights.kernel(cx, &[kernel, c / options.groups, self.filters], fans)?;
+        let weight = plain_weight(cx, &self.weights, &[kernel], c, self.filters, options.groups)?;
         let stages = vec![Stage { name: "weight", weight, options }];
         let finish = Finish { weights: &self.weights, activation: self.activation, filters: self.filters };
         finish.built(|x, w, o| x.conv1d(w, o), stages, &[out], cx)
     }
-}
-
-/// The depthwise weight for `c` channels, as a stage of a module.
-fn depthwise(
-    name: &'static str,
-    cx: &mut Build,
-    weights: &WeightSettings,
-    kernel: usize,
-    [c, multiplier]: [usize; 2],
-    options: Conv1dOptions,
-) -> Result<Stage<Conv1dOptions>> {
-    positive("window for each channel", multiplier)?;
-    // Keras counts the fans of [kernel, channels, multiplier] as of any other kernel.
-    let fans = [kernel.saturating_mul(c), kernel.saturating_mul(multiplier)];
-    let weight = weights.kernel(cx, &[kernel, 1, c.saturating_mul(multiplier)], fans)?;
-    Ok(Stage { name, weight, options: options.groups(c) })
 }
 
 /// Depthwise 1-D convolution: each channel has windows of its own, `[length, channels]` to `[length', channels * multiplier]`. Weight
@@ -169,8 +153,8 @@ impl Layer for DepthwiseConv1d {
     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let ([length, _], c) = (cx.sequence(input)?, cx.features(input)?);
         let out = self.options.resolve_open("depthwise conv1d", length, self.kernel)?;
-        let channels = [c, self.multiplier];
-        let stage = depthwise("weight", cx, &self.weights, self.kernel, channels, self.options)?;
+        let (channels, options) = ([c, self.multiplier], self.options.groups(c));
+        let stage = depthwise("weight", cx, &self.weights, &[self.kernel], channels, options)?;
         let filters = c.saturating_mul(self.multiplier);
         let finish = Finish { weights: &self.weights, activation: self.activation, filters };
         finish.built(|x, w, o| x.conv1d(w, o), vec![stage], &[out], cx)
@@ -245,8 +229,8 @@ impl Layer for SeparableConv1d {
         let ([length, _], c) = (cx.sequence(input)?, cx.features(input)?);
         positive("filter", self.filters)?;
         let out = self.options.resolve_open("separable conv1d", length, self.kernel)?;
-        let channels = [c, self.multiplier];
-        let first = depthwise("depthwise_weight", cx, &self.weights, self.kernel, channels, self.options)?;
+        let (channels, options) = ([c, self.multiplier], self.options.groups(c));
+        let first = depthwise("depthwise_weight", cx, &self.weights, &[self.kernel], channels, options)?;
         let mixed = c.saturating_mul(self.multiplier);
         let weight = self.weights.kernel(cx, &[1, mixed, self.filters], [mixed, self.filters])?;
         // Of windows of one step none needs a border; without one, sequences of no steps would be refused.
@@ -330,13 +314,9 @@ impl Layer for ConvTranspose1d {
     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let ([length, _], c) = (cx.sequence(input)?, cx.features(input)?);
         let (kernel, options) = (self.kernel, self.options);
-        positive("filter", self.filters)?;
-        check_groups(c, self.filters, options.groups)?;
+        check_filters(c, self.filters, options.groups)?;
         let out = options.resolve_open("conv1d_transpose", length, kernel)?;
-        // Keras's fans are those of the weight's shape as it stands.
-        let per_group = self.filters / options.groups;
-        let fans = [kernel.saturating_mul(per_group), kernel.saturating_mul(c)];
-        let weight = self.weights.kernel(cx, &[kernel, per_group, c], fans)?;
+        let weight = transposed_weight(cx, &self.weights, &[kernel], c, self.filters, options.groups)?;
         let stages = vec![Stage { name: "weight", weight, options }];
         let finish = Finish { weights: &self.weights, activation: self.activation, filters: self.filters };
         finish.built(|x, w, o| x.conv1d_transpose(w, o), stages, &[out], cx)

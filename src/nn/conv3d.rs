@@ -1,6 +1,6 @@
 //! Convolution layers of volumes.
 
-use super::conv::{Finish, Stage, check_groups, positive, window_methods};
+use super::conv::{Finish, Stage, check_filters, plain_weight, transposed_weight, window_methods};
 use super::weights::{WeightSettings, weight_methods};
 use super::{Activation, Build, Built, Initializer, Layer, Regularizer, SampleShape};
 use crate::config::Config;
@@ -74,13 +74,10 @@ impl Layer for Conv3d {
 
     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let ([d, h, w, _], c) = (cx.volume(input)?, cx.features(input)?);
-        let ([kd, kh, kw], o) = (self.kernel, self.options);
-        positive("filter", self.filters)?;
-        check_groups(c, self.filters, o.groups)?;
+        let o = self.options;
+        check_filters(c, self.filters, o.groups)?;
         let out = o.windows(self.kernel).resolve_open("conv3d", [d, h, w])?;
-        let taps = kd.saturating_mul(kh).saturating_mul(kw);
-        let fans = [taps.saturating_mul(c) / o.groups, taps.saturating_mul(self.filters)];
-        let weight = self.weights.kernel(cx, &[kd, kh, kw, c / o.groups, self.filters], fans)?;
+        let weight = plain_weight(cx, &self.weights, &self.kernel, c, self.filters, o.groups)?;
         let stages = vec![Stage { name: "weight", weight, options: o }];
         let finish = Finish { weights: &self.weights, activation: self.activation, filters: self.filters };
         finish.built(|x, w, o| x.conv3d(w, o), stages, &out, cx)
@@ -159,16 +156,11 @@ impl Layer for ConvTranspose3d {
 
     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
         let ([d, h, w, _], c) = (cx.volume(input)?, cx.features(input)?);
-        let ([kd, kh, kw], o) = (self.kernel, self.options);
-        positive("filter", self.filters)?;
-        check_groups(c, self.filters, o.groups)?;
+        let o = self.options;
+        check_filters(c, self.filters, o.groups)?;
         let windows = o.windows(self.kernel);
         let out = windows.transposed_open("conv3d_transpose", [d, h, w], o.output_padding)?;
-        // Keras's fans are those of the weight's shape as it stands.
-        let per_group = self.filters / o.groups;
-        let taps = kd.saturating_mul(kh).saturating_mul(kw);
-        let fans = [taps.saturating_mul(per_group), taps.saturating_mul(c)];
-        let weight = self.weights.kernel(cx, &[kd, kh, kw, per_group, c], fans)?;
+        let weight = transposed_weight(cx, &self.weights, &self.kernel, c, self.filters, o.groups)?;
         let stages = vec![Stage { name: "weight", weight, options: o }];
         let finish = Finish { weights: &self.weights, activation: self.activation, filters: self.filters };
         finish.built(|x, w, o| x.conv3d_transpose(w, o), stages, &out, cx)
