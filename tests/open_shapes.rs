@@ -11,7 +11,7 @@ use wgrad::nn::{
     Cropping2d, Embedding, Functional, GaussianNoise, GlobalAvgPool2d, GlobalMaxPool2d, GroupNorm,
     Initializer, InstanceNorm, IntoSampleShape, Layer, LayerNorm, Layers, Merge, MultiHeadAttention, PRelu,
     Parameters, Permute, PositionEmbedding, Reshape, RmsNorm, SampleShape, SinePositionEncoding, Softmax,
-    SpatialDropout2d, TransformerDecoder, TransformerEncoder, UnitNorm, UpSample2d, ZeroPad2d,
+    SpatialDropout2d, TransformerDecoder, TransformerEncoder, UnitNorm, UpSample2d, UpSample3d, ZeroPad2d,
 };
 use wgrad::prelude::*;
 use wgrad::testing::{assert_module_parity, check_module_gradients};
@@ -541,7 +541,7 @@ fn the_summary_says_none() -> Result<()> {
 
 #[test]
 fn errors_at_build_name_layer_expectation_and_fix() {
-    let cases: [(Box<dyn Layer>, Open, &str); 13] = [
+    let cases: [(Box<dyn Layer>, Open, &str); 14] = [
         (
             Box::new(Dense::new(3)),
             &[None],
@@ -592,6 +592,11 @@ fn errors_at_build_name_layer_expectation_and_fix() {
             Box::new(Reshape::new([2, 3])),
             &[None, Some(4)],
             "layer 1 (Reshape): expects 6 elements for [2, 3], got [None, 4], which never has so many; change the target shape",
+        ),
+        (
+            Box::new(UpSample3d::new([0, 1, 1])),
+            &[None, Some(4), Some(4), Some(3)],
+            "expects factors of at least 1, got [0, 1, 1]",
         ),
         (Box::new(Reshape::new([0, INFER])), &[None, Some(4)], "which never has so many"),
         (Box::new(Softmax::new().axis(2)), &[None, Some(4)], "axis 2 is outside a tensor of shape [None, 4]"),

@@ -1,6 +1,7 @@
 //! Layers of sequences without weights: pooling, borders, repetition.
 
 use super::pool::{global_pooling, pooling};
+use super::resize::{crop, cropped, pad, padded, sizes};
 use super::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -132,18 +133,6 @@ impl Cropping1d {
     pub fn new(ends: [usize; 2]) -> Cropping1d {
         Cropping1d { ends }
     }
-
-    /// How many of so many steps are left.
-    fn rest(&self, op: &str, n: usize) -> Result<usize> {
-        let [before, after] = self.ends;
-        match before.checked_add(after).and_then(|cut| n.checked_sub(cut)) {
-            Some(rest @ 1..) => Ok(rest),
-            _ => {
-                let message = format!("of {n} steps nothing is left without {:?}; crop less", self.ends);
-                Err(Error::shape(op, message))
-            }
-        }
-    }
 }
 
 /// Every step repeated: `[length, channels]` to `[length * factor, channels]`.
@@ -174,56 +163,21 @@ impl UpSample1d {
     }
 }
 
-/// What a layer is to a model that changes the length alone.
-macro_rules! lengths {
-    ($($layer:ident, $field:ident: |$this:ident, $n:ident| $length:expr, |$module:ident, $x:ident| $forward:expr;)*) => {$(
-        impl Layer for $layer {
-            fn kind(&self) -> &'static str {
-                stringify!($layer)
-            }
+/// What a sequence is counted in.
+const UNITS: [&str; 1] = ["steps"];
 
-            fn details(&self) -> String {
-                format!("{:?}", self.$field)
-            }
-
-            fn config(&self) -> Result<Config> {
-                Config::of(self)
-            }
-
-            fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
-                let [length, c] = cx.sequence(input)?;
-                let ($this, $n) = (self, length);
-                let length: Result<Option<usize>> = $length;
-                Ok(Built::new($this.clone(), SampleShape::new([length?, c])?))
-            }
-        }
-
-        impl Module for $layer {
-            fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-                if x.rank() != 3 {
-                    let message = format!("expects [n, length, channels], got {}", x.shape());
-                    return Err(Error::shape(stringify!($layer), message));
-                }
-                let ($module, $x) = (self, x);
-                $forward
-            }
-
-            fn visit(&self, _parameters: &mut Parameters<'_>) {}
-        }
-    )*};
-}
-
-lengths! {
-    ZeroPad1d, ends:
-        |layer, n| Ok(n.map(|n| n.saturating_add(layer.ends[0]).saturating_add(layer.ends[1]))),
-        |layer, x| x.pad([(0, 0), (layer.ends[0], layer.ends[1]), (0, 0)], 0.0);
-    Cropping1d, ends:
-        |layer, n| n.map(|n| layer.rest("build", n)).transpose(),
-        |layer, x| x.slice(1, layer.ends[0], layer.rest("Cropping1d", x.dims()[1])?);
-    UpSample1d, factor:
-        |layer, n| match layer.factor {
+sizes! {
+    sequence, "[n, length, channels]":
+    ZeroPad1d: |layer| format!("{:?}", layer.ends),
+        |axis, n| padded(&layer.ends, axis, n),
+        |x| pad(x, &layer.ends);
+    Cropping1d: |layer| format!("{:?}", layer.ends),
+        |axis, n| n.map(|n| cropped("build", UNITS[axis], &layer.ends, axis, n)).transpose(),
+        |x| crop("Cropping1d", &UNITS, &layer.ends, x);
+    UpSample1d: |layer| format!("{:?}", layer.factor),
+        |_axis, n| match layer.factor {
             0 => Err(Error::argument("build", "expects a factor of at least 1, got 0")),
             factor => Ok(n.map(|n| n.saturating_mul(factor))),
         },
-        |layer, x| x.repeat(layer.factor, 1);
+        |x| x.repeat(layer.factor, 1);
 }

@@ -1,11 +1,102 @@
-//! Layers that change an image's size without weights: borders and interpolation.
+//! Layers that change an image's size without weights: borders and interpolation; and what those of sequences and volumes share with
+//! them.
 
 use super::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ops::resize::Interpolation;
+use crate::ops::windows::extent;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+
+/// What a layer is to a model that changes sizes, each axis by itself: samples are `$whole`s, batches of them `$batch`.
+macro_rules! sizes {
+    (
+        $whole:ident, $batch:literal:
+        $($layer:ident: |$this:ident| $details:expr, |$axis:ident, $n:ident| $size:expr, |$x:ident| $forward:expr;)*
+    ) => {$(
+        impl Layer for $layer {
+            fn kind(&self) -> &'static str {
+                stringify!($layer)
+            }
+
+            fn details(&self) -> String {
+                let $this = self;
+                $details
+            }
+
+            fn config(&self) -> Result<Config> {
+                Config::of(self)
+            }
+
+            fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
+                let [sizes @ .., c] = cx.$whole(input)?;
+                let (mut output, $this) = (sizes.to_vec(), self);
+                for ($axis, size) in output.iter_mut().enumerate() {
+                    let $n: Option<usize> = *size;
+                    *size = $size?;
+                }
+                output.push(c);
+                Ok(Built::new($this.clone(), SampleShape::new(output)?))
+            }
+        }
+
+        impl Module for $layer {
+            fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
+                if x.rank() != $batch.split(',').count() {
+                    let message = format!("expects {}, got {}", $batch, x.shape());
+                    return Err(Error::shape(stringify!($layer), message));
+                }
+                let ($this, $x) = (self, x);
+                $forward
+            }
+
+            fn visit(&self, _parameters: &mut Parameters<'_>) {}
+        }
+    )*};
+}
+pub(super) use sizes;
+
+/// The size of an axis with zeros at its ends, of which `sides` has two for each axis.
+pub(super) fn padded(sides: &[usize], axis: usize, n: Option<usize>) -> Result<Option<usize>> {
+    Ok(n.map(|n| n.saturating_add(sides[2 * axis]).saturating_add(sides[2 * axis + 1])))
+}
+
+/// A batch with zeros at the ends of each axis of its samples but the last.
+pub(super) fn pad(x: &Tensor, sides: &[usize]) -> Result<Tensor> {
+    let mut pads = vec![(0, 0)];
+    pads.extend(sides.chunks(2).map(|ends| (ends[0], ends[1])));
+    pads.push((0, 0));
+    x.pad(pads, 0.0)
+}
+
+/// How many of `n` `units` are left along an axis when its two of `sides` are cut off.
+pub(super) fn cropped(op: &str, units: &str, sides: &[usize], axis: usize, n: usize) -> Result<usize> {
+    let (before, after) = (sides[2 * axis], sides[2 * axis + 1]);
+    match before.checked_add(after).and_then(|cut| n.checked_sub(cut)) {
+        Some(rest @ 1..) => Ok(rest),
+        _ => {
+            let message = format!("of {n} {units} nothing is left without {sides:?}; crop less");
+            Err(Error::shape(op, message))
+        }
+    }
+}
+
+/// A batch without what `sides` has for each axis of its samples but the last, which are counted in `units`.
+pub(super) fn crop(op: &str, units: &[&str], sides: &[usize], x: &Tensor) -> Result<Tensor> {
+    units.iter().enumerate().try_fold(x.clone(), |x, (d, units)| {
+        let rest = cropped(op, units, sides, d, x.dims()[d + 1])?;
+        x.slice(d as isize + 1, sides[2 * d], rest)
+    })
+}
+
+/// The size of an axis that is made larger by its factor.
+pub(super) fn enlarged(factors: &[usize], axis: usize, n: Option<usize>) -> Result<Option<usize>> {
+    if factors[axis] > 0 {
+        return Ok(n.map(|n| n.saturating_mul(factors[axis])));
+    }
+    Err(Error::argument("build", format!("expects factors of at least 1, got {factors:?}")))
+}
 
 /// Zeros around an image: `[height, width, channels]` to `[height + top + bottom, width + left + right, channels]`.
 ///
@@ -34,39 +125,6 @@ impl ZeroPad2d {
     }
 }
 
-impl Layer for ZeroPad2d {
-    fn kind(&self) -> &'static str {
-        "ZeroPad2d"
-    }
-
-    fn details(&self) -> String {
-        format!("{:?}", self.sides)
-    }
-
-    fn config(&self) -> Result<Config> {
-        Config::of(self)
-    }
-
-    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
-        let [h, w, c] = cx.image(input)?;
-        let [top, bottom, left, right] = self.sides;
-        let padded = |n: Option<usize>, before: usize, after: usize| {
-            n.map(|n| n.saturating_add(before).saturating_add(after))
-        };
-        let output = SampleShape::new([padded(h, top, bottom), padded(w, left, right), c])?;
-        Ok(Built::new(self.clone(), output))
-    }
-}
-
-impl Module for ZeroPad2d {
-    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-        let [top, bottom, left, right] = self.sides;
-        x.pad([(0, 0), (top, bottom), (left, right), (0, 0)], 0.0)
-    }
-
-    fn visit(&self, _parameters: &mut Parameters<'_>) {}
-}
-
 /// An image without some rows and columns at its sides. Takes no time and no memory.
 ///
 /// ```
@@ -92,58 +150,6 @@ impl Cropping2d {
     pub fn new(sides: [usize; 4]) -> Cropping2d {
         Cropping2d { sides }
     }
-}
-
-impl Layer for Cropping2d {
-    fn kind(&self) -> &'static str {
-        "Cropping2d"
-    }
-
-    fn details(&self) -> String {
-        format!("{:?}", self.sides)
-    }
-
-    fn config(&self) -> Result<Config> {
-        Config::of(self)
-    }
-
-    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
-        let [h, w, c] = cx.image(input)?;
-        let rows = h.map(|h| self.rest("build", h, 0)).transpose()?;
-        let columns = w.map(|w| self.rest("build", w, 1)).transpose()?;
-        Ok(Built::new(self.clone(), SampleShape::new([rows, columns, c])?))
-    }
-}
-
-impl Cropping2d {
-    /// How many of so many rows (`axis` 0) or columns are left.
-    fn rest(&self, op: &str, n: usize, axis: usize) -> Result<usize> {
-        let (before, after) = (self.sides[2 * axis], self.sides[2 * axis + 1]);
-        match before.checked_add(after).and_then(|cut| n.checked_sub(cut)) {
-            Some(rest @ 1..) => Ok(rest),
-            _ => {
-                let message = format!(
-                    "of {n} {} nothing is left without {:?}; crop less",
-                    ["rows", "columns"][axis],
-                    self.sides
-                );
-                Err(Error::shape(op, message))
-            }
-        }
-    }
-}
-
-impl Module for Cropping2d {
-    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-        let [_, h, w, _] = *x.dims() else {
-            let message = format!("expects [n, height, width, channels], got {}", x.shape());
-            return Err(Error::shape("Cropping2d", message));
-        };
-        let (rows, columns) = (self.rest("Cropping2d", h, 0)?, self.rest("Cropping2d", w, 1)?);
-        x.slice(1, self.sides[0], rows)?.slice(2, self.sides[2], columns)
-    }
-
-    fn visit(&self, _parameters: &mut Parameters<'_>) {}
 }
 
 /// An image made larger by whole factors: `[height, width, channels]` to `[height * rows, width * columns, channels]`.
@@ -185,37 +191,21 @@ impl UpSample2d {
     }
 }
 
-impl Layer for UpSample2d {
-    fn kind(&self) -> &'static str {
-        "UpSample2d"
-    }
+/// What an image is counted in.
+const UNITS: [&str; 2] = ["rows", "columns"];
 
-    fn details(&self) -> String {
-        let [rows, columns] = self.factor;
-        let how = if self.interpolation == Interpolation::Bilinear { ", bilinear" } else { "" };
-        format!("{rows}x{columns}{how}")
-    }
-
-    fn config(&self) -> Result<Config> {
-        Config::of(self)
-    }
-
-    fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
-        let [h, w, c] = cx.image(input)?;
-        if self.factor.contains(&0) {
-            let message = format!("expects factors of at least 1, got {:?}", self.factor);
-            return Err(Error::argument("build", message));
-        }
-        let enlarged = |n: Option<usize>, factor: usize| n.map(|n| n.saturating_mul(factor));
-        let output = SampleShape::new([enlarged(h, self.factor[0]), enlarged(w, self.factor[1]), c])?;
-        Ok(Built::new(self.clone(), output))
-    }
-}
-
-impl Module for UpSample2d {
-    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-        x.upsample2d(self.factor, self.interpolation)
-    }
-
-    fn visit(&self, _parameters: &mut Parameters<'_>) {}
+sizes! {
+    image, "[n, height, width, channels]":
+    ZeroPad2d: |layer| format!("{:?}", layer.sides),
+        |axis, n| padded(&layer.sides, axis, n),
+        |x| pad(x, &layer.sides);
+    Cropping2d: |layer| format!("{:?}", layer.sides),
+        |axis, n| n.map(|n| cropped("build", UNITS[axis], &layer.sides, axis, n)).transpose(),
+        |x| crop("Cropping2d", &UNITS, &layer.sides, x);
+    UpSample2d: |layer| {
+            let how = if layer.interpolation == Interpolation::Bilinear { ", bilinear" } else { "" };
+            format!("{}{how}", extent(&layer.factor))
+        },
+        |axis, n| enlarged(&layer.factor, axis, n),
+        |x| x.upsample2d(layer.factor, layer.interpolation);
 }

@@ -1,6 +1,7 @@
 //! Layers of volumes without weights: pooling, borders, magnification.
 
 use super::pool::{global_pooling, pooling};
+use super::resize::{crop, cropped, enlarged, pad, padded, sizes};
 use super::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -133,22 +134,6 @@ impl Cropping3d {
     pub fn new(sides: [usize; 6]) -> Cropping3d {
         Cropping3d { sides }
     }
-
-    /// What is cut off along an axis, and how many of so many are left.
-    fn rest(&self, op: &str, axis: usize, n: usize) -> Result<usize> {
-        let (before, after) = (self.sides[2 * axis], self.sides[2 * axis + 1]);
-        match before.checked_add(after).and_then(|cut| n.checked_sub(cut)) {
-            Some(rest @ 1..) => Ok(rest),
-            _ => {
-                let message = format!(
-                    "of {n} {} nothing is left without {:?}; crop less",
-                    ["slices", "rows", "columns"][axis],
-                    self.sides
-                );
-                Err(Error::shape(op, message))
-            }
-        }
-    }
 }
 
 /// A volume made larger by whole factors: `[depth, height, width, channels]` to `[depth * factor[0], height * factor[1], width *
@@ -186,68 +171,21 @@ impl UpSample3d {
     }
 }
 
-/// What a layer is to a model that changes sizes, each axis by itself.
-macro_rules! sizes {
-    ($($layer:ident: |$this:ident| $details:expr, |$d:ident, $n:ident| $size:expr, |$x:ident| $forward:expr;)*) => {$(
-        impl Layer for $layer {
-            fn kind(&self) -> &'static str {
-                stringify!($layer)
-            }
-
-            fn details(&self) -> String {
-                let $this = self;
-                $details
-            }
-
-            fn config(&self) -> Result<Config> {
-                Config::of(self)
-            }
-
-            fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
-                let mut output = cx.volume(input)?;
-                let $this = self;
-                for ($d, size) in output.iter_mut().take(3).enumerate() {
-                    *size = size.map(|$n| $size).transpose()?;
-                }
-                Ok(Built::new($this.clone(), SampleShape::new(output)?))
-            }
-        }
-
-        impl Module for $layer {
-            fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-                if x.rank() != 5 {
-                    let message = format!("expects [n, depth, height, width, channels], got {}", x.shape());
-                    return Err(Error::shape(stringify!($layer), message));
-                }
-                let ($this, $x) = (self, x);
-                $forward
-            }
-
-            fn visit(&self, _parameters: &mut Parameters<'_>) {}
-        }
-    )*};
-}
+/// What a volume is counted in.
+const UNITS: [&str; 3] = ["slices", "rows", "columns"];
 
 sizes! {
+    volume, "[n, depth, height, width, channels]":
     ZeroPad3d: |layer| format!("{:?}", layer.sides),
-        |d, n| Ok::<_, Error>(n.saturating_add(layer.sides[2 * d]).saturating_add(layer.sides[2 * d + 1])),
-        |x| {
-            let [front, back, top, bottom, left, right] = layer.sides;
-            x.pad([(0, 0), (front, back), (top, bottom), (left, right), (0, 0)], 0.0)
-        };
+        |axis, n| padded(&layer.sides, axis, n),
+        |x| pad(x, &layer.sides);
     Cropping3d: |layer| format!("{:?}", layer.sides),
-        |d, n| layer.rest("build", d, n),
-        |x| (0..3).try_fold(x.clone(), |x, d| {
-            let axis = d + 1;
-            x.slice(axis as isize, layer.sides[2 * d], layer.rest("Cropping3d", d, x.dims()[axis])?)
-        });
+        |axis, n| n.map(|n| cropped("build", UNITS[axis], &layer.sides, axis, n)).transpose(),
+        |x| crop("Cropping3d", &UNITS, &layer.sides, x);
     UpSample3d: |layer| {
             let how = if layer.interpolation == Interpolation::Bilinear { ", trilinear" } else { "" };
             format!("{}{how}", extent(&layer.factor))
         },
-        |d, n| match layer.factor[d] {
-            0 => Err(Error::argument("build", format!("expects factors of at least 1, got {:?}", layer.factor))),
-            factor => Ok(n.saturating_mul(factor)),
-        },
+        |axis, n| enlarged(&layer.factor, axis, n),
         |x| x.upsample3d(layer.factor, layer.interpolation);
 }
