@@ -218,11 +218,14 @@ impl<K: Eq + Hash + Clone + Ord + Debug> Vocabulary<K> {
             ));
         }
         self.depth(op)?;
-        let mut seen = std::collections::HashSet::new();
-        if let Some(twice) = tokens.iter().find(|&k| !seen.insert(k)) {
-            return wrong(format!("{twice:?} is twice in the vocabulary"));
+        // Every look-up checks: the table is made once, the double is searched for only where there is one.
+        let places = self.places();
+        if places.len() != tokens.len() {
+            let mut seen = std::collections::HashSet::new();
+            let twice = tokens.iter().find(|&k| !seen.insert(k));
+            return wrong(twice.map(|k| format!("{k:?} is twice in the vocabulary")).unwrap_or_default());
         }
-        if let Some(mask) = self.mask.as_ref().filter(|mask| tokens.contains(mask)) {
+        if let Some(mask) = self.mask.as_ref().filter(|&mask| places.contains_key(mask)) {
             return wrong(format!("the mask {mask:?} is among the words; leave it out, or put it first"));
         }
         match (&self.idf, self.output) {
@@ -242,6 +245,10 @@ impl<K: Eq + Hash + Clone + Ord + Debug> Vocabulary<K> {
         }
     }
 
+    fn places(&self) -> &HashMap<K, u32> {
+        self.places.0.get_or_init(|| self.tokens.iter().flatten().cloned().zip(0..).collect())
+    }
+
     pub fn place<Q: Eq + Hash + ?Sized>(&self, token: &Q) -> Place
     where
         K: Borrow<Q>,
@@ -249,9 +256,8 @@ impl<K: Eq + Hash + Clone + Ord + Debug> Vocabulary<K> {
         if self.mask.as_ref().is_some_and(|mask| mask.borrow() == token) {
             return Place::Mask;
         }
-        let places = self.places.0.get_or_init(|| self.tokens.iter().flatten().cloned().zip(0..).collect());
         let start = self.start() as u32;
-        places.get(token).map_or(Place::Unknown, |&n| Place::Known(start.saturating_add(n)))
+        self.places().get(token).map_or(Place::Unknown, |&n| Place::Known(start.saturating_add(n)))
     }
 
     /// The number of a word of which `bin(n)` says which of n places for unknown words it has. What is masked and gets no number
