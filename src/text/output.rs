@@ -49,7 +49,8 @@ impl OutputMode {
 pub(crate) fn encoded_shape<T: Copy>(numbers: &[T], alone: bool, mode: OutputMode, depth: T) -> Vec<T> {
     let kept = match mode {
         OutputMode::Int => return numbers.to_vec(),
-        OutputMode::OneHot if alone => numbers.len() - 1,
+        // A layer built for samples of one number may be given samples without a dimension, or one of them.
+        OutputMode::OneHot if alone && numbers.len() > 1 => numbers.len() - 1,
         OutputMode::OneHot => numbers.len(),
         _ => numbers.len().saturating_sub(1).max(1),
     };

@@ -5,7 +5,8 @@ use super::{numbers as plain, sizes};
 use serde_json::Value;
 use wgrad::data::{Batch, Pipeline};
 use wgrad::nn::{
-    CategoryEncoding, Discretization, Functional, IntegerLookup, Layer, Normalization, Rescaling,
+    Build, CategoryEncoding, Context, Discretization, Functional, IntegerLookup, Layer, Module,
+    Normalization, Rescaling,
 };
 use wgrad::prelude::*;
 use wgrad::text::{Hashing, OutputMode, Split, Standardize, StringLookup, TextVectorization};
@@ -320,6 +321,25 @@ fn integers_of_every_type_and_beyond_a_vocabulary() -> Result<()> {
     }
     // Nobody reads values of what is not there yet.
     assert!(IntegerLookup::new().apply(&Tensor::new([1], Device::Cpu)?).is_err());
+    Ok(())
+}
+
+/// A layer built for samples of one number takes a number alone, and numbers that are samples themselves.
+#[test]
+fn one_hot_of_samples_without_a_dimension() -> Result<()> {
+    let layers: [Box<dyn Layer>; 3] = [
+        Box::new(CategoryEncoding::new(3).output(OutputMode::OneHot)),
+        Box::new(Discretization::with_boundaries(&[0.5, 1.5]).output(OutputMode::OneHot)),
+        Box::new(IntegerLookup::new().output(OutputMode::OneHot).with_vocabulary([1, 2])?),
+    ];
+    for layer in layers {
+        let module = Build::new(Device::Cpu, 1).layer(layer, [1])?;
+        for (dims, expected) in [(&[][..], &[3][..]), (&[1], &[1, 3]), (&[1, 1], &[1, 3])] {
+            let x = Tensor::new([2], Device::Cpu)?.reshape(dims)?;
+            let y = module.forward(&x, &Context::eval())?;
+            assert_eq!((y.dims(), y.to_vec::<f32>()?), (expected, vec![0.0, 0.0, 1.0]));
+        }
+    }
     Ok(())
 }
 
