@@ -9,6 +9,9 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::OnceLock;
 
+/// A number beyond the places is that of what is dropped, and one more that of what is refused: all of them u32.
+const MOST_PLACES: usize = u32::MAX as usize - 1;
+
 /// What a word is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -107,7 +110,7 @@ impl<K: Eq + Hash + Clone + Ord + Debug> Vocabulary<K> {
     /// Words and all places before them.
     pub fn size(&self, op: &str) -> Result<usize> {
         let (words, start) = (self.tokens(op)?.len(), self.start());
-        let size = start.checked_add(words).filter(|&n| u32::try_from(n).is_ok());
+        let size = start.checked_add(words).filter(|&n| n <= MOST_PLACES);
         size.ok_or_else(|| {
             Error::argument(op, format!("{start} places and {words} words are too many for u32"))
         })
@@ -117,8 +120,9 @@ impl<K: Eq + Hash + Clone + Ord + Debug> Vocabulary<K> {
     pub fn depth(&self, op: &str) -> Result<usize> {
         let size = self.size(op)?;
         match (self.pad, self.max_tokens) {
-            (true, Some(most)) if u32::try_from(most).is_err() => {
-                Err(Error::argument(op, format!("max_tokens({most}) is more than fits u32")))
+            (true, Some(most)) if most > MOST_PLACES => {
+                let message = format!("max_tokens({most}) is more than {MOST_PLACES}, the most places");
+                Err(Error::argument(op, message))
             }
             (true, Some(most)) => Ok(most.max(size)),
             (true, None) => Err(Error::argument(op, "pad_to_max_tokens needs max_tokens(n)")),

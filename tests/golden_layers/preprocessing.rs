@@ -344,6 +344,21 @@ fn one_hot_of_samples_without_a_dimension() -> Result<()> {
 }
 
 #[test]
+fn there_are_numbers_beyond_the_places() -> Result<()> {
+    let lookup = IntegerLookup::new().oov_indices(0).with_vocabulary([5])?.pad_to_max_tokens(true);
+    for (most, right) in [(u32::MAX as usize - 1, true), (u32::MAX as usize, false)] {
+        let padded = lookup.clone().max_tokens(most);
+        let found = padded.apply(&Tensor::new([5i32], Device::Cpu)?);
+        assert_eq!(found.is_ok(), right, "{most}: {:?}", found.err());
+        if right {
+            let unknown = padded.apply(&Tensor::new([6i32], Device::Cpu)?)?.eval();
+            assert!(unknown.is_err_and(|e| e.to_string().contains(&(most + 1).to_string())));
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn what_can_not_be_adapted_to_says_so() -> Result<()> {
     let message = |e: Error| e.to_string();
     let none = Tensor::zeros([0, 2], Device::Cpu)?;

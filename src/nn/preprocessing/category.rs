@@ -5,9 +5,8 @@ use crate::config::Config;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
+use crate::ops::check_index::check_index;
 use crate::ops::fault::FaultKind;
-use crate::ops::index::select_for;
-use crate::ops::random::iota;
 use crate::tensor::Tensor;
 use crate::text::{OutputMode, encode};
 use serde::{Deserialize, Serialize};
@@ -153,8 +152,7 @@ impl CategoryModule {
                 format!("expects integers (u8, i32 or u32), got {}; use .cast(DType::U32)", x.dtype());
             return Err(Error::dtype(OP, message));
         }
-        let places = iota(self.tokens, x.device())?;
-        select_for(FaultKind::IndexSelect, &places, 0, &x.reshape([x.numel()])?)?.reshape(x.shape())
+        check_index(x, FaultKind::IndexSelect, 0, self.tokens)
     }
 
     fn weighted(&self, inputs: &[Tensor]) -> Result<Tensor> {

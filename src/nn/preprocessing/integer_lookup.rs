@@ -7,6 +7,8 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
+use crate::ops::check_index::check_index;
+use crate::ops::fault::FaultKind;
 use crate::ops::index::select_within;
 use crate::tensor::{Tensor, no_grad};
 use crate::text::{OutputMode, Vocabulary, encode};
@@ -275,7 +277,7 @@ impl LookupModule {
             known = known.logical_and(within)?;
         }
         let unknown = match self.bins {
-            // A place that no table has: looking it up is the error.
+            // Beyond the place of what is dropped: the check below refuses it. Such a u32 there is, as `Vocabulary::depth` sees to.
             0 => x.zeros_like()?.cast(DType::U32)? + (self.depth + 1) as u32,
             1 => x.zeros_like()?.cast(DType::U32)? + self.unknown as u32,
             n => {
@@ -297,7 +299,7 @@ impl LookupModule {
             numbers = masked.select(place, &numbers)?;
         }
         match self.bins {
-            0 => crate::ops::random::iota(self.depth + 1, x.device())?.index_select(0, &numbers),
+            0 => check_index(&numbers, FaultKind::IndexSelect, 0, self.depth + 1),
             _ => Ok(numbers),
         }
     }
