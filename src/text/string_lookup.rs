@@ -1,8 +1,7 @@
 //! Words by their numbers, and numbers by their words.
 
 use super::farmhash::fingerprint;
-use super::{OutputMode, Vocabulary, encode};
-use crate::device::Device;
+use super::{OutputMode, Vocabulary};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -168,7 +167,7 @@ impl StringLookup {
         let depth = self.words.depth(OP)?;
         let numbers = self.numbers(words, depth)?;
         let n = numbers.len();
-        self.encoded(numbers, &[n], false, depth)
+        self.words.encoded(OP, numbers, &[n], false, depth)
     }
 
     /// A row of words for each sample: `[n, k]` numbers or `[n, k, depth]`, which rows of one length give, or `[n, depth]` by the modes
@@ -194,11 +193,8 @@ impl StringLookup {
             return Err(Error::shape(OP, message));
         }
         let n = rows.len();
-        let fill = |mut row: Vec<u32>| {
-            row.resize(longest, depth as u32);
-            row
-        };
-        self.encoded(rows.into_iter().flat_map(fill).collect(), &[n, longest], longest == 1, depth)
+        let numbers = self.words.padded(rows, longest, depth)?;
+        self.words.encoded(OP, numbers, &[n, longest], longest == 1, depth)
     }
 
     fn numbers(&self, words: impl IntoIterator<Item = impl AsRef<str>>, depth: usize) -> Result<Vec<u32>> {
@@ -206,17 +202,6 @@ impl StringLookup {
             self.words.number(OP, word, depth, |bins| (fingerprint(word.as_bytes()) % bins as u64) as usize)
         };
         words.into_iter().map(|word| number(word.as_ref())).collect()
-    }
-
-    fn encoded(&self, numbers: Vec<u32>, shape: &[usize], alone: bool, depth: usize) -> Result<Tensor> {
-        let numbers = Tensor::from_vec(numbers, shape, Device::Cpu)?;
-        let y = encode(&numbers, alone, self.words.output, depth, None)?;
-        let y = match self.words.weights(OP)? {
-            Some(weights) => (y * Tensor::from_vec(weights, [depth], Device::Cpu)?)?,
-            None => y,
-        };
-        y.eval()?;
-        Ok(y)
     }
 
     /// The words of numbers, in the order of memory: Keras's `invert=True`. They are computed and read.

@@ -1,7 +1,6 @@
 //! Texts as numbers of their words.
 
-use super::{OutputMode, Vocabulary, encode};
-use crate::device::Device;
+use super::{OutputMode, Vocabulary};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -296,21 +295,8 @@ impl TextVectorization {
         let rows = self.numbers(texts, depth)?;
         let length = self.length.unwrap_or_else(|| rows.iter().map(Vec::len).max().unwrap_or(0));
         let n = rows.len();
-        let filler = if self.words.output == OutputMode::Int { 0 } else { depth as u32 };
-        let mut numbers = crate::cpu::memory::reserve(n.saturating_mul(length))?;
-        for row in rows {
-            let end = numbers.len() + length;
-            numbers.extend(row);
-            numbers.resize(end, filler);
-        }
-        let numbers = Tensor::from_vec(numbers, [n, length], Device::Cpu)?;
-        let y = encode(&numbers, false, self.words.output, depth, None)?;
-        let y = match self.words.weights(OP)? {
-            Some(weights) => (y * Tensor::from_vec(weights, [depth], Device::Cpu)?)?,
-            None => y,
-        };
-        y.eval()?;
-        Ok(y)
+        let numbers = self.words.padded(rows, length, depth)?;
+        self.words.encoded(OP, numbers, &[n, length], false, depth)
     }
 
     /// Texts of `[n, words]` numbers (or of the words of one, `[words]`), which are computed and read: words with a space between,

@@ -1,7 +1,9 @@
 //! Which number each word or category has: what lookups of text and of integers have in common.
 
-use super::OutputMode;
+use super::{OutputMode, encode};
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -278,7 +280,7 @@ impl<K: Eq + Hash + Clone + Ord + Debug> Vocabulary<K> {
     {
         match self.place(token) {
             Place::Known(n) => Ok(n),
-            Place::Mask => Ok(if self.output == OutputMode::Int { 0 } else { depth as u32 }),
+            Place::Mask => Ok(self.masked(depth)),
             Place::Unknown if self.oov == 0 => {
                 let message = format!(
                     "{token:?} is not in the vocabulary; give unknown words a place with oov_indices(1)"
@@ -287,6 +289,41 @@ impl<K: Eq + Hash + Clone + Ord + Debug> Vocabulary<K> {
             }
             Place::Unknown => Ok((self.oov_start() + bin(self.oov)) as u32),
         }
+    }
+
+    /// The number of padding: that of the mask, or one that vectors have no place for.
+    pub fn masked(&self, depth: usize) -> u32 {
+        if self.output == OutputMode::Int { 0 } else { depth as u32 }
+    }
+
+    /// Rows of numbers, none longer than `length`, one behind the other and each filled with padding.
+    pub fn padded(&self, rows: Vec<Vec<u32>>, length: usize, depth: usize) -> Result<Vec<u32>> {
+        let mut numbers = crate::cpu::memory::reserve(rows.len().saturating_mul(length))?;
+        for row in rows {
+            let end = numbers.len() + length;
+            numbers.extend(row);
+            numbers.resize(end, self.masked(depth));
+        }
+        Ok(numbers)
+    }
+
+    /// What numbers of a shape become, on the CPU: [`encode`], each place with its weight where there are such.
+    pub fn encoded(
+        &self,
+        op: &str,
+        numbers: Vec<u32>,
+        shape: &[usize],
+        alone: bool,
+        depth: usize,
+    ) -> Result<Tensor> {
+        let numbers = Tensor::from_vec(numbers, shape, Device::Cpu)?;
+        let y = encode(&numbers, alone, self.output, depth, None)?;
+        let y = match self.weights(op)? {
+            Some(weights) => (y * Tensor::from_vec(weights, [depth], Device::Cpu)?)?,
+            None => y,
+        };
+        y.eval()?;
+        Ok(y)
     }
 
     /// The place of unknown words.

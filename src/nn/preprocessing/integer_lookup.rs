@@ -203,7 +203,7 @@ impl IntegerLookup {
             depth,
             alone,
             output: self.words.output,
-            mask: self.words.mask.map(|mask| mask as i32),
+            mask: self.words.mask.map(|mask| (mask as i32, self.words.masked(depth))),
             unknown: self.words.first_unknown(),
             bins: self.words.oov,
         })
@@ -256,7 +256,8 @@ struct LookupModule {
     depth: usize,
     alone: bool,
     output: OutputMode,
-    mask: Option<i32>,
+    /// The integer, and its place.
+    mask: Option<(i32, u32)>,
     /// The first place of unknown integers, and how many they have.
     unknown: usize,
     bins: usize,
@@ -290,12 +291,11 @@ impl LookupModule {
             }
         };
         let mut numbers = known.select(&select_within(&self.places, 0, &at)?, &unknown?)?;
-        if let Some(mask) = self.mask {
+        if let Some((mask, place)) = self.mask {
             let mut masked = signed.eq(mask)?;
             if let Some(within) = &within {
                 masked = masked.logical_and(within)?;
             }
-            let place = if self.output == OutputMode::Int { 0 } else { self.depth as u32 };
             numbers = masked.select(place, &numbers)?;
         }
         match self.bins {
