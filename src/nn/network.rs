@@ -169,7 +169,6 @@ impl Network {
                 // A layer that is used again stands where it was used first.
                 if let Work::Again(of) = node.work {
                     used[of] = true;
-                    self.nodes[of].inputs.iter().for_each(|&x| used[x] = true);
                 }
             }
         }

@@ -16,7 +16,7 @@ pub(crate) struct Shown {
 }
 
 /// A number with commas between thousands.
-pub(super) fn grouped(n: usize) -> String {
+pub(crate) fn grouped(n: impl std::fmt::Display) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
@@ -72,7 +72,8 @@ pub(super) fn aligned(rows: &[Vec<String>], columns: &[Align]) -> (String, Strin
 pub(super) fn total(parameters: &[Parameter]) -> String {
     let size: usize = parameters.iter().map(|p| p.variable.value().0.spec.bytes()).sum();
     let count = |p: &Parameter| p.variable.shape().numel();
-    let mut out = format!("{} parameters ({})", grouped(parameters.iter().map(count).sum()), bytes(size));
+    let mut out =
+        format!("{} parameters ({})", grouped(parameters.iter().map(count).sum::<usize>()), bytes(size));
     let fixed: usize = parameters.iter().filter(|p| !p.trainable()).map(count).sum();
     if fixed > 0 {
         out += &format!(", {} of them not trainable", grouped(fixed));

@@ -4,6 +4,7 @@ use super::color::{FAINT, GREY, INK, WHITE, readable_on, shade};
 use super::picture::{Anchor, MARGIN, Picture, TEXT_SIZE};
 use super::text;
 use crate::error::{Error, Result};
+use crate::nn::grouped;
 use crate::train::ConfusionMatrix;
 
 /// Letters of a class's name that are shown.
@@ -197,19 +198,6 @@ fn add_scale(picture: &mut Picture, [x, y]: [f64; 2]) {
 /// `10,000 samples`
 pub(super) fn samples(count: u64) -> String {
     if count == 1 { "1 sample".into() } else { format!("{} samples", grouped(count)) }
-}
-
-/// A number with commas between the thousands.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (k, digit) in digits.chars().enumerate() {
-        if k > 0 && (digits.len() - k).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a model gets wrong.
 
 use super::color::{GREY, INK, ORANGE};
-use super::confusion::{grouped, samples};
+use super::confusion::samples;
 use super::picture::{Anchor, MARGIN, Picture, TEXT_SIZE};
 use super::sheet::{Tile, Values, grid, levels};
 use super::text;
@@ -10,7 +10,7 @@ use crate::data::{Batch, Pass, Source};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::{Module, taken_by};
+use crate::nn::{Module, grouped, taken_by};
 use crate::tensor::{Tensor, no_grad};
 use crate::train::{are_probabilities, is_yes_or_no};
 

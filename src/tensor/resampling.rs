@@ -218,9 +218,10 @@ fn resampled(x: &Tensor, axis: usize, m: usize, how: Resampling, align_corners: 
     sum_of(taps.map(weighted))
 }
 
-fn sum_of(terms: impl IntoIterator<Item = Result<Tensor>>) -> Result<Tensor> {
+/// In their order, of what is read in a window: there is at least one.
+pub(super) fn sum_of(terms: impl IntoIterator<Item = Result<Tensor>>) -> Result<Tensor> {
     let sum = terms.into_iter().reduce(|sum, term| sum? + term?);
-    sum.unwrap_or_else(|| Err(Error::internal("no pixel has a weight")))
+    sum.unwrap_or_else(|| Err(Error::internal("a sum of nothing")))
 }
 
 /// A vector of the type and on the device of a tensor.

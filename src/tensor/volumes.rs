@@ -1,6 +1,7 @@
 //! Convolution and pooling of volumes, `[n, depth, height, width, c]`: those of images. A convolution's slices of a window become
 //! channels of one image, so that all of it is one product; windows of pooling are taken of planes, then along the depth.
 
+use super::resampling::sum_of;
 use super::weighted::{check_groups, check_groups_transposed, weighted};
 use super::{IntoOperand, Tensor};
 use crate::error::{Error, Result};
@@ -292,10 +293,6 @@ fn tap_of(w: &Tensor, tap: usize) -> Result<Tensor> {
     w.slice(0, tap, 1)?.squeeze(0)
 }
 
-fn sum_of(taps: usize, tap: impl Fn(usize) -> Result<Tensor>) -> Result<Tensor> {
-    (1..taps).try_fold(tap(0)?, |sum, t| sum + tap(t)?)
-}
-
 /// The slices of windows along the depth, of which `count` begin a stride apart: for each tap `[n, count, h * w, groups, c / groups]`.
 fn taps(
     x: &Tensor,
@@ -373,7 +370,7 @@ impl Tensor {
                 let images = slices[t].reshape([n * od, h, width, c])?;
                 images.conv2d(tap_of(w, t)?, over_images).map_err(|e| e.named(OP))
             };
-            return sum_of(kd, tap)?.reshape(shape);
+            return sum_of((0..kd).map(tap))?.reshape(shape);
         }
         let images = Tensor::stack(&slices.iter().collect::<Vec<_>>(), 4).map_err(|e| e.named(OP))?;
         let images = images.reshape([n * od, h, width, kd * c])?;
@@ -430,10 +427,10 @@ impl Tensor {
             placed(&slices, stride, (t * dilation) as isize - front as isize, od)
         };
         if per_group == 1 && groups > 1 {
-            return sum_of(kd, |t| place(&spread(&tap_of(w, t)?)?, t))?.reshape(shape);
+            return sum_of((0..kd).map(|t| place(&spread(&tap_of(w, t)?)?, t)))?.reshape(shape);
         }
         let slices = spread(&of_images(w, kernel)?)?.reshape([n, d, oh * ow, groups, kd, per_group])?;
-        sum_of(kd, |t| place(&slices.slice(4, t, 1)?, t))?.reshape(shape)
+        sum_of((0..kd).map(|t| place(&slices.slice(4, t, 1)?, t)))?.reshape(shape)
     }
 
     /// The largest element of each window of `[n, d, h, w, c]`, per channel: `[n, d', h', w', c]`, sizes as of

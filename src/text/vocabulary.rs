@@ -93,7 +93,7 @@ impl<K: Eq + Hash + Clone + Ord + Debug> Vocabulary<K> {
     }
 
     /// Places before those of unknown words.
-    fn oov_start(&self) -> usize {
+    pub fn oov_start(&self) -> usize {
         usize::from(self.mask.is_some() && self.output == OutputMode::Int)
     }
 
@@ -324,11 +324,6 @@ impl<K: Eq + Hash + Clone + Ord + Debug> Vocabulary<K> {
         };
         y.eval()?;
         Ok(y)
-    }
-
-    /// The place of unknown words.
-    pub fn first_unknown(&self) -> usize {
-        self.oov_start()
     }
 
     /// All, the special ones too, by number.

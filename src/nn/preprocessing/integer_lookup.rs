@@ -204,7 +204,7 @@ impl IntegerLookup {
             alone,
             output: self.words.output,
             mask: self.words.mask.map(|mask| (mask as i32, self.words.masked(depth))),
-            unknown: self.words.first_unknown(),
+            unknown: self.words.oov_start(),
             bins: self.words.oov,
         })
     }
