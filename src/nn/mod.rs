@@ -184,7 +184,9 @@ pub use rms_norm::{RmsNorm, UnitNorm};
 pub use sample_shape::{IntoSampleShape, SampleShape};
 pub use sequential::Sequential;
 pub use spectral_norm::SpectralNorm;
-pub(crate) use table::{Shown, grouped};
+pub(crate) use table::Shown;
+#[cfg(feature = "plot")]
+pub(crate) use table::grouped;
 pub use volumes::{
     AvgPool3d, Cropping3d, GlobalAvgPool3d, GlobalMaxPool3d, MaxPool3d, UpSample3d, ZeroPad3d,
 };
