@@ -1,0 +1,206 @@
+//! A network that solves a differential equation (Raissi et al., 2019): its loss is how far it is from fulfilling the equation.
+//!
+//! `cargo run --release --example pinn` solves Burgers' equation, u_t + u u_x = (0.01 / pi) u_xx, for a sine that becomes a shock,
+//! compares with the exact solution, and draws both into `target/pinn`. Derivatives of the network are gradients, the second one a
+//! gradient of a gradient; the whole step is one plan that is replayed.
+
+use clap::{Parser, ValueEnum};
+use std::f64::consts::PI;
+use std::path::PathBuf;
+use std::time::Instant;
+use wgrad::optim::CosineDecay;
+use wgrad::plot;
+use wgrad::prelude::*;
+
+/// Train a physics-informed network to solve Burgers' equation.
+#[derive(Parser)]
+struct Arguments {
+    /// `cpu`, `gpu`, `best`, or a part of an adapter's name.
+    #[arg(long, default_value = "best")]
+    device: String,
+    /// The numbers' precision: `f64` is the default on the CPU, and GPUs lack it.
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
+    /// Steps of Adam.
+    #[arg(long, default_value_t = 8000)]
+    steps: u64,
+    /// Places where the equation is to hold, drawn anew for each step.
+    #[arg(long, default_value_t = 1000)]
+    points: usize,
+    /// Numbers in each of the network's four hidden layers.
+    #[arg(long, default_value_t = 32)]
+    width: usize,
+    /// Learning rate of Adam at first; it falls to 0.
+    #[arg(long, default_value_t = 5e-3)]
+    lr: f64,
+    /// Seed of the initial weights and of the places.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write the pictures into this folder.
+    #[arg(long, value_name = "DIR", default_value = "target/pinn")]
+    out: PathBuf,
+}
+
+const VISCOSITY: f64 = 0.01 / PI;
+/// Times of the curves in the picture.
+const TIMES: [f64; 4] = [0.0, 0.25, 0.5, 1.0];
+/// Points along x and t of the other one, at which errors are measured.
+const SIZE: [usize; 2] = [129, 257];
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Precision {
+    F32,
+    F64,
+}
+
+/// Layers of tanh, the last one without.
+#[derive(Module)]
+#[module(no_forward)]
+struct Net {
+    weights: Vec<Variable>,
+    biases: Vec<Variable>,
+}
+
+impl Net {
+    fn new(width: usize, seed: u64, dtype: DType, device: Device) -> Result<Net> {
+        let mut net = Net { weights: Vec::new(), biases: Vec::new() };
+        for (layer, size) in [2, width, width, width, width, 1].windows(2).enumerate() {
+            let scale = (2.0 / (size[0] + size[1]) as f64).sqrt(); // Glorot and Bengio, 2010
+            let weight =
+                (Tensor::randn(size, device, seed.wrapping_add(layer as u64))? * scale)?.cast(dtype)?;
+            net.weights.push(Variable::new(weight));
+            net.biases.push(Variable::new(Tensor::zeros([size[1]], device)?.cast(dtype)?));
+        }
+        Ok(net)
+    }
+
+    /// u at points `[n, 1]`. By its form it is -sin(pi x) at t = 0, and 0 at x = -1 and 1: the network chooses all else.
+    fn solution(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
+        let mut h = Tensor::concat(&[x, &((t * 2.0)? - 1.0)?], 1)?;
+        for (layer, (weight, bias)) in self.weights.iter().zip(&self.biases).enumerate() {
+            h = (h.matmul(weight)? + bias)?;
+            if layer + 1 < self.weights.len() {
+                h = h.tanh()?;
+            }
+        }
+        ((t * (1.0 - x.square()?)?)? * h)? - (x * PI)?.sin()
+    }
+
+    /// How far the equation is from fulfilled at points `[n, 1]`. What is steep counts less (Liu et al., 2024): else all else would be
+    /// sacrificed to the shock.
+    fn residual(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
+        let (x, t) = (x.watch()?, t.watch()?);
+        let u = self.solution(&x, &t)?;
+        // Points don't depend on each other: the gradients of a sum are the derivatives at each.
+        let slopes = u.sum(.., false)?.gradients(&[&x, &t])?;
+        let (u_x, u_t) = (&slopes[0], &slopes[1]);
+        let u_xx = u_x.sum(.., false)?.gradients(&[&x])?.remove(0);
+        let weight = (1.0 / ((u_x.detach()?.abs()? * 0.1)? + 1.0)?)?;
+        ((u_t + u * u_x)? - u_xx * VISCOSITY)? * weight
+    }
+
+    /// u at points `[n, 1]` of the host, in f64.
+    fn at(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
+        let like = self.weights[0].value();
+        let there = |points: &Tensor| points.cast(like.dtype())?.to_device(like.device());
+        no_grad(|| self.solution(&there(x)?, &there(t)?))?.to_device(Device::Cpu)?.cast(DType::F64)
+    }
+}
+
+/// The exact solution (Cole and Hopf) at points `[n, 1]`, with sums for its integrals, over so many places that no digit is missing.
+fn exact(x: &Tensor, t: &Tensor) -> Result<Tensor> {
+    let z = (Tensor::arange(-240, 241, Device::Cpu)?.cast(DType::F64)? / 20.0)?;
+    let y = ((x - (t * (4.0 * VISCOSITY))?.sqrt()? * &z)? * PI)?;
+    let weight = (((y.cos()? + 1.0)? / (-2.0 * PI * VISCOSITY))? - z.square())?.exp()?;
+    (&weight * y.sin())?.sum(-1, true)? / (-weight.sum(-1, true)?)
+}
+
+/// The norm of the difference, as a share of the truth's.
+fn relative_error(u: &Tensor, truth: &Tensor) -> Result<f64> {
+    ((u - truth)?.norm(.., false)? / truth.norm(.., false))?.item()
+}
+
+/// `[n, 1]`, evenly spaced.
+fn line(from: f64, to: f64, n: usize) -> Result<Tensor> {
+    Tensor::linspace(from, to, n, Device::Cpu)?.cast(DType::F64)?.unsqueeze(1)
+}
+
+/// The solution at some times, over x, side by side, and the truth as dashes: what is no number leaves a gap.
+fn draw_curves(net: &Net) -> Result<plot::Picture> {
+    let (mut found, mut truth) = (Vec::new(), Vec::new());
+    for t in TIMES {
+        let (x, t) = (line(-1.0, 1.0, 200)?, line(t, t, 200)?);
+        found.extend(net.at(&x, &t)?.cast(DType::F32)?.to_vec::<f32>()?);
+        let dashes = exact(&x, &t)?.cast(DType::F32)?.to_vec()?.into_iter().enumerate();
+        truth.extend(dashes.map(|(i, u): (_, f32)| if i / 5 % 2 == 0 { u } else { f32::NAN }));
+        found.extend([f32::NAN; 20]);
+        truth.extend([f32::NAN; 20]);
+    }
+    let title = "u over x from -1 to 1, at t = 0, 0.25, 0.5 and 1";
+    Ok(plot::lines(&[("network", &found), ("exact", &truth)])?.titled(title))
+}
+
+/// What the network says and the truth, over t and x: from blue, at -1, over white to red.
+fn draw_field(u: &Tensor, truth: &Tensor) -> Result<plot::Picture> {
+    let colored = |u: &Tensor| {
+        let u = u.clamp(-1.0, 1.0)?;
+        let (red, green, blue) = ((u.minimum(0.0)? + 1.0)?, (1.0 - u.abs()?)?, (1.0 - u.maximum(0.0)?)?);
+        Tensor::concat(&[&red, &green, &blue], 1)?.reshape([1, SIZE[0], SIZE[1], 3])
+    };
+    let off = ((u - truth)? * 10.0)?;
+    let (u, truth, off) = (colored(u)?, colored(truth)?, colored(&off)?);
+    let rows = [("network", &u), ("exact", &truth), ("10 x difference", &off)];
+    Ok(plot::image_rows(&rows)?.titled("u over t (to the right) and x (upwards)"))
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let device: Device = arguments.device.parse()?;
+    let info = device.info()?;
+    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
+    if arguments.points == 0 || arguments.width == 0 {
+        return Err(Error::other("--points and --width must be at least 1"));
+    }
+    let out = &arguments.out;
+    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+    let dtype = match arguments.dtype {
+        Some(Precision::F64) => DType::F64,
+        None if device == Device::Cpu => DType::F64,
+        _ => DType::F32,
+    };
+    let net = Net::new(arguments.width, arguments.seed, dtype, device)?;
+    println!("{}", net.summary());
+    let grid =
+        Tensor::meshgrid(&[&line(1.0, -1.0, SIZE[0])?.squeeze(1)?, &line(0.0, 1.0, SIZE[1])?.squeeze(1)?])?;
+    let (x, t) = (grid[0].reshape([SIZE[0] * SIZE[1], 1])?, grid[1].reshape([SIZE[0] * SIZE[1], 1])?);
+    let truth = exact(&x, &t)?;
+
+    let mut adam = Adam::new(arguments.lr).schedule(CosineDecay::new(arguments.lr, arguments.steps));
+    let start = Instant::now();
+    for step in 1..=arguments.steps {
+        let seed = arguments.seed.wrapping_add(step);
+        let points = Tensor::rand([2, arguments.points, 1], device, seed)?.cast(dtype)?;
+        let (px, pt) = (points.slice(0, 0, 1)?.squeeze(0)?, points.slice(0, 1, 1)?.squeeze(0)?);
+        let loss = net.residual(&((px * 2.0)? - 1.0)?, &pt)?.square()?.mean(.., false)?;
+        adam.step(&loss.backward()?)?;
+        if step % 500 == 0 {
+            // The only place that waits for the device.
+            let (loss, error) =
+                (loss.cast(DType::F32)?.item::<f32>()?, relative_error(&net.at(&x, &t)?, &truth)?);
+            println!(
+                "step {step}: loss {loss:.2e}, error {error:.4}, {:.1} s",
+                start.elapsed().as_secs_f64()
+            );
+        }
+    }
+
+    let u = net.at(&x, &t)?;
+    for (name, picture) in [("curves.png", draw_curves(&net)?), ("field.png", draw_field(&u, &truth)?)] {
+        picture.save(out.join(name))?;
+        println!("wrote {}", out.join(name).display());
+    }
+    println!("\nnorm of the error, as a share of the solution's");
+    println!("  as at the beginning  {:.4}", relative_error(&exact(&x, &t.zeros_like()?)?, &truth)?);
+    println!("  network              {:.4}", relative_error(&u, &truth)?);
+    Ok(())
+}
