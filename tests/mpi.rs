@@ -7,6 +7,8 @@
 mod cases;
 #[path = "mpi/checks.rs"]
 mod checks;
+#[path = "mpi/synchronized.rs"]
+mod synchronized;
 
 /// Names the case that a rank plays.
 const CASE: &str = "WGRAD_MPI_CASE";

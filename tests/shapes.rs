@@ -5,7 +5,7 @@ mod common;
 use common::{Rng, tensor, values};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use wgrad::graph::{ScanMemory, ScanOptions, scan};
-use wgrad::nn::{Context, Embedding, PositionEmbedding, RmsNorm, TransformerDecoder};
+use wgrad::nn::{Context, Ctc, Embedding, Loss, PositionEmbedding, RmsNorm, TransformerDecoder};
 use wgrad::prelude::*;
 
 on_both_devices! {
@@ -620,5 +620,24 @@ fn functions_made_of_others_have_the_kernels_of_other_sizes() -> Result<()> {
         }
     }
     assert!(found.is_empty(), "new pipelines: {}", found.join(", "));
+    Ok(())
+}
+
+#[test]
+fn other_lengths_of_ctc_make_no_kernels() -> Result<()> {
+    let _alone = alone();
+    let d = Device::Gpu;
+    let step = |batch: usize, steps: usize, labels: usize| -> Result<u64> {
+        let logits = Tensor::randn([batch, steps, 5], d, 1)?.watch()?;
+        let targets = Tensor::randint(1, 5, [batch, labels], d, 2)?;
+        let before = d.stats()?.pipelines;
+        let loss = Ctc::new().compute(&logits, &targets)?;
+        loss.backward()?.get(&logits)?.eval()?;
+        Ok(d.stats()?.pipelines - before)
+    };
+    step(3, 20, 4)?;
+    let others = [(3, 31, 4), (3, 24, 4), (3, 37, 4), (3, 22, 4)];
+    let new: Vec<u64> = others.into_iter().map(|(b, t, l)| step(b, t, l)).collect::<Result<_>>()?;
+    assert_eq!(new, [0; 4]);
     Ok(())
 }

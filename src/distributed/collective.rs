@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// A group of processes that train together, its ranks: what reductions are made of. [`Mpi`](super::Mpi) is one (feature `mpi`);
 /// implement it to train over another engine.
@@ -39,6 +40,33 @@ pub trait Collective: Send + Sync + Debug {
     /// Tells all other ranks that this one can't go on, and why: whatever they wait for ends in an error that names the rank and
     /// the reason. The group is of no use afterwards.
     fn fail(&self, reason: &str);
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<C: Collective + ?Sized> Collective for Arc<C> {
+    fn rank(&self) -> usize {
+        (**self).rank()
+    }
+
+    fn size(&self) -> usize {
+        (**self).size()
+    }
+
+    fn local_rank(&self) -> usize {
+        (**self).local_rank()
+    }
+
+    fn host(&self) -> String {
+        (**self).host()
+    }
+
+    fn transfer(&self, send: Option<(usize, Vec<u8>)>, from: Option<usize>) -> Result<Option<Vec<u8>>> {
+        (**self).transfer(send, from)
+    }
+
+    fn fail(&self, reason: &str) {
+        (**self).fail(reason);
+    }
 }
 
 /// The group of a process that is by itself: what a program uses that may also run without an engine. Shards are added in the same

@@ -22,6 +22,8 @@
 //! # }
 //! ```
 //!
+//! Layers that look at a batch see a shard; [`BatchNorm::synchronized`](crate::nn::BatchNorm::synchronized) has one see all of it.
+//!
 //! Data, models and settings must be the same on all ranks; each checks that at the first step. The
 //! feature `mpi` brings [`Mpi`]; another engine is an implementation of [`Collective`].
 
@@ -31,6 +33,8 @@ mod gradients;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod pick;
+mod shared_batch;
+mod statistics;
 mod sum;
 
 pub use agree::agree;
@@ -40,4 +44,5 @@ pub(crate) use gradients::{Layout, Numbers};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use pick::pick as device;
+pub(crate) use shared_batch::SharedBatch;
 pub(crate) use sum::shards_of;

@@ -9,10 +9,27 @@ use super::collective::Collective;
 use crate::error::{Error, Result};
 use bytemuck::Pod;
 use std::collections::BTreeMap;
-use std::ops::{AddAssign, Range};
+use std::ops::Range;
 
 /// Vectors shorter than this go up the tree and down again whole: there are fewer messages then than where each rank adds a part.
 const SHORT: usize = 1024;
+
+/// What vectors that are added are made of. Which of two is added to the other must not matter, in any bit.
+pub(crate) trait Summand: Pod {
+    fn add(&mut self, other: Self);
+}
+
+impl Summand for f32 {
+    fn add(&mut self, other: f32) {
+        *self += other;
+    }
+}
+
+impl Summand for f64 {
+    fn add(&mut self, other: f64) {
+        *self += other;
+    }
+}
 
 /// The shards of a rank: as many of each as of the others, or one more, in their order.
 pub(crate) fn shards_of(rank: usize, ranks: usize, shards: usize) -> Range<usize> {
@@ -21,7 +38,7 @@ pub(crate) fn shards_of(rank: usize, ranks: usize, shards: usize) -> Range<usize
 
 /// The sum over all shards of vectors of `len` elements, on all ranks the same. `mine` are those of this rank, by the number of the
 /// shard; one that is missing is left out of the sum.
-pub(crate) fn sum<T: Pod + AddAssign>(
+pub(crate) fn sum<T: Summand>(
     world: &dyn Collective,
     shards: usize,
     len: usize,
@@ -68,7 +85,7 @@ fn owner(shard: usize, ranks: usize, shards: usize) -> usize {
     ((shard + 1) * ranks).div_ceil(shards) - 1
 }
 
-fn add<T: Pod + AddAssign>(held: &mut BTreeMap<usize, Vec<T>>, left: usize, right: Option<Vec<T>>) {
+fn add<T: Summand>(held: &mut BTreeMap<usize, Vec<T>>, left: usize, right: Option<Vec<T>>) {
     let Some(right) = right else { return };
     match held.get_mut(&left) {
         Some(sum) => add_to(sum, &right),
@@ -78,9 +95,9 @@ fn add<T: Pod + AddAssign>(held: &mut BTreeMap<usize, Vec<T>>, left: usize, righ
     }
 }
 
-fn add_to<T: Copy + AddAssign>(sum: &mut [T], other: &[T]) {
+fn add_to<T: Summand>(sum: &mut [T], other: &[T]) {
     for (sum, other) in sum.iter_mut().zip(other) {
-        *sum += *other;
+        sum.add(*other);
     }
 }
 
@@ -115,11 +132,7 @@ fn unpack<T: Pod>(from: usize, message: Option<Vec<u8>>, len: usize) -> Result<O
 /// ends with a part of the whole sum; then they exchange these (Thakur, Rabenseifner and Gropp, "Optimization of collective
 /// communication operations in MPICH", 2005, section 4.5). Each element is added in the order of the tree: the order of two summands
 /// doesn't matter.
-fn add_parts<T: Pod + AddAssign>(
-    world: &dyn Collective,
-    len: usize,
-    mine: Option<Vec<T>>,
-) -> Result<Option<Vec<T>>> {
+fn add_parts<T: Summand>(world: &dyn Collective, len: usize, mine: Option<Vec<T>>) -> Result<Option<Vec<T>>> {
     let (rank, ranks) = (world.rank(), world.size());
     let mut parts: Vec<Range<usize>> = std::iter::once(0..len).collect();
     let mut mine = mine;

@@ -2,10 +2,12 @@
 
 use super::KvCache;
 use super::past::Past;
+use crate::distributed::{Collective, SharedBatch};
 use crate::error::Result;
 use crate::seed;
 use crate::tensor::Tensor;
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 /// What a forward pass is for, handed from the model down to each layer.
 ///
@@ -34,6 +36,8 @@ pub struct Context {
     gathered: Option<u64>,
     /// Whether what runs now does not follow from the tokens of the generation's step: another input of the model.
     beside: Cell<bool>,
+    /// Who has the other parts of the batch.
+    shared: Option<SharedBatch>,
 }
 
 impl Context {
@@ -46,6 +50,7 @@ impl Context {
             past: past.map(RefCell::new),
             gathered: None,
             beside: Cell::new(false),
+            shared: None,
         }
     }
 
@@ -92,6 +97,41 @@ impl Context {
     /// ```
     pub fn gathering(seed: u64, before: u64) -> Context {
         Context { gathered: Some(before), ..Context::new(Some(seed), None) }
+    }
+
+    /// The same, where each rank of a group has a part of the batch, of any number of samples: layers that look at the whole batch
+    /// ([`BatchNorm::synchronized`](super::BatchNorm::synchronized)) look at all parts. For loops of one's own; all ranks make the same
+    /// passes, forward and backward, in the same order.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::distributed::Alone; // or Mpi::world()?
+    /// use wgrad::nn::{BatchNorm, Context};
+    /// # fn main() -> Result<()> {
+    /// let world = Alone;
+    /// let model = Sequential::new().add(Dense::new(4)).add(BatchNorm::new().synchronized(true)).build([2], Device::Cpu)?;
+    /// let mut adam = Adam::new(1e-3);
+    /// for cx in Context::steps(42).take(3) {
+    ///     let cx = cx.distributed(world);
+    ///     let x = Tensor::rand([8, 2], Device::Cpu, 1)?; // this rank's samples
+    ///     let loss = model.forward(&x, &cx)?.square()?.mean(.., false)?;
+    ///     adam.step(&loss.backward()?.all_reduce(&world)?)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn distributed(self, world: impl Collective + 'static) -> Context {
+        let shards = world.size();
+        self.sharing(SharedBatch { world: Arc::new(world), shards, counts: true })
+    }
+
+    /// The same, over a part of a batch.
+    pub(crate) fn sharing(self, batch: SharedBatch) -> Context {
+        Context { shared: Some(batch), ..self }
+    }
+
+    /// The batch of which this pass has a part.
+    pub(super) fn shared(&self) -> Option<&SharedBatch> {
+        self.shared.as_ref()
     }
 
     /// The share of its old value that a moving average keeps in this pass: `momentum`, or what makes it a mean where statistics are

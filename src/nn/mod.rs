@@ -52,6 +52,7 @@
 //! | `ZeroPadding3D(1)`, `Cropping3D(..)`, `UpSampling3D((1, 2, 2))` | [`ZeroPad3d::new([1; 6])`](ZeroPad3d), [`Cropping3d::new([0, 1, 0, 0, 2, 2])`](Cropping3d), [`UpSample3d::new([1, 2, 2])`](UpSample3d) |
 //! | `Flatten()`, `Reshape((-1, 4))`, `Permute((3, 1, 2))` | [`Flatten::new()`](Flatten), [`Reshape::new([INFER, 4])`](Reshape), [`Permute::new([2, 0, 1])`](Permute) |
 //! | `BatchNormalization(momentum=0.99, epsilon=1e-3)` | [`BatchNorm::new()`](BatchNorm)`.momentum(0.99).epsilon(1e-3)` |
+//! | `BatchNormalization(synchronized=True)`, PyTorch's `SyncBatchNorm` | [`BatchNorm::new().synchronized(true)`](BatchNorm::synchronized) |
 //! | `LayerNormalization(axis=-1)`, `GroupNormalization(8)` | [`LayerNorm::new()`](LayerNorm)`.axes([-1])`, [`GroupNorm::new(8)`](GroupNorm) |
 //! | `RMSNormalization()`, `UnitNormalization()` | [`RmsNorm::new()`](RmsNorm), [`UnitNorm::new()`](UnitNorm); PyTorch's `InstanceNorm2d` is [`InstanceNorm::new()`](InstanceNorm) |
 //! | `Rescaling(1 / 255)`, `Normalization()`, `layer.adapt(train)` | [`Rescaling::new(1.0 / 255.0)`](Rescaling), [`Normalization::new().adapt(&train)?`](Normalization) |

@@ -42,17 +42,40 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub struct BatchNorm {
     momentum: f64,
     affine: Affine,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    synchronized: bool,
 }
 
 impl BatchNorm {
     /// Keras's settings: momentum 0.99, epsilon 0.001, with `gamma` and `beta`.
     pub fn new() -> BatchNorm {
-        BatchNorm { momentum: 0.99, affine: Affine::default() }
+        BatchNorm { momentum: 0.99, affine: Affine::default(), synchronized: false }
     }
 
     /// The share of the old value that a moving average keeps at each step: from 0 to 1, or `build` fails.
     pub fn momentum(mut self, momentum: f64) -> BatchNorm {
         self.momentum = momentum;
+        self
+    }
+
+    /// Whether a training pass that several ranks [share](crate::distributed) uses mean and variance of the whole batch, each rank's samples
+    /// counted alike, rather than those of each shard (PyTorch's `SyncBatchNorm`). The same as without it where there is one process.
+    ///
+    /// All ranks wait for each other in the layer, once forward and once backward: worth it where a shard has too few samples for
+    /// statistics. Needs as many [shards](crate::train::Fit::shards) as ranks, or the pass fails. In a loop of one's own,
+    /// [`Context::distributed`] says who the others are.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::BatchNorm;
+    /// # fn main() -> Result<()> {
+    /// let norm = BatchNorm::new().synchronized(true);
+    /// let model = Sequential::new().add(Conv2d::new(8, [3, 3]).bias(false)).add(norm).build([28, 28, 1], Device::Cpu)?;
+    /// println!("{}", model.summary());
+    /// # Ok(()) }
+    /// ```
+    pub fn synchronized(mut self, synchronized: bool) -> BatchNorm {
+        self.synchronized = synchronized;
         self
     }
 }
@@ -68,6 +91,10 @@ affine_methods!(BatchNorm);
 impl Layer for BatchNorm {
     fn kind(&self) -> &'static str {
         "BatchNorm"
+    }
+
+    fn details(&self) -> String {
+        if self.synchronized { "synchronized".into() } else { String::new() }
     }
 
     fn config(&self) -> Result<Config> {
@@ -88,6 +115,7 @@ impl Layer for BatchNorm {
         let module = BatchNormModule {
             affine,
             momentum: self.momentum,
+            synchronized: self.synchronized,
             mean: buffer(cx.full([features], 0.0)?)?,
             variance: buffer(cx.full([features], 1.0)?)?,
             unread: AtomicU32::new(0),
@@ -99,6 +127,7 @@ impl Layer for BatchNorm {
 struct BatchNormModule {
     affine: AffineModule,
     momentum: f64,
+    synchronized: bool,
     mean: Variable,
     variance: Variable,
     /// Training passes in a row that found the moving averages not computed yet.
@@ -110,6 +139,23 @@ struct BatchNormModule {
 const MOST_UNREAD: u32 = 8;
 
 impl BatchNormModule {
+    /// What the batch is normalised by; `None` where it is the moving averages.
+    fn of_batch(&self, x: &Tensor, cx: &Context) -> Result<Option<Moments>> {
+        if !cx.is_training() || self.affine.is_frozen() {
+            return Ok(None);
+        }
+        let shared = cx.shared().filter(|_| self.synchronized);
+        if let Some(batch) =
+            shared.map(|batch| batch.at_once("BatchNorm::synchronized")).transpose()?.flatten()
+        {
+            return batch.moments(x);
+        }
+        if x.numel() == 0 {
+            return Ok(None);
+        }
+        moments(x, &std::array::from_fn(|d| d + 1 < x.rank())).map(Some)
+    }
+
     /// Moves the moving averages, lazily.
     fn update(&self, batch: &Moments, cx: &Context) -> Result<()> {
         no_grad(|| {
@@ -143,14 +189,18 @@ impl BatchNormModule {
 
 impl Module for BatchNormModule {
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        if !cx.is_training() || self.affine.is_frozen() || x.numel() == 0 {
-            let centered = (x - &self.mean)?;
-            return self.affine.apply(&centered, None, &self.variance.value(), |t| Ok(t.clone()));
+        match self.of_batch(x, cx)? {
+            Some(batch) => {
+                self.settle()?;
+                self.update(&batch, cx)?;
+                let offset = Some(&batch.offset);
+                self.affine.apply(&batch.centered, offset, &batch.variance, |t| Ok(t.clone()))
+            }
+            None => {
+                let centered = (x - &self.mean)?;
+                self.affine.apply(&centered, None, &self.variance.value(), |t| Ok(t.clone()))
+            }
         }
-        self.settle()?;
-        let batch = moments(x, &std::array::from_fn(|d| d + 1 < x.rank()))?;
-        self.update(&batch, cx)?;
-        self.affine.apply(&batch.centered, Some(&batch.offset), &batch.variance, |t| Ok(t.clone()))
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {
@@ -396,5 +446,7 @@ impl Module for GroupNormModule {
     }
 }
 
+#[cfg(test)]
+mod over_ranks;
 #[cfg(test)]
 mod tests;

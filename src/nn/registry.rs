@@ -303,6 +303,7 @@ mod tests {
             Box::new(UpSample3d::new([2, 1, 3]).interpolation(Interpolation::Bilinear)),
             Box::new(ZeroPad3d::new([1, 2, 0, 1, 3, 0])),
             Box::new(BatchNorm::new()),
+            Box::new(BatchNorm::new().synchronized(true)),
             Box::new(Bidirectional::new(Gru::new(2).dropout(0.5))),
             Box::new(Gru::new(2).recurrent_dropout(0.5).return_sequences(true)),
             Box::new(Lstm::new(2)),

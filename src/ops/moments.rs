@@ -10,7 +10,9 @@ pub(crate) struct Moments {
     pub mean: Tensor,
     /// The biased variance: divided by the number of elements.
     pub variance: Tensor,
-    /// `x - origin`; the origin is the mean, rounded, as a constant.
+    /// The mean, rounded, as a constant.
+    pub origin: Tensor,
+    /// `x - origin`.
     pub centered: Tensor,
     /// `mean - origin`: what rounding the mean has lost. Its gradient is the mean's.
     pub offset: Tensor,
@@ -40,7 +42,7 @@ pub(crate) fn moments(x: &Tensor, mask: &[bool; MAX_RANK]) -> Result<Moments> {
     let offset = ((&first - &origin)? + from_first)?;
     let centered = (x - &origin)?;
     let variance = (centered.square()?.mean(&axes, true)? - offset.square()?)?;
-    Ok(Moments { mean: (&origin + &offset)?, variance, centered, offset })
+    Ok(Moments { mean: (&origin + &offset)?, variance, origin, centered, offset })
 }
 
 /// The square root of what is not negative, with the gradient 0 rather than infinity where it is 0.

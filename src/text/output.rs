@@ -1,7 +1,7 @@
 //! What becomes of the numbers of words and categories.
 
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -88,4 +88,19 @@ pub(crate) fn encode(
             counts.reshape(shape)
         }
     }
+}
+
+/// The rows of `[n, length]` numbers, or the one of `[length]`.
+pub(super) fn read_rows(op: &str, numbers: &Tensor) -> Result<Vec<Vec<u32>>> {
+    let (rows, length) = match (numbers.dtype().is_float(), numbers.dims()) {
+        (false, &[length]) => (1, length),
+        (false, &[rows, length]) => (rows, length),
+        _ => {
+            let (dtype, shape) = (numbers.dtype(), numbers.shape());
+            let message = format!("expects integers [n, length] or [length], got {dtype} {shape}");
+            return Err(Error::shape(op, message));
+        }
+    };
+    let read = numbers.cast(DType::U32)?.to_vec::<u32>().map_err(|e| e.context(op))?;
+    Ok((0..rows).map(|row| read[row * length..(row + 1) * length].to_vec()).collect())
 }

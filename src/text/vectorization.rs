@@ -1,7 +1,6 @@
 //! Texts as numbers of their words.
 
 use super::{OutputMode, Vocabulary};
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -312,26 +311,14 @@ impl TextVectorization {
             let message = "there is no way back from vectors and n-grams to a text";
             return Err(Error::argument(OP, message));
         }
-        let length = match (numbers.dtype().is_float(), numbers.dims()) {
-            (false, &[length] | &[_, length]) => length,
-            _ => {
-                let message = format!(
-                    "expects integers [n, words] or [words], got {} {}",
-                    numbers.dtype(),
-                    numbers.shape()
-                );
-                return Err(Error::shape(OP, message));
-            }
-        };
-        let rows = if numbers.rank() == 1 { 1 } else { numbers.dims()[0] };
-        let read = numbers.cast(DType::U32)?.to_vec::<u32>().map_err(|e| e.context(OP))?;
+        let rows = super::output::read_rows(OP, numbers)?;
         let between = if self.split == Split::Characters { "" } else { " " };
-        let text = |row: usize| {
-            let words = read[row * length..(row + 1) * length].iter().filter(|&&n| n != 0);
+        let text = |row: Vec<u32>| {
+            let words = row.iter().filter(|&&n| n != 0);
             let words = words.map(|&n| self.words.token(n as usize).map_or(UNKNOWN, String::as_str));
             words.collect::<Vec<_>>().join(between)
         };
-        Ok((0..rows).map(text).collect())
+        Ok(rows.into_iter().map(text).collect())
     }
 
     /// Settings and vocabulary as a JSON file, which appears whole or not at all.

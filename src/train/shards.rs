@@ -36,7 +36,8 @@ impl<M: Module> Trainer<M> {
     ///
     /// Each step's batch is cut into [`shards`](super::Fit::shards), as many as there are ranks where nothing else is said; the loss
     /// and all gradients are those of the whole batch, up to rounding. Layers that look at a batch
-    /// ([`BatchNorm`](crate::nn::BatchNorm)) see a shard; what they keep, such as moving averages, is the mean of all shards
+    /// ([`BatchNorm`](crate::nn::BatchNorm)) see a shard, or all of it where that is
+    /// [wanted](crate::nn::BatchNorm::synchronized); what they keep, such as moving averages, is the mean of all shards
     /// after each step. A loss is taken for a mean over samples: one of your own that is a sum, or an
     /// [added](crate::nn::Context::add_loss) one, comes out as that of a shard. Dropout draws for each shard by itself. Progress is
     /// shown and files are written on rank 0 alone; an interruption of one rank ends the run on all, after the step in which they hear
@@ -61,8 +62,9 @@ impl<M: Module> Trainer<M> {
             return self.shared_own_step(sharing, batch, totals);
         }
         let seed = seed::derive(self.seed, 2 * self.at.steps + 1);
-        let Vectors { contents, layout, mine } = of_shards(sharing, &batch, |shard, part| {
-            self.shard(part, seed::derive(seed, shard as u64), weights)
+        let Vectors { contents, layout, mine } = of_shards(sharing, &batch, |shard, part, counts| {
+            let cx = Context::train(seed::derive(seed, shard as u64)).sharing(sharing.batch(counts));
+            self.shard(part, &cx, weights)
         })?;
         drop(batch);
         let sum = self.sum_with_wishes(sharing, &layout, mine)?;
@@ -96,7 +98,7 @@ impl<M: Module> Trainer<M> {
         let part = cut(&batch, if counted == 0 { 0..1 } else { rows })?;
         drop(batch);
         let seed = seed::derive(self.seed, 2 * self.at.steps + 1);
-        let cx = Context::train(seed::derive(seed, shard as u64));
+        let cx = Context::train(seed::derive(seed, shard as u64)).sharing(sharing.batch(counted > 0));
         let mut kept = self.buffers();
         let before: Vec<Tensor> = kept.iter().map(Variable::value).collect();
         let Some(own) = &self.own else { return Err(Error::internal("there is no step of one's own")) };
@@ -135,12 +137,16 @@ impl<M: Module> Trainer<M> {
     }
 
     /// Everything that a shard adds, lazily.
-    fn shard(&self, batch: &Batch, seed: u64, weights: &mut ClassWeights) -> Result<(Contents, Vec<Tensor>)> {
+    fn shard(
+        &self,
+        batch: &Batch,
+        cx: &Context,
+        weights: &mut ClassWeights,
+    ) -> Result<(Contents, Vec<Tensor>)> {
         let samples = batch.samples();
         let mut kept = self.buffers();
         let before: Vec<Tensor> = kept.iter().map(Variable::value).collect();
-        let cx = Context::train(seed);
-        let computed = compute(&self.model, &self.outputs, batch, &cx, weights);
+        let computed = compute(&self.model, &self.outputs, batch, cx, weights);
         let mut after: Vec<Tensor> = kept.iter().map(Variable::value).collect();
         // Each shard begins where the step does.
         for (variable, value) in kept.iter().zip(&before) {
@@ -226,7 +232,7 @@ impl<M: Module> Trainer<M> {
 
     /// Measures a batch that is cut into shards.
     pub(super) fn sharded_test(&self, sharing: &Sharing, batch: &Batch, totals: &mut Totals) -> Result<()> {
-        let Vectors { contents: of_batch, layout, mine } = of_shards(sharing, batch, |_, part| {
+        let Vectors { contents: of_batch, layout, mine } = of_shards(sharing, batch, |_, part, _| {
             let mut of_shard = Totals::new(&self.outputs, self.device)?;
             self.measure(part, &mut of_shard)?;
             let tensors = of_shard.tensors().cloned().collect();
@@ -252,7 +258,7 @@ struct Vectors<T> {
 fn of_shards<T>(
     sharing: &Sharing,
     batch: &Batch,
-    mut contents: impl FnMut(usize, &Batch) -> Result<(T, Vec<Tensor>)>,
+    mut contents: impl FnMut(usize, &Batch, bool) -> Result<(T, Vec<Tensor>)>,
 ) -> Result<Vectors<T>> {
     let (mut described, mut mine) = (None, Vec::new());
     for (shard, rows) in sharing.own(batch.samples()) {
@@ -260,7 +266,7 @@ fn of_shards<T>(
         if empty && described.is_some() {
             continue;
         }
-        let (contents, tensors) = contents(shard, &cut(batch, if empty { 0..1 } else { rows })?)?;
+        let (contents, tensors) = contents(shard, &cut(batch, if empty { 0..1 } else { rows })?, !empty)?;
         let layout = Layout::of(&tensors);
         let flat = no_grad(|| layout.pack(&tensors))?;
         drop(tensors);

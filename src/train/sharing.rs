@@ -1,6 +1,6 @@
 //! Who computes what of a batch.
 
-use crate::distributed::{Alone, Collective, shards_of};
+use crate::distributed::{Alone, Collective, SharedBatch, shards_of};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,6 +18,11 @@ impl Sharing {
         let alone = || -> Arc<dyn Collective> { Arc::new(Alone) };
         let world = world.cloned().unwrap_or_else(alone);
         (shards > 1 || world.size() > 1).then_some(Sharing { world, shards })
+    }
+
+    /// A batch, for the pass over a part of it; whether the part counts.
+    pub fn batch(&self, counts: bool) -> SharedBatch {
+        SharedBatch { world: self.world.clone(), shards: self.shards, counts }
     }
 
     /// This rank's shards of a batch: their numbers and samples. Where there are fewer samples than shards, some have none.

@@ -11,11 +11,11 @@ use wgrad::prelude::*;
 use wgrad::train::{CsvLogger, EarlyStopping, Event, Flow, ModelCheckpoint};
 
 /// A setting of a case: `name=value` after its name.
-fn setting(case: &str, name: &str) -> Option<String> {
+pub fn setting(case: &str, name: &str) -> Option<String> {
     case.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('=').map(String::from))
 }
 
-fn number(case: &str, name: &str, default: usize) -> usize {
+pub fn number(case: &str, name: &str, default: usize) -> usize {
     setting(case, name).map_or(default, |value| value.parse().unwrap())
 }
 
@@ -38,6 +38,9 @@ fn one(case: &str, world: Option<Mpi>) -> Result<String> {
     let here = |name: &str| setting(case, name).is_some_and(|which| which.parse() == Ok(rank));
     if case.starts_with("own_loop") {
         return own_loop(&*world.map_or(Box::new(Alone) as Box<dyn Collective>, |world| Box::new(world)));
+    }
+    if case.starts_with("synchronized") {
+        return super::synchronized::play(case, world);
     }
     if case.starts_with("frozen") {
         return frozen(world);
@@ -202,7 +205,7 @@ fn frozen(world: Option<Mpi>) -> Result<String> {
     Ok("as it was".into())
 }
 
-fn digits(samples: usize, seed: u64) -> Result<(Dataset, Dataset)> {
+pub fn digits(samples: usize, seed: u64) -> Result<(Dataset, Dataset)> {
     wgrad::data::synthetic::digits(samples, 20, seed).into_datasets()
 }
 

@@ -1,6 +1,6 @@
 //! The checks: cases on so many ranks, and what their ranks must say.
 
-use super::CASE;
+use super::{CASE, synchronized};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ fn said(output: &Output) -> Vec<String> {
 }
 
 /// The words that all ranks say, after their number.
-fn all_say(ranks: usize, case: &str) -> String {
+pub fn all_say(ranks: usize, case: &str) -> String {
     let output = start(ranks, case);
     let lines = said(&output);
     let words: Vec<&str> = lines.iter().map(|line| line.split_once(": ").unwrap().1).collect();
@@ -38,7 +38,7 @@ fn all_say(ranks: usize, case: &str) -> String {
 }
 
 /// The same of a process without MPI.
-fn alone_says(case: &str) -> String {
+pub fn alone_says(case: &str) -> String {
     let case = format!("{case} world=alone");
     let output = Command::new(std::env::current_exe().unwrap()).env(CASE, &case).output().unwrap();
     let lines = said(&output);
@@ -47,7 +47,7 @@ fn alone_says(case: &str) -> String {
 }
 
 /// That all ranks get an error with these words.
-fn all_fail(ranks: usize, case: &str, words: &[&str]) {
+pub fn all_fail(ranks: usize, case: &str, words: &[&str]) {
     let output = start(ranks, case);
     let lines = said(&output);
     assert!(!output.status.success(), "{case}: {lines:?}");
@@ -61,10 +61,13 @@ fn all_fail(ranks: usize, case: &str, words: &[&str]) {
 }
 
 pub fn run() {
-    let checks: [(&str, fn()); 8] = [
+    let checks: [(&str, fn()); 11] = [
         ("any number of ranks leaves the same bits", same_bits),
         ("rows that a loss ignores are counted over all ranks", ignored_rows),
         ("two ranks on the GPU leave the bits of one process", on_the_gpu),
+        ("a synchronised BatchNorm is that of one process with the whole batch", synchronized::one_batch),
+        ("a synchronised BatchNorm on the GPU is that of one process", synchronized::on_the_gpu),
+        ("a synchronised BatchNorm fails on all ranks", synchronized::errors),
         ("gradients of one's own loop and step are means over all ranks", own_loop),
         ("set-ups that differ are errors on all ranks", set_ups),
         ("an error of one rank is one of all, and so is an interruption", failing),

@@ -185,3 +185,50 @@ fn attention_over_several_tiles() -> Result<()> {
     }
     Ok(())
 }
+
+/// One number of a query, a key or a value is NaN or infinite: it reaches the queries that see it, and never another head. Where some
+/// keys are hidden from some queries these are compared in the other head alone: what is hidden may meet a weight of 0, or be passed
+/// over.
+#[test]
+fn broken_numbers_of_attention_reach_those_who_see_them() -> Result<()> {
+    use wgrad::nn::AttentionOptions;
+    let [queries, keys, width] = [37, 70, 33];
+    let run = |device: Device, dtype: DType, (which, at, value): (usize, usize, f64), how: &str| {
+        let operand = |i: usize| -> Result<Tensor> {
+            let dims = [2, if i == 0 { queries } else { keys }, width];
+            let mut numbers = Tensor::randn(dims, Device::Cpu, 1 + i as u64)?.to_vec::<f32>()?;
+            if i == which {
+                numbers[at] = value as f32;
+            }
+            Tensor::from_vec(numbers, dims, Device::Cpu)?.cast(dtype)?.to_device(device)?.watch()
+        };
+        let (q, k, v) = (operand(0)?, operand(1)?, operand(2)?);
+        let options = match how {
+            "causal" => AttentionOptions::new().causal(true),
+            "lengths" => AttentionOptions::new().lengths(&Tensor::new([70u32, 41], device)?),
+            _ => AttentionOptions::new(),
+        };
+        let y = q.scaled_dot_product_attention(&k, &v, &options)?;
+        let upstream = Tensor::randn([2, queries, width], Device::Cpu, 4)?.cast(dtype)?;
+        let grads = y.backward_with(&upstream.to_device(device)?)?;
+        Ok::<_, Error>(vec![y, grads.get(&q)?, grads.get(&k)?, grads.get(&v)?])
+    };
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for (which, row) in [(0, 0), (0, queries + 36), (1, 5), (1, keys - 1), (2, 33), (2, keys + 40)] {
+            for how in ["plain", "causal", "lengths"] {
+                let broken = (which, row * width + 7, value);
+                let got = run(Device::Gpu, DType::F32, broken, how)?;
+                let want = run(Device::Cpu, DType::F64, broken, how)?;
+                for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                    let what = format!("{how}, {value} in row {row} of operand {which}, result {i}");
+                    let other = 1 - row / if which == 0 { queries } else { keys };
+                    let [seen, wanted] = [got, want]
+                        .map(|t| if how == "plain" { Ok(t.clone()) } else { t.slice(0, other, 1) });
+                    assert_close(&seen?, &wanted?, 2e-5, 2e-5).map_err(|e| e.context(&what))?;
+                    assert!(got.slice(0, other, 1)?.isfinite()?.all(.., false)?.item::<u8>()? == 1, "{what}");
+                }
+            }
+        }
+    }
+    Ok(())
+}

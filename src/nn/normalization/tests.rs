@@ -58,7 +58,8 @@ fn gradients_and_their_gradients_match_finite_differences() {
     fn batch(affine: AffineModule) -> Box<dyn Module> {
         let buffer = |value: f64| Variable::not_trainable(vector(&[value; FEATURES], &[FEATURES]));
         let (mean, variance) = (buffer(0.0), buffer(1.0));
-        Box::new(BatchNormModule { affine, momentum: 0.9, mean, variance, unread: AtomicU32::new(0) })
+        let unread = AtomicU32::new(0);
+        Box::new(BatchNormModule { affine, momentum: 0.9, synchronized: false, mean, variance, unread })
     }
     let cases: [(&str, Make); 5] = [
         ("batch, features", |affine| (batch(affine), &[5, 4])),

@@ -5,6 +5,7 @@
 //! the check's. Hidden, for it is no interface: rows come and go.
 
 mod case;
+mod composed;
 mod images;
 mod input;
 mod kernels;

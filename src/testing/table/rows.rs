@@ -2,7 +2,7 @@
 
 use super::case::{Case, Size, Table};
 use super::input::Rng;
-use super::{images, kernels, moving, numbers, pointwise, products, sorting};
+use super::{composed, images, kernels, moving, numbers, pointwise, products, sorting};
 
 /// Every operation, with shapes and values of this seed.
 pub fn ops(seed: u64, size: Size) -> Vec<Case> {
@@ -35,6 +35,9 @@ pub fn ops(seed: u64, size: Size) -> Vec<Case> {
     images::pool2d_ceil(&mut table);
     products::attention(&mut table);
     sorting::searches(&mut table);
+    composed::sequences(&mut table);
+    composed::volumes(&mut table);
+    composed::resampling(&mut table);
     if size == Size::Kernels {
         kernels::kernels(&mut table);
         sorting::long_sorts(&mut table);
