@@ -164,11 +164,7 @@ fn main() -> Result<()> {
     }
 
     let matrix = confusion_matrix(trainer.model(), &test, arguments.batch_size)?;
-    let iou = |class| {
-        let both = matrix.count(class, class);
-        both as f64 / (matrix.support(class) + matrix.answers(class) - both) as f64
-    };
-    let ious = [0, 1, 2, 3].map(iou);
+    let ious = [0, 1, 2, 3].map(|class| matrix.iou(class));
     println!("\nintersection over union of test images");
     for (class, iou) in CLASSES.iter().zip(ious) {
         println!("  {class:<12}{iou:.3}");

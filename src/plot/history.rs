@@ -209,7 +209,7 @@ pub(super) fn draw(
         ticks,
     };
     axes(picture, panel.along, &x, &y);
-    let inside = |p: &[f64; 2]| (y.low..=y.high).contains(&p[1]).then(|| [x.place(p[0]), y.place(p[1])]);
+    let inside = |p: &[f64; 2]| (y.low..=y.high).contains(&p[1]).then(|| [x.at(p[0]), y.at(p[1])]);
     let points: Vec<Option<[f64; 2]>> = panel.behind.iter().map(inside).collect();
     for run in points.split(Option::is_none).filter(|run| run.len() > 1) {
         picture.path(run.iter().flatten().copied().collect(), 1.5, mix(WHITE, BLUE, 0.45));
@@ -232,9 +232,14 @@ struct Axis {
 }
 
 impl Axis {
-    /// Where a value is, on a whole pixel: lines along the axes are sharp.
+    /// Where a value is.
+    fn at(&self, value: f64) -> f64 {
+        self.from + (self.to - self.from) * (value - self.low) / (self.high - self.low)
+    }
+
+    /// The same on a whole pixel: lines along the axes are sharp. (Curves would get steps.)
     fn place(&self, value: f64) -> f64 {
-        self.from + ((self.to - self.from) * (value - self.low) / (self.high - self.low)).round()
+        self.from + (self.at(value) - self.from).round()
     }
 
     /// The ticks within the axis, with what they are called.
@@ -273,7 +278,7 @@ fn draw_curve(picture: &mut Picture, curve: &Curve, numbers: &[f64], x: &Axis, y
     let points: Vec<Option<[f64; 2]>> = numbers
         .iter()
         .zip(&curve.values)
-        .map(|(&epoch, value)| value.filter(|v| v.abs() < LARGEST).map(|v| [x.place(epoch), y.place(v)]))
+        .map(|(&epoch, value)| value.filter(|v| v.abs() < LARGEST).map(|v| [x.at(epoch), y.at(v)]))
         .collect();
     for run in points.split(Option::is_none).filter(|run| run.len() > 1) {
         picture.path(run.iter().flatten().copied().collect(), 2.0, curve.color);
