@@ -38,6 +38,11 @@ class Vae(nn.Module):
             nn.Linear(latent, 256), nn.ReLU(), nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, PIXELS),
             nn.Unflatten(1, (1, 28, 28)),
         )
+        # The example's initial weights, Keras's; PyTorch's own end 2 nats better.
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
     def encode(self, x):
         return self.encoder(x).chunk(2, -1)
