@@ -55,6 +55,7 @@ def build_gan():
         nn.Flatten(),
         nn.Linear(4 * 4 * 96, 1),
     )
+    initialize(generator, discriminator)
     return generator, discriminator
 
 
@@ -64,6 +65,7 @@ def train_classifier(train, test):
         nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(5 * 5 * 32, 10),
     )
+    initialize(model)
     adam = torch.optim.Adam(model.parameters(), lr=2e-3, eps=1e-7)
     for _ in range(2):
         for rows in torch.randperm(len(images)).split(64):
@@ -73,6 +75,15 @@ def train_classifier(train, test):
     with torch.no_grad():
         print(f"classifier: test accuracy {(model(test[0]).argmax(-1) == test[1]).float().mean():.4f}")
     return model
+
+
+def initialize(*networks):
+    """The example's initial weights, Keras's: Glorot's, and biases of 0."""
+    for layer in (layer for network in networks for layer in network):
+        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 @torch.no_grad()
