@@ -3,7 +3,9 @@
 //! `cargo run --release --example autoencoder` trains on MNIST and writes a sheet of test images with what came out of
 //! them into `target/autoencoder`.
 
-use clap::{Parser, ValueEnum};
+mod common;
+
+use clap::Parser;
 use std::path::PathBuf;
 use wgrad::data::{self, BatchIter, Dataset, Pass};
 use wgrad::nn::{BinaryCrossentropy, ConvTranspose2d, Reshape};
@@ -16,12 +18,8 @@ struct Arguments {
     /// `cpu`, `gpu`, `best`, or a part of an adapter's name.
     #[arg(long, default_value = "best")]
     device: String,
-    /// A folder with the four files of MNIST, or of a data set in its format.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// What to train on.
-    #[arg(long, value_enum, default_value = "mnist")]
-    dataset: Source,
+    #[command(flatten)]
+    digits: common::Digits,
     /// How many numbers an image becomes.
     #[arg(long, value_name = "N", default_value_t = 16)]
     code: usize,
@@ -43,24 +41,6 @@ struct Arguments {
     /// Write the pictures into this folder.
     #[arg(long, value_name = "DIR", default_value = "target/autoencoder")]
     out: PathBuf,
-}
-
-#[derive(Clone, Copy, ValueEnum, PartialEq)]
-enum Source {
-    Mnist,
-    Synthetic,
-}
-
-fn load_data(arguments: &Arguments) -> Result<(Dataset, Dataset)> {
-    let (train, test) = match (arguments.dataset, &arguments.data) {
-        (Source::Synthetic, _) => {
-            eprintln!("these are synthetic digits, NOT MNIST");
-            data::synthetic::digits(60_000, 10_000, 0).into_datasets()?
-        }
-        (Source::Mnist, Some(folder)) => data::mnist::load_from(folder)?,
-        (Source::Mnist, None) => data::mnist::load_or_synthetic()?,
-    };
-    Ok((train.take(arguments.limit_train.unwrap_or(usize::MAX))?, test))
 }
 
 /// Images that are their own targets. The labels are left out of each batch; nothing is copied.
@@ -107,19 +87,11 @@ fn build_model(code: usize, seed: u64, device: Device) -> Result<Model> {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
-    let (train, test) = load_data(&arguments)?;
+    let device = common::device(&arguments.device)?;
+    let (train, test) = arguments.digits.load()?;
+    let train = train.take(arguments.limit_train.unwrap_or(usize::MAX))?;
     println!("data {}: {} training and {} test images", train.name(), train.len(), test.len());
-    let out = &arguments.out;
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-    let save = |picture: plot::Picture, name: &str| {
-        let file = out.join(name);
-        picture.save(&file)?;
-        println!("wrote {}", file.display());
-        Ok::<_, Error>(())
-    };
+    let pictures = common::Pictures::new(&arguments.out)?;
 
     let model = build_model(arguments.code, arguments.seed, device)?;
     println!("{}", model.summary());
@@ -139,9 +111,9 @@ fn main() -> Result<()> {
     let reconstructions = trainer.predict(&images)?.sigmoid()?;
     let rows = [("input", &images), ("output", &reconstructions)];
     let title = format!("Images from {} numbers each", arguments.code);
-    save(plot::image_rows(&rows)?.titled(&title), "reconstructions.png")?;
+    pictures.save(plot::image_rows(&rows)?.titled(&title), "reconstructions.png")?;
     if !history.epochs.is_empty() {
-        save(plot::history(&history)?, "history.png")?;
+        pictures.save(plot::history(&history)?, "history.png")?;
     }
     // The last epoch has been validated on the test set; without one, that was measured before.
     let result = history.epochs.last().and_then(|e| e.validation.clone()).unwrap_or(before);

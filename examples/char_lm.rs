@@ -5,6 +5,8 @@
 //! model.safetensors --epochs 0` writes with it again. `benches/peers/py/char_lm.py` is the same model in PyTorch: `--peer FOLDER` gives it
 //! the first weights.
 
+mod common;
+
 use clap::Parser;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -145,9 +147,7 @@ fn write(model: &Model, characters: &[char], arguments: &Arguments, device: Devi
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
+    let device = common::device(&arguments.device)?;
     let text = match &arguments.text {
         Some(file) => std::fs::read_to_string(file).map_err(|e| Error::io(file, e))?,
         None => include_str!("coriolanus.txt").to_string(),

@@ -5,6 +5,8 @@
 //! --limit-train 55000` trains for long. `--dataset mnist` takes MNIST; where the files can't be had, synthetic digits take
 //! their place.
 
+mod common;
+
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use wgrad::data::{self, Augment, Dataset, Source as _};
@@ -123,9 +125,7 @@ fn optimizer(arguments: &Arguments, steps: u64) -> Adam {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
+    let device = common::device(&arguments.device)?;
     let (all, test) = load_data(&arguments)?;
     let (train, validation) = all.validation_split(1.0 / 12.0)?;
     let train = train.take(arguments.limit_train)?;
@@ -136,14 +136,7 @@ fn main() -> Result<()> {
         validation.len(),
         test.len()
     );
-    let out = &arguments.out;
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-    let save = |picture: plot::Picture, name: &str| {
-        let file = out.join(name);
-        picture.save(&file)?;
-        println!("wrote {}", file.display());
-        Ok::<_, Error>(())
-    };
+    let pictures = common::Pictures::new(&arguments.out)?;
 
     // A shirt seen in a mirror is a shirt, a digit is none.
     let clothes = !train.classes().is_empty();
@@ -156,7 +149,7 @@ fn main() -> Result<()> {
     let changed = (1..=3).map(|seed| augment.apply(&first, seed)).collect::<Result<Vec<_>>>()?;
     let rows =
         [("as they are", &first), ("changed", &changed[0]), ("again", &changed[1]), ("again", &changed[2])];
-    save(plot::image_rows(&rows)?.titled("What is trained on"), "augmented.png")?;
+    pictures.save(plot::image_rows(&rows)?.titled("What is trained on"), "augmented.png")?;
 
     let model = build_model(arguments.seed, device)?.with_classes(train.classes());
     println!("{}", model.summary());
@@ -174,9 +167,9 @@ fn main() -> Result<()> {
     let matrix = confusion_matrix(trainer.model(), &test, arguments.batch_size)?;
     let matrix = if clothes { matrix.with_classes(test.classes())? } else { matrix };
     println!("{}", matrix.report());
-    save(plot::confusion_matrix(&matrix)?, "confusion.png")?;
+    pictures.save(plot::confusion_matrix(&matrix)?, "confusion.png")?;
     if !history.epochs.is_empty() {
-        save(plot::history(&history)?, "history.png")?;
+        pictures.save(plot::history(&history)?, "history.png")?;
     }
     println!("test accuracy {:.4}", matrix.accuracy());
     Ok(())

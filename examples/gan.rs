@@ -9,10 +9,12 @@
 //! (Salimans et al., 2016), and how many are of each class. Into `target/gan` go digits of the same noise after each epoch, a sheet of
 //! digits with what the classifier takes them for, and the curves.
 
-use clap::{Parser, ValueEnum};
+mod common;
+
+use clap::Parser;
 use std::path::PathBuf;
 use std::sync::Arc;
-use wgrad::data::{self, Batch, Dataset};
+use wgrad::data::{Batch, Dataset};
 use wgrad::nn::{BatchNorm, ConvTranspose2d, Reshape};
 use wgrad::plot;
 use wgrad::prelude::*;
@@ -24,12 +26,8 @@ struct Arguments {
     /// `cpu`, `gpu`, `best`, or a part of an adapter's name.
     #[arg(long, default_value = "best")]
     device: String,
-    /// A folder with the four files of MNIST, or of a data set in its format.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// What to train on.
-    #[arg(long, value_enum, default_value = "mnist")]
-    dataset: Source,
+    #[command(flatten)]
+    digits: common::Digits,
     /// Parts of the run; digits are drawn after each.
     #[arg(long, default_value_t = 8)]
     epochs: usize,
@@ -48,23 +46,6 @@ struct Arguments {
     /// Write the pictures into this folder.
     #[arg(long, value_name = "DIR", default_value = "target/gan")]
     out: PathBuf,
-}
-
-#[derive(Clone, Copy, ValueEnum, PartialEq)]
-enum Source {
-    Mnist,
-    Synthetic,
-}
-
-fn load_data(arguments: &Arguments) -> Result<(Dataset, Dataset)> {
-    match (arguments.dataset, &arguments.data) {
-        (Source::Synthetic, _) => {
-            eprintln!("these are synthetic digits, NOT MNIST");
-            data::synthetic::digits(60_000, 10_000, 0).into_datasets()
-        }
-        (Source::Mnist, Some(folder)) => data::mnist::load_from(folder),
-        (Source::Mnist, None) => data::mnist::load_or_synthetic(),
-    }
 }
 
 /// Numbers of noise that a digit is drawn from.
@@ -168,19 +149,10 @@ fn judge(name: &str, classifier: &Model, images: &Tensor) -> Result<()> {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
-    let (train, test) = load_data(&arguments)?;
+    let device = common::device(&arguments.device)?;
+    let (train, test) = arguments.digits.load()?;
     println!("data {}: {} training and {} test images", train.name(), train.len(), test.len());
-    let out = &arguments.out;
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-    let save = |picture: plot::Picture, name: &str| {
-        let file = out.join(name);
-        picture.save(&file)?;
-        println!("wrote {}", file.display());
-        Ok::<_, Error>(())
-    };
+    let pictures = common::Pictures::new(&arguments.out)?;
     let classifier = train_classifier(&train, &test, arguments.seed, device)?;
 
     let gan = build_gan(arguments.seed, device)?;
@@ -211,12 +183,13 @@ fn main() -> Result<()> {
     let history = trainer.fit(&train, fit)?;
 
     let rows: Vec<(&str, &Tensor)> = sheets.iter().map(|(name, digits)| (name.as_str(), digits)).collect();
-    save(plot::image_rows(&rows)?.titled("Digits of the same noise after each epoch"), "progress.png")?;
+    pictures
+        .save(plot::image_rows(&rows)?.titled("Digits of the same noise after each epoch"), "progress.png")?;
     let drawn = generator.infer(&noise)?;
     let title = "Drawn digits, and what the classifier takes them for";
-    save(captioned(&classifier, &drawn.slice(0, 0, 60)?)?.titled(title), "digits.png")?;
+    pictures.save(captioned(&classifier, &drawn.slice(0, 0, 60)?)?.titled(title), "digits.png")?;
     if !history.epochs.is_empty() {
-        save(plot::history(&history)?, "history.png")?;
+        pictures.save(plot::history(&history)?, "history.png")?;
     }
     let digits = (test.take(JUDGED)?.features().cast(DType::F32)?.to_device(device)? / 255.0)?;
     println!("{JUDGED} digits      sure  inception score  of the classes 0 to 9");

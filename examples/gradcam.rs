@@ -3,10 +3,11 @@
 //! `cargo run --release --example gradcam` trains a network on MNIST for a short time, writes heat maps over digits that it reads rightly
 //! and wrongly into `target/gradcam`, and puts the maps to a test: without the pixels that they mark, is the digit still read?
 
-use clap::{Parser, ValueEnum};
+mod common;
+
+use clap::Parser;
 use std::path::PathBuf;
 use wgrad::Resampling;
-use wgrad::data::{self, Dataset};
 use wgrad::nn::Context;
 use wgrad::plot;
 use wgrad::prelude::*;
@@ -17,12 +18,8 @@ struct Arguments {
     /// `cpu`, `gpu`, `best`, or a part of an adapter's name.
     #[arg(long, default_value = "best")]
     device: String,
-    /// A folder with the four files of MNIST, or of a data set in its format.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// What to train on.
-    #[arg(long, value_enum, default_value = "mnist")]
-    dataset: Source,
+    #[command(flatten)]
+    digits: common::Digits,
     /// Passes over the training set.
     #[arg(long, default_value_t = 1)]
     epochs: usize,
@@ -50,24 +47,6 @@ struct Arguments {
     /// Write the pictures into this folder.
     #[arg(long, value_name = "DIR", default_value = "target/gradcam")]
     out: PathBuf,
-}
-
-#[derive(Clone, Copy, ValueEnum, PartialEq)]
-enum Source {
-    Mnist,
-    Synthetic,
-}
-
-fn load_data(arguments: &Arguments) -> Result<(Dataset, Dataset)> {
-    let (train, test) = match (arguments.dataset, &arguments.data) {
-        (Source::Synthetic, _) => {
-            eprintln!("these are synthetic digits, NOT MNIST");
-            data::synthetic::digits(60_000, 10_000, 0).into_datasets()?
-        }
-        (Source::Mnist, Some(folder)) => data::mnist::load_from(folder)?,
-        (Source::Mnist, None) => data::mnist::load_or_synthetic()?,
-    };
-    Ok((train.take(arguments.limit_train)?, test))
 }
 
 /// The network of `mnist_cnn`, with a border and one pooling less: the last maps are 14x14, and cover the image.
@@ -139,16 +118,15 @@ fn sheet(
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
-    let (train, test) = load_data(&arguments)?;
+    let device = common::device(&arguments.device)?;
+    let (train, test) = arguments.digits.load()?;
+    let train = train.take(arguments.limit_train)?;
     println!("data {}: {} training and {} test images", train.name(), train.len(), test.len());
-    let (out, share) = (&arguments.out, arguments.share);
+    let share = arguments.share;
     if !(0.0..=1.0).contains(&share) {
         return Err(Error::other("--share is a share of the pixels: from 0 to 1"));
     }
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+    let pictures = common::Pictures::new(&arguments.out)?;
 
     let model = build_model(arguments.seed, device)?;
     println!("{}", model.summary());
@@ -191,9 +169,8 @@ fn main() -> Result<()> {
     ] {
         if places.numel() > 0 {
             let (images, read, truth) = first(places, 15)?;
-            let file = out.join(name);
-            sheet(model, &images, &read, &truth, name == "wrong.png")?.titled(title).save(&file)?;
-            println!("wrote {}", file.display());
+            let sheet = sheet(model, &images, &read, &truth, name == "wrong.png")?;
+            pictures.save(sheet.titled(title), name)?;
         }
     }
 

@@ -4,13 +4,15 @@
 //! a download, or, where neither is to be had, synthetic digits. `--help` lists what can be chosen. Ctrl-C (and SIGTERM) ends
 //! the run after its step, and what `--save` and the other options name is written.
 
-use clap::{Parser, ValueEnum};
+mod common;
+
+use clap::Parser;
 use ring::digest::{Context, SHA256};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Instant;
 use wgrad::Stats;
-use wgrad::data::{self, Dataset};
+use wgrad::data::Dataset;
 use wgrad::prelude::*;
 use wgrad::train::{Event, Flow, History, Step};
 
@@ -20,12 +22,8 @@ struct Arguments {
     /// `cpu`, `gpu`, `best`, or a part of an adapter's name.
     #[arg(long, default_value = "best")]
     device: String,
-    /// A folder with the four files of MNIST, or of a data set in its format.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// What to train on.
-    #[arg(long, value_enum, default_value = "mnist")]
-    dataset: Source,
+    #[command(flatten)]
+    digits: common::Digits,
     /// Passes over the training set.
     #[arg(long, default_value_t = 5)]
     epochs: usize,
@@ -58,23 +56,6 @@ struct Arguments {
     plot: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum, PartialEq)]
-enum Source {
-    Mnist,
-    Synthetic,
-}
-
-fn load_data(arguments: &Arguments) -> Result<(Dataset, Dataset)> {
-    if arguments.dataset == Source::Synthetic {
-        eprintln!("these are synthetic digits, NOT MNIST");
-        return data::synthetic::digits(60_000, 10_000, 0).into_datasets();
-    }
-    match &arguments.data {
-        Some(folder) => data::mnist::load_from(folder),
-        None => data::mnist::load_or_synthetic(),
-    }
-}
-
 fn build_model(seed: u64, device: Device) -> Result<Model> {
     Sequential::new()
         .add(Conv2d::new(32, [3, 3]).activation(Activation::Relu))
@@ -92,10 +73,8 @@ fn build_model(seed: u64, device: Device) -> Result<Model> {
 fn main() -> Result<()> {
     let start = Instant::now();
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
-    let (mut train, test) = load_data(&arguments)?;
+    let device = common::device(&arguments.device)?;
+    let (mut train, test) = arguments.digits.load()?;
     if let Some(n) = arguments.limit_train {
         train = train.take(n)?;
     }
@@ -130,7 +109,8 @@ fn main() -> Result<()> {
         history.plot(file)?;
     }
     if let Some(file) = &arguments.json {
-        let report = figures.report(&arguments, &info.name, train.name(), &history, trainer.model())?;
+        let report =
+            figures.report(&arguments, &device.info()?.name, train.name(), &history, trainer.model())?;
         std::fs::write(file, format!("{report:#}\n")).map_err(|e| Error::io(file, e))?;
     }
     if trainer.interrupted() {

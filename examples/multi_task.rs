@@ -4,9 +4,11 @@
 //! and the convolutions; the other head is measured, but left as it is. Ctrl-C ends the run after the step, with a
 //! checkpoint if `--checkpoint FILE` is given; started again, it goes on from there.
 
+mod common;
+
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
-use wgrad::data::{self, Dataset};
+use wgrad::data::Dataset;
 use wgrad::nn::{BinaryCrossentropy, Functional};
 use wgrad::prelude::*;
 use wgrad::train::{BinaryAccuracy, ModelCheckpoint};
@@ -17,12 +19,8 @@ struct Arguments {
     /// `cpu`, `gpu`, `best`, or a part of an adapter's name.
     #[arg(long, default_value = "best")]
     device: String,
-    /// A folder with the four files of MNIST, or of a data set in its format.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// What to train on.
-    #[arg(long, value_enum, default_value = "mnist")]
-    dataset: Source,
+    #[command(flatten)]
+    digits: common::Digits,
     /// Which head to train.
     #[arg(long, value_enum, default_value = "both")]
     head: Head,
@@ -50,12 +48,6 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, ValueEnum, PartialEq)]
-enum Source {
-    Mnist,
-    Synthetic,
-}
-
-#[derive(Clone, Copy, ValueEnum, PartialEq)]
 enum Head {
     Digit,
     Parity,
@@ -67,18 +59,6 @@ fn with_parity(set: &Dataset) -> Result<Dataset> {
     let digits: Vec<u32> = set.labels().cast(DType::U32)?.to_vec()?;
     let odd = digits.iter().map(|digit| (digit % 2) as f32).collect();
     set.also_target(&Tensor::from_vec(odd, [set.len(), 1], Device::Cpu)?)
-}
-
-fn load_data(arguments: &Arguments) -> Result<(Dataset, Dataset)> {
-    let (train, test) = match (arguments.dataset, &arguments.data) {
-        (Source::Synthetic, _) => {
-            eprintln!("these are synthetic digits, NOT MNIST");
-            data::synthetic::digits(60_000, 10_000, 0).into_datasets()?
-        }
-        (Source::Mnist, Some(folder)) => data::mnist::load_from(folder)?,
-        (Source::Mnist, None) => data::mnist::load_or_synthetic()?,
-    };
-    Ok((with_parity(&train.take(arguments.limit_train)?)?, with_parity(&test)?))
 }
 
 fn build_model(seed: u64, device: Device) -> Result<Model> {
@@ -98,10 +78,9 @@ fn build_model(seed: u64, device: Device) -> Result<Model> {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
-    let (train, test) = load_data(&arguments)?;
+    let device = common::device(&arguments.device)?;
+    let (train, test) = arguments.digits.load()?;
+    let (train, test) = (with_parity(&train.take(arguments.limit_train)?)?, with_parity(&test)?);
     println!("data {}: {} training and {} test images", train.name(), train.len(), test.len());
     let model = build_model(arguments.seed, device)?;
     println!("{}", model.summary());

@@ -4,6 +4,8 @@
 //! compares with the exact solution, and draws both into `target/pinn`. Derivatives of the network are gradients, the second one a
 //! gradient of a gradient; the whole step is one plan that is replayed.
 
+mod common;
+
 use clap::{Parser, ValueEnum};
 use std::f64::consts::PI;
 use std::path::PathBuf;
@@ -155,14 +157,11 @@ fn draw_field(u: &Tensor, truth: &Tensor) -> Result<plot::Picture> {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
+    let device = common::device(&arguments.device)?;
     if arguments.points == 0 || arguments.width == 0 {
         return Err(Error::other("--points and --width must be at least 1"));
     }
-    let out = &arguments.out;
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+    let pictures = common::Pictures::new(&arguments.out)?;
     let dtype = match arguments.dtype {
         Some(Precision::F64) => DType::F64,
         None if device == Device::Cpu => DType::F64,
@@ -195,10 +194,8 @@ fn main() -> Result<()> {
     }
 
     let u = net.at(&x, &t)?;
-    for (name, picture) in [("curves.png", draw_curves(&net)?), ("field.png", draw_field(&u, &truth)?)] {
-        picture.save(out.join(name))?;
-        println!("wrote {}", out.join(name).display());
-    }
+    pictures.save(draw_curves(&net)?, "curves.png")?;
+    pictures.save(draw_field(&u, &truth)?, "field.png")?;
     println!("\nnorm of the error, as a share of the solution's");
     println!("  as at the beginning  {:.4}", relative_error(&exact(&x, &t.zeros_like()?)?, &truth)?);
     println!("  network              {:.4}", relative_error(&u, &truth)?);

@@ -3,9 +3,10 @@
 //!
 //! `cargo run --release --example plots` writes the pictures into `target/plots`; `--help` lists what can be chosen.
 
-use clap::{Parser, ValueEnum};
+mod common;
+
+use clap::Parser;
 use std::path::PathBuf;
-use wgrad::data::{self, Dataset};
 use wgrad::plot;
 use wgrad::prelude::*;
 use wgrad::train::confusion_matrix;
@@ -16,12 +17,8 @@ struct Arguments {
     /// `cpu`, `gpu`, `best`, or a part of an adapter's name.
     #[arg(long, default_value = "best")]
     device: String,
-    /// A folder with the four files of MNIST, or of a data set in its format.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// What to train on.
-    #[arg(long, value_enum, default_value = "mnist")]
-    dataset: Source,
+    #[command(flatten)]
+    digits: common::Digits,
     /// Passes over the training set.
     #[arg(long, default_value_t = 1)]
     epochs: usize,
@@ -45,24 +42,6 @@ struct Arguments {
     out: PathBuf,
 }
 
-#[derive(Clone, Copy, ValueEnum, PartialEq)]
-enum Source {
-    Mnist,
-    Synthetic,
-}
-
-fn load_data(arguments: &Arguments) -> Result<(Dataset, Dataset)> {
-    let (train, test) = match (arguments.dataset, &arguments.data) {
-        (Source::Synthetic, _) => {
-            eprintln!("these are synthetic digits, NOT MNIST");
-            data::synthetic::digits(60_000, 10_000, 0).into_datasets()?
-        }
-        (Source::Mnist, Some(folder)) => data::mnist::load_from(folder)?,
-        (Source::Mnist, None) => data::mnist::load_or_synthetic()?,
-    };
-    Ok((train.take(arguments.limit_train.unwrap_or(usize::MAX))?, test))
-}
-
 fn build_model(seed: u64, device: Device) -> Result<Model> {
     Sequential::new()
         .add_named("first", Conv2d::new(32, [3, 3]).activation(Activation::Relu))
@@ -79,14 +58,12 @@ fn build_model(seed: u64, device: Device) -> Result<Model> {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
-    let (train, test) = load_data(&arguments)?;
+    let device = common::device(&arguments.device)?;
+    let (train, test) = arguments.digits.load()?;
+    let train = train.take(arguments.limit_train.unwrap_or(usize::MAX))?;
     println!("data {}: {} training and {} test images", train.name(), train.len(), test.len());
     // Before the training: a folder that can't be made is known at once.
-    let out = &arguments.out;
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+    let pictures = common::Pictures::new(&arguments.out)?;
 
     let model = build_model(arguments.seed, device)?;
     let loss = SparseCategoricalCrossentropy::from_logits();
@@ -103,7 +80,7 @@ fn main() -> Result<()> {
     println!("{matrix}");
     let wrong = plot::misclassified(model, &test, model.classes(), arguments.mistakes)?;
     let filters = plot::filters(&model.parameter("first.weight")?.variable.value())?;
-    let mut pictures = vec![
+    let mut drawn = vec![
         ("confusion.png", plot::confusion_matrix(&matrix)?),
         ("confusion.svg", plot::confusion_matrix(&matrix)?),
         ("misclassified.png", wrong),
@@ -111,13 +88,11 @@ fn main() -> Result<()> {
     ];
     // Without an epoch there is nothing to draw.
     if !history.epochs.is_empty() {
-        pictures.push(("history.png", plot::history(&history)?));
-        pictures.push(("history.svg", plot::history(&history)?));
+        drawn.push(("history.png", plot::history(&history)?));
+        drawn.push(("history.svg", plot::history(&history)?));
     }
-    for (name, picture) in pictures {
-        let file = out.join(name);
-        picture.save(&file)?;
-        println!("wrote {}", file.display());
+    for (name, picture) in drawn {
+        pictures.save(picture, name)?;
     }
     Ok(())
 }

@@ -4,6 +4,8 @@
 //! otherwise (170 MB). Where it can't be had, or with `--dataset synthetic`, shapes are drawn instead: ten classes of coloured images
 //! of the same size. `--blocks 3 --epochs 100 --limit-train 50000` is the paper's ResNet-20. Pictures go into `target/resnet`.
 
+mod common;
+
 use clap::{Parser, ValueEnum};
 use std::f64::consts::TAU;
 use std::path::PathBuf;
@@ -218,20 +220,11 @@ fn samples(set: &Dataset) -> Result<plot::Picture> {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
+    let device = common::device(&arguments.device)?;
     let (train, test) = load_data(&arguments)?;
     println!("data {}: {} training and {} test images", train.name(), train.len(), test.len());
-    let out = &arguments.out;
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-    let save = |picture: plot::Picture, name: &str| {
-        let file = out.join(name);
-        picture.save(&file)?;
-        println!("wrote {}", file.display());
-        Ok::<_, Error>(())
-    };
-    save(samples(&train)?, "samples.png")?;
+    let pictures = common::Pictures::new(&arguments.out)?;
+    pictures.save(samples(&train)?, "samples.png")?;
 
     let model = ResNet::new(arguments.blocks, train.classes().len(), arguments.seed, device)?;
     println!("{}", model.summary());
@@ -252,10 +245,10 @@ fn main() -> Result<()> {
 
     let matrix = confusion_matrix(trainer.model(), &test, arguments.batch_size)?;
     println!("{}", matrix.report());
-    save(plot::confusion_matrix(&matrix)?, "confusion.png")?;
-    save(plot::misclassified(trainer.model(), &test, test.classes(), 40)?, "mistakes.png")?;
+    pictures.save(plot::confusion_matrix(&matrix)?, "confusion.png")?;
+    pictures.save(plot::misclassified(trainer.model(), &test, test.classes(), 40)?, "mistakes.png")?;
     if !history.epochs.is_empty() {
-        save(plot::history(&history)?, "history.png")?;
+        pictures.save(plot::history(&history)?, "history.png")?;
     }
     let depth = 6 * arguments.blocks + 2;
     println!("ResNet-{depth}: test accuracy {:.4}; chance is 0.1", matrix.accuracy());

@@ -3,6 +3,8 @@
 //! `cargo run --release --example segmentation` draws its data, trains, tells how well each class is found, and writes test images with
 //! their truth and the network's answer into `target/segmentation`.
 
+mod common;
+
 use clap::Parser;
 use std::f64::consts::TAU;
 use std::path::PathBuf;
@@ -124,11 +126,8 @@ fn colored(classes: &Tensor) -> Result<Tensor> {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
-    let out = &arguments.out;
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+    let device = common::device(&arguments.device)?;
+    let pictures = common::Pictures::new(&arguments.out)?;
     let n = arguments.images;
     let (train, test) = shapes(n + n.div_ceil(5), arguments.seed)?.split_at(n)?;
     println!("data: {} images to train with, {} to test with", train.len(), test.len());
@@ -153,14 +152,10 @@ fn main() -> Result<()> {
     let (truth, answers) = (colored(first.labels())?, colored(&answers)?);
     let rows = [("image", first.features()), ("truth", &truth), ("network", &answers)];
     let title = "Test images: discs blue, rectangles orange, triangles yellow";
-    let mut pictures = vec![("segmented.png", plot::image_rows(&rows)?.titled(title))];
+    pictures.save(plot::image_rows(&rows)?.titled(title), "segmented.png")?;
     // Without an epoch there are no curves.
     if !history.epochs.is_empty() {
-        pictures.push(("history.png", plot::history(&history)?));
-    }
-    for (name, picture) in pictures {
-        picture.save(out.join(name))?;
-        println!("wrote {}", out.join(name).display());
+        pictures.save(plot::history(&history)?, "history.png")?;
     }
 
     let matrix = confusion_matrix(trainer.model(), &test, arguments.batch_size)?;

@@ -3,6 +3,8 @@
 //! `cargo run --release --example time_series` trains both on what came first, compares their errors on what came last with those of
 //! two naive forecasts, and writes a picture of the forecasts beside the truth into `target/time_series`.
 
+mod common;
+
 use clap::Parser;
 use std::f32::consts::TAU;
 use std::path::PathBuf;
@@ -119,9 +121,7 @@ fn forecasts(
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let &Arguments { window, horizon, units, .. } = &arguments;
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
+    let device = common::device(&arguments.device)?;
     let values = series(arguments.seed)?;
     let cut = HOURS * 4 / 5;
     if window < 24 || horizon == 0 || window + horizon > HOURS - cut - SHOWN * 24 {
@@ -129,7 +129,7 @@ fn main() -> Result<()> {
             "--window must be at least a day, 24, and --horizon at least 1; both far shorter than 400",
         ));
     }
-    std::fs::create_dir_all(&arguments.out).map_err(|e| Error::io(&arguments.out, e))?;
+    let pictures = common::Pictures::new(&arguments.out)?;
     let train = windows(&values[..cut], window, horizon, "the first hours")?;
     let validation = windows(&values[cut..], window, horizon, "the last hours")?;
     println!("data: {} windows to train with, {} to validate with", train.len(), validation.len());
@@ -162,9 +162,7 @@ fn main() -> Result<()> {
         }
     }
     let [truth, lstm, gru] = &curves;
-    let file = arguments.out.join("forecast.png");
     let title = format!("Forecasts of {horizon} hours");
-    plot::lines(&[("truth", truth), ("LSTM", lstm), ("GRU", gru)])?.titled(&title).save(&file)?;
-    println!("wrote {}", file.display());
-    Ok(())
+    let curves = plot::lines(&[("truth", truth), ("LSTM", lstm), ("GRU", gru)])?;
+    pictures.save(curves.titled(&title), "forecast.png")
 }

@@ -4,6 +4,8 @@
 //! resonances (formants) of a mouth that says a, e, i, o or u, with noise. `--wav FOLDER` takes recordings instead, a folder of WAV
 //! files for each class. The confusion matrix is drawn into `target/tones`.
 
+mod common;
+
 use clap::Parser;
 use std::f32::consts::TAU;
 use std::path::{Path, PathBuf};
@@ -189,9 +191,7 @@ fn build_model(classes: usize, seed: u64, device: Device) -> Result<Model> {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
+    let device = common::device(&arguments.device)?;
     let all = match &arguments.wav {
         Some(folder) => recorded(folder, arguments.length)?.shuffled(arguments.seed)?,
         None => drawn(&arguments)?,
@@ -222,10 +222,7 @@ fn main() -> Result<()> {
     let matrix =
         confusion_matrix(trainer.model(), &test, arguments.batch_size)?.with_classes(all.classes())?;
     println!("{}", matrix.report());
-    std::fs::create_dir_all(&arguments.out).map_err(|e| Error::io(&arguments.out, e))?;
-    let file = arguments.out.join("confusion.png");
-    plot::confusion_matrix(&matrix)?.save(&file)?;
-    println!("wrote {}", file.display());
+    common::Pictures::new(&arguments.out)?.save(plot::confusion_matrix(&matrix)?, "confusion.png")?;
     println!("test accuracy {:.4}", matrix.accuracy());
     Ok(())
 }

@@ -4,9 +4,11 @@
 //! 100 images of the other digits three times: from scratch; a new head on the frozen trunk; then all of it, the trunk at a lower
 //! rate. Pictures go into `target/transfer`. `benches/peers/py/transfer.py` has made the weights, and does the same in PyTorch.
 
+mod common;
+
 use clap::Parser;
 use std::path::PathBuf;
-use wgrad::data::{self, Dataset};
+use wgrad::data::Dataset;
 use wgrad::io::import::{self, Mapping};
 use wgrad::nn::{BatchNorm, Build, Built, Context, Initializer};
 use wgrad::plot;
@@ -19,9 +21,8 @@ struct Arguments {
     /// `cpu`, `gpu`, `best`, or a part of an adapter's name.
     #[arg(long, default_value = "best")]
     device: String,
-    /// A folder with the four files of MNIST, or of a data set in its format.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    digits: common::Digits,
     /// Weights of the network, as PyTorch saves them.
     #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/digits_0_to_4.pt"))]
     weights: PathBuf,
@@ -121,13 +122,8 @@ fn train<M: Module>(
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
-    let (all, test) = match &arguments.data {
-        Some(folder) => data::mnist::load_from(folder)?,
-        None => data::mnist::load_or_synthetic()?,
-    };
+    let device = common::device(&arguments.device)?;
+    let (all, test) = arguments.digits.load()?;
     let base = network(arguments.seed, device)?;
     println!("{}", base.summary());
     base.import_weights(&import::pytorch(&arguments.weights)?, &Mapping::pytorch())?;
@@ -135,8 +131,7 @@ fn main() -> Result<()> {
     println!("{}: accuracy {known:.4} on digits 0 to 4", arguments.weights.display());
     let (few, test) = (five_digits(&all, 5)?.take(arguments.images)?, five_digits(&test, 5)?);
     println!("data {}: {} training and {} test images of digits 5 to 9", few.name(), few.len(), test.len());
-    let out = &arguments.out;
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+    let pictures = common::Pictures::new(&arguments.out)?;
 
     let (sets, adam, epochs) = ((&few, &test), || Adam::new(arguments.lr), arguments.epochs);
     let scratch = network(arguments.seed, device)?;
@@ -151,15 +146,9 @@ fn main() -> Result<()> {
     // The third training begins where the second ends.
     let later = [vec![f32::NAN; epochs], tuned].concat();
     let curves = [("from scratch", &scratch[..]), ("new head", &head), ("fine-tuned", &later)];
-    let pictures = [
-        ("curves.png", plot::lines(&curves)?.titled("Accuracy on digits 5 to 9 (a step is an epoch)")),
-        ("mistakes.png", plot::misclassified(&model, &test, test.classes(), 40)?),
-    ];
-    for (name, picture) in pictures {
-        let file = out.join(name);
-        picture.save(&file)?;
-        println!("wrote {}", file.display());
-    }
+    let title = "Accuracy on digits 5 to 9 (a step is an epoch)";
+    pictures.save(plot::lines(&curves)?.titled(title), "curves.png")?;
+    pictures.save(plot::misclassified(&model, &test, test.classes(), 40)?, "mistakes.png")?;
     for (name, curve) in curves {
         println!("{name:12}  test accuracy {:.4}", curve.last().copied().unwrap_or(f32::NAN));
     }

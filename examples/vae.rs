@@ -5,9 +5,11 @@
 //! above their reconstructions, what is drawn at points all over the plane, what is drawn from chance, and the curves.
 //! `--latent N` makes points of more dimensions: a better bound, and no plane to look at.
 
-use clap::{Parser, ValueEnum};
+mod common;
+
+use clap::Parser;
 use std::path::PathBuf;
-use wgrad::data::{self, Batch, Dataset};
+use wgrad::data::Batch;
 use wgrad::nn::{BinaryCrossentropy, Build, Built, Context, Loss, Reshape};
 use wgrad::plot;
 use wgrad::prelude::*;
@@ -19,12 +21,8 @@ struct Arguments {
     /// `cpu`, `gpu`, `best`, or a part of an adapter's name.
     #[arg(long, default_value = "best")]
     device: String,
-    /// A folder with the four files of MNIST, or of a data set in its format.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// What to train on.
-    #[arg(long, value_enum, default_value = "mnist")]
-    dataset: Source,
+    #[command(flatten)]
+    digits: common::Digits,
     /// Dimensions of the latent space.
     #[arg(long, value_name = "N", default_value_t = 2)]
     latent: usize,
@@ -46,24 +44,6 @@ struct Arguments {
     /// Write the pictures into this folder.
     #[arg(long, value_name = "DIR", default_value = "target/vae")]
     out: PathBuf,
-}
-
-#[derive(Clone, Copy, ValueEnum, PartialEq)]
-enum Source {
-    Mnist,
-    Synthetic,
-}
-
-fn load_data(arguments: &Arguments) -> Result<(Dataset, Dataset)> {
-    let (train, test) = match (arguments.dataset, &arguments.data) {
-        (Source::Synthetic, _) => {
-            eprintln!("these are synthetic digits, NOT MNIST");
-            data::synthetic::digits(60_000, 10_000, 0).into_datasets()?
-        }
-        (Source::Mnist, Some(folder)) => data::mnist::load_from(folder)?,
-        (Source::Mnist, None) => data::mnist::load_or_synthetic()?,
-    };
-    Ok((train.take(arguments.limit_train.unwrap_or(usize::MAX))?, test))
 }
 
 /// Pixels of an image.
@@ -138,19 +118,11 @@ fn plane(vae: &Vae) -> Result<Tensor> {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let device: Device = arguments.device.parse()?;
-    let info = device.info()?;
-    println!("device {device}: {}, {} ({}), {}", info.name, info.kind, info.backend, info.driver);
-    let (train, test) = load_data(&arguments)?;
+    let device = common::device(&arguments.device)?;
+    let (train, test) = arguments.digits.load()?;
+    let train = train.take(arguments.limit_train.unwrap_or(usize::MAX))?;
     println!("data {}: {} training and {} test images", train.name(), train.len(), test.len());
-    let out = &arguments.out;
-    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
-    let save = |picture: plot::Picture, name: &str| {
-        let file = out.join(name);
-        picture.save(&file)?;
-        println!("wrote {}", file.display());
-        Ok::<_, Error>(())
-    };
+    let pictures = common::Pictures::new(&arguments.out)?;
 
     let vae = Vae::new(arguments.latent, arguments.seed, device)?;
     println!("{}", vae.summary());
@@ -171,15 +143,16 @@ fn main() -> Result<()> {
     let images = (test.features().slice(0, 0, test.len().min(24))?.cast(DType::F32)? / 255.0)?;
     let rows = [("input", &images), ("output", &trainer.predict(&images)?)];
     let title = "Test images, and what is drawn at their means";
-    save(plot::image_rows(&rows)?.titled(title), "reconstructions.png")?;
+    pictures.save(plot::image_rows(&rows)?.titled(title), "reconstructions.png")?;
     if arguments.latent == 2 {
         let title = format!("Digits at points of the plane, from -{REACH} to {REACH}");
-        save(plot::images(&plane(vae)?)?.titled(&title), "plane.png")?;
+        pictures.save(plot::images(&plane(vae)?)?.titled(&title), "plane.png")?;
     }
     let z = Tensor::randn([60, arguments.latent], device, arguments.seed)?;
-    save(plot::images(&vae.draw(&z)?)?.titled("Digits at points drawn from chance"), "samples.png")?;
+    pictures
+        .save(plot::images(&vae.draw(&z)?)?.titled("Digits at points drawn from chance"), "samples.png")?;
     if !history.epochs.is_empty() {
-        save(plot::history(&history)?, "history.png")?;
+        pictures.save(plot::history(&history)?, "history.png")?;
     }
     // The last epoch has been validated on the test set; without one, that was measured before.
     let after = history.epochs.last().and_then(|e| e.validation.as_ref()).unwrap_or(&before);

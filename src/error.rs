@@ -1,6 +1,7 @@
 //! The one error type: a variant for each thing that a caller can act on, and a way to say what was being done.
 
 use crate::sealed;
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::path::PathBuf;
@@ -377,6 +378,12 @@ impl<T, E: Into<Box<dyn StdError + Send + Sync>>> ResultExt<T> for Result<T, E> 
     fn with_context(self, context: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|e| Error::other(e).context(context()))
     }
+}
+
+/// What somebody's code said when it panicked.
+pub(crate) fn words_of_panic(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<&str>().map(|s| s.to_string());
+    words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }
 
 #[cfg(test)]

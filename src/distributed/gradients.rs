@@ -103,10 +103,7 @@ impl Layout {
 
     /// The tensors of a sum, on a device, lazily.
     pub fn unpack(&self, sum: Numbers, device: Device) -> Result<Vec<Tensor>> {
-        let flat = match sum {
-            Numbers::F32(values) => Tensor::from_vec(values, [self.len], device)?,
-            Numbers::F64(values) => Tensor::from_vec(values, [self.len], device)?,
-        };
+        let flat = sum.tensor(&[self.len], device)?;
         let mut start = 0;
         let mut tensors = Vec::with_capacity(self.tensors.len());
         for (dims, dtype) in &self.tensors {
@@ -141,6 +138,14 @@ pub(crate) enum Numbers {
 }
 
 impl Numbers {
+    /// As a tensor of a shape.
+    pub fn tensor(self, dims: &[usize], device: Device) -> Result<Tensor> {
+        match self {
+            Numbers::F32(values) => Tensor::from_vec(values, dims, device),
+            Numbers::F64(values) => Tensor::from_vec(values, dims, device),
+        }
+    }
+
     /// Takes so many off its end.
     pub fn take_last(&mut self, count: usize) -> Vec<f64> {
         match self {

@@ -1,7 +1,7 @@
 //! A batch that is in parts on several ranks, and sums over all of it while it is being computed.
 
 use super::collective::{Collective, telling};
-use super::gradients::{Layout, Numbers};
+use super::gradients::Layout;
 use crate::cpu::Array;
 use crate::error::{Error, Result};
 use crate::ops::Lowering;
@@ -47,10 +47,7 @@ impl SharedBatch {
         let layout = Layout::of(std::slice::from_ref(x));
         let flat = no_grad(|| layout.pack(std::slice::from_ref(x)))?;
         let mine = if self.counts { vec![(self.world.rank(), flat)] } else { Vec::new() };
-        let value = match layout.sum(&*self.world, self.shards, mine, &[])? {
-            Numbers::F32(values) => Tensor::from_vec(values, x.dims(), x.device())?,
-            Numbers::F64(values) => Tensor::from_vec(values, x.dims(), x.device())?,
-        };
+        let value = layout.sum(&*self.world, self.shards, mine, &[])?.tensor(x.dims(), x.device())?;
         let batch = self.clone();
         // What each rank makes of the sum depends on what every rank has put in.
         exchanged("total_over_ranks", &value, vec![x.clone()], move |cx| {

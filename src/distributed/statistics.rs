@@ -68,27 +68,20 @@ impl SharedBatch {
         // Constant from here on: an origin for all ranks, near the mean, so that differences from it don't cancel.
         let rounded = |mean: f64| if x.dtype() == DType::F64 { mean } else { f64::from(mean as f32) };
         let means: Vec<f64> = all.iter().map(|[_, mean, _]| *mean).collect();
-        let tensor = |values: Vec<f64>, dims: &[usize]| from_f64(values, dims, x);
-        let shift = origins.iter().zip(&means).map(|(own, mean)| own - rounded(*mean)).collect();
+        let tensor = |values: &[f64], dims: &[usize]| Tensor::rounded(values, dims, x.dtype(), x.device());
+        let shift: Vec<f64> = origins.iter().zip(&means).map(|(own, mean)| own - rounded(*mean)).collect();
         let offsets = means.iter().map(|&mean| mean - rounded(mean));
-        let value = offsets.chain(all.iter().map(|[_, _, squares]| squares / count)).collect();
-        let value = tensor(value, &[2, features])?;
+        let value: Vec<f64> = offsets.chain(all.iter().map(|[_, _, squares]| squares / count)).collect();
+        let value = tensor(&value, &[2, features])?;
         let (batch, share) = (self.clone(), n / count);
-        let inputs = vec![own.moments, tensor(shift, &[1, features])?];
+        let inputs = vec![own.moments, tensor(&shift, &[1, features])?];
         let moved = exchanged("moments_over_ranks", &value, inputs, move |cx| vjp(&batch, share, cx))?;
         let mut place = vec![1; x.rank()];
         place[x.rank() - 1] = features;
-        let origin = tensor(means, &place)?;
+        let origin = tensor(&means, &place)?;
         let row = |k: usize| moved.slice(0, k, 1)?.reshape(&place);
         let (offset, variance) = (row(0)?, row(1)?);
         Ok(Some(Moments { mean: (&origin + &offset)?, variance, centered: (x - &origin)?, offset, origin }))
-    }
-}
-
-fn from_f64(values: Vec<f64>, dims: &[usize], like: &Tensor) -> Result<Tensor> {
-    match like.dtype() {
-        DType::F64 => Tensor::from_vec(values, dims, like.device()),
-        _ => Tensor::from_vec(values.into_iter().map(|v| v as f32).collect(), dims, like.device()),
     }
 }
 

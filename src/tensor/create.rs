@@ -3,7 +3,7 @@
 use super::Tensor;
 use super::node::recording;
 use crate::backend::upload;
-use crate::cpu::{Array, Element, memory};
+use crate::cpu::{Array, Element, dispatch, memory};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -113,6 +113,13 @@ impl Tensor {
         let mut data = memory::reserve(n)?;
         values.flatten_into(&mut data);
         Self::from_vec(data, shape, device)
+    }
+
+    /// Numbers that the host has computed in f64, each rounded to the type.
+    pub(crate) fn rounded(values: &[f64], dims: &[usize], dtype: DType, device: Device) -> Result<Tensor> {
+        dispatch!(dtype, T => {
+            Tensor::from_vec(values.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>(), dims, device)
+        })
     }
 
     /// A tensor of these elements in row-major order.

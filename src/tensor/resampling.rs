@@ -212,7 +212,7 @@ fn resampled(x: &Tensor, axis: usize, m: usize, how: Resampling, align_corners: 
     }
     let weighted = |tap: Vec<(u32, f64)>| {
         let (places, weights): (Vec<u32>, Vec<f64>) = tap.into_iter().unzip();
-        read(places)? * weights_like(x, weights)?.reshape(&beside)?
+        read(places)? * Tensor::rounded(&weights, &beside, x.dtype(), x.device())?
     };
     let taps = taps.into_iter().filter(|tap| tap.iter().any(|&(_, weight)| weight != 0.0));
     sum_of(taps.map(weighted))
@@ -225,14 +225,6 @@ pub(super) fn sum_of(terms: impl IntoIterator<Item = Result<Tensor>>) -> Result<
 }
 
 /// A vector of the type and on the device of a tensor.
-fn weights_like(x: &Tensor, weights: Vec<f64>) -> Result<Tensor> {
-    let n = weights.len();
-    if x.dtype() == DType::F64 {
-        return Tensor::from_vec(weights, [n], x.device());
-    }
-    Tensor::from_vec(weights.into_iter().map(|w| w as f32).collect::<Vec<f32>>(), [n], x.device())
-}
-
 impl Tensor {
     /// An image of another size: `[n, h, w, c]` to `[n, size[0], size[1], c]`, read between its pixels. Pixels are squares whose centres
     /// keep their places ("half-pixel centres"); with `align_corners` the centres of the outermost pixels are those of the outermost

@@ -2,7 +2,7 @@
 
 use crate::device::Device;
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, words_of_panic};
 use crate::io::budget;
 use crate::tensor::Tensor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,12 +62,7 @@ pub struct Tokens {
 fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(|e| e.to_string()),
-        Err(panic) => {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said =
-                said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for an unknown reason");
-            Err(format!("the tokenizer gave up: {said}"))
-        }
+        Err(panic) => Err(format!("the tokenizer panicked: {}", words_of_panic(&*panic))),
     }
 }
 

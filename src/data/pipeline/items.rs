@@ -1,6 +1,6 @@
 //! What flows through a pipeline, and what its stages share.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, words_of_panic};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The elements of one pass through a [`Pipeline`](super::Pipeline). After an error it may go on with the next element.
@@ -13,9 +13,7 @@ pub(super) const LONGEST_WAIT: usize = 1 << 22;
 pub(super) fn guard<R>(stage: &str, f: impl FnOnce() -> Result<R>) -> Result<R> {
     // What a panic leaves half-done is the caller's own; nothing of the pipeline is touched in there.
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
-        let words = panic.downcast_ref::<&str>().map(|s| s.to_string());
-        let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
-        let words = words.unwrap_or_else(|| "no message".into());
-        Err(Error::argument(format!("Pipeline::{stage}"), format!("the closure panicked: {words}")))
+        let message = format!("the closure panicked: {}", words_of_panic(&*panic));
+        Err(Error::argument(format!("Pipeline::{stage}"), message))
     })
 }

@@ -11,11 +11,7 @@ const OP: &str = "rotary";
 
 /// Numbers of a float type, computed in f64.
 pub(super) fn constants(values: Vec<f64>, dtype: DType, device: Device) -> Result<Tensor> {
-    let n = values.len();
-    match dtype {
-        DType::F64 => Tensor::from_vec(values, [n], device),
-        _ => Tensor::from_vec(values.into_iter().map(|v| v as f32).collect(), [n], device),
-    }
+    Tensor::rounded(&values, &[values.len()], dtype, device)
 }
 
 /// The places `first`, `first + 1`, ..., `[n]`. A number, not a size: another one is the same plan.

@@ -73,8 +73,6 @@ pub(super) fn as_float(x: &Tensor) -> Result<Tensor> {
 
 /// Settings as a tensor that is kept beside the weights: in f64 where the device has it, so that models in f64 lose nothing.
 pub(super) fn constant(values: &[f64], shape: &[usize], device: Device) -> Result<Tensor> {
-    match device {
-        Device::Cpu => Tensor::from_slice(values, shape, device),
-        _ => Tensor::from_vec(values.iter().map(|&v| v as f32).collect(), shape, device),
-    }
+    let dtype = if device == Device::Cpu { DType::F64 } else { DType::F32 };
+    Tensor::rounded(values, shape, dtype, device)
 }

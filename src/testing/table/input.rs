@@ -1,6 +1,5 @@
 //! Seeded inputs of the rows.
 
-use crate::cpu::{Element, dispatch};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -160,7 +159,5 @@ fn draw(rng: &mut Rng, dims: &[usize], domain: Domain) -> Vec<f64> {
 
 /// A tensor of these values, rounded to the type.
 pub fn tensor(values: &[f64], dims: &[usize], dtype: DType, device: Device) -> Result<Tensor> {
-    dispatch!(dtype, T => {
-        Tensor::from_vec(values.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>(), dims, device)
-    })
+    Tensor::rounded(values, dims, dtype, device)
 }
