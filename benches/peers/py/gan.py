@@ -5,30 +5,21 @@
 """
 
 import argparse
-import gzip
 import os
 import time
 from itertools import islice
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import mnist
 
 NOISE, JUDGED, SURE = 32, 2000, 0.95
-
-
-def read(folder, name):
-    """Images of an IDX file, 0 to 1, and their labels."""
-    with gzip.open(Path(folder) / f"{name}-images-idx3-ubyte.gz") as file:
-        images = torch.from_numpy(np.frombuffer(file.read(), np.uint8, offset=16).copy()).view(-1, 1, 28, 28) / 255
-    with gzip.open(Path(folder) / f"{name}-labels-idx1-ubyte.gz") as file:
-        return images, torch.from_numpy(np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64))
 
 
 def build_gan():
@@ -139,7 +130,7 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     torch.manual_seed(arguments.seed)
-    train, test = read(arguments.data, "train"), read(arguments.data, "t10k")
+    train, test = mnist.load(arguments.data, "train"), mnist.load(arguments.data, "t10k")
     arguments.out.mkdir(parents=True, exist_ok=True)
     classifier = train_classifier(train, test)
 

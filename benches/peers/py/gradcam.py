@@ -5,24 +5,17 @@
 """
 
 import argparse
-import gzip
 import time
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-
-
-def read_mnist(folder, name):
-    read = lambda kind, offset: np.frombuffer(gzip.open(folder / f"{name}-{kind}-ubyte.gz").read(), np.uint8, offset=offset)
-    images = torch.tensor(read("images-idx3", 16)).view(-1, 1, 28, 28) / 255
-    return images, torch.tensor(read("labels-idx1", 8)).long()
+import mnist
 
 
 class Net(nn.Module):
@@ -104,7 +97,7 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
-    train, test = (tuple(t.to(args.device) for t in read_mnist(args.data, name)) for name in ("train", "t10k"))
+    train, test = (tuple(t.to(args.device) for t in mnist.load(args.data, name)) for name in ("train", "t10k"))
     train = [t[: args.limit_train] for t in train]
     print(f"data: {len(train[0])} training and {len(test[0])} test images")
 

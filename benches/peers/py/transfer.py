@@ -9,18 +9,17 @@ Pictures go into target/transfer-pytorch.
 
 import argparse
 import copy
-import gzip
 import time
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import mnist
 
 WEIGHTS = Path(__file__).parents[3] / "examples/digits_0_to_4.pt"
 
@@ -37,12 +36,6 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.head(self.features(x))
-
-
-def load_mnist(folder, name):
-    read = lambda kind, offset: np.frombuffer(gzip.open(folder / f"{name}-{kind}-ubyte.gz").read(), np.uint8, offset=offset)
-    images = torch.tensor(read("images-idx3", 16)).view(-1, 1, 28, 28) / 255
-    return images, torch.tensor(read("labels-idx1", 8)).long()
 
 
 def five_digits(data, first):
@@ -120,7 +113,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(2)
     torch.manual_seed(args.seed)
-    train, test = (load_mnist(args.data, name) for name in ("train", "t10k"))
+    train, test = (mnist.load(args.data, name) for name in ("train", "t10k"))
 
     base = Net()
     if args.pretrain:

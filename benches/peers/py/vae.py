@@ -5,27 +5,20 @@
 """
 
 import argparse
-import gzip
 import os
 import time
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import mnist
 
 PIXELS, SIDE, REACH = 28 * 28, 20, 2.5
-
-
-def read(folder, name):
-    """Images of an IDX file, 0 to 1."""
-    with gzip.open(Path(folder) / f"{name}-images-idx3-ubyte.gz") as file:
-        return torch.from_numpy(np.frombuffer(file.read(), np.uint8, offset=16).copy()).view(-1, 1, 28, 28) / 255
 
 
 class Vae(nn.Module):
@@ -102,7 +95,8 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     torch.manual_seed(arguments.seed)
-    train, test = read(arguments.data, "train")[: arguments.limit_train], read(arguments.data, "t10k")
+    (train, _), (test, _) = (mnist.load(arguments.data, name) for name in ("train", "t10k"))
+    train = train[: arguments.limit_train]
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     vae = Vae(arguments.latent)
