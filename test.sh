@@ -90,7 +90,7 @@ for package in translate windows; do
 done
 
 section 'Lints'
-cargo clippy --quiet --package wgrad-derive --all-targets -- -D warnings
+cargo clippy --quiet --package wgrad-derive --package wgrad-tiles --all-targets -- -D warnings
 cargo clippy --quiet --all-targets --features "$features" -- -D warnings
 cargo clippy --quiet --lib --examples -- -D warnings
 cargo clippy --quiet --lib --tests --benches --no-default-features -- -D warnings
@@ -112,7 +112,7 @@ else
 fi
 
 section 'Tests'
-cargo test --quiet --package wgrad-derive
+cargo test --quiet --package wgrad-derive --package wgrad-tiles
 cargo test --quiet --features "$features"
 
 section 'Faults planted in kernels: a sample'

@@ -111,6 +111,11 @@ impl Array {
         self.is_contiguous() && Arc::strong_count(&self.buffer) == 1
     }
 
+    /// How many arrays refer to its memory.
+    pub fn handles(&self) -> usize {
+        Arc::strong_count(&self.buffer)
+    }
+
     /// The elements of a contiguous array to be overwritten; `None` where something else refers to them.
     pub fn sole_slice<T: Element>(&mut self) -> Option<&mut [T]> {
         if !self.is_contiguous() {

@@ -11,7 +11,8 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::Pointwise;
 use crate::shape::Shape;
-use crate::tensor::{Entry, Pending};
+use crate::tensor::{Entry, Pending, Value};
+use std::sync::Arc;
 
 /// Nodes after a group's first that are looked at.
 const WINDOW: usize = 64;
@@ -164,6 +165,46 @@ impl Group {
         self.producer.into_iter().chain(self.members.iter().copied()).collect()
     }
 
+    /// Inputs in whose memory outputs may be computed, and the outputs, of which the first are the inputs' in this order.
+    ///
+    /// An input's memory is free if it has a value from before this graph, which nobody reads but members of the group, and they let go of
+    /// it: nobody asks for gradients, and each result has somebody who holds it, or is read by members alone. Both moments of Adam are such
+    /// inputs. What they are overwritten by comes into the cache with them; an array of its own would have to be fetched as well.
+    fn overwritten(&self, entries: &[Entry], uses: &[u32]) -> (Vec<usize>, Vec<usize>) {
+        let mut outputs: Vec<usize> = self.members.clone();
+        outputs.retain(|&m| self.is_output(entries, uses, m));
+        let forgets = |&m: &usize| {
+            let Entry { tensor, keep, .. } = &entries[m];
+            !tensor.0.tracked && (*keep || !outputs.contains(&m))
+        };
+        if self.producer.is_some() || !self.members.iter().all(forgets) {
+            return (Vec::new(), outputs);
+        }
+        let mut inputs: Vec<usize> =
+            self.members.iter().flat_map(|&m| &entries[m].inputs).map(|&i| i as usize).collect();
+        inputs.sort_unstable();
+        inputs.dedup();
+        inputs.retain(|&i| {
+            let Entry { tensor, ready, .. } = &entries[i];
+            let spec = &tensor.0.spec;
+            *ready
+                && spec.dtype == DType::F32
+                && spec.shape == self.shape
+                && uses[i] == self.uses_of(entries, i)
+                // This list has a handle, and each node that reads it.
+                && Arc::strong_count(&tensor.0) == 1 + uses[i] as usize
+                // Its node has the value, and who computes this graph.
+                && tensor.0.with_value(|value| {
+                    matches!(value, Some(Value::Cpu(array)) if array.is_contiguous() && array.handles() == 2)
+                })
+        });
+        // Floats first, for they are what is overwritten.
+        outputs.sort_by_key(|&m| entries[m].tensor.0.spec.dtype != DType::F32);
+        let floats = outputs.iter().filter(|&&m| entries[m].tensor.0.spec.dtype == DType::F32).count();
+        inputs.truncate(floats);
+        (inputs, outputs)
+    }
+
     /// Computes the group and gives the values that are needed beyond it. `take` gives the value of an input once for each use
     /// of it.
     pub fn run(
@@ -174,6 +215,8 @@ impl Group {
     ) -> Result<Vec<(usize, Array)>> {
         let entries = &graph.entries;
         let needed = |m: usize| self.is_output(entries, uses, m);
+        let (overwritten, outputs) = self.overwritten(entries, uses);
+        let mut own = vec![None; overwritten.len()];
         let mut program = Program::default();
         // Where each member's result is, as long as somebody reads it.
         let mut results: Vec<Option<Term>> = vec![None; self.members.len()];
@@ -188,6 +231,9 @@ impl Group {
                     operands.extend(results[place]);
                 } else if self.producer == Some(input) {
                     operands.push(Term::Floats(Floats::Piece));
+                } else if let Some(i) = overwritten.iter().position(|&own| own == input) {
+                    own[i] = take(input);
+                    operands.push(Term::Floats(Floats::Own(i)));
                 } else if let Some(array) = take(input) {
                     operands.push(program.operand(&array, &self.shape)?);
                 }
@@ -222,10 +268,15 @@ impl Group {
                 }
             }
         }
-        let wanted: Vec<usize> = (0..self.members.len()).filter(|&i| needed(self.members[i])).collect();
-        program.outputs = wanted.iter().filter_map(|&i| results[i]).collect();
+        let place = |m: &usize| self.members.iter().position(|member| member == m);
+        program.outputs = outputs.iter().filter_map(|m| results[place(m)?]).collect();
         let arrays = match self.producer {
-            None => program.run(&self.shape)?,
+            None => {
+                let room = program.room(own.into_iter().flatten().collect(), &self.shape)?;
+                // From here on nothing can fail, or a value that is needed would be lost.
+                overwritten.iter().for_each(|&i| entries[i].tensor.0.forget_value());
+                program.run(&self.shape, room)?
+            }
             Some(producer) => {
                 let entry = &entries[producer];
                 let inputs: Vec<Array> = entry.inputs.iter().filter_map(|&i| take(i as usize)).collect();
@@ -238,7 +289,7 @@ impl Group {
                 vec![pieces.cpu_pieces(&inputs, &node.spec, &finish)?]
             }
         };
-        Ok(wanted.into_iter().map(|i| self.members[i]).zip(arrays).collect())
+        Ok(outputs.into_iter().zip(arrays).collect())
     }
 }
 

@@ -4,11 +4,12 @@ use super::array::Array;
 use super::kernels::float::Float;
 use super::{memory, simd::vectorized};
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::Pointwise;
 use crate::ops::table::{Binary, Compare, Unary};
 use crate::shape::Shape;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Elements of a block: with a handful of intermediate results it stays in a core's first-level cache.
 const BLOCK: usize = 1024;
@@ -24,6 +25,8 @@ pub(super) enum Floats {
     Piece,
     /// An input of the group's shape.
     Full(usize),
+    /// An input in whose memory an output is computed.
+    Own(usize),
     /// An input that repeats.
     Cycle(usize),
     One(f32),
@@ -98,6 +101,14 @@ pub(super) struct Program {
     pub outputs: Vec<Term>,
 }
 
+/// An output of the group, before and while it is computed.
+pub(super) enum Output {
+    Floats(Vec<f32>),
+    Truths(Vec<u8>),
+    /// In the memory of this input, which nothing else refers to.
+    Own(Array),
+}
+
 /// The inputs of a program that have the group's shape.
 pub(super) struct Views<'a> {
     pub full: Vec<&'a [f32]>,
@@ -108,12 +119,23 @@ pub(super) struct Views<'a> {
 struct BlockRegisters<'a> {
     pub floats: Vec<&'a mut [f32]>,
     pub truths: Vec<&'a mut [u8]>,
+    /// What is read of inputs in whose memory outputs are computed.
+    own: Vec<&'a mut [f32]>,
 }
 
 /// A piece of an output.
-enum OutputBlock<'a> {
+enum OutputPiece<'a> {
     Floats(&'a mut [f32]),
     Truths(&'a mut [u8]),
+    Own(&'a mut [f32]),
+}
+
+/// The blocks of it, one after the other.
+enum OutputBlocks<'a> {
+    Floats(std::slice::ChunksMut<'a, f32>),
+    Truths(std::slice::ChunksMut<'a, u8>),
+    /// The block that comes, and those after it.
+    Own(&'a mut [f32], std::slice::ChunksMut<'a, f32>),
 }
 
 impl Program {
@@ -160,6 +182,7 @@ impl Program {
             f(BlockRegisters {
                 floats: floats.chunks_mut(BLOCK).collect(),
                 truths: truths.chunks_mut(BLOCK).collect(),
+                own: Vec::new(),
             })
         });
     }
@@ -174,12 +197,13 @@ impl Program {
         piece: &[f32],
         registers: &mut BlockRegisters,
     ) {
-        let BlockRegisters { floats, truths } = registers;
+        let BlockRegisters { floats, truths, own } = registers;
+        let own = own.as_slice();
         for step in steps {
             match *step {
                 Instruction::Unary(f, a, to) => {
                     let out = std::mem::take(&mut floats[to]);
-                    let (a, a_step) = self.read(&a, views, first, len, piece, floats);
+                    let (a, a_step) = self.read(&a, views, first..first + len, piece, floats, own);
                     if a_step == 1 {
                         f.map_f32(a, &mut out[..len]);
                     } else {
@@ -191,14 +215,14 @@ impl Program {
                 }
                 Instruction::Binary(f, [a, b], to) => {
                     let out = std::mem::take(&mut floats[to]);
-                    let (a, a_step) = self.read(&a, views, first, len, piece, floats);
-                    let (b, b_step) = self.read(&b, views, first, len, piece, floats);
+                    let (a, a_step) = self.read(&a, views, first..first + len, piece, floats, own);
+                    let (b, b_step) = self.read(&b, views, first..first + len, piece, floats, own);
                     f.map_f32(a, a_step, b, b_step, &mut out[..len]);
                     floats[to] = out;
                 }
                 Instruction::Compare(f, [a, b], to) => {
-                    let (a, a_step) = self.read(&a, views, first, len, piece, floats);
-                    let (b, b_step) = self.read(&b, views, first, len, piece, floats);
+                    let (a, a_step) = self.read(&a, views, first..first + len, piece, floats, own);
+                    let (b, b_step) = self.read(&b, views, first..first + len, piece, floats, own);
                     f.map(a, a_step, b, b_step, &mut truths[to][..len]);
                 }
                 Instruction::Where(c, [a, b], to) => {
@@ -207,8 +231,8 @@ impl Program {
                         Truths::Register(register) => &truths[register][..len],
                         Truths::Full(i) => &views.masks[i][first..first + len],
                     };
-                    let (a, a_step) = self.read(&a, views, first, len, piece, floats);
-                    let (b, b_step) = self.read(&b, views, first, len, piece, floats);
+                    let (a, a_step) = self.read(&a, views, first..first + len, piece, floats, own);
+                    let (b, b_step) = self.read(&b, views, first..first + len, piece, floats, own);
                     select(c, a, a_step, b, b_step, &mut out[..len]);
                     floats[to] = out;
                 }
@@ -221,18 +245,19 @@ impl Program {
         &'a self,
         source: &'a Floats,
         views: &Views<'a>,
-        first: usize,
-        len: usize,
+        block: Range<usize>,
         piece: &'a [f32],
         floats: &'a [&mut [f32]],
+        own: &'a [&mut [f32]],
     ) -> (&'a [f32], usize) {
         match source {
-            Floats::Register(register) => (&floats[*register][..len], 1),
+            Floats::Register(register) => (&floats[*register][..block.len()], 1),
             Floats::Piece => (piece, 1),
-            Floats::Full(i) => (&views.full[*i][first..first + len], 1),
+            Floats::Own(i) => (&own[*i][..block.len()], 1),
+            Floats::Full(i) => (&views.full[*i][block], 1),
             Floats::Cycle(i) => {
                 let (data, period) = &self.cycles[*i];
-                (&data[first % period..][..len], 1)
+                (&data[block.start % period..][..block.len()], 1)
             }
             Floats::One(value) => (std::slice::from_ref(value), 0),
         }
@@ -249,6 +274,7 @@ impl Program {
             let mut registers = registers;
             for (i, piece) in piece.chunks_mut(BLOCK).enumerate() {
                 let (first, len) = (first + i * BLOCK, piece.len());
+                self.fetch(views, first + len, BLOCK);
                 self.block(before, views, first, len, piece, &mut registers);
                 if in_place {
                     let register = std::mem::replace(&mut registers.floats[output], piece);
@@ -262,72 +288,116 @@ impl Program {
         });
     }
 
-    /// Copies registers into outputs, from their element `at` on.
-    fn store(&self, registers: &BlockRegisters, at: usize, blocks: &mut [OutputBlock]) {
-        for (output, block) in self.outputs.iter().zip(blocks) {
-            match (output, block) {
-                (Term::Floats(Floats::Register(register)), OutputBlock::Floats(block)) => {
-                    let len = BLOCK.min(block.len() - at);
-                    block[at..at + len].copy_from_slice(&registers.floats[*register][..len]);
+    /// Has the inputs of a block fetched. Where all of them are in the cache anyway, that is some ten instructions for each of them.
+    fn fetch(&self, views: &Views, first: usize, len: usize) {
+        for full in &views.full {
+            let end = full.len().min(first + len);
+            wgrad_tiles::prefetch(&full[first.min(end)..end]);
+        }
+    }
+
+    /// Makes the next blocks of outputs the registers that become them, and the inputs that they overwrite.
+    fn write_to<'a>(&self, registers: &mut BlockRegisters<'a>, blocks: &mut [OutputBlocks<'a>]) {
+        registers.own.clear();
+        for (output, blocks) in self.outputs.iter().zip(blocks) {
+            match (output, blocks) {
+                (Term::Floats(Floats::Register(register)), OutputBlocks::Floats(blocks)) => {
+                    let block = blocks.next().unwrap_or_default();
+                    wgrad_tiles::prefetch(block);
+                    registers.floats[*register] = block;
                 }
-                (Term::Truths(Truths::Register(register)), OutputBlock::Truths(block)) => {
-                    let len = BLOCK.min(block.len() - at);
-                    block[at..at + len].copy_from_slice(&registers.truths[*register][..len]);
+                (Term::Truths(Truths::Register(register)), OutputBlocks::Truths(blocks)) => {
+                    registers.truths[*register] = blocks.next().unwrap_or_default();
+                }
+                (_, OutputBlocks::Own(block, blocks)) => {
+                    let next = blocks.next().unwrap_or_default();
+                    wgrad_tiles::prefetch(next);
+                    registers.own.push(std::mem::replace(block, next));
                 }
                 _ => {}
             }
         }
     }
 
-    /// Computes all outputs.
-    pub fn run(&self, shape: &Shape) -> Result<Vec<Array>> {
-        enum Whole {
-            Floats(Vec<f32>),
-            Truths(Vec<u8>),
-        }
-        let n = shape.numel();
-        let mut wholes = Vec::with_capacity(self.outputs.len());
-        for output in &self.outputs {
-            wholes.push(match output {
-                Term::Floats(_) => Whole::Floats(memory::take(n)?),
-                Term::Truths(_) => Whole::Truths(memory::take(n)?),
-            });
-        }
-        let views = self.views()?;
-        let mut tasks: Vec<Vec<OutputBlock>> = Vec::new();
-        tasks.resize_with(n.div_ceil(TASK), || Vec::with_capacity(self.outputs.len()));
-        for whole in &mut wholes {
-            match whole {
-                Whole::Floats(v) => tasks
-                    .iter_mut()
-                    .zip(v[..n].chunks_mut(TASK))
-                    .for_each(|(t, v)| t.push(OutputBlock::Floats(v))),
-                Whole::Truths(v) => tasks
-                    .iter_mut()
-                    .zip(v[..n].chunks_mut(TASK))
-                    .for_each(|(t, v)| t.push(OutputBlock::Truths(v))),
+    /// Overwrites inputs, after the last step that reads them.
+    fn overwrite(&self, registers: &mut BlockRegisters<'_>) {
+        let BlockRegisters { floats, own, .. } = registers;
+        for (own, output) in own.iter_mut().zip(&self.outputs) {
+            if let Term::Floats(Floats::Register(register)) = output {
+                own.copy_from_slice(&floats[*register][..own.len()]);
             }
         }
-        let task = |(t, blocks): (usize, &mut Vec<OutputBlock>)| {
-            self.with_registers(|mut registers| {
+    }
+
+    /// Memory for the outputs: the first are computed in that of inputs, which are given.
+    pub fn room(&self, own: Vec<Array>, shape: &Shape) -> Result<Vec<Output>> {
+        let n = shape.numel();
+        let others = self.outputs.iter().skip(own.len()).map(|output| {
+            Ok(match output {
+                Term::Floats(_) => Output::Floats(memory::take(n)?),
+                Term::Truths(_) => Output::Truths(memory::take(n)?),
+            })
+        });
+        let others = others.collect::<Result<Vec<_>>>()?;
+        Ok(own.into_iter().map(Output::Own).chain(others).collect())
+    }
+
+    /// Computes all outputs.
+    pub fn run(&self, shape: &Shape, mut outputs: Vec<Output>) -> Result<Vec<Array>> {
+        let n = shape.numel();
+        let views = self.views()?;
+        let mut tasks: Vec<Vec<OutputPiece>> = Vec::new();
+        tasks.resize_with(n.div_ceil(TASK), || Vec::with_capacity(self.outputs.len()));
+        for output in &mut outputs {
+            let tasks = tasks.iter_mut();
+            match output {
+                Output::Floats(v) => {
+                    tasks.zip(v[..n].chunks_mut(TASK)).for_each(|(t, v)| t.push(OutputPiece::Floats(v)))
+                }
+                Output::Truths(v) => {
+                    tasks.zip(v[..n].chunks_mut(TASK)).for_each(|(t, v)| t.push(OutputPiece::Truths(v)))
+                }
+                Output::Own(array) => {
+                    let v = array
+                        .sole_slice()
+                        .ok_or_else(|| Error::internal("somebody reads what is overwritten"))?;
+                    tasks.zip(v.chunks_mut(TASK)).for_each(|(t, v)| t.push(OutputPiece::Own(v)));
+                }
+            }
+        }
+        let task = |(t, mut pieces): (usize, Vec<OutputPiece>)| {
+            self.with_registers(|registers| {
+                let mut registers = registers;
+                let blocks = pieces.iter_mut().map(|piece| match piece {
+                    OutputPiece::Floats(v) => OutputBlocks::Floats(v.chunks_mut(BLOCK)),
+                    OutputPiece::Truths(v) => OutputBlocks::Truths(v.chunks_mut(BLOCK)),
+                    OutputPiece::Own(v) => {
+                        let mut blocks = v.chunks_mut(BLOCK);
+                        OutputBlocks::Own(blocks.next().unwrap_or_default(), blocks)
+                    }
+                });
+                let mut blocks: Vec<OutputBlocks> = blocks.collect();
                 let end = n.min((t + 1) * TASK);
                 for first in (t * TASK..end).step_by(BLOCK) {
                     let len = BLOCK.min(end - first);
+                    self.fetch(&views, first + len, BLOCK);
+                    self.write_to(&mut registers, &mut blocks);
                     self.block(&self.steps, &views, first, len, &[], &mut registers);
-                    self.store(&registers, first - t * TASK, blocks);
+                    self.overwrite(&mut registers);
                 }
             });
         };
         if tasks.len() > 1 {
-            tasks.par_iter_mut().enumerate().for_each(task);
+            tasks.into_par_iter().enumerate().for_each(task);
         } else {
-            tasks.iter_mut().enumerate().for_each(task);
+            tasks.into_iter().enumerate().for_each(task);
         }
-        Ok(wholes
+        Ok(outputs
             .into_iter()
-            .map(|whole| match whole {
-                Whole::Floats(v) => Array::from_pooled(v, *shape),
-                Whole::Truths(v) => Array::from_pooled(v, *shape),
+            .map(|output| match output {
+                Output::Floats(v) => Array::from_pooled(v, *shape),
+                Output::Truths(v) => Array::from_pooled(v, *shape),
+                Output::Own(array) => array,
             })
             .collect())
     }

@@ -2,6 +2,7 @@
 
 use super::constant::check_number;
 use super::{Grads, Lowering, Operation, Vjp, same_device, same_dtype};
+use crate::cpu::kernels::for_each_chunk;
 use crate::cpu::{Array, Element, dispatch};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -68,17 +69,29 @@ impl Operation for Concat {
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
         let outer: usize = out.shape[..self.axis].iter().product();
         let row: usize = out.shape[self.axis..].iter().product();
+        let parts = inputs.iter().map(Array::contiguous).collect::<Result<Vec<_>>>()?;
         dispatch!(out.dtype, T => Array::build::<T>(out.shape, |dst| {
-            let mut at = 0;
-            for x in inputs {
-                let x = x.contiguous()?;
-                let len: usize = x.shape[self.axis..].iter().product();
-                let src = x.slice::<T>()?;
-                for o in 0..outer {
-                    dst[o * row + at..o * row + at + len].copy_from_slice(&src[o * len..(o + 1) * len]);
+            let parts = parts.iter().map(Array::slice::<T>).collect::<Result<Vec<_>>>()?;
+            if outer == 1 {
+                let mut rest = dst;
+                for part in parts {
+                    let (to, later) = rest.split_at_mut(part.len());
+                    copy_shared(to, part);
+                    rest = later;
                 }
-                at += len;
+                return Ok(());
             }
+            let rows = (COPIED_AT_ONCE / row.max(1)).max(1);
+            for_each_chunk(dst, rows * row, true, |chunk, dst| {
+                for (o, dst) in dst.chunks_exact_mut(row).enumerate() {
+                    let (o, mut at) = (chunk * rows + o, 0);
+                    for part in &parts {
+                        let len = part.len() / outer;
+                        dst[at..at + len].copy_from_slice(&part[o * len..(o + 1) * len]);
+                        at += len;
+                    }
+                }
+            });
             Ok(())
         }))
     }
@@ -88,6 +101,16 @@ impl Operation for Concat {
             _ => Lowering::Assemble { axis: self.axis },
         }
     }
+}
+
+/// Elements that a thread copies at once.
+const COPIED_AT_ONCE: usize = 1 << 16;
+
+/// `to = from`, by all threads where it is long.
+fn copy_shared<T: Copy + Send + Sync>(to: &mut [T], from: &[T]) {
+    for_each_chunk(to, COPIED_AT_ONCE, true, |i, to| {
+        to.copy_from_slice(&from[i * COPIED_AT_ONCE..][..to.len()]);
+    });
 }
 
 #[derive(Debug)]
@@ -206,12 +229,17 @@ impl Operation for Pack {
     }
     fn cpu(&self, inputs: &[Array], out: &Spec) -> Result<Array> {
         dispatch!(out.dtype, T => Array::build::<T>(out.shape, |dst| {
-            dst.fill(T::default());
+            let (mut rest, mut end) = (dst, 0);
             for (x, &at) in inputs.iter().zip(&self.offsets) {
                 let x = x.contiguous()?;
                 let src = x.slice::<T>()?;
-                dst[at..at + src.len()].copy_from_slice(src);
+                let (between, later) = rest.split_at_mut(at - end);
+                let (to, later) = later.split_at_mut(src.len());
+                between.fill(T::default());
+                copy_shared(to, src);
+                (rest, end) = (later, at + src.len());
             }
+            rest.fill(T::default());
             Ok(())
         }))
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::eval;
 use crate::prelude::*;
-use crate::tensor::Pending;
+use crate::tensor::{Pending, no_grad};
 use crate::{Conv2dOptions, Pool2dOptions};
 
 /// What is done with each tensor that a test makes.
@@ -160,4 +160,105 @@ fn a_group_ends_where_its_values_are_used_elsewhere() {
         let d = step(step(&b + &c)?.exp())?;
         Ok(vec![d])
     });
+}
+
+/// Where a tensor's value lies.
+fn place(t: &Tensor) -> usize {
+    t.0.with_value(|value| match value {
+        Some(Value::Cpu(array)) => array.raw::<f32>().unwrap().as_ptr().addr() + array.offset * 4,
+        _ => 0,
+    })
+}
+
+/// An update of a state as optimizers make it: `state` moved in, the new one and a second result held.
+fn updated(state: Tensor, g: &Tensor) -> [Tensor; 2] {
+    no_grad(|| -> Result<_> {
+        let next = (&state + ((g - &state)? * 0.25)?).unwrap();
+        let step = ((&next * 2.0)? / (g.square()? + 1.0)?).unwrap();
+        drop(state);
+        Ok([next, step])
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_state_that_nobody_reads_again_is_overwritten() {
+    for n in [1, 7, 1024, 1025, 20_000] {
+        let (state, g) = (ready([n], 1), ready([n], 2));
+        let [old, grad] = [&state, &g].map(|t| t.to_vec::<f32>().unwrap());
+        let before = place(&state);
+        let [next, step] = updated(state, &g);
+        eval(&[&next, &step]).unwrap();
+        assert!(
+            [place(&next), place(&step)].contains(&before),
+            "{n} elements: in the memory of the old state"
+        );
+        let want: Vec<f32> = old.iter().zip(&grad).map(|(s, g)| s + (g - s) * 0.25).collect();
+        assert_eq!(next.to_vec::<f32>().unwrap(), want, "{n} elements");
+        let want: Vec<f32> = want.iter().zip(&grad).map(|(s, g)| (s * 2.0) / (g * g + 1.0)).collect();
+        assert_eq!(step.to_vec::<f32>().unwrap(), want, "{n} elements");
+        assert_eq!(g.to_vec::<f32>().unwrap(), grad, "what somebody holds");
+    }
+}
+
+#[test]
+fn what_somebody_reads_again_is_not_overwritten() {
+    let n = 3000;
+    let check = |what: &str, hold: &dyn Fn(&Tensor) -> Tensor| {
+        let (state, g) = (ready([n], 1), ready([n], 2));
+        let held = hold(&state);
+        let old = held.to_vec::<f32>().unwrap();
+        let before = place(&state);
+        let [next, step] = updated(state, &g);
+        eval(&[&next, &step]).unwrap();
+        assert!(![place(&next), place(&step)].contains(&before), "{what}");
+        assert_eq!(held.to_vec::<f32>().unwrap(), old, "{what}");
+    };
+    check("another handle", &Clone::clone);
+    check("a view", &|t| {
+        let view = t.slice(0, 5, 20).unwrap();
+        view.eval().unwrap();
+        view
+    });
+    check("a view that is not computed yet", &|t| t.slice(0, 5, 20).unwrap());
+    // Read by what is computed later, by somebody outside of the group, or for a gradient.
+    let (state, g) = (ready([n], 1), ready([n], 2));
+    let old = state.to_vec::<f32>().unwrap();
+    let later = state.sum(.., false).unwrap();
+    let [next, _] = updated(state, &g);
+    next.eval().unwrap();
+    let sum: f64 = old.iter().map(|&x| f64::from(x)).sum();
+    assert!((f64::from(later.item::<f32>().unwrap()) - sum).abs() < 1e-3);
+    let x = ready([n], 3).watch().unwrap();
+    let y = (&x * 3.0).unwrap();
+    let z = (&y * &y).unwrap();
+    z.eval().unwrap();
+    let dx = z.sum(.., false).unwrap().gradients(&[&x]).unwrap().remove(0);
+    let want: Vec<f32> = x.to_vec::<f32>().unwrap().iter().map(|x| 18.0 * x).collect();
+    for (got, want) in dx.to_vec::<f32>().unwrap().iter().zip(&want) {
+        assert!((got - want).abs() <= 1e-5 * want.abs(), "{got}, not {want}");
+    }
+}
+
+#[test]
+fn two_states_are_overwritten_at_once() {
+    let n = 9000;
+    let (m, v, g) = (ready([n], 1), ready([n], 2), ready([n], 3));
+    let [m0, v0, g0] = [&m, &v, &g].map(|t| t.to_vec::<f32>().unwrap());
+    let before = [place(&m), place(&v)];
+    let (m, v) = no_grad(|| -> Result<_> {
+        let next_m = (&m + ((&g - &m)? * 0.5)?)?;
+        let next_v = (&v + ((g.square()? - &v)? * 0.5)?)?;
+        drop((m, v));
+        Ok((next_m, next_v))
+    })
+    .unwrap();
+    eval(&[&m, &v]).unwrap();
+    let mut after = [place(&m), place(&v)];
+    after.sort_unstable();
+    assert!(before.iter().all(|place| after.contains(place)));
+    let want: Vec<f32> = m0.iter().zip(&g0).map(|(m, g)| m + (g - m) * 0.5).collect();
+    assert_eq!(m.to_vec::<f32>().unwrap(), want);
+    let want: Vec<f32> = v0.iter().zip(&g0).map(|(v, g)| v + (g * g - v) * 0.5).collect();
+    assert_eq!(v.to_vec::<f32>().unwrap(), want);
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use super::float::Float;
 use super::gemm::{Matrix, flops, gemm, gemm_by_stretches, sum_partials};
 use super::{CHAIN, CHAIN_OF_SUMS, Finish, PARALLEL_FLOPS, finish_all, for_each_chunk, pairwise};
-use super::{depthwise, shallow};
+use super::{depthwise, direct, shallow};
 use crate::cpu::simd::vectorized;
 use crate::geometry::{Conv2dGeometry, group_channels};
 
@@ -43,6 +43,9 @@ pub fn conv2d_forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T
     if shallow::applies(g) {
         return shallow::forward(g, x, w, y, finish);
     }
+    if direct::applies::<T>(g) {
+        return direct::forward(g, x, w, y, finish);
+    }
     let plan = ConvPlan::new::<T>(g);
     for_each_chunk(y, plan.rows * g.cout, plan.parallel_pieces, |piece, y| {
         let rows = y.len() / g.cout;
@@ -69,6 +72,9 @@ pub fn conv2d_weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &
     }
     if shallow::applies(g) {
         return shallow::weight_grad(g, x, dy, dw);
+    }
+    if direct::applies::<T>(g) {
+        return direct::weight_grad(g, x, dy, dw);
     }
     let plan = ConvPlan::new::<T>(g);
     let positions = plan.positions;
@@ -120,6 +126,9 @@ pub fn conv2d_input_grad<T: Float>(g: &Conv2dGeometry, dy: &[T], w: &[T], dx: &m
     if depthwise::applies(g) {
         depthwise::input_grad(g, dy, w, dx);
         return finish_all(dx, 0, true, finish);
+    }
+    if let Some(direct) = direct::InputGrad::new(g, w) {
+        return direct.run(g, dy, w, dx, finish);
     }
     let plan = ConvPlan::new::<T>(g);
     T::with_scratch(w.len(), |transposed| {

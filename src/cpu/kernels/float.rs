@@ -129,6 +129,7 @@ pub trait Float:
     + AddAssign
     + SubAssign
     + MulAssign
+    + wgrad_tiles::Element
 {
     const NEG_INFINITY: Self;
     /// The lowest number that is finite.

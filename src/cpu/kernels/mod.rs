@@ -7,6 +7,7 @@
 pub mod attention;
 pub mod conv2d;
 mod depthwise;
+mod direct;
 pub mod float;
 pub mod gemm;
 pub mod index;

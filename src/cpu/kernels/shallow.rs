@@ -1,6 +1,7 @@
 //! Convolution with nine taps in all, which is 3x3 over a single channel: the first layer for grey images. As a matrix product
 //! it would be nine deep, too shallow to be worth copying the image for.
 
+use super::direct::with_border;
 use super::float::Float;
 use super::gemm::sum_partials;
 use super::{CHAIN, Finish, PARALLEL_FLOPS, for_each_chunk, pairwise};
@@ -74,30 +75,12 @@ fn padded_size(g: &Conv2dGeometry) -> [usize; 2] {
     [g.padding[0] + g.h + g.padding[1], g.padding[2] + g.w + g.padding[3]]
 }
 
-/// Lends `f` the images surrounded by their padding.
-fn with_padded<T: Float, R>(g: &Conv2dGeometry, x: &[T], f: impl FnOnce(&[T]) -> R) -> R {
-    if g.padding == [0; 4] {
-        return f(x);
-    }
-    let [height, width] = padded_size(g);
-    T::with_scratch(g.n * height * width * g.cin, |padded| {
-        for_each_chunk(padded, height * width * g.cin, padded.len() >= 1 << 17, |i, padded| {
-            padded.fill(T::ZERO);
-            let rows = padded.chunks_exact_mut(width * g.cin).skip(g.padding[0]);
-            for (to, from) in rows.zip(x[i * g.h * g.w * g.cin..].chunks_exact(g.w * g.cin).take(g.h)) {
-                to[g.padding[2] * g.cin..][..from.len()].copy_from_slice(from);
-            }
-        });
-        f(padded)
-    })
-}
-
 /// See [`super::conv2d::conv2d_forward`].
 pub fn forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], finish: Finish<T>) {
     let strides = ImageStrides::new(g);
     let row_len = g.ow * g.cout;
     let rows = (TASK / row_len).max(1);
-    with_padded(g, x, |x| {
+    with_border(x, [g.n, g.h, g.w, g.cin], g.padding, |x| {
         for_each_chunk(y, rows * row_len, strides.parallel, |task, y| {
             forward_rows(&strides, x, w, task * rows, y);
             finish(task * rows * row_len, y);
@@ -153,7 +136,7 @@ pub fn weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &mut [T]
     let rows = g.n * g.oh;
     let per_split = rows.div_ceil(SPLITS);
     let splits = rows.div_ceil(per_split);
-    with_padded(g, x, |x| {
+    with_border(x, [g.n, g.h, g.w, g.cin], g.padding, |x| {
         T::with_scratch(splits * dw.len(), |partial| {
             for_each_chunk(partial, dw.len(), strides.parallel, |split, dw| {
                 let start = split * per_split;

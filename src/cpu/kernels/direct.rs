@@ -1,0 +1,292 @@
+//! Convolution by products that read the windows of an image where they lie (see [`wgrad_tiles`]): nothing is copied but the weight, which is
+//! packed, and the border of an image that has padding.
+//!
+//! All passes are such a product. Forward, a row is a window and a term a tap. For the input's gradient a row is a place of the input and a
+//! term an output that read it, with its channel; with strides, places fall into classes that are read by different taps, each of which is a
+//! product of its own. For the weight's gradient a row is a tap and a term a window.
+
+use std::ops::Range;
+
+use wgrad_tiles::{CHAIN, Onto, Row, Terms, pack, panel_width, product, width};
+
+use super::float::Float;
+use super::gemm::flops;
+use super::{CHAIN_OF_SUMS, Finish, PARALLEL_FLOPS, finish_all, for_each_chunk};
+use crate::geometry::{Conv2dGeometry, group_channels};
+
+mod input_grad;
+mod weight_grad;
+
+pub(super) use input_grad::InputGrad;
+pub(super) use weight_grad::weight_grad;
+
+/// Terms of a sum that are added up in one call, as chains whose sums are added one after the other.
+const BLOCK: usize = CHAIN * CHAIN_OF_SUMS;
+/// Floating-point operations of a task: some 50 us.
+const TASK: usize = 8 << 20;
+/// Pieces that a problem is cut into where it is large enough: plenty for threads to share evenly.
+const MIN_PIECES: usize = 16;
+/// The number of rows of a task is a multiple of this, which is one of all tiles' too.
+const ROWS: usize = 24;
+/// A problem with at most so many rows, and a weight of at least so many elements, is cut into columns: each thread then packs and reads its
+/// own part of the weight.
+const FEW_ROWS: usize = 768;
+const LARGE_WEIGHT: usize = 256 << 10;
+
+/// Whether `g` is for this module on this processor. Products with 1x1 kernels are the GEMM's.
+pub(super) fn applies<T: Float>(g: &Conv2dGeometry) -> bool {
+    let padded = padded(g, g.padding);
+    // Short sums and narrow panels are not worth the packing.
+    let (group_in, group_out) = group_channels(g);
+    let worth = g.kh * g.kw > 1 && g.kh * g.kw * group_in >= 8 && group_out >= 8;
+    worth && width::<T>().is_some() && u32::try_from(padded.0 * padded.1 * g.cin * g.n).is_ok()
+}
+
+/// Height and width with borders of `[top, bottom, left, right]`.
+fn padded(g: &Conv2dGeometry, border: [usize; 4]) -> (usize, usize) {
+    (border[0] + g.h + border[1], border[2] + g.w + border[3])
+}
+
+/// Lends `f` images `[n, height, width, channels]` in borders of zeros.
+pub(super) fn with_border<T: Float, R>(
+    images: &[T],
+    [n, height, width, channels]: [usize; 4],
+    [top, bottom, left, right]: [usize; 4],
+    f: impl FnOnce(&[T]) -> R,
+) -> R {
+    if [top, bottom, left, right] == [0; 4] {
+        return f(images);
+    }
+    let (row, wide) = (width * channels, (left + width + right) * channels);
+    let rows = top + height + bottom;
+    T::with_scratch(n * rows * wide, |bordered| {
+        for_each_chunk(bordered, rows * wide, n * rows * wide >= 1 << 17, |i, to| {
+            for (y, to) in to.chunks_exact_mut(wide).enumerate() {
+                match y.checked_sub(top).filter(|&y| y < height) {
+                    None => to.fill(T::ZERO),
+                    Some(y) => {
+                        to[..left * channels].fill(T::ZERO);
+                        to[left * channels..][..row]
+                            .copy_from_slice(&images[(i * height + y) * row..][..row]);
+                        to[left * channels + row..].fill(T::ZERO);
+                    }
+                }
+            }
+        });
+        f(bordered)
+    })
+}
+
+/// Windows of the padded input: where they begin, and where their taps are.
+struct Windows {
+    /// Elements from one image to the next, from one window to the next below it, and beside it.
+    image: usize,
+    down: usize,
+    right: usize,
+    oh: usize,
+    ow: usize,
+    taps: Vec<u32>,
+}
+
+impl Windows {
+    fn new(g: &Conv2dGeometry) -> Windows {
+        let (height, width) = padded(g, g.padding);
+        let row = width * g.cin;
+        let channels = g.cin / g.groups;
+        let tap = |ky: usize, kx: usize, c: usize| ky * g.dilation[0] * row + kx * g.dilation[1] * g.cin + c;
+        let taps = (0..g.kh)
+            .flat_map(|ky| (0..g.kw).flat_map(move |kx| (0..channels).map(move |c| tap(ky, kx, c) as u32)));
+        Windows {
+            image: height * row,
+            down: g.stride[0] * row,
+            right: g.stride[1] * g.cin,
+            oh: g.oh,
+            ow: g.ow,
+            taps: taps.collect(),
+        }
+    }
+
+    /// Calls `f` with each window's place in this range, in order.
+    fn for_each(&self, windows: Range<usize>, mut f: impl FnMut(usize)) {
+        let (mut ox, line) = (windows.start % self.ow, windows.start / self.ow);
+        let (mut oy, mut image) = (line % self.oh, line / self.oh);
+        for _ in windows {
+            f(image * self.image + oy * self.down + ox * self.right);
+            ox += 1;
+            if ox == self.ow {
+                (ox, oy) = (0, oy + 1);
+                if oy == self.oh {
+                    (oy, image) = (0, image + 1);
+                }
+            }
+        }
+    }
+}
+
+/// Columns of a matrix in panels of about the same width.
+struct Panels {
+    columns: usize,
+    /// Columns of all panels but the last.
+    each: usize,
+}
+
+impl Panels {
+    fn new<T: Float>(columns: usize) -> Panels {
+        let widest = width::<T>().unwrap_or(1);
+        Panels { columns, each: panel_width::<T>(columns.div_ceil(columns.div_ceil(widest))) }
+    }
+
+    fn len(&self) -> usize {
+        self.columns.div_ceil(self.each)
+    }
+
+    fn columns(&self, panel: usize) -> Range<usize> {
+        panel * self.each..self.columns.min((panel + 1) * self.each)
+    }
+
+    /// Numbers that all take packed, for so many terms.
+    fn packed_len<T: Float>(&self, terms: usize) -> usize {
+        let last = self.columns(self.len() - 1).len();
+        terms * ((self.len() - 1) * self.each + panel_width::<T>(last))
+    }
+
+    /// Where a panel begins and how long it is when all are packed one after the other, and of it the part of some terms.
+    fn packed<T: Float>(&self, panel: usize, terms: usize, part: &Range<usize>) -> Range<usize> {
+        let width = panel_width::<T>(self.columns(panel).len());
+        let first = panel * self.each * terms;
+        first + part.start * width..first + part.end * width
+    }
+
+    /// All panels of a matrix, one after the other.
+    fn pack<T: Float>(&self, terms: usize, write: Write<'_, T>, packed: &mut [T]) {
+        // A piece has the terms of one call, so that threads share wide and narrow weights alike.
+        for_each_chunk(packed, self.each * terms, packed.len() >= 1 << 16, |panel, packed| {
+            let width = panel_width::<T>(self.columns(panel).len());
+            for_each_chunk(packed, width * BLOCK / 8, packed.len() >= 1 << 16, |part, packed| {
+                let first = part * (BLOCK / 8);
+                write(first..first + packed.len() / width, self.columns(panel), packed);
+            });
+        });
+    }
+}
+
+/// Stretches of the terms of a sum, each of them added up in one call; one without terms, if there are none.
+fn blocks(terms: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..terms.max(1)).step_by(BLOCK).map(move |first| first..terms.min(first + BLOCK))
+}
+
+fn onto(first: bool) -> Onto {
+    if first { Onto::Nothing } else { Onto::Sums }
+}
+
+/// Rows of a task, each of so many operations, of so many rows in all.
+fn rows_of_task(operations: usize, rows: usize) -> usize {
+    let large = (TASK / operations.max(1)).next_multiple_of(ROWS);
+    large.min(rows.div_ceil(MIN_PIECES).next_multiple_of(ROWS)).clamp(2 * ROWS, 4096)
+}
+
+/// Whether a product is cut into columns, not into rows.
+fn is_cut_into_columns(rows: usize, terms: usize, columns: usize) -> bool {
+    rows <= FEW_ROWS && terms * columns >= LARGE_WEIGHT
+}
+
+/// Writes some terms and columns of the right side as a panel.
+type Write<'a, T> = &'a (dyn Fn(Range<usize>, Range<usize>, &mut [T]) + Sync);
+
+/// The product of some rows with all panels.
+fn by_rows<T: Float>(a: &[T], rows: &[Row], terms: &[u32], panels: &Panels, packed: &[T], c: &mut [T]) {
+    for panel in 0..panels.len() {
+        let columns = panels.columns(panel);
+        for part in blocks(terms.len()) {
+            let b = &packed[panels.packed::<T>(panel, terms.len(), &part)];
+            let sums = onto(part.start == 0);
+            product(a, rows, Terms::new(&terms[part]), b, columns.len(), &mut c[columns.start..], sums);
+        }
+    }
+}
+
+/// The product of all rows, a panel being a task's.
+fn by_columns<T: Float>(
+    a: &[T],
+    rows: &[Row],
+    terms: &[u32],
+    panels: &Panels,
+    write: Write<'_, T>,
+    c: &mut [T],
+) {
+    if rows.is_empty() {
+        return;
+    }
+    let each = rows.len() * panels.each;
+    let places: Vec<Row> = (0..rows.len()).map(|i| Row { from: rows[i].from, to: i * panels.each }).collect();
+    let parallel = flops([rows.len(), terms.len(), panels.columns]) >= PARALLEL_FLOPS;
+    T::with_scratch(panels.len() * each, |out| {
+        for_each_chunk(out, each, parallel, |panel, out| {
+            let columns = panels.columns(panel);
+            T::with_scratch(terms.len().min(BLOCK) * panels.each, |packed| {
+                for part in blocks(terms.len()) {
+                    let packed = &mut packed[..part.len() * panel_width::<T>(columns.len())];
+                    write(part.clone(), columns.clone(), packed);
+                    let sums = onto(part.start == 0);
+                    product(a, &places, Terms::new(&terms[part]), packed, columns.len(), out, sums);
+                }
+            });
+        });
+        for (panel, out) in out.chunks_exact(each).enumerate() {
+            let columns = panels.columns(panel);
+            for (row, out) in rows.iter().zip(out.chunks_exact(panels.each)) {
+                c[row.to + columns.start..][..columns.len()].copy_from_slice(&out[..columns.len()]);
+            }
+        }
+    });
+}
+
+/// See [`super::conv2d::conv2d_forward`].
+pub(super) fn forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], finish: Finish<T>) {
+    let (group_in, group_out) = group_channels(g);
+    let windows = Windows::new(g);
+    let terms = windows.taps.len();
+    let positions = g.n * g.oh * g.ow;
+    let panels = Panels::new::<T>(group_out);
+    let parallel = flops([positions, terms, g.cout]) >= PARALLEL_FLOPS;
+    let few = is_cut_into_columns(positions, terms, group_out);
+    with_border(x, [g.n, g.h, g.w, g.cin], g.padding, |x| {
+        for group in 0..g.groups {
+            let write = |terms: Range<usize>, columns: Range<usize>, panel: &mut [T]| {
+                let first = terms.start * g.cout + group * group_out + columns.start;
+                pack(&w[first..], [g.cout, 1], columns.len(), panel);
+            };
+            let rows = |range: Range<usize>| {
+                let mut rows = Vec::with_capacity(range.len());
+                windows.for_each(range, |from| {
+                    rows.push(Row {
+                        from: from + group * group_in,
+                        to: rows.len() * g.cout + group * group_out,
+                    });
+                });
+                rows
+            };
+            if few {
+                by_columns(x, &rows(0..positions), &windows.taps, &panels, &write, y);
+                continue;
+            }
+            T::with_scratch(panels.packed_len::<T>(terms), |packed| {
+                panels.pack(terms, &write, packed);
+                let each = rows_of_task(2 * terms * group_out, positions);
+                for_each_chunk(y, each * g.cout, parallel, |task, y| {
+                    let first = task * each;
+                    by_rows(x, &rows(first..first + y.len() / g.cout), &windows.taps, &panels, packed, y);
+                    if group + 1 == g.groups {
+                        finish(first * g.cout, y);
+                    }
+                });
+            });
+        }
+    });
+    if few {
+        finish_all(y, 0, parallel, finish);
+    }
+}
+
+#[cfg(test)]
+mod tests;
