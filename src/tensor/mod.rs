@@ -31,6 +31,7 @@ mod weighted;
 
 pub use crate::shape::Spec;
 pub use arrangement::Sections;
+pub(crate) use create::check_float;
 pub use create::{FillValue, NestedArray};
 pub(crate) use leaf::{Placeholder, not_known};
 pub(crate) use looped::{Carry, Gradient, Leaf, Loop, Looped, Rows};
