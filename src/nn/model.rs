@@ -198,7 +198,7 @@ impl Model {
         no_grad(|| self.forward_all(inputs, &Context::eval()))
     }
 
-    /// The architecture as JSON, without weights: Keras's `to_json`.
+    /// The architecture as JSON, without weights, and their type where it is not f32: Keras's `to_json`.
     ///
     /// # Errors
     ///

@@ -439,12 +439,16 @@ pub(crate) fn check_float(op: &str, dtype: DType, device: Device) -> Result<()> 
     if !dtype.is_float() {
         return Err(Error::dtype(op, format!("expected a float type, f32 or f64, got {dtype}")));
     }
-    check_dtype(op, dtype, device)
+    if dtype == DType::F64 && device != Device::Cpu {
+        let message = "f64 exists on Device::Cpu only (WGSL has no 64-bit floats); take f32, or the CPU";
+        return Err(Error::dtype(op, message));
+    }
+    Ok(())
 }
 
 fn check_dtype(op: &str, dtype: DType, device: Device) -> Result<()> {
     if dtype == DType::F64 && device != Device::Cpu {
-        let message = "f64 exists on Device::Cpu only (WGSL has no 64-bit floats); use f32, or the CPU";
+        let message = "f64 exists on Device::Cpu only (WGSL has no 64-bit floats); cast to f32 first";
         return Err(Error::dtype(op, message));
     }
     Ok(())

@@ -3,6 +3,7 @@
 use super::history::Evaluation;
 use super::outputs::{Computed, Output};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::optim::State;
 use crate::shape::Shape;
@@ -54,6 +55,11 @@ fn zero(device: Device) -> Result<Tensor> {
     Tensor::from_vec(vec![0.0f32], [0; 0], device)
 }
 
+/// The sum that a mean over so many samples is of, in f32 whatever the model computes in.
+fn times(mean: &Tensor, samples: usize) -> Result<Tensor> {
+    (mean * samples as f64)?.cast(DType::F32)
+}
+
 /// Sums over the samples so far.
 pub(super) struct Totals {
     /// Of the loss; where outputs have losses that count their rows, of the rest of it.
@@ -82,9 +88,9 @@ impl Totals {
     pub fn add(&mut self, outputs: &[Output], batch: &Computed, samples: usize) -> Result<()> {
         no_grad(|| {
             if batch.counted.is_empty() {
-                self.loss = (&self.loss + (&batch.loss * samples as f64)?)?;
+                self.loss = (&self.loss + times(&batch.loss, samples)?)?;
             } else if let Some(plain) = &batch.plain {
-                self.loss = (&self.loss + (plain * samples as f64)?)?;
+                self.loss = (&self.loss + times(plain, samples)?)?;
             }
             for (output, (loss, rows)) in batch.losses.iter().zip(&batch.rows).enumerate() {
                 let (Some(loss), Some(rows)) = (loss, rows) else { continue };
@@ -92,12 +98,12 @@ impl Totals {
                     Some(known) => known,
                     None => [zero(loss.device())?, zero(loss.device())?],
                 };
-                self.rows.insert(output, [(sum + (loss * rows)?)?, (count + rows)?]);
+                self.rows.insert(output, [(sum + (loss.cast(DType::F32)? * rows)?)?, (count + rows)?]);
             }
             for ((_, quantity), total) in quantities(outputs).into_iter().zip(&mut self.sums) {
                 let sum = match quantity {
                     Quantity::Loss(i) => match (&batch.losses[i], &batch.rows[i]) {
-                        (Some(loss), None) => (loss * samples as f64)?,
+                        (Some(loss), None) => times(loss, samples)?,
                         _ => continue,
                     },
                     Quantity::Metric(i, k) => {

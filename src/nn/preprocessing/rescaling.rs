@@ -73,8 +73,8 @@ impl Layer for Rescaling {
 }
 
 impl Module for Rescaling {
-    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-        let y = (as_float(x)? * self.scale)?;
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+        let y = (as_float(x, cx)? * self.scale)?;
         if self.offset == 0.0 { Ok(y) } else { y + self.offset }
     }
 
