@@ -409,8 +409,11 @@ fn a_trainer_feeds_a_model_of_any_type() -> Result<()> {
     assert_eq!(double.predict_on(&set)?[0].dtype(), DType::F64);
     // f64 data goes into a model in f32.
     assert_eq!(single.predict(&rand(&[40, 3], DType::F64, 8))?.dtype(), DType::F32);
-    // Gradients that are accumulated, and another type in the middle of it all.
+    // Gradients that are accumulated, batches that are cut, and another type in the middle of it all.
     double.fit(&set, fit().accumulate(2))?;
+    double.fit(&set, fit().shards(2))?;
+    double.update_statistics(&set)?;
+    double.find_learning_rate(&set, &wgrad::train::RateFinder::new().steps(10))?;
     double.model().to_dtype(DType::F32)?;
     double.fit(&set, fit())?;
     assert!(types(double.model()).iter().all(|d| *d == DType::F32));
@@ -454,5 +457,42 @@ fn a_run_in_f64_is_resumed_bit_by_bit() -> Result<()> {
     wgrad::io::Checkpoint::load(&path)?.set_parameters(&single.model().parameters())?;
     assert_eq!(types(single.model()), [DType::F32; 8]);
     std::fs::remove_dir_all(folder).ok();
+    Ok(())
+}
+
+#[test]
+fn a_model_in_f64_generates_token_by_token() -> Result<()> {
+    use wgrad::nn::{Embedding, Generation, TransformerDecoder};
+    let model = Sequential::new()
+        .add(Embedding::new(13, 8))
+        .add(TransformerDecoder::new(16, 2).rotary(100.0))
+        .add(Dense::new(13))
+        .dtype(DType::F64)
+        .build((None,), Device::Cpu)?;
+    let tokens = Tensor::randint(0, 13, [2, 6], Device::Cpu, 5)?.cast(DType::U32)?;
+    let whole = model.infer(&tokens)?;
+    let mut generation = Generation::new(6);
+    for at in 0..6 {
+        let y = generation.step(&model, &tokens.slice(1, at, 1)?)?;
+        assert_eq!(y.dtype(), DType::F64);
+        for (a, b) in values(&y).iter().zip(values(&whole.slice(1, at, 1)?)) {
+            assert!((a - b).abs() < 1e-12, "{a} {b}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_training_step_of_ones_own_gets_floats_of_the_models_type() -> Result<()> {
+    let model = stack().dtype(DType::F64).build([3], Device::Cpu)?;
+    let step = |model: &Model, batch: &wgrad::data::Batch, step: &mut wgrad::train::OwnStep<'_>| {
+        let y = model.forward(&batch.inputs[0], step.context())?;
+        let error = (y - &batch.targets[0])?.square()?.mean(.., false)?;
+        step.report("error", &error)?;
+        step.minimize(&error)
+    };
+    let mut trainer = Trainer::with_step(model, step).optimizer(Adam::new(1e-2)).report("error").build()?;
+    let history = trainer.fit(&points()?, Fit::epochs(3).batch_size(32).verbose(false))?;
+    assert!(history.epochs[2].train.loss < history.epochs[0].train.loss);
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 use crate::text::{OutputMode, encode};
 use serde::{Deserialize, Serialize};
 
-/// Integers below a number of tokens as vectors, f32: Keras's `CategoryEncoding`. One that is not below is an error: on the CPU of the
+/// Integers below a number of tokens as vectors of floats: Keras's `CategoryEncoding`. One that is not below is an error: on the CPU of the
 /// call that computes, on a GPU of the next one that waits for the device. Samples without a dimension are one category each.
 ///
 /// ```
