@@ -154,6 +154,18 @@ fn modules_of_ones_own_and_their_shared_parts_change_type_together() -> Result<(
     let count = modules.parameter("count")?.variable.value();
     assert_eq!((count.dtype(), count.item::<i32>()?), (DType::I32, 7));
     assert_eq!(modules.infer(&rand(&[5, 3], DType::F64, 1))?.dtype(), DType::F64);
+    // Of a model within a model the inner layer is named, once.
+    let inner = Sequential::new()
+        .add(Sequential::new().add(Dense::new(2)))
+        .dtype(DType::F64)
+        .build([3], Device::Cpu)?;
+    let error = message(inner.infer(&rand(&[5, 3], DType::F32, 1)));
+    assert!(
+        error.starts_with(
+            "layer sequential (Sequential): layer dense (Dense): forward: the input is f32, the weights"
+        ),
+        "{error}"
+    );
     let error = message(modules.infer(&rand(&[5, 3], DType::F32, 1)));
     assert!(
         error.starts_with(
@@ -494,5 +506,82 @@ fn a_training_step_of_ones_own_gets_floats_of_the_models_type() -> Result<()> {
     let mut trainer = Trainer::with_step(model, step).optimizer(Adam::new(1e-2)).report("error").build()?;
     let history = trainer.fit(&points()?, Fit::epochs(3).batch_size(32).verbose(false))?;
     assert!(history.epochs[2].train.loss < history.epochs[0].train.loss);
+    Ok(())
+}
+
+#[test]
+fn metrics_and_losses_take_outputs_in_f64() -> Result<()> {
+    use wgrad::nn::*;
+    use wgrad::train::*;
+    let two = |t: Tensor| Ok::<_, Error>((t.cast(DType::F64)?, t));
+    let labels = Tensor::new([0u32, 2, 1, 2, 0, 1], Device::Cpu)?;
+    let (wide_rows, rows) = two(Tensor::randn([6, 3], Device::Cpu, 1)?)?;
+    let (wide_shares, shares) = two(rows.softmax(-1)?)?;
+    let (wide_units, units) = two(Tensor::rand([6, 1], Device::Cpu, 2)?)?;
+    let (wide_answers, answers) =
+        two(Tensor::new([[0.0f32], [1.0], [1.0], [0.0], [1.0], [0.0]], Device::Cpu)?)?;
+    let (wide_hot, hot) = two(labels.one_hot(3)?)?;
+    let near = |name: &str, single: Tensor, double: Tensor| {
+        for (a, b) in values(&single).iter().zip(values(&double)) {
+            assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{name}: {a} in f32, {b} in f64");
+        }
+    };
+    let check = |metrics: Vec<Box<dyn Metric>>, single: [&Tensor; 2], double: [&Tensor; 2]| {
+        for metric in metrics {
+            let sum =
+                |[y, t]: [&Tensor; 2]| metric.sum(y, t).unwrap_or_else(|e| panic!("{}: {e}", metric.name()));
+            let (single, double) = (sum(single), sum(double));
+            assert_eq!(double.dtype(), DType::F32, "{}", metric.name());
+            near(metric.name(), single, double);
+        }
+    };
+    let of_rows: Vec<Box<dyn Metric>> = vec![
+        Box::new(Accuracy::new()),
+        Box::new(TopKAccuracy::new(2)),
+        Box::new(Confusion::new(3)),
+        Box::new(MeanIou::new(3)),
+        Box::new(SparseCategoricalCrossentropy::from_logits()),
+    ];
+    check(of_rows, [&rows, &labels], [&wide_rows, &labels]);
+    let of_shares: Vec<Box<dyn Metric>> =
+        vec![Box::new(CategoricalCrossentropy::from_probabilities()), Box::new(KLDivergence::new())];
+    check(of_shares, [&shares, &hot], [&wide_shares, &wide_hot]);
+    check(vec![Box::new(Perplexity::new())], [&shares.log()?, &labels], [&wide_shares.log()?, &labels]);
+    let of_units: Vec<Box<dyn Metric>> = vec![
+        Box::new(BinaryAccuracy::from_probabilities()),
+        Box::new(Precision::from_probabilities()),
+        Box::new(Recall::from_probabilities()),
+        Box::new(F1Score::from_probabilities()),
+        Box::new(Auc::from_probabilities()),
+        Box::new(Confusion::from_probabilities()),
+        Box::new(R2Score::new()),
+        Box::new(PearsonCorrelation::new()),
+        Box::new(RootMeanSquaredError::new()),
+        Box::new(MeanAbsolutePercentageError::new()),
+        Box::new(BinaryCrossentropy::from_probabilities()),
+    ];
+    check(of_units, [&units, &answers], [&wide_units, &wide_answers]);
+    let ways = (wide_rows.clone(), wide_hot.clone());
+    let losses: Vec<Box<dyn Loss>> = vec![
+        Box::new(MeanSquaredError::new()),
+        Box::new(MeanAbsoluteError::new()),
+        Box::new(Huber::new(1.0)),
+        Box::new(LogCosh::new()),
+        Box::new(Hinge::new()),
+        Box::new(SquaredHinge::new()),
+        Box::new(CategoricalHinge::new()),
+        Box::new(CosineSimilarity::new()),
+        Box::new(CategoricalCrossentropy::from_logits()),
+        Box::new(CategoricalFocalCrossentropy::from_logits()),
+        Box::new(BinaryFocalCrossentropy::from_logits()),
+    ];
+    for loss in losses {
+        let weights = Tensor::new([1.0f64, 0.5, 2.0, 0.0, 1.0, 1.0], Device::Cpu)?;
+        let (single, double) = (loss.compute(&rows, &hot)?, loss.compute(&ways.0, &ways.1)?);
+        assert_eq!(double.dtype(), DType::F64);
+        near("a loss", single, double);
+        let single = loss.weighted(&rows, &hot, &weights.cast(DType::F32)?)?;
+        near("a weighted loss", single, loss.weighted(&ways.0, &ways.1, &weights)?);
+    }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::Parameter;
 use crate::backend::eval;
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, check_float, no_grad};
@@ -16,6 +17,7 @@ pub(super) fn among(parameters: &[Parameter]) -> Option<DType> {
 pub(super) fn convert(parameters: &[Parameter], dtype: DType) -> Result<()> {
     const OP: &str = "Module::to_dtype";
     forbid(OP, "change the type before the call")?;
+    check_float(OP, dtype, Device::Cpu)?;
     for parameter in parameters {
         check_float(OP, dtype, parameter.variable.stored().device())?;
     }
@@ -36,6 +38,9 @@ pub(crate) fn floats_as(x: &Tensor, dtype: DType) -> Result<Tensor> {
     if x.dtype().is_float() && x.dtype() != dtype { x.cast(dtype) } else { Ok(x.clone()) }
 }
 
+/// What the explained errors say that they are of.
+const FORWARD: &str = "forward";
+
 /// An error of types that comes of floats of another type than a layer's weights have, with what to do.
 pub(super) fn explained<T>(
     result: Result<T>,
@@ -43,7 +48,8 @@ pub(super) fn explained<T>(
     parameters: impl FnOnce() -> Vec<Parameter>,
 ) -> Result<T> {
     let Err(error) = result else { return result };
-    if !matches!(error.root(), Error::DType { .. }) {
+    // One of a layer within this one is explained already.
+    if !matches!(error.root(), Error::DType { op, .. } if op != FORWARD) {
         return Err(error);
     }
     let Some(own) = among(&parameters()) else { return Err(error) };
@@ -56,5 +62,5 @@ pub(super) fn explained<T>(
         name(own),
         name(given)
     );
-    Err(Error::dtype("forward", message))
+    Err(Error::dtype(FORWARD, message))
 }

@@ -303,7 +303,7 @@ pub trait Module: Send + Sync {
     ///
     /// Whatever holds the variables sees it: clones, modules that share them, optimizers (their state takes the new type with the next
     /// update), a [`Graph`](crate::Graph), which is traced anew. Inputs have to be of the new type; a
-    /// [`Trainer`](crate::train::Trainer) casts them itself.
+    /// [`Trainer`](crate::train::Trainer) casts them itself. Stateful layers begin anew.
     ///
     /// ```
     /// # use wgrad::prelude::*;
