@@ -8,6 +8,7 @@ mod common;
 
 use clap::Parser;
 use std::f64::consts::PI;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
 use wgrad::nn::{Context, Model};
@@ -28,11 +29,11 @@ struct Arguments {
     #[arg(long, default_value_t = 8000)]
     steps: u64,
     /// Places where the equation is to hold, drawn anew for each step.
-    #[arg(long, default_value_t = 1000)]
-    points: usize,
+    #[arg(long, default_value = "1000")]
+    points: NonZeroUsize,
     /// Numbers in each of the network's four hidden layers.
-    #[arg(long, default_value_t = 32)]
-    width: usize,
+    #[arg(long, default_value = "32")]
+    width: NonZeroUsize,
     /// Learning rate of Adam at first; it falls to 0.
     #[arg(long, default_value_t = 5e-3)]
     lr: f64,
@@ -56,9 +57,8 @@ impl Net {
     /// Layers of tanh, the last one without.
     fn new(width: usize, seed: u64, dtype: DType, device: Device) -> Result<Net> {
         let hidden = || Dense::new(width).activation(Activation::Tanh);
-        let layers =
-            Sequential::new().add(hidden()).add(hidden()).add(hidden()).add(hidden()).add(Dense::new(1));
-        Ok(Net(layers.seed(seed).dtype(dtype).build([2], device)?))
+        let layers = Sequential::new().add(hidden()).add(hidden()).add(hidden()).add(hidden());
+        Ok(Net(layers.add(Dense::new(1)).seed(seed).dtype(dtype).build([2], device)?))
     }
 
     /// u at points `[n, 1]`. By its form it is -sin(pi x) at t = 0, and 0 at x = -1 and 1: the network chooses all else.
@@ -134,12 +134,9 @@ fn draw_field(u: &Tensor, truth: &Tensor) -> Result<plot::Picture> {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let device = common::device(&arguments.device)?;
-    if arguments.points == 0 || arguments.width == 0 {
-        return Err(Error::other("--points and --width must be at least 1"));
-    }
     let pictures = common::Pictures::new(&arguments.out)?;
     let dtype = arguments.dtype.unwrap_or(if device == Device::Cpu { DType::F64 } else { DType::F32 });
-    let net = Net::new(arguments.width, arguments.seed, dtype, device)?;
+    let net = Net::new(arguments.width.get(), arguments.seed, dtype, device)?;
     println!("{}", net.0.summary());
     let grid =
         Tensor::meshgrid(&[&line(1.0, -1.0, SIZE[0])?.squeeze(1)?, &line(0.0, 1.0, SIZE[1])?.squeeze(1)?])?;
@@ -149,17 +146,15 @@ fn main() -> Result<()> {
     let mut adam = Adam::new(arguments.lr).schedule(CosineDecay::new(arguments.lr, arguments.steps));
     let start = Instant::now();
     for step in 1..=arguments.steps {
-        let seed = arguments.seed.wrapping_add(step);
-        let [px, pt] = Tensor::rand_dtype([arguments.points, 2], dtype, device, seed)?.split_into(1)?;
+        let (size, seed) = ([arguments.points.get(), 2], arguments.seed.wrapping_add(step));
+        let [px, pt] = Tensor::rand_dtype(size, dtype, device, seed)?.split_into(1)?;
         let loss = net.residual(&((px * 2.0)? - 1.0)?, &pt)?.square()?.mean(.., false)?;
         adam.step(&loss.backward()?)?;
         if step % 500 == 0 {
             // The only place that waits for the device.
             let (loss, error) = (loss.item::<f64>()?, relative_error(&net.at(&x, &t)?, &truth)?);
-            println!(
-                "step {step}: loss {loss:.2e}, error {error:.4}, {:.1} s",
-                start.elapsed().as_secs_f64()
-            );
+            let seconds = start.elapsed().as_secs_f64();
+            println!("step {step}: loss {loss:.2e}, error {error:.4}, {seconds:.1} s");
         }
     }
 

@@ -443,6 +443,8 @@ fn classes_bytes_weights_and_metrics_go_with_f64() -> Result<()> {
     let history = trainer.fit(&digits, fit)?;
     assert!(history.epochs[1].train.loss < history.epochs[0].train.loss);
     assert!(trainer.evaluate(&digits)?.loss.is_finite());
+    let confusion = wgrad::train::confusion_matrix(trainer.model(), &digits, 20)?;
+    assert_eq!(confusion.total(), 64);
     Ok(())
 }
 
