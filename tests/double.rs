@@ -387,9 +387,16 @@ fn a_whole_model_in_a_file_keeps_its_type() -> Result<()> {
 
 /// Points of a line with a bend, as files and generators have them: f32.
 fn points() -> Result<wgrad::data::Dataset> {
+    wgrad::data::Dataset::from_tensors(
+        "points",
+        &Tensor::rand([96, 3], Device::Cpu, 4)?,
+        &targets(DType::F32)?,
+    )
+}
+
+fn targets(dtype: DType) -> Result<Tensor> {
     let x = Tensor::rand([96, 3], Device::Cpu, 4)?;
-    let y = (x.slice(1, 0, 2)? + (x.slice(1, 1, 2)?.square()? * 0.5)?)?;
-    wgrad::data::Dataset::from_tensors("points", &x, &y)
+    (x.slice(1, 0, 2)? + (x.slice(1, 1, 2)?.square()? * 0.5)?)?.cast(dtype)
 }
 
 fn trainer(dtype: DType) -> Result<Trainer<Model>> {
@@ -415,6 +422,12 @@ fn a_trainer_feeds_a_model_of_any_type() -> Result<()> {
     }
     assert!(types(double.model()).iter().all(|d| *d == DType::F64));
     assert!((single.evaluate(&set)?.loss - double.evaluate(&set)?.loss).abs() < 1e-5);
+    // The loss is summed in f64, too, on whatever way.
+    let y = double.predict(&rand(&[96, 3], DType::F32, 4))?;
+    let by_hand = (y - targets(DType::F64)?)?.square()?.mean(.., false)?;
+    let by_hand = (by_hand + double.model().penalty()?.unwrap())?.item::<f64>()?;
+    let loss = double.evaluate(&set)?.loss;
+    assert!((loss - by_hand).abs() < 1e-14, "{loss} {by_hand}");
     let x = rand(&[40, 3], DType::F32, 8);
     let y = double.predict(&x)?;
     assert_eq!((y.dtype(), y.shape().to_vec()), (DType::F64, vec![40, 2]));
@@ -439,9 +452,12 @@ fn classes_bytes_weights_and_metrics_go_with_f64() -> Result<()> {
     let model = stack.dtype(DType::F64).build([28, 28, 1], Device::Cpu)?;
     let loss = SparseCategoricalCrossentropy::from_logits().ignore_class(3);
     let mut trainer = Trainer::new(model, Sgd::new(0.1), loss).metric(Accuracy::new()).build()?;
-    let fit = Fit::epochs(2).batch_size(20).class_weights([(1, 2.0), (7, 0.5)]).verbose(false);
-    let history = trainer.fit(&digits, fit)?;
-    assert!(history.epochs[1].train.loss < history.epochs[0].train.loss);
+    let fit =
+        || Fit::epochs(2).batch_size(20).class_weights([(1, 2.0), (7, 0.5)]).record_every(2).verbose(false);
+    let history = trainer.fit(&digits, fit())?;
+    assert!(history.epochs[1].train.loss < history.epochs[0].train.loss && history.steps.len() == 4);
+    trainer.fit(&digits, fit().shards(3))?;
+    trainer.fit(&digits, fit().accumulate(2))?;
     assert!(trainer.evaluate(&digits)?.loss.is_finite());
     let confusion = wgrad::train::confusion_matrix(trainer.model(), &digits, 20)?;
     assert_eq!(confusion.total(), 64);
