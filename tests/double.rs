@@ -486,6 +486,24 @@ fn a_run_in_f64_is_resumed_bit_by_bit() -> Result<()> {
     assert_eq!(weights(single.model()), before);
     wgrad::io::Checkpoint::load(&path)?.set_parameters(&single.model().parameters())?;
     assert_eq!(types(single.model()), [DType::F32; 8]);
+    // As is a loop of one's own.
+    let (model, mut adam) = (stack().dtype(DType::F64).build([3], Device::Cpu)?, Adam::new(0.1));
+    let step = |model: &Model, adam: &mut Adam| {
+        adam.step(
+            &model
+                .forward(&rand(&[8, 3], DType::F64, 1), &Context::train(1))?
+                .square()?
+                .mean(.., false)?
+                .backward()?,
+        )
+    };
+    step(&model, &mut adam)?;
+    wgrad::io::Checkpoint::of(1, &model, &[&adam])?.save(&path)?;
+    let (again, mut other) = (stack().seed(8).dtype(DType::F64).build([3], Device::Cpu)?, Adam::new(0.1));
+    assert_eq!(wgrad::io::Checkpoint::load(&path)?.restore(&again, &mut [&mut other])?, 1);
+    step(&model, &mut adam)?;
+    step(&again, &mut other)?;
+    assert_eq!(weights(&model), weights(&again));
     std::fs::remove_dir_all(folder).ok();
     Ok(())
 }
