@@ -72,7 +72,7 @@ fn heat(model: &Model, images: &Tensor, classes: &Tensor, size: usize) -> Result
     let (maps, scores) = (&both[0], &both[1]);
     // No image has a part in another's score: one backward pass gives the slopes of all.
     let score = scores.take_along_axis(1, &classes.unsqueeze(1)?)?.sum(.., false)?;
-    let slopes = score.gradients(&[maps])?.remove(0);
+    let slopes = score.gradients(maps)?;
     let heat = (slopes.mean([1, 2], true)? * maps)?.sum(-1, true)?.relu()?;
     let heat = heat.resize2d([size, size], Resampling::Bilinear, false)?;
     &heat / (heat.max(1.., true)? + 1e-9)

@@ -6,10 +6,12 @@
 
 mod common;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use std::f64::consts::PI;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
+use wgrad::nn::{Context, Model};
 use wgrad::optim::CosineDecay;
 use wgrad::plot;
 use wgrad::prelude::*;
@@ -20,18 +22,18 @@ struct Arguments {
     /// `cpu`, `gpu`, `best`, or a part of an adapter's name.
     #[arg(long, default_value = "best")]
     device: String,
-    /// The numbers' precision: `f64` is the default on the CPU, and GPUs lack it.
-    #[arg(long, value_enum)]
-    dtype: Option<Precision>,
+    /// The numbers' type: `f64` is the default on the CPU, and GPUs lack it.
+    #[arg(long)]
+    dtype: Option<DType>,
     /// Steps of Adam.
     #[arg(long, default_value_t = 8000)]
     steps: u64,
     /// Places where the equation is to hold, drawn anew for each step.
-    #[arg(long, default_value_t = 1000)]
-    points: usize,
+    #[arg(long, default_value = "1000")]
+    points: NonZeroUsize,
     /// Numbers in each of the network's four hidden layers.
-    #[arg(long, default_value_t = 32)]
-    width: usize,
+    #[arg(long, default_value = "32")]
+    width: NonZeroUsize,
     /// Learning rate of Adam at first; it falls to 0.
     #[arg(long, default_value_t = 5e-3)]
     lr: f64,
@@ -49,42 +51,19 @@ const TIMES: [f64; 4] = [0.0, 0.25, 0.5, 1.0];
 /// Points along x and t of the other one, at which errors are measured.
 const SIZE: [usize; 2] = [129, 257];
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Precision {
-    F32,
-    F64,
-}
-
-/// Layers of tanh, the last one without.
-#[derive(Module)]
-#[module(no_forward)]
-struct Net {
-    weights: Vec<Variable>,
-    biases: Vec<Variable>,
-}
+struct Net(Model);
 
 impl Net {
+    /// Layers of tanh, the last one without.
     fn new(width: usize, seed: u64, dtype: DType, device: Device) -> Result<Net> {
-        let mut net = Net { weights: Vec::new(), biases: Vec::new() };
-        for (layer, size) in [2, width, width, width, width, 1].windows(2).enumerate() {
-            let scale = (2.0 / (size[0] + size[1]) as f64).sqrt(); // Glorot and Bengio, 2010
-            let weight =
-                (Tensor::randn(size, device, seed.wrapping_add(layer as u64))? * scale)?.cast(dtype)?;
-            net.weights.push(Variable::new(weight));
-            net.biases.push(Variable::new(Tensor::zeros([size[1]], device)?.cast(dtype)?));
-        }
-        Ok(net)
+        let hidden = || Dense::new(width).activation(Activation::Tanh);
+        let layers = Sequential::new().add(hidden()).add(hidden()).add(hidden()).add(hidden());
+        Ok(Net(layers.add(Dense::new(1)).seed(seed).dtype(dtype).build([2], device)?))
     }
 
     /// u at points `[n, 1]`. By its form it is -sin(pi x) at t = 0, and 0 at x = -1 and 1: the network chooses all else.
     fn solution(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
-        let mut h = Tensor::concat(&[x, &((t * 2.0)? - 1.0)?], 1)?;
-        for (layer, (weight, bias)) in self.weights.iter().zip(&self.biases).enumerate() {
-            h = (h.matmul(weight)? + bias)?;
-            if layer + 1 < self.weights.len() {
-                h = h.tanh()?;
-            }
-        }
+        let h = self.0.forward(&Tensor::concat(&[x, &((t * 2.0)? - 1.0)?], 1)?, &Context::train(0))?;
         ((t * (1.0 - x.square()?)?)? * h)? - (x * PI)?.sin()
     }
 
@@ -94,17 +73,14 @@ impl Net {
         let (x, t) = (x.watch()?, t.watch()?);
         let u = self.solution(&x, &t)?;
         // Points don't depend on each other: the gradients of a sum are the derivatives at each.
-        let slopes = u.sum(.., false)?.gradients(&[&x, &t])?;
-        let (u_x, u_t) = (&slopes[0], &slopes[1]);
-        let u_xx = u_x.sum(.., false)?.gradients(&[&x])?.remove(0);
-        let weight = (1.0 / ((u_x.detach()?.abs()? * 0.1)? + 1.0)?)?;
-        ((u_t + u * u_x)? - u_xx * VISCOSITY)? * weight
+        let [u_x, u_t] = u.sum(.., false)?.gradients([&x, &t])?;
+        let u_xx = u_x.sum(.., false)?.gradients(&x)?;
+        ((u_t + u * &u_x)? - u_xx * VISCOSITY)? / ((u_x.detach()?.abs()? * 0.1)? + 1.0)
     }
 
     /// u at points `[n, 1]` of the host, in f64.
     fn at(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
-        let like = self.weights[0].value();
-        let there = |points: &Tensor| points.cast(like.dtype())?.to_device(like.device());
+        let there = |points: &Tensor| points.cast(self.0.dtype())?.to_device(self.0.device());
         no_grad(|| self.solution(&there(x)?, &there(t)?))?.to_device(Device::Cpu)?.cast(DType::F64)
     }
 }
@@ -124,7 +100,7 @@ fn relative_error(u: &Tensor, truth: &Tensor) -> Result<f64> {
 
 /// `[n, 1]`, evenly spaced.
 fn line(from: f64, to: f64, n: usize) -> Result<Tensor> {
-    Tensor::linspace(from, to, n, Device::Cpu)?.cast(DType::F64)?.unsqueeze(1)
+    Tensor::linspace_dtype(from, to, n, DType::F64, Device::Cpu)?.unsqueeze(1)
 }
 
 /// The solution at some times, over x, side by side, and the truth as dashes: what is no number leaves a gap.
@@ -158,17 +134,10 @@ fn draw_field(u: &Tensor, truth: &Tensor) -> Result<plot::Picture> {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let device = common::device(&arguments.device)?;
-    if arguments.points == 0 || arguments.width == 0 {
-        return Err(Error::other("--points and --width must be at least 1"));
-    }
     let pictures = common::Pictures::new(&arguments.out)?;
-    let dtype = match arguments.dtype {
-        Some(Precision::F64) => DType::F64,
-        None if device == Device::Cpu => DType::F64,
-        _ => DType::F32,
-    };
-    let net = Net::new(arguments.width, arguments.seed, dtype, device)?;
-    println!("{}", net.summary());
+    let dtype = arguments.dtype.unwrap_or(if device == Device::Cpu { DType::F64 } else { DType::F32 });
+    let net = Net::new(arguments.width.get(), arguments.seed, dtype, device)?;
+    println!("{}", net.0.summary());
     let grid =
         Tensor::meshgrid(&[&line(1.0, -1.0, SIZE[0])?.squeeze(1)?, &line(0.0, 1.0, SIZE[1])?.squeeze(1)?])?;
     let (x, t) = (grid[0].reshape([SIZE[0] * SIZE[1], 1])?, grid[1].reshape([SIZE[0] * SIZE[1], 1])?);
@@ -177,19 +146,15 @@ fn main() -> Result<()> {
     let mut adam = Adam::new(arguments.lr).schedule(CosineDecay::new(arguments.lr, arguments.steps));
     let start = Instant::now();
     for step in 1..=arguments.steps {
-        let seed = arguments.seed.wrapping_add(step);
-        let points = Tensor::rand([2, arguments.points, 1], device, seed)?.cast(dtype)?;
-        let (px, pt) = (points.slice(0, 0, 1)?.squeeze(0)?, points.slice(0, 1, 1)?.squeeze(0)?);
+        let (size, seed) = ([arguments.points.get(), 2], arguments.seed.wrapping_add(step));
+        let [px, pt] = Tensor::rand_dtype(size, dtype, device, seed)?.split_into(1)?;
         let loss = net.residual(&((px * 2.0)? - 1.0)?, &pt)?.square()?.mean(.., false)?;
         adam.step(&loss.backward()?)?;
         if step % 500 == 0 {
             // The only place that waits for the device.
-            let (loss, error) =
-                (loss.cast(DType::F32)?.item::<f32>()?, relative_error(&net.at(&x, &t)?, &truth)?);
-            println!(
-                "step {step}: loss {loss:.2e}, error {error:.4}, {:.1} s",
-                start.elapsed().as_secs_f64()
-            );
+            let (loss, error) = (loss.item::<f64>()?, relative_error(&net.at(&x, &t)?, &truth)?);
+            let seconds = start.elapsed().as_secs_f64();
+            println!("step {step}: loss {loss:.2e}, error {error:.4}, {seconds:.1} s");
         }
     }
 

@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::ops::pieces::{Piece, assemble};
 use crate::ops::view::Alias;
-use crate::tensor::{IdMap, Root, Tensor, Vjp, next_id, no_grad, recording};
+use crate::tensor::{IdMap, Root, Tensor, Vjp, WithRespectTo, next_id, no_grad, recording};
 use crate::variable::{Variable, Watched};
 use std::collections::hash_map::Entry;
 
@@ -186,13 +186,17 @@ impl Tensor {
     /// such as the outputs of layers: PyTorch's `autograd.grad`. They need not be watched, but must have been computed from variables or
     /// watched tensors. Gradients can be differentiated again. Zeros for a tensor that this one was not computed from.
     ///
+    /// Of one tensor it is one, of an array an array, of a slice a vector:
+    ///
     /// ```
     /// # use wgrad::prelude::*;
     /// # fn main() -> Result<()> {
-    /// let w = Variable::new(Tensor::new([1.0f32, 2.0], Device::Cpu)?);
-    /// let hidden = (&w * 3.0)?;
-    /// let slopes = hidden.square()?.sum(.., false)?.gradients(&[&hidden])?;
-    /// assert_eq!(slopes[0].to_vec::<f32>()?, [6.0, 12.0]);
+    /// let (x, y) = (Tensor::new([1.0f32], Device::Cpu)?.watch()?, Tensor::new([3.0f32], Device::Cpu)?.watch()?);
+    /// let z = (x.square()? * &y)?;
+    /// let [of_x, of_y] = z.gradients([&x, &y])?; // 2 x y and x^2
+    /// assert_eq!((of_x.item::<f32>()?, of_y.item::<f32>()?), (6.0, 1.0));
+    /// assert_eq!(of_x.gradients(&x)?.item::<f32>()?, 6.0); // 2 y
+    /// assert_eq!(z.gradients(&[&x, &y])?.len(), 2);
     /// # Ok(()) }
     /// ```
     ///
@@ -200,7 +204,11 @@ impl Tensor {
     ///
     /// The tensor has not exactly one element, or one of the others has no gradient: it was computed from nothing that has one, or
     /// within [`no_grad`].
-    pub fn gradients(&self, of: &[&Tensor]) -> Result<Vec<Tensor>> {
+    pub fn gradients<P: WithRespectTo>(&self, of: P) -> Result<P::Gradients> {
+        P::gradients(self.gradients_of(of.places())?)
+    }
+
+    fn gradients_of(&self, of: &[&Tensor]) -> Result<Vec<Tensor>> {
         const OP: &str = "Tensor::gradients";
         if self.numel() != 1 {
             let message =

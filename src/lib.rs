@@ -55,7 +55,7 @@ pub use shape::{INFER, MAX_RANK, Shape};
 pub use tensor::{
     Conv1dOptions, Conv3dOptions, ConvTranspose1dOptions, ConvTranspose3dOptions, FillValue, GridOptions,
     GridPadding, IntoOperand, NestedArray, PadMode, Padding1d, Padding3d, Pool1dOptions, Pool3dOptions,
-    Resampling, Sections, Spec, Tensor, Unique, no_grad,
+    Resampling, Sections, Spec, Tensor, Unique, WithRespectTo, no_grad,
 };
 pub use variable::{IntoResult, Variable, Watched};
 

@@ -18,6 +18,9 @@ pub trait IntoResult {}
 /// Of [`Watched`](crate::Watched).
 pub trait Watched {}
 
+/// Of [`WithRespectTo`](crate::WithRespectTo).
+pub trait WithRespectTo {}
+
 /// Of [`HostValue`](crate::data::HostValue).
 pub trait HostValue {}
 

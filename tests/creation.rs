@@ -12,12 +12,34 @@ on_both_devices! {
     arrays_of_ndarray;
     printing;
     asynchronous_reading;
+    one_element_is_read_as_a_type_that_holds_it;
     random_numbers_have_their_moments;
     whole_numbers_stay_in_range;
 }
 
 mod checks {
     use super::*;
+
+    pub fn one_element_is_read_as_a_type_that_holds_it(d: Device) -> Result<()> {
+        assert_eq!(Tensor::new(0.1f32, d)?.item::<f64>()?, f64::from(0.1f32));
+        assert!(Tensor::new(f32::NAN, d)?.item::<f64>()?.is_nan());
+        assert_eq!(Tensor::new(-7i32, d)?.item::<f64>()?, -7.0);
+        assert_eq!(Tensor::new(u32::MAX, d)?.item::<f64>()?, 4_294_967_295.0);
+        let byte = Tensor::new(200u8, d)?;
+        assert_eq!((byte.item::<f32>()?, byte.item::<i32>()?, byte.item::<u32>()?), (200.0, 200, 200));
+        let says = |e: wgrad::Error| e.to_string();
+        let error = says(Tensor::new(16_777_217i32, d)?.item::<f32>().unwrap_err());
+        assert_eq!(
+            error,
+            "item: the tensor holds i32, f32 was asked for and does not hold all i32; cast it first"
+        );
+        assert!(
+            Tensor::new(1.0f32, d)?.item::<i32>().is_err() && Tensor::new(1u32, d)?.item::<i32>().is_err()
+        );
+        assert!(Tensor::new(1i32, d)?.item::<u8>().is_err());
+        assert!(Tensor::new(1.0f32, d)?.to_vec::<f64>().is_err());
+        Ok(())
+    }
 
     pub fn ranges_and_constants(d: Device) -> Result<()> {
         assert_eq!(Tensor::arange(-3, 4, d)?.to_vec::<i32>()?, [-3, -2, -1, 0, 1, 2, 3]);
@@ -203,5 +225,42 @@ fn draws_have_their_probabilities() -> Result<()> {
     let x = both(&|device| Tensor::arange(0, 1000, device)?.shuffle(0, 4)?.to_vec())?;
     assert_eq!(x, order);
     assert_eq!(Tensor::randperm(0, Device::Cpu, 1)?.dims(), [0]);
+    Ok(())
+}
+
+#[test]
+fn f64_is_read_and_made_in_full_precision() -> Result<()> {
+    let d = Device::Cpu;
+    assert_eq!(Tensor::new(0.1f64, d)?.item::<f32>()?, 0.1f32);
+    assert_eq!(Tensor::new(1e300f64, d)?.item::<f32>()?, f32::INFINITY);
+    let line = Tensor::linspace_dtype(0.0, 1.0, 11, DType::F64, d)?.to_vec::<f64>()?;
+    assert_close(&line, &[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0], 1e-15, "linspace in f64");
+    let wide = Tensor::linspace_dtype(f64::MAX, -f64::MAX, 3, DType::F64, d)?.to_vec::<f64>()?;
+    assert_eq!(wide, [f64::MAX, 0.0, -f64::MAX]);
+    assert_eq!(Tensor::linspace_dtype(1.0, 2.0, 1, DType::F64, d)?.to_vec::<f64>()?, [1.0]);
+    assert!(Tensor::linspace_dtype(1.0, 2.0, 0, DType::F64, d)?.to_vec::<f64>()?.is_empty());
+    let error = |r: Result<Tensor>| r.unwrap_err().to_string();
+    assert!(error(Tensor::linspace_dtype(0.0, 1e39, 2, DType::F32, d)).contains("is not finite in f32"));
+    assert!(error(Tensor::linspace_dtype(0.0, f64::NAN, 2, DType::F64, d)).contains("is not finite in f64"));
+    assert!(error(Tensor::linspace_dtype(0.0, 1.0, 2, DType::I32, d)).contains("expected a float type"));
+    let uniform: fn([usize; 1], DType, Device, u64) -> Result<Tensor> =
+        |n, t, d, s| Tensor::rand_dtype(n, t, d, s);
+    for draw in [uniform, |n, t, d, s| Tensor::randn_dtype(n, t, d, s)] {
+        assert!(error(draw([3], DType::U8, d, 1)).contains("expected a float type, f32 or f64, got u8"));
+        assert!(error(draw([3], DType::F64, Device::Gpu, 1)).contains("f64 exists on Device::Cpu only"));
+        let (single, double) = (draw([5000], DType::F32, d, 7)?, draw([5000], DType::F64, d, 7)?);
+        assert_eq!(double.to_vec::<f64>()?, draw([5000], DType::F64, d, 7)?.to_vec::<f64>()?);
+        let (single, double) = (values(&single)?, values(&double)?);
+        let off = single.iter().zip(&double).filter(|(s, _)| s.abs() < 3.0).map(|(s, d)| (s - d).abs());
+        assert!(off.fold(0.0, f64::max) < 1e-5);
+        assert!(double.iter().filter(|&&v| f64::from(v as f32) != v).count() > 4900);
+    }
+    assert_eq!(values(&Tensor::rand_dtype([9], DType::F32, d, 3)?)?, values(&Tensor::rand([9], d, 3)?)?);
+    // The first two moments, and the share beyond two deviations, of a hundred thousand.
+    let x = Tensor::randn_dtype([100_000], DType::F64, d, 1)?;
+    assert!(x.mean(.., false)?.item::<f64>()?.abs() < 0.01);
+    assert!((x.square()?.mean(.., false)?.item::<f64>()? - 1.0).abs() < 0.02);
+    let beyond = x.abs()?.gt(2.0)?.cast(DType::F64)?.mean(.., false)?.item::<f64>()?;
+    assert!((beyond - 0.0455).abs() < 0.002, "{beyond}");
     Ok(())
 }

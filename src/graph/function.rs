@@ -42,8 +42,8 @@ type Function<'f> = Box<dyn Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + Sync +
 /// printing, happens then and not in calls.
 ///
 /// - **A [`Variable`](crate::Variable) is read at each call**, and set at each call where the closure
-///   [`set`](crate::Variable::set)s it (so BatchNorm's averages move). Frozen or released variables are noticed; the
-///   function is then traced anew.
+///   [`set`](crate::Variable::set)s it (so BatchNorm's averages move). Frozen or released variables are noticed, and those of
+///   another type ([`to_dtype`](crate::nn::Module::to_dtype)); the function is then traced anew.
 /// - **Gradients** can be taken within the closure and returned, and flow through a call from its outputs to its arguments
 ///   and to the variables that it reads. Within, the gradient with respect to an argument is that of `x[0].watch()?`.
 /// - **Frozen** is all else: numbers (give a learning rate that changes as an argument, `Tensor::new(rate, device)?`), tensors

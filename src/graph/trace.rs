@@ -7,6 +7,7 @@
 use super::spec::TensorSpec;
 use crate::backend::eval;
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::{
     Entry, IdMap, Loop, Looped, Operation, Pending, Placeholder, Root, Spec, Tensor, inputs_first, next_id,
@@ -61,8 +62,8 @@ pub(super) struct Trace {
     recording: bool,
     pub nodes: Vec<TraceNode>,
     pub outputs: Vec<u32>,
-    /// Variables that are read, and whether they were trainable.
-    variables: Vec<(Variable, bool)>,
+    /// Variables that are read, whether they were trainable, and the type that they had.
+    variables: Vec<(Variable, bool, DType)>,
     /// Variables that are set: numbers of variables, and the nodes of their new values.
     assigned: Vec<(usize, u32)>,
     /// About how many bytes it holds: its nodes, and the values that the function made itself. Those that it captured would
@@ -125,7 +126,10 @@ impl Trace {
             recording,
             outputs: results.iter().map(at).collect(),
             assigned: assigned.iter().map(|(k, t)| (*k, at(t))).collect(),
-            variables: used.iter().map(|u| (u.variable.clone(), u.variable.is_trainable())).collect(),
+            variables: used
+                .iter()
+                .map(|u| (u.variable.clone(), u.variable.is_trainable(), u.leaf.dtype()))
+                .collect(),
             nodes,
             bytes,
         })
@@ -136,7 +140,10 @@ impl Trace {
         self.signature == signature
             && self.tracked == tracked
             && self.recording == recording()
-            && self.variables.iter().all(|(v, trainable)| v.is_trainable() == *trainable)
+            && self
+                .variables
+                .iter()
+                .all(|(v, trainable, dtype)| v.is_trainable() == *trainable && v.stored().dtype() == *dtype)
     }
 
     /// Whether it is of the same arguments: then it is out of date where it doesn't fit.
@@ -149,7 +156,7 @@ impl Trace {
     /// sets, and gives the results. `seed` makes other random numbers.
     pub fn replay(&self, inputs: &[&Tensor], seed: Option<u64>) -> Result<Vec<Tensor>> {
         // All are read before any is set.
-        let variables: Vec<Tensor> = self.variables.iter().map(|(v, _)| v.value()).collect();
+        let variables: Vec<Tensor> = self.variables.iter().map(|(v, ..)| v.value()).collect();
         let built = self.build(|i| inputs[i].clone(), |k| variables[k].clone(), seed)?;
         for &(k, node) in &self.assigned {
             self.variables[k].0.set(&built[node as usize])?;

@@ -194,7 +194,7 @@ impl Augment {
     /// A setting is out of its range, the tensor has another rank, a crop is larger than the image, or there are neither
     /// one nor `c` means and deviations.
     pub fn apply(&self, images: &Tensor, seed: u64) -> Result<Tensor> {
-        self.run(images, Some(seed))
+        self.run(images, Some(seed), DType::F32)
     }
 
     /// As [`apply`](Self::apply) with nothing random: crops at the centre and normalises.
@@ -203,16 +203,17 @@ impl Augment {
     ///
     /// As [`apply`](Self::apply).
     pub fn apply_fixed(&self, images: &Tensor) -> Result<Tensor> {
-        self.run(images, None)
+        self.run(images, None, DType::F32)
     }
 
-    fn run(&self, images: &Tensor, seed: Option<u64>) -> Result<Tensor> {
+    /// Integers become floats of a type.
+    fn run(&self, images: &Tensor, seed: Option<u64>, dtype: DType) -> Result<Tensor> {
         let [n, h, w, c] = *images.dims() else {
             let message = format!("images are {}; expected [n, height, width, channels]", images.shape());
             return Err(Error::shape("Augment", message));
         };
         let size = self.check([h, w, c])?;
-        let mut x = if images.dtype().is_float() { images.clone() } else { images.cast(DType::F32)? };
+        let mut x = if images.dtype().is_float() { images.clone() } else { images.cast(dtype)? };
         if x.numel() == 0 {
             return Tensor::full_dtype([n, size[0], size[1], c], 0.0, x.dtype(), x.device());
         }
@@ -456,7 +457,7 @@ impl Layer for Augment {
 /// Active in training; a pass that predicts crops at the centre and normalises.
 impl Module for Augment {
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        self.run(x, cx.next_seed())
+        self.run(x, cx.next_seed(), cx.dtype())
     }
 
     fn visit(&self, _parameters: &mut Parameters<'_>) {}

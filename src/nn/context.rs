@@ -3,6 +3,7 @@
 use super::KvCache;
 use super::past::Past;
 use crate::distributed::{Collective, SharedBatch};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::seed;
 use crate::tensor::Tensor;
@@ -38,6 +39,8 @@ pub struct Context {
     beside: Cell<bool>,
     /// Who has the other parts of the batch.
     shared: Option<SharedBatch>,
+    /// That of the model that runs.
+    dtype: Cell<Option<DType>>,
 }
 
 impl Context {
@@ -51,6 +54,7 @@ impl Context {
             gathered: None,
             beside: Cell::new(false),
             shared: None,
+            dtype: Cell::new(None),
         }
     }
 
@@ -164,6 +168,31 @@ impl Context {
         let y = run();
         self.beside.set(before);
         y
+    }
+
+    /// Runs a model that computes in a type, unless it is part of one that runs.
+    pub(super) fn in_type<T>(&self, dtype: impl FnOnce() -> DType, run: impl FnOnce() -> T) -> T {
+        let outer = self.dtype.get();
+        self.dtype.set(Some(outer.unwrap_or_else(dtype)));
+        let y = run();
+        self.dtype.set(outer);
+        y
+    }
+
+    /// The float type of which a layer makes integers that it computes with: that of the model; f32 where no model runs.
+    ///
+    /// ```
+    /// use wgrad::nn::Context;
+    /// # use wgrad::prelude::*;
+    /// fn halves(x: &Tensor, cx: &Context) -> Result<Tensor> {
+    ///     if x.dtype().is_float() { x / 2.0 } else { x.cast(cx.dtype())? / 2.0 }
+    /// }
+    /// # fn main() -> Result<()> {
+    /// assert_eq!(halves(&Tensor::new([3], Device::Cpu)?, &Context::eval())?.item::<f32>()?, 1.5);
+    /// # Ok(()) }
+    /// ```
+    pub fn dtype(&self) -> DType {
+        self.dtype.get().unwrap_or(DType::F32)
     }
 
     fn past(&self) -> Option<&RefCell<Past>> {

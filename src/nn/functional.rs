@@ -6,6 +6,7 @@ use super::model::Model;
 use super::network::Network;
 use super::sample_shape::{IntoSampleShape, SampleShape};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::next_id;
 
@@ -44,7 +45,6 @@ pub struct Symbol {
 #[must_use]
 pub struct Functional {
     id: u64,
-    device: Device,
     cx: Build,
     network: Network,
 }
@@ -52,12 +52,19 @@ pub struct Functional {
 impl Functional {
     /// An empty model on a device; seed 0.
     pub fn new(device: Device) -> Functional {
-        Functional { id: next_id(), device, cx: Build::new(device, 0), network: Network::default() }
+        Functional { id: next_id(), cx: Build::new(device, 0), network: Network::default() }
     }
 
     /// The seed of the initial weights of the layers that follow.
     pub fn seed(mut self, seed: u64) -> Functional {
-        self.cx = Build::new(self.device, seed);
+        self.cx = Build::new(self.cx.device(), seed).with_dtype(self.cx.dtype());
+        self
+    }
+
+    /// The float type of the weights of the layers that follow, as [`Sequential::dtype`](super::Sequential::dtype): say it before the
+    /// first of them.
+    pub fn dtype(mut self, dtype: DType) -> Functional {
+        self.cx = self.cx.with_dtype(dtype);
         self
     }
 
@@ -93,9 +100,9 @@ impl Functional {
     ///
     /// # Errors
     ///
-    /// The name is taken, the shape has no elements, or the device can't be used.
+    /// The name is taken, the shape has no elements, or the device can't be used, or does not have the [type](Self::dtype).
     pub fn input(&mut self, name: &str, shape: impl IntoSampleShape) -> Result<Symbol> {
-        self.device.check()?;
+        self.cx.check().map_err(|e| e.named("Functional::input"))?;
         let shape = SampleShape::new(shape)?;
         let node = self.network.input(Some(name), shape);
         self.symbol(node, "Functional::input")
@@ -233,12 +240,12 @@ impl Functional {
                 format!("{} leads to no output; leave it out, or name it as an output", nodes[i].name);
             return Err(Error::argument(OP, message));
         }
-        Ok(Model::new(self.network, self.device))
+        Ok(Model::new(self.network, self.cx.device()))
     }
 }
 
 impl std::fmt::Debug for Functional {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Functional({} nodes on {})", self.network.nodes.len(), self.device)
+        write!(f, "Functional({} nodes on {})", self.network.nodes.len(), self.cx.device())
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::cpu::memory;
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::random::{self, Draw};
 use crate::seed;
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, check_float};
 use serde::{Deserialize, Serialize};
 
 /// What [`Initializer::VarianceScaling`] divides its scale by.
@@ -134,24 +135,37 @@ impl Initializer {
     ///
     /// A setting is no finite number or a range is upside down; an orthogonal weight has fewer than two dimensions.
     pub fn values(&self, shape: impl AsRef<[usize]>, fans: [usize; 2], seed: u64) -> Result<Tensor> {
+        self.values_dtype(shape, fans, seed, DType::F32)
+    }
+
+    /// As [`values`](Self::values), in a float type. In f64 they are drawn from more bits ([`Tensor::rand_dtype`]), and near those that
+    /// the seed gives in f32.
+    ///
+    /// # Errors
+    ///
+    /// As [`values`](Self::values); a type that is no float.
+    pub fn values_dtype(
+        &self,
+        shape: impl AsRef<[usize]>,
+        fans: [usize; 2],
+        seed: u64,
+        dtype: DType,
+    ) -> Result<Tensor> {
+        check_float("Initializer", dtype, Device::Cpu)?;
         let shape = Shape::new(shape.as_ref())?;
-        let filled = |value: f32| Tensor::filled(shape, value, Device::Cpu);
+        let filled = |value: f64| Tensor::filled_dtype(shape, value, dtype, Device::Cpu);
+        let drawn = Drawn { shape, seed, dtype };
         let scaled = |scale: f64, fan: Fan, distribution: Distribution| {
-            variance_scaling(scale, fan, distribution, fans, shape, seed)
+            drawn.variance_scaling(scale, fan, distribution, fans)
         };
         self.check()?;
         match *self {
             Initializer::Zeros => filled(0.0),
             Initializer::Ones => filled(1.0),
-            Initializer::Constant(value) => filled(value as f32),
-            Initializer::RandomUniform { min, max } => {
-                let unit = drawn(Draw::UniformWeight, shape, seed)?;
-                (unit * (max - min))? + min
-            }
-            Initializer::RandomNormal { mean, std } => {
-                (drawn(Draw::NormalWeight, shape, seed)? * std)? + mean
-            }
-            Initializer::TruncatedNormal { mean, std } => (truncated_normal(shape, seed)? * std)? + mean,
+            Initializer::Constant(value) => filled(value),
+            Initializer::RandomUniform { min, max } => (drawn.of(Draw::UniformWeight)? * (max - min))? + min,
+            Initializer::RandomNormal { mean, std } => (drawn.of(Draw::NormalWeight)? * std)? + mean,
+            Initializer::TruncatedNormal { mean, std } => (drawn.truncated_normal()? * std)? + mean,
             Initializer::VarianceScaling { scale, fan, distribution } => scaled(scale, fan, distribution),
             Initializer::GlorotUniform => scaled(1.0, Fan::Average, Distribution::Uniform),
             Initializer::GlorotNormal => scaled(1.0, Fan::Average, Distribution::TruncatedNormal),
@@ -160,7 +174,7 @@ impl Initializer {
             Initializer::LecunUniform => scaled(1.0, Fan::In, Distribution::Uniform),
             Initializer::LecunNormal => scaled(1.0, Fan::In, Distribution::TruncatedNormal),
             Initializer::Orthogonal { gain } => {
-                Tensor::from_vec(orthogonal(shape, gain, seed)?, shape, Device::Cpu)
+                Tensor::rounded(&drawn.orthogonal(gain)?, &shape, dtype, Device::Cpu)
             }
         }
     }
@@ -187,92 +201,103 @@ impl Initializer {
     }
 }
 
-fn variance_scaling(
-    scale: f64,
-    fan: Fan,
-    distribution: Distribution,
-    [fan_in, fan_out]: [usize; 2],
+/// Numbers of a seed on the host, whatever device they are for: the same on all.
+#[derive(Clone, Copy)]
+struct Drawn {
     shape: Shape,
     seed: u64,
-) -> Result<Tensor> {
-    let fan = match fan {
-        Fan::In => fan_in as f64,
-        Fan::Out => fan_out as f64,
-        Fan::Average => (fan_in as f64 + fan_out as f64) / 2.0,
-    };
-    let fan = fan.max(1.0);
-    let std = (scale / fan).sqrt();
-    match distribution {
-        Distribution::Uniform => {
-            let unit = drawn(Draw::UniformWeight, shape, seed)?;
-            ((unit * 2.0)? - 1.0)? * (3.0 * scale / fan).sqrt()
+    dtype: DType,
+}
+
+impl Drawn {
+    fn of(self, draw: Draw) -> Result<Tensor> {
+        random::float_of(draw, self.shape, self.dtype, Device::Cpu, self.seed)
+    }
+
+    fn variance_scaling(
+        self,
+        scale: f64,
+        fan: Fan,
+        distribution: Distribution,
+        [fan_in, fan_out]: [usize; 2],
+    ) -> Result<Tensor> {
+        let fan = match fan {
+            Fan::In => fan_in as f64,
+            Fan::Out => fan_out as f64,
+            Fan::Average => (fan_in as f64 + fan_out as f64) / 2.0,
+        };
+        let fan = fan.max(1.0);
+        let std = (scale / fan).sqrt();
+        match distribution {
+            Distribution::Uniform => {
+                ((self.of(Draw::UniformWeight)? * 2.0)? - 1.0)? * (3.0 * scale / fan).sqrt()
+            }
+            Distribution::TruncatedNormal => self.truncated_normal()? * (std / TRUNCATED_STD),
+            Distribution::Normal => self.of(Draw::NormalWeight)? * std,
         }
-        Distribution::TruncatedNormal => truncated_normal(shape, seed)? * (std / TRUNCATED_STD),
-        Distribution::Normal => drawn(Draw::NormalWeight, shape, seed)? * std,
     }
-}
 
-/// Numbers on the host, whatever device they are for: the same on all.
-fn drawn(draw: Draw, shape: Shape, seed: u64) -> Result<Tensor> {
-    random::float(draw, shape, Device::Cpu, seed)
-}
-
-/// Standard normal numbers of at most 2 in magnitude: others are passed over.
-fn truncated_normal(shape: Shape, seed: u64) -> Result<Tensor> {
-    let n = shape.numel();
-    let mut values: Vec<f32> = memory::reserve(n)?;
-    let mut round = 0;
-    while values.len() < n {
-        // 4.6% are passed over: one round is enough for all but the smallest.
-        let missing = n - values.len();
-        let shape = Shape::new(&[missing + missing / 16 + 8])?;
-        let drawn = drawn(Draw::NormalWeight, shape, seed::derive(seed, round))?;
-        values.extend(drawn.to_vec::<f32>()?.into_iter().filter(|v| v.abs() <= 2.0).take(missing));
-        round += 1;
+    /// Standard normal numbers of at most 2 in magnitude: others are passed over.
+    fn truncated_normal(self) -> Result<Tensor> {
+        let n = self.shape.numel();
+        let mut values: Vec<f64> = memory::reserve(n)?;
+        let mut round = 0;
+        while values.len() < n {
+            // 4.6% are passed over: one round is enough for all but the smallest.
+            let missing = n - values.len();
+            let shape = Shape::new(&[missing + missing / 16 + 8])?;
+            let drawn = Drawn { shape, seed: seed::derive(self.seed, round), ..self };
+            // Those that are passed over in f32 are in f64, too: what comes after them has its place in both.
+            let read = Drawn { dtype: DType::F32, ..drawn }.of(Draw::NormalWeight)?.to_vec::<f32>()?;
+            let kept = drawn.of(Draw::NormalWeight)?.cast(DType::F64)?.to_vec::<f64>()?.into_iter().zip(read);
+            values.extend(
+                kept.filter(|(_, read)| read.abs() <= 2.0).map(|(v, _)| v.clamp(-2.0, 2.0)).take(missing),
+            );
+            round += 1;
+        }
+        Tensor::rounded(&values, &self.shape, self.dtype, Device::Cpu)
     }
-    Tensor::from_vec(values, shape, Device::Cpu)
-}
 
-/// The Q of a normal matrix's QR decomposition with a positive diagonal of R, which is uniform among all such matrices
-/// (Mezzadri, "How to generate random matrices from the classical compact groups", 2007).
-fn orthogonal(shape: Shape, gain: f64, seed: u64) -> Result<Vec<f32>> {
-    let [others @ .., last] = &*shape else {
-        return Err(Error::argument("Initializer", too_flat(shape)));
-    };
-    if others.is_empty() {
-        return Err(Error::argument("Initializer", too_flat(shape)));
-    }
-    let rows: usize = others.iter().product();
-    let (long, short) = (rows.max(*last), rows.min(*last));
-    let drawn = drawn(Draw::NormalWeight, Shape::new(&[short * long])?, seed)?.to_vec::<f32>()?;
-    // `short` vectors of `long` elements, made orthonormal one after the other (Gram and Schmidt).
-    let mut elements: Vec<f64> = memory::reserve(drawn.len())?;
-    elements.extend(drawn.iter().map(|&x| f64::from(x)));
-    let mut vectors: Vec<&mut [f64]> = elements.chunks_mut(long.max(1)).collect();
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
-    for i in 0..vectors.len() {
-        let (done, rest) = vectors.split_at_mut(i);
-        let Some(v) = rest.first_mut() else { continue };
-        // Once leaves a part of the earlier vectors where v is nearly one of their sums; twice is enough.
-        for _ in 0..2 {
-            for q in done.iter() {
-                let along = dot(q, v);
-                v.iter_mut().zip(q.iter()).for_each(|(v, q)| *v -= along * q);
+    /// The Q of a normal matrix's QR decomposition with a positive diagonal of R, which is uniform among all such matrices
+    /// (Mezzadri, "How to generate random matrices from the classical compact groups", 2007).
+    fn orthogonal(self, gain: f64) -> Result<Vec<f64>> {
+        let [others @ .., last] = &*self.shape else {
+            return Err(Error::argument("Initializer", too_flat(self.shape)));
+        };
+        if others.is_empty() {
+            return Err(Error::argument("Initializer", too_flat(self.shape)));
+        }
+        let rows: usize = others.iter().product();
+        let (long, short) = (rows.max(*last), rows.min(*last));
+        let drawn = Drawn { shape: Shape::new(&[short * long])?, ..self }.of(Draw::NormalWeight)?;
+        // `short` vectors of `long` elements, made orthonormal one after the other (Gram and Schmidt).
+        let mut elements = drawn.cast(DType::F64)?.to_vec::<f64>()?;
+        let mut vectors: Vec<&mut [f64]> = elements.chunks_mut(long.max(1)).collect();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+        for i in 0..vectors.len() {
+            let (done, rest) = vectors.split_at_mut(i);
+            let Some(v) = rest.first_mut() else { continue };
+            // Once leaves a part of the earlier vectors where v is nearly one of their sums; twice is enough.
+            for _ in 0..2 {
+                for q in done.iter() {
+                    let along = dot(q, v);
+                    v.iter_mut().zip(q.iter()).for_each(|(v, q)| *v -= along * q);
+                }
+            }
+            let norm = dot(v, v).sqrt().max(f64::MIN_POSITIVE);
+            v.iter_mut().for_each(|v| *v /= norm);
+        }
+        let mut out = memory::reserve(rows * last)?;
+        out.resize(rows * last, 0.0);
+        for (i, v) in vectors.iter().enumerate() {
+            for (j, x) in v.iter().enumerate() {
+                // The vectors are columns of a tall matrix and rows of a wide one.
+                let at = if rows >= *last { j * last + i } else { i * last + j };
+                out[at] = gain * x;
             }
         }
-        let norm = dot(v, v).sqrt().max(f64::MIN_POSITIVE);
-        v.iter_mut().for_each(|v| *v /= norm);
+        Ok(out)
     }
-    let mut out = memory::reserve(rows * last)?;
-    out.resize(rows * last, 0.0);
-    for (i, v) in vectors.iter().enumerate() {
-        for (j, x) in v.iter().enumerate() {
-            // The vectors are columns of a tall matrix and rows of a wide one.
-            let at = if rows >= *last { j * last + i } else { i * last + j };
-            out[at] = (gain * x) as f32;
-        }
-    }
-    Ok(out)
 }
 
 fn too_flat(shape: Shape) -> String {

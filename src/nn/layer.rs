@@ -1,13 +1,15 @@
 //! Descriptions of layers, and what they are built with.
 
+use super::element_type::{self, explained};
 use super::module::{Parameters, taken_by};
 use super::{Context, Initializer, IntoSampleShape, Module, SampleShape};
 use crate::config::Config;
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result, ResultExt};
 use crate::seed;
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, check_float};
 use crate::variable::Variable;
 use serde_json::Value;
 
@@ -24,27 +26,39 @@ pub struct Built {
     pub output: SampleShape,
     /// The layer with its settings, as in `Dense 64, relu`; empty where [`Build::layer`] has not made it.
     what: String,
+    /// The type that it was built in.
+    dtype: DType,
 }
 
 impl Built {
     /// A module whose output for one sample has this shape.
     pub fn new(module: impl Module + 'static, output: impl Into<SampleShape>) -> Built {
-        Built { module: Box::new(module), output: output.into(), what: String::new() }
+        Built { module: Box::new(module), output: output.into(), what: String::new(), dtype: DType::F32 }
     }
 
-    fn told<T>(&self, result: Result<T>) -> Result<T> {
+    /// What the module gives for these inputs; of an error it is told in which layer.
+    fn run<T>(&self, inputs: &[Tensor], cx: &Context, run: impl FnOnce(&[Tensor]) -> Result<T>) -> Result<T> {
+        let own = || {
+            let given = inputs.iter().map(Tensor::dtype).find(|dtype| dtype.is_float());
+            given.unwrap_or_else(|| element_type::among(&self.module.parameters()).unwrap_or(self.dtype))
+        };
+        let result = cx.in_type(own, || {
+            let taken = inputs.iter().map(|x| taken_by(&*self.module, x, cx.dtype()));
+            run(&taken.collect::<Result<Vec<_>>>()?)
+        });
+        let inputs: Vec<&Tensor> = inputs.iter().collect();
+        let result = explained(result, &inputs, || self.module.parameters());
         if self.what.is_empty() { result } else { result.with_context(|| format!("layer {}", self.what)) }
     }
 }
 
 impl Module for Built {
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        self.told(taken_by(&*self.module, x).and_then(|x| self.module.forward(&x, cx)))
+        self.run(std::slice::from_ref(x), cx, |x| self.module.forward(&x[0], cx))
     }
 
     fn forward_all(&self, inputs: &[Tensor], cx: &Context) -> Result<Vec<Tensor>> {
-        let inputs = inputs.iter().map(|x| taken_by(&*self.module, x)).collect::<Result<Vec<_>>>();
-        self.told(inputs.and_then(|inputs| self.module.forward_all(&inputs, cx)))
+        self.run(inputs, cx, |inputs| self.module.forward_all(inputs, cx))
     }
 
     fn output_names(&self) -> Vec<String> {
@@ -183,6 +197,7 @@ pub(super) fn wrapped(
 #[derive(Debug)]
 pub struct Build {
     device: Device,
+    dtype: DType,
     seed: u64,
     drawn: u64,
     /// Whether the weights are about to be set, so that their first values are never read.
@@ -204,13 +219,36 @@ impl Build {
     /// # Ok(()) }
     /// ```
     pub fn new(device: Device, seed: u64) -> Build {
-        Build { device, seed, drawn: 0, unset: false }
+        Build { device, dtype: DType::F32, seed, drawn: 0, unset: false }
+    }
+
+    /// The same, with parameters of another float type: f64 on the CPU, near those that the seed gives in f32. What was built
+    /// before stays as it is.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::Build;
+    /// # fn main() -> Result<()> {
+    /// let mut cx = Build::new(Device::Cpu, 7).with_dtype(DType::F64);
+    /// let dense = cx.layer(Dense::new(2), [3])?;
+    /// let y = dense.infer(&Tensor::rand_dtype([5, 3], DType::F64, Device::Cpu, 1)?)?;
+    /// assert_eq!(y.dtype(), DType::F64);
+    /// # Ok(()) }
+    /// ```
+    pub fn with_dtype(self, dtype: DType) -> Build {
+        Build { dtype, ..self }
     }
 
     /// For a model whose weights are read from a file: they are zeros that take no memory. What the file says about sizes
     /// costs nothing before it is known that the file has so many numbers.
     pub(crate) fn unset(device: Device) -> Build {
         Build { unset: true, ..Build::new(device, 0) }
+    }
+
+    /// That the device can be used, and has the type.
+    pub(super) fn check(&self) -> Result<()> {
+        self.device.check()?;
+        check_float("Build", self.dtype, self.device)
     }
 
     /// A layer with its weights, for samples of a shape without the batch dimension, as [`Sequential::build`](super::Sequential::build)
@@ -252,16 +290,22 @@ impl Build {
         layer: &L,
         build: impl FnOnce(&L, &mut Build) -> Result<Built>,
     ) -> Result<Built> {
-        self.device.check()?;
+        self.check()?;
         let (kind, details) = (layer.kind(), layer.details());
         let mut built = build(layer, self).map_err(|e| e.named("Build::layer").within(kind))?;
         built.what = format!("{kind} {details}").trim_end().to_string();
+        built.dtype = self.dtype;
         Ok(built)
     }
 
     /// The device of the parameters.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// The element type of the parameters.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// A seed that no other parameter of the model has.
@@ -275,7 +319,7 @@ impl Build {
     ///
     /// # Errors
     ///
-    /// As [`Initializer::values`]; or the device can't be used.
+    /// As [`Initializer::values`]; or the device can't be used, or does not have the type.
     pub fn weight(
         &mut self,
         initializer: &Initializer,
@@ -297,25 +341,33 @@ impl Build {
         let constant =
             matches!(initializer, Initializer::Zeros | Initializer::Ones | Initializer::Constant(_));
         let seed = if constant { 0 } else { self.next_seed() };
+        self.check()?;
         if self.unset {
             initializer.check()?;
-            return Ok(Variable::new(Tensor::zeros(shape, self.device)?));
+            return self.zeros(shape);
         }
-        let values = change(initializer.values(shape, fans, seed)?)?;
+        let values = change(initializer.values_dtype(shape, fans, seed, self.dtype)?)?;
         values.eval()?;
         Ok(Variable::new(values.to_device(self.device)?))
     }
 
-    /// A weight with one value everywhere, f32.
+    /// Zeros that take no memory.
+    fn zeros(&self, shape: impl AsRef<[usize]>) -> Result<Variable> {
+        Ok(Variable::new(Tensor::full_dtype(shape, 0.0, self.dtype, self.device)?))
+    }
+
+    /// A weight with one value everywhere.
     ///
     /// # Errors
     ///
-    /// The shape has too many dimensions or elements, or the device can't be used.
-    pub fn full(&mut self, shape: impl AsRef<[usize]>, value: f32) -> Result<Variable> {
+    /// The shape has too many dimensions or elements, or the device can't be used, or does not have the type.
+    pub fn full(&mut self, shape: impl AsRef<[usize]>, value: impl Into<f64>) -> Result<Variable> {
+        self.check()?;
         if self.unset {
-            return Ok(Variable::new(Tensor::zeros(shape, self.device)?));
+            return self.zeros(shape);
         }
-        Ok(Variable::new(Tensor::filled(Shape::new(shape.as_ref())?, value, self.device)?))
+        let shape = Shape::new(shape.as_ref())?;
+        Ok(Variable::new(Tensor::filled_dtype(shape, value.into(), self.dtype, self.device)?))
     }
 
     /// The number of features of a sample: its last dimension, `[.., features]`, which sizes of weights depend on.

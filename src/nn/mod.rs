@@ -94,6 +94,7 @@ mod dense;
 #[doc(hidden)]
 pub mod derived;
 mod dropout;
+mod element_type;
 mod embedding;
 mod field;
 mod finite;
@@ -145,6 +146,7 @@ pub use conv1d::{Conv1d, ConvTranspose1d, DepthwiseConv1d, SeparableConv1d};
 pub use conv3d::{Conv3d, ConvTranspose3d};
 pub use dense::Dense;
 pub use dropout::{AlphaDropout, Dropout, GaussianNoise, SpatialDropout2d};
+pub(crate) use element_type::floats_as;
 pub use embedding::Embedding;
 pub use field::Field;
 pub use frozen::Frozen;
@@ -163,7 +165,7 @@ pub use loss::{
 pub use merge::Merge;
 pub use model::Model;
 pub use module::{Module, Parameters};
-pub(crate) use module::{is_stateful, layers_shown, taken_by};
+pub(crate) use module::{fed_to, is_stateful, layers_shown};
 pub use normalization::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm};
 pub use parameter::Parameter;
 pub use pool::{

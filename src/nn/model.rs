@@ -127,7 +127,7 @@ impl Model {
     /// let both = model.outputs_of(&["conv2d", "dense"])?.forward_all(&[images], &Context::eval())?;
     /// let (maps, scores) = (&both[0], &both[1]);
     /// let score = scores.slice(1, 3, 1)?.sum(.., false)?; // of class 3
-    /// let slopes = score.gradients(&[maps])?.remove(0);
+    /// let slopes = score.gradients(maps)?;
     /// let heat = (slopes.mean([1, 2], true)? * maps)?.sum(-1, false)?.relu()?;
     /// assert_eq!(heat.shape(), [2, 6, 6]);
     /// # Ok(()) }
@@ -198,7 +198,7 @@ impl Model {
         no_grad(|| self.forward_all(inputs, &Context::eval()))
     }
 
-    /// The architecture as JSON, without weights: Keras's `to_json`.
+    /// The architecture as JSON, without weights, and their type where it is not f32: Keras's `to_json`.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! A whole model in one file: a safetensors file of its weights, with the architecture in the metadata.
 
-use super::weights_file::set_parameters;
+use super::weights_file::restore_parameters;
 use super::{Layers, Model, Module};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -46,12 +46,12 @@ impl Model {
         save_tensors_with(path, &named, &metadata)
     }
 
-    /// The model of a file that [`save_model`](Self::save_model) wrote, on a device.
+    /// The model of a file that [`save_model`](Self::save_model) wrote, on a device; its weights are of the type that they had.
     ///
     /// # Errors
     ///
     /// The file can't be read, holds weights only (then build the model and use [`Module::load`]), or has layers of
-    /// one's own (then use [`load_model_with`](Self::load_model_with)).
+    /// one's own (then use [`load_model_with`](Self::load_model_with)); a model in f64 on a GPU.
     pub fn load_model(path: impl AsRef<Path>, device: Device) -> Result<Model> {
         Self::load_model_with(path, device, &Layers::default())
     }
@@ -75,7 +75,7 @@ impl Model {
         let config = parse(text, "architecture", &budget)?;
         let unset = Model::from_config_unset(&config, layers, device);
         let model = unset.map_err(|e| e.of_file(budget.name()))?;
-        set_parameters(budget.name(), tensors_of(&content, &budget)?, &model.parameters())?;
+        restore_parameters(budget.name(), tensors_of(&content, &budget)?, &model.parameters())?;
         let Some(text) = metadata.get(CLASSES) else { return Ok(model) };
         let classes: Vec<String> = serde_json::from_value(parse(text, "list of class names", &budget)?)
             .map_err(|e| wrong(format!("its list of class names is damaged: {e}")))?;

@@ -2,6 +2,7 @@
 // Over 500 lines in one file: the trait, and who is shown its parameters; each is made for the other.
 
 use super::context::Context;
+use super::element_type::{self, floats_as};
 use super::kept::Kept;
 use super::table::{self, Shown};
 use super::{Parameter, SampleShape, weights_file};
@@ -266,7 +267,7 @@ pub trait Module: Send + Sync {
     }
 
     /// Whether integers reach this module as they are: words and categories that it looks up. A [`Model`](super::Model) gives
-    /// bytes to any other layer as f32, and a [`Trainer`](crate::train::Trainer) to any other module.
+    /// bytes to any other layer as floats of its type, and a [`Trainer`](crate::train::Trainer) to any other module.
     fn takes_integers(&self) -> bool {
         false
     }
@@ -289,6 +290,38 @@ pub trait Module: Send + Sync {
             }
         }
         Ok(sum)
+    }
+
+    /// The float type of the parameters, in which the module computes: that of the first of them; f32 where none is a float.
+    fn dtype(&self) -> DType {
+        element_type::among(&self.parameters()).unwrap_or(DType::F32)
+    }
+
+    /// Gives all float parameters, buffers too, another float type in place, and so the module: f64 for what f32 is not exact enough for
+    /// (PyTorch's `model.double()`), on the CPU. To f64 every value stays; to f32 it is rounded, and what is too large becomes infinite.
+    /// Integers stay as they are.
+    ///
+    /// Whatever holds the variables sees it: clones, modules that share them, optimizers (their state takes the new type with the next
+    /// update), a [`Graph`](crate::Graph), which is traced anew. Inputs have to be of the new type; a
+    /// [`Trainer`](crate::train::Trainer) casts them itself. Stateful layers begin anew.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new().add(Dense::new(2)).build([3], Device::Cpu)?;
+    /// model.to_dtype(DType::F64)?;
+    /// assert_eq!(model.dtype(), DType::F64);
+    /// let y = model.infer(&Tensor::ones([1, 3], Device::Cpu)?.cast(DType::F64)?)?;
+    /// assert_eq!(y.dtype(), DType::F64);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The type is no float, a parameter is on a GPU, which has no f64, or can't be computed; a function is being traced. Nothing is
+    /// changed then.
+    fn to_dtype(&self, dtype: DType) -> Result<()> {
+        element_type::convert(&self.parameters(), dtype)
     }
 
     /// Freezes all weights, or releases them: see [`Variable::set_trainable`]. Buffers stay as they are.
@@ -417,7 +450,8 @@ pub trait Module: Send + Sync {
         weights_file::save_parameters(path, &self.parameters())
     }
 
-    /// Sets all parameters from a safetensors file. Nothing is changed unless names, shapes and types all agree.
+    /// Sets all parameters from a safetensors file. Nothing is changed unless names and shapes all agree. The module keeps its type: floats
+    /// of the file are converted, f32 to f64 exactly, f64 to the nearest f32.
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -437,8 +471,8 @@ pub trait Module: Send + Sync {
     ///
     /// # Errors
     ///
-    /// As [`load_tensors`](crate::io::load_tensors); or names, shapes or types of file and module differ: the error lists every
-    /// difference.
+    /// As [`load_tensors`](crate::io::load_tensors); or names or shapes of file and module differ, or one has integers where the other
+    /// has floats: the error lists every difference.
     fn load(&self, path: impl AsRef<Path>) -> Result<()>
     where
         Self: Sized,
@@ -447,9 +481,15 @@ pub trait Module: Send + Sync {
     }
 }
 
-/// An input as a module takes it: bytes are numbers to all that don't look them up.
-pub(crate) fn taken_by(module: &(impl Module + ?Sized), x: &Tensor) -> Result<Tensor> {
-    if x.dtype() == DType::U8 && !module.takes_integers() { x.cast(DType::F32) } else { Ok(x.clone()) }
+/// An input as a module takes it: bytes are numbers, of this type, to all that don't look them up.
+pub(super) fn taken_by(module: &(impl Module + ?Sized), x: &Tensor, dtype: DType) -> Result<Tensor> {
+    if x.dtype() == DType::U8 && !module.takes_integers() { x.cast(dtype) } else { Ok(x.clone()) }
+}
+
+/// Inputs of a data set as a model takes them: bytes are numbers to a model that doesn't look them up, and all floats are of its type.
+pub(crate) fn fed_to(module: &(impl Module + ?Sized), inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let dtype = module.dtype();
+    inputs.iter().map(|x| floats_as(&taken_by(module, x, dtype)?, dtype)).collect()
 }
 
 /// The layers of a module, in the order in which it shows them (`Dense 10, softmax`), without names of structs.
@@ -493,6 +533,12 @@ macro_rules! forward_module {
             }
             fn penalty(&self) -> Result<Option<Tensor>> {
                 (**self).penalty()
+            }
+            fn dtype(&self) -> DType {
+                (**self).dtype()
+            }
+            fn to_dtype(&self, dtype: DType) -> Result<()> {
+                (**self).to_dtype(dtype)
             }
             fn set_trainable(&self, trainable: bool) -> Result<()> {
                 (**self).set_trainable(trainable)

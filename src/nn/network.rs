@@ -1,6 +1,7 @@
 //! Layers wired to each other: what models of every kind are made of.
 
 use super::derived::one_of;
+use super::element_type::{explained, floats_as};
 use super::layer::{Build, Layer};
 use super::merge::Merge;
 use super::module::taken_by;
@@ -210,22 +211,16 @@ impl Network {
         }
         let outputs: Vec<Value> =
             self.outputs.iter().map(|(name, node)| json!({ "name": name, "node": node })).collect();
-        Ok(json!({ "nodes": nodes, "outputs": outputs }))
-    }
-}
-
-impl Module for Network {
-    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        one_of(self.forward_all(std::slice::from_ref(x), cx)?, &self.output_names())
-    }
-
-    fn forward_all(&self, inputs: &[Tensor], cx: &Context) -> Result<Vec<Tensor>> {
-        if inputs.len() != self.inputs.len() {
-            let names: Vec<&str> = self.inputs.iter().map(|&i| self.nodes[i].name.as_str()).collect();
-            let message =
-                format!("the model has the inputs {}; got {} tensors", names.join(", "), inputs.len());
-            return Err(Error::argument("Module::forward_all", message));
+        let mut config = json!({ "nodes": nodes, "outputs": outputs });
+        // Not said of f32, which older versions know nothing else than.
+        if self.dtype() != DType::F32 {
+            config["dtype"] = json!(self.dtype().name());
         }
+        Ok(config)
+    }
+
+    /// The outputs for as many inputs as there are.
+    fn run(&self, inputs: &[Tensor], cx: &Context) -> Result<Vec<Tensor>> {
         let mut given = inputs.iter();
         let mut values: Vec<Tensor> = Vec::with_capacity(self.nodes.len());
         // Whether a node follows from the first input, the tokens of a generation.
@@ -233,19 +228,30 @@ impl Module for Network {
         for (i, node) in self.nodes.iter().enumerate() {
             let reached = node.inputs.iter().any(|&x| follows[x]) || self.inputs.first() == Some(&i);
             follows.push(reached);
-            let run = |kind: &str, module: &dyn Module, x: &Tensor| {
-                let y = taken_by(module, x).and_then(|x| cx.beside(!reached, || module.forward(&x, cx)));
+            // What comes of integers alone is of the model's type, too.
+            let typed = |y: Tensor, xs: &[&Tensor]| match xs.iter().any(|x| x.dtype().is_float()) {
+                true => Ok(y),
+                false => floats_as(&y, cx.dtype()),
+            };
+            let told = |kind: &str, module: &dyn Module, xs: &[&Tensor], y: Result<Tensor>| {
+                let y = explained(y.and_then(|y| typed(y, xs)), xs, || module.parameters());
                 y.with_context(|| format!("layer {} ({kind})", node.name))
             };
+            let taken = |module: &dyn Module, x: &Tensor| taken_by(module, x, cx.dtype());
+            let run = |kind: &str, module: &dyn Module, x: &Tensor| {
+                let y = taken(module, x).and_then(|x| cx.beside(!reached, || module.forward(&x, cx)));
+                told(kind, module, &[x], y)
+            };
             let run_all = |kind: &str, module: &dyn Module, xs: &[usize]| {
-                let inputs = xs.iter().map(|&x| taken_by(module, &values[x])).collect::<Result<Vec<_>>>();
+                let xs: Vec<&Tensor> = xs.iter().map(|&x| &values[x]).collect();
+                let inputs = xs.iter().map(|x| taken(module, x)).collect::<Result<Vec<_>>>();
                 let outputs =
                     inputs.and_then(|inputs| cx.beside(!reached, || module.forward_all(&inputs, cx)));
                 let one = outputs.and_then(|mut outputs| match (outputs.pop(), outputs.is_empty()) {
                     (Some(y), true) => Ok(y),
                     _ => Err(Error::argument("forward_all", "a layer of several inputs gives one output")),
                 });
-                one.with_context(|| format!("layer {} ({kind})", node.name))
+                told(kind, module, &xs, one)
             };
             let value = match (&node.work, &*node.inputs) {
                 (Work::Layer { kind, module, .. }, &[x]) => run(kind, &**module, &values[x])?,
@@ -258,7 +264,7 @@ impl Module for Network {
                 },
                 (Work::Merge(merge), xs) => {
                     let numbers = |&x: &usize| match values[x].dtype() {
-                        DType::U8 => values[x].cast(DType::F32),
+                        DType::U8 => values[x].cast(cx.dtype()),
                         _ => Ok(values[x].clone()),
                     };
                     let inputs = xs.iter().map(numbers).collect::<Result<Vec<_>>>();
@@ -274,6 +280,23 @@ impl Module for Network {
             values.push(value);
         }
         Ok(self.outputs.iter().map(|&(_, node)| values[node].clone()).collect())
+    }
+}
+
+impl Module for Network {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+        one_of(self.forward_all(std::slice::from_ref(x), cx)?, &self.output_names())
+    }
+
+    fn forward_all(&self, inputs: &[Tensor], cx: &Context) -> Result<Vec<Tensor>> {
+        if inputs.len() != self.inputs.len() {
+            let names: Vec<&str> = self.inputs.iter().map(|&i| self.nodes[i].name.as_str()).collect();
+            let message =
+                format!("the model has the inputs {}; got {} tensors", names.join(", "), inputs.len());
+            return Err(Error::argument("Module::forward_all", message));
+        }
+        let given = inputs.iter().map(Tensor::dtype).find(|dtype| dtype.is_float());
+        cx.in_type(|| given.unwrap_or_else(|| self.dtype()), || self.run(inputs, cx))
     }
 
     fn takes_integers(&self) -> bool {

@@ -6,6 +6,7 @@ use super::network::Network;
 use super::sample_shape::{IntoSampleShape, SampleShape};
 use crate::config::Config;
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
 
@@ -33,6 +34,7 @@ use serde_json::{Value, json};
 pub struct Sequential {
     layers: Vec<(Option<String>, Box<dyn Layer>)>,
     seed: u64,
+    dtype: Option<DType>,
 }
 
 impl Sequential {
@@ -61,6 +63,22 @@ impl Sequential {
         self
     }
 
+    /// The float type of the weights, and so of all that the model computes: f32 where nothing is said; f64 on the CPU, for what f32 is
+    /// not exact enough for (Keras's `dtype="float64"`). Weights are near those that the seed gives in f32.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let model = Sequential::new().add(Dense::new(2)).dtype(DType::F64).build([3], Device::Cpu)?;
+    /// let x = Tensor::rand_dtype([5, 3], DType::F64, Device::Cpu, 1)?;
+    /// assert_eq!(model.infer(&x)?.dtype(), DType::F64);
+    /// # Ok(()) }
+    /// ```
+    pub fn dtype(mut self, dtype: DType) -> Sequential {
+        self.dtype = Some(dtype);
+        self
+    }
+
     /// Makes the model for samples of a shape, which has no batch dimension: `[28, 28, 1]` for grey images. Dimensions that
     /// differ from batch to batch are open, `None` in a tuple: `(None, 64)` for sequences of 64 features, however long,
     /// `(None, None, 1)` for grey images of any size.
@@ -68,12 +86,13 @@ impl Sequential {
     /// # Errors
     ///
     /// A layer doesn't take what the one before gives (the error names it, what it expects, what it got and what to
-    /// do), or the device can't be used.
+    /// do), or the device can't be used, or does not have the [type](Self::dtype).
     pub fn build(self, input: impl IntoSampleShape, device: Device) -> Result<Model> {
-        device.check()?;
+        const OP: &str = "Sequential::build";
+        let mut cx = Build::new(device, self.seed).with_dtype(self.dtype.unwrap_or(DType::F32));
+        cx.check().map_err(|e| e.named(OP))?;
         let input = SampleShape::new(input)?;
-        let mut cx = Build::new(device, self.seed);
-        let network = self.network(input, &mut cx).map_err(|e| e.named("Sequential::build"))?;
+        let network = self.network(input, &mut cx).map_err(|e| e.named(OP))?;
         Ok(Model::new(network, device))
     }
 
@@ -109,7 +128,7 @@ impl Sequential {
     }
 }
 
-/// A stack inside a stack. Its own seed does not count: the outer model's does.
+/// A stack inside a stack. Its own seed does not count: the outer model's does. A type of its own must be the outer model's.
 impl Layer for Sequential {
     fn kind(&self) -> &'static str {
         "Sequential"
@@ -127,6 +146,13 @@ impl Layer for Sequential {
     }
 
     fn build(&self, input: SampleShape, cx: &mut Build) -> Result<Built> {
+        if let Some(own) = self.dtype.filter(|&own| own != cx.dtype()) {
+            let message = format!(
+                "the stack asks for {own} in a model that is built in {}; give the whole model one dtype",
+                cx.dtype()
+            );
+            return Err(Error::dtype("Sequential", message));
+        }
         let network = self.network(input, cx)?;
         let output = network.outputs.first().map_or(input, |&(_, node)| network.nodes[node].output);
         Ok(Built::new(network, output))

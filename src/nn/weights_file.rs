@@ -2,6 +2,7 @@
 
 use super::Parameter;
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::io::{load_tensors, save_tensors};
 use crate::tensor::Tensor;
@@ -18,25 +19,41 @@ pub fn save_parameters(path: impl AsRef<Path>, parameters: &[Parameter]) -> Resu
     save_tensors(path, &named)
 }
 
-/// Sets parameters by name from a file. Nothing is changed unless everything agrees.
+/// Sets parameters by name from a file. Nothing is changed unless everything agrees. Parameters keep their type: floats of the file are
+/// converted, f32 to f64 exactly, f64 to the nearest f32.
 ///
 /// # Errors
 ///
-/// As [`load_tensors`](crate::io::load_tensors); or names, shapes or types of file and parameters differ: the error lists every difference.
+/// As [`load_tensors`](crate::io::load_tensors); or names or shapes of file and parameters differ, or one has integers where the other
+/// has floats: the error lists every difference.
 pub fn load_parameters(path: impl AsRef<Path>, parameters: &[Parameter]) -> Result<()> {
     let path = path.as_ref();
-    set_parameters(&path.display().to_string(), load_tensors(path, Device::Cpu)?, parameters)
+    let tensors = load_tensors(path, Device::Cpu)?;
+    match_parameters(&path.display().to_string(), tensors, parameters, Types::OfParameters)?
+        .into_iter()
+        .try_for_each(|(p, tensor)| p.variable.set(tensor))
 }
 
-/// Sets parameters by name from the tensors of a file. Nothing is changed unless everything agrees.
-pub(crate) fn set_parameters(
+/// Sets parameters by name from the tensors of a file, which says of what type they are. Nothing is changed unless everything agrees.
+pub(crate) fn restore_parameters(
     file: &str,
     tensors: Vec<(String, Tensor)>,
     parameters: &[Parameter],
 ) -> Result<()> {
-    match_parameters(file, tensors, parameters)?
+    match_parameters(file, tensors, parameters, Types::OfFile)?
         .into_iter()
-        .try_for_each(|(p, tensor)| p.variable.set(tensor))
+        .try_for_each(|(p, tensor)| p.variable.exchange(&tensor))
+}
+
+/// Where file and parameters have floats of different types.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Types {
+    /// They are converted to what the parameters are.
+    OfParameters,
+    /// They are what the file has.
+    OfFile,
+    /// They must be the same.
+    Same,
 }
 
 /// Each parameter with its tensor of a file, on its device; or one error that lists every difference.
@@ -44,6 +61,7 @@ pub(crate) fn match_parameters<'a>(
     file: &str,
     tensors: Vec<(String, Tensor)>,
     parameters: &'a [Parameter],
+    types: Types,
 ) -> Result<Vec<(&'a Parameter, Tensor)>> {
     let mut tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
     let mut problems = Vec::new();
@@ -61,14 +79,25 @@ pub(crate) fn match_parameters<'a>(
                 tensor.shape(),
                 value.shape()
             ));
-        } else if tensor.dtype() != value.dtype() {
+        } else if tensor.dtype() != value.dtype()
+            && (types == Types::Same || !(tensor.dtype().is_float() && value.dtype().is_float()))
+        {
             problems.push(format!(
                 "{name} is {} in the file, {} in the model",
                 tensor.dtype(),
                 value.dtype()
             ));
-        } else {
+        } else if types == Types::OfFile {
+            if tensor.dtype() == DType::F64 && value.device() != Device::Cpu {
+                let message = format!(
+                    "holds a model in f64, which {} does not have; load it on Device::Cpu, call to_dtype(DType::F32) and save it",
+                    value.device()
+                );
+                return Err(Error::data(file, message));
+            }
             found.push((parameter, tensor.to_device(value.device())?));
+        } else {
+            found.push((parameter, tensor.cast(value.dtype())?.to_device(value.device())?));
         }
     }
     problems.extend(

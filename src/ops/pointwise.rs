@@ -3,7 +3,7 @@
 
 use super::fault::{Fault, FaultKind};
 use super::masked::{Mask, unmasked};
-use super::philox::{normal, uniform};
+use super::philox::{normal, uniform, wide_normal, wide_uniform};
 use super::table::{Binary, Compare, Unary};
 use super::view::sum_to;
 use super::{Grads, Lowering, Operation, Pointwise, Vjp, constant, same_device, same_dtype};
@@ -396,11 +396,11 @@ impl Operation for Pointwise {
                 dispatch!(inputs[0].dtype(), A => dispatch!(out.dtype, B => cast_elements::<A, B>(&inputs[0], shape)))
             }
             Pointwise::Uniform => match out.dtype {
-                DType::F64 => map1(&inputs[0], shape, |s, d| each(s, d, |b| uniform(b) as f64)),
+                DType::F64 => each_pair(inputs, shape, wide_uniform),
                 _ => map1(&inputs[0], shape, |s, d| each(s, d, uniform)),
             },
             Pointwise::Normal => match out.dtype {
-                DType::F64 => map1(&inputs[0], shape, |s, d| each(s, d, |b| normal(b) as f64)),
+                DType::F64 => each_pair(inputs, shape, wide_normal),
                 _ => map1(&inputs[0], shape, |s, d| each(s, d, normal)),
             },
         }
@@ -419,6 +419,15 @@ fn each<A: Copy, B>(src: &[A], dst: &mut [B], f: impl Fn(A) -> B) {
     for (d, &s) in dst.iter_mut().zip(src) {
         *d = f(s);
     }
+}
+
+/// `f` of two words of random bits for each element.
+fn each_pair(inputs: &[Array], shape: &Shape, f: fn(u32, u32) -> f64) -> Result<Array> {
+    map2::<u32, u32, f64>(&inputs[0], &inputs[1], shape, |high, step, low, low_step, out| {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = f(high[i * step], low[i * low_step]);
+        }
+    })
 }
 
 fn cast_elements<A: Element, B: Element>(a: &Array, shape: &Shape) -> Result<Array> {

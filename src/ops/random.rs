@@ -105,17 +105,29 @@ impl Draw {
     }
 }
 
-/// Random bits of a seed.
-fn bits(draw: Draw, shape: Shape, device: Device, seed: u64) -> Result<Tensor> {
+/// The stream of the bits that numbers in f64 take beside those in f32.
+const LOWER_BITS: u64 = 0xF64;
+
+/// Random bits of a key.
+fn bits(key: u64, shape: Shape, device: Device) -> Result<Tensor> {
     device.check()?;
-    let key = RandomKey(draw.key(&shape, seed));
+    let key = RandomKey(key);
     let key = Tensor::from_op(key, Vec::new(), Shape::from_dims(&[2]), DType::U32, device)?;
     Tensor::from_op(RandomBits, vec![key], shape, DType::U32, device)
 }
 
-/// Uniform in [0, 1), or standard normal where such numbers are drawn.
+/// Uniform in [0, 1), or standard normal where such numbers are drawn: f32.
 pub(crate) fn float(draw: Draw, shape: Shape, device: Device, seed: u64) -> Result<Tensor> {
-    let bits = bits(draw, shape, device, seed)?;
+    float_of(draw, shape, DType::F32, device, seed)
+}
+
+/// As [`float`], of a float type that the device has: f64 has 53 bits, of which the first are those of f32.
+pub(crate) fn float_of(draw: Draw, shape: Shape, dtype: DType, device: Device, seed: u64) -> Result<Tensor> {
+    let key = draw.key(&shape, seed);
+    let mut words = vec![bits(key, shape, device)?];
+    if dtype == DType::F64 {
+        words.push(bits(seed::derive(key, LOWER_BITS), shape, device)?);
+    }
     let f = match draw {
         Draw::Normal | Draw::Noise | Draw::NormalWeight => Pointwise::Normal,
         Draw::Uniform
@@ -125,7 +137,7 @@ pub(crate) fn float(draw: Draw, shape: Shape, device: Device, seed: u64) -> Resu
         | Draw::Bernoulli
         | Draw::Multinomial => Pointwise::Uniform,
     };
-    Tensor::from_op(f, vec![bits], shape, DType::F32, device)
+    Tensor::from_op(f, words, shape, dtype, device)
 }
 
 /// Which elements a dropout of this rate keeps.

@@ -22,9 +22,10 @@ pub(super) fn update_inner(inner: &mut impl Optimizer, grads: &Gradients) -> Res
     Ok((pending, before))
 }
 
-/// Whether one tensor can take the other's place.
-pub(super) fn alike(a: &Tensor, b: &Tensor) -> bool {
-    a.0.spec == b.0.spec && a.device() == b.device()
+/// What is kept beside a variable, in the type that its value has now; `None` where that has another shape or device.
+pub(super) fn kept_for(value: &Tensor, kept: &Tensor) -> Result<Option<Tensor>> {
+    let fits = kept.shape() == value.shape() && kept.device() == value.device();
+    fits.then(|| kept.cast(value.dtype())).transpose()
 }
 
 /// An entry of a state, as a value of the variable would be.

@@ -9,6 +9,7 @@
 // Over 500 lines in one file: all of it knows the one layout of rows, and nothing else does.
 
 use super::clip::Clip;
+use super::factor::{Factor, Factors};
 use super::optimizer::{State, state_entry};
 use crate::autograd::Gradients;
 use crate::backend::eval;
@@ -44,31 +45,6 @@ pub(super) enum Initial {
 pub(super) struct Slot {
     pub name: String,
     pub initial: Initial,
-}
-
-/// What differs between variables: the learning rate's factor, that factor times the decoupled weight decay, and the coupled
-/// weight decay.
-pub(super) type Factors = [f64; 3];
-
-/// One of the [`Factors`], of all variables of an arena.
-pub(super) enum Factor {
-    Same(f64),
-    /// `[rows, 1]`
-    Rows(Tensor),
-}
-
-impl Factor {
-    pub fn is_zero(&self) -> bool {
-        matches!(self, Factor::Same(f) if *f == 0.0)
-    }
-
-    /// `x * factor * by`
-    pub fn times(&self, x: &Tensor, by: f64) -> Result<Tensor> {
-        match self {
-            Factor::Same(f) => x * (f * by),
-            Factor::Rows(rows) => x * (rows * by),
-        }
-    }
 }
 
 /// One arena's update, as arrays of equal shape.
@@ -149,6 +125,13 @@ impl Flat {
             let own = |v: &Variable| v.is_trainable() && (request.owns)(v);
             let (variables, grads): (Vec<_>, Vec<_>) =
                 grads.variables().into_iter().filter(|(v, _)| own(v)).unzip();
+            if let Some((v, g)) = variables.iter().zip(&grads).find(|(v, g)| v.value().dtype() != g.dtype()) {
+                let (held, given) = (v.value().dtype(), g.dtype());
+                let message = format!(
+                    "a gradient is {given}, its variable is {held} by now; call backward after to_dtype, not before"
+                );
+                return Err(Error::dtype(request.op, message));
+            }
             self.arrange(request.op, request.slots, &variables)?;
             let by_id: IdMap<&Tensor> = variables.iter().map(Variable::id).zip(&grads).collect();
             let mut packed = Vec::new();
@@ -191,7 +174,8 @@ impl Flat {
         })
     }
 
-    /// Makes the arenas hold exactly these variables; nothing to do in all steps but the first and where the set changes.
+    /// Makes the arenas hold exactly these variables, in the type that each has; nothing to do in all steps but the first and where
+    /// either changes.
     fn arrange(&mut self, op: &str, slots: &[Slot], variables: &[Variable]) -> Result<()> {
         match &self.slots {
             Some(known) if known != slots => {
@@ -204,7 +188,9 @@ impl Flat {
         }
         let known = self.arenas.iter().map(|g| g.variables.len()).sum::<usize>() == variables.len() && {
             let present: IdMap<()> = variables.iter().map(|v| (v.id(), ())).collect();
-            self.arenas.iter().flat_map(|g| &g.variables).all(|v| present.contains_key(&v.id()))
+            let fits =
+                |a: &Arena, v: &Variable| present.contains_key(&v.id()) && v.value().dtype() == a.dtype;
+            self.arenas.iter().all(|a| a.variables.iter().all(|v| fits(a, v)))
         };
         if known {
             return Ok(());
@@ -303,11 +289,16 @@ impl Flat {
     pub fn exchange(&mut self, slot: usize) -> Result<bool> {
         no_grad(|| match self.exchanged.take() {
             None => {
+                if let Some(slots) = self.slots.clone() {
+                    let variables: Vec<Variable> =
+                        self.arenas.iter().flat_map(|a| &a.variables).cloned().collect();
+                    self.arrange("swap_averages", &slots, &variables)?;
+                }
                 let mut before = Vec::new();
                 for parked in self.parked.values() {
                     if let Some(tensor) = parked.state.get(slot) {
                         before.push((parked.variable.clone(), parked.variable.value().detach()?));
-                        parked.variable.set(tensor)?;
+                        put(&parked.variable, tensor)?;
                     }
                 }
                 for arena in &mut self.arenas {
@@ -319,7 +310,7 @@ impl Flat {
             }
             Some(before) => {
                 for (variable, value) in before {
-                    variable.set(value)?;
+                    put(&variable, &value)?;
                 }
                 for arena in &mut self.arenas {
                     arena.replace(arena.values.clone(), arena.state.clone())?;
@@ -388,10 +379,12 @@ impl Arena {
     ) -> Result<Arena> {
         let shapes: Vec<Shape> = variables.iter().map(Variable::shape).collect();
         let (offsets, len) = pack_layout(shapes.iter().map(Shape::numel));
+        // In the type that the variable has now.
+        let of = |p: &Parked| p.state.iter().map(|t| t.cast(dtype)).collect::<Result<Vec<_>>>();
         let mut old: Vec<Option<Vec<Tensor>>> =
-            variables.iter().map(|v| parked.get(&v.id()).map(|p| p.state.clone())).collect();
+            variables.iter().map(|v| parked.get(&v.id()).map(of).transpose()).collect::<Result<_>>()?;
         // Real numbers rather than a repeated scalar: every later step then finds the same kind of thing.
-        let constant = |c: f64, shape: &[usize]| dispatch!(dtype, T => Tensor::filled(Shape::new(shape)?, T::from_f64(c), device));
+        let constant = |c: f64, shape: &[usize]| Tensor::filled_dtype(Shape::new(shape)?, c, dtype, device);
         let values = pack_rows(&variables.iter().map(Variable::value).collect::<Vec<_>>())?;
         let mut state = Vec::new();
         for (i, slot) in slots.iter().enumerate() {
@@ -464,7 +457,7 @@ impl Arena {
         self.set.clear();
         let vector = self.values.reshape([self.rows * PACK_ALIGNMENT])?;
         for (i, variable) in self.variables.iter().enumerate() {
-            variable.set(self.part_of_vector(&vector, i)?)?;
+            put(variable, &self.part_of_vector(&vector, i)?)?;
             self.set.push(variable.value().0.id);
         }
         Ok(())
@@ -473,7 +466,7 @@ impl Arena {
     /// Sets the variables to views of a slot.
     fn show(&self, slot: usize) -> Result<()> {
         let Some(packed) = self.state.get(slot) else { return Ok(()) };
-        self.variables.iter().enumerate().try_for_each(|(i, v)| v.set(self.part(packed, i)?))
+        self.variables.iter().enumerate().try_for_each(|(i, v)| put(v, &self.part(packed, i)?))
     }
 
     /// New values, with what becomes of those of variables that are constrained.
@@ -574,6 +567,11 @@ impl Arena {
         }
         Ok(factors)
     }
+}
+
+/// Sets a variable to a value, in the type that it has now.
+pub(super) fn put(variable: &Variable, value: &Tensor) -> Result<()> {
+    variable.set(value.cast(variable.value().dtype())?)
 }
 
 /// Tensors as rows of one array, each beginning with a row of its own.

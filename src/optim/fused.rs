@@ -1,6 +1,7 @@
 //! What all optimizers share around their formulas.
 
-use super::flat::{Arrays, Factor, Factors, Flat, Initial, Request, Slot};
+use super::factor::{Factor, Factors};
+use super::flat::{Arrays, Flat, Initial, Request, Slot};
 use super::optimizer::{Optimizer, State, check_setting, state_entry};
 use super::schedule::Schedule;
 use super::settings::{ParamGroup, Settings, Shared, shared_settings};

@@ -1,6 +1,6 @@
 //! Slow weights behind fast ones.
 
-use super::around::{alike, entry_like, forward_to_inner, update_inner};
+use super::around::{entry_like, forward_to_inner, kept_for, update_inner};
 use super::optimizer::{Optimizer, State, check_setting, state_entry};
 use crate::autograd::Gradients;
 use crate::config::Config;
@@ -75,10 +75,9 @@ impl<O: Optimizer> Lookahead<O> {
         for (variable, slow) in self.slow.values_mut() {
             let value = variable.value();
             // A frozen variable stays what it is.
-            if !variable.is_trainable() || !alike(&value, slow) {
-                continue;
-            }
-            let moved = (&*slow + ((value - &*slow)? * self.slow_step)?)?;
+            let kept = if variable.is_trainable() { kept_for(&value, slow)? } else { None };
+            let Some(kept) = kept else { continue };
+            let moved = (&kept + ((value - &kept)? * self.slow_step)?)?;
             *slow = variable.constrained("Lookahead", moved)?;
             variable.set(&*slow)?;
             pending.extend([slow.clone(), variable.value()]);
@@ -93,7 +92,9 @@ impl<O: Optimizer> Optimizer for Lookahead<O> {
         no_grad(|| {
             let (mut pending, before) = update_inner(&mut self.inner, grads)?;
             for (variable, value) in before {
-                if !self.slow.get(&variable.id()).is_some_and(|(_, slow)| alike(slow, &value)) {
+                let slow =
+                    self.slow.get(&variable.id()).map(|(_, slow)| kept_for(&value, slow)).transpose()?;
+                if slow.flatten().is_none() {
                     self.slow.insert(variable.id(), (variable, value.detach()?));
                 }
             }

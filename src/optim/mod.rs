@@ -92,6 +92,7 @@ mod adamax;
 mod around;
 pub mod clip;
 mod config;
+mod factor;
 mod flat;
 mod ftrl;
 mod fused;

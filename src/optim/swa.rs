@@ -1,6 +1,7 @@
 //! Means of the weights along a training.
 
-use super::around::{alike, entry_like, forward_to_inner, update_inner};
+use super::around::{entry_like, forward_to_inner, kept_for, update_inner};
+use super::flat::put;
 use super::optimizer::{Optimizer, State, state_entry};
 use crate::autograd::Gradients;
 use crate::config::Config;
@@ -95,14 +96,14 @@ impl<O: Optimizer> Swa<O> {
         for variable in variables {
             let value = variable.value().detach()?;
             let known = self.means.get(&variable.id());
-            let known = known.filter(|k| alike(&k.mean, &value));
-            let (mean, count) = match known {
-                Some(known) => {
+            let kept = known.map(|known| kept_for(&value, &known.mean)).transpose()?.flatten();
+            let (mean, count) = match (kept, known) {
+                (Some(mean), Some(known)) => {
                     let count = known.count.saturating_add(1);
-                    ((&known.mean + ((value - &known.mean)? * f64::from(count).recip())?)?, count)
+                    ((&mean + ((value - &mean)? * f64::from(count).recip())?)?, count)
                 }
                 // A node of its own, which lives on when the variable's value goes.
-                None => (value, 1),
+                _ => (value, 1),
             };
             pending.push(mean.clone());
             self.means.insert(variable.id(), Mean { variable, mean, count });
@@ -149,13 +150,13 @@ impl<O: Optimizer> Optimizer for Swa<O> {
                 let mut before = Vec::new();
                 for known in self.means.values() {
                     before.push((known.variable.clone(), known.variable.value().detach()?));
-                    known.variable.set(&known.mean)?;
+                    put(&known.variable, &known.mean)?;
                 }
                 self.exchanged = Some(before);
                 Ok(true)
             }
             Some(before) => {
-                before.iter().try_for_each(|(variable, value)| variable.set(value))?;
+                before.iter().try_for_each(|(variable, value)| put(variable, value))?;
                 Ok(false)
             }
         }
@@ -165,7 +166,7 @@ impl<O: Optimizer> Optimizer for Swa<O> {
         if self.exchanged.take().is_some() {
             return Ok(()); // they hold them already
         }
-        self.means.values().try_for_each(|known| known.variable.set(&known.mean))
+        self.means.values().try_for_each(|known| put(&known.variable, &known.mean))
     }
 
     fn export_state(&self, variables: &[(String, Variable)]) -> Result<State> {

@@ -10,7 +10,7 @@ use crate::data::{Batch, Pass, Source};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::{Module, grouped, taken_by};
+use crate::nn::{Module, fed_to, grouped};
 use crate::tensor::{Tensor, no_grad};
 use crate::train::{are_probabilities, is_yes_or_no};
 
@@ -151,7 +151,7 @@ fn check(
         let message = format!("expects one input and one target, got {inputs} and {targets}");
         return Err(Error::argument(NAME, message));
     };
-    let outputs = model.infer(&taken_by(model, x)?)?;
+    let outputs = model.infer(&fed_to(model, std::slice::from_ref(x))?[0])?;
     let (outputs, y) = match binary(&outputs)? {
         Some(probabilities) => &no_grad(|| as_two_classes(&outputs, y, probabilities))?,
         None => &(outputs, y.clone()),

@@ -7,7 +7,6 @@ use crate::cpu::{Array, Element, dispatch, memory};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::random::Draw;
 use crate::ops::{constant, random, view};
 use crate::sealed;
 use crate::shape::Shape;
@@ -237,6 +236,11 @@ impl Tensor {
         Self::place(array, device)
     }
 
+    /// As [`filled`](Self::filled), in the type given.
+    pub(crate) fn filled_dtype(shape: Shape, value: f64, dtype: DType, device: Device) -> Result<Tensor> {
+        dispatch!(dtype, T => Tensor::filled(shape, T::from_f64(value), device))
+    }
+
     /// One value everywhere, in the type given.
     ///
     /// # Errors
@@ -315,29 +319,55 @@ impl Tensor {
     ///
     /// An end that is not finite in f32, or more values than there is memory for.
     pub fn linspace(start: f64, end: f64, n: usize, device: Device) -> Result<Tensor> {
+        Self::linspace_dtype(start, end, n, DType::F32, device)
+    }
+
+    /// As [`linspace`](Self::linspace), in a float type.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::linspace_dtype(0.0, 0.3, 4, DType::F64, Device::Cpu)?;
+    /// assert_eq!(x.to_vec::<f64>()?[3], 0.3);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`linspace`](Self::linspace), of the type; one that is no float; f64 on a GPU.
+    pub fn linspace_dtype(start: f64, end: f64, n: usize, dtype: DType, device: Device) -> Result<Tensor> {
         const OP: &str = "linspace";
         device.check()?;
-        if let Some(v) = [start, end].into_iter().find(|&v| !(v as f32).is_finite()) {
-            let message = format!("from {start} to {end}: {v} is not finite in f32; give two finite numbers");
+        check_float(OP, dtype, device)?;
+        let finite = |v: f64| if dtype == DType::F32 { (v as f32).is_finite() } else { v.is_finite() };
+        if let Some(v) = [start, end].into_iter().find(|&v| !finite(v)) {
+            let message =
+                format!("from {start} to {end}: {v} is not finite in {dtype}; give two finite numbers");
             return Err(Error::argument(OP, message));
         }
         let shape = Shape::new(&[n])?;
-        let mut values: Vec<f32> = Vec::new();
-        if values.try_reserve_exact(n).is_err() {
-            let message = format!("linspace of {n} values needs {} bytes on the host", n.saturating_mul(4));
-            return Err(Error::OutOfMemory { device: "cpu".into(), message });
-        }
         let last = n.saturating_sub(1);
-        values.extend((0..n).map(|i| match i {
-            0 => start as f32,
-            _ if i == last => end as f32,
-            // Never beyond the end, which the sum can pass by a rounding.
+        let value = |i: usize| match i {
+            0 => start,
+            _ if i == last => end,
+            // Never beyond the end, which the sum can pass by a rounding; shares, for a difference may be infinite.
             _ => {
-                let v = start + (end - start) * (i as f64 / last as f64);
-                (if start <= end { v.min(end) } else { v.max(end) }) as f32
+                let share = i as f64 / last as f64;
+                let step = (end - start) * share;
+                let v = if step.is_finite() { start + step } else { start * (1.0 - share) + end * share };
+                if start <= end { v.min(end) } else { v.max(end) }
             }
-        }));
-        Self::place(Array::from_vec(values, shape), device)
+        };
+        dispatch!(dtype, T => {
+            let mut values: Vec<T> = Vec::new();
+            if values.try_reserve_exact(n).is_err() {
+                let bytes = n.saturating_mul(dtype.size());
+                let message = format!("linspace of {n} values needs {bytes} bytes on the host");
+                return Err(Error::OutOfMemory { device: "cpu".into(), message });
+            }
+            values.extend((0..n).map(|i| T::from_f64(value(i))));
+            Self::place(Array::from_vec(values, shape), device)
+        })
     }
 
     /// The identity matrix `[n, n]`, f32.
@@ -348,53 +378,6 @@ impl Tensor {
     pub fn eye(n: usize, device: Device) -> Result<Tensor> {
         let places = random::iota(n, device)?;
         places.unsqueeze(1)?.eq(&places)?.cast(DType::F32)
-    }
-
-    /// Uniform in [0, 1), f32. Counter-based (Philox; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): a
-    /// seed gives the same numbers on every device.
-    ///
-    /// Kind and shape of a draw are part of its key: `rand`, [`randn`](Self::randn) and [`randint`](Self::randint) of one
-    /// seed, or two shapes of it, are independent of each other. The same call gives the same numbers again.
-    ///
-    /// ```
-    /// # use wgrad::prelude::*;
-    /// # fn main() -> Result<()> {
-    /// let x = Tensor::rand([1000], Device::Cpu, 7)?;
-    /// assert_eq!(x.to_vec::<f32>()?, Tensor::rand([1000], Device::Cpu, 7)?.to_vec::<f32>()?);
-    /// assert!((x.mean(.., false)?.item::<f32>()? - 0.5).abs() < 0.05);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`zeros`](Self::zeros).
-    pub fn rand(shape: impl AsRef<[usize]>, device: Device, seed: u64) -> Result<Tensor> {
-        random::float(Draw::Uniform, Shape::new(shape.as_ref())?, device, seed)
-    }
-
-    /// Standard normal, f32. The bits are the same on every device; the logarithm in the transformation may round
-    /// differently, by a few units in the last place.
-    ///
-    /// # Errors
-    ///
-    /// As [`zeros`](Self::zeros).
-    pub fn randn(shape: impl AsRef<[usize]>, device: Device, seed: u64) -> Result<Tensor> {
-        random::float(Draw::Normal, Shape::new(shape.as_ref())?, device, seed)
-    }
-
-    /// Uniform integers in `low..high`, i32; each within 2^-24 of equally likely.
-    ///
-    /// # Errors
-    ///
-    /// The range is empty or wider than 2^24; else as [`zeros`](Self::zeros).
-    pub fn randint(
-        low: i32,
-        high: i32,
-        shape: impl AsRef<[usize]>,
-        device: Device,
-        seed: u64,
-    ) -> Result<Tensor> {
-        random::integers(low, high, Shape::new(shape.as_ref())?, device, seed)
     }
 
     /// Integer labels as rows of zeros with a one (f32): `[..] -> [.., classes]`. A label that is none of the classes has no one
@@ -449,6 +432,18 @@ impl Tensor {
         }
         Ok(tracked)
     }
+}
+
+/// That a device has a float type.
+pub(crate) fn check_float(op: &str, dtype: DType, device: Device) -> Result<()> {
+    if !dtype.is_float() {
+        return Err(Error::dtype(op, format!("expected a float type, f32 or f64, got {dtype}")));
+    }
+    if dtype == DType::F64 && device != Device::Cpu {
+        let message = "f64 exists on Device::Cpu only (WGSL has no 64-bit floats); take f32, or the CPU";
+        return Err(Error::dtype(op, message));
+    }
+    Ok(())
 }
 
 fn check_dtype(op: &str, dtype: DType, device: Device) -> Result<()> {

@@ -2,7 +2,8 @@
 
 use super::Tensor;
 use crate::backend::{download, download_async, eval};
-use crate::cpu::{Array, Element, memory};
+use crate::cpu::{Array, Element, dispatch, memory};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 
 fn elements<T: Element>(array: &Array) -> Result<Vec<T>> {
@@ -18,6 +19,24 @@ fn elements<T: Element>(array: &Array) -> Result<Vec<T>> {
     v.resize(array.shape.numel(), T::default());
     array.copy_to(&mut v)?;
     Ok(v)
+}
+
+/// The element of an array of one, of this type or of one that holds its numbers.
+fn element<T: Element>(array: &Array) -> Result<T> {
+    let (held, asked) = (array.dtype(), T::DTYPE);
+    let converts = match asked {
+        DType::F64 => true,
+        DType::F32 => matches!(held, DType::F64 | DType::U8),
+        DType::I32 | DType::U32 => held == DType::U8,
+        DType::U8 => false,
+    };
+    if held != asked && !converts {
+        let message = format!(
+            "the tensor holds {held}, {asked} was asked for and does not hold all {held}; cast it first"
+        );
+        return Err(Error::dtype("item", message));
+    }
+    dispatch!(held, A => Ok(elements::<A>(array)?[0].convert::<T>()))
 }
 
 impl Tensor {
@@ -67,19 +86,24 @@ impl Tensor {
 
     /// The one element of a tensor that has one, whatever its rank: a loss, for one. Waits for the device.
     ///
+    /// Unlike [`to_vec`](Self::to_vec) it reads any element as `f64` (PyTorch's `item()` gives such a number), and an f64 as `f32`, rounded
+    /// to the nearest; bytes as any type.
+    ///
     /// ```
     /// # use wgrad::prelude::*;
     /// # fn main() -> Result<()> {
-    /// assert_eq!(Tensor::ones([2, 3], Device::Cpu)?.sum(.., false)?.item::<f32>()?, 6.0);
+    /// let sum = Tensor::ones([2, 3], Device::Cpu)?.sum(.., false)?;
+    /// assert_eq!((sum.item::<f32>()?, sum.item::<f64>()?), (6.0, 6.0));
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
-    /// There is more than one element, or none; else as [`to_vec`](Self::to_vec).
+    /// There is more than one element, or none; the tensor's type is another whose numbers `T` does not hold, such as integers for
+    /// `f32`; else as [`to_vec`](Self::to_vec).
     pub fn item<T: Element>(&self) -> Result<T> {
         self.check_item()?;
-        Ok(self.to_vec::<T>()?[0])
+        element(&self.to_host()?)
     }
 
     /// As [`item`](Self::item), without blocking the thread while a GPU works.
@@ -89,7 +113,7 @@ impl Tensor {
     /// As [`item`](Self::item).
     pub async fn item_async<T: Element>(&self) -> Result<T> {
         self.check_item()?;
-        Ok(self.to_vec_async::<T>().await?[0])
+        element(&download_async(self).await?)
     }
 
     fn check_item(&self) -> Result<()> {

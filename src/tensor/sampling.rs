@@ -1,16 +1,100 @@
-//! Draws from given probabilities, and random orders. The same seed gives the same on every device.
+//! Random numbers, draws from given probabilities, and random orders. The same seed gives the same on every device.
 
-use super::{Tensor, no_grad};
+use super::{Tensor, check_float, no_grad};
 use crate::cpu::memory::reserve;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::random::{Draw, float};
+use crate::ops::random::{Draw, float, float_of, integers};
 use crate::ops::require_float;
 use crate::seed;
+use crate::shape::Shape;
 use rand::Rng;
 
 impl Tensor {
+    /// Uniform in [0, 1), f32. Counter-based (Philox; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): a
+    /// seed gives the same numbers on every device.
+    ///
+    /// Kind and shape of a draw are part of its key: `rand`, [`randn`](Self::randn) and [`randint`](Self::randint) of one
+    /// seed, or two shapes of it, are independent of each other. The same call gives the same numbers again.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::rand([1000], Device::Cpu, 7)?;
+    /// assert_eq!(x.to_vec::<f32>()?, Tensor::rand([1000], Device::Cpu, 7)?.to_vec::<f32>()?);
+    /// assert!((x.mean(.., false)?.item::<f32>()? - 0.5).abs() < 0.05);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`zeros`](Self::zeros).
+    pub fn rand(shape: impl AsRef<[usize]>, device: Device, seed: u64) -> Result<Tensor> {
+        float(Draw::Uniform, Shape::new(shape.as_ref())?, device, seed)
+    }
+
+    /// As [`rand`](Self::rand), in a float type. In f64 numbers have 53 random bits, the first 24 of which are those that the seed gives
+    /// in f32.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let fine = Tensor::rand_dtype([100], DType::F64, Device::Cpu, 7)?;
+    /// let difference = (fine - Tensor::rand([100], Device::Cpu, 7)?.cast(DType::F64)?)?;
+    /// assert!(difference.min(.., false)?.item::<f64>()? >= 0.0 && difference.max(.., false)?.item::<f64>()? < 6e-8);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`rand`](Self::rand); a type that is no float; f64 on a GPU.
+    pub fn rand_dtype(shape: impl AsRef<[usize]>, dtype: DType, device: Device, seed: u64) -> Result<Tensor> {
+        check_float("rand", dtype, device)?;
+        float_of(Draw::Uniform, Shape::new(shape.as_ref())?, dtype, device, seed)
+    }
+
+    /// Standard normal, f32. The bits are the same on every device; the logarithm in the transformation may round
+    /// differently, by a few units in the last place.
+    ///
+    /// # Errors
+    ///
+    /// As [`zeros`](Self::zeros).
+    pub fn randn(shape: impl AsRef<[usize]>, device: Device, seed: u64) -> Result<Tensor> {
+        float(Draw::Normal, Shape::new(shape.as_ref())?, device, seed)
+    }
+
+    /// As [`randn`](Self::randn), in a float type. In f64 numbers are drawn from 53 random bits, and are near those that the seed gives in
+    /// f32: within 1e-6 between -3 and 3.
+    ///
+    /// # Errors
+    ///
+    /// As [`rand_dtype`](Self::rand_dtype).
+    pub fn randn_dtype(
+        shape: impl AsRef<[usize]>,
+        dtype: DType,
+        device: Device,
+        seed: u64,
+    ) -> Result<Tensor> {
+        check_float("randn", dtype, device)?;
+        float_of(Draw::Normal, Shape::new(shape.as_ref())?, dtype, device, seed)
+    }
+
+    /// Uniform integers in `low..high`, i32; each within 2^-24 of equally likely.
+    ///
+    /// # Errors
+    ///
+    /// The range is empty or wider than 2^24; else as [`zeros`](Self::zeros).
+    pub fn randint(
+        low: i32,
+        high: i32,
+        shape: impl AsRef<[usize]>,
+        device: Device,
+        seed: u64,
+    ) -> Result<Tensor> {
+        integers(low, high, Shape::new(shape.as_ref())?, device, seed)
+    }
+
     /// 1 with the probability that this element is, else 0, in this tensor's element type: PyTorch's `bernoulli`. What is below 0, and
     /// NaN, counts as 0, what is above 1 as 1. Probabilities are kept to 2^-24. There is no gradient.
     ///

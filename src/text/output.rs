@@ -82,7 +82,7 @@ pub(crate) fn encode(
                 Tensor::full_dtype([rows, depth.saturating_add(1)], 0.0, ones.dtype(), numbers.device())?;
             let counts = counts.scatter_add(1, &numbers.reshape([rows, row])?, &ones)?.slice(1, 0, depth)?;
             let counts = match mode {
-                OutputMode::MultiHot => counts.gt(0.0)?.cast(DType::F32)?,
+                OutputMode::MultiHot => counts.gt(0.0)?.cast(counts.dtype())?,
                 _ => counts,
             };
             counts.reshape(shape)

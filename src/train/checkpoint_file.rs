@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::io::safetensors::{metadata_of, parse, tensors_of};
 use crate::io::{Metadata, budget, save_tensors_with};
-use crate::nn::weights_file::match_parameters;
+use crate::nn::weights_file::{Types, match_parameters};
 use crate::nn::{Module, Parameter};
 use crate::optim::{Optimizer, State, import_all, part_of, under};
 use crate::tensor::Tensor;
@@ -178,20 +178,22 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Sets parameters by name. Nothing is changed unless everything agrees.
+    /// Sets parameters by name. Nothing is changed unless everything agrees. Parameters keep their type: floats of the other one are
+    /// converted, as by [`Module::load`](crate::nn::Module::load).
     ///
     /// # Errors
     ///
-    /// Names, shapes or types of the checkpoint and the parameters differ: the error lists every difference.
+    /// Names or shapes of the checkpoint and the parameters differ, or one has integers where the other has floats: the error lists every
+    /// difference.
     pub fn set_parameters(&self, parameters: &[Parameter]) -> Result<()> {
-        self.matched(parameters)?
+        match_parameters(&self.name, self.parameters.clone(), parameters, Types::OfParameters)?
             .into_iter()
             .try_for_each(|(parameter, tensor)| parameter.variable.set(tensor))
     }
 
-    /// What [`set_parameters`](Self::set_parameters) sets, on the parameters' devices: all of it that can fail.
+    /// What a run goes on with, on the parameters' devices and of their types: all of it that can fail.
     pub(crate) fn matched<'a>(&self, parameters: &'a [Parameter]) -> Result<Vec<(&'a Parameter, Tensor)>> {
-        match_parameters(&self.name, self.parameters.clone(), parameters)
+        match_parameters(&self.name, self.parameters.clone(), parameters, Types::Same)
     }
 
     /// An error about this file.

@@ -1,8 +1,9 @@
 //! The loss within an epoch.
 
-use super::totals::Totals;
+use super::totals::{Totals, alike, floats};
 use crate::backend::eval;
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::optim::State;
 use crate::shape::Shape;
@@ -37,7 +38,7 @@ impl Curve {
     /// Notes the sums after a step. Queued, and read at the end of the epoch: nothing waits.
     pub fn note(&mut self, step: usize, totals: &Totals) -> Result<()> {
         no_grad(|| {
-            let sums = totals.loss_sums().map(|sum| sum.reshape([1, 1])).collect::<Result<Vec<_>>>()?;
+            let sums = alike(totals.loss_sums().map(|sum| sum.reshape([1, 1])).collect::<Result<_>>()?)?;
             let row = match &sums[..] {
                 [one] => one.clone(),
                 several => Tensor::concat(&several.iter().collect::<Vec<_>>(), 1)?,
@@ -47,8 +48,8 @@ impl Curve {
                 self.fetch()?;
             }
             let mut held = match self.waiting.take() {
-                Some(held) => held,
-                None => zeros(width, row.device())?,
+                Some(held) => held.cast(row.dtype())?,
+                None => zeros(width, row.dtype(), row.device())?,
             };
             let place = self.points.len() - self.read.len() / width;
             // Given the new value, so that nobody refers to the old one: it is written in place.
@@ -65,7 +66,7 @@ impl Curve {
         if let Some(waiting) = self.waiting.take() {
             let width = waiting.dims()[1];
             let rest = self.points.len() * width - self.read.len();
-            self.read.extend(waiting.to_vec::<f32>()?.into_iter().take(rest).map(f64::from));
+            self.read.extend(floats(&waiting)?.into_iter().take(rest));
         }
         Ok(())
     }
@@ -134,8 +135,8 @@ impl Curve {
 }
 
 /// Real zeros, not a repeated scalar: the first point is then like all others.
-fn zeros(width: usize, device: Device) -> Result<Tensor> {
-    Tensor::filled(Shape::new(&[CAPACITY, width])?, 0.0f32, device)
+fn zeros(width: usize, dtype: DType, device: Device) -> Result<Tensor> {
+    Tensor::filled_dtype(Shape::new(&[CAPACITY, width])?, 0.0, dtype, device)
 }
 
 #[cfg(test)]

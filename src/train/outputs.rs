@@ -5,7 +5,7 @@ use crate::autograd::Gradients;
 use crate::data::Batch;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::{Context, Loss, Module, taken_by};
+use crate::nn::{Context, Loss, Module, fed_to, floats_as};
 use crate::ops::index::select_within;
 use crate::tensor::{Tensor, no_grad};
 use std::collections::BTreeMap;
@@ -149,8 +149,8 @@ pub(super) fn compute(
     cx: &Context,
     weights: &mut ClassWeights,
 ) -> Result<Computed> {
-    let targets = assign(outputs, batch)?;
-    let inputs = batch.inputs.iter().map(|x| taken_by(model, x)).collect::<Result<Vec<_>>>()?;
+    let mut targets = assign(outputs, batch)?;
+    let inputs = fed_to(model, &batch.inputs)?;
     let values = model.forward_all(&inputs, cx)?;
     if values.len() != outputs.len() {
         let message = format!(
@@ -159,6 +159,10 @@ pub(super) fn compute(
             outputs.len()
         );
         return Err(Error::argument("Module::forward_all", message));
+    }
+    // Floats of a data set are of the type that the model computes in.
+    for (target, y) in targets.iter_mut().zip(&values).filter(|(_, y)| y.dtype().is_float()) {
+        *target = target.take().map(|target| floats_as(&target, y.dtype())).transpose()?;
     }
     let (mut losses, mut counted, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     let mut plain: Option<Tensor> = None;
@@ -169,9 +173,10 @@ pub(super) fn compute(
             continue;
         };
         let of_classes = output.told(weights.of_batch(i, y, target), outputs.len())?;
-        let weights = match (&batch.weights, of_classes) {
+        let of_samples = batch.weights.as_ref().map(|w| floats_as(w, y.dtype())).transpose()?;
+        let weights = match (of_samples, of_classes) {
             (Some(samples), Some(classes)) => Some(output.told(samples * classes, outputs.len())?),
-            (Some(samples), None) => Some(samples.clone()),
+            (Some(samples), None) => Some(samples),
             (None, classes) => classes,
         };
         let compute = || match &weights {
@@ -306,8 +311,10 @@ impl ClassWeights {
                         );
                         return Err(Error::argument("Fit::class_weights", message));
                     }
-                    let weight = |class: usize| by_class.weights.get(&class).copied().unwrap_or(1.0) as f32;
-                    let table = Tensor::from_vec((0..classes).map(weight).collect(), [classes], y.device())?;
+                    let weight = |class: usize| by_class.weights.get(&class).copied().unwrap_or(1.0);
+                    let weights: Vec<f64> = (0..classes).map(weight).collect();
+                    let dtype = if y.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+                    let table = Tensor::rounded(&weights, &[classes], dtype, y.device())?;
                     by_class.table.insert(table).clone()
                 }
             };

@@ -7,7 +7,7 @@ use super::outputs::{Computed, Output};
 use crate::data::Batch;
 use crate::distributed::Collective;
 use crate::error::{Error, Result, ResultExt};
-use crate::nn::{Context, Module, taken_by};
+use crate::nn::{Context, Module, fed_to, floats_as};
 use crate::optim::Optimizer;
 use crate::tensor::{Tensor, no_grad};
 use crate::variable::Variable;
@@ -300,8 +300,10 @@ impl<M: Module> Own<M> {
         batch: &Batch,
         cx: &Context,
     ) -> Result<(Computed, Vec<Tensor>)> {
-        let inputs = batch.inputs.iter().map(|x| taken_by(model, x)).collect::<Result<Vec<_>>>()?;
-        let batch = Batch { inputs, ..batch.clone() };
+        let dtype = model.dtype();
+        let targets = batch.targets.iter().map(|y| floats_as(y, dtype)).collect::<Result<Vec<_>>>()?;
+        let weights = batch.weights.as_ref().map(|w| floats_as(w, dtype)).transpose()?;
+        let batch = Batch { inputs: fed_to(model, &batch.inputs)?, targets, weights };
         let mut step = OwnStep {
             cx,
             outputs,

@@ -253,18 +253,14 @@ impl<M: Module> Trainer<M> {
     /// The data set is empty, endless or doesn't fit the model, or the device fails.
     pub fn update_statistics(&mut self, set: &dyn Source) -> Result<()> {
         use crate::backend::eval;
-        use crate::nn::{Context, taken_by};
+        use crate::nn::{Context, fed_to};
         use crate::tensor::no_grad;
         self.check_end(set)?;
         let mut before = 0;
         for batch in with_samples(set.name(), set.pass(&self.pass())?) {
             let batch = batch?;
             let cx = Context::gathering(seed::derive(self.seed, before), before);
-            no_grad(|| {
-                let inputs =
-                    batch.inputs.iter().map(|x| taken_by(&self.model, x)).collect::<Result<Vec<_>>>()?;
-                self.model.forward_all(&inputs, &cx)
-            })?;
+            no_grad(|| self.model.forward_all(&fed_to(&self.model, &batch.inputs)?, &cx))?;
             let pending = cx.take_also_compute();
             eval(&pending.iter().collect::<Vec<_>>())?;
             before += 1;

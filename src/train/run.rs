@@ -26,7 +26,8 @@ use std::time::Instant;
 type EpochEnd = Option<(Evaluation, Flow)>;
 
 impl<M: Module> Trainer<M> {
-    /// Trains on a data set, and gives the whole epochs of the run.
+    /// Trains on a data set, and gives the whole epochs of the run. Floats of the data, weights of samples and targets too, become the
+    /// [model's type](Module::dtype), here as in evaluations and predictions.
     ///
     /// After [`resume`](Self::resume) this goes on with the run from which the checkpoint comes: `Fit::epochs(10)` then
     /// means the epochs up to the tenth, those before the checkpoint included, and the history begins with them.

@@ -4,7 +4,7 @@ use super::accumulation::join;
 use super::outputs::{ClassWeights, Output, Over, compute};
 use super::own_step::{Shared, Updates};
 use super::sharing::Sharing;
-use super::totals::Totals;
+use super::totals::{Totals, plus};
 use super::trainer::Trainer;
 use crate::autograd::Gradients;
 use crate::backend::eval;
@@ -285,7 +285,8 @@ fn weighted_loss(outputs: &[Output], of_batch: &Totals) -> Result<Tensor> {
     let mut loss = of_batch.plain_loss()?;
     for (i, output) in outputs.iter().enumerate().filter(|(_, output)| output.weight != 0.0) {
         if let Some([sum, rows]) = of_batch.rows_of(i) {
-            loss = (loss + ((sum / rows.maximum(1.0)?)? * output.weight)?)?;
+            let mean = (sum / rows.maximum(1.0)?.cast(sum.dtype())?)?;
+            loss = plus(&loss, &(mean * output.weight)?)?;
         }
     }
     Ok(loss)

@@ -3,6 +3,7 @@
 use super::history::Evaluation;
 use super::outputs::{Computed, Output};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::optim::State;
 use crate::shape::Shape;
@@ -54,7 +55,26 @@ fn zero(device: Device) -> Result<Tensor> {
     Tensor::from_vec(vec![0.0f32], [0; 0], device)
 }
 
-/// Sums over the samples so far.
+/// A sum that goes on: in f32, and in f64 from the first number on that is f64.
+pub(super) fn plus(sum: &Tensor, next: &Tensor) -> Result<Tensor> {
+    if sum.dtype() == next.dtype() { sum + next } else { sum.cast(DType::F64)? + next.cast(DType::F64)? }
+}
+
+/// Tensors of one type: f64 where one of them is.
+pub(super) fn alike(tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    let wide = tensors.iter().any(|t| t.dtype() == DType::F64);
+    tensors.into_iter().map(|t| if wide { t.cast(DType::F64) } else { Ok(t) }).collect()
+}
+
+/// The elements of a tensor of floats.
+pub(super) fn floats(t: &Tensor) -> Result<Vec<f64>> {
+    match t.dtype() {
+        DType::F64 => t.to_vec::<f64>(),
+        _ => Ok(t.to_vec::<f32>()?.into_iter().map(f64::from).collect()),
+    }
+}
+
+/// Sums over the samples so far: f32, but those of losses in f64 are f64.
 pub(super) struct Totals {
     /// Of the loss; where outputs have losses that count their rows, of the rest of it.
     loss: Tensor,
@@ -82,9 +102,9 @@ impl Totals {
     pub fn add(&mut self, outputs: &[Output], batch: &Computed, samples: usize) -> Result<()> {
         no_grad(|| {
             if batch.counted.is_empty() {
-                self.loss = (&self.loss + (&batch.loss * samples as f64)?)?;
+                self.loss = plus(&self.loss, &(&batch.loss * samples as f64)?)?;
             } else if let Some(plain) = &batch.plain {
-                self.loss = (&self.loss + (plain * samples as f64)?)?;
+                self.loss = plus(&self.loss, &(plain * samples as f64)?)?;
             }
             for (output, (loss, rows)) in batch.losses.iter().zip(&batch.rows).enumerate() {
                 let (Some(loss), Some(rows)) = (loss, rows) else { continue };
@@ -92,7 +112,8 @@ impl Totals {
                     Some(known) => known,
                     None => [zero(loss.device())?, zero(loss.device())?],
                 };
-                self.rows.insert(output, [(sum + (loss * rows)?)?, (count + rows)?]);
+                let of_batch = (loss * rows.cast(loss.dtype())?)?;
+                self.rows.insert(output, [plus(&sum, &of_batch)?, (count + rows)?]);
             }
             for ((_, quantity), total) in quantities(outputs).into_iter().zip(&mut self.sums) {
                 let sum = match quantity {
@@ -117,7 +138,7 @@ impl Totals {
                         sum
                     }
                 };
-                *total = (&*total + sum)?;
+                *total = plus(total, &sum)?;
             }
             self.samples += samples;
             Ok(())
@@ -127,16 +148,16 @@ impl Totals {
     /// Adds sums over other samples.
     pub fn merge(&mut self, other: &Totals) -> Result<()> {
         no_grad(|| {
-            self.loss = (&self.loss + &other.loss)?;
+            self.loss = plus(&self.loss, &other.loss)?;
             for (total, sum) in self.sums.iter_mut().zip(&other.sums) {
-                *total = (&*total + sum)?;
+                *total = plus(total, sum)?;
             }
             for (&output, [other_sum, other_count]) in &other.rows {
                 let [sum, count] = match self.rows.remove(&output) {
                     Some(known) => known,
                     None => [zero(other_sum.device())?, zero(other_sum.device())?],
                 };
-                self.rows.insert(output, [(sum + other_sum)?, (count + other_count)?]);
+                self.rows.insert(output, [plus(&sum, other_sum)?, (count + other_count)?]);
             }
             self.samples += other.samples;
             Ok(())
@@ -172,13 +193,13 @@ impl Totals {
     }
 
     /// The elements of all sums, brought over together: a wait for each would be one too many.
-    fn values(&self) -> Result<Vec<Vec<f32>>> {
-        let all = self.tensors().map(|t| t.flatten(0)).collect::<Result<Vec<_>>>()?;
+    fn values(&self) -> Result<Vec<Vec<f64>>> {
+        let all = alike(self.tensors().map(|t| t.flatten(0)).collect::<Result<_>>()?)?;
         let joined = match &all[..] {
             [one] => one.clone(),
             _ => no_grad(|| Tensor::concat(&all.iter().collect::<Vec<_>>(), 0))?,
         };
-        let joined = joined.to_vec::<f32>()?;
+        let joined = floats(&joined)?;
         let mut rest = &joined[..];
         let mut values = Vec::with_capacity(all.len());
         for part in &all {
@@ -214,10 +235,10 @@ impl Totals {
     pub fn read_sums(&self, outputs: &[Output], seconds: f64) -> Result<(Evaluation, Vec<f64>)> {
         let mut values = self.values()?.into_iter();
         let mut next = || values.next().unwrap_or_default();
-        let scalar = |values: Vec<f32>| values.first().map_or(f64::NAN, |&v| f64::from(v));
-        let mean = |sum: Vec<f32>| scalar(sum) / self.samples as f64;
+        let scalar = |values: Vec<f64>| values.first().copied().unwrap_or(f64::NAN);
+        let mean = |sum: Vec<f64>| scalar(sum) / self.samples as f64;
         let mut parts = vec![scalar(next())];
-        let sums: Vec<Vec<f32>> = self.sums.iter().map(|_| next()).collect();
+        let sums: Vec<Vec<f64>> = self.sums.iter().map(|_| next()).collect();
         let mut of_rows = BTreeMap::new();
         for &output in self.rows.keys() {
             let (sum, count) = (scalar(next()), scalar(next()));
@@ -232,7 +253,10 @@ impl Totals {
                     Some(&of_output) => of_output,
                     None => mean(sum),
                 },
-                Quantity::Metric(i, k) => outputs[i].metrics[k].result(&sum, self.samples),
+                Quantity::Metric(i, k) => {
+                    let sum: Vec<f32> = sum.into_iter().map(|v| v as f32).collect();
+                    outputs[i].metrics[k].result(&sum, self.samples)
+                }
             };
             metrics.push((name, value));
         }
@@ -269,7 +293,7 @@ impl Totals {
         for (name, slot) in names(outputs).into_iter().zip(slots) {
             let name = format!("sum/{name}");
             match state.iter().find(|(other, _)| *other == name) {
-                Some((_, sum)) if sum.shape() == slot.shape() && sum.dtype() == slot.dtype() => {
+                Some((_, sum)) if sum.shape() == slot.shape() && sum.dtype().is_float() => {
                     *slot = sum.to_device(device)?;
                 }
                 _ => return Ok(None),

@@ -12,7 +12,7 @@ use crate::data::{Batch, Pass, Source, with_samples};
 use crate::device::Device;
 use crate::distributed::Collective;
 use crate::error::{Error, Result};
-use crate::nn::{Context, Module, taken_by};
+use crate::nn::{Context, Module, fed_to};
 use crate::ops::index::select_within;
 use crate::ops::random::iota;
 use crate::optim::{Optimizer, State};
@@ -426,10 +426,7 @@ impl<M: Module> Trainer<M> {
     }
 
     fn predict_batch(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let outputs = no_grad(|| {
-            let inputs = inputs.iter().map(|x| taken_by(&self.model, x)).collect::<Result<Vec<_>>>()?;
-            self.model.forward_all(&inputs, &Context::eval())
-        })?;
+        let outputs = no_grad(|| self.model.forward_all(&fed_to(&self.model, inputs)?, &Context::eval()))?;
         eval(&outputs.iter().collect::<Vec<_>>())?;
         Ok(outputs)
     }

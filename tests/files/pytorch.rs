@@ -65,6 +65,25 @@ fn a_stack_of_pytorch_predicts_the_same() {
 }
 
 #[test]
+fn weights_of_pytorch_go_into_a_model_in_f64() {
+    let weights = import::pytorch(weights_file("stack.pt")).unwrap();
+    let (single, double) = (torch_stack(Device::Cpu), torch_stack(Device::Cpu));
+    double.to_dtype(DType::F64).unwrap();
+    single.import_weights(&weights, &Mapping::pytorch()).unwrap();
+    double.import_weights(&weights, &Mapping::pytorch()).unwrap();
+    for (a, b) in single.parameters().iter().zip(double.parameters()) {
+        let (a, b) = (a.variable.value(), b.variable.value());
+        assert_eq!(b.dtype(), DType::F64);
+        assert_eq!(a.cast(DType::F64).unwrap().to_vec::<f64>().unwrap(), b.to_vec::<f64>().unwrap());
+    }
+    // And what is exported is f64, which PyTorch converts to what its model is.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    double.export_pytorch(&path).unwrap();
+    assert!(import::pytorch(&path).unwrap().tensors().iter().all(|(_, t)| t.dtype() == DType::F64));
+}
+
+#[test]
 fn what_is_exported_is_what_pytorch_saves() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");

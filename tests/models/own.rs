@@ -330,6 +330,14 @@ fn gradients_of_layers_outputs_are_slopes_also_of_one_that_another_follows_from(
     assert_eq!((of_a, of_b), (vec![48.0, 108.0], vec![4.0, -6.0])); // 3 a^2, a
     assert_eq!(again, [48.0, 108.0]);
     assert_eq!(y.gradients(&[&b]).unwrap()[0].to_vec::<f64>().unwrap(), [4.0, -6.0]);
+    // one of one, an array of an array, a vector of a slice or a vector
+    assert_eq!(y.gradients(&b).unwrap().to_vec::<f64>().unwrap(), [4.0, -6.0]);
+    let [of_b, of_a] = y.gradients([&b, &a]).unwrap();
+    assert_eq!(of_a.to_vec::<f64>().unwrap(), [48.0, 108.0]);
+    assert_eq!(of_b.to_vec::<f64>().unwrap(), [4.0, -6.0]);
+    let [] = y.gradients([]).unwrap();
+    let list = vec![&a, &b];
+    assert_eq!((y.gradients(&list).unwrap().len(), y.gradients(&list[1..]).unwrap().len()), (2, 1));
     // of second order: a second derivative, 6 a
     let twice = slopes[0].sum(.., false).unwrap().gradients(&[&a]).unwrap();
     assert_eq!(twice[0].to_vec::<f64>().unwrap(), [24.0, -36.0]);

@@ -3,7 +3,6 @@
 use super::multi_head::sequence;
 use super::rotary::{constants, places};
 use crate::config::Config;
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::constraint::settled;
 use crate::nn::{
@@ -214,7 +213,7 @@ impl Module for SineModule {
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
         let (n, device, d) = (count("SinePositionEncoding", x)?, x.device(), self.features);
         let speed = |i: usize| self.base.powf(-((i - i % 2) as f64) / d as f64);
-        let dtype = if x.dtype().is_float() { x.dtype() } else { DType::F32 };
+        let dtype = if x.dtype().is_float() { x.dtype() } else { cx.dtype() };
         let speeds = constants((0..d).map(speed).collect(), dtype, device)?;
         let odd: Vec<u8> = (0..d).map(|i| (i % 2) as u8).collect();
         let angles = (places(cx.position(), n, device)?.cast(dtype)?.unsqueeze(-1)? * speeds)?;

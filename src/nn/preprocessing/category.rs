@@ -1,8 +1,8 @@
 //! Categories as vectors.
 
 use super::discretization::encoded_sample;
+use super::features::as_float;
 use crate::config::Config;
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::ops::check_index::check_index;
@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 use crate::text::{OutputMode, encode};
 use serde::{Deserialize, Serialize};
 
-/// Integers below a number of tokens as vectors, f32: Keras's `CategoryEncoding`. One that is not below is an error: on the CPU of the
+/// Integers below a number of tokens as vectors of floats: Keras's `CategoryEncoding`. One that is not below is an error: on the CPU of the
 /// call that computes, on a GPU of the next one that waits for the device. Samples without a dimension are one category each.
 ///
 /// ```
@@ -69,7 +69,9 @@ impl CategoryEncoding {
     /// As [`apply`](Self::apply); or the weights don't broadcast, or the mode is another.
     pub fn apply_weighted(&self, x: &Tensor, weights: &Tensor) -> Result<Tensor> {
         let inputs = [x.clone(), weights.clone()];
-        self.check_weighted().and_then(|()| self.module(x)?.weighted(&inputs)).map_err(|e| e.named(OP))
+        self.check_weighted()
+            .and_then(|()| self.module(x)?.weighted(&inputs, &Context::eval()))
+            .map_err(|e| e.named(OP))
     }
 
     fn module(&self, x: &Tensor) -> Result<CategoryModule> {
@@ -155,13 +157,12 @@ impl CategoryModule {
         check_index(x, FaultKind::IndexSelect, 0, self.tokens)
     }
 
-    fn weighted(&self, inputs: &[Tensor]) -> Result<Tensor> {
+    fn weighted(&self, inputs: &[Tensor], cx: &Context) -> Result<Tensor> {
         let [x, weights] = inputs else {
             let message = format!("expects integers and weights, got {} inputs", inputs.len());
             return Err(Error::argument(OP, message));
         };
-        let weights = if weights.dtype().is_float() { weights.clone() } else { weights.cast(DType::F32)? };
-        let weights = weights.broadcast_to(x.shape())?;
+        let weights = as_float(weights, cx)?.broadcast_to(x.shape())?;
         encode(&self.checked(x)?, self.alone, self.output, self.tokens, Some(&weights))
     }
 }
@@ -174,7 +175,7 @@ impl Module for CategoryModule {
     fn forward_all(&self, inputs: &[Tensor], cx: &Context) -> Result<Vec<Tensor>> {
         match inputs {
             [x] => Ok(vec![self.forward(x, cx)?]),
-            _ => Ok(vec![self.weighted(inputs)?]),
+            _ => Ok(vec![self.weighted(inputs, cx)?]),
         }
     }
 

@@ -5,7 +5,7 @@ use super::features::{as_float, constant, each_of_finite};
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
+use crate::nn::{Build, Built, Context, Layer, Module, Parameters, SampleShape, floats_as};
 use crate::tensor::Tensor;
 use crate::text::{OutputMode, encode, encoded_shape};
 use serde::{Deserialize, Serialize};
@@ -223,10 +223,11 @@ struct DiscretizationModule {
 }
 
 impl Module for DiscretizationModule {
-    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-        let x = as_float(x)?;
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+        let x = as_float(x, cx)?;
         let bins = self.boundaries.cast(x.dtype())?.searchsorted(&x, true)?;
-        encode(&bins, self.alone, self.output, self.boundaries.numel() + 1, None)
+        let y = encode(&bins, self.alone, self.output, self.boundaries.numel() + 1, None)?;
+        floats_as(&y, x.dtype())
     }
 
     fn visit(&self, _parameters: &mut Parameters<'_>) {}

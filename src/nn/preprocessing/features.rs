@@ -3,6 +3,7 @@
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::nn::Context;
 use crate::sealed;
 use crate::tensor::{Tensor, no_grad};
 
@@ -66,9 +67,9 @@ pub(super) fn each_of_finite(
     if any { Ok(()) } else { Err(Error::argument("adapt", "there are no samples to adapt to")) }
 }
 
-/// Numbers of which a layer computes: integers become f32.
-pub(super) fn as_float(x: &Tensor) -> Result<Tensor> {
-    if x.dtype().is_float() { Ok(x.clone()) } else { x.cast(DType::F32) }
+/// Numbers of which a layer computes: integers become floats of the model's type.
+pub(super) fn as_float(x: &Tensor, cx: &Context) -> Result<Tensor> {
+    if x.dtype().is_float() { Ok(x.clone()) } else { x.cast(cx.dtype()) }
 }
 
 /// Settings as a tensor that is kept beside the weights: in f64 where the device has it, so that models in f64 lose nothing.

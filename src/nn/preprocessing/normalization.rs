@@ -261,8 +261,8 @@ struct NormalizationModule {
 }
 
 impl Module for NormalizationModule {
-    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-        let x = as_float(x)?;
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+        let x = as_float(x, cx)?;
         let (mean, deviation) = (self.mean.cast(x.dtype())?, self.deviation.cast(x.dtype())?);
         if self.invert { (x * deviation)? + mean } else { (x - mean)? / deviation }
     }

@@ -7,7 +7,7 @@ use crate::nn::{Build, Built, Context, Layer, Module, Parameters, SampleShape};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// `x * scale + offset`: Keras's `Rescaling`, for pixels of 0 to 255 above all. Integers become f32. A
+/// `x * scale + offset`: Keras's `Rescaling`, for pixels of 0 to 255 above all. Integers become floats of the model's type. A
 /// [`Dataset`](crate::data::Dataset) of bytes has [`scaled`](crate::data::Dataset::scaled), which keeps the model out of it; as a layer it
 /// is saved with the model.
 ///
@@ -73,8 +73,8 @@ impl Layer for Rescaling {
 }
 
 impl Module for Rescaling {
-    fn forward(&self, x: &Tensor, _cx: &Context) -> Result<Tensor> {
-        let y = (as_float(x)? * self.scale)?;
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+        let y = (as_float(x, cx)? * self.scale)?;
         if self.offset == 0.0 { Ok(y) } else { y + self.offset }
     }
 

@@ -59,7 +59,7 @@ impl Callback for TerminateOnNan {
 
     fn on_step(&mut self, step: &Step<'_>, _run: &mut Run<'_>) -> Result<Flow> {
         if let Some(loss) = self.last.take()
-            && !loss.item::<f32>()?.is_finite()
+            && !loss.item::<f64>()?.is_finite()
         {
             return Ok(Flow::Stop);
         }

@@ -76,7 +76,7 @@ impl TensorBoard {
     fn write_pending(&mut self) -> Result<()> {
         let Some((step, loss)) = self.pending.take() else { return Ok(()) };
         let writer = Self::writer(&mut self.train, &self.folder, "train")?;
-        writer.scalar("batch_loss", step, f64::from(loss.item::<f32>()?))
+        writer.scalar("batch_loss", step, loss.item::<f64>()?)
     }
 }
 

@@ -4,7 +4,7 @@ use super::base::{Decision, Metric, all_of, counted, is_number, is_number_at, la
 use super::retrieval::check_classes;
 use crate::data::{Pass, Source};
 use crate::error::{Error, Result};
-use crate::nn::{Module, taken_by};
+use crate::nn::{Module, fed_to};
 use crate::tensor::{Tensor, no_grad};
 use std::fmt::{self, Write};
 
@@ -384,7 +384,7 @@ fn each_output(
             let message = format!("expects one input and one target, got {inputs} and {targets}");
             return Err(Error::argument(op, message));
         };
-        no_grad(|| f(x, &model.infer(&taken_by(model, x)?)?, y))?;
+        no_grad(|| f(x, &model.infer(&fed_to(model, std::slice::from_ref(x))?[0])?, y))?;
     }
     Ok(())
 }
