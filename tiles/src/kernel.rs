@@ -62,7 +62,8 @@ pub struct Work<'a, T> {
     pub a: &'a [T],
     pub rows: &'a [Row],
     pub terms: &'a [u32],
-    pub panel: &'a [T],
+    pub right: &'a [T],
+    pub stride: usize,
     pub columns: usize,
     pub c: &'a mut [T],
     pub onto: Onto,
@@ -79,10 +80,9 @@ impl<T: Element> WithSimd for Kernel<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         let vectors = self.0.columns.div_ceil(lanes::<S, T>());
         assert!(vectors <= most_vectors::<S>(), "a panel has too many columns");
-        assert!(
-            self.0.panel.len() == self.0.terms.len() * vectors * lanes::<S, T>(),
-            "a panel has not as many rows as there are terms"
-        );
+        let Work { right, stride, terms, .. } = self.0;
+        let read = terms.len().checked_sub(1).map_or(0, |last| last * stride + vectors * lanes::<S, T>());
+        assert!(read <= right.len(), "the right side has not as many rows as there are terms");
         // SAFETY: what it asks for, `product` and the lines above have looked at.
         unsafe {
             if few_registers::<S>() {
@@ -106,7 +106,7 @@ impl<T: Element> WithSimd for Kernel<'_, T> {
 ///
 /// # Safety
 ///
-/// Every place that rows and terms reach is within `a`, every row of `columns` numbers within `c`, and the panel has `N` vectors for each term.
+/// Every place that rows and terms reach is within `a`, every row of `columns` numbers within `c`, and the right side has `N` vectors for each term.
 #[inline(always)]
 unsafe fn tiles<S: Simd, T: Element, const M: usize, const N: usize>(simd: S, work: Work<'_, T>) {
     let lanes = lanes::<S, T>();
@@ -117,8 +117,9 @@ unsafe fn tiles<S: Simd, T: Element, const M: usize, const N: usize>(simd: S, wo
             *from = row.from;
         }
         // SAFETY: as the caller says.
-        let sums =
-            unsafe { sums::<S, T, M, N>(simd, work.a.as_ptr(), &from, work.terms, work.panel.as_ptr()) };
+        let sums = unsafe {
+            sums::<S, T, M, N>(simd, work.a.as_ptr(), &from, work.terms, work.right.as_ptr(), work.stride)
+        };
         for (row, sums) in rows.iter().zip(&sums) {
             if whole {
                 // SAFETY: the row's columns are within `c`.
@@ -168,18 +169,19 @@ fn store_some<S: Simd, T: Element, const N: usize>(
 ///
 /// # Safety
 ///
-/// `a` may be read at `from[i] + terms[k]` and `panel` for `N` vectors of each term.
+/// `a` may be read at `from[i] + terms[k]` and `right` for `N` vectors from `k * stride` on.
 #[inline(always)]
 unsafe fn sums<S: Simd, T: Element, const M: usize, const N: usize>(
     simd: S,
     a: *const T,
     from: &[usize; M],
     terms: &[u32],
-    panel: *const T,
+    right: *const T,
+    stride: usize,
 ) -> [[T::Vector<S>; N]; M] {
     let zero = T::splat(simd, T::NONE);
     let mut sums = [[zero; N]; M];
-    let mut panel = panel.cast::<T::Vector<S>>();
+    let mut right = right;
     for (chain, terms) in terms.chunks(CHAIN).enumerate() {
         let mut sum = [[zero; N]; M];
         for &at in terms {
@@ -188,9 +190,9 @@ unsafe fn sums<S: Simd, T: Element, const M: usize, const N: usize>(
                 let a = a.add(at as usize);
                 let mut b = [zero; N];
                 for (j, b) in b.iter_mut().enumerate() {
-                    *b = panel.add(j).read_unaligned();
+                    *b = right.cast::<T::Vector<S>>().add(j).read_unaligned();
                 }
-                panel = panel.add(N);
+                right = right.wrapping_add(stride);
                 for i in 0..M {
                     let x = T::splat(simd, *a.add(from[i]));
                     for j in 0..N {

@@ -57,6 +57,25 @@ pub struct Row {
     pub to: usize,
 }
 
+/// The right side of a product, or some columns of it: a row for each term.
+#[derive(Clone, Copy, Debug)]
+pub struct Right<'a, T> {
+    rows: &'a [T],
+    stride: usize,
+}
+
+impl<'a, T: Element> Right<'a, T> {
+    /// A panel of so many columns, as [`pack`] writes it.
+    pub fn panel(panel: &'a [T], columns: usize) -> Right<'a, T> {
+        Right { rows: panel, stride: panel_width::<T>(columns) }
+    }
+
+    /// Rows of a matrix where they lie, `stride` elements apart. Of each as many columns are read as a panel would have.
+    pub fn rows(rows: &'a [T], stride: usize) -> Right<'a, T> {
+        Right { rows, stride }
+    }
+}
+
 /// What becomes of what was in the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Onto {
@@ -66,21 +85,21 @@ pub enum Onto {
     Sums,
 }
 
-/// `c[row.to + j] = sum over k of a[row.from + terms[k]] panel[k, j]` for `columns` columns j, of a panel that [`pack`] has written.
+/// `c[row.to + j] = sum over k of a[row.from + terms[k]] right[k, j]` for `columns` columns j, [`width`] at most.
 ///
 /// # Panics
 ///
-/// If a place is outside of a slice, or the panel has not as many rows as there are terms: a kernel's mistake, never a caller's data.
+/// If a place is outside of a slice: a kernel's mistake, never a caller's data.
 pub fn product<T: Element>(
     a: &[T],
     rows: &[Row],
     terms: Terms<'_>,
-    panel: &[T],
+    right: Right<'_, T>,
     columns: usize,
     c: &mut [T],
     onto: Onto,
 ) {
-    let work = Work { a, rows, terms: terms.at, panel, columns, c, onto };
+    let work = Work { a, rows, terms: terms.at, right: right.rows, stride: right.stride, columns, c, onto };
     let reads = |row: &Row| {
         terms.is_empty() || row.from.checked_add(terms.last).is_some_and(|last| last < work.a.len())
     };

@@ -40,8 +40,24 @@ fn check<T: Element + Into<f64> + PartialEq>(from_f64: impl Fn(f64) -> T, tolera
             pack(&turned, [1, terms], columns, &mut other);
             assert!(panel == other, "a panel of {terms} rows and {columns} columns");
             let mut c = vec![from_f64(0.5); count * (columns + 3)];
-            product(&left, &rows, Terms::new(&at), &panel, columns, &mut c, Onto::Nothing);
-            product(&left, &rows, Terms::new(&at), &panel, columns, &mut c, Onto::Sums);
+            product(
+                &left,
+                &rows,
+                Terms::new(&at),
+                Right::panel(&panel, columns),
+                columns,
+                &mut c,
+                Onto::Nothing,
+            );
+            product(
+                &left,
+                &rows,
+                Terms::new(&at),
+                Right::panel(&panel, columns),
+                columns,
+                &mut c,
+                Onto::Sums,
+            );
             for row in &rows {
                 for j in 0..columns + 3 {
                     let want = if j < columns {
@@ -80,7 +96,7 @@ fn nan_and_infinity_stay_in_their_rows_and_columns() {
     pack(&[1.0, 0.5, 2.0, 1.0, f32::INFINITY, 1.0], [3, 1], 3, &mut panel);
     let rows: Vec<Row> = (0..3).map(|i| Row { from: 2 * i, to: 3 * i }).collect();
     let mut c = [0.0; 9];
-    product(&a, &rows, Terms::new(&[0, 1]), &panel, 3, &mut c, Onto::Nothing);
+    product(&a, &rows, Terms::new(&[0, 1]), Right::panel(&panel, 3), 3, &mut c, Onto::Nothing);
     assert!(c[..3].iter().all(|x| x.is_nan()));
     assert_eq!(c[3..6], [f32::INFINITY; 3]);
     assert_eq!(c[6..], [7.0, f32::INFINITY, 10.0]);
@@ -91,5 +107,46 @@ fn nan_and_infinity_stay_in_their_rows_and_columns() {
 fn places_outside_of_the_left_side_are_refused() {
     let mut panel = vec![0.0; panel_width::<f32>(1)];
     pack(&[1.0], [1, 1], 1, &mut panel);
-    product(&[1.0f32; 4], &[Row { from: 2, to: 0 }], Terms::new(&[2]), &panel, 1, &mut [0.0], Onto::Nothing);
+    product(
+        &[1.0f32; 4],
+        &[Row { from: 2, to: 0 }],
+        Terms::new(&[2]),
+        Right::panel(&panel, 1),
+        1,
+        &mut [0.0],
+        Onto::Nothing,
+    );
+}
+
+#[test]
+fn rows_of_a_matrix_where_they_lie() {
+    let Some(widest) = width::<f32>() else { return };
+    let stride = widest + 3;
+    let (k, columns) = (70, widest);
+    let (a, b) = (numbers(5 * k, 1), numbers(k * stride, 2));
+    let [left, right] = [&a, &b].map(|x| x.iter().map(|&x| x as f32).collect::<Vec<_>>());
+    let rows: Vec<Row> = (0..5).map(|i| Row { from: i * k, to: i * columns }).collect();
+    let at: Vec<u32> = (0..k as u32).collect();
+    let mut c = vec![0.0f32; 5 * columns];
+    product(&left, &rows, Terms::new(&at), Right::rows(&right[3..], stride), columns, &mut c, Onto::Nothing);
+    for i in 0..5 {
+        for j in 0..columns {
+            let want: f64 = (0..k).map(|k2| a[i * k + k2] * b[3 + k2 * stride + j]).sum();
+            assert!((f64::from(c[i * columns + j]) - want).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+#[should_panic = "not as many rows"]
+fn a_right_side_that_is_too_short_is_refused() {
+    product(
+        &[1.0f32; 4],
+        &[Row::default()],
+        Terms::new(&[0, 1]),
+        Right::rows(&[0.0; 5], 4),
+        2,
+        &mut [0.0; 2],
+        Onto::Nothing,
+    );
 }

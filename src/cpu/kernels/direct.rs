@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use wgrad_tiles::{CHAIN, Onto, Row, Terms, pack, panel_width, product, width};
+use wgrad_tiles::{CHAIN, Onto, Right, Row, Terms, pack, panel_width, product, width};
 
 use super::float::Float;
 use super::gemm::flops;
@@ -200,7 +200,15 @@ fn by_rows<T: Float>(a: &[T], rows: &[Row], terms: &[u32], panels: &Panels, pack
         for part in blocks(terms.len()) {
             let b = &packed[panels.packed::<T>(panel, terms.len(), &part)];
             let sums = onto(part.start == 0);
-            product(a, rows, Terms::new(&terms[part]), b, columns.len(), &mut c[columns.start..], sums);
+            product(
+                a,
+                rows,
+                Terms::new(&terms[part]),
+                Right::panel(b, columns.len()),
+                columns.len(),
+                &mut c[columns.start..],
+                sums,
+            );
         }
     }
 }
@@ -228,7 +236,15 @@ fn by_columns<T: Float>(
                     let packed = &mut packed[..part.len() * panel_width::<T>(columns.len())];
                     write(part.clone(), columns.clone(), packed);
                     let sums = onto(part.start == 0);
-                    product(a, &places, Terms::new(&terms[part]), packed, columns.len(), out, sums);
+                    product(
+                        a,
+                        &places,
+                        Terms::new(&terms[part]),
+                        Right::panel(packed, columns.len()),
+                        columns.len(),
+                        out,
+                        sums,
+                    );
                 }
             });
         });

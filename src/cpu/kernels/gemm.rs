@@ -1,6 +1,7 @@
 //! Matrix products, by the `gemm` crate's kernels.
 
 use super::float::Float;
+use super::thin;
 use super::{CHAIN, CHAIN_OF_SUMS, PARALLEL_FLOPS, for_each_chunk, pairwise};
 use crate::geometry::MatmulGeometry;
 
@@ -84,7 +85,9 @@ pub fn matmul<T: Float>(g: &MatmulGeometry, a: &[T], b: &[T], c: &mut [T]) {
         let offset = |strides: [usize; 3]| (0..3).map(|d| place[d] * strides[d]).sum::<usize>();
         let a = Matrix { data: &a[offset(g.a_batch)..], strides: g.a_strides };
         let b = Matrix { data: &b[offset(g.b_batch)..], strides: g.b_strides };
-        if parallel && k_pieces(size) > 1 {
+        if thin::applies(size, a, b) {
+            thin::multiply(size, a, b, c, parallel);
+        } else if parallel && k_pieces(size) > 1 {
             gemm_split_k(size, a, b, c);
         } else if is_long(size) {
             sum_groups(size, a, b, c, false);
@@ -287,6 +290,26 @@ mod tests {
         for (m, n, k) in sizes {
             for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
                 check(&plain(m, n, k, ta, tb), m * k, n * k);
+            }
+        }
+    }
+
+    #[test]
+    fn few_rows() {
+        for (m, n, k) in
+            [(8, 1000, 70), (32, 256, 1024), (33, 100, 700), (96, 67, 2000), (70, 1024, 64), (9, 65, 1024)]
+        {
+            for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+                let g = plain(m, n, k, ta, tb);
+                let (a, b) = (
+                    Matrix { data: &[0.0f32], strides: g.a_strides },
+                    Matrix { data: &[0.0f32], strides: g.b_strides },
+                );
+                assert!(
+                    thin::applies([m, n, k], a, b) || wgrad_tiles::width::<f32>().is_none(),
+                    "{m} {n} {k}"
+                );
+                check(&g, m * k, n * k);
             }
         }
     }

@@ -20,6 +20,7 @@ pub mod scan;
 mod shallow;
 pub mod softmax;
 pub mod sort;
+mod thin;
 mod window_sums;
 
 use parallel::{CHAIN, CHAIN_OF_SUMS, PARALLEL_FLOPS, PARALLEL_WORK, finish_all, pairwise, units_per_task};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use wgrad_tiles::{CHAIN, Row, Terms, pack, panel_width, product};
+use wgrad_tiles::{CHAIN, Right, Row, Terms, pack, panel_width, product};
 
 use super::{BLOCK, MIN_PIECES, Panels, Windows, onto, with_border};
 use crate::cpu::kernels::float::Float;
@@ -48,7 +48,15 @@ pub fn weight_grad<T: Float>(g: &Conv2dGeometry, x: &[T], dy: &[T], dw: &mut [T]
                             let c = &mut dw[group * group_out + columns.start..];
                             let x = &x[begin + group * group_in..];
                             panel(part.clone(), group, p, &mut |b| {
-                                product(x, rows, terms, b, columns.len(), c, onto(first == start));
+                                product(
+                                    x,
+                                    rows,
+                                    terms,
+                                    Right::panel(b, columns.len()),
+                                    columns.len(),
+                                    c,
+                                    onto(first == start),
+                                );
                             });
                         }
                     }

@@ -1,0 +1,119 @@
+//! Products of a few rows with a large matrix: recurrent layers, and dense ones with small batches. The matrix is read where it lies, since to
+//! pack it, as the GEMM does, takes longer than to multiply by it.
+
+use wgrad_tiles::{CHAIN, Onto, Right, Row, Terms, pack, panel_width, product, width};
+
+use super::float::Float;
+use super::gemm::{Matrix, flops};
+use super::{CHAIN_OF_SUMS, PARALLEL_FLOPS, for_each_chunk};
+
+/// Rows that are few.
+const FEW: std::ops::RangeInclusive<usize> = 8..=96;
+/// Elements of a matrix that is large.
+const LARGE: usize = 1 << 16;
+/// Columns of a task.
+const COLUMNS: usize = 64;
+
+/// Whether a product of these sizes is for this module on this processor.
+pub(super) fn applies<T: Float>([m, n, k]: [usize; 3], a: Matrix<T>, b: Matrix<T>) -> bool {
+    let reach =
+        |matrix: Matrix<T>, along: usize| u32::try_from(k.saturating_mul(matrix.strides[along])).is_ok();
+    // Longer sums are added up in more levels than there are here.
+    let sum = (CHAIN / 2..=CHAIN * CHAIN_OF_SUMS).contains(&k);
+    FEW.contains(&m)
+        && n >= COLUMNS
+        && sum
+        && n * k >= LARGE
+        && reach(a, 1)
+        && reach(b, 0)
+        && width::<T>().is_some()
+}
+
+/// `C[m, n] = sum over k of A[m, k] B[k, n]`; rows of `c` lie one after the other.
+pub(super) fn multiply<T: Float>(size: [usize; 3], a: Matrix<T>, b: Matrix<T>, c: &mut [T], parallel: bool) {
+    // A task has some columns of C. They don't lie together: it computes them aside.
+    let [m, n, k] = size;
+    let parallel = parallel && flops(size) >= PARALLEL_FLOPS;
+    let terms = |stride: usize| (0..k).map(|i| (i * stride) as u32).collect::<Vec<_>>();
+    let each = m * COLUMNS;
+    T::with_scratch(n.div_ceil(COLUMNS) * each, |out| {
+        if b.strides[1] == 1 {
+            let rows: Vec<Row> = (0..m).map(|i| Row { from: i * a.strides[0], to: i * COLUMNS }).collect();
+            let terms = terms(a.strides[1]);
+            for_each_chunk(out, each, parallel, |task, out| {
+                let first = task * COLUMNS;
+                by_rows(
+                    a.data,
+                    &rows,
+                    Terms::new(&terms),
+                    Matrix { data: &b.data[first..], ..b },
+                    COLUMNS.min(n - first),
+                    out,
+                );
+            });
+            gather(out, each, c, [m, n], |block, i, columns| block[i * COLUMNS..][..columns].iter());
+        } else {
+            // The transpose of C, of which the matrix is the left side.
+            let terms = terms(b.strides[0]);
+            let widest = width::<T>().unwrap_or(1);
+            for_each_chunk(out, each, parallel, |task, out| {
+                let first = task * COLUMNS;
+                let rows =
+                    (0..COLUMNS.min(n - first)).map(|j| Row { from: (first + j) * b.strides[1], to: j * m });
+                let rows: Vec<Row> = rows.collect();
+                for first in (0..m).step_by(widest) {
+                    let columns = widest.min(m - first);
+                    T::with_scratch(k * panel_width::<T>(columns), |panel| {
+                        pack(&a.data[first * a.strides[0]..], [a.strides[1], a.strides[0]], columns, panel);
+                        let right = Right::panel(panel, columns);
+                        product(
+                            b.data,
+                            &rows,
+                            Terms::new(&terms),
+                            right,
+                            columns,
+                            &mut out[first..],
+                            Onto::Nothing,
+                        );
+                    });
+                }
+            });
+            gather(out, each, c, [m, n], |block, i, columns| block[i..].iter().step_by(m).take(columns));
+        }
+    });
+}
+
+/// A few rows times some columns of a matrix whose rows are contiguous.
+fn by_rows<T: Float>(a: &[T], rows: &[Row], terms: Terms<'_>, b: Matrix<T>, columns: usize, c: &mut [T]) {
+    let widest = width::<T>().unwrap_or(1);
+    for first in (0..columns).step_by(widest) {
+        let columns = widest.min(columns - first);
+        let (data, c) = (&b.data[first..], &mut c[first..]);
+        if columns == panel_width::<T>(columns) {
+            product(a, rows, terms, Right::rows(data, b.strides[0]), columns, c, Onto::Nothing);
+        } else {
+            T::with_scratch(terms.len() * panel_width::<T>(columns), |panel| {
+                pack(data, b.strides, columns, panel);
+                product(a, rows, terms, Right::panel(panel, columns), columns, c, Onto::Nothing);
+            });
+        }
+    }
+}
+
+/// Writes blocks of columns, of which `row` gives a row's part, as one matrix.
+fn gather<'a, T: Float, I: Iterator<Item = &'a T>>(
+    blocks: &'a [T],
+    each: usize,
+    c: &mut [T],
+    [m, n]: [usize; 2],
+    row: impl Fn(&'a [T], usize, usize) -> I,
+) {
+    for (block, first) in blocks.chunks_exact(each).zip((0..n).step_by(COLUMNS)) {
+        let columns = COLUMNS.min(n - first);
+        for i in 0..m {
+            for (c, &x) in c[i * n + first..][..columns].iter_mut().zip(row(block, i, columns)) {
+                *c = x;
+            }
+        }
+    }
+}
