@@ -112,6 +112,7 @@ mod module;
 mod network;
 mod normalization;
 mod parameter;
+mod parts;
 mod past;
 mod pool;
 mod pool1d;

@@ -395,6 +395,12 @@ pub trait Module: Send + Sync {
         self.parameters().iter().map(|p| p.variable.shape().numel()).sum()
     }
 
+    /// Number of elements in all parameters that are trained: not frozen, and no state.
+    fn trainable_parameter_count(&self) -> usize {
+        let trained = self.parameters().into_iter().filter(Parameter::trainable);
+        trained.map(|p| p.variable.shape().numel()).sum()
+    }
+
     /// The name of the first parameter that has an element that is infinite or not a number; `None` where all are finite.
     /// [`Trainer::fit`](crate::train::Trainer::fit) asks at the end of each epoch. It waits for the device, once.
     ///
@@ -514,6 +520,9 @@ macro_rules! forward_module {
             }
             fn parameter_count(&self) -> usize {
                 (**self).parameter_count()
+            }
+            fn trainable_parameter_count(&self) -> usize {
+                (**self).trainable_parameter_count()
             }
             fn first_not_finite(&self) -> Result<Option<String>> {
                 (**self).first_not_finite()

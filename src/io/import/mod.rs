@@ -70,5 +70,5 @@ mod weights;
 pub use convert::Mapping;
 #[cfg(feature = "import")]
 pub use read::keras;
-pub use read::pytorch;
+pub use read::{pytorch, pytorch_bytes};
 pub use weights::Weights;
