@@ -127,32 +127,25 @@ fn line(from: f64, to: f64, n: usize) -> Result<Tensor> {
     Tensor::linspace(from, to, n, Device::Cpu)?.cast(DType::F64)?.unsqueeze(1)
 }
 
-/// The solution at some times, over x, side by side, and the truth as dashes: what is no number leaves a gap.
+/// The solution at some times, over x, and the truth as dashes.
 fn draw_curves(net: &Net) -> Result<plot::Picture> {
-    let (mut found, mut truth) = (Vec::new(), Vec::new());
-    for t in TIMES {
-        let (x, t) = (line(-1.0, 1.0, 200)?, line(t, t, 200)?);
-        found.extend(net.at(&x, &t)?.cast(DType::F32)?.to_vec::<f32>()?);
-        let dashes = exact(&x, &t)?.cast(DType::F32)?.to_vec()?.into_iter().enumerate();
-        truth.extend(dashes.map(|(i, u): (_, f32)| if i / 5 % 2 == 0 { u } else { f32::NAN }));
-        found.extend([f32::NAN; 20]);
-        truth.extend([f32::NAN; 20]);
-    }
-    let title = "u over x from -1 to 1, at t = 0, 0.25, 0.5 and 1";
-    Ok(plot::lines(&[("network", &found), ("exact", &truth)])?.titled(title))
+    let x = line(-1.0, 1.0, 201)?;
+    let panel = |time: f64| {
+        let t = line(time, time, 201)?;
+        let curves = plot::Curves::new("x", "u").size(300, 300).add("network", &x, &net.at(&x, &t)?)?;
+        Ok(curves.add_dashed("exact", &x, &exact(&x, &t)?)?.draw()?.titled(&format!("t = {time}")))
+    };
+    plot::panels(TIMES.map(panel), TIMES.len())
 }
 
-/// What the network says and the truth, over t and x: from blue, at -1, over white to red.
+/// What the network says and the truth, over t and x.
 fn draw_field(u: &Tensor, truth: &Tensor) -> Result<plot::Picture> {
-    let colored = |u: &Tensor| {
-        let u = u.clamp(-1.0, 1.0)?;
-        let (red, green, blue) = ((u.minimum(0.0)? + 1.0)?, (1.0 - u.abs()?)?, (1.0 - u.maximum(0.0)?)?);
-        Tensor::concat(&[&red, &green, &blue], 1)?.reshape([1, SIZE[0], SIZE[1], 3])
+    let panel = |(name, u): (&str, &Tensor)| {
+        let field = plot::Field::new(&u.reshape(SIZE)?)?.across("t", 0.0, 1.0).down("x", 1.0, -1.0);
+        Ok(field.range(-1.0, 1.0).draw()?.titled(name))
     };
     let off = ((u - truth)? * 10.0)?;
-    let (u, truth, off) = (colored(u)?, colored(truth)?, colored(&off)?);
-    let rows = [("network", &u), ("exact", &truth), ("10 x difference", &off)];
-    Ok(plot::image_rows(&rows)?.titled("u over t (to the right) and x (upwards)"))
+    plot::panels([("network", u), ("exact", truth), ("10 x difference", &off)].map(panel), 1)
 }
 
 fn main() -> Result<()> {

@@ -356,14 +356,16 @@ fn pictures_side_by_side() {
     let image = |size: usize| Sheet::new(&Tensor::zeros([1, 1, size, 1], Device::Cpu).unwrap()).unwrap();
     let part = |size: usize, zoom: usize| image(size).zoom(zoom).draw();
     // Widths are 40 for the margins and the image's.
-    let three = plot::panels([part(1, 10), part(3, 10), part(2, 40)], 2).unwrap();
+    let three = plot::panels([part(1, 10), part(3, 10), part(2, 40)].map(Ok), 2).unwrap();
     assert_eq!((three.width(), three.height()), (120 + 70, 50 + 80));
     let (svg, _) = folder.save("panels", &three.titled("Three"));
     assert_eq!(svg.matches("<image").count(), 3);
-    let wide = plot::panels([part(1, 10), part(1, 10)], 0).unwrap();
+    let wide = plot::panels([part(1, 10), part(1, 10)].map(Ok), 0).unwrap();
     assert_eq!((wide.width(), wide.height()), (50, 100));
     let e = plot::panels([], 3).unwrap_err().to_string();
     assert_eq!(e, "plot::panels: there are no pictures to put side by side");
+    let failed = plot::panels([Ok(part(1, 1)), Err(Error::other("no paint"))], 2).unwrap_err();
+    assert_eq!(failed.to_string(), "no paint");
 }
 
 fn files(folder: &Path) -> Vec<String> {

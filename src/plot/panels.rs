@@ -4,7 +4,7 @@ use super::picture::Picture;
 use crate::error::{Error, Result};
 
 /// Pictures as one, so many side by side (one at least), then the next below: each column is as wide as its widest picture, each row as
-/// high as its highest.
+/// high as its highest. Pictures come as results, as they are drawn; of finished ones, `[a, b].map(Ok)`.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -12,17 +12,16 @@ use crate::error::{Error, Result};
 /// # fn main() -> Result<()> {
 /// let x = Tensor::linspace(-1.0, 1.0, 100, Device::Cpu)?;
 /// let power = |n: i32| Ok(Curves::new("x", "").size(240, 240).add("", &x, &x.pow(n)?)?.draw()?.titled(&format!("x^{n}")));
-/// let powers = (1..5).map(power).collect::<Result<Vec<_>>>()?;
-/// let picture = plot::panels(powers, 4)?.titled("Powers");
+/// let picture = plot::panels((1..5).map(power), 4)?.titled("Powers");
 /// assert!(picture.width() > 4 * 240);
 /// # Ok(()) }
 /// ```
 ///
 /// # Errors
 ///
-/// There are no pictures.
-pub fn panels(pictures: impl IntoIterator<Item = Picture>, columns: usize) -> Result<Picture> {
-    let pictures: Vec<Picture> = pictures.into_iter().collect();
+/// One of the pictures is an error, or there are none.
+pub fn panels(pictures: impl IntoIterator<Item = Result<Picture>>, columns: usize) -> Result<Picture> {
+    let pictures = pictures.into_iter().collect::<Result<Vec<_>>>()?;
     if pictures.is_empty() {
         return Err(Error::argument("plot::panels", "there are no pictures to put side by side"));
     }

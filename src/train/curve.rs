@@ -40,7 +40,7 @@ impl Curve {
             let sums = totals.loss_sums().map(|sum| sum.reshape([1, 1])).collect::<Result<Vec<_>>>()?;
             let row = match &sums[..] {
                 [one] => one.clone(),
-                several => Tensor::concat(&several.iter().collect::<Vec<_>>(), 1)?,
+                several => Tensor::concat(several, 1)?,
             };
             let width = row.dims()[1];
             if self.points.len() * width - self.read.len() == CAPACITY * width {

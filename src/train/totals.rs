@@ -176,7 +176,7 @@ impl Totals {
         let all = self.tensors().map(|t| t.flatten(0)).collect::<Result<Vec<_>>>()?;
         let joined = match &all[..] {
             [one] => one.clone(),
-            _ => no_grad(|| Tensor::concat(&all.iter().collect::<Vec<_>>(), 0))?,
+            _ => no_grad(|| Tensor::concat(&all, 0))?,
         };
         let joined = joined.to_vec::<f32>()?;
         let mut rest = &joined[..];
