@@ -72,9 +72,7 @@ impl Vae {
 
     /// Means and log-variances of the points that an image may be.
     fn encode(&self, x: &Tensor, cx: &Context) -> Result<[Tensor; 2]> {
-        let both = self.encoder.forward(x, cx)?;
-        let latent = both.dims()[1] / 2;
-        Ok([both.slice(1, 0, latent)?, both.slice(1, latent, latent)?])
+        self.encoder.forward(x, cx)?.split_into(-1)
     }
 
     /// Images at these points, `[n, latent]`.

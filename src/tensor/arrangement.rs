@@ -199,6 +199,24 @@ impl Tensor {
         self.cut(&lengths, axis)
     }
 
+    /// The tensor cut into equal parts along an axis, as many as the array takes that they are put into.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let [mean, log_variance] = Tensor::zeros([8, 12], Device::Cpu)?.split_into(-1)?;
+    /// assert_eq!((mean.dims(), log_variance.dims()), (&[8, 6][..], &[8, 6][..]));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`split`](Self::split).
+    pub fn split_into<const N: usize>(&self, axis: isize) -> Result<[Tensor; N]> {
+        let parts = self.split(N, axis).map_err(|e| e.named("split_into"))?;
+        parts.try_into().map_err(|_| Error::internal("a tensor was split into another number of parts"))
+    }
+
     /// The tensor cut into at most `count` parts along an axis, all of one length but for the last, which may be shorter: PyTorch's
     /// `chunk`. There are fewer parts where so many of that length are not needed: 5 elements in 4 chunks are 2, 2 and 1. Takes
     /// no time and no memory. Of no elements there is one part, without elements.
