@@ -127,25 +127,21 @@ fn line(from: f64, to: f64, n: usize) -> Result<Tensor> {
     Tensor::linspace(from, to, n, Device::Cpu)?.cast(DType::F64)?.unsqueeze(1)
 }
 
-/// The solution at some times, over x, and the truth as dashes.
-fn draw_curves(net: &Net) -> Result<plot::Picture> {
+/// The solution at some times, over x, and the truth as dashes; then what the network says and the truth, over t and x.
+fn draw(net: &Net, u: &Tensor, truth: &Tensor, pictures: &common::Pictures) -> Result<()> {
     let x = line(-1.0, 1.0, 201)?;
-    let panel = |time: f64| {
+    let curves = |time: f64| {
         let t = line(time, time, 201)?;
         let curves = plot::Curves::new("x", "u").size(300, 300).add("network", &x, &net.at(&x, &t)?)?;
         Ok(curves.add_dashed("exact", &x, &exact(&x, &t)?)?.draw()?.titled(&format!("t = {time}")))
     };
-    plot::panels(TIMES.map(panel), TIMES.len())
-}
-
-/// What the network says and the truth, over t and x.
-fn draw_field(u: &Tensor, truth: &Tensor) -> Result<plot::Picture> {
-    let panel = |(name, u): (&str, &Tensor)| {
+    pictures.save(plot::panels(TIMES.map(curves), TIMES.len())?, "curves.png")?;
+    let field = |(name, u): (&str, &Tensor)| {
         let field = plot::Field::new(&u.reshape(SIZE)?)?.across("t", 0.0, 1.0).down("x", 1.0, -1.0);
         Ok(field.range(-1.0, 1.0).draw()?.titled(name))
     };
-    let off = ((u - truth)? * 10.0)?;
-    plot::panels([("network", u), ("exact", truth), ("10 x difference", &off)].map(panel), 1)
+    let rows = [("network", u), ("exact", truth), ("10 x difference", &((u - truth)? * 10.0)?)];
+    pictures.save(plot::panels(rows.map(field), 1)?, "field.png")
 }
 
 fn main() -> Result<()> {
@@ -187,8 +183,7 @@ fn main() -> Result<()> {
     }
 
     let u = net.at(&x, &t)?;
-    pictures.save(draw_curves(&net)?, "curves.png")?;
-    pictures.save(draw_field(&u, &truth)?, "field.png")?;
+    draw(&net, &u, &truth, &pictures)?;
     println!("\nnorm of the error, as a share of the solution's");
     println!("  as at the beginning  {:.4}", relative_error(&exact(&x, &t.zeros_like()?)?, &truth)?);
     println!("  network              {:.4}", relative_error(&u, &truth)?);
