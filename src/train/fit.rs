@@ -250,6 +250,7 @@ impl<'a> Fit<'a> {
     ///
     /// ```
     /// # use wgrad::prelude::*;
+    /// use wgrad::train::Flow;
     /// # fn main() -> Result<()> {
     /// # let (digits, _) = data::synthetic::digits(100, 1, 1).into_datasets()?;
     /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
