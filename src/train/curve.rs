@@ -70,6 +70,15 @@ impl Curve {
         Ok(())
     }
 
+    /// Has the steps after the last point join those before it, where they are fewer than half of what is between points: the mean of a
+    /// step or two, of a batch that is not full maybe, would be a spike at the end of each epoch.
+    pub fn join_rest(&mut self, steps: usize, every: usize) {
+        let rest = self.points.last().map_or(0, |[step, _]| steps.saturating_sub(*step));
+        if rest > 0 && 2 * rest < every {
+            self.points.pop();
+        }
+    }
+
     /// The mean loss of the steps up to each point, since the one before, with the number of its last step; then that of those after the
     /// last point, up to the end of the epoch: of so many steps, with these sums over so many samples. `mean` makes a loss of sums.
     pub fn finish(
@@ -183,6 +192,27 @@ mod tests {
             assert_eq!((*step, *loss), (2 * k, (2 * k - 1) as f64 / 4.0));
         }
         assert_eq!(points[end], (2 * end + 1, 3.0));
+        // a short rest joins the point before, a longer one stands by itself
+        let of_two = || {
+            let mut curve = Curve::default();
+            curve.note(10, &totals(30.0, 20)).unwrap();
+            curve.note(20, &totals(50.0, 40)).unwrap();
+            curve
+        };
+        for (steps, expected) in [
+            (20, vec![(10, 1.5), (20, 1.0)]),
+            (24, vec![(10, 1.5), (24, 1.5)]),
+            (25, vec![(10, 1.5), (20, 1.0), (25, 2.0)]),
+        ] {
+            let mut curve = of_two();
+            curve.join_rest(steps, 10);
+            let samples = 2 * steps;
+            let sum = 50.0 + if steps == 24 { 22.0 } else { 4.0 * (steps - 20) as f64 };
+            assert_eq!(curve.finish([steps, samples], &[sum], mean).unwrap(), expected, "{steps}");
+        }
+        let mut curve = Curve::default();
+        curve.join_rest(3, 10);
+        assert_eq!(curve.finish([3, 2], &[6.0], mean).unwrap(), [(3, 3.0)]);
         // a point at the end of the epoch is not told twice
         let mut curve = Curve::default();
         curve.note(3, &totals(6.0, 2)).unwrap();

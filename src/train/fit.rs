@@ -154,7 +154,7 @@ impl<'a> Fit<'a> {
 
     /// Records the mean loss of every so many steps, [`History::steps`](super::History::steps), beside that of each epoch; 0 records none.
     /// It is summed on the device and read when the epoch is over: nothing waits for it. Without this, about a hundred times in the run,
-    /// and not of fewer than ten steps.
+    /// and not of fewer than ten steps; a rest at the end of an epoch that is shorter than half of that joins the steps before it.
     pub fn record_every(mut self, steps: usize) -> Self {
         self.record_every = Some(steps);
         self
