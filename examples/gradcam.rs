@@ -68,10 +68,10 @@ fn build_model(seed: u64, device: Device) -> Result<Model> {
 
 /// How much each pixel speaks for a class, from 0 to 1: one map `[n, size, size, 1]` for each image and class.
 fn heat(model: &Model, images: &Tensor, classes: &Tensor, size: usize) -> Result<Tensor> {
-    let [maps, scores] = model.forward_layers(["last", "scores"], images, &Context::eval())?;
+    let [maps, scores] = &model.forward_layers(["last", "scores"], images, &Context::eval())?;
     // No image has a part in another's score: one backward pass gives the slopes of all.
     let score = scores.take_along_axis(1, &classes.unsqueeze(1)?)?.sum(.., false)?;
-    let slopes = score.gradients(&[&maps])?.remove(0);
+    let slopes = score.gradients(&[maps])?.remove(0);
     let heat = (slopes.mean([1, 2], true)? * maps)?.sum(-1, true)?.relu()?;
     let heat = heat.resize2d([size, size], Resampling::Bilinear, false)?;
     &heat / (heat.max(1.., true)? + 1e-9)

@@ -124,9 +124,9 @@ impl Model {
     /// #     .add(Dense::new(10))
     /// #     .build([8, 8, 1], Device::Cpu)?;
     /// # let images = Tensor::rand([2, 8, 8, 1], Device::Cpu, 1)?;
-    /// let [maps, scores] = model.forward_layers(["conv2d", "dense"], &images, &Context::eval())?;
+    /// let [maps, scores] = &model.forward_layers(["conv2d", "dense"], &images, &Context::eval())?;
     /// let score = scores.slice(1, 3, 1)?.sum(.., false)?; // of class 3
-    /// let slopes = score.gradients(&[&maps])?.remove(0);
+    /// let slopes = score.gradients(&[maps])?.remove(0);
     /// let heat = (slopes.mean([1, 2], true)? * maps)?.sum(-1, false)?.relu()?;
     /// assert_eq!(heat.shape(), [2, 6, 6]);
     /// # Ok(()) }
