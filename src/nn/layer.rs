@@ -24,12 +24,23 @@ pub struct Built {
     pub output: SampleShape,
     /// The layer with its settings, as in `Dense 64, relu`; empty where [`Build::layer`] has not made it.
     what: String,
+    /// What [`Build::layer`] has made it of.
+    pub(super) made: Option<Made>,
+}
+
+/// A layer, before it was built.
+pub(super) struct Made {
+    pub kind: &'static str,
+    /// The settings, or why there are none.
+    pub config: Result<Value, String>,
+    /// The shape of the (first) input for one sample.
+    pub input: SampleShape,
 }
 
 impl Built {
     /// A module whose output for one sample has this shape.
     pub fn new(module: impl Module + 'static, output: impl Into<SampleShape>) -> Built {
-        Built { module: Box::new(module), output: output.into(), what: String::new() }
+        Built { module: Box::new(module), output: output.into(), what: String::new(), made: None }
     }
 
     fn told<T>(&self, result: Result<T>) -> Result<T> {
@@ -57,6 +68,9 @@ impl Module for Built {
 
     fn visit(&self, parameters: &mut Parameters<'_>) {
         parameters.describe(&self.what, Some(self.output));
+        if self.made.is_some() {
+            parameters.leaves(|| self.leaves());
+        }
         self.module.visit(parameters);
     }
 }
@@ -234,7 +248,7 @@ impl Build {
     /// The layer doesn't take such samples, a setting is impossible, or the device can't be used.
     pub fn layer(&mut self, layer: impl Layer, input: impl IntoSampleShape) -> Result<Built> {
         let input = SampleShape::new(input)?;
-        self.built(&layer, |layer, cx| layer.build(input, cx))
+        self.built(&layer, input, |layer, cx| layer.build(input, cx))
     }
 
     /// As [`layer`](Self::layer), for a layer of several inputs, such as attention to another sequence. It is called by
@@ -244,18 +258,22 @@ impl Build {
     ///
     /// As [`layer`](Self::layer); or the layer doesn't take so many inputs.
     pub fn layer_all(&mut self, layer: impl Layer, inputs: &[SampleShape]) -> Result<Built> {
-        self.built(&layer, |layer, cx| layer.build_all(inputs, cx))
+        let first = inputs.first().copied().unwrap_or_default();
+        self.built(&layer, first, |layer, cx| layer.build_all(inputs, cx))
     }
 
     fn built<L: Layer>(
         &mut self,
         layer: &L,
+        input: SampleShape,
         build: impl FnOnce(&L, &mut Build) -> Result<Built>,
     ) -> Result<Built> {
         self.device.check()?;
         let (kind, details) = (layer.kind(), layer.details());
         let mut built = build(layer, self).map_err(|e| e.named("Build::layer").within(kind))?;
         built.what = format!("{kind} {details}").trim_end().to_string();
+        built.made =
+            Some(Made { kind, config: layer.config().map(|c| c.0).map_err(|e| e.to_string()), input });
         Ok(built)
     }
 

@@ -251,6 +251,7 @@ impl Module for Model {
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {
+        parameters.leaves(|| self.leaves());
         self.network.visit(parameters);
     }
 

@@ -3,6 +3,7 @@
 
 use super::context::Context;
 use super::kept::Kept;
+use super::leaf::TellLeaves;
 use super::table::{self, Shown};
 use super::{Parameter, SampleShape, weights_file};
 use crate::device::Device;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 /// Takes the parameters of a module, one after the other: what [`Module::visit`] shows them to. See [`Module`] for an example.
 pub struct Parameters<'a> {
     /// What names begin with: the modules that this one is in.
-    path: String,
+    pub(super) path: String,
     /// Whether all that is shown is state that is never trained.
     buffers: bool,
     each: &'a mut dyn FnMut(Parameter),
@@ -27,12 +28,22 @@ pub struct Parameters<'a> {
     keeps: Option<&'a Cell<bool>>,
     /// Who wants to know of modules, too.
     modules: Option<&'a mut dyn FnMut(Shown)>,
+    /// Who wants to know of the layers of models and of built layers.
+    pub(super) leaves: Option<&'a mut TellLeaves<'a>>,
 }
 
 impl<'a> Parameters<'a> {
     /// Has the closure called with each parameter, under its whole name.
     pub fn new(each: &'a mut dyn FnMut(Parameter)) -> Parameters<'a> {
-        Parameters { path: String::new(), buffers: false, each, forgets: false, keeps: None, modules: None }
+        Parameters {
+            path: String::new(),
+            buffers: false,
+            each,
+            forgets: false,
+            keeps: None,
+            modules: None,
+            leaves: None,
+        }
     }
 
     /// Has another closure called with each module, before its parameters.
@@ -124,12 +135,10 @@ impl<'a> Parameters<'a> {
     }
 
     fn reborrowed(&mut self, path: String, buffers: bool) -> Parameters<'_> {
-        let modules: Option<&mut dyn FnMut(Shown)> = match &mut self.modules {
-            Some(modules) => Some(&mut **modules),
-            None => None,
-        };
+        let modules = self.modules.as_deref_mut().map(|modules| modules as &mut dyn FnMut(Shown));
+        let leaves = self.leaves.as_deref_mut().map(|leaves| leaves as &mut TellLeaves<'_>);
         let (forgets, keeps) = (self.forgets, self.keeps);
-        Parameters { path, buffers, each: &mut *self.each, forgets, keeps, modules }
+        Parameters { path, buffers, each: &mut *self.each, forgets, keeps, modules, leaves }
     }
 }
 

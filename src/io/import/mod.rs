@@ -25,6 +25,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! A module of one's own (`#[derive(Module)]`) takes them by [`Weights::import_into`].
+//!
 //! # What is converted
 //!
 //! Keras's arrays stand as they do here; a depthwise kernel gets its other shape. PyTorch's are permuted: kernels from
