@@ -22,19 +22,10 @@ pub struct Built {
     pub module: Box<dyn Module>,
     /// Shape of its output without the batch dimension.
     pub output: SampleShape,
-    /// The layer with its settings, as in `Dense 64, relu`; empty where [`Build::layer`] has not made it.
-    what: String,
     /// What [`Build::layer`] has made it of.
     pub(super) made: Option<Made>,
-}
-
-/// A layer, before it was built.
-pub(super) struct Made {
-    pub kind: &'static str,
-    /// The settings, or why there are none.
-    pub config: Result<Value, String>,
-    /// The shape of the (first) input for one sample.
-    pub input: SampleShape,
+    /// The layer with its settings, as in `Dense 64, relu`; empty where [`Build::layer`] has not made it.
+    what: String,
 }
 
 impl Built {
@@ -80,6 +71,15 @@ impl std::fmt::Debug for Built {
         let what = if self.what.is_empty() { "a layer" } else { &self.what };
         write!(f, "Built({what} to {})", self.output)
     }
+}
+
+/// A layer, before it was built.
+pub(super) struct Made {
+    pub kind: &'static str,
+    /// The settings, or why there are none.
+    pub config: Result<Value, String>,
+    /// The shape of the (first) input for one sample.
+    pub input: SampleShape,
 }
 
 /// The description of a layer: what [`Sequential::add`](super::Sequential::add) takes. Implement it to add a layer of your own.
@@ -271,9 +271,9 @@ impl Build {
         self.device.check()?;
         let (kind, details) = (layer.kind(), layer.details());
         let mut built = build(layer, self).map_err(|e| e.named("Build::layer").within(kind))?;
-        built.what = format!("{kind} {details}").trim_end().to_string();
         built.made =
             Some(Made { kind, config: layer.config().map(|c| c.0).map_err(|e| e.to_string()), input });
+        built.what = format!("{kind} {details}").trim_end().to_string();
         Ok(built)
     }
 
