@@ -262,3 +262,17 @@ impl Context {
         self.side_effects.take()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_has_a_seed_in_every_pass() {
+        let (a, b) = (Context::train(3), Context::train(3));
+        assert_eq!([Some(a.noise_seed()), Some(a.noise_seed())], [b.next_seed(), b.next_seed()]);
+        // Layers that draw nothing in predictions count all the same: what is drawn after them stays apart.
+        let eval = Context::eval();
+        assert_eq!((eval.noise_seed(), eval.next_seed(), eval.noise_seed()), (0, None, 2));
+    }
+}
