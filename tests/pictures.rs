@@ -268,6 +268,11 @@ fn curves_over_values() {
     assert!(has(&svg, "12") && picture.width() == 500);
     let one = Curves::new("t", "").size(1, 1).add("", &[2.5], &[7.0]).unwrap().draw().unwrap();
     folder.save("curves_one", &one);
+    // Sizes that are none, and lines all to and fro.
+    let vast =
+        Curves::new("t", "").size(usize::MAX, usize::MAX).add_dashed("", &[0.0, 1.0], &[0.0, 1.0]).unwrap();
+    assert_eq!(vast.draw().unwrap().width(), 10_020);
+    assert!(Sheet::new(&steps(1, 1)).unwrap().zoom(usize::MAX).gap(usize::MAX).draw().to_png().is_err());
 
     let e = many.clone().add("ninth", &[0.0], &[0.0]).unwrap_err().to_string();
     assert!(e.contains("\"ninth\" is one curve more than 8"), "{e}");

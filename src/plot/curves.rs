@@ -8,8 +8,9 @@ use super::picture::{MARGIN, Picture};
 use crate::error::{Error, Result};
 
 const NAME: &str = "plot::Curves";
-/// The smallest width and height: less has no room for the axes.
+/// The smallest width and height (less has no room for the axes), and the largest.
 const SMALLEST: f64 = 160.0;
+const LARGEST_SIZE: f64 = 10_000.0;
 
 /// Curves over values along an axis: `y` over `x`, for up to eight of them, with the names of both axes.
 ///
@@ -87,9 +88,9 @@ impl Curves {
         Ok(self)
     }
 
-    /// The size of the picture without names and title, 720 by 354 where nothing is said; 160 at least.
+    /// The size of the picture without names and title, 720 by 354 where nothing is said; each from 160 to 10,000.
     pub fn size(self, width: usize, height: usize) -> Curves {
-        Curves { size: [width, height].map(|v| (v as f64).max(SMALLEST)), ..self }
+        Curves { size: [width, height].map(|v| (v as f64).clamp(SMALLEST, LARGEST_SIZE)), ..self }
     }
 
     /// The picture.

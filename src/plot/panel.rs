@@ -17,6 +17,8 @@ const FEW_EPOCHS: usize = 3;
 pub(super) const LEGEND_LINE: f64 = 22.0;
 /// Of dashed lines: how long a dash is, and how far from the next.
 const DASH: [f64; 2] = [7.0, 6.0];
+/// Of a line that is longer, all to and fro, dashes are as many as of this length.
+const LONGEST_DASHED: f64 = 100_000.0;
 
 /// Points from left to right; a value is missing where there is a gap.
 pub(super) struct Curve {
@@ -167,12 +169,15 @@ fn line(picture: &mut Picture, points: Vec<[f64; 2]>, width: f64, color: Color, 
 
 /// The pieces of a line that are drawn where it is dashed.
 fn dashes(points: &[[f64; 2]]) -> Vec<Vec<[f64; 2]>> {
+    let length = |ends: &[[f64; 2]]| (ends[1][0] - ends[0][0]).hypot(ends[1][1] - ends[0][1]);
+    let scale = (points.windows(2).map(length).sum::<f64>() / LONGEST_DASHED).max(1.0);
+    let lengths = DASH.map(|length| length * scale);
     let mut out: Vec<Vec<[f64; 2]>> = vec![points.first().copied().into_iter().collect()];
     // How much is left of the present dash, or of the gap after it.
-    let (mut drawn, mut left) = (true, DASH[0]);
+    let (mut drawn, mut left) = (true, lengths[0]);
     for ends in points.windows(2) {
         let ([ax, ay], [bx, by]) = (ends[0], ends[1]);
-        let length = (bx - ax).hypot(by - ay);
+        let length = length(ends);
         let mut done = 0.0;
         while length - done > left {
             done += left;
@@ -183,7 +188,7 @@ fn dashes(points: &[[f64; 2]]) -> Vec<Vec<[f64; 2]>> {
                 false => out.push(vec![at]),
             }
             drawn = !drawn;
-            left = if drawn { DASH[0] } else { DASH[1] };
+            left = lengths[usize::from(!drawn)];
         }
         left -= length - done;
         if drawn {
@@ -205,5 +210,7 @@ mod tests {
             [vec![[0.0, 0.0], [7.0, 0.0]], vec![[10.0, 3.0], [10.0, 10.0]], vec![[10.0, 16.0], [10.0, 20.0]]]
         );
         assert!(dashes(&[]).concat().is_empty());
+        let far: Vec<[f64; 2]> = (0..10_000).map(|k| [k as f64, f64::from(k % 2) * 1e4]).collect();
+        assert!((7000..8000).contains(&dashes(&far).len()), "{}", dashes(&far).len());
     }
 }

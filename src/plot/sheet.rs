@@ -256,7 +256,7 @@ impl Sheet {
 
     /// Draws each pixel of an image as a square of so many (one at least), each of which is two by two in a PNG.
     pub fn zoom(self, zoom: usize) -> Sheet {
-        let size = [self.values.width, self.values.height].map(|n| (n * zoom.max(1)) as f64);
+        let size = [self.values.width, self.values.height].map(|n| n as f64 * zoom.max(1) as f64);
         Sheet { size, ..self }
     }
 

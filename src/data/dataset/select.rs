@@ -7,6 +7,10 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, no_grad};
+use std::collections::HashSet;
+
+/// More classes than this nobody chooses from; an open range (`5..`) would never end.
+const MOST_CLASSES: usize = 1 << 16;
 
 impl Dataset {
     /// The samples at these places, in this order; one that is named twice is there twice: PyTorch's `Subset`. Everything else stays:
@@ -50,9 +54,11 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// The labels are not integers `[samples]`, the data set has names for fewer classes, or there is no memory for the copy.
+    /// The labels are not integers `[samples]`, the data set has names for fewer classes, more than 65,536 are given, or there is no
+    /// memory for the copy.
     pub fn of_classes(&self, classes: impl IntoIterator<Item = usize>) -> Result<Dataset> {
-        self.chosen("of_classes", classes.into_iter().collect()).map(|(set, _)| set)
+        let classes = classes.into_iter().take(MOST_CLASSES + 1).collect();
+        self.chosen("of_classes", classes).map(|(set, _)| set)
     }
 
     /// As [`of_classes`](Self::of_classes), and the classes are counted anew: the first of those given becomes 0. Their names follow;
@@ -73,9 +79,9 @@ impl Dataset {
     /// As [`of_classes`](Self::of_classes); or a class is given twice.
     pub fn of_classes_renumbered(&self, classes: impl IntoIterator<Item = usize>) -> Result<Dataset> {
         const NAME: &str = "of_classes_renumbered";
-        let classes: Vec<usize> = classes.into_iter().collect();
-        let given_twice = |(k, class): (usize, &usize)| classes[..k].contains(class).then_some(*class);
-        if let Some(class) = classes.iter().enumerate().find_map(given_twice) {
+        let classes: Vec<usize> = classes.into_iter().take(MOST_CLASSES + 1).collect();
+        let mut seen = HashSet::new();
+        if let Some(class) = classes.iter().find(|class| !seen.insert(**class)) {
             return Err(Error::data(self.name(), format!("{NAME}: class {class} is given twice")));
         }
         let names: Vec<String> = classes
@@ -91,6 +97,9 @@ impl Dataset {
     fn chosen(&self, op: &str, classes: Vec<usize>) -> Result<(Dataset, Vec<u32>)> {
         let wrong = |message: String| Err(Error::data(self.name(), format!("{op}: {message}")));
         let named = self.classes().len();
+        if classes.len() > MOST_CLASSES {
+            return wrong(format!("got more than {MOST_CLASSES} classes; of a range say where it ends"));
+        }
         if let Some(class) = classes.iter().find(|&&class| named > 0 && class >= named) {
             return wrong(format!("there is no class {class}; it has {named} classes"));
         }

@@ -197,7 +197,10 @@ fn samples_are_chosen_by_place() {
     }
     assert_eq!(chosen.features().to_vec::<u8>().unwrap(), [8, 9, 2, 3, 8, 9]);
     let none = set.select(&[]).unwrap();
-    assert_eq!((none.len(), none.to_batch(Device::Cpu).unwrap().samples()), (0, 0));
+    for device in [Device::Cpu, Device::Gpu] {
+        assert_eq!((none.len(), none.to_batch(device).unwrap().samples()), (0, 0));
+        assert!(none.scaled_features(device).unwrap().to_vec::<f32>().unwrap().is_empty());
+    }
     let message = set.select(&[0, 6]).unwrap_err().to_string();
     assert_eq!(message, "counting: select: there is no sample 6; it has 6 samples");
     // without a scale, bytes stay bytes
@@ -229,6 +232,8 @@ fn samples_are_chosen_by_class() {
     assert_eq!(mixed.of_classes([]).unwrap().len(), 0);
     let message = named.of_classes([3]).unwrap_err().to_string();
     assert_eq!(message, "things: of_classes: there is no class 3; it has 3 classes");
+    let message = mixed.of_classes(1..).unwrap_err().to_string();
+    assert_eq!(message, "things: of_classes: got more than 65536 classes; of a range say where it ends");
     let message = mixed.of_classes_renumbered([1, 1]).unwrap_err().to_string();
     assert_eq!(message, "things: of_classes_renumbered: class 1 is given twice");
     let rows = mixed.map_labels(|y| y.maximum(0)?.one_hot(8)).unwrap();
