@@ -107,7 +107,7 @@ fn main() -> Result<()> {
         .stop_on_ctrl_c();
     let history = trainer.fit(&train, fit)?;
 
-    let images = (test.0.features().slice(0, 0, test.0.len().min(24))?.cast(DType::F32)? / 255.0)?;
+    let images = test.0.take(24)?.scaled_features(device)?;
     let reconstructions = trainer.predict(&images)?.sigmoid()?;
     let rows = [("input", &images), ("output", &reconstructions)];
     let title = format!("Images from {} numbers each", arguments.code);

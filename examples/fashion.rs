@@ -145,7 +145,7 @@ fn main() -> Result<()> {
         (false, true) => Augment::new().shift(0.07, 0.07).flip_horizontal(),
         (false, false) => Augment::new().shift(0.07, 0.07),
     };
-    let first = (train.features().slice(0, 0, train.len().min(12))?.cast(DType::F32)? / 255.0)?;
+    let first = train.take(12)?.scaled_features(Device::Cpu)?;
     let changed = (1..=3).map(|seed| augment.apply(&first, seed)).collect::<Result<Vec<_>>>()?;
     let rows =
         [("as they are", &first), ("changed", &changed[0]), ("again", &changed[1]), ("again", &changed[2])];

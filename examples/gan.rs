@@ -95,13 +95,13 @@ fn build_gan(seed: u64, device: Device) -> Result<Gan> {
 /// The discriminator becomes better at telling digits from drawings, then the generator at what passes for a digit.
 fn step(gan: &Gan, batch: &Batch, step: &mut OwnStep<'_>) -> Result<()> {
     let (digits, cx) = (&batch.inputs[0], step.context());
-    let noise = Tensor::randn([step.samples(), NOISE], digits.device(), cx.next_seed().unwrap_or(0))?;
+    let noise = Tensor::randn([step.samples(), NOISE], digits.device(), cx.noise_seed())?;
     let drawn = gan.generator.forward(&noise, cx)?;
     // The cross-entropy of logits x is softplus(-x) where the answer is yes, and softplus(x) where it is no.
     let of_digits = gan.discriminator.forward(digits, cx)?.neg()?.softplus()?;
     let of_drawn = gan.discriminator.forward(&drawn.detach()?, cx)?.softplus()?;
     step.minimize_by("discriminator", &(of_digits + of_drawn)?.mean(.., false)?)?;
-    let passed_for_digits = gan.discriminator.forward(&drawn, step.context())?;
+    let passed_for_digits = gan.discriminator.forward(&drawn, cx)?;
     step.minimize_by("generator", &passed_for_digits.neg()?.softplus()?.mean(.., false)?)
 }
 
@@ -191,7 +191,7 @@ fn main() -> Result<()> {
     if !history.epochs.is_empty() {
         pictures.save(plot::history(&history)?, "history.png")?;
     }
-    let digits = (test.take(JUDGED)?.features().cast(DType::F32)?.to_device(device)? / 255.0)?;
+    let digits = test.take(JUDGED)?.scaled_features(device)?;
     println!("{JUDGED} digits      sure  inception score  of the classes 0 to 9");
     judge("of the test", &classifier, &digits)?;
     judge("untrained", &classifier, &untrained)?;

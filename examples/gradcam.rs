@@ -8,6 +8,7 @@ mod common;
 use clap::Parser;
 use std::path::PathBuf;
 use wgrad::Resampling;
+use wgrad::data::Dataset;
 use wgrad::nn::Context;
 use wgrad::plot;
 use wgrad::prelude::*;
@@ -67,9 +68,7 @@ fn build_model(seed: u64, device: Device) -> Result<Model> {
 
 /// How much each pixel speaks for a class, from 0 to 1: one map `[n, size, size, 1]` for each image and class.
 fn heat(model: &Model, images: &Tensor, classes: &Tensor, size: usize) -> Result<Tensor> {
-    let both = model.outputs_of(&["last", "scores"])?;
-    let both = both.forward_all(std::slice::from_ref(images), &Context::eval())?;
-    let (maps, scores) = (&both[0], &both[1]);
+    let [maps, scores] = &model.forward_layers(["last", "scores"], images, &Context::eval())?;
     // No image has a part in another's score: one backward pass gives the slopes of all.
     let score = scores.take_along_axis(1, &classes.unsqueeze(1)?)?.sum(.., false)?;
     let slopes = score.gradients(maps)?;
@@ -92,28 +91,22 @@ fn without(images: &Tensor, marks: &Tensor, share: f64) -> Result<Tensor> {
     images * place.cast(DType::F32)?.ge(gone)?.cast(DType::F32)?.reshape(images.shape())
 }
 
-/// Digits beside what speaks for what they are read as, and, for those that are something else, beside what speaks for that.
-fn sheet(
-    model: &Model,
-    images: &Tensor,
-    read: &Tensor,
-    truth: &Tensor,
-    wrong: bool,
-) -> Result<plot::Picture> {
+/// Digits beside what speaks for what they are read as; those that are something else, also beside what speaks for that.
+fn sheet(model: &Model, digits: &Dataset, wrong: bool) -> Result<plot::Picture> {
     const SIZE: usize = 84;
+    let batch = digits.to_batch(model.device())?;
+    let (images, truth) = (&batch.inputs[0], &batch.targets[0].cast(DType::I32)?);
+    let read = &model.infer(images)?.argmax(-1, false)?;
     let large = images.resize2d([SIZE, SIZE], Resampling::Nearest, false)?;
-    let mut parts = vec![large.broadcast_to([images.dims()[0], SIZE, SIZE, 3])?];
+    let mut parts = vec![large.broadcast_to([digits.len(), SIZE, SIZE, 3])?];
     for classes in if wrong { vec![read, truth] } else { vec![read] } {
-        // From black over red and yellow to white.
-        let glow =
-            (heat(model, images, classes, SIZE)? * 3.0)? - Tensor::new([0.0f32, 1.0, 2.0], images.device())?;
-        let over = ((&large * 0.35)? + glow?.clamp(0.0, 1.0)? * 0.65)?;
-        parts.push(over.pad([(0, 0), (0, 0), (4, 0), (0, 0)], 1.0)?);
+        let glow = plot::ColorMap::Hot.colors(&heat(model, images, classes, SIZE)?)?;
+        parts.push(((&large * 0.35)? + glow * 0.65)?.pad([(0, 0), (0, 0), (4, 0), (0, 0)], 1.0)?);
     }
     let chances = probability(model, images, read)?.to_vec::<f32>()?;
     let classes = truth.to_vec::<i32>()?.into_iter().zip(read.to_vec::<i32>()?).zip(chances);
     let captions = classes.map(|((truth, read), chance)| format!("{truth} read as {read} ({chance:.2})"));
-    plot::captioned_images(&Tensor::concat(&parts.iter().collect::<Vec<_>>(), 2)?, captions)
+    Ok(plot::Sheet::new(&Tensor::concat(&parts, 2)?)?.captions(captions)?.columns(5).draw())
 }
 
 fn main() -> Result<()> {
@@ -135,12 +128,8 @@ fn main() -> Result<()> {
     if let Some(file) = &arguments.load {
         trainer.model().load(file)?;
     } else {
-        let fit = Fit::epochs(arguments.epochs)
-            .batch_size(arguments.batch_size)
-            .seed(arguments.seed)
-            .validation(&test)
-            .stop_on_ctrl_c();
-        trainer.fit(&train, fit)?;
+        let fit = Fit::epochs(arguments.epochs).batch_size(arguments.batch_size).seed(arguments.seed);
+        trainer.fit(&train, fit.validation(&test).stop_on_ctrl_c())?;
     }
     let model = trainer.model();
     if let Some(file) = &arguments.save {
@@ -148,33 +137,22 @@ fn main() -> Result<()> {
         println!("saved in {}", file.display());
     }
 
-    let images = (test.features().cast(DType::F32)? / 255.0)?;
-    let truth = test.labels().cast(DType::I32)?;
-    let read = trainer.predict_on(&test)?.remove(0).argmax(-1, false)?.to_device(Device::Cpu)?;
-    let (right, wrong) = (read.eq(&truth)?.nonzero()?, read.ne(&truth)?.nonzero()?);
-    println!("read wrongly: {} of {}", wrong.numel(), test.len());
-    // The first of some images, what they are read as, and what they are.
-    let first = |places: &Tensor, most: usize| {
-        let places = places.flatten(0)?.slice(0, 0, places.numel().min(most))?;
-        let of = |t: &Tensor| t.index_select(0, &places)?.to_device(device);
-        Ok::<_, Error>((of(&images)?, of(&read)?, of(&truth)?))
-    };
-    for (name, places, title) in [
-        ("right.png", &right, "What speaks for the digit that was read"),
-        (
-            "wrong.png",
-            &wrong,
-            "What speaks for the digit that was read, and, on the right, for the one that it is",
-        ),
-    ] {
-        if places.numel() > 0 {
-            let (images, read, truth) = first(places, 15)?;
-            let sheet = sheet(model, &images, &read, &truth, name == "wrong.png")?;
-            pictures.save(sheet.titled(title), name)?;
-        }
+    let read = trainer.predict_on(&test)?.remove(0).argmax(-1, false)?.to_vec::<i32>()?;
+    let truth = test.labels().cast(DType::I32)?.to_vec::<i32>()?;
+    let (right, wrong): (Vec<_>, Vec<_>) = (0..test.len()).partition(|&i| read[i] == truth[i]);
+    println!("read wrongly: {} of {}", wrong.len(), test.len());
+    let first = |places: &[usize], most: usize| test.select(&places[..places.len().min(most)]);
+    let title = "What speaks for the digit that was read";
+    if !right.is_empty() {
+        pictures.save(sheet(model, &first(&right, 15)?, false)?.titled(title), "right.png")?;
+    }
+    if !wrong.is_empty() {
+        let title = format!("{title}, and, on the right, for the one that it is");
+        pictures.save(sheet(model, &first(&wrong, 15)?, true)?.titled(&title), "wrong.png")?;
     }
 
-    let (images, read, _) = first(&right, 1000)?;
+    let images = first(&right, 1000)?.scaled_features(device)?;
+    let read = model.infer(&images)?.argmax(-1, false)?;
     let marks = heat(model, &images, &read, 28)?;
     let random = Tensor::rand(marks.shape(), device, arguments.seed)?;
     println!("\nprobability of what is read, mean of {}", read.numel());

@@ -103,32 +103,21 @@ fn line(from: f64, to: f64, n: usize) -> Result<Tensor> {
     Tensor::linspace_dtype(from, to, n, DType::F64, Device::Cpu)?.unsqueeze(1)
 }
 
-/// The solution at some times, over x, side by side, and the truth as dashes: what is no number leaves a gap.
-fn draw_curves(net: &Net) -> Result<plot::Picture> {
-    let (mut found, mut truth) = (Vec::new(), Vec::new());
-    for t in TIMES {
-        let (x, t) = (line(-1.0, 1.0, 200)?, line(t, t, 200)?);
-        found.extend(net.at(&x, &t)?.cast(DType::F32)?.to_vec::<f32>()?);
-        let dashes = exact(&x, &t)?.cast(DType::F32)?.to_vec()?.into_iter().enumerate();
-        truth.extend(dashes.map(|(i, u): (_, f32)| if i / 5 % 2 == 0 { u } else { f32::NAN }));
-        found.extend([f32::NAN; 20]);
-        truth.extend([f32::NAN; 20]);
-    }
-    let title = "u over x from -1 to 1, at t = 0, 0.25, 0.5 and 1";
-    Ok(plot::lines(&[("network", &found), ("exact", &truth)])?.titled(title))
-}
-
-/// What the network says and the truth, over t and x: from blue, at -1, over white to red.
-fn draw_field(u: &Tensor, truth: &Tensor) -> Result<plot::Picture> {
-    let colored = |u: &Tensor| {
-        let u = u.clamp(-1.0, 1.0)?;
-        let (red, green, blue) = ((u.minimum(0.0)? + 1.0)?, (1.0 - u.abs()?)?, (1.0 - u.maximum(0.0)?)?);
-        Tensor::concat(&[&red, &green, &blue], 1)?.reshape([1, SIZE[0], SIZE[1], 3])
+/// The solution at some times, over x, and the truth as dashes; then what the network says and the truth, over t and x.
+fn draw(net: &Net, u: &Tensor, truth: &Tensor, pictures: &common::Pictures) -> Result<()> {
+    let x = line(-1.0, 1.0, 201)?;
+    let curves = |time: f64| {
+        let t = line(time, time, 201)?;
+        let curves = plot::Curves::new("x", "u").size(300, 300).add("network", &x, &net.at(&x, &t)?)?;
+        Ok(curves.add_dashed("exact", &x, &exact(&x, &t)?)?.draw()?.titled(&format!("t = {time}")))
     };
-    let off = ((u - truth)? * 10.0)?;
-    let (u, truth, off) = (colored(u)?, colored(truth)?, colored(&off)?);
-    let rows = [("network", &u), ("exact", &truth), ("10 x difference", &off)];
-    Ok(plot::image_rows(&rows)?.titled("u over t (to the right) and x (upwards)"))
+    pictures.save(plot::panels(TIMES.map(curves), TIMES.len())?, "curves.png")?;
+    let field = |(name, u): (&str, &Tensor)| {
+        let field = plot::Field::new(&u.reshape(SIZE)?)?.across("t", 0.0, 1.0).down("x", 1.0, -1.0);
+        Ok(field.range(-1.0, 1.0).draw()?.titled(name))
+    };
+    let rows = [("network", u), ("exact", truth), ("10 x difference", &((u - truth)? * 10.0)?)];
+    pictures.save(plot::panels(rows.map(field), 1)?, "field.png")
 }
 
 fn main() -> Result<()> {
@@ -159,8 +148,7 @@ fn main() -> Result<()> {
     }
 
     let u = net.at(&x, &t)?;
-    pictures.save(draw_curves(&net)?, "curves.png")?;
-    pictures.save(draw_field(&u, &truth)?, "field.png")?;
+    draw(&net, &u, &truth, &pictures)?;
     println!("\nnorm of the error, as a share of the solution's");
     println!("  as at the beginning  {:.4}", relative_error(&exact(&x, &t.zeros_like()?)?, &truth)?);
     println!("  network              {:.4}", relative_error(&u, &truth)?);

@@ -109,7 +109,7 @@ fn draw(shape: usize, n: usize, seed: u64) -> Result<Tensor> {
 fn shapes(n: usize, seed: u64) -> Result<Dataset> {
     let each = n.div_ceil(SHAPES.len());
     let images = (0..SHAPES.len()).map(|shape| draw(shape, each, seed)).collect::<Result<Vec<_>>>()?;
-    let images = Tensor::stack(&images.iter().collect::<Vec<_>>(), 1)?.reshape([INFER, SIDE, SIDE, 3])?;
+    let images = Tensor::stack(&images, 1)?.reshape([INFER, SIDE, SIDE, 3])?;
     let labels = Tensor::arange(0, SHAPES.len() as i64, Device::Cpu)?.tile([each])?;
     let set = Dataset::from_tensors("synthetic shapes", &images, &labels)?;
     set.scaled(1.0 / 255.0).with_classes(&SHAPES).take(n)
@@ -139,8 +139,7 @@ fn load_data(arguments: &Arguments) -> Result<(Dataset, Dataset)> {
 
 /// A convolution, normalised.
 fn conv(filters: usize, kernel: usize, stride: usize) -> Sequential {
-    let conv =
-        Conv2d::new(filters, [kernel; 2]).stride([stride; 2]).padding(Padding::Explicit([kernel / 2; 4]));
+    let conv = Conv2d::new(filters, [kernel; 2]).stride([stride; 2]).padding(Padding::symmetric(kernel / 2));
     Sequential::new()
         .add(conv.bias(false).kernel_initializer(Initializer::HeNormal))
         .add(BatchNorm::new().momentum(0.9).epsilon(1e-5))

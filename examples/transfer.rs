@@ -10,7 +10,7 @@ use clap::Parser;
 use std::path::PathBuf;
 use wgrad::data::Dataset;
 use wgrad::io::import::{self, Mapping};
-use wgrad::nn::{BatchNorm, Build, Built, Context, Initializer};
+use wgrad::nn::{BatchNorm, Initializer};
 use wgrad::plot;
 use wgrad::prelude::*;
 use wgrad::train::confusion_matrix;
@@ -46,15 +46,6 @@ struct Arguments {
     out: PathBuf,
 }
 
-/// The images of five digits, the first of which is class 0.
-fn five_digits(set: &Dataset, first: usize) -> Result<Dataset> {
-    let classes = (set.labels().cast(DType::I32)? - first)?;
-    let places = classes.ge(0)?.logical_and(classes.lt(5)?)?.nonzero()?.squeeze(1)?;
-    let (images, classes) = (set.features().index_select(0, &places)?, classes.index_select(0, &places)?);
-    let names: Vec<String> = (first..first + 5).map(|digit| digit.to_string()).collect();
-    Ok(Dataset::from_tensors(set.name(), &images, &classes)?.scaled(1.0 / 255.0).with_classes(&names))
-}
-
 /// The network whose weights the file has. What stands there as `features.0` is the first layer here, and so on.
 fn network(seed: u64, device: Device) -> Result<Model> {
     let norm = || BatchNorm::new().momentum(0.9).epsilon(1e-5); // PyTorch's settings
@@ -76,37 +67,16 @@ fn network(seed: u64, device: Device) -> Result<Model> {
         .build([28, 28, 1], device)
 }
 
-/// All layers of a trained network but its last, with a new one.
-#[derive(Module)]
-struct Transferred {
-    trunk: Model,
-    head: Built,
-}
-
-impl Transferred {
-    fn new(trunk: Model) -> Result<Transferred> {
-        // Zeros: what the new head doesn't know yet can't drown what the trunk says.
-        let head = Dense::new(5).kernel_initializer(Initializer::Zeros);
-        let head = Build::new(trunk.device(), 0).layer(head, trunk.output_shape())?;
-        Ok(Transferred { trunk, head })
-    }
-
-    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        self.head.forward(&self.trunk.forward(x, cx)?, cx)
-    }
-}
-
 /// Trains a model; gives its accuracy on the test set before the training and after each epoch.
-fn train<M: Module>(
+fn train(
     name: &str,
-    model: M,
+    model: Model,
     adam: Adam,
     epochs: usize,
     (train, test): (&Dataset, &Dataset),
     arguments: &Arguments,
-) -> Result<(M, Vec<f32>)> {
-    let trained = model.parameters().into_iter().filter(|p| p.trainable());
-    println!("{name}: {} weights are trained", trained.map(|p| p.variable.shape().numel()).sum::<usize>());
+) -> Result<(Model, Vec<f64>)> {
+    println!("{name}: {} weights are trained", model.trainable_parameter_count());
     let loss = SparseCategoricalCrossentropy::from_logits();
     let mut trainer = Trainer::new(model, adam, loss).metric(Accuracy::new()).build()?;
     let before = trainer.evaluate(test)?.metric("accuracy");
@@ -116,7 +86,7 @@ fn train<M: Module>(
         std::process::exit(130); // as a shell says Ctrl-C: the other trainings are not wanted either
     }
     let after = history.epochs.iter().map(|epoch| epoch.value("val_accuracy"));
-    let curve = [before].into_iter().chain(after).flatten().map(|accuracy| accuracy as f32).collect();
+    let curve = [before].into_iter().chain(after).flatten().collect();
     Ok((trainer.into_model(), curve))
 }
 
@@ -127,30 +97,37 @@ fn main() -> Result<()> {
     let base = network(arguments.seed, device)?;
     println!("{}", base.summary());
     base.import_weights(&import::pytorch(&arguments.weights)?, &Mapping::pytorch())?;
-    let known = confusion_matrix(&base, &five_digits(&test, 0)?, 256)?.accuracy();
+    let known = confusion_matrix(&base, &test.of_classes_renumbered(0..5)?, 256)?.accuracy();
     println!("{}: accuracy {known:.4} on digits 0 to 4", arguments.weights.display());
-    let (few, test) = (five_digits(&all, 5)?.take(arguments.images)?, five_digits(&test, 5)?);
+    let few = all.of_classes_renumbered(5..10)?.take(arguments.images)?;
+    let test = test.of_classes_renumbered(5..10)?;
     println!("data {}: {} training and {} test images of digits 5 to 9", few.name(), few.len(), test.len());
     let pictures = common::Pictures::new(&arguments.out)?;
 
     let (sets, adam, epochs) = ((&few, &test), || Adam::new(arguments.lr), arguments.epochs);
     let scratch = network(arguments.seed, device)?;
     let (_, scratch) = train("from scratch", scratch, adam(), 2 * epochs, sets, &arguments)?;
-    let model = Transferred::new(base.outputs_of(&["features"])?)?;
-    model.trunk.set_trainable(false)?;
+    // Zeros: what the new head doesn't know yet can't drown what the trunk says.
+    let head = Dense::new(5).kernel_initializer(Initializer::Zeros);
+    let (trunk, model) = (base.outputs_of(&["features"])?, base.with_layer("head", head, arguments.seed)?);
+    trunk.set_trainable(false)?;
     let (model, head) = train("new head", model, adam(), epochs, sets, &arguments)?;
-    model.trunk.set_trainable(true)?;
-    let gently = adam().group(model.trunk.parameters(), |group| group.lr_scale(0.2));
+    trunk.set_trainable(true)?;
+    let gently = adam().group(trunk.parameters(), |group| group.lr_scale(0.2));
     let (model, tuned) = train("fine-tuned", model, gently, epochs, sets, &arguments)?;
 
-    // The third training begins where the second ends.
-    let later = [vec![f32::NAN; epochs], tuned].concat();
-    let curves = [("from scratch", &scratch[..]), ("new head", &head), ("fine-tuned", &later)];
-    let title = "Accuracy on digits 5 to 9 (a step is an epoch)";
-    pictures.save(plot::lines(&curves)?.titled(title), "curves.png")?;
+    let results = [("from scratch", scratch), ("new head", head), ("fine-tuned", tuned)];
+    let mut curves = plot::Curves::new("epoch", "accuracy");
+    for (name, curve) in &results {
+        // The third training begins where the second ends.
+        let first = if *name == "fine-tuned" { epochs } else { 0 };
+        let places: Vec<f64> = (first..first + curve.len()).map(|epoch| epoch as f64).collect();
+        curves = curves.add(name, &places, curve)?;
+    }
+    pictures.save(curves.draw()?.titled("Test images of digits 5 to 9"), "curves.png")?;
     pictures.save(plot::misclassified(&model, &test, test.classes(), 40)?, "mistakes.png")?;
-    for (name, curve) in curves {
-        println!("{name:12}  test accuracy {:.4}", curve.last().copied().unwrap_or(f32::NAN));
+    for (name, curve) in results {
+        println!("{name:12}  test accuracy {:.4}", curve.last().copied().unwrap_or(f64::NAN));
     }
     Ok(())
 }

@@ -72,9 +72,7 @@ impl Vae {
 
     /// Means and log-variances of the points that an image may be.
     fn encode(&self, x: &Tensor, cx: &Context) -> Result<[Tensor; 2]> {
-        let both = self.encoder.forward(x, cx)?;
-        let latent = both.dims()[1] / 2;
-        Ok([both.slice(1, 0, latent)?, both.slice(1, latent, latent)?])
+        self.encoder.forward(x, cx)?.split_into(-1)
     }
 
     /// Images at these points, `[n, latent]`.
@@ -94,7 +92,7 @@ fn step(vae: &Vae, batch: &Batch, step: &mut OwnStep<'_>) -> Result<()> {
     let (x, cx) = (&batch.inputs[0], step.context());
     let [mean, log_variance] = vae.encode(x, cx)?;
     // Each step of a training has a seed of its own, derived from the run's; evaluations draw the same noise again.
-    let noise = Tensor::randn(mean.dims(), x.device(), cx.next_seed().unwrap_or(0))?;
+    let noise = Tensor::randn(mean.dims(), x.device(), cx.noise_seed())?;
     let z = (&mean + (&log_variance * 0.5)?.exp()? * noise)?;
     let logits = vae.decoder.forward(&z, cx)?;
     let reconstruction = (BinaryCrossentropy::from_logits().compute(&logits, x)? * PIXELS as f64)?;
@@ -106,14 +104,13 @@ fn step(vae: &Vae, batch: &Batch, step: &mut OwnStep<'_>) -> Result<()> {
     step.minimize(&(reconstruction + kl)?)
 }
 
-/// Digits drawn at points all over the plane, as one image.
-fn plane(vae: &Vae) -> Result<Tensor> {
+/// Digits drawn at points all over the plane.
+fn plane(vae: &Vae) -> Result<plot::Picture> {
     let device = vae.device();
     let up = Tensor::linspace(REACH, -REACH, SIDE, device)?;
     let grid = Tensor::meshgrid(&[&up, &up.neg()?])?;
     let z = Tensor::stack(&[&grid[1], &grid[0]], -1)?.reshape([SIDE * SIDE, 2])?;
-    let digits = vae.draw(&z)?.reshape([SIDE, SIDE, 28, 28])?;
-    digits.permute([0, 2, 1, 3])?.reshape([1, SIDE * 28, SIDE * 28, 1])
+    Ok(plot::Sheet::new(&vae.draw(&z)?)?.columns(SIDE).gap(0).zoom(1).draw())
 }
 
 fn main() -> Result<()> {
@@ -140,13 +137,13 @@ fn main() -> Result<()> {
     let history = trainer.fit(&train, fit)?;
 
     let vae = trainer.model();
-    let images = (test.features().slice(0, 0, test.len().min(24))?.cast(DType::F32)? / 255.0)?;
+    let images = test.take(24)?.scaled_features(device)?;
     let rows = [("input", &images), ("output", &trainer.predict(&images)?)];
     let title = "Test images, and what is drawn at their means";
     pictures.save(plot::image_rows(&rows)?.titled(title), "reconstructions.png")?;
     if arguments.latent == 2 {
         let title = format!("Digits at points of the plane, from -{REACH} to {REACH}");
-        pictures.save(plot::images(&plane(vae)?)?.titled(&title), "plane.png")?;
+        pictures.save(plane(vae)?.titled(&title), "plane.png")?;
     }
     let z = Tensor::randn([60, arguments.latent], device, arguments.seed)?;
     pictures

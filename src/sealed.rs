@@ -35,3 +35,7 @@ pub trait FeatureBatches {}
 
 /// Of [`ResultExt`](crate::ResultExt).
 pub trait ResultExt {}
+
+/// Of [`Numbers`](crate::plot::Numbers).
+#[cfg(feature = "plot")]
+pub trait Numbers {}

@@ -136,7 +136,7 @@ fn shapes_and_axes() -> Result<()> {
     says(x.flip(5), &["flip", "axis 5"]);
     says(x.pad([(1, 1)], 0.0), &["pad", "1 pairs", "[2, 3]", "one per axis"]);
     says(x.item::<f32>(), &["item", "[2, 3]", "6 elements", "not one"]);
-    says(Tensor::concat(&[], 0), &["concat", "at least one"]);
+    says(Tensor::concat::<Tensor>(&[], 0), &["concat", "at least one"]);
     says(Tensor::concat(&[&x, &ones(&[3, 3])?], 1), &["concat", "[2, 3]", "[3, 3]", "axis 1"]);
     says(Tensor::concat(&[&x, &ones(&[2])?], 0), &["concat", "[2, 3]", "[2]"]);
     says(Tensor::stack(&[&x, &ones(&[2, 2])?], 0), &["[1, 2, 3]", "[1, 2, 2]"]);

@@ -17,6 +17,8 @@ mod keras;
 mod matching;
 #[path = "files/memory.rs"]
 mod memory;
+#[path = "files/modules.rs"]
+mod modules;
 #[path = "files/numpy.rs"]
 mod numpy;
 #[path = "files/pytorch.rs"]

@@ -384,7 +384,7 @@ fn gradients_through_a_cache() -> Result<()> {
             cache.full().eval()?;
         }
         let loss = (cache.full().square()? * &direction)?.sum(.., false)?.backward()?;
-        let joined = Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)?;
+        let joined = Tensor::concat(&parts, 0)?;
         let want = (joined.square()? * &direction)?.sum(.., false)?.backward()?;
         for part in &parts {
             assert_eq!(loss.get(part)?.to_vec::<f32>()?, want.get(part)?.to_vec::<f32>()?);

@@ -55,7 +55,7 @@ fn a_branched_model_computes_what_its_layers_say_on_both_devices() {
             a.minimum(&b).unwrap(),
             x[0].clone(),
         ];
-        let expected = Tensor::concat(&parts.iter().collect::<Vec<_>>(), -1).unwrap();
+        let expected = Tensor::concat(&parts, -1).unwrap();
         let outputs = model.infer_all(&x).unwrap();
         let (got, want) = (values(&outputs[0]), values(&expected));
         assert!(got.iter().zip(&want).all(|(g, w)| (g - w).abs() < 1e-6), "{got:?}\n{want:?}");

@@ -363,7 +363,7 @@ mod checks {
         };
         let (w, b, x) = problem(1)?;
         let mut adam = Adam::new(0.05).global_clip_norm(0.5);
-        let whole = Tensor::concat(&x.iter().collect::<Vec<_>>(), 0)?;
+        let whole = Tensor::concat(&x, 0)?;
         for _ in 0..6 {
             adam.step(&loss(&w, &b, &whole)?.backward()?)?;
         }

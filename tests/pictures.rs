@@ -6,7 +6,7 @@ use image::RgbImage;
 use std::path::{Path, PathBuf};
 use wgrad::data::Dataset;
 use wgrad::nn::{Context, Parameters};
-use wgrad::plot::{self, Picture};
+use wgrad::plot::{self, ColorMap, Curves, Field, Picture, Sheet};
 use wgrad::prelude::*;
 use wgrad::train::{ConfusionMatrix, Epoch, Evaluation, History};
 
@@ -230,11 +230,147 @@ fn lines_of_series() {
     assert!(contains(&pixels, [0x26, 0x2b, 0x33]) && contains(&pixels, [0x1f, 0x6f, 0xb4]));
     folder.save("lines_short", &plot::lines(&[("one", &[1.0])]).unwrap());
     folder.save("lines_none", &plot::lines(&[("none", &[f32::NAN])]).unwrap());
-    let five: Vec<(&str, &[f32])> = vec![("x", &[1.0f32][..]); 5];
-    for wrong in [&five[..], &[], &[("empty", &[][..])]] {
+    let nine: Vec<(&str, &[f32])> = vec![("x", &[1.0f32][..]); 9];
+    for wrong in [&nine[..], &[], &[("empty", &[][..])]] {
         let e = plot::lines(wrong).unwrap_err().to_string();
-        assert!(e.starts_with("plot::lines: expects one to 4 series"), "{e}");
+        assert!(e.starts_with("plot::lines: expects one to 8 series"), "{e}");
     }
+}
+
+#[test]
+fn curves_over_values() {
+    let folder = Folder::new();
+    let x = Tensor::linspace(-1.0, 1.0, 200, Device::Cpu).unwrap();
+    let wave = |k: f64| (&x * k).unwrap().sin().unwrap();
+    let mut curves = Curves::new("x <m>", "u").add("sine", &x, &wave(3.0)).unwrap();
+    curves = curves.add_dashed("faster", &x, &wave(6.0)).unwrap();
+    // Any number type, rows and columns; points that are no numbers leave gaps.
+    curves = curves.add("three", &[-0.5f32, 0.0, 0.5], &vec![0.5, f64::NAN, -0.5]).unwrap();
+    let column = Tensor::new([[-0.75f64], [0.75]], Device::Cpu).unwrap();
+    let curves = curves.add("two", &column, &Tensor::new([[1i32, 1]], Device::Cpu).unwrap()).unwrap();
+    let (svg, pixels) = folder.save("curves", &curves.draw().unwrap().titled("Waves"));
+    for text in ["sine", "faster", "three", "x &lt;m&gt;", "u", "Waves", "-0.5", "1.0"] {
+        assert!(has(&svg, text), "no {text:?} in {:?}", words(&svg));
+    }
+    assert_eq!(svg.matches("<circle").count(), 4); // two of three, and two
+    for color in [[0x26, 0x2b, 0x33], [0x1f, 0x6f, 0xb4], [0xd9, 0x5f, 0x02]] {
+        assert!(contains(&pixels, color), "{color:?}");
+    }
+    // Eight names take two lines; whole numbers along x are written as such.
+    let epochs: Vec<f64> = (1..=12).map(f64::from).collect();
+    let mut many = Curves::new("epoch", "accuracy").size(480, 300);
+    for k in 0..8 {
+        let values: Vec<f64> = epochs.iter().map(|e| 1.0 - 1.0 / (e + f64::from(k))).collect();
+        many = many.add(&format!("training {k}"), &epochs, &values).unwrap();
+    }
+    let picture = many.draw().unwrap();
+    let (svg, _) = folder.save("curves_many", &picture);
+    assert!(has(&svg, "12") && picture.width() == 500);
+    let one = Curves::new("t", "").size(1, 1).add("", &[2.5], &[7.0]).unwrap().draw().unwrap();
+    folder.save("curves_one", &one);
+    // Sizes that are none, and lines all to and fro.
+    let vast =
+        Curves::new("t", "").size(usize::MAX, usize::MAX).add_dashed("", &[0.0, 1.0], &[0.0, 1.0]).unwrap();
+    assert_eq!(vast.draw().unwrap().width(), 10_020);
+    assert!(Sheet::new(&steps(1, 1)).unwrap().zoom(usize::MAX).gap(usize::MAX).draw().to_png().is_err());
+
+    let e = many.clone().add("ninth", &[0.0], &[0.0]).unwrap_err().to_string();
+    assert!(e.contains("\"ninth\" is one curve more than 8"), "{e}");
+    let e = Curves::new("x", "y").add("odd", &[0.0, 1.0], &[0.0]).unwrap_err().to_string();
+    assert!(e.contains("\"odd\" has 2 numbers along x and 1 along y"), "{e}");
+    let matrix = Tensor::zeros([2, 2], Device::Cpu).unwrap();
+    let e = Curves::new("x", "y").add("matrix", &matrix, &matrix).unwrap_err().to_string();
+    assert!(e.contains("the numbers are [2, 2]; expected them in a row"), "{e}");
+    let none = Curves::new("x", "y").add("none", &[f64::NAN, 1.0], &[1.0, f64::INFINITY]).unwrap();
+    for empty in [none, Curves::new("x", "y")] {
+        let e = empty.draw().unwrap_err().to_string();
+        assert!(e.contains("without a point that can be drawn"), "{e}");
+    }
+}
+
+#[test]
+fn fields_have_axes_and_a_scale() {
+    let folder = Folder::new();
+    // Two by three: from -2 to 3, and what is no number.
+    let values = Tensor::new([[-2.0f64, 0.0, 1.0], [3.0, f64::NAN, f64::INFINITY]], Device::Cpu).unwrap();
+    let field = Field::new(&values).unwrap().across("t", 0.0, 1.0).down("x", 1.0, -1.0);
+    let picture = field.clone().range(-2.0, 2.0).draw().unwrap();
+    let (svg, pixels) = folder.save("field", &picture);
+    for text in ["t", "x", "0.0", "1.0", "-1", "2"] {
+        assert!(has(&svg, text), "no {text:?} in {:?}", words(&svg));
+    }
+    // Pixels of 160: the colours of both ends, of the middle, and of what is none.
+    let left =
+        2 * (svg.split("<image x=\"").nth(1).unwrap().split('"').next().unwrap().parse::<u32>().unwrap());
+    let at = |column: u32, row: u32| pixels.get_pixel(left + 320 * column + 100, 68 + 320 * row + 100).0;
+    assert_eq!([at(0, 0), at(1, 0)], [[0x08, 0x40, 0x81], [0xf7, 0xf7, 0xf7]]);
+    assert_eq!([at(0, 1), at(1, 1), at(2, 1)], [[0x9c, 0x2a, 0x03], [0xff, 0, 0xff], [0xff, 0, 0xff]]);
+    // Without a range: as far below 0 as above, so that 0 stays white.
+    let (svg, pixels) = folder.save("field_free", &field.draw().unwrap());
+    assert!(contains(&pixels, [0xf7, 0xf7, 0xf7]) && has(&svg, "-2"), "{:?}", words(&svg));
+    let ramp = Tensor::arange(0, 40 * 60, Device::Cpu).unwrap().reshape([40, 60]).unwrap();
+    for (name, colors) in [
+        ("viridis", ColorMap::Viridis),
+        ("hot", ColorMap::Hot),
+        ("grey", ColorMap::Grey),
+        ("diverging", ColorMap::Diverging),
+    ] {
+        let field = Field::new(&ramp).unwrap().colors(colors);
+        folder.save(&format!("field_{name}"), &field.draw().unwrap().titled(name));
+    }
+    // One number, one row, one column, more than are drawn; nothing but what is no number.
+    for (name, shape) in [("one", [1, 1]), ("row", [1, 50]), ("column", [50, 1]), ("large", [1000, 700])] {
+        let values = Tensor::full(shape, 2.5f32, Device::Cpu).unwrap();
+        folder.save(&format!("field_{name}"), &Field::new(&values).unwrap().draw().unwrap());
+    }
+    let none = Tensor::full([3, 3], f32::NAN, Device::Cpu).unwrap();
+    folder.save("field_none", &Field::new(&none).unwrap().draw().unwrap());
+
+    let says = |result: Result<Picture>, said: &str| {
+        let e = result.unwrap_err().to_string();
+        assert!(e.contains(said), "{e}");
+    };
+    says(field.clone().range(1.0, 1.0).draw(), "the range is from 1 to 1");
+    says(field.clone().range(f64::NAN, 1.0).draw(), "the range is from NaN to 1");
+    says(field.clone().across("t", 2.0, 2.0).draw(), "the axis \"t\" goes from 2 to 2");
+    says(field.clone().down("x", 0.0, f64::INFINITY).draw(), "expected two finite numbers");
+    for shape in [&[3][..], &[3, 0], &[1, 3, 3]] {
+        let e = Field::new(&Tensor::zeros(shape, Device::Cpu).unwrap()).unwrap_err().to_string();
+        assert!(e.contains("expected [rows, columns]"), "{e}");
+    }
+}
+
+#[test]
+fn numbers_have_colours() {
+    for device in [Device::Cpu, Device::Gpu] {
+        let shares = Tensor::new([[0.0f32], [0.5], [1.0], [7.0], [f32::NAN]], device).unwrap();
+        let colors = ColorMap::Grey.colors(&shares).unwrap();
+        assert_eq!((colors.dims(), colors.device()), (&[5, 3][..], device));
+        let levels = colors.to_vec::<f32>().unwrap();
+        let half = 128.0 / 255.0;
+        assert_eq!(levels[..12], [0.0, 0.0, 0.0, half, half, half, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+        assert_eq!(levels[12..], [1.0, 0.0, 1.0]);
+    }
+    let e = ColorMap::Hot.colors(&Tensor::zeros([2, 3], Device::Cpu).unwrap()).unwrap_err().to_string();
+    assert!(e.starts_with("ColorMap::colors: got [2, 3]; expected [.., 1]"), "{e}");
+}
+
+#[test]
+fn pictures_side_by_side() {
+    let folder = Folder::new();
+    let image = |size: usize| Sheet::new(&Tensor::zeros([1, 1, size, 1], Device::Cpu).unwrap()).unwrap();
+    let part = |size: usize, zoom: usize| image(size).zoom(zoom).draw();
+    // Widths are 40 for the margins and the image's.
+    let three = plot::panels([part(1, 10), part(3, 10), part(2, 40)].map(Ok), 2).unwrap();
+    assert_eq!((three.width(), three.height()), (120 + 70, 50 + 80));
+    let (svg, _) = folder.save("panels", &three.titled("Three"));
+    assert_eq!(svg.matches("<image").count(), 3);
+    let wide = plot::panels([part(1, 10), part(1, 10)].map(Ok), 0).unwrap();
+    assert_eq!((wide.width(), wide.height()), (50, 100));
+    let e = plot::panels([], 3).unwrap_err().to_string();
+    assert_eq!(e, "plot::panels: there are no pictures to put side by side");
+    let failed = plot::panels([Ok(part(1, 1)), Err(Error::other("no paint"))], 2).unwrap_err();
+    assert_eq!(failed.to_string(), "no paint");
 }
 
 fn files(folder: &Path) -> Vec<String> {
@@ -374,6 +510,15 @@ fn captions_and_rows() {
     assert_eq!((words(&svg).len(), svg.matches("<image").count()), (6, 60));
     let one = plot::image_rows(&[("grey", &steps(2, 1)), ("colour", &steps(2, 3))]).unwrap();
     folder.save("rows_mixed", &one);
+
+    // 30 images in 6 columns, each pixel 3 by 3, that touch each other.
+    let sheet = plot::Sheet::new(&a).unwrap().columns(6).gap(0).zoom(3).draw();
+    assert_eq!((sheet.width(), sheet.height()), (6 * 6 + 40, 5 * 6 + 40));
+    folder.save("sheet", &sheet);
+    let named = Sheet::new(&a).unwrap().captions((0..30).map(|k| k.to_string())).unwrap();
+    let (svg, _) = folder.save("sheet_named", &named.columns(100).zoom(0).gap(3).draw());
+    assert_eq!((words(&svg).len(), svg.matches("<image").count()), (30, 30));
+    assert!(Sheet::new(&a).unwrap().captions(["one"]).is_err());
 
     let refused = |result: Result<Picture>, said: &str| {
         let e = result.unwrap_err().to_string();

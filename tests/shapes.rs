@@ -74,7 +74,7 @@ mod checks {
                     }
                 }
             }
-            let joined = Tensor::concat(&parts.iter().collect::<Vec<_>>(), axis as isize)?;
+            let joined = Tensor::concat(&parts, axis as isize)?;
             let what = format!("case {case}: {count} of {dtype} along {axis} of {:?}", joined.shape());
             // With something that goes on computing from it, in the same plan.
             let more = (&joined + &joined)?;
@@ -138,7 +138,7 @@ mod checks {
                 h = (h.matmul(&a)? + x.slice(1, t, 1)?.reshape([1, 1])?)?;
                 all.push(h.clone());
             }
-            let loss = Tensor::stack(&all.iter().collect::<Vec<_>>(), 1)?.sum(.., false)?;
+            let loss = Tensor::stack(&all, 1)?.sum(.., false)?;
             let grads = loss.backward()?;
             // dL/dx[t] = 1 + a + ... + a^(T - 1 - t); powers of one half are exact
             let want: Vec<f64> = (0..steps).map(|t| 2.0 - 0.5f64.powi((steps - t) as i32 - 1)).collect();
@@ -255,7 +255,7 @@ fn random_graph(steps: &[Step], [n, t, c]: [usize; 3], cut: usize, d: Device) ->
             }
             Step::Join => {
                 let rows: Vec<Tensor> = (0..9).map(|k| x.slice(1, k % t, 1)).collect::<Result<_>>()?;
-                out.push(Tensor::concat(&rows.iter().collect::<Vec<_>>(), 1)?);
+                out.push(Tensor::concat(&rows, 1)?);
                 x
             }
             Step::Flat => x.reshape([n * t, c])?.cos()?.reshape([n, t, c])?,

@@ -318,7 +318,8 @@ impl Dataset {
         &self.features().dims()[1..]
     }
 
-    /// All features (of the first input) as they are stored, unscaled, on the CPU: `[samples, ..]`.
+    /// All features (of the first input) as they are stored, unscaled, on the CPU: `[samples, ..]`. As a model sees them gives
+    /// [`scaled_features`](Self::scaled_features).
     pub fn features(&self) -> &Tensor {
         &self.inputs[0].0
     }
@@ -491,5 +492,6 @@ impl fmt::Debug for Dataset {
 
 mod map;
 mod parts;
+mod select;
 #[cfg(test)]
 mod tests;

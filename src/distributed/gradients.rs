@@ -82,7 +82,7 @@ impl Layout {
             .iter()
             .map(|t| t.detach()?.cast(self.dtype)?.reshape([t.numel()]))
             .collect::<Result<_>>()?;
-        Tensor::concat(&flat.iter().collect::<Vec<_>>(), 0)
+        Tensor::concat(&flat, 0)
     }
 
     /// Reads flat vectors of this rank's shards, and adds them and those of all others. `wishes` are further numbers that this rank

@@ -359,7 +359,7 @@ impl Augment {
             (&cos * &flip_x)?,
             offset(1)?,
         ];
-        let columns = Tensor::concat(&columns.iter().collect::<Vec<_>>(), 1)?;
+        let columns = Tensor::concat(&columns, 1)?;
         // A sum of one: a reduction has its result in memory, so that random numbers, sines and cosines are computed once
         // per image rather than once per pixel.
         columns.unsqueeze(-1)?.sum(-1, false)
@@ -379,7 +379,7 @@ fn channels(values: &[f64], like: &Tensor) -> Result<Tensor> {
         .collect::<Result<Vec<_>>>()?;
     match values.as_slice() {
         [one] => Ok(one.clone()),
-        _ => Tensor::concat(&values.iter().collect::<Vec<_>>(), 0),
+        _ => Tensor::concat(&values, 0),
     }
 }
 

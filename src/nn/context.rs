@@ -233,6 +233,26 @@ impl Context {
         self.seed.map(|s| seed::derive(s, stream))
     }
 
+    /// A seed for noise that is drawn in predictions, too, such as the points of a variational autoencoder: in a pass of training that of
+    /// [`next_seed`](Self::next_seed); in one that only predicts 0, 1 and so on, the same in each pass, so that evaluations can be
+    /// compared.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::nn::Context;
+    /// # fn main() -> Result<()> {
+    /// let noise = |cx: &Context| Tensor::randn([4], Device::Cpu, cx.noise_seed())?.to_vec::<f32>();
+    /// let cx = Context::eval();
+    /// let first = noise(&cx)?;
+    /// assert_ne!(first, noise(&cx)?);
+    /// assert_eq!(first, noise(&Context::eval())?);
+    /// # Ok(()) }
+    /// ```
+    pub fn noise_seed(&self) -> u64 {
+        let stream = self.drawn.get();
+        self.next_seed().unwrap_or(stream)
+    }
+
     /// Has a tensor computed along with the step, as running averages need that a layer updates while it trains.
     pub fn also_compute(&self, tensor: Tensor) {
         self.side_effects.borrow_mut().push(tensor);
@@ -269,5 +289,19 @@ impl Context {
     /// What the layers asked for with [`also_compute`](Self::also_compute), for whoever evaluates the step.
     pub fn take_also_compute(&self) -> Vec<Tensor> {
         self.side_effects.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_has_a_seed_in_every_pass() {
+        let (a, b) = (Context::train(3), Context::train(3));
+        assert_eq!([Some(a.noise_seed()), Some(a.noise_seed())], [b.next_seed(), b.next_seed()]);
+        // Layers that draw nothing in predictions count all the same: what is drawn after them stays apart.
+        let eval = Context::eval();
+        assert_eq!((eval.noise_seed(), eval.next_seed(), eval.noise_seed()), (0, None, 2));
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn first_not_finite(parameters: &[Parameter]) -> Result<Option<String
             finite.min(.., false)?.reshape([1])?.to_device(device)
         });
         let each = each.collect::<Result<Vec<Tensor>>>()?;
-        Tensor::concat(&each.iter().collect::<Vec<_>>(), 0)?.to_vec::<u32>()
+        Tensor::concat(&each, 0)?.to_vec::<u32>()
     })?;
     Ok(finite.iter().position(|&finite| finite == 0).map(|at| floats[at].name.clone()))
 }

@@ -95,7 +95,7 @@ pub enum Initializer {
         /// The standard deviation before the cut.
         std: f64,
     },
-    /// Drawn so that the variance is a scale divided by a fan; the next six are cases of it.
+    /// Drawn so that the variance is a scale divided by a fan; the next seven are cases of it.
     VarianceScaling {
         /// The scale.
         scale: f64,
@@ -117,6 +117,10 @@ pub enum Initializer {
     LecunUniform,
     /// Truncated normal with variance 1 / fan in (LeCun et al., 1998): for SELU.
     LecunNormal,
+    /// Uniform in +-1 / sqrt(fan in): what PyTorch gives weights of `nn.Linear` and `nn.Conv2d` where nothing else is said. (It is
+    /// [`VarianceScaling`](Self::VarianceScaling) by 1/3, there written as `kaiming_uniform_(a=sqrt(5))`. Biases are drawn there, too;
+    /// here they are 0.)
+    TorchDefault,
     /// A matrix with orthonormal rows or columns, whichever are fewer, times a gain (Saxe et al., 2014). A weight of
     /// more than two dimensions is one matrix `[all others, last]`.
     Orthogonal {
@@ -173,6 +177,7 @@ impl Initializer {
             Initializer::HeNormal => scaled(2.0, Fan::In, Distribution::TruncatedNormal),
             Initializer::LecunUniform => scaled(1.0, Fan::In, Distribution::Uniform),
             Initializer::LecunNormal => scaled(1.0, Fan::In, Distribution::TruncatedNormal),
+            Initializer::TorchDefault => scaled(1.0 / 3.0, Fan::In, Distribution::Uniform),
             Initializer::Orthogonal { gain } => {
                 Tensor::rounded(&drawn.orthogonal(gain)?, &shape, dtype, Device::Cpu)
             }
@@ -326,7 +331,7 @@ mod tests {
         let cut = |variance: f64| (variance.sqrt(), 2.0 * variance.sqrt() / TRUNCATED_STD);
         let scaling = |fan, distribution| Initializer::VarianceScaling { scale: 3.0, fan, distribution };
         // initialiser, mean, deviation, furthest from the mean
-        let cases: [(Initializer, f64, (f64, f64)); 13] = [
+        let cases: [(Initializer, f64, (f64, f64)); 14] = [
             (Initializer::RandomUniform { min: -0.25, max: 0.75 }, 0.25, uniform(0.5)),
             (Initializer::RandomNormal { mean: 1.0, std: 0.5 }, 1.0, (0.5, 0.5 * 6.0)),
             (Initializer::TruncatedNormal { mean: -1.0, std: 0.5 }, -1.0, (0.5 * TRUNCATED_STD, 1.0)),
@@ -336,6 +341,7 @@ mod tests {
             (Initializer::HeNormal, 0.0, cut(2.0 / 300.0)),
             (Initializer::LecunUniform, 0.0, uniform((3.0f64 / 300.0).sqrt())),
             (Initializer::LecunNormal, 0.0, cut(1.0 / 300.0)),
+            (Initializer::TorchDefault, 0.0, uniform((1.0f64 / 300.0).sqrt())),
             (scaling(Fan::Out, Distribution::Uniform), 0.0, uniform((9.0f64 / 100.0).sqrt())),
             (scaling(Fan::Out, Distribution::TruncatedNormal), 0.0, cut(3.0 / 100.0)),
             (scaling(Fan::In, Distribution::Normal), 0.0, (0.1, 0.1 * 6.0)),

@@ -24,6 +24,8 @@ pub struct Built {
     pub module: Box<dyn Module>,
     /// Shape of its output without the batch dimension.
     pub output: SampleShape,
+    /// What [`Build::layer`] has made it of.
+    pub(super) made: Option<Made>,
     /// The layer with its settings, as in `Dense 64, relu`; empty where [`Build::layer`] has not made it.
     what: String,
     /// The type that it was built in.
@@ -33,7 +35,13 @@ pub struct Built {
 impl Built {
     /// A module whose output for one sample has this shape.
     pub fn new(module: impl Module + 'static, output: impl Into<SampleShape>) -> Built {
-        Built { module: Box::new(module), output: output.into(), what: String::new(), dtype: DType::F32 }
+        Built {
+            module: Box::new(module),
+            output: output.into(),
+            what: String::new(),
+            made: None,
+            dtype: DType::F32,
+        }
     }
 
     /// What the module gives for these inputs; of an error it is told in which layer.
@@ -71,6 +79,9 @@ impl Module for Built {
 
     fn visit(&self, parameters: &mut Parameters<'_>) {
         parameters.describe(&self.what, Some(self.output));
+        if self.made.is_some() {
+            parameters.leaves(|| self.leaves());
+        }
         self.module.visit(parameters);
     }
 }
@@ -80,6 +91,15 @@ impl std::fmt::Debug for Built {
         let what = if self.what.is_empty() { "a layer" } else { &self.what };
         write!(f, "Built({what} to {})", self.output)
     }
+}
+
+/// A layer, before it was built.
+pub(super) struct Made {
+    pub kind: &'static str,
+    /// The settings, or why there are none.
+    pub config: Result<Value, String>,
+    /// The shape of the (first) input for one sample.
+    pub input: SampleShape,
 }
 
 /// The description of a layer: what [`Sequential::add`](super::Sequential::add) takes. Implement it to add a layer of your own.
@@ -272,7 +292,7 @@ impl Build {
     /// The layer doesn't take such samples, a setting is impossible, or the device can't be used.
     pub fn layer(&mut self, layer: impl Layer, input: impl IntoSampleShape) -> Result<Built> {
         let input = SampleShape::new(input)?;
-        self.built(&layer, |layer, cx| layer.build(input, cx))
+        self.built(&layer, input, |layer, cx| layer.build(input, cx))
     }
 
     /// As [`layer`](Self::layer), for a layer of several inputs, such as attention to another sequence. It is called by
@@ -282,17 +302,21 @@ impl Build {
     ///
     /// As [`layer`](Self::layer); or the layer doesn't take so many inputs.
     pub fn layer_all(&mut self, layer: impl Layer, inputs: &[SampleShape]) -> Result<Built> {
-        self.built(&layer, |layer, cx| layer.build_all(inputs, cx))
+        let first = inputs.first().copied().unwrap_or_default();
+        self.built(&layer, first, |layer, cx| layer.build_all(inputs, cx))
     }
 
     fn built<L: Layer>(
         &mut self,
         layer: &L,
+        input: SampleShape,
         build: impl FnOnce(&L, &mut Build) -> Result<Built>,
     ) -> Result<Built> {
         self.check()?;
         let (kind, details) = (layer.kind(), layer.details());
         let mut built = build(layer, self).map_err(|e| e.named("Build::layer").within(kind))?;
+        built.made =
+            Some(Made { kind, config: layer.config().map(|c| c.0).map_err(|e| e.to_string()), input });
         built.what = format!("{kind} {details}").trim_end().to_string();
         built.dtype = self.dtype;
         Ok(built)

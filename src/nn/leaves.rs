@@ -1,31 +1,14 @@
 //! The layers of a model with models inside it taken apart: what importing weights goes by.
 
-use super::layer::Build;
+use super::layer::{Build, Built};
+use super::leaf::Leaf;
+use super::module::Parameters;
 use super::network::{Network, Work};
 use super::{Layers, Model, Module, Parameter, SampleShape, Sequential};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::collections::HashMap;
-
-/// A layer, an input or a merge of a model.
-pub(crate) struct Leaf {
-    /// Its name; with dots where it is in a model inside the model.
-    pub path: String,
-    /// The kind of layer, or `Input` or `Merge`.
-    pub kind: String,
-    /// Settings; null where there are none.
-    pub config: Value,
-    /// The shape of the (first) input for one sample.
-    pub input: SampleShape,
-    pub output: SampleShape,
-    /// The leaves that it reads, which come before it.
-    pub inputs: Vec<usize>,
-    /// Its parameters, under names such as `weight`; none where the layer was used before.
-    pub parameters: Vec<Parameter>,
-    /// The leaf that used the same layer first.
-    pub again: Option<usize>,
-}
 
 impl Model {
     /// All layers, each after those it reads.
@@ -38,6 +21,74 @@ impl Model {
         expand(&self.network, "", &self.parameters(), None, &mut out)?;
         Ok(out)
     }
+}
+
+impl Built {
+    /// Its layers, behind an input that is as it is in the other framework.
+    pub(super) fn leaves(&self) -> Result<Vec<Leaf>> {
+        let Some(made) = &self.made else { return Ok(Vec::new()) };
+        let leaf = |kind: &str, output, inputs| Leaf {
+            path: String::new(),
+            kind: kind.into(),
+            config: Value::Null,
+            input: made.input,
+            output,
+            inputs,
+            parameters: Vec::new(),
+            again: None,
+        };
+        let mut out = vec![leaf("Input", made.input, Vec::new())];
+        let parameters = self.module.parameters();
+        if made.kind == "Sequential" {
+            inside(&made.config, "", &parameters, made.input, &[0], &mut out)?;
+        } else {
+            let config = made.config.clone().unwrap_or_default();
+            out.push(Leaf { config, parameters, ..leaf(made.kind, self.output, vec![0]) });
+        }
+        Ok(out)
+    }
+}
+
+impl Parameters<'_> {
+    /// The layers of the model or built layer that is visited; without work where nobody wants to know.
+    pub(super) fn leaves(&mut self, leaves: impl FnOnce() -> Result<Vec<Leaf>>) {
+        if let Some(tell) = &mut self.leaves {
+            tell(&self.path, leaves());
+        }
+    }
+}
+
+/// All layers of a module's models and [built](Built) layers, under the names that it shows them by, and its other parameters. How they
+/// read each other nobody knows.
+///
+/// # Errors
+///
+/// As [`Model::leaves`].
+pub(crate) fn leaves_of(module: &(impl Module + ?Sized)) -> Result<(Vec<Leaf>, Vec<Parameter>)> {
+    let mut told: Vec<(String, Result<Vec<Leaf>>)> = Vec::new();
+    let mut tell = |path: &str, leaves| {
+        // What is inside of another is a part of that.
+        if !told.iter().any(|(outer, _)| path.starts_with(outer)) {
+            told.push((path.to_string(), leaves));
+        }
+    };
+    let mut own = Vec::new();
+    let mut each = |parameter| own.push(parameter);
+    let mut parameters = Parameters::new(&mut each);
+    parameters.leaves = Some(&mut tell);
+    module.visit(&mut parameters);
+    own.retain(|parameter| !told.iter().any(|(path, _)| parameter.name.starts_with(path)));
+    let mut out: Vec<Leaf> = Vec::new();
+    for (path, leaves) in told {
+        let start = out.len();
+        out.extend(leaves?.into_iter().map(|leaf| Leaf {
+            path: format!("{path}{}", leaf.path).trim_end_matches('.').to_string(),
+            inputs: leaf.inputs.iter().map(|x| start + x).collect(),
+            again: leaf.again.map(|of| start + of),
+            ..leaf
+        }));
+    }
+    Ok((out, own))
 }
 
 /// Appends a network's leaves; gives the places of its nodes' outputs. `fed` is the leaf that a network inside another one

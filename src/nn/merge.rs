@@ -132,7 +132,7 @@ impl Merge {
             // The axis of a sample is one further in a batch; from the end both count alike.
             Merge::Concat { axis } => {
                 let axis = if axis < 0 { axis } else { axis + 1 };
-                Tensor::concat(&inputs.iter().collect::<Vec<_>>(), axis)
+                Tensor::concat(inputs, axis)
             }
         }
     }

@@ -104,6 +104,7 @@ mod generation;
 mod initializer;
 mod kept;
 mod layer;
+mod leaf;
 mod leaves;
 mod loss;
 mod merge;
@@ -113,6 +114,7 @@ mod module;
 mod network;
 mod normalization;
 mod parameter;
+mod parts;
 mod past;
 mod pool;
 mod pool1d;
@@ -154,7 +156,8 @@ pub use functional::{Functional, Symbol};
 pub use generation::Generation;
 pub use initializer::{Distribution, Fan, Initializer};
 pub use layer::{Build, Built, Layer};
-pub(crate) use leaves::Leaf;
+pub(crate) use leaf::Leaf;
+pub(crate) use leaves::leaves_of;
 pub use loss::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
     CategoricalHinge, Contrastive, CosineEmbedding, CosineSimilarity, Ctc, Dice, Hinge, Huber, InfoNce,

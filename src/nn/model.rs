@@ -59,7 +59,7 @@ impl Model {
         self.network.nodes.iter().map(|n| n.name.as_str()).collect()
     }
 
-    fn node(&self, op: &str, layer: &str) -> Result<usize> {
+    pub(super) fn node(&self, op: &str, layer: &str) -> Result<usize> {
         self.network.nodes.iter().position(|n| n.name == layer).ok_or_else(|| {
             let message = format!("no layer is named {layer}; there are {}", self.layer_names().join(", "));
             Error::argument(op, message)
@@ -124,8 +124,7 @@ impl Model {
     /// #     .add(Dense::new(10))
     /// #     .build([8, 8, 1], Device::Cpu)?;
     /// # let images = Tensor::rand([2, 8, 8, 1], Device::Cpu, 1)?;
-    /// let both = model.outputs_of(&["conv2d", "dense"])?.forward_all(&[images], &Context::eval())?;
-    /// let (maps, scores) = (&both[0], &both[1]);
+    /// let [maps, scores] = &model.forward_layers(["conv2d", "dense"], &images, &Context::eval())?;
     /// let score = scores.slice(1, 3, 1)?.sum(.., false)?; // of class 3
     /// let slopes = score.gradients(maps)?;
     /// let heat = (slopes.mean([1, 2], true)? * maps)?.sum(-1, false)?.relu()?;
@@ -252,6 +251,7 @@ impl Module for Model {
     }
 
     fn visit(&self, parameters: &mut Parameters<'_>) {
+        parameters.leaves(|| self.leaves());
         self.network.visit(parameters);
     }
 

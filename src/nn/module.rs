@@ -4,6 +4,7 @@
 use super::context::Context;
 use super::element_type::{self, floats_as};
 use super::kept::Kept;
+use super::leaf::TellLeaves;
 use super::table::{self, Shown};
 use super::{Parameter, SampleShape, weights_file};
 use crate::device::Device;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 /// Takes the parameters of a module, one after the other: what [`Module::visit`] shows them to. See [`Module`] for an example.
 pub struct Parameters<'a> {
     /// What names begin with: the modules that this one is in.
-    path: String,
+    pub(super) path: String,
     /// Whether all that is shown is state that is never trained.
     buffers: bool,
     each: &'a mut dyn FnMut(Parameter),
@@ -28,12 +29,22 @@ pub struct Parameters<'a> {
     keeps: Option<&'a Cell<bool>>,
     /// Who wants to know of modules, too.
     modules: Option<&'a mut dyn FnMut(Shown)>,
+    /// Who wants to know of the layers of models and of built layers.
+    pub(super) leaves: Option<&'a mut TellLeaves<'a>>,
 }
 
 impl<'a> Parameters<'a> {
     /// Has the closure called with each parameter, under its whole name.
     pub fn new(each: &'a mut dyn FnMut(Parameter)) -> Parameters<'a> {
-        Parameters { path: String::new(), buffers: false, each, forgets: false, keeps: None, modules: None }
+        Parameters {
+            path: String::new(),
+            buffers: false,
+            each,
+            forgets: false,
+            keeps: None,
+            modules: None,
+            leaves: None,
+        }
     }
 
     /// Has another closure called with each module, before its parameters.
@@ -125,12 +136,10 @@ impl<'a> Parameters<'a> {
     }
 
     fn reborrowed(&mut self, path: String, buffers: bool) -> Parameters<'_> {
-        let modules: Option<&mut dyn FnMut(Shown)> = match &mut self.modules {
-            Some(modules) => Some(&mut **modules),
-            None => None,
-        };
+        let modules = self.modules.as_deref_mut().map(|modules| modules as &mut dyn FnMut(Shown));
+        let leaves = self.leaves.as_deref_mut().map(|leaves| leaves as &mut TellLeaves<'_>);
         let (forgets, keeps) = (self.forgets, self.keeps);
-        Parameters { path, buffers, each: &mut *self.each, forgets, keeps, modules }
+        Parameters { path, buffers, each: &mut *self.each, forgets, keeps, modules, leaves }
     }
 }
 
@@ -428,6 +437,12 @@ pub trait Module: Send + Sync {
         self.parameters().iter().map(|p| p.variable.shape().numel()).sum()
     }
 
+    /// Number of elements in all parameters that are trained: not frozen, and no state.
+    fn trainable_parameter_count(&self) -> usize {
+        let trained = self.parameters().into_iter().filter(Parameter::trainable);
+        trained.map(|p| p.variable.shape().numel()).sum()
+    }
+
     /// The name of the first parameter that has an element that is infinite or not a number; `None` where all are finite.
     /// [`Trainer::fit`](crate::train::Trainer::fit) asks at the end of each epoch. It waits for the device, once.
     ///
@@ -560,6 +575,9 @@ macro_rules! forward_module {
             }
             fn parameter_count(&self) -> usize {
                 (**self).parameter_count()
+            }
+            fn trainable_parameter_count(&self) -> usize {
+                (**self).trainable_parameter_count()
             }
             fn first_not_finite(&self) -> Result<Option<String>> {
                 (**self).first_not_finite()

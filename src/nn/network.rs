@@ -40,8 +40,8 @@ pub(super) struct Node {
     pub output: SampleShape,
 }
 
-/// Nodes, each after those it reads.
-#[derive(Default)]
+/// Nodes, each after those it reads. Clones have their modules in common.
+#[derive(Clone, Default)]
 pub(super) struct Network {
     pub nodes: Vec<Node>,
     pub inputs: Vec<usize>,
@@ -102,16 +102,39 @@ impl Network {
         xs: &[usize],
         cx: &mut Build,
     ) -> Result<usize> {
+        let (work, output) = self.built(layer, xs, cx)?;
+        let name = self.name(name, layer.kind())?;
+        Ok(self.push(Node { name, work, inputs: xs.to_vec(), output }))
+    }
+
+    /// A layer that reads these nodes, and the shape of what it gives.
+    fn built(&self, layer: &dyn Layer, xs: &[usize], cx: &mut Build) -> Result<(Work, SampleShape)> {
         let inputs: Vec<SampleShape> = xs.iter().map(|&x| self.nodes[x].output).collect();
         let built = match inputs[..] {
             [input] => layer.build(input, cx)?,
             _ => layer.build_all(&inputs, cx)?,
         };
-        let kind = layer.kind();
         let config = layer.config().map(|c| c.0).map_err(|e| e.to_string());
-        let work = Work::Layer { kind, details: layer.details(), config, module: built.module.into() };
-        let name = self.name(name, kind)?;
-        Ok(self.push(Node { name, work, inputs: xs.to_vec(), output: built.output }))
+        let work =
+            Work::Layer { kind: layer.kind(), details: layer.details(), config, module: built.module.into() };
+        Ok((work, built.output))
+    }
+
+    /// The same network with another layer in place of that of a node; all other modules are those of this one.
+    pub fn with_layer(&self, at: usize, layer: &dyn Layer, cx: &mut Build) -> Result<Network> {
+        let mut out = self.clone();
+        let (work, output) = self.built(layer, &self.nodes[at].inputs, cx)?;
+        let old = self.nodes[at].output;
+        let reads = |n: &&Node| n.inputs.contains(&at) || matches!(n.work, Work::Again(of) if of == at);
+        if let Some(reader) = self.nodes.iter().find(reads).filter(|_| output != old) {
+            let message = format!(
+                "{} was built for what {} gave, {old}; the new layer gives {output}",
+                reader.name, self.nodes[at].name
+            );
+            return Err(Error::shape("build", message));
+        }
+        out.nodes[at] = Node { work, output, ..self.nodes[at].clone() };
+        Ok(out)
     }
 
     pub fn again(&mut self, name: Option<&str>, of: usize, x: usize) -> Result<usize> {

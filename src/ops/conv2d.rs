@@ -39,6 +39,16 @@ pub enum Padding {
 }
 
 impl Padding {
+    /// As many rows and columns on each side: PyTorch's `padding=1` is `symmetric(1)`, whatever the stride.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// assert_eq!(Padding::symmetric(1), Padding::Explicit([1, 1, 1, 1]));
+    /// ```
+    pub const fn symmetric(pixels: usize) -> Padding {
+        Padding::Explicit([pixels; 4])
+    }
+
     pub(crate) fn border(self) -> Border<2> {
         match self {
             Padding::Valid => Border::Valid,

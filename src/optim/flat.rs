@@ -528,7 +528,7 @@ impl Arena {
         if self.device == Device::Cpu || self.rows.saturating_mul(count) > ONE_KERNEL_NORMS {
             let of = |i| self.part(packed, i)?.square()?.sum(.., false);
             let each = (0..count).map(of).collect::<Result<Vec<_>>>()?;
-            return Tensor::stack(&each.iter().collect::<Vec<_>>(), 0);
+            return Tensor::stack(&each, 0);
         }
         // Rows first; then, in one kernel for all variables, each adds up its own.
         let rows = self.without_gaps(packed)?.square()?.sum(1, false)?;

@@ -11,6 +11,9 @@ pub(super) const GREY: Color = [0x6b, 0x72, 0x7c];
 pub(super) const FAINT: Color = [0xe4, 0xe7, 0xeb];
 pub(super) const BLUE: Color = [0x1f, 0x6f, 0xb4];
 pub(super) const ORANGE: Color = [0xd9, 0x5f, 0x02];
+/// What series of numbers are drawn in, one after the other.
+pub(super) const SERIES: [Color; 8] =
+    [INK, BLUE, ORANGE, GREY, [0x1b, 0x9e, 0x77], [0x87, 0x3e, 0x9c], [0xc2, 0x9a, 0x0b], [0xd6, 0x4f, 0x8c]];
 /// What is no number.
 pub(super) const MAGENTA: Color = [0xff, 0x00, 0xff];
 
@@ -19,7 +22,7 @@ const BLUES: [Color; 4] = [[0xf7, 0xfb, 0xff], [0xb3, 0xd3, 0xea], [0x3f, 0x8f, 
 /// From light to dark: what is wrong.
 const ORANGES: [Color; 4] = [[0xff, 0xff, 0xff], [0xfe, 0xd3, 0xa1], [0xf4, 0x86, 0x28], [0x9c, 0x33, 0x03]];
 /// From negative over zero to positive.
-const DIVERGING: [Color; 5] =
+pub(super) const DIVERGING: [Color; 5] =
     [[0x08, 0x40, 0x81], [0x5b, 0xa3, 0xd4], [0xf7, 0xf7, 0xf7], [0xef, 0x8a, 0x4b], [0x9c, 0x2a, 0x03]];
 
 /// `share` of the way from `a` to `b`.
@@ -29,7 +32,7 @@ pub(super) fn mix(a: Color, b: Color, share: f64) -> Color {
 }
 
 /// The colour at a place between 0 and 1 of a scale.
-fn along(scale: &[Color], at: f64) -> Color {
+pub(super) fn along(scale: &[Color], at: f64) -> Color {
     let steps = scale.len().saturating_sub(1);
     let at = at.clamp(0.0, 1.0) * steps as f64;
     let below = (at as usize).min(steps.saturating_sub(1));

@@ -1,14 +1,12 @@
 //! Curves of series of numbers.
 
-use super::color::{BLUE, Color, GREY, INK, ORANGE};
-use super::history::{Curve, PANEL, Panel, draw, legend};
+use super::color::SERIES;
+use super::panel::{Curve, Name, PANEL, Panel, draw, legend};
 use super::picture::{MARGIN, Picture};
 use crate::error::{Error, Result};
 
-const COLORS: [Color; 4] = [INK, BLUE, ORANGE, GREY];
-
-/// Up to four series of numbers over their places, from 0 on, with their names: a forecast beside what came. A number that is not
-/// finite leaves a gap, so that a series may begin late.
+/// Up to eight series of numbers over their places, from 0 on, with their names: a forecast beside what came. A number that is not
+/// finite leaves a gap, so that a series may begin late. Over other places than these, [`Curves`](super::Curves) draws.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -23,35 +21,37 @@ const COLORS: [Color; 4] = [INK, BLUE, ORANGE, GREY];
 ///
 /// # Errors
 ///
-/// There are no series or more than four, or all are empty.
+/// There are no series or more than eight, or all are empty.
 pub fn lines(series: &[(&str, &[f32])]) -> Result<Picture> {
     const NAME: &str = "plot::lines";
     let longest = series.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
-    if series.len() > COLORS.len() || longest == 0 {
+    if series.len() > SERIES.len() || longest == 0 {
         let message = format!(
             "expects one to {} series with at least one number, got {} of at most {longest}; draw others in a picture of their own",
-            COLORS.len(),
+            SERIES.len(),
             series.len()
         );
         return Err(Error::argument(NAME, message));
     }
+    let places: Vec<f64> = (0..longest).map(|place| place as f64).collect();
     let value = |&v: &f32| v.is_finite().then_some(f64::from(v));
-    let curves = series.iter().zip(COLORS).map(|((_, values), color)| {
-        let gap = std::iter::repeat_n(None, longest - values.len());
-        Curve { color, values: values.iter().map(value).chain(gap).collect() }
-    });
+    let curves = series.iter().zip(SERIES);
     let panel = Panel {
         name: String::new(),
-        curves: curves.collect(),
+        curves: curves
+            .map(|((_, values), color)| Curve::new(color, &places, values.iter().map(value)))
+            .collect(),
         behind: Vec::new(),
-        along: "step",
-        width: 2.0 * PANEL[0],
+        along: "step".into(),
+        ends: (0.0, (longest - 1) as f64),
+        whole: true,
+        size: [2.0 * PANEL[0], PANEL[1]],
     };
     let top = MARGIN - 2.0;
-    let mut picture = Picture::new(panel.width + MARGIN, top + PANEL[1] + MARGIN / 2.0);
-    let names: Vec<(Color, &str)> = COLORS.into_iter().zip(series.iter().map(|(name, _)| *name)).collect();
+    let mut picture = Picture::new(panel.size[0] + MARGIN, top + PANEL[1] + MARGIN / 2.0);
+    let names: Vec<Name<'_>> =
+        SERIES.into_iter().zip(series).map(|(color, (name, _))| (color, *name, false)).collect();
     legend(&mut picture, &names);
-    let places: Vec<f64> = (0..longest).map(|place| place as f64).collect();
-    draw(&mut picture, [MARGIN / 2.0, top], &panel, &places, (0.0, (longest - 1) as f64));
+    draw(&mut picture, [MARGIN / 2.0, top], &panel);
     Ok(picture)
 }

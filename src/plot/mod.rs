@@ -8,10 +8,13 @@
 //! | curves of loss and metrics | [`history`], or [`History::plot`](crate::train::History::plot) at once |
 //! | the loss over learning rates | [`learning_rates`], or [`RateCurve::plot`](crate::train::RateCurve::plot) |
 //! | series of numbers, a forecast beside what came | [`lines`] |
+//! | curves over values along an axis | [`Curves`] |
+//! | a field, a number for each place of a plane | [`Field`], colours by [`ColorMap`] |
+//! | several pictures side by side | [`panels`] |
 //! | which class is taken for which | [`confusion_matrix`] |
 //! | what a model gets wrong | [`misclassified`] |
 //! | what a first layer looks for | [`filters`] |
-//! | images of a batch, with or without words below | [`images`], [`captioned_images`] |
+//! | images of a batch, with or without words below | [`images`], [`captioned_images`]; [`Sheet`] with chosen columns and size |
 //! | images beside what became of them (reconstruction, augmentation) | [`image_rows`] |
 //!
 //! ```
@@ -41,13 +44,20 @@
 //! # Ok(()) }
 //! ```
 
+mod axes;
 mod color;
+mod color_map;
 mod confusion;
+mod curves;
+mod field;
 mod filters;
 mod font;
 mod glyph;
 mod history;
 mod lines;
+mod numbers;
+mod panel;
+mod panels;
 mod picture;
 mod png;
 mod raster;
@@ -58,11 +68,16 @@ mod svg;
 mod text;
 mod wrong;
 
+pub use color_map::ColorMap;
 pub use confusion::confusion_matrix;
+pub use curves::Curves;
+pub use field::Field;
 pub use filters::filters;
 pub use history::history;
 pub use lines::lines;
+pub use numbers::Numbers;
+pub use panels::panels;
 pub use picture::Picture;
 pub use rate::learning_rates;
-pub use sheet::{captioned_images, image_rows, images};
+pub use sheet::{Sheet, captioned_images, image_rows, images};
 pub use wrong::misclassified;

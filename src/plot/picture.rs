@@ -47,6 +47,20 @@ pub(super) enum Primitive {
     Image { corner: [f64; 2], size: [f64; 2], pixels: Pixels },
 }
 
+impl Primitive {
+    pub(super) fn move_by(&mut self, by: [f64; 2]) {
+        let at = match self {
+            Primitive::Rectangle { corner, .. } | Primitive::Image { corner, .. } => corner,
+            Primitive::Dot { center, .. } => center,
+            Primitive::Text(text) => &mut text.at,
+            Primitive::Path { points, .. } => {
+                return points.iter_mut().for_each(|p| *p = [p[0] + by[0], p[1] + by[1]]);
+            }
+        };
+        *at = [at[0] + by[0], at[1] + by[1]];
+    }
+}
+
 /// Something drawn, to be saved as SVG or PNG: what the functions of [`plot`](crate::plot) give.
 ///
 /// Words in a PNG are drawn with a font that comes along and has Latin, Greek and Cyrillic letters; in an SVG they have the
@@ -126,18 +140,7 @@ impl Picture {
     /// The same with a line of its own above, and the picture as wide as that needs.
     fn with_line(mut self, text: &str, size: f64, color: Color, above: f64, below: f64) -> Picture {
         let height = (above + size + below).ceil();
-        for item in &mut self.items {
-            let y = match item {
-                Primitive::Rectangle { corner, .. } | Primitive::Image { corner, .. } => &mut corner[1],
-                Primitive::Dot { center, .. } => &mut center[1],
-                Primitive::Text(text) => &mut text.at[1],
-                Primitive::Path { points, .. } => {
-                    points.iter_mut().for_each(|p| p[1] += height);
-                    continue;
-                }
-            };
-            *y += height;
-        }
+        self.items.iter_mut().for_each(|item| item.move_by([0.0, height]));
         self.height += height;
         self.width = self.width.max((text::width(text, size) + 2.0 * MARGIN).ceil());
         self.text(text, [MARGIN, above + size / 2.0], size, color, Anchor::Start);

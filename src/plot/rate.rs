@@ -1,7 +1,7 @@
 //! The loss over learning rates.
 
 use super::color::{BLUE, GREY};
-use super::history::{Curve, PANEL, Panel, draw, legend};
+use super::panel::{Curve, PANEL, Panel, draw, legend};
 use super::picture::{MARGIN, Picture};
 use crate::error::{Error, Result};
 use crate::train::RateCurve;
@@ -31,21 +31,22 @@ pub fn learning_rates(curve: &RateCurve) -> Result<Picture> {
     let (Some(&first), Some(&last)) = (places.first(), places.last()) else {
         return Err(Error::argument("plot::learning_rates", "there are no learning rates to draw"));
     };
-    let of = |color, values: &[f64]| Curve {
-        color,
-        values: values.iter().map(|&v| v.is_finite().then_some(v)).collect(),
+    let of = |color, values: &[f64]| {
+        Curve::new(color, &places, values.iter().map(|&v| v.is_finite().then_some(v)))
     };
     let panel = Panel {
         name: "loss".into(),
         curves: vec![of(GREY, &curve.losses), of(BLUE, &curve.means)],
         behind: Vec::new(),
-        along: "learning rate, power of 10",
-        width: 1.5 * PANEL[0],
+        along: "learning rate, power of 10".into(),
+        ends: (first, last),
+        whole: true,
+        size: [1.5 * PANEL[0], PANEL[1]],
     };
     let top = MARGIN + 22.0;
-    let mut picture = Picture::new(panel.width + MARGIN, top + PANEL[1] + MARGIN / 2.0);
-    legend(&mut picture, &[(GREY, "of a step"), (BLUE, "mean")]);
-    draw(&mut picture, [MARGIN / 2.0, top], &panel, &places, (first, last));
+    let mut picture = Picture::new(panel.size[0] + MARGIN, top + PANEL[1] + MARGIN / 2.0);
+    legend(&mut picture, &[(GREY, "of a step", false), (BLUE, "mean", false)]);
+    draw(&mut picture, [MARGIN / 2.0, top], &panel);
     Ok(picture)
 }
 

@@ -110,22 +110,27 @@ pub(super) fn levels(batches: &[&Values]) -> (f32, f32) {
 
 /// A grid of images; all are of one size.
 pub(super) fn grid(tiles: Vec<Tile>, columns: usize) -> Picture {
-    let [w, h] = tiles.first().map_or([0.0; 2], |t| drawn_size(t.pixels.width, t.pixels.height));
+    let size = tiles.first().map_or([0.0; 2], |t| drawn_size(t.pixels.width, t.pixels.height));
+    grid_with(tiles, columns, GAP, size)
+}
+
+/// As [`grid`], with this between the images, each of which is drawn so wide and high.
+fn grid_with(tiles: Vec<Tile>, columns: usize, gap: f64, [w, h]: [f64; 2]) -> Picture {
     let lines = tiles.iter().map(|t| t.caption.len()).max().unwrap_or(0);
     let words = tiles.iter().flat_map(|t| &t.caption).map(|(line, _)| text::width(line, CAPTION_SIZE));
     let cell = [
-        words.fold(w, f64::max).ceil() + GAP,
-        h + GAP + if lines > 0 { 2.0 + LINE * lines as f64 } else { 0.0 },
+        words.fold(w, f64::max).ceil() + gap,
+        h + gap + if lines > 0 { 2.0 + LINE * lines as f64 } else { 0.0 },
     ];
     let columns = columns.clamp(1, tiles.len().max(1));
     let rows = tiles.len().div_ceil(columns);
     let mut picture = Picture::new(
-        2.0 * MARGIN - GAP + cell[0] * columns as f64,
-        2.0 * MARGIN - GAP + cell[1] * rows as f64,
+        2.0 * MARGIN - gap + cell[0] * columns as f64,
+        2.0 * MARGIN - gap + cell[1] * rows as f64,
     );
     for (k, tile) in tiles.into_iter().enumerate() {
         let (column, row) = ((k % columns) as f64, (k / columns) as f64);
-        let middle = MARGIN + cell[0] * column + (cell[0] - GAP) / 2.0;
+        let middle = MARGIN + cell[0] * column + (cell[0] - gap) / 2.0;
         let corner = [(middle - w / 2.0).floor(), MARGIN + cell[1] * row];
         picture.image(corner, [w, h], tile.pixels);
         for (line, (words, color)) in tile.caption.into_iter().enumerate() {
@@ -162,10 +167,7 @@ fn usual_columns(count: usize) -> usize {
 /// # Ok(()) }
 /// ```
 pub fn images(images: &Tensor) -> Result<Picture> {
-    let values = Values::read("plot::images", images)?;
-    let tiles =
-        values.pixels(levels(&[&values])).into_iter().map(|pixels| Tile { pixels, caption: Vec::new() });
-    Ok(grid(tiles.collect(), usual_columns(values.count)))
+    Ok(Sheet::read("plot::images", images)?.draw())
 }
 
 /// As [`images`], with words below each.
@@ -188,16 +190,91 @@ pub fn captioned_images(
     images: &Tensor,
     captions: impl IntoIterator<Item = impl Into<String>>,
 ) -> Result<Picture> {
-    const NAME: &str = "plot::captioned_images";
-    let values = Values::read(NAME, images)?;
-    let captions: Vec<String> = captions.into_iter().map(Into::into).collect();
-    if captions.len() != values.count {
-        let message = format!("{} captions for {} images", captions.len(), values.count);
-        return Err(Error::argument(NAME, message));
+    Ok(Sheet::read("plot::captioned_images", images)?.captions(captions)?.draw())
+}
+
+/// A sheet of images whose columns, gaps and size are chosen; [`images`] and [`captioned_images`] choose by themselves.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::plot::Sheet;
+/// # fn main() -> Result<()> {
+/// let (digits, _) = data::synthetic::digits(40, 1, 1).into_datasets()?;
+/// let picture = Sheet::new(digits.features())?.columns(8).gap(0).zoom(2).draw();
+/// assert_eq!((picture.width(), picture.height()), (8 * 56 + 40, 5 * 56 + 40)); // with a margin of 20
+/// # Ok(()) }
+/// ```
+#[must_use]
+pub struct Sheet {
+    name: &'static str,
+    values: Values,
+    captions: Vec<String>,
+    columns: usize,
+    gap: f64,
+    size: [f64; 2],
+}
+
+impl Sheet {
+    /// Images as [`images`] takes and colours them.
+    ///
+    /// # Errors
+    ///
+    /// As [`images`].
+    pub fn new(images: &Tensor) -> Result<Sheet> {
+        Self::read("plot::Sheet", images)
     }
-    let tiles = values.pixels(levels(&[&values])).into_iter().zip(captions);
-    let tiles = tiles.map(|(pixels, caption)| Tile { pixels, caption: vec![(caption, INK)] }).collect();
-    Ok(grid(tiles, usual_columns(values.count)))
+
+    fn read(name: &'static str, images: &Tensor) -> Result<Sheet> {
+        let values = Values::read(name, images)?;
+        let (columns, size) = (usual_columns(values.count), values.size());
+        Ok(Sheet { name, values, captions: Vec::new(), columns, gap: GAP, size })
+    }
+
+    /// Words below each image.
+    ///
+    /// # Errors
+    ///
+    /// There are not as many as images.
+    pub fn captions(self, captions: impl IntoIterator<Item = impl Into<String>>) -> Result<Sheet> {
+        let captions: Vec<String> = captions.into_iter().map(Into::into).collect();
+        if captions.len() != self.values.count {
+            let message = format!("{} captions for {} images", captions.len(), self.values.count);
+            return Err(Error::argument(self.name, message));
+        }
+        Ok(Sheet { captions, ..self })
+    }
+
+    /// How many images stand side by side: one at least, and no more than there are.
+    pub fn columns(self, columns: usize) -> Sheet {
+        Sheet { columns, ..self }
+    }
+
+    /// How far apart the images are: 10 where nothing is said; with 0 and without captions they touch each other.
+    pub fn gap(self, gap: usize) -> Sheet {
+        Sheet { gap: gap as f64, ..self }
+    }
+
+    /// Draws each pixel of an image as a square of so many (one at least), each of which is two by two in a PNG.
+    pub fn zoom(self, zoom: usize) -> Sheet {
+        let size = [self.values.width, self.values.height].map(|n| n as f64 * zoom.max(1) as f64);
+        Sheet { size, ..self }
+    }
+
+    /// The picture.
+    pub fn draw(self) -> Picture {
+        let mut captions = self.captions.into_iter();
+        let tiles = self.values.pixels(levels(&[&self.values])).into_iter().map(|pixels| Tile {
+            pixels,
+            caption: captions.next().map(|words| (words, INK)).into_iter().collect(),
+        });
+        grid_with(tiles.collect(), self.columns, self.gap, self.size)
+    }
+}
+
+impl std::fmt::Debug for Sheet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sheet({} images, {} columns)", self.values.count, self.columns)
+    }
 }
 
 /// Rows of images `[n, height, width, channels]` with names to their left: the first images of all rows stand above each

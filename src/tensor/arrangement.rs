@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::ops::random::iota;
 use crate::ops::view;
 use crate::shape::Shape;
+use std::borrow::Borrow;
 
 /// What [`Tensor::split`] cuts an axis into: a number of equal parts, or the length of each.
 ///
@@ -424,8 +425,9 @@ impl Tensor {
     ///
     /// A tensor is no vector, there are more than [`MAX_RANK`](crate::MAX_RANK) of them, or the grid would have 2^32 elements or
     /// more.
-    pub fn meshgrid(vectors: &[&Tensor]) -> Result<Vec<Tensor>> {
+    pub fn meshgrid<T: Borrow<Tensor>>(vectors: &[T]) -> Result<Vec<Tensor>> {
         const OP: &str = "meshgrid";
+        let vectors: Vec<&Tensor> = vectors.iter().map(Borrow::borrow).collect();
         if let Some((i, t)) = vectors.iter().enumerate().find(|(_, t)| t.rank() > 1) {
             let message = format!("tensor {i} has shape {}; expected vectors", t.shape());
             return Err(Error::shape(OP, message));

@@ -4,6 +4,7 @@ use super::Tensor;
 use crate::error::{Error, Result};
 use crate::ops::{index, join, update, view};
 use crate::shape::Shape;
+use std::borrow::Borrow;
 
 impl Tensor {
     /// The same elements in row-major order under another shape; [`INFER`](crate::INFER) stands for one dimension to
@@ -183,21 +184,23 @@ impl Tensor {
         if n < 2 { Ok(self.clone()) } else { view::slice(self, axis, n - 1, n, -1) }
     }
 
-    /// Tensors one after the other along an existing axis: NumPy's `concatenate`.
+    /// Tensors one after the other along an existing axis: NumPy's `concatenate`. Takes tensors as well as references to them.
     ///
     /// ```
     /// # use wgrad::prelude::*;
     /// # fn main() -> Result<()> {
     /// let (a, b) = (Tensor::zeros([2, 3], Device::Cpu)?, Tensor::ones([2, 1], Device::Cpu)?);
     /// assert_eq!(Tensor::concat(&[&a, &b], -1)?.shape(), [2, 4]);
+    /// let list = vec![a, b];
+    /// assert_eq!(Tensor::concat(&list, -1)?.shape(), [2, 4]);
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
     /// There are no tensors, they lack the axis, differ in another one, in element type or in device.
-    pub fn concat(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
-        join::concat(tensors, axis)
+    pub fn concat<T: Borrow<Tensor>>(tensors: &[T], axis: isize) -> Result<Tensor> {
+        join::concat(&tensors.iter().map(Borrow::borrow).collect::<Vec<_>>(), axis)
     }
 
     /// Tensors of one shape along a new axis, which stands at `axis` of the result.
@@ -214,8 +217,8 @@ impl Tensor {
     /// # Errors
     ///
     /// As [`concat`](Self::concat); or the result would have no such axis.
-    pub fn stack(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
-        let raised = tensors.iter().map(|t| t.unsqueeze(axis)).collect::<Result<Vec<_>>>()?;
+    pub fn stack<T: Borrow<Tensor>>(tensors: &[T], axis: isize) -> Result<Tensor> {
+        let raised = tensors.iter().map(|t| t.borrow().unsqueeze(axis)).collect::<Result<Vec<_>>>()?;
         join::concat(&raised.iter().collect::<Vec<_>>(), axis)
     }
 

@@ -88,6 +88,6 @@ impl Tensor {
                 PadMode::Circular => of(0, after)?,
             });
         }
-        Tensor::concat(&parts.iter().collect::<Vec<_>>(), axis)
+        Tensor::concat(&parts, axis)
     }
 }

@@ -372,7 +372,7 @@ impl Tensor {
             };
             return sum_of((0..kd).map(tap))?.reshape(shape);
         }
-        let images = Tensor::stack(&slices.iter().collect::<Vec<_>>(), 4).map_err(|e| e.named(OP))?;
+        let images = Tensor::stack(&slices, 4).map_err(|e| e.named(OP))?;
         let images = images.reshape([n * od, h, width, kd * c])?;
         images.conv2d(of_images(w, kernel)?, over_images).map_err(|e| e.named(OP))?.reshape(shape)
     }

@@ -214,6 +214,15 @@ impl<F: FnMut(Event<'_>) -> Result<Flow> + Send> Callback for Closure<F> {
     }
 }
 
+/// A closure that is told of epochs, with the run.
+pub(super) struct EpochClosure<F>(pub F);
+
+impl<F: FnMut(&Epoch, &mut Run<'_>) -> Result<Flow> + Send> Callback for EpochClosure<F> {
+    fn on_epoch_end(&mut self, epoch: &Epoch, run: &mut Run<'_>) -> Result<Flow> {
+        (self.0)(epoch, run)
+    }
+}
+
 /// The run that a [`Callback`] is told of; there is an example.
 pub struct Run<'a> {
     pub(super) model: &'a dyn Module,

@@ -41,7 +41,7 @@ impl Curve {
             let sums = alike(totals.loss_sums().map(|sum| sum.reshape([1, 1])).collect::<Result<_>>()?)?;
             let row = match &sums[..] {
                 [one] => one.clone(),
-                several => Tensor::concat(&several.iter().collect::<Vec<_>>(), 1)?,
+                several => Tensor::concat(several, 1)?,
             };
             let width = row.dims()[1];
             if self.points.len() * width - self.read.len() == CAPACITY * width {
@@ -69,6 +69,15 @@ impl Curve {
             self.read.extend(floats(&waiting)?.into_iter().take(rest));
         }
         Ok(())
+    }
+
+    /// Has the steps after the last point join those before it, where they are fewer than half of what is between points: the mean of a
+    /// step or two, of a batch that is not full maybe, would be a spike at the end of each epoch.
+    pub fn join_rest(&mut self, steps: usize, every: usize) {
+        let rest = self.points.last().map_or(0, |[step, _]| steps.saturating_sub(*step));
+        if rest > 0 && 2 * rest < every {
+            self.points.pop();
+        }
     }
 
     /// The mean loss of the steps up to each point, since the one before, with the number of its last step; then that of those after the
@@ -184,6 +193,27 @@ mod tests {
             assert_eq!((*step, *loss), (2 * k, (2 * k - 1) as f64 / 4.0));
         }
         assert_eq!(points[end], (2 * end + 1, 3.0));
+        // a short rest joins the point before, a longer one stands by itself
+        let of_two = || {
+            let mut curve = Curve::default();
+            curve.note(10, &totals(30.0, 20)).unwrap();
+            curve.note(20, &totals(50.0, 40)).unwrap();
+            curve
+        };
+        for (steps, expected) in [
+            (20, vec![(10, 1.5), (20, 1.0)]),
+            (24, vec![(10, 1.5), (24, 1.5)]),
+            (25, vec![(10, 1.5), (20, 1.0), (25, 2.0)]),
+        ] {
+            let mut curve = of_two();
+            curve.join_rest(steps, 10);
+            let samples = 2 * steps;
+            let sum = 50.0 + if steps == 24 { 22.0 } else { 4.0 * (steps - 20) as f64 };
+            assert_eq!(curve.finish([steps, samples], &[sum], mean).unwrap(), expected, "{steps}");
+        }
+        let mut curve = Curve::default();
+        curve.join_rest(3, 10);
+        assert_eq!(curve.finish([3, 2], &[6.0], mean).unwrap(), [(3, 3.0)]);
         // a point at the end of the epoch is not told twice
         let mut curve = Curve::default();
         curve.note(3, &totals(6.0, 2)).unwrap();

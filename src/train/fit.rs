@@ -1,6 +1,7 @@
 //! How to fit.
 
-use super::callback::{Callback, Closure, Event, Flow};
+use super::callback::{Callback, Closure, EpochClosure, Event, Flow, Run};
+use super::history::Epoch;
 use crate::data::Source;
 use crate::error::{Error, Result};
 use std::sync::atomic::AtomicBool;
@@ -153,7 +154,7 @@ impl<'a> Fit<'a> {
 
     /// Records the mean loss of every so many steps, [`History::steps`](super::History::steps), beside that of each epoch; 0 records none.
     /// It is summed on the device and read when the epoch is over: nothing waits for it. Without this, about a hundred times in the run,
-    /// and not of fewer than ten steps.
+    /// and not of fewer than ten steps; a rest at the end of an epoch that is shorter than half of that joins the steps before it.
     pub fn record_every(mut self, steps: usize) -> Self {
         self.record_every = Some(steps);
         self
@@ -242,6 +243,30 @@ impl<'a> Fit<'a> {
     /// A closure to be called after each step and each epoch, and when kernels were compiled. It and all callbacks are called in the order given.
     pub fn callback(self, callback: impl FnMut(Event<'_>) -> Result<Flow> + Send + 'a) -> Self {
         self.with(Closure(callback))
+    }
+
+    /// A closure to be called after each epoch with the run, which has the model and the optimizer. As [`callback`](Self::callback), it
+    /// may end the run.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::train::Flow;
+    /// # fn main() -> Result<()> {
+    /// # let (digits, _) = data::synthetic::digits(100, 1, 1).into_datasets()?;
+    /// # let model = Sequential::new().add(Flatten::new()).add(Dense::new(10)).build([28, 28, 1], Device::Cpu)?;
+    /// # let mut trainer = Trainer::new(model, Adam::new(1e-2), SparseCategoricalCrossentropy::from_logits()).build()?;
+    /// let few = digits.take(3)?.scaled_features(Device::Cpu)?;
+    /// let mut read = Vec::new();
+    /// let fit = Fit::epochs(4).verbose(false).on_epoch(|epoch, run| {
+    ///     read.push((epoch.number, run.model().infer(&few)?.argmax(-1, false)?.to_vec::<i32>()?));
+    ///     Ok(Flow::Continue)
+    /// });
+    /// trainer.fit(&digits, fit)?;
+    /// assert_eq!((read.len(), read[3].1.len()), (4, 3));
+    /// # Ok(()) }
+    /// ```
+    pub fn on_epoch(self, callback: impl FnMut(&Epoch, &mut Run<'_>) -> Result<Flow> + Send + 'a) -> Self {
+        self.with(EpochClosure(callback))
     }
 
     /// A callback, such as [`EarlyStopping`](super::EarlyStopping), or a type of your own. Give `&mut callback` to look at

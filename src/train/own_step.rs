@@ -55,12 +55,15 @@ pub(super) struct Updates<'a> {
     pub shared: Option<Shared<'a>>,
 }
 
-impl OwnStep<'_> {
-    /// What to hand to the modules' `forward`.
-    pub fn context(&self) -> &Context {
+impl<'a> OwnStep<'a> {
+    /// What to hand to the modules' `forward`. It outlives this handle to the step: `let cx = step.context()` stays while the step
+    /// minimises.
+    pub fn context(&self) -> &'a Context {
         self.cx
     }
+}
 
+impl OwnStep<'_> {
     /// Whether this is a step of training; else one of an evaluation, in which [`minimize`](Self::minimize) only notes the loss.
     pub fn is_training(&self) -> bool {
         self.updating.is_some()

@@ -444,7 +444,10 @@ impl<M: Module> Trainer<M> {
         let (mut evaluation, sums) = partial.totals.read_sums(&self.outputs, 0.0)?;
         if every > 0 && !known {
             let end = [partial.step, partial.totals.samples()];
-            let curve = std::mem::take(&mut partial.curve);
+            let mut curve = std::mem::take(&mut partial.curve);
+            if fit.record_every.is_none() {
+                curve.join_rest(end[0], every);
+            }
             let mean = |sums: &[f64], samples: usize| partial.totals.mean_loss(&self.outputs, sums, samples);
             let before = self.at.history.steps.last().map_or(0, |last| last.step);
             for (step, loss) in curve.finish(end, &sums, mean)? {

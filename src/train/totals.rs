@@ -197,7 +197,7 @@ impl Totals {
         let all = alike(self.tensors().map(|t| t.flatten(0)).collect::<Result<_>>()?)?;
         let joined = match &all[..] {
             [one] => one.clone(),
-            _ => no_grad(|| Tensor::concat(&all.iter().collect::<Vec<_>>(), 0))?,
+            _ => no_grad(|| Tensor::concat(&all, 0))?,
         };
         let joined = floats(&joined)?;
         let mut rest = &joined[..];

@@ -33,6 +33,9 @@ fn of_arrangement() {
     says(x.split([2, 3], 0), &["split: the lengths [2, 3] add up to 5, but axis 0 of [6, 4] has length 6"]);
     says(x.split([usize::MAX, 3], 0), &["split: the lengths"]);
     says(x.split(2, 2), &["split: axis 2"]);
+    says(x.split_into::<4>(0), &["split: ", "4 parts don't divide"]);
+    says(x.split_into::<2>(2), &["split: axis 2"]);
+    says(x.split_into::<0>(0), &["split: ", "0 parts don't divide"]);
     says(x.chunk(0, 0), &["chunk: 0 chunks"]);
     says(x.chunk(2, 5), &["chunk: axis 5"]);
     says(ones(&[3]).tril(0), &["tril: shape [3] has no two last axes"]);

@@ -112,6 +112,7 @@ const CASES: &[Case] = &[
     ("repeat", |x| Ok(vec![x[0].repeat(3, 0)?, x[0].repeat(2, -1)?]), &[&[3, 4]], WIDE),
     ("tile", |x| Ok(vec![x[0].tile([2, 3])?, x[0].tile([2, 1, 2])?]), &[&[3, 2]], WIDE),
     ("split", |x| x[0].split([1, 3, 2], 1), &[&[2, 6]], WIDE),
+    ("split_into", |x| x[0].split_into::<3>(1).map(Vec::from), &[&[2, 6]], WIDE),
     ("chunk", |x| x[0].chunk(3, 0), &[&[7, 2]], WIDE),
     ("tril", |x| Ok(vec![x[0].tril(0)?, x[0].tril(-1)?]), &[&[2, 3, 4]], WIDE),
     ("triu", |x| Ok(vec![x[0].triu(1)?, x[0].triu(-2)?]), &[&[4, 3]], WIDE),

@@ -31,8 +31,13 @@ fn check_arrays(file: &str, weights: &Weights, expected: &Value) {
 fn tensors_behind_rebuild_from_type_and_parameters_with_state_vanished() {
     // In every protocol of pickle, in both forms of torch.save, among sets, bytes, long numbers and objects.
     for (file, expected) in json("forms.json").as_object().unwrap() {
-        let weights = import::pytorch(weights_file("forms").join(file)).unwrap();
-        check_arrays(file, &weights, expected);
+        let path = weights_file("forms").join(file);
+        check_arrays(file, &import::pytorch(&path).unwrap(), expected);
+        // A file that is part of the program is read as one on a disk.
+        let content = std::fs::read(&path).unwrap();
+        check_arrays(file, &import::pytorch_bytes(file.as_str(), &content).unwrap(), expected);
+        let cut = message(import::pytorch_bytes(file.as_str(), &content[..content.len() / 2]));
+        assert!(cut.starts_with(&format!("{file}: ")), "{cut}");
     }
 }
 

@@ -23,7 +23,7 @@ fn loss_of(name: &str, a: &[f64], x: &[Tensor], targets: &Tensor) -> Result<Vec<
             loss.weighted(y, t, &Tensor::ones([y.dims()[0]], y.device())?.cast(y.dtype())?)?,
         ])
     };
-    let stacked = || Tensor::stack(&x.iter().collect::<Vec<_>>(), 1);
+    let stacked = || Tensor::stack(x, 1);
     match name {
         "triplet_margin" => {
             let loss = TripletMargin::new().margin(a[0]).p(a[1]).swap(a[2] == 1.0);

@@ -177,3 +177,67 @@ fn what_is_mapped_keeps_its_rows_and_names() {
     assert!(set.map_inputs(|_| Ok(Vec::new())).is_err());
     assert!(set.map_labels(|y| y.slice(0, 0, 1)).is_err());
 }
+
+#[test]
+fn samples_are_chosen_by_place() {
+    let set = counting(6).scaled(0.5).with_classes(&["a", "b", "c", "d", "e", "f"]);
+    let set = set.with_weights(&Tensor::arange(0, 6, Device::Cpu).unwrap()).unwrap();
+    let chosen = set.select(&[4, 1, 4]).unwrap();
+    assert_eq!(chosen.labels().to_vec::<u8>().unwrap(), [4, 1, 4]);
+    assert_eq!(chosen.weights().unwrap().to_vec::<f32>().unwrap(), [4.0, 1.0, 4.0]);
+    assert_eq!((chosen.classes().len(), chosen.name()), (6, "counting"));
+    // on a device, as a step sees them; the stored bytes are what they were
+    for device in [Device::Cpu, Device::Gpu] {
+        let batch = chosen.to_batch(device).unwrap();
+        assert_eq!(batch.inputs[0].to_vec::<f32>().unwrap(), [4.0, 4.5, 1.0, 1.5, 4.0, 4.5]);
+        assert_eq!(batch.targets[0].to_vec::<u32>().unwrap(), [4, 1, 4]);
+        assert_eq!(batch.weights.unwrap().to_vec::<f32>().unwrap(), [4.0, 1.0, 4.0]);
+        let features = chosen.scaled_features(device).unwrap();
+        assert_eq!((features.device(), features.to_vec::<f32>().unwrap()[1]), (device, 4.5));
+    }
+    assert_eq!(chosen.features().to_vec::<u8>().unwrap(), [8, 9, 2, 3, 8, 9]);
+    let none = set.select(&[]).unwrap();
+    for device in [Device::Cpu, Device::Gpu] {
+        assert_eq!((none.len(), none.to_batch(device).unwrap().samples()), (0, 0));
+        assert!(none.scaled_features(device).unwrap().to_vec::<f32>().unwrap().is_empty());
+    }
+    let message = set.select(&[0, 6]).unwrap_err().to_string();
+    assert_eq!(message, "counting: select: there is no sample 6; it has 6 samples");
+    // without a scale, bytes stay bytes
+    let plain = Dataset::unlabeled("bytes", set.features()).unwrap();
+    assert_eq!(plain.scaled_features(Device::Cpu).unwrap().dtype(), DType::U8);
+    assert!(plain.to_batch(Device::Cpu).unwrap().targets.is_empty());
+}
+
+#[test]
+fn samples_are_chosen_by_class() {
+    let x = Tensor::arange(0, 6, Device::Cpu).unwrap();
+    let set = |labels: &[i32]| {
+        let labels = Tensor::from_slice(labels, [6], Device::Cpu).unwrap();
+        Dataset::from_tensors("things", &x, &labels).unwrap()
+    };
+    let labels = |set: &Dataset| set.labels().to_vec::<i32>().unwrap();
+    let places = |set: &Dataset| set.features().to_vec::<i32>().unwrap();
+    let mixed = set(&[2, 0, -1, 1, 2, 7]);
+    let kept = mixed.of_classes([2, 1]).unwrap();
+    assert_eq!((labels(&kept), places(&kept), kept.classes().len()), (vec![2, 1, 2], vec![0, 3, 4], 0));
+    let anew = mixed.of_classes_renumbered([2, 1]).unwrap();
+    assert_eq!((labels(&anew), places(&anew)), (vec![0, 1, 0], vec![0, 3, 4]));
+    assert_eq!(anew.classes(), ["2", "1"]);
+    let named = set(&[2, 0, 1, 1, 2, 0]).with_classes(&["a", "b", "c"]);
+    assert_eq!(named.of_classes([1]).unwrap().classes(), ["a", "b", "c"]);
+    assert_eq!(named.of_classes_renumbered([2, 0]).unwrap().classes(), ["c", "a"]);
+    // a class without samples is no error where it may be one; nothing chosen is nothing
+    assert_eq!(mixed.of_classes([5]).unwrap().len(), 0);
+    assert_eq!(mixed.of_classes([]).unwrap().len(), 0);
+    let message = named.of_classes([3]).unwrap_err().to_string();
+    assert_eq!(message, "things: of_classes: there is no class 3; it has 3 classes");
+    let message = mixed.of_classes(1..).unwrap_err().to_string();
+    assert_eq!(message, "things: of_classes: got more than 65536 classes; of a range say where it ends");
+    let message = mixed.of_classes_renumbered([1, 1]).unwrap_err().to_string();
+    assert_eq!(message, "things: of_classes_renumbered: class 1 is given twice");
+    let rows = mixed.map_labels(|y| y.maximum(0)?.one_hot(8)).unwrap();
+    let message = rows.of_classes([1]).unwrap_err().to_string();
+    assert!(message.contains("the labels are f32 [6, 8]; expected integers [6]"), "{message}");
+    assert!(Dataset::unlabeled("new", &x).unwrap().of_classes([1]).is_err());
+}

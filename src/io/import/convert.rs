@@ -4,10 +4,11 @@ use super::matching;
 use super::packed;
 use super::slots::Format;
 use super::weights::Weights;
+use crate::cpu::Array;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::io::save_tensors_with;
-use crate::nn::{Model, Module, Parameter};
+use crate::nn::{Model, Module, Parameter, leaves_of};
 use crate::tensor::Tensor;
 use std::path::Path;
 
@@ -66,6 +67,72 @@ impl std::fmt::Debug for Mapping<'_> {
     }
 }
 
+/// Gives parameters their values, all of which are on the device first.
+fn set(values: Vec<(Parameter, Array)>, device: Device) -> Result<()> {
+    let place = |(parameter, array)| Ok((parameter, Tensor::place(array, device)?));
+    let values = values.into_iter().map(place).collect::<Result<Vec<(Parameter, Tensor)>>>()?;
+    values.into_iter().try_for_each(|(parameter, value)| parameter.variable.set(value))
+}
+
+impl Weights {
+    /// Sets all weights of a module of one's own to these, as [`Model::import_weights`] does those of a model: each of its models and
+    /// layers ([`Build::layer`](crate::nn::Build::layer)) by the names that [`summary`](Module::summary) shows. How these read each other
+    /// is the business of its `forward`: which layer is which has to follow from names ([`Mapping::rename`]) or shapes. A parameter of
+    /// its own, a field `scale: Variable`, takes the array of its name and shape.
+    ///
+    /// What each model or layer reads is taken to stand there as it does here. A [`Dense`](crate::nn::Dense) that reads an image which
+    /// `forward` flattens does not: put both into one [`Sequential`](crate::nn::Sequential), as PyTorch has the rows of such a weight in
+    /// another order. Where a layer gives an image of as many numbers as such a `Dense` reads, that is an error; one that is pooled and
+    /// flattened by `forward` can't be seen.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// use wgrad::io::import::{Mapping, Weights};
+    /// use wgrad::nn::{Build, Built, Context};
+    ///
+    /// #[derive(Module)]
+    /// struct Net {
+    ///     fc: Built,
+    ///     scale: Variable,
+    /// }
+    ///
+    /// impl Net {
+    ///     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+    ///         self.fc.forward(x, cx)? * &self.scale
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<()> {
+    /// let mut cx = Build::new(Device::Cpu, 1);
+    /// let net = Net { fc: cx.layer(Dense::new(2), [3])?, scale: cx.full([1], 1.0)? };
+    /// let weights = Weights::new(
+    ///     "by hand", // or import::pytorch("net.pt")?
+    ///     vec![
+    ///         ("fc.weight".into(), Tensor::ones([2, 3], Device::Cpu)?),
+    ///         ("fc.bias".into(), Tensor::zeros([2], Device::Cpu)?),
+    ///         ("scale".into(), Tensor::full([1], 5.0f32, Device::Cpu)?),
+    ///     ],
+    /// );
+    /// weights.import_into(&net, &Mapping::pytorch())?;
+    /// assert_eq!(net.infer(&Tensor::ones([1, 3], Device::Cpu)?)?.to_vec::<f32>()?, [15.0, 15.0]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::import_weights`].
+    pub fn import_into(&self, module: &(impl Module + ?Sized), mapping: &Mapping) -> Result<()> {
+        let (leaves, own) = leaves_of(module)?;
+        if mapping.format == Format::PyTorch {
+            matching::refuse_flattened(&leaves, self)?;
+        }
+        let rename = mapping.rename.as_deref();
+        let (mut values, rest) = matching::by_name(own, self, rename)?;
+        values.extend(matching::values(&leaves, &rest, mapping.format, rename)?);
+        set(values, module.device())
+    }
+}
+
 impl Model {
     /// Sets all weights to those of a file of PyTorch or Keras; see [the module](crate::io::import).
     ///
@@ -74,11 +141,8 @@ impl Model {
     /// A layer has no counterpart there, it isn't certain which layer is which, or something is missing, not needed, or of
     /// another shape: the error lists all of it, and nothing is changed.
     pub fn import_weights(&self, weights: &Weights, mapping: &Mapping) -> Result<()> {
-        let values = matching::values(self, weights, mapping.format, mapping.rename.as_deref())?;
-        let device = self.device();
-        let place = |(parameter, array)| Ok((parameter, Tensor::place(array, device)?));
-        let values = values.into_iter().map(place).collect::<Result<Vec<(Parameter, Tensor)>>>()?;
-        values.into_iter().try_for_each(|(parameter, value)| parameter.variable.set(value))
+        let leaves = self.leaves()?;
+        set(matching::values(&leaves, weights, mapping.format, mapping.rename.as_deref())?, self.device())
     }
 
     /// Writes a safetensors file that PyTorch loads into the same architecture:

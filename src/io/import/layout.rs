@@ -32,7 +32,7 @@ fn single(image: SampleShape) -> bool {
 }
 
 /// The order of a flattened image, volume or sequence with known sizes.
-fn flattened(image: SampleShape) -> Order {
+pub(super) fn flattened(image: SampleShape) -> Order {
     if !(2..=4).contains(&image.rank()) || single(image) {
         return None;
     }

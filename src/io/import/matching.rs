@@ -1,12 +1,12 @@
 //! Which layer of a file is which layer of a model.
 
-use super::layout::{Layout, layouts};
+use super::layout::{Layout, flattened, layouts};
 use super::packed;
-use super::slots::{Format, Slot, fits, kind_of, slots};
+use super::slots::{Change, Format, Slot, fits, kind_of, slots};
 use super::weights::Weights;
 use crate::cpu::Array;
 use crate::error::{Error, Result};
-use crate::nn::{Leaf, Model, Parameter};
+use crate::nn::{Leaf, Parameter};
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -277,21 +277,83 @@ fn reaches(leaves: &[Leaf], to: usize, from: usize) -> bool {
     found[0]
 }
 
-/// The value of every parameter of a model, of its own shape and type, on the CPU.
+/// The values of parameters that are no layer's, each that of the array with its name, and the other arrays.
+pub(super) fn by_name(
+    own: Vec<Parameter>,
+    weights: &Weights,
+    rename: Option<&dyn Fn(&str) -> String>,
+) -> Result<(Vec<(Parameter, Array)>, Weights)> {
+    let mut rest = weights.clone();
+    let (mut values, mut problems) = (Vec::new(), Vec::new());
+    for parameter in own {
+        let (within, name) = parameter.name.rsplit_once('.').unwrap_or(("", &parameter.name));
+        let within = rename.map_or_else(|| within.to_string(), |rename| rename(within));
+        let wanted = if within.is_empty() { name.to_string() } else { format!("{within}.{name}") };
+        let value = parameter.variable.value();
+        let place = rest.tensors.iter().position(|(stored, _)| stored.replace('/', ".") == wanted);
+        match place.map(|place| rest.tensors.remove(place).1) {
+            Some(found) if found.shape() == value.shape() && fits(found.dtype(), value.dtype()) => {
+                let array = Change::default().import(&found, &value)?;
+                values.push((parameter, array));
+            }
+            Some(found) => problems.push(format!(
+                "{} is {} {}; the file's {wanted} is {} {}",
+                parameter.name,
+                value.dtype(),
+                value.shape(),
+                found.dtype(),
+                found.shape()
+            )),
+            None => problems.push(format!("{} {}: the file has no {wanted}", parameter.name, value.shape())),
+        }
+    }
+    if problems.is_empty() { Ok((values, rest)) } else { Err(differences(weights, &problems)) }
+}
+
+/// That no layer with a vector for its input, of which nobody knows where it is from, may be given an image of another that was
+/// flattened on the way.
+pub(super) fn refuse_flattened(leaves: &[Leaf], weights: &Weights) -> Result<()> {
+    let mut problems = Vec::new();
+    for (at, input) in leaves.iter().enumerate() {
+        if input.kind != "Input" || input.output.rank() != 1 {
+            continue;
+        }
+        // What is computed from the input itself is in its own model, which says how.
+        let same = |&(i, leaf): &(usize, &Leaf)| {
+            flattened(leaf.output).is_some_and(|order| Some(order.len()) == input.output[0])
+                && (i < at || !reaches(leaves, i, at))
+        };
+        if let Some((_, image)) = leaves.iter().enumerate().find(same) {
+            problems.push(format!(
+                "{0} reads {1}, as many numbers as the image {2} of {3}. If it reads that one flattened, put Flatten and it into one \
+                 Sequential: PyTorch has them in another order. If not, import it alone, by Weights::under and import_into",
+                input.path.trim_end_matches(".input"),
+                input.output,
+                image.output,
+                image.path
+            ));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(differences(weights, &problems)) }
+}
+
+/// That file and model differ.
+fn differences(weights: &Weights, problems: &[String]) -> Error {
+    let n = problems.len();
+    let s = if n == 1 { "" } else { "s" };
+    let message = format!("does not fit the model; {n} difference{s}:\n  {}", problems.join("\n  "));
+    Error::data(&weights.source, message)
+}
+
+/// The value of every parameter of these layers, of its own shape and type, on the CPU.
 pub(super) fn values(
-    model: &Model,
+    leaves: &[Leaf],
     weights: &Weights,
     format: Format,
     rename: Option<&dyn Fn(&str) -> String>,
 ) -> Result<Vec<(Parameter, Array)>> {
-    let fail = |problems: Vec<String>| {
-        let n = problems.len();
-        let s = if n == 1 { "" } else { "s" };
-        let message = format!("does not fit the model; {n} difference{s}:\n  {}", problems.join("\n  "));
-        Error::data(&weights.source, message)
-    };
-    let leaves = model.leaves()?;
-    let targets = targets(format, &leaves).map_err(fail)?;
+    let fail = |problems: Vec<String>| differences(weights, &problems);
+    let targets = targets(format, leaves).map_err(fail)?;
     let apart = match format {
         Format::PyTorch => packed::apart(weights)?,
         Format::Keras => weights.clone(),
@@ -323,7 +385,7 @@ pub(super) fn values(
         let find = |path: &str| by_label.get(path).copied();
         targets.iter().enumerate().filter_map(|(i, t)| Some((i, find(&t.leaf.path)?))).collect()
     } else {
-        let (pairs, doubts) = by_order(&leaves, &targets, &sources, weights.ordered);
+        let (pairs, doubts) = by_order(leaves, &targets, &sources, weights.ordered);
         unsure = doubts;
         pairs
     };

@@ -25,6 +25,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! A module of one's own (`#[derive(Module)]`) takes them by [`Weights::import_into`].
+//!
 //! # What is converted
 //!
 //! Keras's arrays stand as they do here; a depthwise kernel gets its other shape. PyTorch's are permuted: kernels from
@@ -70,5 +72,5 @@ mod weights;
 pub use convert::Mapping;
 #[cfg(feature = "import")]
 pub use read::keras;
-pub use read::pytorch;
+pub use read::{pytorch, pytorch_bytes};
 pub use weights::Weights;

@@ -27,6 +27,31 @@ pub fn pytorch(path: impl AsRef<Path>) -> Result<Weights> {
     pytorch_of(&content, &budget)
 }
 
+/// As [`pytorch`], of a file's content: one that is part of the program, by `include_bytes!`, or that came over a network. Errors call
+/// it by this name.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::io::import::{self, Mapping};
+/// # fn main() -> Result<()> {
+/// # let folder = std::env::temp_dir().join(format!("wgrad-doc-bytes-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder).ok();
+/// # let model = Sequential::new().add(Dense::new(2)).build([3], Device::Cpu)?;
+/// # model.export_pytorch(folder.join("w.safetensors"))?;
+/// # let content = std::fs::read(folder.join("w.safetensors")).map_err(|e| Error::io("w.safetensors", e))?;
+/// // static CONTENT: &[u8] = include_bytes!("w.safetensors");
+/// model.import_weights(&import::pytorch_bytes("w.safetensors", &content)?, &Mapping::pytorch())?;
+/// # std::fs::remove_dir_all(&folder).ok();
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// As [`pytorch`], but for those of reading a file.
+pub fn pytorch_bytes(name: impl Into<String>, content: &[u8]) -> Result<Weights> {
+    pytorch_of(content, &Budget::of(name, content.len()))
+}
+
 pub(super) fn pytorch_of(content: &[u8], budget: &Budget) -> Result<Weights> {
     let source = budget.name();
     let wrong = |message: String| Error::data(source, message);

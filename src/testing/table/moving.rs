@@ -144,7 +144,7 @@ pub fn joins(t: &mut Table) {
             dims[d] = t.rng.int(1, 4);
             inputs.push(t.float(&dims, Domain::Any));
         }
-        let call = move |a: &Args<'_>| Tensor::concat(&a.tensors.iter().collect::<Vec<_>>(), axis);
+        let call = move |a: &Args<'_>| Tensor::concat(a.tensors, axis);
         t.add(format!("concat/{parts}"), inputs, call).exact().second();
     }
     let dims = t.shape(1, 3);

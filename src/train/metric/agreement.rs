@@ -31,7 +31,7 @@ fn columns(op: &str, outputs: &Tensor, targets: &Tensor, count: usize) -> Result
 /// The sums over all samples of each part `[samples, outputs]`: `[parts, outputs]`.
 fn sums_of_outputs(parts: &[Tensor]) -> Result<Tensor> {
     let sums = parts.iter().map(|p| p.sum(0, false)).collect::<Result<Vec<_>>>()?;
-    Tensor::stack(&sums.iter().collect::<Vec<_>>(), 0)
+    Tensor::stack(&sums, 0)
 }
 
 /// The means over all outputs of what is computed of each one's sums, which stand one behind the other.

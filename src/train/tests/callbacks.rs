@@ -168,6 +168,27 @@ fn callbacks_are_told_of_everything_in_order() {
 }
 
 #[test]
+fn a_closure_has_the_run_after_each_epoch() {
+    let (train, _) = digits(20, 1);
+    let mut trainer = trainer(network(1));
+    let bits = |model: &dyn Module| {
+        let parameter = model.parameter("dense.weight").unwrap();
+        parameter.variable.value().to_vec::<f32>().unwrap()
+    };
+    let mut seen = Vec::new();
+    let fit = Fit::epochs(5).verbose(false).on_epoch(|epoch, run| {
+        assert_eq!(run.history().epochs.len(), epoch.number);
+        run.optimizer().set_learning_rate(0.1 / (epoch.number + 1) as f64);
+        seen.push((epoch.learning_rate, bits(run.model())));
+        Ok(if epoch.number == 3 { Flow::Stop } else { Flow::Continue })
+    });
+    let history = trainer.fit(&train, fit).unwrap();
+    assert_eq!(history.epochs.len(), 3);
+    assert_eq!(seen.iter().map(|(rate, _)| *rate).collect::<Vec<_>>(), [5e-3, 0.1 / 2.0, 0.1 / 3.0]);
+    assert!(seen[0].1 != seen[1].1 && seen[2].1 == bits(trainer.model()));
+}
+
+#[test]
 fn an_error_says_which_callback_it_is_of() {
     #[derive(Debug, PartialEq)]
     struct Off;
