@@ -6,7 +6,8 @@
 //! plus infinity, so that all of its weights are 0 again.
 
 use super::float::Float;
-use super::gemm::{Matrix, gemm, sum_partials};
+use super::gemm::{gemm, sum_partials};
+use super::matrix::Matrix;
 use super::{PARALLEL_FLOPS, for_each_chunk};
 use crate::cpu::simd::vectorized;
 use crate::geometry::AttentionGeometry;

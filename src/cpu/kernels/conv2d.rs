@@ -10,7 +10,8 @@
 use std::ops::Range;
 
 use super::float::Float;
-use super::gemm::{Matrix, flops, gemm, gemm_by_stretches, sum_partials};
+use super::gemm::{gemm, gemm_by_stretches, sum_partials};
+use super::matrix::{Matrix, flops};
 use super::{CHAIN, CHAIN_OF_SUMS, Finish, PARALLEL_FLOPS, finish_all, for_each_chunk, pairwise};
 use super::{depthwise, direct, shallow};
 use crate::cpu::simd::vectorized;

@@ -10,7 +10,7 @@ use std::ops::Range;
 use wgrad_tiles::{CHAIN, Onto, Right, Row, Terms, pack, panel_width, product, width};
 
 use super::float::Float;
-use super::gemm::flops;
+use super::matrix::flops;
 use super::{CHAIN_OF_SUMS, Finish, PARALLEL_FLOPS, finish_all, for_each_chunk};
 use crate::geometry::{Conv2dGeometry, group_channels};
 
@@ -35,16 +35,24 @@ const LARGE_WEIGHT: usize = 256 << 10;
 
 /// Whether `g` is for this module on this processor. Products with 1x1 kernels are the GEMM's.
 pub(super) fn applies<T: Float>(g: &Conv2dGeometry) -> bool {
-    let padded = padded(g, g.padding);
     // Short sums and narrow panels are not worth the packing.
     let (group_in, group_out) = group_channels(g);
     let worth = g.kh * g.kw > 1 && g.kh * g.kw * group_in >= 8 && group_out >= 8;
-    worth && width::<T>().is_some() && u32::try_from(padded.0 * padded.1 * g.cin * g.n).is_ok()
+    worth && width::<T>().is_some() && fits([g.n, g.h, g.w, g.cin], g.padding, g.oh * g.ow)
 }
 
-/// Height and width with borders of `[top, bottom, left, right]`.
-fn padded(g: &Conv2dGeometry, border: [usize; 4]) -> (usize, usize) {
-    (border[0] + g.h + border[1], border[2] + g.w + border[3])
+/// Whether images in their borders have places that terms can count, and are not much larger than what is read or written anyway.
+fn fits(
+    [n, height, width, channels]: [usize; 4],
+    [top, bottom, left, right]: [usize; 4],
+    others: usize,
+) -> bool {
+    let along = |a: usize, b: usize, c: usize| a.checked_add(b)?.checked_add(c);
+    let size = || along(top, height, bottom)?.checked_mul(along(left, width, right)?);
+    size().is_some_and(|size| {
+        let elements = size.checked_mul(channels).and_then(|size| size.checked_mul(n));
+        size <= 4 * others.max(height * width) + 4096 && elements.is_some_and(|n| u32::try_from(n).is_ok())
+    })
 }
 
 /// Lends `f` images `[n, height, width, channels]` in borders of zeros.
@@ -90,7 +98,8 @@ struct Windows {
 
 impl Windows {
     fn new(g: &Conv2dGeometry) -> Windows {
-        let (height, width) = padded(g, g.padding);
+        let [top, bottom, left, right] = g.padding;
+        let (height, width) = (top + g.h + bottom, left + g.w + right);
         let row = width * g.cin;
         let channels = g.cin / g.groups;
         let tap = |ky: usize, kx: usize, c: usize| ky * g.dilation[0] * row + kx * g.dilation[1] * g.cin + c;

@@ -1,6 +1,7 @@
 //! Matrix products, by the `gemm` crate's kernels.
 
 use super::float::Float;
+use super::matrix::{Matrix, flops};
 use super::thin;
 use super::{CHAIN, CHAIN_OF_SUMS, PARALLEL_FLOPS, for_each_chunk, pairwise};
 use crate::geometry::MatmulGeometry;
@@ -11,22 +12,6 @@ const SPLIT_K_OUTPUT: usize = 64 * 1024;
 const SPLIT_K_PIECE: usize = 1024;
 /// The most pieces that k is cut into.
 const SPLIT_K_MAX: usize = 16;
-
-/// One side of a product: a slice and the element strides of its rows and columns.
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a, T> {
-    pub data: &'a [T],
-    pub strides: [usize; 2],
-}
-
-impl<T> Matrix<'_, T> {
-    /// Whether all elements of a `rows` by `cols` matrix lie within the slice.
-    fn holds(&self, rows: usize, cols: usize) -> bool {
-        rows == 0
-            || cols == 0
-            || (rows - 1) * self.strides[0] + (cols - 1) * self.strides[1] < self.data.len()
-    }
-}
 
 /// `C[m, n] = sum over k of A[m, k] B[k, n]`, or `C += ...` if `accumulate`; rows of `C` are `c_stride` elements apart.
 ///
@@ -61,11 +46,6 @@ pub fn gemm<T: Float>(
             parallel,
         );
     }
-}
-
-/// Floating-point operations of an `m` by `n` by `k` product.
-pub(super) fn flops([m, n, k]: [usize; 3]) -> usize {
-    2usize.saturating_mul(m).saturating_mul(n).saturating_mul(k)
 }
 
 /// `C[b, m, n] = sum over k of A[b, m, k] B[b, k, n]`; `c` is contiguous and overwritten.

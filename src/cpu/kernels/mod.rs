@@ -12,6 +12,7 @@ pub mod float;
 pub mod gemm;
 pub mod index;
 pub mod layout;
+mod matrix;
 mod parallel;
 pub mod pool2d;
 mod range;

@@ -4,7 +4,7 @@
 use wgrad_tiles::{CHAIN, Onto, Right, Row, Terms, pack, panel_width, product, width};
 
 use super::float::Float;
-use super::gemm::{Matrix, flops};
+use super::matrix::{Matrix, flops};
 use super::{CHAIN_OF_SUMS, PARALLEL_FLOPS, for_each_chunk};
 
 /// Rows that are few.

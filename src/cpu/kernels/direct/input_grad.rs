@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use wgrad_tiles::{Row, pack, panel_width};
 
-use super::{Panels, applies, by_columns, by_rows, is_cut_into_columns, rows_of_task, with_border};
+use super::{Panels, applies, by_columns, by_rows, fits, is_cut_into_columns, rows_of_task, with_border};
 use crate::cpu::kernels::float::Float;
-use crate::cpu::kernels::gemm::flops;
+use crate::cpu::kernels::matrix::flops;
 use crate::cpu::kernels::{Finish, PARALLEL_FLOPS, finish_all, for_each_chunk};
 use crate::cpu::simd::vectorized;
 use crate::geometry::{Conv2dGeometry, group_channels};
@@ -58,10 +58,11 @@ impl InputGrad {
         let columns = Class::all(g.w, g.kw, g.stride[1], g.dilation[1], g.padding[2]);
         let [top, bottom] = Class::border(&rows, g.h, g.oh);
         let [left, right] = Class::border(&columns, g.w, g.ow);
-        let size = (top + g.oh + bottom) * (left + g.ow + right) * g.cout * g.n;
-        let fits = applies::<T>(g) && g.cin / g.groups >= 8 && u32::try_from(size).is_ok();
+        let border = [top, bottom, left, right];
+        let fits =
+            applies::<T>(g) && g.cin / g.groups >= 8 && fits([g.n, g.oh, g.ow, g.cout], border, g.h * g.w);
         // Zeros of the border times what is not finite would be NaN, where nothing was read.
-        (fits && are_finite(w)).then_some(InputGrad { rows, columns, border: [top, bottom, left, right] })
+        (fits && are_finite(w)).then_some(InputGrad { rows, columns, border })
     }
 
     /// See [`conv2d_input_grad`](super::super::conv2d::conv2d_input_grad).

@@ -30,6 +30,19 @@ fn groups_strides_and_dilation() {
 }
 
 #[test]
+fn borders_that_are_larger_than_all_else() {
+    // A few windows of an image that lies in a plane of zeros, and two that are far from each other.
+    let wide =
+        geometry([1, 3, 4, 8], [2, 2, 8], [60_000, 50_000], [60_000, 60_000, 50_000, 50_000], [1, 1], 1);
+    assert!(!applies::<f32>(&wide));
+    check(&wide);
+    check(&geometry([1, 301, 301, 8], [2, 2, 8], [1, 1], [0; 4], [300, 300], 1));
+    assert!(
+        !fits([1, 3, 4, 8], [usize::MAX, 1, 0, 0], 1) && !fits([1, 3, 4, 8], [usize::MAX / 2, 0, 0, 2], 1)
+    );
+}
+
+#[test]
 fn weights_and_batches_of_all_sizes() {
     // Sums of several blocks of windows in each part of the batch; a weight that is cut into taps; both with groups.
     check(&geometry([9, 66, 60, 8], [2, 2, 8], [1, 1], [0; 4], [1, 1], 1));
