@@ -28,6 +28,8 @@ const TASK: usize = 8 << 20;
 const MIN_PIECES: usize = 16;
 /// The number of rows of a task is a multiple of this, which is one of all tiles' too.
 const ROWS: usize = 24;
+/// Elements of images with their borders, at most, but for those of a single image.
+const BORDERED: usize = 4 << 20;
 /// A problem with at most so many rows, and a weight of at least so many elements, is cut into columns: each thread then packs and reads its
 /// own part of the weight.
 const FEW_ROWS: usize = 768;
@@ -268,6 +270,20 @@ fn by_columns<T: Float>(
 
 /// See [`super::conv2d::conv2d_forward`].
 pub(super) fn forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], finish: Finish<T>) {
+    let [top, bottom, left, right] = g.padding;
+    let bordered = (top + g.h + bottom) * (left + g.w + right) * g.cin;
+    let images = if g.padding == [0; 4] { g.n } else { (BORDERED / bordered).clamp(1, g.n) };
+    // Some images of a large batch at a time: a copy of all of them would take as much memory again.
+    let (image, output) = (g.h * g.w * g.cin, g.oh * g.ow * g.cout);
+    for (i, y) in y.chunks_mut(images * output).enumerate() {
+        let part = Conv2dGeometry { n: y.len() / output, ..*g };
+        let first = i * images;
+        let finish: Finish<T> = &|at, piece| finish(first * output + at, piece);
+        forward_part(&part, &x[first * image..][..part.n * image], w, y, finish);
+    }
+}
+
+fn forward_part<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], finish: Finish<T>) {
     let (group_in, group_out) = group_channels(g);
     let windows = Windows::new(g);
     let terms = windows.taps.len();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cpu::kernels::conv2d::tests::{check, geometry};
-use crate::cpu::kernels::conv2d::{conv2d_input_grad, conv2d_weight_grad};
+use crate::cpu::kernels::conv2d::{conv2d_forward, conv2d_input_grad, conv2d_weight_grad};
 use crate::cpu::kernels::float::testing::{numbers, to_f32};
 
 #[test]
@@ -43,6 +43,13 @@ fn borders_that_are_larger_than_all_else() {
 }
 
 #[test]
+fn some_images_of_a_large_batch_at_a_time() {
+    let g = geometry([11, 250, 250, 8], [2, 2, 8], [5, 5], [1; 4], [1, 1], 1);
+    assert!(g.n * 252 * 252 * 8 > BORDERED);
+    check(&g);
+}
+
+#[test]
 fn weights_and_batches_of_all_sizes() {
     // Sums of several blocks of windows in each part of the batch; a weight that is cut into taps; both with groups.
     check(&geometry([9, 66, 60, 8], [2, 2, 8], [1, 1], [0; 4], [1, 1], 1));
@@ -73,4 +80,29 @@ fn what_is_not_finite_stays_where_it_was_read() {
         dw.iter().enumerate().all(|(i, d)| d.is_nan() == (i / 8 % 8 == 5)),
         "of the channel that has NaN, all taps"
     );
+}
+
+#[test]
+fn what_follows_is_told_of_each_element_once() {
+    for g in [
+        geometry([11, 250, 250, 8], [2, 2, 8], [5, 5], [1; 4], [1, 1], 1),
+        geometry([2, 6, 7, 64], [3, 3, 456], [1, 1], [1; 4], [1, 1], 1),
+        geometry([5, 19, 17, 16], [3, 3, 24], [2, 1], [1; 4], [1, 1], 2),
+    ] {
+        let x = to_f32(&numbers(g.n * g.h * g.w * g.cin, 1));
+        let w = to_f32(&numbers(g.kh * g.kw * (g.cin / g.groups) * g.cout, 2));
+        let dy = to_f32(&numbers(g.n * g.oh * g.ow * g.cout, 3));
+        let numbered = |first: usize, piece: &mut [f32]| {
+            piece.iter_mut().enumerate().for_each(|(i, y)| *y += (first + i) as f32);
+        };
+        let compare = |compute: &dyn Fn(&mut [f32], Finish<f32>), len: usize| {
+            let (mut plain, mut told) = (vec![0.0; len], vec![0.0; len]);
+            compute(&mut plain, &|_, _| {});
+            compute(&mut told, &numbered);
+            numbered(0, &mut plain);
+            assert!(plain == told, "{g:?}");
+        };
+        compare(&|y, finish| conv2d_forward(&g, &x, &w, y, finish), dy.len());
+        compare(&|dx, finish| conv2d_input_grad(&g, &dy, &w, dx, finish), x.len());
+    }
 }
