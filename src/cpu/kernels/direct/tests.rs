@@ -30,6 +30,21 @@ fn groups_strides_and_dilation() {
 }
 
 #[test]
+fn strides_and_padding_out_of_proportion() {
+    let most = crate::ops::windows::MOST;
+    check(&geometry([1, 5, 6, 8], [3, 3, 8], [most, most - 1], [0; 4], [1, 1], 1));
+    check(&geometry([2, 5, 6, 8], [3, 3, 8], [40, 3], [1; 4], [1, 1], 1));
+    // Of the border's zeros hardly any are read; to write all of them would take as much memory as there is, or more.
+    let wide = 1 << 29;
+    for cin in [1, 8] {
+        check(&geometry([1, 5, 6, cin], [3, 3, 16], [wide, wide], [wide; 4], [1, 1], 1));
+        check(&geometry([1, 5, 6, cin], [3, 3, 16], [1000, 1], [9000, 9000, 1, 1], [500, 1], 1));
+    }
+    assert!(may_have_border([2, 3, 4, 9], [5; 4]) && !may_have_border([1, 300, 300, 64], [400; 4]));
+    assert!(!may_have_border([1 << 20, 1 << 6, 1 << 6, 8], [0; 4]));
+}
+
+#[test]
 fn weights_and_batches_of_all_sizes() {
     // Sums of several blocks of windows in each part of the batch; a weight that is cut into taps; both with groups.
     check(&geometry([9, 66, 60, 8], [2, 2, 8], [1, 1], [0; 4], [1, 1], 1));
