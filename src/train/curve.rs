@@ -131,8 +131,9 @@ impl Curve {
             Some(waiting) => match waiting.dims() {
                 &[CAPACITY, width] => {
                     let all = points.len() * width;
+                    // One waits at least.
                     width == sums
-                        && read.len() <= all
+                        && read.len() < all
                         && all - read.len() <= CAPACITY * width
                         && read.len().is_multiple_of(width)
                 }
@@ -182,6 +183,14 @@ mod tests {
         {
             assert!(import(step, samples, sums).is_none());
         }
+        // Of points all of which were read none waits.
+        let mut damaged = saved.clone();
+        damaged.retain(|(name, _)| name != "read");
+        damaged.push((
+            "read".into(),
+            Tensor::full_dtype([2 * CAPACITY + 3], 1.0, DType::F64, Device::Cpu).unwrap(),
+        ));
+        assert!(Curve::import(&damaged, Device::Cpu, [steps, 2 * steps], 1).unwrap().is_none());
         let curve = import(steps, 2 * steps, 1).unwrap();
         let mean = |sums: &[f64], samples: usize| sums[0] / samples as f64;
         let end = 2 * CAPACITY + 3;

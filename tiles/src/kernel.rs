@@ -81,8 +81,12 @@ impl<T: Element> WithSimd for Kernel<'_, T> {
         let vectors = self.0.columns.div_ceil(lanes::<S, T>());
         assert!(vectors <= most_vectors::<S>(), "a panel has too many columns");
         let Work { right, stride, terms, .. } = self.0;
-        let read = terms.len().checked_sub(1).map_or(0, |last| last * stride + vectors * lanes::<S, T>());
-        assert!(read <= right.len(), "the right side has not as many rows as there are terms");
+        let last = terms.len().checked_sub(1).map_or(Some(0), |last| last.checked_mul(stride));
+        let rest = last.and_then(|last| right.len().checked_sub(last));
+        assert!(
+            terms.is_empty() || rest.is_some_and(|rest| vectors * lanes::<S, T>() <= rest),
+            "the right side has not as many rows as there are terms"
+        );
         // SAFETY: what it asks for, `product` and the lines above have looked at.
         unsafe {
             if few_registers::<S>() {

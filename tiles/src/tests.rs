@@ -150,3 +150,10 @@ fn a_right_side_that_is_too_short_is_refused() {
         Onto::Nothing,
     );
 }
+
+#[test]
+#[should_panic = "not as many rows"]
+fn a_stride_beyond_all_memory_is_refused() {
+    let right = Right::rows(&[0.0; 64], usize::MAX / 2 + 1);
+    product(&[1.0f32; 4], &[Row::default()], Terms::new(&[0, 1, 2]), right, 1, &mut [0.0], Onto::Nothing);
+}

@@ -35,26 +35,32 @@ const BORDERED: usize = 4 << 20;
 const FEW_ROWS: usize = 768;
 const LARGE_WEIGHT: usize = 256 << 10;
 
+/// Images in their border take at most so many times what they take without it, or so many elements.
+const MOST_BORDER: usize = 8;
+const SMALL_BORDER: usize = 1 << 20;
+
 /// Whether `g` is for this module on this processor. Products with 1x1 kernels are the GEMM's.
 pub(super) fn applies<T: Float>(g: &Conv2dGeometry) -> bool {
     // Short sums and narrow panels are not worth the packing.
     let (group_in, group_out) = group_channels(g);
     let worth = g.kh * g.kw > 1 && g.kh * g.kw * group_in >= 8 && group_out >= 8;
-    worth && width::<T>().is_some() && fits([g.n, g.h, g.w, g.cin], g.padding, g.oh * g.ow)
+    worth && width::<T>().is_some() && may_have_border([g.n, g.h, g.w, g.cin], g.padding)
 }
 
-/// Whether images in their borders have places that terms can count, and are not much larger than what is read or written anyway.
-fn fits(
+/// Whether images `[n, height, width, channels]` may be copied into a border: places in it are numbers of 32 bits, and it isn't so wide,
+/// as padding may be whose zeros strides leap over, that hardly anything else would be copied.
+pub(super) fn may_have_border(
     [n, height, width, channels]: [usize; 4],
     [top, bottom, left, right]: [usize; 4],
-    others: usize,
 ) -> bool {
-    let along = |a: usize, b: usize, c: usize| a.checked_add(b)?.checked_add(c);
-    let size = || along(top, height, bottom)?.checked_mul(along(left, width, right)?);
-    size().is_some_and(|size| {
-        let elements = size.checked_mul(channels).and_then(|size| size.checked_mul(n));
-        size <= 4 * others.max(height * width) + 4096 && elements.is_some_and(|n| u32::try_from(n).is_ok())
-    })
+    let len = |height: usize, width: usize| {
+        [height, width, channels]
+            .into_iter()
+            .try_fold(n, usize::checked_mul)
+            .filter(|&len| u32::try_from(len).is_ok())
+    };
+    let (inside, whole) = (len(height, width), len(top + height + bottom, left + width + right));
+    inside.zip(whole).is_some_and(|(inside, whole)| whole <= (MOST_BORDER * inside).max(SMALL_BORDER))
 }
 
 /// Lends `f` images `[n, height, width, channels]` in borders of zeros.

@@ -1,7 +1,7 @@
 //! Convolution with nine taps in all, which is 3x3 over a single channel: the first layer for grey images. As a matrix product
 //! it would be nine deep, too shallow to be worth copying the image for.
 
-use super::direct::with_border;
+use super::direct::{may_have_border, with_border};
 use super::float::Float;
 use super::gemm::sum_partials;
 use super::{CHAIN, Finish, PARALLEL_FLOPS, for_each_chunk, pairwise};
@@ -18,7 +18,8 @@ const TASK: usize = 1 << 14;
 const SPLITS: usize = 16;
 
 pub fn applies(g: &Conv2dGeometry) -> bool {
-    g.groups == 1 && g.kh * g.kw * g.cin == TAPS && g.cout.is_multiple_of(LANES)
+    let taps = g.groups == 1 && g.kh * g.kw * g.cin == TAPS && g.cout.is_multiple_of(LANES);
+    taps && may_have_border([g.n, g.h, g.w, g.cin], g.padding)
 }
 
 /// How far apart things are in the padded images.

@@ -62,7 +62,8 @@ impl Dataset {
     }
 
     /// As [`of_classes`](Self::of_classes), and the classes are counted anew: the first of those given becomes 0. Their names follow;
-    /// where they had none, they are called by the numbers that they had. So that a new head of as many outputs can be trained.
+    /// where they had none, they are called by the numbers that they had. So that a new head of as many outputs can be trained. Labels keep
+    /// their type, but for bytes, which become u32 where more than 256 classes are given.
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -90,7 +91,11 @@ impl Dataset {
             .collect();
         let (set, numbers) = self.chosen(NAME, classes)?;
         let labels = Tensor::from_vec(numbers, [set.len()], Device::Cpu)?;
-        set.map_labels(|old| labels.cast(old.dtype())).map(|set| set.with_classes(&names))
+        // Bytes that stood for some classes of many don't hold all numbers of these.
+        let holds_all = |dtype| dtype != DType::U8 || names.len() <= 1 << u8::BITS;
+        let renumbered =
+            |old: &Tensor| if holds_all(old.dtype()) { labels.cast(old.dtype()) } else { Ok(labels.clone()) };
+        set.map_labels(renumbered).map(|set| set.with_classes(&names))
     }
 
     /// The samples of some classes, and for each which of those that were given.

@@ -224,6 +224,11 @@ fn samples_are_chosen_by_class() {
     let anew = mixed.of_classes_renumbered([2, 1]).unwrap();
     assert_eq!((labels(&anew), places(&anew)), (vec![0, 1, 0], vec![0, 3, 4]));
     assert_eq!(anew.classes(), ["2", "1"]);
+    // More classes than bytes can number.
+    let bytes = mixed.map_labels(|y| y.maximum(0)?.cast(DType::U8)).unwrap();
+    let anew = |first: usize| bytes.of_classes_renumbered((0..first).rev()).unwrap();
+    assert_eq!(anew(256).labels().to_vec::<u8>().unwrap(), [253, 255, 255, 254, 253, 248]);
+    assert_eq!(anew(300).labels().to_vec::<u32>().unwrap(), [297, 299, 299, 298, 297, 292]);
     let named = set(&[2, 0, 1, 1, 2, 0]).with_classes(&["a", "b", "c"]);
     assert_eq!(named.of_classes([1]).unwrap().classes(), ["a", "b", "c"]);
     assert_eq!(named.of_classes_renumbered([2, 0]).unwrap().classes(), ["c", "a"]);

@@ -4,12 +4,17 @@ use std::ops::Range;
 
 use wgrad_tiles::{Row, pack, panel_width};
 
-use super::{Panels, applies, by_columns, by_rows, fits, is_cut_into_columns, rows_of_task, with_border};
+use super::{
+    Panels, applies, by_columns, by_rows, is_cut_into_columns, may_have_border, rows_of_task, with_border,
+};
 use crate::cpu::kernels::float::Float;
 use crate::cpu::kernels::matrix::flops;
 use crate::cpu::kernels::{Finish, PARALLEL_FLOPS, finish_all, for_each_chunk};
 use crate::cpu::simd::vectorized;
 use crate::geometry::{Conv2dGeometry, group_channels};
+
+/// Each class is a product of its own: more of them are too small each.
+const MOST_CLASSES: usize = 1 << 10;
 
 /// Along one axis: which taps read the places of a class (those that are as far from a multiple of the stride), and which output
 /// each tap reads for the first of them.
@@ -18,22 +23,23 @@ struct Class {
 }
 
 impl Class {
+    /// As many as the stride, but none without a place.
     fn all(places: usize, kernel: usize, stride: usize, dilation: usize, before: usize) -> Vec<Class> {
         let class = |first: usize| {
-            let taps = (0..if first < places { kernel } else { 0 }).filter_map(|tap| {
+            let taps = (0..kernel).filter_map(|tap| {
                 let reach = (first + before) as isize - (tap * dilation) as isize;
                 (reach.rem_euclid(stride as isize) == 0).then(|| (tap, reach / stride as isize))
             });
             Class { taps: taps.collect() }
         };
-        (0..stride).map(class).collect()
+        (0..stride.min(places)).map(class).collect()
     }
 
     /// How far beyond `outputs` outputs the taps of all classes reach, before and after, for `places` places of the input.
     fn border(classes: &[Class], places: usize, outputs: usize) -> [usize; 2] {
         let mut border = [0; 2];
         for (first, class) in classes.iter().enumerate() {
-            let count = places.saturating_sub(first).div_ceil(classes.len()) as isize;
+            let count = (places - first).div_ceil(classes.len()) as isize;
             for &(_, at) in &class.taps {
                 border[0] = border[0].max(-at);
                 border[1] = border[1].max(at + count - outputs as isize);
@@ -54,15 +60,18 @@ pub struct InputGrad {
 impl InputGrad {
     /// If it is for this module.
     pub fn new<T: Float>(g: &Conv2dGeometry, w: &[T]) -> Option<InputGrad> {
+        let classes = g.stride[0].min(g.h).saturating_mul(g.stride[1].min(g.w));
+        if !applies::<T>(g) || g.cin / g.groups < 8 || classes > MOST_CLASSES {
+            return None;
+        }
         let rows = Class::all(g.h, g.kh, g.stride[0], g.dilation[0], g.padding[0]);
         let columns = Class::all(g.w, g.kw, g.stride[1], g.dilation[1], g.padding[2]);
         let [top, bottom] = Class::border(&rows, g.h, g.oh);
         let [left, right] = Class::border(&columns, g.w, g.ow);
         let border = [top, bottom, left, right];
-        let fits =
-            applies::<T>(g) && g.cin / g.groups >= 8 && fits([g.n, g.oh, g.ow, g.cout], border, g.h * g.w);
         // Zeros of the border times what is not finite would be NaN, where nothing was read.
-        (fits && are_finite(w)).then_some(InputGrad { rows, columns, border })
+        let fits = may_have_border([g.n, g.oh, g.ow, g.cout], border) && are_finite(w);
+        fits.then_some(InputGrad { rows, columns, border })
     }
 
     /// See [`conv2d_input_grad`](super::super::conv2d::conv2d_input_grad).
