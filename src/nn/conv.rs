@@ -178,8 +178,9 @@ pub(super) fn depthwise<O>(
 ) -> Result<Stage<O>> {
     positive("window for each channel", multiplier)?;
     let taps = taps(kernel);
-    // Keras counts the fans of [kernel.., channels, multiplier] as of any other kernel.
-    let fans = [taps.saturating_mul(c), taps.saturating_mul(multiplier)];
+    // Keras counts the fans of [kernel.., channels, multiplier] as of any other kernel; PyTorch, the one channel that an output reads.
+    let read = if matches!(weights.kernel_initializer, Initializer::TorchDefault) { 1 } else { c };
+    let fans = [taps.saturating_mul(read), taps.saturating_mul(multiplier)];
     let weight = weights.kernel(cx, &[kernel, &[1, c.saturating_mul(multiplier)]].concat(), fans)?;
     Ok(Stage { name, weight, options })
 }

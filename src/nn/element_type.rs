@@ -33,9 +33,10 @@ pub(super) fn convert(parameters: &[Parameter], dtype: DType) -> Result<()> {
     changed.into_iter().zip(&values).try_for_each(|(variable, value)| variable.exchange(value))
 }
 
-/// Floats in this type; integers as they are.
+/// Floats in this type, where it is one; integers as they are.
 pub(crate) fn floats_as(x: &Tensor, dtype: DType) -> Result<Tensor> {
-    if x.dtype().is_float() && x.dtype() != dtype { x.cast(dtype) } else { Ok(x.clone()) }
+    let differs = x.dtype() != dtype && x.dtype().is_float() && dtype.is_float();
+    if differs { x.cast(dtype) } else { Ok(x.clone()) }
 }
 
 /// What the explained errors say that they are of.
@@ -63,4 +64,19 @@ pub(super) fn explained<T>(
         name(given)
     );
     Err(Error::dtype(FORWARD, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_stay_floats() -> Result<()> {
+        let x = Tensor::new([0.5f32], Device::Cpu)?;
+        assert_eq!(floats_as(&x, DType::F64)?.item::<f64>()?, 0.5);
+        // Weights of samples beside an output of integers.
+        assert_eq!(floats_as(&x, DType::I32)?.item::<f32>()?, 0.5);
+        assert_eq!(floats_as(&Tensor::new([3u8], Device::Cpu)?, DType::F64)?.item::<u8>()?, 3);
+        Ok(())
+    }
 }

@@ -118,8 +118,9 @@ pub enum Initializer {
     /// Truncated normal with variance 1 / fan in (LeCun et al., 1998): for SELU.
     LecunNormal,
     /// Uniform in +-1 / sqrt(fan in): what PyTorch gives weights of `nn.Linear` and `nn.Conv2d` where nothing else is said. (It is
-    /// [`VarianceScaling`](Self::VarianceScaling) by 1/3, there written as `kaiming_uniform_(a=sqrt(5))`. Biases are drawn there, too;
-    /// here they are 0.)
+    /// [`VarianceScaling`](Self::VarianceScaling) by 1/3, there written as `kaiming_uniform_(a=sqrt(5))`. Biases are drawn there, too,
+    /// within the same bounds; here they are 0. A bias doesn't know its weight's fan in: as there it is drawn by
+    /// [`RandomUniform`](Self::RandomUniform) within these bounds.)
     TorchDefault,
     /// A matrix with orthonormal rows or columns, whichever are fewer, times a gain (Saxe et al., 2014). A weight of
     /// more than two dimensions is one matrix `[all others, last]`.
@@ -312,6 +313,7 @@ fn too_flat(shape: Shape) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::{Conv2d, ConvTranspose2d, Dense, DepthwiseConv2d, Module, Sequential};
 
     fn draw(initializer: Initializer, shape: &[usize], fans: [usize; 2]) -> Vec<f64> {
         let values = initializer.values(shape, fans, 17).unwrap().to_vec::<f32>().unwrap();
@@ -322,6 +324,35 @@ mod tests {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
         (mean, (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt())
+    }
+
+    #[test]
+    fn weights_of_layers_have_the_bounds_that_pytorch_gives_them() -> Result<()> {
+        let torch = Initializer::TorchDefault;
+        let most = |stack: Sequential, input: &[usize]| -> Result<f64> {
+            let model = stack.build(input, Device::Cpu)?;
+            model.parameters()[0].variable.value().abs()?.max(.., false)?.item::<f64>()
+        };
+        // torch.nn.init._calculate_fan_in_and_fan_out: weight.size(1) times the window.
+        let cases = [
+            (Sequential::new().add(Dense::new(200).kernel_initializer(torch)), &[60][..], 60),
+            (
+                Sequential::new().add(Conv2d::new(64, [3, 3]).groups(2).kernel_initializer(torch)),
+                &[8, 8, 16],
+                9 * 8,
+            ),
+            (Sequential::new().add(DepthwiseConv2d::new([3, 3]).kernel_initializer(torch)), &[8, 8, 300], 9),
+            (
+                Sequential::new().add(ConvTranspose2d::new(32, [3, 3]).kernel_initializer(torch)),
+                &[8, 8, 16],
+                9 * 32,
+            ),
+        ];
+        for (stack, input, fan_in) in cases {
+            let (most, bound) = (most(stack, input)?, f64::from(fan_in).sqrt().recip());
+            assert!((0.97 * bound..=1.000_001 * bound).contains(&most), "{input:?}: {most} of {bound}");
+        }
+        Ok(())
     }
 
     #[test]

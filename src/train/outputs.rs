@@ -161,7 +161,7 @@ pub(super) fn compute(
         return Err(Error::argument("Module::forward_all", message));
     }
     // Floats of a data set are of the type that the model computes in.
-    for (target, y) in targets.iter_mut().zip(&values).filter(|(_, y)| y.dtype().is_float()) {
+    for (target, y) in targets.iter_mut().zip(&values) {
         *target = target.take().map(|target| floats_as(&target, y.dtype())).transpose()?;
     }
     let (mut losses, mut counted, mut rows) = (Vec::new(), Vec::new(), Vec::new());

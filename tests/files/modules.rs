@@ -141,5 +141,9 @@ fn what_does_not_fit_a_module_is_listed_and_nothing_is_changed() -> Result<()> {
         &with_scale,
         &["head reads [288], as many numbers as the image [3, 3, 32] of blocks.2.conv", "Flatten"],
     );
+    // A layer alone has no name.
+    let alone = Build::new(Device::Cpu, 1).layer(Dense::new(2), [3])?;
+    let text = message(Weights::new("none", Vec::new()).import_into(&alone, &Mapping::pytorch()));
+    assert!(text.contains("\n  weight [3, 2] is not in the file"), "{text}");
     Ok(())
 }

@@ -60,7 +60,9 @@ pub(super) fn may_have_border(
             .filter(|&len| u32::try_from(len).is_ok())
     };
     let (inside, whole) = (len(height, width), len(top + height + bottom, left + width + right));
-    inside.zip(whole).is_some_and(|(inside, whole)| whole <= (MOST_BORDER * inside).max(SMALL_BORDER))
+    inside
+        .zip(whole)
+        .is_some_and(|(inside, whole)| whole <= inside.saturating_mul(MOST_BORDER).max(SMALL_BORDER))
 }
 
 /// Lends `f` images `[n, height, width, channels]` in borders of zeros.

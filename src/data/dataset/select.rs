@@ -128,7 +128,7 @@ impl Dataset {
     }
 
     /// All samples as one batch on a device, as training and evaluation see batches: inputs [scaled](Self::scaled), integer targets as
-    /// u32. Of some samples: [`take`](Self::take) or [`select`](Self::select) them first.
+    /// u32 (as i32 where one is negative). Of some samples: [`take`](Self::take) or [`select`](Self::select) them first.
     ///
     /// ```
     /// # use wgrad::prelude::*;

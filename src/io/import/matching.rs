@@ -395,7 +395,7 @@ pub(super) fn values(
     for (i, target) in targets.iter().enumerate() {
         let source = chosen.get(&i).map(|&j| &sources[j]);
         for (place, slot) in target.slots.iter().enumerate() {
-            let name = format!("{}.{}", target.leaf.path, slot.parameter.name);
+            let name = packed::joined(&target.leaf.path, &slot.parameter.name);
             let value = slot.parameter.variable.value();
             let Some(source) = source else {
                 // A name that was asked for and isn't there has been listed already.

@@ -24,7 +24,7 @@ fn recurrent(role: &str) -> Option<(&str, usize, &str)> {
 }
 
 /// A path and a name in it.
-fn joined(path: &str, name: &str) -> String {
+pub(super) fn joined(path: &str, name: &str) -> String {
     if path.is_empty() { name.into() } else { format!("{path}.{name}") }
 }
 
