@@ -25,7 +25,7 @@ macro_rules! float_functions {
             }
             #[inline(always)]
             pub fn exp(x: F) -> F {
-                x.exp()
+                super::$own::exp(x as std::primitive::f64) as F
             }
             #[inline(always)]
             pub fn log(x: F) -> F {
@@ -172,7 +172,7 @@ macro_rules! float_functions {
             }
             #[inline(always)]
             pub fn sigmoid(x: F) -> F {
-                1.0 / (1.0 + exp(-x))
+                (1.0 / (1.0 + super::$own::exp(-x as std::primitive::f64))) as F
             }
             #[inline(always)]
             pub fn softplus(x: F) -> F {

@@ -56,27 +56,22 @@ pub(super) fn multiply<T: Float>(size: [usize; 3], a: Matrix<T>, b: Matrix<T>, c
             // The transpose of C, of which the matrix is the left side.
             let terms = terms(b.strides[0]);
             let widest = width::<T>().unwrap_or(1);
-            for_each_chunk(out, each, parallel, |task, out| {
-                let first = task * COLUMNS;
-                let rows =
-                    (0..COLUMNS.min(n - first)).map(|j| Row { from: (first + j) * b.strides[1], to: j * m });
-                let rows: Vec<Row> = rows.collect();
-                for first in (0..m).step_by(widest) {
-                    let columns = widest.min(m - first);
-                    T::with_scratch(k * panel_width::<T>(columns), |panel| {
-                        pack(&a.data[first * a.strides[0]..], [a.strides[1], a.strides[0]], columns, panel);
-                        let right = Right::panel(panel, columns);
-                        product(
-                            b.data,
-                            &rows,
-                            Terms::new(&terms),
-                            right,
-                            columns,
-                            &mut out[first..],
-                            Onto::Nothing,
-                        );
-                    });
+            let panels = || (0..m).step_by(widest).map(|first| (first, widest.min(m - first)));
+            T::with_scratch(k * panel_width::<T>(m), |packed| {
+                for (first, columns) in panels() {
+                    let panel = &mut packed[k * first..][..k * panel_width::<T>(columns)];
+                    pack(&a.data[first * a.strides[0]..], [a.strides[1], a.strides[0]], columns, panel);
                 }
+                for_each_chunk(out, each, parallel, |task, out| {
+                    let columns = task * COLUMNS..n.min((task + 1) * COLUMNS);
+                    let row = |(i, j)| Row { from: j * b.strides[1], to: i * m };
+                    let rows: Vec<Row> = columns.enumerate().map(row).collect();
+                    for (first, columns) in panels() {
+                        let panel = &packed[k * first..][..k * panel_width::<T>(columns)];
+                        let (right, c) = (Right::panel(panel, columns), &mut out[first..]);
+                        product(b.data, &rows, Terms::new(&terms), right, columns, c, Onto::Nothing);
+                    }
+                });
             });
             gather(out, each, c, [m, n], |block, i, columns| block[i..].iter().step_by(m).take(columns));
         }
