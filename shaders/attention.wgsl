@@ -76,13 +76,15 @@ fn main(
     let across = local & 7u;
     let down = 4u * (local / 8u);
     const LOWEST = -3.40282347e38;
-    var peak = vec4<f32>(LOWEST);
-    var sum = vec4<f32>();
+    // Numbers, not vectors: to write a component that a variable chooses FXC has to unroll every loop around it, and can't.
+    var peak = array<f32, 4>(LOWEST, LOWEST, LOWEST, LOWEST);
+    var sum = array<f32, 4>();
     // Of each row 0, 1 where a key is seen, 2 where one has no softmax: a NaN or plus infinity.
-    var found = vec4<f32>();
+    var found = array<f32, 4>();
     for (var column = 0u; column < end; column += TILE) {
         at.column = column;
-        var scores = product(0u, at, sizes.depth, local);
+        let products = product(0u, at, sizes.depth, local);
+        var scores = array<f32, 16>();
         var open = 0u;
         var high = peak;
         for (var r = 0u; r < 4u; r++) {
@@ -91,10 +93,10 @@ fn main(
                 if is_hidden(more) {
                     continue;
                 }
-                let score = scores[r][c] * scale + more;
+                let score = products[r][c] * scale + more;
                 let broken = is_nan(score) || bitcast<u32>(score) == 0x7f800000u;
                 found[r] = max(found[r], select(1.0, 2.0, broken));
-                scores[r][c] = score;
+                scores[4u * r + c] = score;
                 high[r] = max(high[r], score);
                 open |= 1u << (4u * r + c);
             }
@@ -114,7 +116,7 @@ fn main(
             }
             for (var c = 0u; c < 4u; c++) {
                 let seen = (open & (1u << (4u * r + c))) != 0u;
-                let weight = select(0.0, exp(scores[r][c] - top), seen);
+                let weight = select(0.0, exp(scores[4u * r + c] - top), seen);
                 sum[r] += weight;
                 weights[33u * (down + r) + across + 8u * c] = weight;
             }

@@ -64,7 +64,8 @@ fn add_tile(at: Place, batch: u32, head: u32, length: u32, local: u32) {
     if !OF_VALUE {
         slopes = product(1u, at, sizes.width, local);
     }
-    var w = array<vec4<f32>, 4>();
+    // Numbers, not vectors: to write a component that a variable chooses FXC has to unroll every loop around it, and can't.
+    var w = array<f32, 16>();
     for (var r = 0u; r < 4u; r++) {
         for (var c = 0u; c < 4u; c++) {
             var q = at.row + down + r;
@@ -85,13 +86,13 @@ fn add_tile(at: Place, batch: u32, head: u32, length: u32, local: u32) {
             if !OF_VALUE && weight != 0.0 {
                 weight = weight * (slopes[r][c] - of_query.y) * scale;
             }
-            w[r][c] = weight;
+            w[4u * r + c] = weight;
         }
     }
     workgroupBarrier();
     for (var r = 0u; r < 4u; r++) {
         for (var c = 0u; c < 4u; c++) {
-            weights[33u * (down + r) + across + 8u * c] = w[r][c];
+            weights[33u * (down + r) + across + 8u * c] = w[4u * r + c];
         }
     }
     accumulate(at, local);

@@ -1,9 +1,11 @@
 // Keys that a batch has.
 fn length_of(batch: u32) -> u32 {
-    if sizes.has_lengths == 0u {
-        return sizes.keys;
+    // One return: after an early one FXC takes the value for one that invocations may differ in, and refuses the barriers behind it.
+    var length = sizes.keys;
+    if sizes.has_lengths != 0u {
+        length = min(length, u32(max(lengths[batch], 0)));
     }
-    return min(sizes.keys, u32(max(lengths[batch], 0)));
+    return length;
 }
 
 // What is added to a score; minus infinity where the key is hidden, or either is beyond the end.
