@@ -57,11 +57,18 @@ pub struct InputGrad {
     border: [usize; 4],
 }
 
+/// Whether places of the input are so many more than those that outputs read at a time that what is multiplied are mostly zeros of the border,
+/// as without padding in a small image. To add up what each output read then costs less.
+fn reads_zeros(g: &Conv2dGeometry) -> bool {
+    let read = [g.oh, g.ow, g.stride[0], g.stride[1]].into_iter().fold(1, usize::saturating_mul);
+    4 * g.h * g.w > read.saturating_mul(5)
+}
+
 impl InputGrad {
     /// If it is for this module.
     pub fn new<T: Float>(g: &Conv2dGeometry, w: &[T]) -> Option<InputGrad> {
         let classes = g.stride[0].min(g.h).saturating_mul(g.stride[1].min(g.w));
-        if !applies::<T>(g) || g.cin / g.groups < 8 || classes > MOST_CLASSES {
+        if !applies::<T>(g) || g.cin / g.groups < 8 || classes > MOST_CLASSES || reads_zeros(g) {
             return None;
         }
         let rows = Class::all(g.h, g.kh, g.stride[0], g.dilation[0], g.padding[0]);
