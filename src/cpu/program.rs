@@ -123,14 +123,7 @@ struct BlockRegisters<'a> {
     own: Vec<&'a mut [f32]>,
 }
 
-/// A piece of an output.
-enum OutputPiece<'a> {
-    Floats(&'a mut [f32]),
-    Truths(&'a mut [u8]),
-    Own(&'a mut [f32]),
-}
-
-/// The blocks of it, one after the other.
+/// The blocks of a piece of an output, one after the other.
 enum OutputBlocks<'a> {
     Floats(std::slice::ChunksMut<'a, f32>),
     Truths(std::slice::ChunksMut<'a, u8>),
@@ -297,7 +290,7 @@ impl Program {
     }
 
     /// Makes the next blocks of outputs the registers that become them, and the inputs that they overwrite.
-    fn write_to<'a>(&self, registers: &mut BlockRegisters<'a>, blocks: &mut [OutputBlocks<'a>]) {
+    fn write_to<'a, 'b: 'a>(&self, registers: &mut BlockRegisters<'a>, blocks: &mut [OutputBlocks<'b>]) {
         registers.own.clear();
         for (output, blocks) in self.outputs.iter().zip(blocks) {
             match (output, blocks) {
@@ -346,37 +339,31 @@ impl Program {
     pub fn run(&self, shape: &Shape, mut outputs: Vec<Output>) -> Result<Vec<Array>> {
         let n = shape.numel();
         let views = self.views()?;
-        let mut tasks: Vec<Vec<OutputPiece>> = Vec::new();
+        let mut tasks: Vec<Vec<OutputBlocks>> = Vec::new();
         tasks.resize_with(n.div_ceil(TASK), || Vec::with_capacity(self.outputs.len()));
         for output in &mut outputs {
             let tasks = tasks.iter_mut();
             match output {
-                Output::Floats(v) => {
-                    tasks.zip(v[..n].chunks_mut(TASK)).for_each(|(t, v)| t.push(OutputPiece::Floats(v)))
-                }
-                Output::Truths(v) => {
-                    tasks.zip(v[..n].chunks_mut(TASK)).for_each(|(t, v)| t.push(OutputPiece::Truths(v)))
-                }
+                Output::Floats(v) => tasks
+                    .zip(v[..n].chunks_mut(TASK))
+                    .for_each(|(t, v)| t.push(OutputBlocks::Floats(v.chunks_mut(BLOCK)))),
+                Output::Truths(v) => tasks
+                    .zip(v[..n].chunks_mut(TASK))
+                    .for_each(|(t, v)| t.push(OutputBlocks::Truths(v.chunks_mut(BLOCK)))),
                 Output::Own(array) => {
                     let v = array
                         .sole_slice()
                         .ok_or_else(|| Error::internal("somebody reads what is overwritten"))?;
-                    tasks.zip(v.chunks_mut(TASK)).for_each(|(t, v)| t.push(OutputPiece::Own(v)));
+                    tasks.zip(v.chunks_mut(TASK)).for_each(|(t, v)| {
+                        let mut blocks = v.chunks_mut(BLOCK);
+                        t.push(OutputBlocks::Own(blocks.next().unwrap_or_default(), blocks));
+                    });
                 }
             }
         }
-        let task = |(t, mut pieces): (usize, Vec<OutputPiece>)| {
+        let task = |(t, mut blocks): (usize, Vec<OutputBlocks>)| {
             self.with_registers(|registers| {
                 let mut registers = registers;
-                let blocks = pieces.iter_mut().map(|piece| match piece {
-                    OutputPiece::Floats(v) => OutputBlocks::Floats(v.chunks_mut(BLOCK)),
-                    OutputPiece::Truths(v) => OutputBlocks::Truths(v.chunks_mut(BLOCK)),
-                    OutputPiece::Own(v) => {
-                        let mut blocks = v.chunks_mut(BLOCK);
-                        OutputBlocks::Own(blocks.next().unwrap_or_default(), blocks)
-                    }
-                });
-                let mut blocks: Vec<OutputBlocks> = blocks.collect();
                 let end = n.min((t + 1) * TASK);
                 for first in (t * TASK..end).step_by(BLOCK) {
                     let len = BLOCK.min(end - first);

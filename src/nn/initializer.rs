@@ -255,10 +255,12 @@ impl Drawn {
             let drawn = Drawn { shape, seed: seed::derive(self.seed, round), ..self };
             // Those that are passed over in f32 are in f64, too: what comes after them has its place in both.
             let read = Drawn { dtype: DType::F32, ..drawn }.of(Draw::NormalWeight)?.to_vec::<f32>()?;
-            let kept = drawn.of(Draw::NormalWeight)?.cast(DType::F64)?.to_vec::<f64>()?.into_iter().zip(read);
-            values.extend(
-                kept.filter(|(_, read)| read.abs() <= 2.0).map(|(v, _)| v.clamp(-2.0, 2.0)).take(missing),
-            );
+            let drawn = match self.dtype {
+                DType::F64 => drawn.of(Draw::NormalWeight)?.to_vec::<f64>()?,
+                _ => read.iter().map(|&v| f64::from(v)).collect(),
+            };
+            let kept = drawn.into_iter().zip(read).filter(|(_, read)| read.abs() <= 2.0);
+            values.extend(kept.map(|(v, _)| v.clamp(-2.0, 2.0)).take(missing));
             round += 1;
         }
         Tensor::rounded(&values, &self.shape, self.dtype, Device::Cpu)

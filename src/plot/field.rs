@@ -3,9 +3,8 @@
 use super::axes::{Axis, BELOW_AXIS, LARGEST};
 use super::color::GREY;
 use super::color_map::ColorMap;
+use super::numbers::elements;
 use super::picture::{Anchor, MARGIN, Picture, Pixels, TEXT_SIZE};
-use crate::device::Device;
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -71,7 +70,7 @@ impl Field {
                 format!("the field is {}; expected [rows, columns], one of each at least", values.shape());
             return Err(Error::shape(NAME, message));
         };
-        let values = values.detach()?.to_device(Device::Cpu)?.cast(DType::F64)?.to_vec()?;
+        let values = elements(values)?;
         let counted = |n: usize| Extent { name: String::new(), first: 0.0, last: (n - 1) as f64 };
         let (across, down) = (counted(columns), counted(rows));
         Ok(Field { rows, columns, values, colors: None, range: None, across, down })

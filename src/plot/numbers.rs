@@ -20,8 +20,13 @@ impl Numbers for Tensor {
             let message = format!("the numbers are {}; expected them in a row, [n]", self.shape());
             return Err(Error::shape("plot", message));
         }
-        self.detach()?.to_device(Device::Cpu)?.cast(DType::F64)?.to_vec()
+        elements(self)
     }
+}
+
+/// All elements of a tensor, wherever it is and whatever they are.
+pub(super) fn elements(tensor: &Tensor) -> Result<Vec<f64>> {
+    tensor.detach()?.to_device(Device::Cpu)?.cast(DType::F64)?.to_vec()
 }
 
 macro_rules! numbers {

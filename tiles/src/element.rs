@@ -1,7 +1,8 @@
 //! The numbers that products are made of.
 
-use crate::kernel::{Kernel, Lanes, Widest, Work};
+use crate::kernel::{Kernel, Sizes, Work};
 use pulp::{Arch, Simd};
+use std::marker::PhantomData;
 
 /// f32 and f64, and what vectors of them can do.
 pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {
@@ -29,9 +30,7 @@ pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {
     #[doc(hidden)]
     fn pack(b: &[Self], strides: [usize; 2], columns: usize, panel: &mut [Self]);
     #[doc(hidden)]
-    fn lanes() -> usize;
-    #[doc(hidden)]
-    fn widest() -> usize;
+    fn sizes() -> [usize; 2];
 }
 
 mod sealed {
@@ -69,12 +68,8 @@ macro_rules! element {
                 crate::pack_any(b, strides, columns, panel);
             }
 
-            fn lanes() -> usize {
-                Arch::new().dispatch(Lanes::<Self>::new())
-            }
-
-            fn widest() -> usize {
-                Arch::new().dispatch(Widest::<Self>::new())
+            fn sizes() -> [usize; 2] {
+                Arch::new().dispatch(Sizes::<Self>(PhantomData))
             }
         }
     };

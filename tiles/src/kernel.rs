@@ -4,39 +4,16 @@ use crate::{CHAIN, Element, Onto, Row};
 use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
 
-/// Numbers in a vector.
-pub struct Lanes<T>(PhantomData<T>);
+/// Numbers in a vector of this processor, and columns of the widest panel: 0 without vectors.
+pub struct Sizes<T>(pub PhantomData<T>);
 
-impl<T> Lanes<T> {
-    pub fn new() -> Lanes<T> {
-        Lanes(PhantomData)
-    }
-}
-
-impl<T: Element> WithSimd for Lanes<T> {
-    type Output = usize;
+impl<T: Element> WithSimd for Sizes<T> {
+    type Output = [usize; 2];
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        lanes::<S, T>()
-    }
-}
-
-/// Columns of the widest panel; 0 without vectors.
-pub struct Widest<T>(PhantomData<T>);
-
-impl<T> Widest<T> {
-    pub fn new() -> Widest<T> {
-        Widest(PhantomData)
-    }
-}
-
-impl<T: Element> WithSimd for Widest<T> {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        if lanes::<S, T>() > 1 { most_vectors::<S>() * lanes::<S, T>() } else { 0 }
+    fn with_simd<S: Simd>(self, _: S) -> [usize; 2] {
+        let lanes = lanes::<S, T>();
+        [lanes, if lanes > 1 { most_vectors::<S>() * lanes } else { 0 }]
     }
 }
 

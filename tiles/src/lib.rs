@@ -21,7 +21,8 @@ pub const CHAIN: usize = 64;
 
 /// Columns of the widest panel; none where this processor has no fused multiplication and addition of vectors.
 pub fn width<T: Element>() -> Option<usize> {
-    Some(T::widest()).filter(|&width| width > 0)
+    let [_, widest] = T::sizes();
+    Some(widest).filter(|&width| width > 0)
 }
 
 /// Places of a sum's terms, counted from the first.
@@ -176,7 +177,8 @@ pub fn prefetch(elements: &[f32]) {
 
 /// The width of a panel of so many columns: the next number that vectors fill.
 pub fn panel_width<T: Element>(columns: usize) -> usize {
-    columns.next_multiple_of(T::lanes())
+    let [lanes, _] = T::sizes();
+    columns.next_multiple_of(lanes)
 }
 
 #[cfg(test)]

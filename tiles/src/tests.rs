@@ -40,24 +40,10 @@ fn check<T: Element + Into<f64> + PartialEq>(from_f64: impl Fn(f64) -> T, tolera
             pack(&turned, [1, terms], columns, &mut other);
             assert!(panel == other, "a panel of {terms} rows and {columns} columns");
             let mut c = vec![from_f64(0.5); count * (columns + 3)];
-            product(
-                &left,
-                &rows,
-                Terms::new(&at),
-                Right::panel(&panel, columns),
-                columns,
-                &mut c,
-                Onto::Nothing,
-            );
-            product(
-                &left,
-                &rows,
-                Terms::new(&at),
-                Right::panel(&panel, columns),
-                columns,
-                &mut c,
-                Onto::Sums,
-            );
+            for onto in [Onto::Nothing, Onto::Sums] {
+                let right = Right::panel(&panel, columns);
+                product(&left, &rows, Terms::new(&at), right, columns, &mut c, onto);
+            }
             for row in &rows {
                 for j in 0..columns + 3 {
                     let want = if j < columns {

@@ -13,6 +13,7 @@ pub mod gemm;
 pub mod index;
 pub mod layout;
 mod matrix;
+mod panels;
 mod parallel;
 pub mod pool2d;
 mod range;

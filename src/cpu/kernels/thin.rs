@@ -1,10 +1,13 @@
 //! Products of a few rows with a large matrix: recurrent layers, and dense ones with small batches. The matrix is read where it lies, since to
 //! pack it, as the GEMM does, takes longer than to multiply by it.
 
+use std::ops::Range;
+
 use wgrad_tiles::{CHAIN, Onto, Right, Row, Terms, pack, panel_width, product, width};
 
 use super::float::Float;
 use super::matrix::{Matrix, flops};
+use super::panels::{self, Panels};
 use super::{CHAIN_OF_SUMS, PARALLEL_FLOPS, for_each_chunk};
 
 /// Rows that are few.
@@ -55,22 +58,18 @@ pub(super) fn multiply<T: Float>(size: [usize; 3], a: Matrix<T>, b: Matrix<T>, c
         } else {
             // The transpose of C, of which the matrix is the left side.
             let terms = terms(b.strides[0]);
-            let widest = width::<T>().unwrap_or(1);
-            let panels = || (0..m).step_by(widest).map(|first| (first, widest.min(m - first)));
-            T::with_scratch(k * panel_width::<T>(m), |packed| {
-                for (first, columns) in panels() {
-                    let panel = &mut packed[k * first..][..k * panel_width::<T>(columns)];
-                    pack(&a.data[first * a.strides[0]..], [a.strides[1], a.strides[0]], columns, panel);
-                }
+            let panels = Panels::new::<T>(m);
+            T::with_scratch(panels.packed_len::<T>(k), |packed| {
+                let write = |terms: Range<usize>, rows: Range<usize>, panel: &mut [T]| {
+                    let first = terms.start * a.strides[1] + rows.start * a.strides[0];
+                    pack(&a.data[first..], [a.strides[1], a.strides[0]], rows.len(), panel);
+                };
+                panels.pack(k, &write, packed);
                 for_each_chunk(out, each, parallel, |task, out| {
                     let columns = task * COLUMNS..n.min((task + 1) * COLUMNS);
                     let row = |(i, j)| Row { from: j * b.strides[1], to: i * m };
                     let rows: Vec<Row> = columns.enumerate().map(row).collect();
-                    for (first, columns) in panels() {
-                        let panel = &packed[k * first..][..k * panel_width::<T>(columns)];
-                        let (right, c) = (Right::panel(panel, columns), &mut out[first..]);
-                        product(b.data, &rows, Terms::new(&terms), right, columns, c, Onto::Nothing);
-                    }
+                    panels::by_rows(b.data, &rows, &terms, &panels, packed, out);
                 });
             });
             gather(out, each, c, [m, n], |block, i, columns| block[i..].iter().step_by(m).take(columns));

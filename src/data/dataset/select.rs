@@ -7,7 +7,7 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, no_grad};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// More classes than this nobody chooses from; an open range (`5..`) would never end.
 const MOST_CLASSES: usize = 1 << 16;
@@ -119,10 +119,14 @@ impl Dataset {
         }
         // What is no class, below 0 or beyond i32, is none of those given either.
         let labels = labels.cast(DType::I32)?.to_vec::<i32>()?;
-        let found = labels.iter().enumerate().filter_map(|(place, &label)| {
-            let label = usize::try_from(label).ok()?;
-            Some((place, classes.iter().position(|&class| class == label)? as u32))
-        });
+        let mut numbers: HashMap<usize, u32> = HashMap::new();
+        for (number, &class) in (0..).zip(&classes) {
+            numbers.entry(class).or_insert(number);
+        }
+        let found = labels
+            .iter()
+            .enumerate()
+            .filter_map(|(place, &label)| Some((place, *numbers.get(&usize::try_from(label).ok()?)?)));
         let (places, numbers): (Vec<usize>, Vec<u32>) = found.unzip();
         Ok((self.select(&places)?, numbers))
     }

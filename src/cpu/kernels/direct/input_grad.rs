@@ -4,11 +4,10 @@ use std::ops::Range;
 
 use wgrad_tiles::{Row, pack, panel_width};
 
-use super::{
-    Panels, applies, by_columns, by_rows, is_cut_into_columns, may_have_border, rows_of_task, with_border,
-};
+use super::{applies, by_columns, is_cut_into_columns, may_have_border, rows_of_task, with_border};
 use crate::cpu::kernels::float::Float;
 use crate::cpu::kernels::matrix::flops;
+use crate::cpu::kernels::panels::{Panels, by_rows};
 use crate::cpu::kernels::{Finish, PARALLEL_FLOPS, finish_all, for_each_chunk};
 use crate::cpu::simd::vectorized;
 use crate::geometry::{Conv2dGeometry, group_channels};

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use wgrad_tiles::{CHAIN, Right, Row, Terms, pack, panel_width, product};
 
-use super::{BLOCK, MIN_PIECES, Panels, Windows, onto, with_border};
+use super::{MIN_PIECES, Windows, with_border};
 use crate::cpu::kernels::float::Float;
 use crate::cpu::kernels::gemm::sum_partials;
 use crate::cpu::kernels::matrix::flops;
+use crate::cpu::kernels::panels::{BLOCK, Panels, onto};
 use crate::cpu::kernels::{PARALLEL_FLOPS, for_each_chunk, pairwise};
 use crate::geometry::{Conv2dGeometry, group_channels};
 
