@@ -35,9 +35,11 @@ struct Params {
     blocks: u32,
     // k per step of the walk.
     step: u32,
-    // Strides of A along m and k, and of everything along the batch.
+    // Strides of A along m and k; the first elements of A and B; strides of everything along the batch.
     a_m: u32,
     a_k: u32,
+    a_first: u32,
+    b_first: u32,
     out_batch: u32,
     batch1: u32,
     batch2: u32,
@@ -56,15 +58,15 @@ struct Batch { a: u32, b: u32, out: u32 }
 
 fn batch_init(z: u32) -> Batch {
     if p.batches == 1u {
-        return Batch(0u, 0u, 0u);
+        return Batch(p.a_first, p.b_first, 0u);
     }
     let i2 = z % p.batch2;
     let outer = z / p.batch2;
     let i1 = outer % p.batch1;
     let i0 = outer / p.batch1;
     return Batch(
-        i0 * p.a_batch0 + i1 * p.a_batch1 + i2 * p.a_batch2,
-        i0 * p.b_batch0 + i1 * p.b_batch1 + i2 * p.b_batch2,
+        p.a_first + i0 * p.a_batch0 + i1 * p.a_batch1 + i2 * p.a_batch2,
+        p.b_first + i0 * p.b_batch0 + i1 * p.b_batch1 + i2 * p.b_batch2,
         z * p.out_batch,
     );
 }

@@ -412,6 +412,47 @@ fn lengths_of_loops_make_no_pipelines() -> Result<()> {
     Ok(())
 }
 
+/// The same where the loop is written out, and each turn takes its rows from the sequence for itself: a part of a matrix is read where
+/// it lies, so that turns have one kernel and no copies, whose number would depend on the length.
+#[test]
+fn lengths_of_loops_that_are_written_out_make_no_pipelines() -> Result<()> {
+    let _alone = alone();
+    let d = Device::Gpu;
+    let (batch, inputs, units) = (16, 8, 32);
+    let variable = |shape: &[usize], seed| -> Result<Variable> {
+        Ok(Variable::new((Tensor::randn(shape, d, seed)? * 0.1)?))
+    };
+    let w = variable(&[inputs, 4 * units], 1)?;
+    let u = variable(&[units, 4 * units], 2)?;
+    let b = variable(&[4 * units], 3)?;
+    let mut adam = Adam::new(0.01);
+    let mut step = |length: usize| -> Result<()> {
+        let x = Tensor::randn([batch, length, inputs], d, 4)?;
+        let mut h = Tensor::zeros([batch, units], d)?;
+        let mut c = h.clone();
+        for t in 0..length {
+            let input = x.slice(1, t, 1)?.reshape([batch, inputs])?.matmul(&w)?;
+            let gates = ((input + h.matmul(&u)?)? + &b)?;
+            let gate = |k: usize| gates.slice(1, k * units, units);
+            c = ((gate(1)?.sigmoid()? * &c)? + (gate(0)?.sigmoid()? * gate(2)?.tanh()?)?)?;
+            h = (gate(3)?.sigmoid()? * c.tanh()?)?;
+        }
+        adam.step(&h.square()?.mean(.., false)?.backward()?)
+    };
+    let start = pipelines()?;
+    step(50)?;
+    step(50)?;
+    let counted = pipelines()? - start;
+    for length in [51, 52, 53, 54, 60, 71] {
+        let before = pipelines()?;
+        step(length)?;
+        assert_eq!(pipelines()?, before, "{length}");
+    }
+    println!("{counted} pipelines");
+    assert!(counted <= 30, "{counted}");
+    Ok(())
+}
+
 /// The losses of two training steps of a small network on so many pictures, and the pipelines that an evaluation waited for.
 fn train(model: &Model, adam: &mut Adam, batch: usize) -> Result<(Vec<f32>, u64)> {
     let before = pipelines()?;

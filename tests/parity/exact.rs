@@ -1,6 +1,9 @@
 //! Whole numbers through every kernel of products, reductions and indices: all sums are exact in f32, so that results are those
 //! of plain loops over integers, bit for bit, however a kernel cuts its work. One wrong index is one wrong number.
 
+#[path = "exact_parts.rs"]
+mod parts;
+
 use super::common::{Domain, Input, Rng, values};
 use wgrad::Conv2dOptions;
 use wgrad::prelude::*;

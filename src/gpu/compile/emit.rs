@@ -231,8 +231,10 @@ impl<'a> Emitter<'a> {
         }
         match (lin.offset, text.is_empty()) {
             (0, true) => text.push_str("0u"),
-            (0, false) => {}
+            // Elements one after the other, from the first on.
+            (0, false) if matches!(lin.terms[..], [(_, 1)]) => {}
             (offset, true) => text = self.words.word(offset as u32),
+            // A part that begins at the first element is no other kernel than one that begins later.
             (offset, false) => {
                 let _ = write!(text, " + {}", self.words.word(offset as u32));
             }

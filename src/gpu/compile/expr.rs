@@ -75,6 +75,11 @@ impl Hash for Bindings {
 }
 
 impl Bindings {
+    /// The first of them: what a kernel reads that does only the first part of the work.
+    pub fn first(&self, [buffers, args]: [usize; 2]) -> Bindings {
+        Bindings { buffers: self.buffers[..buffers].to_vec(), args: self.args[..args].to_vec() }
+    }
+
     fn buffer(&mut self, value: usize) -> usize {
         self.buffers.iter().position(|&b| b == value).unwrap_or_else(|| {
             self.buffers.push(value);

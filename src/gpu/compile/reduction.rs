@@ -22,6 +22,8 @@ use std::fmt::Write;
 #[derive(Hash)]
 pub(super) struct ReductionKernel {
     pub bindings: Bindings,
+    /// How many buffers and arguments of these are what is reduced; the rest is the epilogue's.
+    own: [usize; 2],
     kind: ReduceKind,
     exprs: Exprs,
     root: ExprId,
@@ -137,6 +139,7 @@ impl ReductionKernel {
             _ => line.div_ceil(count).next_multiple_of(BLOCK),
         };
         let pieces = (piece, line.div_ceil(piece.max(1)).max(1));
+        let own = [bindings.buffers.len(), bindings.args.len()];
         let epilogue = match root {
             Some(root) => Some(Epilogue::new(values, value, root, &bindings)?),
             None => None,
@@ -149,6 +152,7 @@ impl ReductionKernel {
         };
         Some(ReductionKernel {
             bindings,
+            own,
             kind,
             exprs,
             root: id,
@@ -269,9 +273,10 @@ impl ReductionKernel {
             }
             None => value,
         };
-        let mut text = header(values, &self.bindings, 1, |b| binding_lanes(&scalar, b));
+        let bindings = if last { &self.bindings } else { &self.first_bindings() };
+        let mut text = header(values, bindings, 1, |b| binding_lanes(&scalar, b));
         let out = self.output_type(last);
-        let binding = 1 + self.bindings.buffers.len();
+        let binding = 1 + bindings.buffers.len();
         let _ = writeln!(
             text,
             "@group(0) @binding({binding}) var<storage, read_write> o0: array<{}>;",
@@ -430,6 +435,11 @@ impl ReductionKernel {
             workgroups: fold(invocations.div_ceil(GROUP), target.max_workgroups_per_dimension),
             turns: self.turns(piece),
         }
+    }
+
+    /// What the first of several passes reads: an epilogue's buffers are the last one's.
+    pub fn first_bindings(&self) -> Bindings {
+        self.bindings.first(self.own)
     }
 
     /// Buffers (positions among the bindings) that the last combining kernel reads.

@@ -389,7 +389,8 @@ impl Item {
                     steps.push((part, kernel, reads, write, args));
                 }
                 let pieces = Task { nodes: Vec::new(), ..task(", in pieces") };
-                out.push_generated("reduce pieces", pieces, kernels.first, &code.bindings, &[first]);
+                let own = code.first_bindings();
+                out.push_generated("reduce pieces", pieces, kernels.first, &own, &[first]);
                 for (part, kernel, reads, write, args) in steps {
                     out.push("reduce", part, kernel, reads, &[(2, write)], args);
                 }

@@ -2,7 +2,8 @@
 //!
 //! A generated text depends on structure alone: sizes, strides, offsets and bounds are words of a uniform block, taken in the order
 //! in which the text names them. Two graphs that differ in sizes only have equal texts, and with them one pipeline. What stays in
-//! the text: that a stride is 1 or an offset 0, what is a multiple of four, how many dimensions are left after merging.
+//! the text: that a stride is 1, that a row of elements begins at the first, what is a multiple of four, how many dimensions are left
+//! after merging.
 //!
 //! A division by a number that the driver's compiler doesn't know would be one of the machine's slowest instructions, for every
 //! element, and on CPUs one that can't be done for several lanes at once: `shaders/shared/divide.wgsl` divides in floats, exactly.

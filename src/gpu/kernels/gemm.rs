@@ -49,6 +49,8 @@ uniform! {
         step: usize,
         a_m: usize,
         a_k: usize,
+        a_first: usize,
+        b_first: usize,
         out_batch: usize,
         batch1: usize,
         batch2: usize,
@@ -80,16 +82,19 @@ const BLOCKS: [Block; 4] = [
     Block { bm: 32, bn: 32, bk: 16, tm: 4, tn: 4 },
 ];
 
-/// `C[b, m, n] = sum over k of A[b, m, k] B[b, k, n]`; inputs A and B, any strides that [`MatmulGeometry`] allows.
-pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
+/// `C[b, m, n] = sum over k of A[b, m, k] B[b, k, n]`; inputs A and B, any strides that [`MatmulGeometry`] allows, each from an
+/// element of what is bound on: a slice begins anywhere, a binding only at multiples of 256 bytes.
+pub fn matmul(g: &MatmulGeometry, first: [usize; 2], t: &KernelTarget) -> Launches {
     let [a_m, a_k] = g.a_strides;
     let [b_k, b_n] = g.b_strides;
     // A dimension of length 1 may have any stride. Of one k, the rows tell: the gradient of a weight by a single example is no
     // other kernel than by several.
     let a_along_k = a_k == 1 || (g.k == 1 && a_m != 1);
     let b_along_n = b_n == 1 || g.n == 1;
-    let whole = |width: usize, strides: &[usize; 3], contiguous: bool, stride: usize, len: [usize; 2]| {
+    let whole = |width: usize, side: usize, contiguous: bool, stride: usize, len: [usize; 2]| {
+        let strides = [&g.a_batch, &g.b_batch][side];
         contiguous
+            && first[side].is_multiple_of(width)
             && len[1].is_multiple_of(width)
             && (stride.is_multiple_of(width) || len[0] == 1)
             && strides.iter().zip(&g.batch).all(|(stride, len)| *len == 1 || stride.is_multiple_of(width))
@@ -99,8 +104,8 @@ pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
         if a_along_k { ([g.m, g.k], a_k == 1, a_m) } else { ([g.k, g.m], a_m == 1, a_k) };
     let (b_len, b_contiguous, b_stride) =
         if b_along_n { ([g.k, g.n], b_n == 1, b_k) } else { ([g.n, g.k], b_k == 1, b_n) };
-    let a_width = widest(|w| whole(w, &g.a_batch, a_contiguous, a_stride, a_len));
-    let b_width = widest(|w| whole(w, &g.b_batch, b_contiguous, b_stride, b_len));
+    let a_width = widest(|w| whole(w, 0, a_contiguous, a_stride, a_len));
+    let b_width = widest(|w| whole(w, 1, b_contiguous, b_stride, b_len));
     let batches: usize = g.batch.iter().product();
     let uniform = |gemm, loops: Loops| {
         Uniform::of(&MatrixParams {
@@ -108,6 +113,8 @@ pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
             step: loops.step,
             a_m,
             a_k,
+            a_first: first[0],
+            b_first: first[1],
             out_batch: g.m * g.n,
             batch1: g.batch[1],
             batch2: g.batch[2],

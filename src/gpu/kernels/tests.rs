@@ -100,7 +100,7 @@ fn compare(uniform: &Uniform, module: &Module) -> Result<(), String> {
 fn all_launches(t: &KernelTarget) -> Vec<Launches> {
     let mut all = Vec::new();
     for (m, n, k) in [(128, 64, 576), (33, 10, 9), (20_000, 32, 64), (64, 64, 70_000)] {
-        all.push(gemm::matmul(&product(m, n, k, false, false), t));
+        all.push(gemm::matmul(&product(m, n, k, false, false), [0; 2], t));
     }
     for (cin, cout, groups) in [(3, 10, 1), (32, 64, 1), (8, 8, 8), (6, 12, 6), (32, 32, 2)] {
         let g = Conv2dGeometry { n: 64, ..convolution(cin, cout, groups, 2, 1) };
@@ -231,7 +231,7 @@ fn uniform_blocks_are_what_kernels_read() {
 
 #[test]
 fn fields_that_are_renamed_swapped_or_missing_are_found() {
-    let launch = gemm::matmul(&product(2, 3, 4, false, false), &target(false, None)).list.remove(0);
+    let launch = gemm::matmul(&product(2, 3, 4, false, false), [0; 2], &target(false, None)).list.remove(0);
     // The block alone: what reads its fields would not compile without them.
     let end = "var<uniform> p: Params;\n";
     let (block, _) = launch.source.split_once(end).expect("the block is declared");

@@ -20,9 +20,9 @@ impl Values<'_> {
             let operand = |s: &StridedOperand, shape| MatmulOperand { shape, strides: s.strides };
             match matmul_geometry(operand(&sides[0], &sa), operand(&sides[1], &sb), out) {
                 Ok(g) => {
-                    let input = |s: &StridedOperand| Stored { value: s.base, offset: 4 * s.offset as u64 };
-                    let inputs = sides.iter().map(input).collect();
-                    return Ok(HandKernel { launches: gemm::matmul(&g, target), inputs });
+                    let inputs = sides.iter().map(StridedOperand::bound).collect();
+                    let first = [0, 1].map(|side| sides[side].first());
+                    return Ok(HandKernel { launches: gemm::matmul(&g, first, target), inputs });
                 }
                 Err(bad) => {
                     for (side, (v, bad)) in sides.iter_mut().zip([a, b].into_iter().zip(bad)) {
@@ -42,10 +42,14 @@ impl Values<'_> {
         StridedOperand { base: self.base(v), strides, offset: 0 }
     }
 
-    /// A value as a strided view of a value that is stored (or will be), where its offset can be bound.
+    /// A value as a strided view of a value that is stored (or will be).
+    ///
+    /// Where a view's first element alone would keep its rows from being read four elements at a time, the whole is the better one:
+    /// it is copied once, and read often.
     fn strided(&self, v: usize) -> StridedOperand {
+        let shape = &self.spec(v).shape;
         self.find_strided(v)
-            .filter(|s| (4 * s.offset as u64).is_multiple_of(ALIGNMENT))
+            .filter(|s| s.offset.is_multiple_of(4) || !s.in_fours(shape))
             .unwrap_or_else(|| self.whole(v))
     }
 
@@ -90,6 +94,26 @@ struct StridedOperand {
     base: usize,
     strides: [isize; MAX_RANK],
     offset: usize,
+}
+
+impl StridedOperand {
+    /// Elements between the places at which a binding may begin.
+    const BOUND: usize = (ALIGNMENT / 4) as usize;
+
+    /// What is bound: from the last place before its first element on.
+    fn bound(&self) -> Stored {
+        Stored { value: self.base, offset: 4 * (self.offset - self.first()) as u64 }
+    }
+
+    /// Its first element within what is bound.
+    fn first(&self) -> usize {
+        self.offset % Self::BOUND
+    }
+
+    /// Whether all rows would be whole quads, if the first were.
+    fn in_fours(&self, shape: &Shape) -> bool {
+        shape.iter().zip(self.strides).all(|(&n, stride)| n == 1 || stride == 1 || stride % 4 == 0)
+    }
 }
 
 /// Strides of a reshaped strided view, if it is one without a copy: dimensions are matched in groups of equal size, each of

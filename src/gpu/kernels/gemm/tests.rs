@@ -48,7 +48,7 @@ fn generated_matmuls_are_valid() {
             [(128, 64, 576), (33, 10, 9), (1, 1, 1), (1500, 1500, 40), (900, 900, 31), (20_000, 32, 64)]
         {
             for transposed in 0..4 {
-                check(&matmul(&product(m, n, k, transposed & 1 > 0, transposed & 2 > 0), &t));
+                check(&matmul(&product(m, n, k, transposed & 1 > 0, transposed & 2 > 0), [0; 2], &t));
             }
         }
     }
@@ -81,7 +81,7 @@ fn the_large_products_of_the_self_check_reach_every_block() {
     };
     let (mut reached, mut split) = (BTreeSet::new(), BTreeSet::new());
     for [m, k, n] in crate::testing::table::LARGE_PRODUCTS {
-        let launches = matmul(&product(m, n, k, false, false), &target(false, None)).list;
+        let launches = matmul(&product(m, n, k, false, false), [0; 2], &target(false, None)).list;
         let tile = tile(&launches[0].source);
         reached.insert((tile, m.is_multiple_of(4) && n.is_multiple_of(4)));
         if launches.len() == 2 {
@@ -103,7 +103,7 @@ fn small_blocks_are_small() {
         let g = convolution(32, 64, 1, 1, 1);
         let mut all = vec![conv2d_forward(&g, &t), conv2d_input_grad(&g, &t), conv2d_weight_grad(&g, &t)];
         for transposed in 0..4 {
-            all.push(matmul(&product(500, 300, 12, transposed & 1 > 0, transposed & 2 > 0), &t));
+            all.push(matmul(&product(500, 300, 12, transposed & 1 > 0, transposed & 2 > 0), [0; 2], &t));
         }
         for launch in all.iter().flat_map(|launches| &launches.list).filter(|l| l.label.contains('/')) {
             let accumulators = |text: &str| (0..64).filter(|i| text.contains(&format!("var c{i}_"))).count();
@@ -117,7 +117,7 @@ fn small_blocks_are_small() {
 fn long_reductions_are_split() {
     for t in targets() {
         for transposed in [false, true] {
-            let launches = matmul(&product(2_000, 2_000, 70_000, transposed, false), &t);
+            let launches = matmul(&product(2_000, 2_000, 70_000, transposed, false), [0; 2], &t);
             assert_eq!(launches.list.len(), 2);
             assert_eq!(launches.temps.len(), 1);
             let chunk = launches.list[0].uniform.get("chunk").unwrap();
@@ -135,7 +135,7 @@ fn last_batch_needs_no_other_kernel() {
                 g.n = n;
                 [conv2d_forward(&g, &t), conv2d_input_grad(&g, &t), conv2d_weight_grad(&g, &t)]
                     .into_iter()
-                    .chain([matmul(&product(n, 64, 576, false, false), &t)])
+                    .chain([matmul(&product(n, 64, 576, false, false), [0; 2], &t)])
                     .flat_map(|l| l.list)
                     .map(|l| l.source)
                     .collect()
