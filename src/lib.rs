@@ -31,6 +31,7 @@ mod shape;
 mod tensor;
 pub mod testing;
 pub mod text;
+mod threads;
 pub mod train;
 mod variable;
 

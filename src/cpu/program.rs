@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::ops::Pointwise;
 use crate::ops::table::{Binary, Compare, Unary};
 use crate::shape::Shape;
+use crate::threads::on_threads;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -375,7 +376,8 @@ impl Program {
             });
         };
         if tasks.len() > 1 {
-            tasks.into_par_iter().enumerate().for_each(task);
+            let mut tasks = tasks;
+            on_threads(&mut || std::mem::take(&mut tasks).into_par_iter().enumerate().for_each(task));
         } else {
             tasks.into_iter().enumerate().for_each(task);
         }

@@ -3,11 +3,13 @@
 use super::array::Array;
 use super::element::dispatch;
 use super::fuse::{self, Role};
+use super::kernels::PARALLEL_WORK;
 use super::memory;
 use crate::error::{Error, Result};
 use crate::profile::{KernelCall, Timings};
 use crate::shape::Spec;
 use crate::tensor::{Dispatch, Entry, Leaf, Loop, Looped, Pending, Tensor, Value};
+use crate::threads::on_threads;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,7 +45,15 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
         _ => None,
     };
     let leaves = graph.entries.iter().map(|e| if e.ready { leaf(e) } else { None }).collect();
-    work.run(&graph, leaves, &mut timings)?;
+    if is_large(&graph) {
+        // They take turns at all of it, rather than be asked for each of its kernels.
+        let (mut leaves, mut done) = (leaves, Ok(Vec::new()));
+        let timings = &mut *timings;
+        on_threads(&mut || done = work.run(&graph, std::mem::take(&mut leaves), timings));
+        done?;
+    } else {
+        work.run(&graph, leaves, &mut timings)?;
+    }
     // Nodes that were computed together are one operation.
     let computed =
         graph.entries.iter().zip(&work.roles).filter(|(e, role)| !e.ready && **role != Role::Deferred);
@@ -53,6 +63,15 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
         timings.inside += begin.elapsed();
     }
     Ok(())
+}
+
+/// Whether threads will share much of a graph.
+fn is_large(graph: &Pending) -> bool {
+    let mut elements = 0;
+    graph.entries.iter().filter(|entry| !entry.ready).any(|entry| {
+        elements += entry.tensor.0.spec.shape.numel();
+        elements >= PARALLEL_WORK || Looped::of(&*entry.tensor.0.op).is_some()
+    })
 }
 
 /// How a graph is computed, whatever its leaves are.

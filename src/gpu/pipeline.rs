@@ -187,8 +187,11 @@ fn compile_all(
     sources: &[&KernelSource],
     compile: impl Fn(&KernelSource) -> Result<Pipeline> + Sync,
 ) -> Result<Vec<Pipeline>> {
+    use crate::threads::on_threads;
     use rayon::prelude::*;
-    sources.par_iter().map(|s| compile(s)).collect()
+    let mut pipelines = Ok(Vec::new());
+    on_threads(&mut || pipelines = sources.par_iter().map(|s| compile(s)).collect());
+    pipelines
 }
 
 #[cfg(test)]

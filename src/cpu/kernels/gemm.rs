@@ -5,6 +5,7 @@ use super::matrix::{Matrix, flops};
 use super::thin;
 use super::{CHAIN, CHAIN_OF_SUMS, PARALLEL_FLOPS, for_each_chunk, pairwise};
 use crate::geometry::MatmulGeometry;
+use crate::threads::on_threads;
 
 /// A product with at most this many output elements may be cut along k, so that threads share one long sum.
 const SPLIT_K_OUTPUT: usize = 64 * 1024;
@@ -32,20 +33,23 @@ pub fn gemm<T: Float>(
     assert!(a.holds(m, k) && b.holds(k, n), "gemm {m}x{n}x{k}: an operand is too short");
     assert!(c_stride >= n && (m - 1) * c_stride + n <= c.len(), "gemm {m}x{n}x{k}: the output is too short");
     let parallel = parallel && flops([m, n, k]) >= PARALLEL_FLOPS;
-    // SAFETY: just checked; `c` is borrowed exclusively, its rows don't overlap.
-    unsafe {
-        T::gemm(
-            [m, n, k],
-            a.data.as_ptr(),
-            a.strides,
-            b.data.as_ptr(),
-            b.strides,
-            c.as_mut_ptr(),
-            c_stride,
-            accumulate,
-            parallel,
-        );
-    }
+    let mut multiply = || {
+        // SAFETY: just checked; `c` is borrowed exclusively, its rows don't overlap.
+        unsafe {
+            T::gemm(
+                [m, n, k],
+                a.data.as_ptr(),
+                a.strides,
+                b.data.as_ptr(),
+                b.strides,
+                c.as_mut_ptr(),
+                c_stride,
+                accumulate,
+                parallel,
+            );
+        }
+    };
+    if parallel { on_threads(&mut multiply) } else { multiply() }
 }
 
 /// `C[b, m, n] = sum over k of A[b, m, k] B[b, k, n]`; `c` is contiguous and overwritten.

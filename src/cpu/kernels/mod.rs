@@ -25,6 +25,7 @@ pub mod sort;
 mod thin;
 mod window_sums;
 
-use parallel::{CHAIN, CHAIN_OF_SUMS, PARALLEL_FLOPS, PARALLEL_WORK, finish_all, pairwise, units_per_task};
+pub use parallel::PARALLEL_WORK;
+use parallel::{CHAIN, CHAIN_OF_SUMS, PARALLEL_FLOPS, finish_all, pairwise, units_per_task};
 pub use parallel::{Finish, for_each_chunk};
 pub use range::{OutOfRange, check_range};

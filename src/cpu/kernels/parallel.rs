@@ -1,10 +1,11 @@
 //! Pieces of work: what is worth a thread, and sums in a fixed order.
 
 use super::float::Float;
+use crate::threads::on_threads;
 
 /// Rough work, in elementary operations that run at about one per nanosecond, under which a kernel stays on the calling
 /// thread: waking rayon's workers costs 5 to 20 us.
-pub(super) const PARALLEL_WORK: usize = 50_000;
+pub const PARALLEL_WORK: usize = 50_000;
 
 /// Floating-point operations of a matrix product that take about as long as [`PARALLEL_WORK`].
 pub(super) const PARALLEL_FLOPS: usize = 2_000_000;
@@ -28,7 +29,7 @@ pub fn for_each_chunk<T: Send>(
 ) {
     let chunk_len = chunk_len.max(1);
     if parallel && data.len() > chunk_len {
-        share(data, chunk_len, 0, &f);
+        on_threads(&mut || share(data, chunk_len, 0, &f));
     } else {
         data.chunks_mut(chunk_len).enumerate().for_each(|(i, chunk)| f(i, chunk));
     }

@@ -7,6 +7,7 @@ use super::super::simd::vectorized;
 use super::float::{Index, Number};
 use super::layout::Strided;
 use super::{PARALLEL_WORK, for_each_chunk, units_per_task};
+use crate::threads::on_threads;
 
 /// Accumulators that a block of consecutive elements is summed into, so that the compiler can use vectors.
 const LANES: usize = 16;
@@ -230,7 +231,9 @@ fn halfway(len: usize, block: usize) -> usize {
 /// Runs both once, in either order or at once. By `dyn`, as [`for_each_chunk`] and for the same reason.
 fn both(shared: bool, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
     if shared {
-        rayon::join(a, b);
+        on_threads(&mut || {
+            rayon::join(&mut *a, &mut *b);
+        });
     } else {
         a();
         b();

@@ -3,6 +3,7 @@
 use super::float::Number;
 use super::{PARALLEL_WORK, for_each_chunk, units_per_task};
 use crate::geometry::SearchGeometry;
+use crate::threads::on_threads;
 use rayon::slice::ParallelSliceMut;
 
 /// An element that can be sorted: with its place it becomes a number whose order is the one wanted, so that no two are equal and any
@@ -88,7 +89,7 @@ pub fn argsort<T: Sortable>(len: usize, kept: usize, descending: bool, x: &[T], 
             }
             match packed.len() < PARALLEL_WORK {
                 true => packed.sort_unstable(),
-                false => packed.par_sort_unstable(),
+                false => on_threads(&mut || packed.par_sort_unstable()),
             }
             for (order, &packed) in order.iter_mut().zip(&packed) {
                 *order = T::place(packed) as i32;
