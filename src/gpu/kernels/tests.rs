@@ -16,6 +16,7 @@ pub(super) fn target(cpu_adapter: bool, subgroup: Option<u32>) -> KernelTarget {
         workgroup_storage: 16_384,
         max_invocations: 256,
         max_workgroups_per_dimension: 65_535,
+        compute_units: 64,
     }
 }
 
