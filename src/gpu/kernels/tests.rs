@@ -159,6 +159,11 @@ fn all_launches(t: &KernelTarget) -> Vec<Launches> {
             }
         }
     }
+    for axis in [12, 50_000] {
+        for dtype in [DType::F32, DType::I32] {
+            all.push(index::argmax(t, [2, axis, 1], dtype, true));
+        }
+    }
     all.push(index::index_last(t, 10, 70_000));
     all.push(sort::argsort(t, [3, 5000, 7], DType::F32, true));
     all.push(sort::inverse(t, 15_000));
