@@ -130,7 +130,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         std::env::consts::OS,
         std::env::consts::ARCH
     );
-    for name in ["WGRAD_ADAPTER", "WGRAD_KERNELS", "WGRAD_LIMITS", "WGRAD_TRIAL"] {
+    for name in ["WGRAD_ADAPTER", "WGRAD_KERNELS", "WGRAD_LIMITS", "WGRAD_COMPUTE_UNITS", "WGRAD_TRIAL"] {
         if let Ok(wanted) = std::env::var(name) {
             println!("{name}={wanted}");
         }

@@ -75,7 +75,7 @@ fn main(
     let scale = bitcast<f32>(sizes.scale);
     let across = local & 7u;
     let down = 4u * (local / 8u);
-    const LOWEST = -3.40282347e38;
+    const LOWEST = -0x1.fffffep+127;
     // Numbers, not vectors: to write a component that a variable chooses FXC has to unroll every loop around it, and can't.
     var peak = array<f32, 4>(LOWEST, LOWEST, LOWEST, LOWEST);
     var sum = array<f32, 4>();

@@ -5,6 +5,8 @@
 
 override stride_y: u32 = 1u;
 override stride_x: u32 = 1u;
+override dilation_y: u32 = 1u;
+override dilation_x: u32 = 1u;
 
 struct Params {
 // include: shared/gemm_params.wgsl
@@ -29,8 +31,9 @@ struct Params {
     ow: u32,
     padding_y: u32,
     padding_x: u32,
-    dilation_y: u32,
-    dilation_x: u32,
+    // From an output row, and from an output pixel, back to the one before: to be added, what is below zero wraps.
+    row_back: u32,
+    pixel_back: u32,
     kernel_w: u32,
     // Elements of the weight from one tap to the next.
     b_tap: u32,
@@ -59,8 +62,8 @@ fn row_init(m: u32, batch: Batch) -> Row {
 
 // Differences below zero wrap: they are then too large for an output coordinate.
 fn tap(row: Row, ky: u32, kx: u32) -> Place {
-    let y = row.y - ky * p.dilation_y;
-    let x = row.x - kx * p.dilation_x;
+    let y = row.y - ky * dilation_y;
+    let x = row.x - kx * dilation_x;
     let oy = y / stride_y;
     let ox = x / stride_x;
     let valid = oy < p.oh && ox < p.ow && oy * stride_y == y && ox * stride_x == x;
@@ -92,10 +95,10 @@ fn a_start(row: Row) -> u32 {
 }
 
 fn a_offset(w: Walk) -> u32 {
-    let y = w.d2 * p.dilation_y / stride_y;
-    let x = w.d1 * p.dilation_x / stride_x;
-    // Added, not taken off: three terms are one instruction.
-    return w.d0 + y * (0u - p.ow * p.cout) + x * (0u - p.cout);
+    let y = w.d2 * dilation_y / stride_y;
+    let x = w.d1 * dilation_x / stride_x;
+    // Three terms that are added are one instruction.
+    return w.d0 + y * p.row_back + x * p.pixel_back;
 }
 
 fn a_inside(row: Row, w: Walk) -> bool {

@@ -1,5 +1,5 @@
 // The first maximum (or minimum) along an axis, x being [outer, axis, inner]: one invocation per output and four columns.
-// A NaN is the extreme.
+// A NaN is the extreme. Or four neighbours of the axis, where that is the last one: the host exchanges what is stored.
 
 // Four neighbours at a time; the host rewrites these lines to single words where four do not divide the row.
 alias F = vec4<f32>;
@@ -43,5 +43,7 @@ fn main(
         best = select(best, v, wins);
         best_at = select(best_at, U(a), wins);
     }
+// store:
     out[i] = I(best_at);
+// end of store
 }

@@ -43,5 +43,7 @@ fn main(
         best = select(best, v, wins);
         best_at = select(best_at, found[k + 1u], wins);
     }
+// store:
     out[i] = I(best_at);
+// end of store
 }

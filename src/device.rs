@@ -25,6 +25,9 @@ pub enum Device {
     /// - `WGRAD_KERNELS`, for tests, chooses the kernels of all adapters, whatever they are: `tiled` (those of real GPUs),
     ///   `register`, `subgroup` or `small` (those of software adapters).
     /// - `WGRAD_LIMITS=webgpu`, for tests, opens every adapter with WebGPU's default limits and no optional feature.
+    /// - `WGRAD_COMPUTE_UNITS` says how many compute units (streaming multiprocessors, cores) a real GPU has, which no driver tells: 64 are
+    ///   assumed, of GPUs that are a part of the processor 16. Matrix products and convolutions with few outputs and long sums are
+    ///   cut into parts by it, so with another number their last bits are others. Software adapters' kernels don't depend on it.
     /// - `WGRAD_TRIAL` says when an adapter is tried before it is used: `once` for each driver, unless it is set to `always` or
     ///   `never`.
     /// - `WGRAD_DUMP_SHADERS` names a folder that every kernel is written into when it is compiled: `LABEL-HASH.wgsl`, and its

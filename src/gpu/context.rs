@@ -6,6 +6,7 @@ use super::kernels::kind::KERNELS_VARIABLE;
 use super::limits;
 use super::memory::{ALIGNMENT, Pool};
 use super::pace::{PATIENCE, Pace};
+use super::units;
 use crate::device::Stats;
 use crate::environment::{number, variable};
 use crate::error::{Error, Result};
@@ -182,6 +183,7 @@ pub(super) fn open(adapter: &Adapter) -> Result<Gpu> {
         workgroup_storage: limits.max_compute_workgroup_storage_size,
         max_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+        compute_units: units::of(info.device_type)?,
     };
     let wanted = variable(KERNELS_VARIABLE).map(|v| v.to_string_lossy().into_owned());
     let target = target.with_kernels(wanted.as_deref(), &info.name)?;

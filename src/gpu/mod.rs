@@ -1,8 +1,8 @@
 //! The GPU backend, over wgpu: a graph becomes a plan (fused kernels, memory), a plan is kept and replayed.
 //!
 //! - [`memory`], [`array`], [`record`]: pooled buffers, values in them, what kernels recorded about what values depend on
-//! - [`adapters`], [`limits`], [`context`]: what there is, how much of it is used, and an opened device: queue, memory, errors of the
-//!   driver, [`faults`]
+//! - [`adapters`], [`limits`], [`units`], [`context`]: what there is, how much of it is used and assumed, and an opened device: queue,
+//!   memory, errors of the driver, [`faults`]
 //! - [`pace`]: how long work is about to take, and how it is cut
 //! - [`source`], [`pipeline`], [`step`]: kernels, compiled ones, and where one reads and writes; [`dump`]: their texts as files
 //! - [`transfer`]: host -> device and back
@@ -38,6 +38,7 @@ mod source;
 mod step;
 mod transfer;
 mod trial;
+mod units;
 mod wgsl;
 
 pub(crate) use adapters::{ADAPTER_VARIABLE, by_index, by_name, default_info, info, list};

@@ -400,7 +400,7 @@ fn reduced(x: &Input, axes: &[usize], f: fn(f64, f64) -> f64) -> Vec<f64> {
 /// Among others the last axis in quads and over 508, where sums are made of blocks.
 #[test]
 fn reductions_of_all_lengths() -> Result<()> {
-    let shapes: [(&[usize], &[&[usize]]); 9] = [
+    let shapes: [(&[usize], &[&[usize]]); 12] = [
         (&[3, 516], &[&[1], &[0], &[0, 1]]),
         (&[5, 1028], &[&[1], &[0]]),
         (&[2, 3, 2048], &[&[2], &[0, 2], &[1]]),
@@ -408,6 +408,10 @@ fn reductions_of_all_lengths() -> Result<()> {
         (&[700, 3], &[&[0], &[1]]),
         (&[4100, 8], &[&[0], &[0, 1]]),
         (&[66_000], &[&[0]]),
+        // Real GPUs combine the pieces of four outputs at once, and of one output four pieces at once.
+        (&[8, 2052], &[&[1]]),
+        (&[4, 3, 1301], &[&[2], &[0, 1, 2]]),
+        (&[700, 1000], &[&[0, 1]]),
         (&[65, 3, 129], &[&[0, 2], &[1], &[0, 1]]),
         (&[6, 520, 5, 4], &[&[1], &[1, 3], &[0, 2], &[3]]),
     ];
@@ -476,6 +480,41 @@ fn extremes_at_the_ends_of_pieces() -> Result<()> {
             best as f64
         };
         assert_eq!(values_of(&t.argmax(0, false)?)?, (0..8).map(first).collect::<Vec<_>>());
+    }
+    Ok(())
+}
+
+/// Of equals the first, of NaN the first: wherever they stand among the four neighbours that real GPUs read at once.
+#[test]
+fn extremes_of_rows_of_quads() -> Result<()> {
+    for n in [4usize, 8, 12, 64, 4100] {
+        for (p, q) in [(0, 1), (1, 2), (2, 3), (3, n - 1), (n - 4, n - 1), (n - 2, n - 3), (n - 1, 0)] {
+            let values: Vec<f64> = (0..3 * n).map(|i| f64::from(i % n == p || i % n == q)).collect();
+            let x = Input::given(&[3, n], values.clone()).tensor(Device::Gpu, DType::F32)?;
+            let ints = x.cast(DType::I32)?;
+            let nan = values.iter().map(|&v| if v == 1.0 { f64::NAN } else { f64::INFINITY }).collect();
+            let nan = Input::given(&[3, n], nan).tensor(Device::Gpu, DType::F32)?;
+            // Zeros of both signs are equal.
+            let zeros = values.iter().map(|&v| if v == 1.0 { -0.0 } else { 0.0 }).collect();
+            let zeros = Input::given(&[3, n], zeros).tensor(Device::Gpu, DType::F32)?;
+            let first = p.min(q) as f64;
+            let others = (0..n).find(|i| *i != p && *i != q).map_or(0.0, |i| i as f64);
+            let results = [
+                ("argmax", x.argmax(1, false)?, first),
+                ("argmin", x.argmin(1, false)?, others),
+                ("argmin of negatives", x.neg()?.argmin(1, false)?, first),
+                ("argmax of i32", ints.argmax(1, false)?, first),
+                ("argmin of i32", ints.argmin(1, false)?, others),
+                ("argmax of u32", ints.cast(DType::U32)?.argmax(1, true)?, first),
+                ("argmax of NaN", nan.argmax(1, false)?, first),
+                ("argmin of NaN", nan.argmin(1, false)?, first),
+                ("argmax of zeros", zeros.argmax(1, false)?, 0.0),
+            ];
+            results.iter().try_for_each(|(_, result, _)| result.eval())?;
+            for (name, got, want) in &results {
+                assert_eq!(values_of(got)?, [*want; 3], "{name}, {n} in a row, at {p} and {q}");
+            }
+        }
     }
     Ok(())
 }

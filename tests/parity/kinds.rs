@@ -98,12 +98,14 @@ fn compiled_kernels_are_written_into_the_folder_that_is_named() {
 fn a_variable_that_holds_no_number_is_an_error_that_says_so() {
     const SUBMISSION: (&str, &str) = ("WGRAD_SUBMISSION_MS", "a whole number of milliseconds");
     const BINDING: (&str, &str) = ("WGRAD_MAX_BINDING", "a whole number of bytes");
+    const UNITS: (&str, &str) = ("WGRAD_COMPUTE_UNITS", "a whole number of compute units");
     let cases = [
         (SUBMISSION, "soon"),
         (SUBMISSION, "-1"),
         (SUBMISSION, "0.5"),
         (SUBMISSION, "18446744073709551616"),
         (BINDING, "1 MiB"),
+        (UNITS, "many"),
     ];
     for ((variable, expected), value) in cases {
         let (passed, text) = run(&[(variable, value)], &[ASKED_FOR]);
@@ -113,9 +115,28 @@ fn a_variable_that_holds_no_number_is_an_error_that_says_so() {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
     }
-    for ((variable, _), value) in [(SUBMISSION, "0"), (SUBMISSION, ""), (BINDING, "4096")] {
+    for ((variable, _), value) in [(SUBMISSION, "0"), (SUBMISSION, ""), (BINDING, "4096"), (UNITS, "1")] {
         let (passed, text) = run(&[(variable, value)], &[ASKED_FOR]);
         assert!(passed, "{variable}={value}:\n{text}");
+    }
+}
+
+#[test]
+fn no_compute_units_are_an_error_that_says_how_many_there_may_be() {
+    for units in ["0", "4097"] {
+        let (passed, text) = run(&[("WGRAD_COMPUTE_UNITS", units)], &[ASKED_FOR]);
+        let says =
+            format!("WGRAD_COMPUTE_UNITS: '{units}' is no number of compute units: expected 1 to 4096");
+        assert!(!passed && text.contains(&says), "{text}");
+    }
+}
+
+/// Products are cut otherwise for small GPUs and for large ones: all of them are right.
+#[test]
+fn products_are_right_whatever_the_number_of_compute_units() {
+    for units in ["3", "500"] {
+        let tests = ["exact::products_of_all_sizes", "exact::convolutions"];
+        assert_pass(&[("WGRAD_KERNELS", "tiled"), ("WGRAD_COMPUTE_UNITS", units)], &tests);
     }
 }
 

@@ -580,7 +580,8 @@ pub(super) fn literal(c: f64, dtype: DType) -> String {
     match dtype {
         DType::F32 | DType::F64 => {
             let f = c as f32;
-            if f.is_finite() { format!("f32({f:?})") } else { format!("wg_bits({}u)", f.to_bits()) }
+            // In ten digits the largest is more than the largest, and Tint refuses it.
+            if f.abs() < f32::MAX { format!("f32({f:?})") } else { format!("wg_bits({}u)", f.to_bits()) }
         }
         DType::I32 => format!("i32({})", c as i32),
         DType::U32 => format!("{}u", c as u32),

@@ -129,7 +129,9 @@ const IPOW_BIT: &str = "    result = select(result, result * base, (rest & INT(1
 
 #[cfg(test)]
 mod tests {
+    use super::super::emit::literal;
     use super::*;
+    use crate::dtype::DType;
     use crate::ops::float::wgsl_functions;
 
     #[test]
@@ -146,6 +148,28 @@ mod tests {
                     None
                 });
                 assert!(!found, "{name} has a loop: {text}");
+            }
+        }
+    }
+
+    /// `f32::MAX` is 3.4028235e38 to Rust, which is more, and which compilers that don't round before they compare refuse.
+    #[test]
+    fn no_number_in_a_text_is_beyond_the_largest_float() {
+        for f in [f32::MAX, f32::MIN, f32::INFINITY, f32::NAN] {
+            assert_eq!(literal(f.into(), DType::F32), format!("wg_bits({}u)", f.to_bits()));
+        }
+        for f in [f32::MAX.next_down(), f32::MIN.next_up(), 0.1, f32::MIN_POSITIVE] {
+            let text = literal(f.into(), DType::F32);
+            let number: f64 = text["f32(".len()..text.len() - 1].parse().unwrap();
+            assert!(number.abs() <= f32::MAX.into() && number as f32 == f, "{text}");
+        }
+        for (file, text) in crate::gpu::wgsl::tests::shaders() {
+            for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '.') {
+                let number = word.parse::<f64>().unwrap_or_default();
+                assert!(
+                    number.is_nan() || number.is_infinite() || number <= f32::MAX.into(),
+                    "{file}: {word}"
+                );
             }
         }
     }

@@ -41,6 +41,27 @@ pub(super) struct ReductionKernel {
     in_pieces: bool,
     /// Elements of the line, where the last turn may go beyond them.
     end: Option<usize>,
+    /// How results of pieces are combined.
+    combining: Combining,
+}
+
+/// How an invocation that combines the results of pieces goes through them.
+#[derive(Clone, Copy, Hash, PartialEq)]
+enum Combining {
+    /// For one output, or for four where the pieces were computed so.
+    AsComputed,
+    /// For four outputs at once, though each was computed alone.
+    FourOutputs,
+    /// Of all that there is four pieces at once, which lie side by side where there is one output. There are a multiple of four, the
+    /// last of which may be empty.
+    FourPieces,
+}
+
+impl Combining {
+    /// Pieces that are read in a turn.
+    fn pieces(self) -> usize {
+        if self == Combining::FourPieces { 4 } else { 1 }
+    }
 }
 
 /// The kernels of a reduction: one, or one for pieces and further ones that combine their results.
@@ -73,6 +94,7 @@ impl ReductionKernel {
         let kept: Vec<usize> = (0..shape.rank()).filter(|&d| !axes[d]).collect();
         let mut reduced: Vec<usize> = (0..shape.rank()).filter(|&d| axes[d]).collect();
         let outer = kept.len();
+        let outer_axes = outer;
         let build = |reduced: &[usize]| {
             let order = || kept.iter().chain(reduced).copied().enumerate();
             let dims: Vec<usize> = order().map(|(_, d)| shape[d]).collect();
@@ -138,7 +160,15 @@ impl ReductionKernel {
             // whole blocks, so that only the last piece has a rest
             _ => line.div_ceil(count).next_multiple_of(BLOCK),
         };
-        let pieces = (piece, line.div_ceil(piece.max(1)).max(1));
+        // Real GPUs load four at a time. A product goes from left to right, as above.
+        let combining = match (outputs, per_thread) {
+            _ if target.cpu_adapter => Combining::AsComputed,
+            _ if outer_axes == 0 && kind != ReduceKind::Prod => Combining::FourPieces,
+            (n, 1) if n.is_multiple_of(4) => Combining::FourOutputs,
+            _ => Combining::AsComputed,
+        };
+        let count = line.div_ceil(piece.max(1)).max(1);
+        let pieces = (piece, if in_pieces { count.next_multiple_of(combining.pieces()) } else { count });
         let own = [bindings.buffers.len(), bindings.args.len()];
         let epilogue = match root {
             Some(root) => Some(Epilogue::new(values, value, root, &bindings)?),
@@ -164,6 +194,7 @@ impl ReductionKernel {
             pieces,
             in_pieces,
             end,
+            combining,
         })
     }
 
@@ -187,18 +218,24 @@ impl ReductionKernel {
         };
         let first = self.pieces_kernel(values, target, outputs, lanes_out, !self.in_pieces);
         // An invocation of a real GPU that went through thousands of results alone would keep all others waiting.
-        let most = if target.cpu_adapter { LONGEST_PIECE } else { BLOCK * BLOCK };
+        let at_once = self.combining.pieces();
+        let most = if target.cpu_adapter { LONGEST_PIECE } else { BLOCK * BLOCK / at_once };
+        let lanes = if self.combining == Combining::FourOutputs { 4 } else { lanes_out };
         let mut further = Vec::new();
         let mut combined = !self.in_pieces;
         while !combined {
             let bytes = 4 * outputs * count;
-            let piece = if count <= most {
-                count
+            let turns = count / at_once;
+            let piece = if turns <= most {
+                turns
             } else {
-                count.div_ceil(count.div_ceil(most)).next_multiple_of(BLOCK)
+                turns.div_ceil(turns.div_ceil(most)).next_multiple_of(BLOCK)
             };
-            let left = count.div_ceil(piece);
-            let kernel = self.combine_kernel(values, target, outputs, [count, piece], lanes_out);
+            let left = match turns.div_ceil(piece) {
+                1 => 1,
+                several => several.next_multiple_of(at_once),
+            };
+            let kernel = self.combine_kernel(values, target, outputs, [turns, piece, left], lanes);
             further.push((bytes, kernel));
             (count, combined) = (left, left == 1);
         }
@@ -372,16 +409,16 @@ impl ReductionKernel {
         (begin, String::new(), advance)
     }
 
-    /// Combines the results of `count` pieces, so many at a time, in their order.
+    /// Combines the results of pieces, which take so many turns, so many at a time, in their order.
     fn combine_kernel(
         &self,
         values: &Values<'_>,
         target: &KernelTarget,
         outputs: usize,
-        [count, piece]: [usize; 2],
+        [turns, piece, left]: [usize; 3],
         lanes: usize,
     ) -> Generated {
-        let left = count.div_ceil(piece);
+        let lanes_read = lanes.max(self.combining.pieces());
         let last = left == 1;
         let mut words = Words::after_sizes();
         let (functions, scalar, mut used_helpers) = match last {
@@ -394,7 +431,7 @@ impl ReductionKernel {
         let part = divide(&mut used_helpers, "t", "sizes.y", invocations);
         let mut text = String::with_capacity(2048);
         words.declare(&mut text, 0);
-        let ty = storage(self.dtype, lanes);
+        let ty = storage(self.dtype, lanes_read);
         let _ = writeln!(text, "@group(0) @binding(1) var<storage, read> parts: array<{ty}>;");
         let out = self.output_type(last);
         let _ = writeln!(
@@ -421,17 +458,17 @@ impl ReductionKernel {
         text.push_str(&helpers(&used_helpers));
         text.push_str(&functions);
         text.push_str(&main_head());
-        // sizes: invocations, outputs / lanes, pieces, pieces at a time
+        // sizes: invocations, outputs / lanes, turns through all pieces, turns of an invocation
         let _ = writeln!(
             text,
             "    let part = {part};\n    let column = t - part * sizes.y;\n    let i = column * {lanes}u;\n    \
              let from_r = part * sizes.w;\n    let to_r = min(from_r + sizes.w, sizes.z);"
         );
-        self.loops(&mut text, lanes, false, ["", "parts[q * sizes.y + column]", ""]);
+        self.loops(&mut text, lanes_read, lanes_read > lanes, ["", "parts[q * sizes.y + column]", ""]);
         self.finish(&mut text, last.then_some(out), lanes);
         Generated {
             wgsl: text.into(),
-            words: words.finish([invocations as u32, rows as u32, count as u32, piece as u32]),
+            words: words.finish([invocations as u32, rows as u32, turns as u32, piece as u32]),
             workgroups: fold(invocations.div_ceil(GROUP), target.max_workgroups_per_dimension),
             turns: self.turns(piece),
         }

@@ -80,8 +80,8 @@ uniform! {
         ow: usize,
         padding_y: usize,
         padding_x: usize,
-        dilation_y: usize,
-        dilation_x: usize,
+        row_back: usize,
+        pixel_back: usize,
         kernel_w: usize,
         b_tap: usize,
     }
@@ -171,6 +171,11 @@ pub fn conv2d_forward(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     problem.launches(t)
 }
 
+/// A number below zero as kernels count.
+fn negative(n: usize) -> usize {
+    (n as u32).wrapping_neg() as usize
+}
+
 /// Gradient of a convolution with respect to its input; inputs dy (NHWC) and w (HWIO).
 pub fn conv2d_input_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
     if direct::applies(g) {
@@ -192,8 +197,8 @@ pub fn conv2d_input_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
             ow: g.ow,
             padding_y: g.padding[0],
             padding_x: g.padding[2],
-            dilation_y: g.dilation[0],
-            dilation_x: g.dilation[1],
+            row_back: negative(g.ow * g.cout),
+            pixel_back: negative(g.cout),
             kernel_w: g.kw,
             b_tap: cin * g.cout,
         })
@@ -206,7 +211,12 @@ pub fn conv2d_input_grad(g: &Conv2dGeometry, t: &KernelTarget) -> Launches {
             "conv2d_input_grad/reduce",
         ],
         operands: shader!("conv2d_input_grad.wgsl"),
-        constants: vec![("stride_y", g.stride[0] as f64), ("stride_x", g.stride[1] as f64)],
+        constants: vec![
+            ("stride_y", g.stride[0] as f64),
+            ("stride_x", g.stride[1] as f64),
+            ("dilation_y", g.dilation[0] as f64),
+            ("dilation_x", g.dilation[1] as f64),
+        ],
         m: g.n * g.h * g.w,
         n: cin,
         k: g.kh * g.kw * cout,

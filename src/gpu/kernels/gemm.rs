@@ -33,7 +33,7 @@ pub(super) use parts::ALayout;
 use parts::BLoad;
 pub(super) use problem::{GemmParams, Loops, Problem};
 use registers::Registers;
-use split::{MAX_CHUNK, REGISTER_WORK, Split, TILED_WORK, round};
+use split::{MAX_CHUNK, REGISTER_WORK, Split, Work, round};
 #[cfg(test)]
 pub(in crate::gpu) use text::ALL_FORMS;
 use text::{Loop, complete, written};
@@ -348,13 +348,13 @@ impl Problem<'_> {
         let mut fitting = BLOCKS.iter().filter(|b| b.fits(t));
         let smallest = fitting.clone().next_back()?;
         let limit = 1.25 * waste(smallest);
-        Some(*fitting.find(|b| tiles(b) >= 128 && waste(b) <= limit).unwrap_or(smallest))
+        Some(*fitting.find(|b| tiles(b) >= t.busy() && waste(b) <= limit).unwrap_or(smallest))
     }
 
     fn tiled_kernel(&self, block: Block, t: &KernelTarget) -> Variant {
         let a_vec4 = self.a_width > 1;
         let longest = TILED_CHAIN * TILED_CHAIN;
-        let split = TILED_WORK.split(self, [block.bm, block.bn], 1, block.bk, longest);
+        let split = Work::tiled(t).split(self, [block.bm, block.bn], 1, block.bk, longest);
         let kernel = Tiled {
             block,
             a: self.a,

@@ -5,7 +5,7 @@ use super::sort::{Key, bisection, sorted_pairs};
 use super::uniform::uniform;
 use super::{KernelTarget, Launches, Operand, Turns, Uniform};
 use crate::dtype::DType;
-use crate::gpu::wgsl::{by_width, exchange, set_alias, shader};
+use crate::gpu::wgsl::{by_width, exchange, exchange_block, set_alias, shader};
 use std::borrow::Cow;
 
 uniform! {
@@ -160,6 +160,9 @@ pub fn argmax(t: &KernelTarget, [outer, axis, inner]: [usize; 3], dtype: DType, 
     if axis == 0 {
         return launches;
     }
+    // Along the last axis an invocation of a real GPU reads four neighbours of it: they are columns until the end.
+    let row = !t.cpu_adapter && inner == 1 && axis.is_multiple_of(4);
+    let [axis, inner] = if row { [axis / 4, 4] } else { [axis, inner] };
     let (width, _) = by_width("", inner);
     let lines = outer * (inner / width);
     // Bits to be flipped so that the maximum of what comes out, as floats or as unsigned integers, is what is looked for.
@@ -175,15 +178,20 @@ pub fn argmax(t: &KernelTarget, [outer, axis, inner]: [usize; 3], dtype: DType, 
         true => by_width(text, inner).1,
         false => of_integers(&by_width(text, inner).1, width).into(),
     };
+    // What is stored at the end: of four columns each its own, or of one row the first of four.
+    let last = |text: &'static str| match row {
+        true => set_alias(&exchange_block(source(text), "store", FIRST_OF_ROW), "I", "i32").into(),
+        false => source(text),
+    };
     // Two passes where the axis is too long for one loop, or long with few others to work beside.
     let chunk = chunk_of_axis(axis, lines, 32_768);
     let chunks = axis.div_ceil(chunk);
     let uniform = |total| {
         Uniform::of(&ArgmaxSizes { total, axis, inner: inner / width, chunk, chunks, flip: flip as usize })
     };
-    let pass = |label, text, total, input, output, turns| Pass {
+    let pass = |label, source, total, input, output, turns| Pass {
         label,
-        source: source(text),
+        source,
         total,
         uniform: uniform(total),
         inputs: vec![input],
@@ -192,17 +200,30 @@ pub fn argmax(t: &KernelTarget, [outer, axis, inner]: [usize; 3], dtype: DType, 
         epilogue: false,
     };
     if chunks == 1 {
-        let text = shader!("index_argmax.wgsl");
+        let text = last(shader!("index_argmax.wgsl"));
         launches.push(t, pass("argmax", text, lines, Operand::Input(0), Operand::Output, axis));
     } else {
         let found = launches.temp(2 * outer * chunks * inner);
-        let text = shader!("index_argmax_chunks.wgsl");
+        let text = source(shader!("index_argmax_chunks.wgsl"));
         launches.push(t, pass("argmax/chunks", text, lines * chunks, Operand::Input(0), found, chunk));
-        let text = shader!("index_argmax_merge.wgsl");
+        let text = last(shader!("index_argmax_merge.wgsl"));
         launches.push(t, pass("argmax/merge", text, lines, found, Operand::Output, chunks));
     }
     launches
 }
+
+/// How an argmax along a row ends, whose places `4 * best_at + lane` are: of four lanes the best, of equals the first.
+const FIRST_OF_ROW: &str = "    best_at = 4u * best_at + U(0u, 1u, 2u, 3u);
+    var other = best.zwxy;
+    var other_at = best_at.zwxy;
+    var wins = beats(other, best) | (!beats(best, other) & (other_at < best_at));
+    best = select(best, other, wins);
+    best_at = select(best_at, other_at, wins);
+    other = best.yxwz;
+    other_at = best_at.yxwz;
+    wins = beats(other, best) | (!beats(best, other) & (other_at < best_at));
+    out[i] = i32(select(best_at, other_at, wins).x);
+";
 
 /// An argmax kernel for values that are compared as unsigned integers.
 fn of_integers(source: &str, width: usize) -> String {

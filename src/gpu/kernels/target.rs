@@ -16,4 +16,14 @@ pub struct KernelTarget {
     pub workgroup_storage: u32,
     pub max_invocations: u32,
     pub max_workgroups_per_dimension: u32,
+    /// Compute units that the adapter is taken to have.
+    pub compute_units: usize,
+}
+
+impl KernelTarget {
+    /// Workgroups of a matrix product that keep a real GPU busy: two for each compute unit, so that one computes while the other
+    /// waits.
+    pub fn busy(&self) -> usize {
+        2 * self.compute_units
+    }
 }

@@ -16,6 +16,7 @@ pub(super) fn target(cpu_adapter: bool, subgroup: Option<u32>) -> KernelTarget {
         workgroup_storage: 16_384,
         max_invocations: 256,
         max_workgroups_per_dimension: 65_535,
+        compute_units: 64,
     }
 }
 
@@ -156,6 +157,11 @@ fn all_launches(t: &KernelTarget) -> Vec<Launches> {
             for dtype in [DType::F32, DType::I32] {
                 all.push(index::argmax(t, [1, axis, inner], dtype, false));
             }
+        }
+    }
+    for axis in [12, 50_000] {
+        for dtype in [DType::F32, DType::I32] {
+            all.push(index::argmax(t, [2, axis, 1], dtype, true));
         }
     }
     all.push(index::index_last(t, 10, 70_000));

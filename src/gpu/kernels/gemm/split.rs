@@ -1,5 +1,6 @@
 //! How the k of a product is split over workgroups. This decides the order in which terms are added, whichever loops run.
 
+use super::super::KernelTarget;
 use super::parts::ALayout;
 use super::problem::Problem;
 
@@ -22,8 +23,6 @@ pub(super) struct Work {
 
 /// Of adapters that run on a CPU.
 pub(super) const REGISTER_WORK: Work = Work { wanted: 16, least: 1024, small: 1 << 16 };
-/// Of real GPUs, where of products by rows none takes a second pass that it has no need of.
-pub(super) const TILED_WORK: Work = Work { wanted: 128, least: 256, small: 0 };
 
 /// How k is split over workgroups.
 #[derive(Clone, Copy)]
@@ -42,6 +41,12 @@ pub(super) fn round(size: usize) -> usize {
 }
 
 impl Work {
+    /// Of real GPUs: k is split until there are from one to two workgroups for each compute unit. Of products by rows none takes a
+    /// second pass that it has no need of.
+    pub fn tiled(t: &KernelTarget) -> Work {
+        Work { wanted: t.busy(), least: 256, small: 0 }
+    }
+
     /// How many workgroups share k, and how much of it (segments or k) each takes.
     pub fn split(
         self,

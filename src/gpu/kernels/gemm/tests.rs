@@ -79,21 +79,26 @@ fn the_large_products_of_the_self_check_reach_every_block() {
         };
         [number("let m0 ="), number("let n0 =")]
     };
-    let (mut reached, mut split) = (BTreeSet::new(), BTreeSet::new());
-    for [m, k, n] in crate::testing::table::LARGE_PRODUCTS {
-        let launches = matmul(&product(m, n, k, false, false), [0; 2], &target(false, None)).list;
-        let tile = tile(&launches[0].source);
-        reached.insert((tile, m.is_multiple_of(4) && n.is_multiple_of(4)));
-        if launches.len() == 2 {
-            split.insert(tile);
+    // As many compute units as are assumed of cards, and of GPUs that are a part of the processor.
+    for units in [64, 16] {
+        let t = KernelTarget { compute_units: units, ..target(false, None) };
+        let (mut reached, mut split) = (BTreeSet::new(), BTreeSet::new());
+        for [m, k, n] in crate::testing::table::LARGE_PRODUCTS {
+            let launches = matmul(&product(m, n, k, false, false), [0; 2], &t).list;
+            let tile = tile(&launches[0].source);
+            reached.insert((tile, m.is_multiple_of(4) && n.is_multiple_of(4)));
+            if launches.len() == 2 {
+                split.insert(tile);
+            }
         }
-    }
-    for block in BLOCKS.iter().filter(|b| b.bm > 32) {
-        for whole in [false, true] {
-            assert!(reached.contains(&([block.bm, block.bn], whole)), "{block:?}, {whole}: {reached:?}");
+        for block in BLOCKS.iter().filter(|b| b.bm > 32) {
+            for whole in [false, true] {
+                let wanted = ([block.bm, block.bn], whole);
+                assert!(reached.contains(&wanted), "{units} units, {block:?}, {whole}: {reached:?}");
+            }
         }
+        assert!(split.len() >= 2, "{units} units: {split:?}");
     }
-    assert!(split.len() >= 2, "{split:?}");
 }
 
 /// No more accumulators than a weak compiler can bear, whatever was written for other adapters.
@@ -108,6 +113,33 @@ fn small_blocks_are_small() {
         for launch in all.iter().flat_map(|launches| &launches.list).filter(|l| l.label.contains('/')) {
             let accumulators = |text: &str| (0..64).filter(|i| text.contains(&format!("var c{i}_"))).count();
             assert!(accumulators(&launch.source) <= 8, "{}", launch.label);
+        }
+    }
+}
+
+/// From one to two workgroups for each compute unit, if k is long enough for as many parts, and one part where the tiles alone are as many.
+#[test]
+fn k_is_split_until_all_compute_units_have_work() {
+    for units in [1, 3, 16, 64, 170] {
+        let t = KernelTarget { compute_units: units, ..target(false, None) };
+        for (m, n) in [(32, 32), (64, 64), (100, 200), (512, 512), (1000, 1000), (4096, 4096)] {
+            for k in [64, 255, 1024, 4096] {
+                let launches = matmul(&product(m, n, k, false, false), [0; 2], &t).list;
+                let number = |name| launches[0].uniform.get(name).unwrap() as usize;
+                let (all, chunk) = (number("tiles"), number("chunk"));
+                let (parts, tiles) = (k.div_ceil(chunk), number("tiles_m") * number("tiles_n"));
+                assert_eq!(all, parts * tiles);
+                assert_eq!(launches.len(), if parts > 1 { 2 } else { 1 });
+                let what = format!("{m}x{n}x{k}, {units} units: {parts} parts of {tiles} tiles");
+                if parts > 1 {
+                    assert!(all <= 2 * units && chunk >= 256, "{what}");
+                } else {
+                    // Twice the tiles would be too many, or half the k too short.
+                    assert!(2 * tiles > 2 * units || k < 512, "{what}");
+                }
+                // The rest of what could be: rounding to whole tiles of k takes some.
+                assert!(all > units * 3 / 4 || k / (parts + 1) < 256, "{what}");
+            }
         }
     }
 }
