@@ -31,6 +31,7 @@ use crate::gpu::wgsl::shader;
 use accumulators::{emptied_after, levels};
 pub(super) use parts::ALayout;
 use parts::BLoad;
+pub(super) use parts::line;
 pub(super) use problem::{GemmParams, Loops, Problem};
 use registers::Registers;
 use split::{MAX_CHUNK, REGISTER_WORK, Split, TILED_WORK, round};
@@ -131,6 +132,7 @@ pub fn matmul(g: &MatmulGeometry, t: &KernelTarget) -> Launches {
         batches,
         a: if a_along_k { ALayout::AlongK } else { ALayout::AlongM },
         a_width,
+        a_row: g.m,
         b_along_k: !b_along_n,
         b_width,
         masked: false,
