@@ -73,15 +73,11 @@ impl Work {
         let beside = n.div_ceil(tile[1]) * batches;
         let tiles = round(m).div_ceil(tile[0]) * beside;
         let for_work = (wanted / tiles).min(round(k) / least);
-        // Every row of tiles goes through all k of B, from line to line of memory, which nothing fetches in advance where lines are long.
-        // So all tiles take the same few k, then the next, as far as partial sums don't fill memory instead. What is written for
-        // one row of tiles is no reason, nor, as above, a short k.
-        let [rows, columns] = [m.div_ceil(tile[0]), n.div_ceil(tile[1])];
-        let again = match a {
-            ALayout::AlongM => rows * columns > 1 && (pixels || round(k) / least > 1),
-            ALayout::AlongK => rows > 1 && segments == 1 && round(k) / least > 1,
-        };
-        let cached = cached.filter(|_| again && a_row > 0);
+        // Rows and columns along the output: each tile goes through all k of both operands, from line to line of memory that nothing
+        // fetches in advance. So all tiles take the same few k, then the next, as far as partial sums don't fill memory instead. That is
+        // for several tiles and, as above, a long k.
+        let several = m.div_ceil(tile[0]) * n.div_ceil(tile[1]) > 1;
+        let cached = cached.filter(|_| a == ALayout::AlongM && several && (pixels || round(k) / least > 1));
         let for_cache = cached.map_or(1, |cached| {
             k.div_ceil((cached / (a_row + n)).max(LEAST_CACHED)).min(MOST_PARTIAL / out_len.max(1))
         });
