@@ -1,6 +1,8 @@
 // Attention without a matrix of scores: 32 queries meet 32 keys at a time, and what was summed up is corrected whenever a larger score comes.
 // Behind the output stands the logarithm of each row's sum of exponentials, plus infinity for queries that see no key.
 
+// include: shared/attention_sizes.wgsl
+
 // include: shared/attention_tile.wgsl
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;

@@ -1,6 +1,8 @@
 // Gradients of attention without a matrix of scores, which are computed again: of queries, whose tiles meet keys; of keys or values, whose
 // tiles meet the queries of all heads that share them.
 
+// include: shared/attention_sizes.wgsl
+
 // include: shared/attention_tile.wgsl
 
 override BY_KEY: bool = false; // whether rows are keys

@@ -107,12 +107,14 @@ pub(crate) fn is_there(tensor: &Tensor) -> bool {
     })
 }
 
-/// Whether workgroups have memory that costs next to nothing: on GPUs, and not on drivers that run on a CPU.
-pub(crate) fn has_workgroup_memory(device: Device) -> Result<bool> {
-    match device {
-        Device::Cpu => Ok(false),
-        other => Ok(!gpu::target(other)?.cpu_adapter),
+/// Whether attention is one operation there, with a bias or without: drivers that run on a CPU want subgroups for it, whose kernels know no
+/// bias.
+pub(crate) fn attends_at_once(device: Device, biased: bool) -> Result<bool> {
+    if device == Device::Cpu {
+        return Ok(true);
     }
+    let target = gpu::target(device)?;
+    Ok(!target.cpu_adapter || !biased && gpu::kernels::attention::by_lanes(&target).is_some())
 }
 
 impl Device {

@@ -1,13 +1,3 @@
-// Keys that a batch has.
-fn length_of(batch: u32) -> u32 {
-    // One return: after an early one FXC takes the value for one that invocations may differ in, and refuses the barriers behind it.
-    var length = sizes.keys;
-    if sizes.has_lengths != 0u {
-        length = min(length, u32(max(lengths[batch], 0)));
-    }
-    return length;
-}
-
 // What is added to a score; minus infinity where the key is hidden, or either is beyond the end.
 fn added(batch: u32, head: u32, query: u32, key: u32, length: u32) -> f32 {
     if query >= sizes.queries || key >= length || (sizes.causal != 0u && key > query) {

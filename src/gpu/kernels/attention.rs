@@ -1,12 +1,16 @@
-//! Attention without a matrix of scores: tiles of queries meet tiles of keys in workgroup memory.
+//! Attention without a matrix of scores: tiles of queries meet tiles of keys, in workgroup memory or, on adapters that run on a CPU, in
+//! registers ([`lanes`]).
 //!
 //! Gradients take three passes over the scores, of queries, keys and values, so that each sum has one writer and there is one order.
+
+mod lanes;
 
 use super::launch::{Build, Pass};
 use super::uniform::uniform;
 use super::{KernelTarget, Launch, Launches, Operand, Turns, Uniform, fold};
 use crate::geometry::AttentionGeometry;
 use crate::gpu::wgsl::shader;
+use lanes::{Lanes, Of};
 
 uniform! {
     /// The block of `attention.wgsl` and `attention_grad.wgsl`.
@@ -59,6 +63,14 @@ pub fn takes([queries, keys, group]: [usize; 3], widest: usize) -> bool {
     widest <= WIDEST && longest <= LONGEST
 }
 
+/// Whether subgroups take the place of workgroups, on adapters that run on a CPU: barriers are dear there.
+pub fn by_lanes(t: &KernelTarget) -> Option<usize> {
+    match t.subgroup {
+        Some(lanes @ (4 | 8 | 16)) if t.cpu_adapter && !t.small_blocks => Some(lanes as usize),
+        _ => None,
+    }
+}
+
 /// What the passes of a problem have in common.
 struct Passes<'a> {
     t: &'a KernelTarget,
@@ -82,23 +94,39 @@ impl<'a> Passes<'a> {
         3 + self.g.bias.is_some() as usize + self.g.lengths as usize
     }
 
-    /// A pass with a workgroup for each tile of `rows` of each of `planes`, which meets `columns`; of sums of so many `columns_of_sums`,
-    /// stored from `first` on. `of_tile` are the loops of a pair of tiles besides those that all have.
-    #[allow(clippy::too_many_arguments)]
-    fn push(
+    /// The size of a subgroup where these take the place of workgroups; a bias they don't know.
+    fn lanes(&self) -> Option<usize> {
+        by_lanes(self.t).filter(|_| self.g.bias.is_none())
+    }
+
+    /// As [`push`](Passes::push), by subgroups: each tile of `rows` of each of `planes` meets so many tiles of columns.
+    fn push_lanes(
         &mut self,
         label: &'static str,
-        source: &'static str,
-        constants: &[(&'static str, f64)],
+        kernel: Lanes,
         inputs: Vec<Operand>,
-        [planes, rows, columns]: [usize; 3],
-        [width, first]: [usize; 2],
-        of_tile: Turns,
+        [planes, rows, tiles]: [usize; 3],
+        first: usize,
     ) {
+        let (g, row_tiles) = (self.g, rows.div_ceil(kernel.rows()));
+        self.launches.list.push(Launch {
+            label,
+            source: kernel.source().into(),
+            constants: Vec::new(),
+            uniform: self.sizes(planes, row_tiles, first),
+            inputs,
+            output: Operand::Output,
+            workgroups: fold(planes * row_tiles, self.t.max_workgroups_per_dimension),
+            turns: kernel.turns(tiles, [g.depth, g.width]),
+            epilogue: false,
+            others: Vec::new(),
+        });
+    }
+
+    fn sizes(&self, planes: usize, row_tiles: usize, first: usize) -> Uniform {
         let g = self.g;
-        let row_tiles = rows.div_ceil(TILE);
         let [bias_batch, bias_head, bias_query, bias_key] = g.bias.unwrap_or_default();
-        let sizes = AttentionSizes {
+        Uniform::of(&AttentionSizes {
             total: planes * row_tiles,
             row_tiles,
             heads: g.heads,
@@ -117,7 +145,23 @@ impl<'a> Passes<'a> {
             has_lengths: g.lengths,
             first,
             logs: g.out_len(),
-        };
+        })
+    }
+
+    /// A pass with a workgroup for each tile of `rows` of each of `planes`, which meets `columns`; of sums of so many `columns_of_sums`,
+    /// stored from `first` on. `of_tile` are the loops of a pair of tiles besides those that all have.
+    #[allow(clippy::too_many_arguments)]
+    fn push(
+        &mut self,
+        label: &'static str,
+        source: &'static str,
+        constants: &[(&'static str, f64)],
+        inputs: Vec<Operand>,
+        [planes, rows, columns]: [usize; 3],
+        [width, first]: [usize; 2],
+        of_tile: Turns,
+    ) {
+        let row_tiles = rows.div_ceil(TILE);
         let chunks = width.div_ceil(TILE);
         let accumulate = Turns::around(chunks, Turns::of(TILE / 4));
         let stores = Turns::around(4, Turns::of(chunks));
@@ -125,10 +169,10 @@ impl<'a> Passes<'a> {
             label,
             source: source.into(),
             constants: [&[("CHUNKS", chunks as f64)], constants].concat(),
-            uniform: Uniform::of(&sizes),
+            uniform: self.sizes(planes, row_tiles, first),
             inputs,
             output: Operand::Output,
-            workgroups: fold(sizes.total, self.t.max_workgroups_per_dimension),
+            workgroups: fold(planes * row_tiles, self.t.max_workgroups_per_dimension),
             turns: Turns::around(columns, of_tile.then(accumulate)).then(stores),
             epilogue: false,
             others: Vec::new(),
@@ -149,6 +193,12 @@ const ELEMENTS: Turns = Turns::around(4, Turns::of(4));
 pub fn forward(t: &KernelTarget, g: &AttentionGeometry) -> Launches {
     let mut passes = Passes::new(t, g);
     let inputs = [&[Operand::Input(0), Operand::Input(1), Operand::Input(2)][..], &passes.masks].concat();
+    if let Some(lanes) = passes.lanes() {
+        let kernel = Lanes::new(Of::Forward, lanes, g.width);
+        let sizes = [g.batch * g.heads, g.queries, g.keys.div_ceil(kernel.columns())];
+        passes.push_lanes("attention/subgroup", kernel, inputs, sizes, 0);
+        return passes.launches;
+    }
     let chunks = Turns::of(g.width.div_ceil(TILE));
     let softmax = Turns::around(4, Turns::of(4).then(chunks)).then(Turns::of(4));
     passes.push(
@@ -185,6 +235,23 @@ pub fn backward(t: &KernelTarget, g: &AttentionGeometry) -> Launches {
     let inputs = [Operand::Input(0), Operand::Input(1), Operand::Input(2), d_out, means, bias, lengths];
     let [of_queries, of_keys, _] = g.sizes();
     let (heads, kv_heads) = (g.batch * g.heads, g.batch * g.kv_heads);
+    if let Some(lanes) = passes.lanes() {
+        for (label, of, width, first) in [
+            ("attention_grad/subgroup", Of::Query, g.depth, 0),
+            ("attention_grad/subgroup", Of::Key, g.depth, of_queries),
+            ("attention_grad/subgroup", Of::Value, g.width, of_queries + of_keys),
+        ] {
+            let kernel = Lanes::new(of, lanes, width);
+            let tiles = |columns: usize| columns.div_ceil(kernel.columns());
+            // The loop over the heads of a group goes round once more for each.
+            let sizes = match of {
+                Of::Query => [heads, g.queries, tiles(g.keys)],
+                _ => [kv_heads, g.keys, (tiles(g.queries) + 2) * g.group()],
+            };
+            passes.push_lanes(label, kernel, inputs.to_vec(), sizes, first);
+        }
+        return passes.launches;
+    }
     let (key_tiles, query_tiles) = (g.keys.div_ceil(TILE), g.queries.div_ceil(TILE) * g.group());
     let of_one = product(g.depth).then(ELEMENTS).then(ELEMENTS);
     let of_both = of_one.then(product(g.width));

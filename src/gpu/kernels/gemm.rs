@@ -31,6 +31,7 @@ use crate::gpu::wgsl::shader;
 use accumulators::{emptied_after, levels};
 pub(super) use parts::ALayout;
 use parts::BLoad;
+pub(super) use parts::line;
 pub(super) use problem::{GemmParams, Loops, Problem};
 use registers::Registers;
 use split::{MAX_CHUNK, REGISTER_WORK, Split, Work, round};
@@ -138,6 +139,7 @@ pub fn matmul(g: &MatmulGeometry, first: [usize; 2], t: &KernelTarget) -> Launch
         batches,
         a: if a_along_k { ALayout::AlongK } else { ALayout::AlongM },
         a_width,
+        a_row: g.m,
         b_along_k: !b_along_n,
         b_width,
         masked: false,

@@ -15,6 +15,7 @@ macro_rules! headers {
 
 headers! {
     "shared/attention_products.wgsl",
+    "shared/attention_sizes.wgsl",
     "shared/attention_tile.wgsl",
     "shared/beats.wgsl",
     "shared/conv2d_batch.wgsl",

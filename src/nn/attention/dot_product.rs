@@ -1,6 +1,6 @@
 //! Attention as a function: what each query takes from the values of the keys that are like it.
 
-use crate::backend::has_workgroup_memory;
+use crate::backend::attends_at_once;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -323,14 +323,14 @@ enum Way {
 
 impl Way {
     /// Whether the one operation beats the others, and can be.
-    fn at_once(self, problem: &Problem, query: &Tensor, value: &Tensor) -> Result<bool> {
+    fn at_once(self, problem: &Problem, biased: bool, query: &Tensor, value: &Tensor) -> Result<bool> {
         let widest = query.dims()[query.rank() - 1].max(value.dims()[value.rank() - 1]);
         let sizes = [problem.queries, problem.keys, problem.group];
         let fits = query.device() == Device::Cpu || takes(sizes, widest);
         Ok(match self {
             #[cfg(test)]
             Way::AtOnce => fits,
-            Way::Best => fits && (query.device() == Device::Cpu || has_workgroup_memory(query.device())?),
+            Way::Best => fits && attends_at_once(query.device(), biased)?,
             Way::Whole | Way::Blocks(_) => false,
         })
     }
@@ -367,7 +367,7 @@ fn attention(
     }
     let masks = masks(options, &problem, query)?;
     if options.dropout.is_none()
-        && way.at_once(&problem, query, value)?
+        && way.at_once(&problem, masks.bias.is_some(), query, value)?
         && let Some(y) = attend_at_once(&problem, &masks, [query, key, value], scale)?
     {
         return Ok(y);

@@ -6,7 +6,7 @@ use crate::gpu::wgsl::EPILOGUES;
 macro_rules! line {
     ($out:expr, $($arg:tt)*) => {{ let _ = writeln!($out, $($arg)*); }};
 }
-pub(super) use line;
+pub(in crate::gpu::kernels) use line;
 
 /// The dimension along which A is contiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

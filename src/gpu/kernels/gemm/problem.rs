@@ -54,6 +54,8 @@ pub(in super::super) struct Problem<'p> {
     /// Elements of A (along its contiguous dimension) that can be loaded at once: 8, 4 or 1. So many are aligned, and
     /// none of these groups straddles a segment or the end.
     pub a_width: usize,
+    /// Elements of A that one more k brings along, where A is contiguous along m: a pixel's channels are those of all taps.
+    pub a_row: usize,
     pub b_along_k: bool,
     /// The same for B.
     pub b_width: usize,
