@@ -3,7 +3,7 @@
 
 // include: shared/attention_sizes.wgsl
 
-const LOWEST = -3.40282347e38;
+const LOWEST = -0x1.fffffep+127;
 
 @group(0) @binding(0) var<uniform> sizes: Sizes;
 @group(0) @binding(1) var<storage, read> query: array<vec4<f32>>;

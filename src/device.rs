@@ -15,7 +15,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Device {
-    /// The host: plain reference kernels on all cores.
+    /// The host: reference kernels on all cores, or on as many threads as the rayon pool has in which it is used (`RAYON_NUM_THREADS`
+    /// for the global one). The threads are wgrad's own. Results don't depend on their number.
     Cpu,
     /// The best GPU adapter: discrete before integrated before virtual before software. Which one that is depends on the
     /// process's environment, too, as it is when the process first uses the device:
