@@ -364,6 +364,36 @@ fn sizes_alone_make_no_pipelines() -> Result<()> {
     Ok(())
 }
 
+/// An LSTM by hand.
+struct Lstm {
+    input: Variable,
+    hidden: Variable,
+    bias: Variable,
+    units: usize,
+}
+
+impl Lstm {
+    fn new(inputs: usize, units: usize) -> Result<Lstm> {
+        let variable = |shape: &[usize], seed| -> Result<Variable> {
+            Ok(Variable::new((Tensor::randn(shape, Device::Gpu, seed)? * 0.1)?))
+        };
+        Ok(Lstm {
+            input: variable(&[inputs, 4 * units], 1)?,
+            hidden: variable(&[units, 4 * units], 2)?,
+            bias: variable(&[4 * units], 3)?,
+            units,
+        })
+    }
+
+    /// What a turn makes of a state `[h, c]`.
+    fn turn(&self, x: &Tensor, [h, c]: [&Tensor; 2]) -> Result<[Tensor; 2]> {
+        let gates = ((x.matmul(&self.input)? + h.matmul(&self.hidden)?)? + &self.bias)?;
+        let gate = |k: usize| gates.slice(1, k * self.units, self.units);
+        let c = ((gate(1)?.sigmoid()? * c)? + (gate(0)?.sigmoid()? * gate(2)?.tanh()?)?)?;
+        Ok([(gate(3)?.sigmoid()? * c.tanh()?)?, c])
+    }
+}
+
 /// A loop's length is a size: the kernels of a training step through an LSTM are those of any other length, few, and the step is one
 /// submission.
 #[test]
@@ -372,21 +402,13 @@ fn lengths_of_loops_make_no_pipelines() -> Result<()> {
     let d = Device::Gpu;
     // Gradients of weights are products over all turns, whose form depends on whether these are a multiple of four.
     let (batch, inputs, units) = (4, 5, 8);
-    let variable = |shape: &[usize], seed| -> Result<Variable> {
-        Ok(Variable::new((Tensor::randn(shape, d, seed)? * 0.1)?))
-    };
-    let w = variable(&[inputs, 4 * units], 1)?;
-    let u = variable(&[units, 4 * units], 2)?;
-    let b = variable(&[4 * units], 3)?;
+    let lstm = Lstm::new(inputs, units)?;
     let mut adam = Adam::new(0.01);
     let mut step = |length: usize, memory: ScanMemory| -> Result<()> {
         let x = Tensor::randn([length, batch, inputs], d, 4)?;
         let zero = Tensor::zeros([batch, units], d)?;
         let out = scan(&[&zero, &zero], &[&x], ScanOptions::new().memory(memory), |c, x| {
-            let gates = ((x[0].matmul(&w)? + c[0].matmul(&u)?)? + &b)?;
-            let gate = |k: usize| gates.slice(1, k * units, units);
-            let cell = ((gate(1)?.sigmoid()? * &c[1])? + (gate(0)?.sigmoid()? * gate(2)?.tanh()?)?)?;
-            let h = (gate(3)?.sigmoid()? * cell.tanh()?)?;
+            let [h, cell] = lstm.turn(&x[0], [&c[0], &c[1]])?;
             Ok((vec![h.clone(), cell], vec![h]))
         })?;
         adam.step(&out.rows[0].square()?.mean(.., false)?.backward()?)
@@ -419,23 +441,15 @@ fn lengths_of_loops_that_are_written_out_make_no_pipelines() -> Result<()> {
     let _alone = alone();
     let d = Device::Gpu;
     let (batch, inputs, units) = (16, 8, 32);
-    let variable = |shape: &[usize], seed| -> Result<Variable> {
-        Ok(Variable::new((Tensor::randn(shape, d, seed)? * 0.1)?))
-    };
-    let w = variable(&[inputs, 4 * units], 1)?;
-    let u = variable(&[units, 4 * units], 2)?;
-    let b = variable(&[4 * units], 3)?;
+    let lstm = Lstm::new(inputs, units)?;
     let mut adam = Adam::new(0.01);
     let mut step = |length: usize| -> Result<()> {
         let x = Tensor::randn([batch, length, inputs], d, 4)?;
         let mut h = Tensor::zeros([batch, units], d)?;
         let mut c = h.clone();
         for t in 0..length {
-            let input = x.slice(1, t, 1)?.reshape([batch, inputs])?.matmul(&w)?;
-            let gates = ((input + h.matmul(&u)?)? + &b)?;
-            let gate = |k: usize| gates.slice(1, k * units, units);
-            c = ((gate(1)?.sigmoid()? * &c)? + (gate(0)?.sigmoid()? * gate(2)?.tanh()?)?)?;
-            h = (gate(3)?.sigmoid()? * c.tanh()?)?;
+            let input = x.slice(1, t, 1)?.reshape([batch, inputs])?;
+            [h, c] = lstm.turn(&input, [&h, &c])?;
         }
         adam.step(&h.square()?.mean(.., false)?.backward()?)
     };

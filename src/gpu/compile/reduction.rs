@@ -94,7 +94,6 @@ impl ReductionKernel {
         let kept: Vec<usize> = (0..shape.rank()).filter(|&d| !axes[d]).collect();
         let mut reduced: Vec<usize> = (0..shape.rank()).filter(|&d| axes[d]).collect();
         let outer = kept.len();
-        let outer_axes = outer;
         let build = |reduced: &[usize]| {
             let order = || kept.iter().chain(reduced).copied().enumerate();
             let dims: Vec<usize> = order().map(|(_, d)| shape[d]).collect();
@@ -163,7 +162,7 @@ impl ReductionKernel {
         // Real GPUs load four at a time. A product goes from left to right, as above.
         let combining = match (outputs, per_thread) {
             _ if target.cpu_adapter => Combining::AsComputed,
-            _ if outer_axes == 0 && kind != ReduceKind::Prod => Combining::FourPieces,
+            _ if kept.is_empty() && kind != ReduceKind::Prod => Combining::FourPieces,
             (n, 1) if n.is_multiple_of(4) => Combining::FourOutputs,
             _ => Combining::AsComputed,
         };
