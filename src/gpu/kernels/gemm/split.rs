@@ -29,6 +29,10 @@ const LEAST_CACHED: usize = 256;
 /// The most partial sums there are for the sake of a cache.
 const MOST_PARTIAL: usize = 1 << 22;
 
+/// The most elements of a weight gradient that is cut for its sake: where weights are large, places are few, and partial sums of them cost
+/// more than they save.
+const MOST_WEIGHTS: usize = 1 << 16;
+
 /// Of adapters that run on a CPU.
 pub(super) const REGISTER_WORK: Work =
     Work { wanted: 16, least: 1024, small: 1 << 16, cached: Some(1 << 17) };
@@ -82,7 +86,11 @@ impl Work {
         // fetches in advance. So all tiles take the same few k, then the next, as far as partial sums don't fill memory instead. That is
         // for several tiles and, as above, a long k.
         let several = m.div_ceil(tile[0]) * n.div_ceil(tile[1]) > 1;
-        let cached = cached.filter(|_| a == ALayout::AlongM && several && (pixels || round(k) / least > 1));
+        let cached = cached.filter(|_| {
+            a == ALayout::AlongM
+                && several
+                && if pixels { out_len <= MOST_WEIGHTS } else { round(k) / least > 1 }
+        });
         let for_cache = cached.map_or(1, |cached| {
             k.div_ceil((cached / (a_row + n)).max(LEAST_CACHED)).min(MOST_PARTIAL / out_len.max(1))
         });
