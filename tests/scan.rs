@@ -123,6 +123,89 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// Wide batches, which a CPU cuts where rows go their own ways, and bodies in which they don't.
+const WIDE: &[Case] = &[
+    Case {
+        name: "lstm of 40",
+        carry: &[&[40, 24], &[40, 24]],
+        rows: &[&[40, 9]],
+        outside: &[&[9, 96], &[24, 96], &[96]],
+        body: lstm,
+    },
+    Case {
+        name: "lstm as wide as its batch",
+        carry: &[&[33, 33], &[33, 33]],
+        rows: &[&[33, 33]],
+        outside: &[&[33, 132], &[33, 132], &[132]],
+        body: lstm,
+    },
+    Case {
+        name: "one state, masked by rows and by what is the same in every turn",
+        carry: &[&[49, 64]],
+        rows: &[&[49, 64], &[49, 1]],
+        outside: &[&[64, 64], &[49, 64], &[1, 64], &[64]],
+        body: |c, x, w| {
+            let candidate = (((c[0].matmul(&w[0])? + &x[0])? + &w[3])? * &w[2])?.tanh()?;
+            let seen = x[1].gt(0.0)?;
+            let next = seen.select((candidate * &w[1])?, &c[0])?;
+            Ok((vec![next.clone()], vec![next.slice(1, 3, 50)?, next.sum([1], true)?, next.max([1], false)?]))
+        },
+    },
+    Case {
+        name: "matrices of a batch, and a view of them that is kept",
+        carry: &[&[32, 6, 8]],
+        rows: &[&[32, 6, 8]],
+        outside: &[&[8, 8], &[32, 8, 6], &[6, 6]],
+        body: |c, x, w| {
+            let y = (c[0].matmul(&w[0])? + &x[0])?;
+            let mixed = ((w[2].matmul(&y)? + y.matmul(&w[1])?.matmul(&y)?)? * 0.1)?.tanh()?;
+            Ok((vec![mixed.clone()], vec![mixed.permute([0, 2, 1])?, mixed.reshape([32, 48])?]))
+        },
+    },
+    Case {
+        name: "rows that need their batch's mean",
+        carry: &[&[40, 40]],
+        rows: &[&[40, 40]],
+        outside: &[&[40, 40]],
+        body: |c, x, w| {
+            let y = (c[0].matmul(&w[0])? + &x[0])?;
+            let y = (&y - y.mean([0], true)?)?.tanh()?;
+            Ok((vec![y.clone()], vec![y]))
+        },
+    },
+    Case {
+        name: "rows that change places, and are columns",
+        carry: &[&[40, 40], &[40, 40]],
+        rows: &[&[40, 40]],
+        outside: &[&[40, 40]],
+        body: |c, x, w| {
+            let y = (c[0].matmul(&w[0])? + x[0].flip(0)?)?.tanh()?;
+            Ok((vec![c[1].transpose()?, y.clone()], vec![y]))
+        },
+    },
+    Case {
+        name: "a weight that the state is, and a count",
+        carry: &[&[48, 48], &[]],
+        rows: &[&[32, 48], &[32, 48]],
+        outside: &[&[48]],
+        body: |c, x, w| {
+            let y = (x[0].matmul(&c[0])? * &w[0])?.tanh()?;
+            let step = (x[1].transpose()?.matmul(&y)? * 0.01)?;
+            Ok((vec![(&c[0] - step)?, (&c[1] + 1.0)?], vec![y]))
+        },
+    },
+    Case {
+        name: "the state on the right",
+        carry: &[&[64, 64]],
+        rows: &[&[64, 64]],
+        outside: &[&[64, 64]],
+        body: |c, x, w| {
+            let y = (w[0].matmul(&c[0])? + &x[0])?.tanh()?;
+            Ok((vec![y.clone()], vec![y]))
+        },
+    },
+];
+
 /// The same, written out.
 fn written_out(
     carry: &[&Tensor],
@@ -222,16 +305,17 @@ fn results(out: &Scanned) -> Result<Vec<Vec<f64>>> {
 
 #[test]
 fn values_and_gradients_are_those_of_the_loop_written_out() -> Result<()> {
-    for case in CASES {
-        let kinds = [
-            (1, false, Of::All),
-            (2, true, Of::Last),
-            (5, false, Of::All),
-            (4, true, Of::All),
-            (4, false, Of::Last),
-            (3, false, Of::Rows),
-        ];
-        for (turns, reverse, of) in kinds {
+    let few = [
+        (1, false, Of::All),
+        (2, true, Of::Last),
+        (5, false, Of::All),
+        (4, true, Of::All),
+        (4, false, Of::Last),
+        (3, false, Of::Rows),
+    ];
+    let cases = CASES.iter().map(|c| (c, &few[..])).chain(WIDE.iter().map(|c| (c, &few[2..4])));
+    for (case, kinds) in cases {
+        for &(turns, reverse, of) in kinds {
             if of == Of::Last && case.carry.is_empty() || of == Of::Rows && case.name == "state alone" {
                 continue;
             }
@@ -265,6 +349,54 @@ fn values_and_gradients_are_those_of_the_loop_written_out() -> Result<()> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// Threads share the rows of a batch, and results don't depend on how many there are.
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
+    for case in WIDE {
+        for dtype in [DType::F32, DType::F64] {
+            let run = |threads: usize| -> Result<Vec<Vec<f64>>> {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| {
+                    let inputs = Inputs::of(case, 6, dtype, Device::Cpu, true)?;
+                    let out = inputs.scanned(case, ScanOptions::new(), false)?;
+                    let grads = loss(&out, Of::All)?.backward()?;
+                    let mut all = results(&out)?;
+                    for t in inputs.all() {
+                        all.push(values(&grads.get_or_zeros(t)?)?);
+                    }
+                    Ok(all)
+                })
+            };
+            let alone = run(1)?;
+            for threads in [2, 5] {
+                assert!(run(threads)? == alone, "{} in {dtype} by {threads} threads", case.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An error in the midst of a loop is the caller's, wherever its row is.
+#[test]
+fn a_row_that_is_wrong_is_an_error_of_the_loop() -> Result<()> {
+    let (turns, batch) = (3, 64);
+    let table = random(&[10, 32], 5, DType::F32, Device::Cpu)?;
+    let w = random(&[32, 32], 6, DType::F32, Device::Cpu)?;
+    let start = random(&[batch, 32], 7, DType::F32, Device::Cpu)?;
+    for (at, wrong) in [(0, false), (70, true), (turns * batch - 1, true)] {
+        let mut indices = vec![3i32; turns * batch];
+        indices[at] = if wrong { 10 } else { 9 };
+        let rows = Tensor::from_vec(indices, [turns, batch], Device::Cpu)?;
+        let out = scan(&[&start], &[&rows], ScanOptions::new(), |h, x| {
+            let next = (h[0].matmul(&w)? + table.index_select(0, &x[0])?)?.tanh()?;
+            Ok((vec![next.clone()], vec![]))
+        })?;
+        let found = out.carry[0].to_vec::<f32>();
+        assert_eq!(found.is_err(), wrong, "{at}: {:?}", found.err());
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod program;
 mod run;
 pub(crate) mod simd;
 mod strided;
+mod turns;
 
 pub(crate) use array::Array;
 pub use element::Element;

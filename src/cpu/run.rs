@@ -1,16 +1,19 @@
 //! Computing a graph: node after node, those that fuse together.
 
 use super::array::Array;
-use super::element::dispatch;
+use super::element::{Element, dispatch};
 use super::fuse::{self, Role};
 use super::kernels::PARALLEL_WORK;
 use super::memory;
+use super::turns::{self, Plan, Prepared, Source, Turns};
 use crate::error::{Error, Result};
 use crate::profile::{KernelCall, Timings};
-use crate::shape::Spec;
-use crate::tensor::{Dispatch, Entry, Leaf, Loop, Looped, Pending, Tensor, Value};
+use crate::shape::{Shape, Spec};
+use crate::tensor::{Dispatch, Entry, Loop, Looped, Pending, Tensor, Value};
 use crate::threads::on_threads;
-use std::sync::{Mutex, PoisonError};
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One computation at a time: what is pending when a graph is collected stays pending until it is computed. Inside,
@@ -49,10 +52,10 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
         // They take turns at all of it, rather than be asked for each of its kernels.
         let (mut leaves, mut done) = (leaves, Ok(Vec::new()));
         let timings = &mut *timings;
-        on_threads(&mut || done = work.run(&graph, std::mem::take(&mut leaves), timings));
+        on_threads(&mut || done = work.run(&graph, std::mem::take(&mut leaves), &[], true, timings));
         done?;
     } else {
-        work.run(&graph, leaves, &mut timings)?;
+        work.run(&graph, leaves, &[], true, &mut timings)?;
     }
     // Nodes that were computed together are one operation.
     let computed =
@@ -96,6 +99,8 @@ impl Work {
         &self,
         graph: &Pending,
         leaves: Vec<Option<Array>>,
+        prepared: &[Option<Arc<Prepared>>],
+        parallel: bool,
         timings: &mut Option<Timings>,
     ) -> Result<Vec<Option<Array>>> {
         let mut values = leaves;
@@ -113,7 +118,13 @@ impl Work {
                 Role::Alone => {
                     let mut inputs: Vec<Array> =
                         entry.inputs.iter().filter_map(|&i| take(i as usize)).collect();
-                    let array = if let Some(looped) = Looped::of(&*node.op) {
+                    let array = if let Some(Some(product)) = prepared.get(position) {
+                        product(
+                            inputs.first().ok_or_else(|| Error::internal("a product of nothing"))?,
+                            &node.spec,
+                            parallel,
+                        )?
+                    } else if let Some(looped) = Looped::of(&*node.op) {
                         turns(looped, &inputs, &node.spec)?
                     } else if node.op.overwrites() {
                         // Whatever can fail is done before the first input is let go of.
@@ -153,53 +164,82 @@ impl Work {
 
 /// Computes a loop, turn after turn.
 fn turns(looped: &Loop, inputs: &[Array], out: &Spec) -> Result<Array> {
-    let Loop { graph, leaves, carries, rows, turns, .. } = looped;
-    let missing = || Error::internal("a loop has no such value");
     let inputs = inputs.iter().map(Array::contiguous).collect::<Result<Vec<_>>>()?;
-    let mut carried = Vec::with_capacity(carries.len());
-    for carry in carries {
-        carried.push(inputs.get(carry.input).ok_or_else(missing)?.clone());
-    }
-    let work = Work::of(graph, looped.results());
+    let Plan { turns, parts } = turns::plan(looped, &inputs)?;
+    let graphs: Vec<(&Turns, Work)> = turns.iter().map(|t| (t, Work::of(&t.graph, t.results()))).collect();
+    let alone = parts.len() >= rayon::current_num_threads();
     dispatch!(out.dtype, T => Array::build::<T>(out.shape, |dst| {
-        // Between parts is nothing that anybody reads.
-        dst.fill(T::default());
-        for turn in 0..*turns {
-            let row = looped.row(turn);
-            let mut values = vec![None; graph.entries.len()];
-            for (value, (leaf, entry)) in values.iter_mut().zip(leaves.iter().zip(&graph.entries)) {
-                let shape = entry.tensor.0.spec.shape;
-                let array = match *leaf {
-                    Leaf::Whole { input } => inputs.get(input).cloned(),
-                    Leaf::Row { input, offset, stride } => inputs.get(input).map(|array| {
-                        let strides = shape.strides().map(|s| s as isize);
-                        array.with_layout(shape, strides, array.offset + offset + row * stride)
-                    }),
-                    // Taken, so that nothing else refers to it: the next one may be computed in its memory.
-                    Leaf::Carried(c) => carried.get_mut(c).map(|c| std::mem::replace(c, Array::scalar(0.0, c.dtype()))),
-                };
-                *value = Some(array.ok_or_else(missing)?);
-            }
-            let values = work.run(graph, values, &mut None)?;
-            let result = |at: usize| values.get(at).and_then(Option::as_ref).ok_or_else(missing);
-            for (carried, carry) in carried.iter_mut().zip(carries) {
-                *carried = result(carry.next)?.contiguous()?;
-            }
-            for rows in rows {
-                let row_values = result(rows.result)?.contiguous()?;
-                let src = row_values.slice::<T>()?;
-                let at = rows.offset + row * src.len();
-                dst[at..at + src.len()].copy_from_slice(src);
-            }
-        }
-        for (carried, carry) in carried.iter().zip(carries) {
-            if carry.kept {
-                let src = carried.slice::<T>()?;
-                dst[..src.len()].copy_from_slice(src);
-            }
-        }
-        Ok(())
+        let places = turns::places(looped, &turns, &parts, dst)?;
+        let mut tasks: Vec<_> = parts.iter().zip(places).collect();
+        let run = |((rows, graph), places): &mut (&(Range<usize>, usize), Vec<&mut [T]>)| {
+            let (turns, work) = &graphs[*graph];
+            run_turns::<T>(looped, &inputs, turns, work, rows.clone(), places, !alone)
+        };
+        // Of several errors always that of the first rows.
+        let done: Vec<Result<()>> = tasks.par_iter_mut().with_max_len(1).map(run).collect();
+        done.into_iter().collect()
     }))
+}
+
+/// Computes a loop for some rows of its batch; `places` are those of its results in the order in which they are computed.
+fn run_turns<T: Element>(
+    looped: &Loop,
+    inputs: &[Array],
+    turns: &Turns,
+    work: &Work,
+    rows: Range<usize>,
+    places: &mut [&mut [T]],
+    parallel: bool,
+) -> Result<()> {
+    let missing = || Error::internal("a loop has no such value");
+    let Turns { graph, sources, fields, columns, .. } = turns;
+    // Rows of the batch at hand, of an array that begins with its first row.
+    let part = |array: &Array, shape: Shape, offset: usize, by_rows: bool| {
+        let row = shape.numel() / shape.first().map_or(1, |&rows| rows.max(1));
+        let skipped = if by_rows { rows.start * row } else { 0 };
+        array.with_layout(shape, shape.strides().map(|s| s as isize), array.offset + offset + skipped)
+    };
+    let mut places = places.iter_mut();
+    let mut keep = |array: &Array| {
+        let src = array.slice::<T>()?;
+        places.next().ok_or_else(missing)?.copy_from_slice(src);
+        Ok::<(), Error>(())
+    };
+    let spec = |at: usize| graph.entries[at].tensor.0.spec;
+    let mut carried: Vec<Array> =
+        fields.iter().map(|f| part(&f.first, spec(f.next).shape, 0, true)).collect();
+    for turn in 0..looped.turns {
+        let row = looped.row(turn);
+        let mut values = vec![None; graph.entries.len()];
+        for ((value, source), at) in values.iter_mut().zip(sources).zip(0..) {
+            let shape = spec(at).shape;
+            *value = match source {
+                None => continue,
+                Some(Source::Constant { array, by_rows: false }) => Some(array.clone()),
+                Some(Source::Constant { array, by_rows: true }) => {
+                    Some(part(&array.contiguous()?, shape, 0, true))
+                }
+                &Some(Source::Row { input, offset, stride, by_rows }) => {
+                    inputs.get(input).map(|array| part(array, shape, offset + row * stride, by_rows))
+                }
+                // Nothing else refers to what is read for the last time, so that the next one may be computed in its memory.
+                &Some(Source::Carried(field)) => carried.get(field).map(|array| part(array, shape, 0, false)),
+            };
+        }
+        carried.clear();
+        let values = work.run(graph, values, &turns.prepared, parallel, &mut None)?;
+        let result = |at: usize| values.get(at).and_then(Option::as_ref).ok_or_else(missing)?.contiguous();
+        for column in columns {
+            keep(&result(column.result)?)?;
+        }
+        for field in fields {
+            carried.push(result(field.next)?);
+        }
+    }
+    for (array, _) in carried.iter().zip(fields).filter(|(_, f)| f.kept.is_some()) {
+        keep(array)?;
+    }
+    Ok(())
 }
 
 /// Has a value from before this run, in whose memory an entry is computed, be referred to by nothing but that entry. Only for what

@@ -64,11 +64,6 @@ impl Loop {
     pub fn row(&self, turn: usize) -> usize {
         if self.reverse { self.turns - 1 - turn } else { turn }
     }
-
-    /// The positions of all results.
-    pub fn results(&self) -> impl Iterator<Item = usize> + '_ {
-        self.carries.iter().map(|c| c.next).chain(self.rows.iter().map(|r| r.result))
-    }
 }
 
 /// The gradient rule of a loop.

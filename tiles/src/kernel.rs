@@ -68,55 +68,82 @@ impl<T: Element> WithSimd for Kernel<'_, T> {
         unsafe {
             if few_registers::<S>() {
                 match vectors {
-                    2 => tiles::<S, T, 6, 2>(simd, self.0),
-                    _ => tiles::<S, T, 8, 1>(simd, self.0),
+                    2 => tiles::<S, T, 6, 4, 2>(simd, self.0),
+                    _ => tiles::<S, T, 8, 4, 1>(simd, self.0),
                 }
             } else {
                 match vectors {
-                    4 => tiles::<S, T, 6, 4>(simd, self.0),
-                    3 => tiles::<S, T, 6, 3>(simd, self.0),
-                    2 => tiles::<S, T, 8, 2>(simd, self.0),
-                    _ => tiles::<S, T, 8, 1>(simd, self.0),
+                    4 => tiles::<S, T, 6, 4, 4>(simd, self.0),
+                    3 => tiles::<S, T, 6, 4, 3>(simd, self.0),
+                    2 => tiles::<S, T, 8, 4, 2>(simd, self.0),
+                    _ => tiles::<S, T, 8, 4, 1>(simd, self.0),
                 }
             }
         }
     }
 }
 
-/// All rows, `M` at a time. The last tile has its last row several times and writes it once.
+/// All rows, `M` at a time, and of what is left up to `L`.
 ///
 /// # Safety
 ///
 /// Every place that rows and terms reach is within `a`, every row of `columns` numbers within `c`, and the right side has `N` vectors for each term.
 #[inline(always)]
-unsafe fn tiles<S: Simd, T: Element, const M: usize, const N: usize>(simd: S, work: Work<'_, T>) {
+unsafe fn tiles<S: Simd, T: Element, const M: usize, const L: usize, const N: usize>(
+    simd: S,
+    mut work: Work<'_, T>,
+) {
+    let rows = work.rows;
+    // What is left for the smaller tile, if it is not more than that.
+    let left = rows.len() % M;
+    let (most, last) = rows.split_at(rows.len() - if left <= L { left } else { 0 });
+    // SAFETY: as the caller says.
+    unsafe {
+        for rows in most.chunks(M) {
+            tile::<S, T, M, N>(simd, rows, &mut work);
+        }
+        if !last.is_empty() {
+            tile::<S, T, L, N>(simd, last, &mut work);
+        }
+    }
+}
+
+/// Up to `M` rows. If there are fewer, the last one is summed several times and written once.
+///
+/// # Safety
+///
+/// As for [`tiles`].
+#[inline(always)]
+unsafe fn tile<S: Simd, T: Element, const M: usize, const N: usize>(
+    simd: S,
+    rows: &[Row],
+    work: &mut Work<'_, T>,
+) {
     let lanes = lanes::<S, T>();
     let whole = work.columns == N * lanes;
-    for rows in work.rows.chunks(M) {
-        let mut from = [rows[rows.len() - 1].from; M];
-        for (from, row) in from.iter_mut().zip(rows) {
-            *from = row.from;
-        }
-        // SAFETY: as the caller says.
-        let sums = unsafe {
-            sums::<S, T, M, N>(simd, work.a.as_ptr(), &from, work.terms, work.right.as_ptr(), work.stride)
-        };
-        for (row, sums) in rows.iter().zip(&sums) {
-            if whole {
-                // SAFETY: the row's columns are within `c`.
-                let c = unsafe { work.c.as_mut_ptr().add(row.to) };
-                for (j, &sum) in sums.iter().enumerate() {
-                    // SAFETY: so are these of them; vectors have no alignment here.
-                    unsafe {
-                        let c = c.add(j * lanes).cast::<T::Vector<S>>();
-                        let sum =
-                            if work.onto == Onto::Sums { T::add(simd, c.read_unaligned(), sum) } else { sum };
-                        c.write_unaligned(sum);
-                    }
+    let mut from = [rows[rows.len() - 1].from; M];
+    for (from, row) in from.iter_mut().zip(rows) {
+        *from = row.from;
+    }
+    // SAFETY: as the caller says.
+    let sums = unsafe {
+        sums::<S, T, M, N>(simd, work.a.as_ptr(), &from, work.terms, work.right.as_ptr(), work.stride)
+    };
+    for (row, sums) in rows.iter().zip(&sums) {
+        if whole {
+            // SAFETY: the row's columns are within `c`.
+            let c = unsafe { work.c.as_mut_ptr().add(row.to) };
+            for (j, &sum) in sums.iter().enumerate() {
+                // SAFETY: so are these of them; vectors have no alignment here.
+                unsafe {
+                    let c = c.add(j * lanes).cast::<T::Vector<S>>();
+                    let sum =
+                        if work.onto == Onto::Sums { T::add(simd, c.read_unaligned(), sum) } else { sum };
+                    c.write_unaligned(sum);
                 }
-            } else {
-                store_some::<S, T, N>(simd, sums, &mut work.c[row.to..row.to + work.columns], work.onto);
             }
+        } else {
+            store_some::<S, T, N>(simd, sums, &mut work.c[row.to..row.to + work.columns], work.onto);
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Matrix products, by the `gemm` crate's kernels.
 
 use super::float::Float;
-use super::matrix::{Matrix, flops};
+pub use super::matrix::Matrix;
+use super::matrix::flops;
 use super::thin;
+pub use super::thin::PackedRight;
 use super::{CHAIN, CHAIN_OF_SUMS, PARALLEL_FLOPS, for_each_chunk, pairwise};
 use crate::geometry::MatmulGeometry;
 use crate::threads::on_threads;

@@ -77,6 +77,54 @@ pub(super) fn multiply<T: Float>(size: [usize; 3], a: Matrix<T>, b: Matrix<T>, c
     });
 }
 
+/// The right side of products that are computed again and again, in panels.
+pub struct PackedRight<T> {
+    panels: Panels,
+    /// Places of a contiguous row's elements.
+    terms: Vec<u32>,
+    packed: Vec<T>,
+}
+
+impl<T: Float> PackedRight<T> {
+    /// Of a `k` by `n` matrix; none where there are no kernels for it.
+    pub fn new(b: Matrix<T>, [k, n]: [usize; 2]) -> Option<PackedRight<T>> {
+        // Longer sums are added up in more levels than there are here.
+        if n == 0 || !(1..=CHAIN * CHAIN_OF_SUMS).contains(&k) || width::<T>().is_none() || !b.holds(k, n) {
+            return None;
+        }
+        let panels = Panels::new::<T>(n);
+        let mut packed = vec![T::ZERO; panels.packed_len::<T>(k)];
+        let write = |terms: Range<usize>, columns: Range<usize>, panel: &mut [T]| {
+            let first = terms.start * b.strides[0] + columns.start * b.strides[1];
+            pack(&b.data[first..], b.strides, columns.len(), panel);
+        };
+        panels.pack(k, &write, &mut packed);
+        Some(PackedRight { panels, terms: (0..k as u32).collect(), packed })
+    }
+
+    /// `c[m, n] = a[m, k] b[k, n]`; both are contiguous.
+    pub fn multiply(&self, a: &[T], c: &mut [T], parallel: bool) {
+        let (k, n) = (self.terms.len(), self.panels.columns);
+        let m = c.len() / n;
+        if !parallel || flops([m, n, k]) < PARALLEL_FLOPS {
+            let rows: Vec<Row> = (0..m).map(|i| Row { from: i * k, to: i * n }).collect();
+            return panels::by_rows(a, &rows, &self.terms, &self.panels, &self.packed, c);
+        }
+        // A task has a panel. Its columns don't lie together: it computes them aside.
+        let each = self.panels.each;
+        let rows: Vec<Row> = (0..m).map(|i| Row { from: i * k, to: i * each }).collect();
+        T::with_scratch(self.panels.len() * m * each, |out| {
+            for_each_chunk(out, m * each, true, |panel, out| {
+                let columns = self.panels.columns(panel).len();
+                let b = &self.packed[self.panels.packed::<T>(panel, k, &(0..k))];
+                let right = Right::panel(b, columns);
+                product(a, &rows, Terms::new(&self.terms), right, columns, out, Onto::Nothing);
+            });
+            gather(out, m * each, c, [m, n], |block, i, columns| block[i * each..][..columns].iter());
+        });
+    }
+}
+
 /// A few rows times some columns of a matrix whose rows are contiguous.
 fn by_rows<T: Float>(a: &[T], rows: &[Row], terms: Terms<'_>, b: Matrix<T>, columns: usize, c: &mut [T]) {
     let widest = width::<T>().unwrap_or(1);
@@ -102,8 +150,9 @@ fn gather<'a, T: Float, I: Iterator<Item = &'a T>>(
     [m, n]: [usize; 2],
     row: impl Fn(&'a [T], usize, usize) -> I,
 ) {
-    for (block, first) in blocks.chunks_exact(each).zip((0..n).step_by(COLUMNS)) {
-        let columns = COLUMNS.min(n - first);
+    let width = each / m;
+    for (block, first) in blocks.chunks_exact(each).zip((0..n).step_by(width)) {
+        let columns = width.min(n - first);
         for i in 0..m {
             for (c, &x) in c[i * n + first..][..columns].iter_mut().zip(row(block, i, columns)) {
                 *c = x;
