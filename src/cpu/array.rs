@@ -24,15 +24,16 @@ fn row_major(shape: &Shape) -> [isize; MAX_RANK] {
 }
 
 impl Array {
-    /// A contiguous array of a pooled vector (of [`memory::take`]) that may be longer than the shape needs.
+    /// A contiguous array of a pooled vector (of [`memory::take`]), whose elements begin where [`memory::aligned`] says.
     pub fn from_pooled<T: Element>(v: Vec<T>, shape: Shape) -> Array {
-        Array { buffer: Arc::new(T::wrap(v)), shape, strides: row_major(&shape), offset: 0 }
+        let offset = memory::aligned(&v, shape.numel());
+        Array { buffer: Arc::new(T::wrap(v)), shape, strides: row_major(&shape), offset }
     }
 
     /// A contiguous array of a vector that came from outside.
     pub fn from_vec<T: Element>(v: Vec<T>, shape: Shape) -> Array {
         memory::adopt(&v);
-        Self::from_pooled(v, shape)
+        Array { buffer: Arc::new(T::wrap(v)), shape, strides: row_major(&shape), offset: 0 }
     }
 
     pub fn from_slice<T: Element>(v: &[T]) -> Array {
@@ -41,8 +42,10 @@ impl Array {
 
     /// A new contiguous array that `fill` writes; it finds unspecified contents and must overwrite all of them.
     pub fn build<T: Element>(shape: Shape, fill: impl FnOnce(&mut [T]) -> Result<()>) -> Result<Array> {
-        let mut v = memory::take::<T>(shape.numel())?;
-        let result = fill(&mut v[..shape.numel()]);
+        let n = shape.numel();
+        let mut v = memory::take::<T>(n)?;
+        let at = memory::aligned(&v, n);
+        let result = fill(&mut v[at..at + n]);
         let array = Self::from_pooled(v, shape);
         result.map(|()| array)
     }

@@ -50,10 +50,25 @@ fn size_class(len: usize) -> usize {
     len.div_ceil(step) * step
 }
 
-/// A vector of at least `len` elements, whatever they are.
+/// Bytes of a line of the cache. Vectors of the processor are as long, and those that lie in two lines take twice as long.
+const LINE: usize = 64;
+
+/// Where `n` elements of a vector begin a line, if there is room for that.
+pub(crate) fn aligned<T>(v: &[T], n: usize) -> usize {
+    let at = v.as_ptr().align_offset(LINE);
+    if at.checked_add(n).is_some_and(|end| end <= v.len()) { at } else { 0 }
+}
+
+/// Elements that a vector has more than it is asked for, so that what is asked for can begin a line.
+pub(crate) const fn slack<T>() -> usize {
+    LINE / if size_of::<T>() == 0 { LINE } else { size_of::<T>() }
+}
+
+/// A vector of at least `len` elements, whatever they are; the large ones have room for as many that begin a line.
 pub(crate) fn take<T: Copy + Default + Send + 'static>(len: usize) -> Result<Vec<T>> {
     let class = size_class(len);
-    let bytes = (class * size_of::<T>()) as u64;
+    let all = if class > SMALL { class + slack::<T>() } else { class };
+    let bytes = (all * size_of::<T>()) as u64;
     let live = LIVE.fetch_add(bytes, Relaxed) + bytes;
     PEAK.fetch_max(live, Relaxed);
     if class > SMALL {
@@ -66,9 +81,9 @@ pub(crate) fn take<T: Copy + Default + Send + 'static>(len: usize) -> Result<Vec
         }
         ALLOCATIONS.fetch_add(1, Relaxed);
     }
-    match reserve(class) {
+    match reserve(all) {
         Ok(mut v) => {
-            v.resize(class, T::default());
+            v.resize(all, T::default());
             Ok(v)
         }
         Err(e) => {
@@ -101,8 +116,8 @@ pub(crate) fn copy<T: Copy>(elements: &[T]) -> Result<Vec<T>> {
 
 /// Gives a vector of [`take`] back.
 pub(crate) fn give<T: Copy + Default + Send + 'static>(v: Vec<T>) {
-    let class = v.len();
-    let bytes = (class * size_of::<T>()) as u64;
+    let class = v.len().saturating_sub(slack::<T>());
+    let bytes = size_of_val(&v[..]) as u64;
     LIVE.fetch_sub(bytes, Relaxed);
     if class <= SMALL || class != size_class(class) {
         return;

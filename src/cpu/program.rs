@@ -345,12 +345,18 @@ impl Program {
         for output in &mut outputs {
             let tasks = tasks.iter_mut();
             match output {
-                Output::Floats(v) => tasks
-                    .zip(v[..n].chunks_mut(TASK))
-                    .for_each(|(t, v)| t.push(OutputBlocks::Floats(v.chunks_mut(BLOCK)))),
-                Output::Truths(v) => tasks
-                    .zip(v[..n].chunks_mut(TASK))
-                    .for_each(|(t, v)| t.push(OutputBlocks::Truths(v.chunks_mut(BLOCK)))),
+                Output::Floats(v) => {
+                    let at = memory::aligned(v, n);
+                    tasks
+                        .zip(v[at..at + n].chunks_mut(TASK))
+                        .for_each(|(t, v)| t.push(OutputBlocks::Floats(v.chunks_mut(BLOCK))));
+                }
+                Output::Truths(v) => {
+                    let at = memory::aligned(v, n);
+                    tasks
+                        .zip(v[at..at + n].chunks_mut(TASK))
+                        .for_each(|(t, v)| t.push(OutputBlocks::Truths(v.chunks_mut(BLOCK))));
+                }
                 Output::Own(array) => {
                     let v = array
                         .sole_slice()

@@ -1,5 +1,6 @@
 //! The numbers that kernels compute with.
 
+use crate::cpu::memory::{aligned, slack};
 use std::cell::RefCell;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -285,10 +286,11 @@ macro_rules! float {
                     static KEPT: RefCell<Vec<Vec<$t>>> = const { RefCell::new(Vec::new()) };
                 }
                 let mut buffer = KEPT.with(|kept| kept.borrow_mut().pop()).unwrap_or_default();
-                if buffer.len() < len {
-                    buffer.resize(len, 0.0);
+                if buffer.len() < len + slack::<$t>() {
+                    buffer.resize(len + slack::<$t>(), 0.0);
                 }
-                let result = f(&mut buffer[..len]);
+                let at = aligned(&buffer, len);
+                let result = f(&mut buffer[at..at + len]);
                 if buffer.capacity() * size_of::<$t>() <= KEPT_SCRATCH_BYTES {
                     KEPT.with(|kept| kept.borrow_mut().push(buffer));
                 }
