@@ -2,6 +2,7 @@
 
 use super::element::{Buffer, Element, dispatch};
 use super::kernels::layout::Strided;
+use super::kernels::lines::{aligned, aligned_mut};
 use super::memory;
 use super::strided::copy_strided;
 use crate::dtype::DType;
@@ -24,9 +25,9 @@ fn row_major(shape: &Shape) -> [isize; MAX_RANK] {
 }
 
 impl Array {
-    /// A contiguous array of a pooled vector (of [`memory::take`]), whose elements begin where [`memory::aligned`] says.
+    /// A contiguous array of a pooled vector (of [`memory::take`]), whose elements begin where [`aligned`] says.
     pub fn from_pooled<T: Element>(v: Vec<T>, shape: Shape) -> Array {
-        let offset = memory::aligned(&v, shape.numel());
+        let offset = aligned(&v, shape.numel());
         Array { buffer: Arc::new(T::wrap(v)), shape, strides: row_major(&shape), offset }
     }
 
@@ -44,8 +45,7 @@ impl Array {
     pub fn build<T: Element>(shape: Shape, fill: impl FnOnce(&mut [T]) -> Result<()>) -> Result<Array> {
         let n = shape.numel();
         let mut v = memory::take::<T>(n)?;
-        let at = memory::aligned(&v, n);
-        let result = fill(&mut v[at..at + n]);
+        let result = fill(aligned_mut(&mut v, n));
         let array = Self::from_pooled(v, shape);
         result.map(|()| array)
     }

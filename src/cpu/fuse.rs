@@ -34,6 +34,8 @@ pub(super) struct Group {
     members: Vec<usize>,
     /// What the group continues.
     producer: Option<usize>,
+    /// Inputs that are packed from others as the group reads them: the input, and what packs it, which may be reshaped to be it.
+    packed: Vec<(usize, usize)>,
     shape: Shape,
 }
 
@@ -91,7 +93,7 @@ pub(super) fn groups(graph: &Pending, uses: &[u32]) -> (Vec<Role>, Vec<Group>) {
                 break;
             }
         }
-        let mut group = Group { members, producer: None, shape };
+        let mut group = Group { members, producer: None, packed: Vec::new(), shape };
         group.producer = group.find_producer(entries, uses, &roles);
         if group.producer.is_none()
             && let Some(shorter) = group.before_masks(entries, uses, &roles)
@@ -101,7 +103,10 @@ pub(super) fn groups(graph: &Pending, uses: &[u32]) -> (Vec<Role>, Vec<Group>) {
         if group.members.len() == 1 && group.producer.is_none() {
             continue;
         }
-        for &i in group.members.iter().chain(&group.producer) {
+        if group.producer.is_none() {
+            group.packed = group.find_packed(entries, uses, &roles);
+        }
+        for i in group.nodes() {
             roles[i] = Role::Deferred;
         }
         roles[group.last()] = Role::Last(groups.len());
@@ -149,20 +154,58 @@ impl Group {
         })
     }
 
+    /// Inputs that nothing else uses, of packed arrays: to read these takes less than to copy them first.
+    fn find_packed(&self, entries: &[Entry], uses: &[u32], roles: &[Role]) -> Vec<(usize, usize)> {
+        let own = |i: usize| roles[i] == Role::Alone && !entries[i].ready && !entries[i].keep;
+        let mut inputs: Vec<usize> =
+            self.members.iter().flat_map(|&m| &entries[m].inputs).map(|&i| i as usize).collect();
+        inputs.sort_unstable();
+        inputs.dedup();
+        let packed = inputs.into_iter().filter_map(|input| {
+            let spec = &entries[input].tensor.0.spec;
+            let whole = spec.shape.numel() == self.shape.numel() && spec.dtype == DType::F32;
+            if !whole
+                || !own(input)
+                || self.members.contains(&input)
+                || uses[input] != self.uses_of(entries, input)
+            {
+                return None;
+            }
+            let packs = |i: usize| entries[i].tensor.0.op.packs().is_some();
+            if packs(input) {
+                return Some((input, input));
+            }
+            let &[source] = &entries[input].inputs[..] else { return None };
+            let source = source as usize;
+            let reshaped = entries[input].tensor.0.op.is_reshape();
+            (reshaped && own(source) && uses[source] == 1 && packs(source)).then_some((input, source))
+        });
+        packed.collect()
+    }
+
     /// The group up to its first mask that only others use, if that much continues a kernel. The mask of a ReLU then goes to
     /// the group that uses it: to compare again costs less than to write the mask and read it, and far less than to write
     /// and read the kernel's output once more.
     fn before_masks(&self, entries: &[Entry], uses: &[u32], roles: &[Role]) -> Option<Group> {
         let mask = |&m: &usize| entries[m].tensor.0.spec.dtype == DType::U8 && self.uses_of(entries, m) == 0;
         let end = self.members.iter().position(mask).filter(|&end| end > 0)?;
-        let mut shorter = Group { members: self.members[..end].to_vec(), producer: None, shape: self.shape };
+        let mut shorter = Group {
+            members: self.members[..end].to_vec(),
+            producer: None,
+            packed: Vec::new(),
+            shape: self.shape,
+        };
         shorter.producer = shorter.find_producer(entries, uses, roles);
         shorter.producer.is_some().then_some(shorter)
     }
 
     /// All nodes that are computed with it, inputs before users.
     pub fn nodes(&self) -> Vec<usize> {
-        self.producer.into_iter().chain(self.members.iter().copied()).collect()
+        let packed = self.packed.iter().flat_map(|&(input, pack)| {
+            let reshaped = (input != pack).then_some(input);
+            std::iter::once(pack).chain(reshaped)
+        });
+        packed.chain(self.producer).chain(self.members.iter().copied()).collect()
     }
 
     /// Inputs in whose memory outputs may be computed, and the outputs, of which the first are the inputs' in this order.
@@ -218,6 +261,17 @@ impl Group {
         let (overwritten, outputs) = self.overwritten(entries, uses);
         let mut own = vec![None; overwritten.len()];
         let mut program = Program::default();
+        for &(_, pack) in &self.packed {
+            let Entry { tensor, inputs, .. } = &entries[pack];
+            let offsets = tensor.0.op.packs().unwrap_or_default();
+            let part = |(&i, &at): (&u32, &usize)| {
+                let array = take(i as usize).ok_or_else(|| Error::internal("a packed array is missing"))?;
+                Ok((at, array.contiguous()?))
+            };
+            let parts = inputs.iter().zip(offsets).map(part).collect::<Result<_>>()?;
+            program.packed.push((parts, program.floats));
+            program.floats += 1;
+        }
         // Where each member's result is, as long as somebody reads it.
         let mut results: Vec<Option<Term>> = vec![None; self.members.len()];
         let (mut free_floats, mut free_truths) = (Vec::new(), Vec::new());
@@ -229,6 +283,8 @@ impl Group {
                 let input = input as usize;
                 if let Some(place) = self.members.iter().position(|&m| m == input) {
                     operands.extend(results[place]);
+                } else if let Some(i) = self.packed.iter().position(|&(packed, _)| packed == input) {
+                    operands.push(Term::Floats(Floats::Register(program.packed[i].1)));
                 } else if self.producer == Some(input) {
                     operands.push(Term::Floats(Floats::Piece));
                 } else if let Some(i) = overwritten.iter().position(|&own| own == input) {

@@ -1,5 +1,6 @@
 //! Pooled host memory: a training step allocates nothing, because it finds the buffers of the step before last.
 
+use super::kernels::lines::slack;
 use crate::error::{Error, Result};
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
@@ -48,20 +49,6 @@ fn size_class(len: usize) -> usize {
     }
     let step = 1usize << (usize::BITS - 1 - len.leading_zeros()).saturating_sub(3);
     len.div_ceil(step) * step
-}
-
-/// Bytes of a line of the cache. Vectors of the processor are as long, and those that lie in two lines take twice as long.
-const LINE: usize = 64;
-
-/// Where `n` elements of a vector begin a line, if there is room for that.
-pub(crate) fn aligned<T>(v: &[T], n: usize) -> usize {
-    let at = v.as_ptr().align_offset(LINE);
-    if at.checked_add(n).is_some_and(|end| end <= v.len()) { at } else { 0 }
-}
-
-/// Elements that a vector has more than it is asked for, so that what is asked for can begin a line.
-pub(crate) const fn slack<T>() -> usize {
-    LINE / if size_of::<T>() == 0 { LINE } else { size_of::<T>() }
 }
 
 /// A vector of at least `len` elements, whatever they are; the large ones have room for as many that begin a line.
@@ -213,7 +200,27 @@ pub(crate) fn stats() -> crate::device::Stats {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kernels::lines::aligned;
     use super::*;
+
+    #[test]
+    fn large_vectors_have_room_for_as_much_that_begins_a_line() {
+        fn check<T: Copy + Default + Send + 'static>() {
+            for len in [1025, 2000, 4096, 100_000, 1 << 20] {
+                let v = take::<T>(len).unwrap();
+                let at = aligned(&v, len);
+                assert!(v[at..][..len].as_ptr().addr().is_multiple_of(64), "{len} of {}", size_of::<T>());
+                give(v);
+            }
+        }
+        check::<u8>();
+        check::<f32>();
+        check::<f64>();
+        // One that has no room begins where it is.
+        let v = vec![0f32; 77];
+        assert!([0, v.as_ptr().align_offset(64)].contains(&aligned(&v, 61)));
+        assert_eq!(aligned(&v, 77), 0);
+    }
 
     #[test]
     fn the_oldest_go_first_and_as_far_as_need_be() {

@@ -2,6 +2,7 @@
 
 use super::array::Array;
 use super::kernels::float::Float;
+use super::kernels::lines::{Ahead, aligned_mut};
 use super::{memory, simd::vectorized};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -14,6 +15,8 @@ use std::ops::Range;
 
 /// Elements of a block: with a handful of intermediate results it stays in a core's first-level cache.
 const BLOCK: usize = 1024;
+/// Elements of all arrays of a group from which on they are fetched into the cache ahead of time; fewer are in the cache of all cores anyway.
+const FETCHED: usize = 4 << 20;
 /// Elements of a task: few enough that threads share the parameters of a small network evenly.
 const TASK: usize = 1 << 13;
 
@@ -98,6 +101,8 @@ pub(super) struct Program {
     pub masks: Vec<Array>,
     /// One period, and as much of the next ones as a block needs.
     pub cycles: Vec<(Vec<f32>, usize)>,
+    /// Arrays that are one input, each at its place, and the register that their block is copied to.
+    pub packed: Vec<(Vec<(usize, Array)>, usize)>,
     /// Registers that become outputs.
     pub outputs: Vec<Term>,
 }
@@ -114,6 +119,7 @@ pub(super) enum Output {
 pub(super) struct Views<'a> {
     pub full: Vec<&'a [f32]>,
     pub masks: Vec<&'a [u8]>,
+    packed: Vec<Vec<(usize, &'a [f32])>>,
 }
 
 /// The registers of a thread.
@@ -126,9 +132,10 @@ struct BlockRegisters<'a> {
 
 /// The blocks of a piece of an output, one after the other.
 enum OutputBlocks<'a> {
-    Floats(std::slice::ChunksMut<'a, f32>),
-    Truths(std::slice::ChunksMut<'a, u8>),
     /// The block that comes, and those after it.
+    Floats(&'a mut [f32], std::slice::ChunksMut<'a, f32>),
+    Truths(std::slice::ChunksMut<'a, u8>),
+    /// As floats.
     Own(&'a mut [f32], std::slice::ChunksMut<'a, f32>),
 }
 
@@ -166,7 +173,14 @@ impl Program {
     pub fn views(&self) -> Result<Views<'_>> {
         let full = self.full.iter().map(|a| Ok(&a.raw::<f32>()?[a.offset..]));
         let masks = self.masks.iter().map(|a| Ok(&a.raw::<u8>()?[a.offset..]));
-        Ok(Views { full: full.collect::<Result<_>>()?, masks: masks.collect::<Result<_>>()? })
+        let packed = self.packed.iter().map(|(parts, _)| {
+            parts.iter().map(|(at, array)| Ok((*at, array.slice::<f32>()?))).collect::<Result<Vec<_>>>()
+        });
+        Ok(Views {
+            full: full.collect::<Result<_>>()?,
+            masks: masks.collect::<Result<_>>()?,
+            packed: packed.collect::<Result<_>>()?,
+        })
     }
 
     /// Lends `f` a thread's registers.
@@ -181,23 +195,25 @@ impl Program {
         });
     }
 
-    /// Computes some steps for elements `first..first + len`; `piece` is what the producer wrote there.
+    /// Computes some steps for a block of elements; `piece` is what the producer wrote there.
     fn block(
         &self,
         steps: &[Instruction],
         views: &Views,
-        first: usize,
-        len: usize,
+        block: Range<usize>,
         piece: &[f32],
         registers: &mut BlockRegisters,
+        ahead: &Ahead,
     ) {
+        let len = block.len();
         let BlockRegisters { floats, truths, own } = registers;
         let own = own.as_slice();
-        for step in steps {
+        for (i, step) in steps.iter().enumerate() {
+            ahead.fetch(i, steps.len());
             match *step {
                 Instruction::Unary(f, a, to) => {
                     let out = std::mem::take(&mut floats[to]);
-                    let (a, a_step) = self.read(&a, views, first..first + len, piece, floats, own);
+                    let (a, a_step) = self.read(&a, views, block.clone(), piece, floats, own);
                     if a_step == 1 {
                         f.map_f32(a, &mut out[..len]);
                     } else {
@@ -209,28 +225,44 @@ impl Program {
                 }
                 Instruction::Binary(f, [a, b], to) => {
                     let out = std::mem::take(&mut floats[to]);
-                    let (a, a_step) = self.read(&a, views, first..first + len, piece, floats, own);
-                    let (b, b_step) = self.read(&b, views, first..first + len, piece, floats, own);
+                    let (a, a_step) = self.read(&a, views, block.clone(), piece, floats, own);
+                    let (b, b_step) = self.read(&b, views, block.clone(), piece, floats, own);
                     f.map_f32(a, a_step, b, b_step, &mut out[..len]);
                     floats[to] = out;
                 }
                 Instruction::Compare(f, [a, b], to) => {
-                    let (a, a_step) = self.read(&a, views, first..first + len, piece, floats, own);
-                    let (b, b_step) = self.read(&b, views, first..first + len, piece, floats, own);
+                    let (a, a_step) = self.read(&a, views, block.clone(), piece, floats, own);
+                    let (b, b_step) = self.read(&b, views, block.clone(), piece, floats, own);
                     f.map(a, a_step, b, b_step, &mut truths[to][..len]);
                 }
                 Instruction::Where(c, [a, b], to) => {
                     let out = std::mem::take(&mut floats[to]);
                     let c = match c {
                         Truths::Register(register) => &truths[register][..len],
-                        Truths::Full(i) => &views.masks[i][first..first + len],
+                        Truths::Full(i) => &views.masks[i][block.clone()],
                     };
-                    let (a, a_step) = self.read(&a, views, first..first + len, piece, floats, own);
-                    let (b, b_step) = self.read(&b, views, first..first + len, piece, floats, own);
+                    let (a, a_step) = self.read(&a, views, block.clone(), piece, floats, own);
+                    let (b, b_step) = self.read(&b, views, block.clone(), piece, floats, own);
                     select(c, a, a_step, b, b_step, &mut out[..len]);
                     floats[to] = out;
                 }
             }
+        }
+    }
+
+    /// Copies a block of what is packed; what lies between the parts is zero.
+    fn unpack(&self, views: &Views, block: Range<usize>, registers: &mut BlockRegisters) {
+        for ((_, register), parts) in self.packed.iter().zip(&views.packed) {
+            let to = &mut registers.floats[*register][..block.len()];
+            let mut end = 0;
+            let first = parts.partition_point(|(at, part)| at + part.len() <= block.start);
+            for (at, part) in parts[first..].iter().take_while(|(at, _)| *at < block.end) {
+                let (start, stop) = (block.start.max(*at), block.end.min(at + part.len()));
+                to[end..start - block.start].fill(0.0);
+                end = stop - block.start;
+                to[start - block.start..end].copy_from_slice(&part[start - at..stop - at]);
+            }
+            to[end..].fill(0.0);
         }
     }
 
@@ -263,31 +295,42 @@ impl Program {
         // Steps after the last that reads the piece may write their result right there.
         let reads = self.steps.iter().rposition(Instruction::reads_piece).map_or(0, |last| last + 1);
         let (before, after) = self.steps.split_at(reads);
+        let fetched = views.full.iter().map(|full| full.len()).sum::<usize>() >= FETCHED;
         let in_place = !after.is_empty() && before.iter().all(|step| step.to() != Some(output));
         self.with_registers(|registers| {
             let mut registers = registers;
             for (i, piece) in piece.chunks_mut(BLOCK).enumerate() {
-                let (first, len) = (first + i * BLOCK, piece.len());
-                self.fetch(views, first + len, BLOCK);
-                self.block(before, views, first, len, piece, &mut registers);
+                let first = first + i * BLOCK;
+                let block = first..first + piece.len();
+                let ahead = Ahead::new(fetched, Self::ahead(views, block.end));
+                let nothing = Ahead::default();
+                let (now, then) = if before.is_empty() { (&nothing, &ahead) } else { (&ahead, &nothing) };
+                self.block(before, views, block.clone(), piece, &mut registers, now);
                 if in_place {
                     let register = std::mem::replace(&mut registers.floats[output], piece);
-                    self.block(after, views, first, len, &[], &mut registers);
+                    self.block(after, views, block.clone(), &[], &mut registers, then);
                     registers.floats[output] = register;
                 } else {
-                    self.block(after, views, first, len, &[], &mut registers);
-                    piece.copy_from_slice(&registers.floats[output][..len]);
+                    self.block(after, views, block.clone(), &[], &mut registers, then);
+                    piece.copy_from_slice(&registers.floats[output][..piece.len()]);
                 }
             }
         });
     }
 
-    /// Has the inputs of a block fetched. Where all of them are in the cache anyway, that is some ten instructions for each of them.
-    fn fetch(&self, views: &Views, first: usize, len: usize) {
-        for full in &views.full {
-            let end = full.len().min(first + len);
-            wgrad_tiles::prefetch(&full[first.min(end)..end]);
-        }
+    /// What the next block reads of the inputs.
+    fn ahead<'a>(views: &Views<'a>, first: usize) -> impl Iterator<Item = &'a [f32]> {
+        let full = views.full.iter().map(move |full| {
+            let end = full.len().min(first + BLOCK);
+            &full[first.min(end)..end]
+        });
+        // Mostly a block lies in one part.
+        let packed = views.packed.iter().filter_map(move |parts| {
+            let (at, part) = parts.get(parts.partition_point(|(at, part)| at + part.len() <= first))?;
+            let from = first.saturating_sub(*at);
+            Some(&part[from..part.len().min(from + BLOCK)])
+        });
+        full.chain(packed)
     }
 
     /// Makes the next blocks of outputs the registers that become them, and the inputs that they overwrite.
@@ -295,17 +338,15 @@ impl Program {
         registers.own.clear();
         for (output, blocks) in self.outputs.iter().zip(blocks) {
             match (output, blocks) {
-                (Term::Floats(Floats::Register(register)), OutputBlocks::Floats(blocks)) => {
-                    let block = blocks.next().unwrap_or_default();
-                    wgrad_tiles::prefetch(block);
-                    registers.floats[*register] = block;
+                (Term::Floats(Floats::Register(register)), OutputBlocks::Floats(block, blocks)) => {
+                    let next = blocks.next().unwrap_or_default();
+                    registers.floats[*register] = std::mem::replace(block, next);
                 }
                 (Term::Truths(Truths::Register(register)), OutputBlocks::Truths(blocks)) => {
                     registers.truths[*register] = blocks.next().unwrap_or_default();
                 }
                 (_, OutputBlocks::Own(block, blocks)) => {
                     let next = blocks.next().unwrap_or_default();
-                    wgrad_tiles::prefetch(next);
                     registers.own.push(std::mem::replace(block, next));
                 }
                 _ => {}
@@ -346,15 +387,14 @@ impl Program {
             let tasks = tasks.iter_mut();
             match output {
                 Output::Floats(v) => {
-                    let at = memory::aligned(v, n);
-                    tasks
-                        .zip(v[at..at + n].chunks_mut(TASK))
-                        .for_each(|(t, v)| t.push(OutputBlocks::Floats(v.chunks_mut(BLOCK))));
+                    tasks.zip(aligned_mut(v, n).chunks_mut(TASK)).for_each(|(t, v)| {
+                        let mut blocks = v.chunks_mut(BLOCK);
+                        t.push(OutputBlocks::Floats(blocks.next().unwrap_or_default(), blocks));
+                    });
                 }
                 Output::Truths(v) => {
-                    let at = memory::aligned(v, n);
                     tasks
-                        .zip(v[at..at + n].chunks_mut(TASK))
+                        .zip(aligned_mut(v, n).chunks_mut(TASK))
                         .for_each(|(t, v)| t.push(OutputBlocks::Truths(v.chunks_mut(BLOCK))));
                 }
                 Output::Own(array) => {
@@ -368,15 +408,22 @@ impl Program {
                 }
             }
         }
+        let arrays = views.full.len() + views.packed.len() + self.outputs.len();
+        let fetched = n * arrays >= FETCHED;
         let task = |(t, mut blocks): (usize, Vec<OutputBlocks>)| {
             self.with_registers(|registers| {
                 let mut registers = registers;
                 let end = n.min((t + 1) * TASK);
                 for first in (t * TASK..end).step_by(BLOCK) {
-                    let len = BLOCK.min(end - first);
-                    self.fetch(&views, first + len, BLOCK);
+                    let block = first..end.min(first + BLOCK);
                     self.write_to(&mut registers, &mut blocks);
-                    self.block(&self.steps, &views, first, len, &[], &mut registers);
+                    self.unpack(&views, block.clone(), &mut registers);
+                    let written = blocks.iter().filter_map(|blocks| match blocks {
+                        OutputBlocks::Floats(next, _) | OutputBlocks::Own(next, _) => Some(&**next),
+                        OutputBlocks::Truths(_) => None,
+                    });
+                    let ahead = Ahead::new(fetched, Self::ahead(&views, block.end).chain(written));
+                    self.block(&self.steps, &views, block.clone(), &[], &mut registers, &ahead);
                     self.overwrite(&mut registers);
                 }
             });

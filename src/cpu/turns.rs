@@ -130,13 +130,8 @@ impl Parts {
     /// What a node packs into one vector, and where.
     fn packed(&self, at: usize) -> Option<Vec<(usize, usize)>> {
         let part = &self.parts[at];
-        match part.op().gpu(&self.specs(part), &part.spec) {
-            _ if part.source.is_some() => None,
-            Lowering::Pack { offsets } => {
-                Some(part.inputs.iter().copied().zip(offsets.iter().copied()).collect())
-            }
-            _ => None,
-        }
+        let offsets = part.op().packs().filter(|_| part.source.is_none())?;
+        Some(part.inputs.iter().copied().zip(offsets.iter().copied()).collect())
     }
 
     fn new(looped: &Loop, inputs: &[Array]) -> Result<Parts> {
@@ -214,18 +209,13 @@ impl Parts {
             cuts.extend(
                 users
                     .by_ref()
-                    .filter(|(_, u)| self.is_reshape(u) && u.spec.shape == shape)
+                    .filter(|(_, u)| u.source.is_none() && u.op().is_reshape() && u.spec.shape == shape)
                     .map(|(u, _)| (u, field)),
             );
         }
         let results_of =
             |at: &usize| self.columns.iter().any(|c| c.result == *at) || results.iter().any(|r| r.0 == *at);
         (!leaves.iter().any(results_of)).then_some(cuts)
-    }
-
-    fn is_reshape(&self, part: &Part) -> bool {
-        part.source.is_none()
-            && matches!(part.op().gpu(&self.specs(part), &part.spec), Lowering::View(View::Reshape))
     }
 
     /// Computes what is the same in every turn.

@@ -9,6 +9,9 @@ use crate::{Conv2dOptions, Pool2dOptions};
 /// What is done with each tensor that a test makes.
 type Step<'a> = &'a dyn Fn(Result<Tensor>) -> Result<Tensor>;
 
+/// What makes tensors by steps.
+type Build<'a> = &'a dyn Fn(Step) -> Result<Vec<Tensor>>;
+
 /// Groups that a computation of these tensors has, and how many of them continue a kernel.
 fn count(roots: &[Tensor]) -> [usize; 2] {
     let graph = Pending::collect(&roots.iter().collect::<Vec<_>>());
@@ -261,4 +264,76 @@ fn two_states_are_overwritten_at_once() {
     assert_eq!(m.to_vec::<f32>().unwrap(), want);
     let want: Vec<f32> = v0.iter().zip(&g0).map(|(v, g)| v + (g * g - v) * 0.5).collect();
     assert_eq!(v.to_vec::<f32>().unwrap(), want);
+}
+
+/// How many packed inputs the groups of a computation read where their parts lie.
+fn count_packed(root: &Tensor) -> usize {
+    let graph = Pending::collect(&[root]);
+    let mut uses = vec![0; graph.entries.len()];
+    for &i in graph.entries.iter().flat_map(|e| &e.inputs) {
+        uses[i as usize] += 1;
+    }
+    groups(&graph, &uses).1.iter().map(|g| g.packed.len()).sum()
+}
+
+/// Parts that begin and end within a block, that are longer than one, and that are empty.
+#[test]
+fn packed_inputs_are_read_where_their_parts_lie() {
+    let sizes = [1, 70, 0, 1000, 5000, 64, 3, 2048, 1];
+    let parts: Vec<Tensor> = (0..).zip(sizes).map(|(i, n)| numbers([n], i)).collect();
+    let packed = || -> Result<Tensor> {
+        // Computed in the same graph, one of them a view.
+        let mut parts = parts.iter().map(|p| p * 0.5).collect::<Result<Vec<_>>>()?;
+        parts[3] = parts[3].reshape([10, 100])?.transpose()?;
+        crate::ops::join::pack(&parts)
+    };
+    let n = packed().unwrap().numel();
+    let (x, y) = (numbers([n], 20), numbers([n / 64, 64], 21));
+    let flat = |step: Step| {
+        let p = step(packed())?;
+        let sum = step(&p + &x)?;
+        Ok(vec![step(sum * &p)?])
+    };
+    let reshaped = |step: Step| {
+        let p = step(step(packed())?.reshape([n / 64, 64]))?;
+        let sum = step(&p + &y)?;
+        Ok(vec![step(sum * &p)?])
+    };
+    // What somebody holds, or what others read, too, is packed for all.
+    let held = |step: Step| {
+        let p = step(packed())?;
+        let sum = step(&p + &x)?;
+        Ok(vec![step(sum * &p)?, p])
+    };
+    let others = |step: Step| {
+        let p = step(packed())?;
+        let sum = step(&p + &x)?;
+        let both = step(sum * &p)?;
+        Ok(vec![step(both.reshape([n / 64, 64])? + p.slice(0, 0, 64)?)?])
+    };
+    let builds: [Build; 4] = [&flat, &reshaped, &held, &others];
+    for (build, read) in builds.into_iter().zip([1, 1, 0, 0]) {
+        let roots = build(&|t| t).unwrap();
+        assert_eq!(count_packed(&roots[0]), read);
+        check([count(&roots)[0], 0], build);
+    }
+}
+
+/// Enough elements to be fetched ahead of time.
+#[test]
+fn large_groups_are_fetched_and_are_the_same() {
+    let n = (1 << 20) + 77;
+    let (a, b, c) = (ready([n], 1), ready([n], 2), ready([n], 3));
+    check([1, 0], |step| {
+        let sum = step(&a + &b)?;
+        let product = step(&sum * &c)?;
+        Ok(vec![step(&product - &sum)?, product])
+    });
+    let (x, w) = (ready([40, 40, 40, 32], 4), ready([1, 1, 32, 32], 5));
+    let more = ready([40, 40, 40, 32], 6);
+    check([1, 1], |step| {
+        let y = step(x.conv2d(&w, Conv2dOptions::default()))?;
+        let y = step(&y + &more)?;
+        Ok(vec![step(y.relu())?])
+    });
 }

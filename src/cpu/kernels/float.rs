@@ -1,6 +1,6 @@
 //! The numbers that kernels compute with.
 
-use crate::cpu::memory::{aligned, slack};
+use super::lines::{aligned_mut, slack};
 use std::cell::RefCell;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -289,8 +289,7 @@ macro_rules! float {
                 if buffer.len() < len + slack::<$t>() {
                     buffer.resize(len + slack::<$t>(), 0.0);
                 }
-                let at = aligned(&buffer, len);
-                let result = f(&mut buffer[at..at + len]);
+                let result = f(aligned_mut(&mut buffer, len));
                 if buffer.capacity() * size_of::<$t>() <= KEPT_SCRATCH_BYTES {
                     KEPT.with(|kept| kept.borrow_mut().push(buffer));
                 }

@@ -12,6 +12,7 @@ pub mod float;
 pub mod gemm;
 pub mod index;
 pub mod layout;
+pub mod lines;
 mod matrix;
 mod panels;
 mod parallel;
