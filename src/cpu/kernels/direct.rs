@@ -27,6 +27,8 @@ const TASK: usize = 8 << 20;
 const MIN_PIECES: usize = 16;
 /// The number of rows of a task is a multiple of this, which is one of all tiles' too.
 const ROWS: usize = 24;
+/// Positions of a task that copies what it reads.
+const STRIP: usize = 480;
 /// Elements of images with their borders, at most, but for those of a single image.
 const BORDERED: usize = 4 << 20;
 /// A problem with at most so many rows, and a weight of at least so many elements, is cut into columns: each thread then packs and reads its
@@ -74,24 +76,85 @@ pub(super) fn with_border<T: Float, R>(
     if [top, bottom, left, right] == [0; 4] {
         return f(images);
     }
-    let (row, wide) = (width * channels, (left + width + right) * channels);
+    let wide = (left + width + right) * channels;
     let rows = top + height + bottom;
     T::with_scratch(n * rows * wide, |bordered| {
         for_each_chunk(bordered, rows * wide, n * rows * wide >= 1 << 17, |i, to| {
-            for (y, to) in to.chunks_exact_mut(wide).enumerate() {
-                match y.checked_sub(top).filter(|&y| y < height) {
-                    None => to.fill(T::ZERO),
-                    Some(y) => {
-                        to[..left * channels].fill(T::ZERO);
-                        to[left * channels..][..row]
-                            .copy_from_slice(&images[(i * height + y) * row..][..row]);
-                        to[left * channels + row..].fill(T::ZERO);
-                    }
-                }
-            }
+            let image = &images[i * height * width * channels..];
+            copy_bordered(image, [height, width, channels], [top, left, right], 0, to);
         });
         f(bordered)
     })
+}
+
+/// Writes rows of an image in its border of zeros, from row `first` of both on, as many as there is room for.
+fn copy_bordered<T: Float>(
+    image: &[T],
+    [height, width, channels]: [usize; 3],
+    [top, left, right]: [usize; 3],
+    first: usize,
+    to: &mut [T],
+) {
+    let (row, wide) = (width * channels, (left + width + right) * channels);
+    for (y, to) in (first..).zip(to.chunks_exact_mut(wide)) {
+        match y.checked_sub(top).filter(|&y| y < height) {
+            None => to.fill(T::ZERO),
+            Some(y) => {
+                to[..left * channels].fill(T::ZERO);
+                to[left * channels..][..row].copy_from_slice(&image[y * row..][..row]);
+                to[left * channels + row..].fill(T::ZERO);
+            }
+        }
+    }
+}
+
+/// Images with a border, of which each task copies what it reads, and reads it again while it is in a core's cache.
+struct Strips {
+    /// Height, width and channels of an image, and its border above, on the left and on the right.
+    size: [usize; 3],
+    border: [usize; 3],
+    /// Lines of the result of each image, and rows of the image in its border that a line reads.
+    lines: usize,
+    reach: usize,
+}
+
+impl Strips {
+    /// Lines of a task, for so many positions in each and so many images.
+    fn lines_of_task(&self, positions: usize, images: usize) -> usize {
+        let pieces = (images * self.lines).div_ceil(MIN_PIECES);
+        STRIP.div_ceil(positions.max(1)).min(pieces).clamp(1, self.lines)
+    }
+
+    /// Lends `f` what some lines read, counted through all images, and where the first row of each begins; `first` gives which row of its
+    /// image that is.
+    fn lend<T: Float>(
+        &self,
+        images: &[T],
+        lines: Range<usize>,
+        first: impl Fn(usize) -> usize,
+        f: impl FnOnce(&[T], &[usize]),
+    ) {
+        let [height, width, channels] = self.size;
+        let wide = (self.border[1] + width + self.border[2]) * channels;
+        let parts = (lines.start / self.lines..lines.end.div_ceil(self.lines)).map(|image| {
+            let begin = image * self.lines;
+            let own = lines.start.max(begin) - begin..lines.end.min(begin + self.lines) - begin;
+            let rows = first(own.start)..first(own.end - 1) + self.reach;
+            (image, own, rows)
+        });
+        let len: usize = parts.clone().map(|(_, _, rows)| rows.len() * wide).sum();
+        T::with_scratch(len, |strips| {
+            let (mut at, mut places) = (0, Vec::with_capacity(lines.len()));
+            for (image, own, rows) in parts {
+                let to = &mut strips[at..at + rows.len() * wide];
+                let image = &images[image * height * width * channels..];
+                copy_bordered(image, self.size, self.border, rows.start, to);
+                places.extend(own.map(|line| at + (first(line) - rows.start) * wide));
+                at += rows.len() * wide;
+            }
+            f(strips, &places);
+        });
+    }
 }
 
 /// Windows of the padded input: where they begin, and where their taps are.
@@ -219,6 +282,9 @@ fn forward_part<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], fin
     let panels = Panels::new::<T>(group_out);
     let parallel = flops([positions, terms, g.cout]) >= PARALLEL_FLOPS;
     let few = is_cut_into_columns(positions, terms, group_out);
+    if g.groups == 1 && g.padding != [0; 4] && !few {
+        return forward_by_strips(g, &windows, &panels, parallel, x, w, y, finish);
+    }
     with_border(x, [g.n, g.h, g.w, g.cin], g.padding, |x| {
         for group in 0..g.groups {
             let write = |terms: Range<usize>, columns: Range<usize>, panel: &mut [T]| {
@@ -255,6 +321,48 @@ fn forward_part<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], fin
     if few {
         finish_all(y, 0, parallel, finish);
     }
+}
+
+/// As [`forward_part`], of images that have a border: each task copies its own part of it.
+#[allow(clippy::too_many_arguments)]
+fn forward_by_strips<T: Float>(
+    g: &Conv2dGeometry,
+    windows: &Windows,
+    panels: &Panels,
+    parallel: bool,
+    x: &[T],
+    w: &[T],
+    y: &mut [T],
+    finish: Finish<T>,
+) {
+    let [top, _, left, right] = g.padding;
+    let reach = (g.kh - 1) * g.dilation[0] + 1;
+    let strips = Strips { size: [g.h, g.w, g.cin], border: [top, left, right], lines: g.oh, reach };
+    let terms = windows.taps.len();
+    let write = |terms: Range<usize>, columns: Range<usize>, panel: &mut [T]| {
+        pack(&w[terms.start * g.cout + columns.start..], [g.cout, 1], columns.len(), panel);
+    };
+    T::with_scratch(panels.packed_len::<T>(terms), |packed| {
+        panels.pack(terms, &write, packed);
+        let (each, line) = (strips.lines_of_task(g.ow, g.n), g.ow * g.cout);
+        for_each_chunk(y, each * line, parallel, |task, y| {
+            let first = task * each;
+            let lines = first..first + y.len() / line;
+            strips.lend(
+                x,
+                lines,
+                |oy| oy * g.stride[0],
+                |x, places| {
+                    let row = |from: usize, ox: usize, to: usize| Row { from: from + ox * windows.right, to };
+                    let rows = places.iter().enumerate().flat_map(|(i, &from)| {
+                        (0..g.ow).map(move |ox| row(from, ox, i * line + ox * g.cout))
+                    });
+                    by_rows(x, &rows.collect::<Vec<_>>(), &windows.taps, panels, packed, y);
+                },
+            );
+            finish(first * line, y);
+        });
+    });
 }
 
 #[cfg(test)]

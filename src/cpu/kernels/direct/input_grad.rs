@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use wgrad_tiles::{Row, pack, panel_width};
 
-use super::{applies, by_columns, is_cut_into_columns, may_have_border, rows_of_task, with_border};
+use super::{Strips, applies, by_columns, is_cut_into_columns, may_have_border, rows_of_task, with_border};
 use crate::cpu::kernels::float::Float;
 use crate::cpu::kernels::matrix::flops;
 use crate::cpu::kernels::panels::{Panels, by_rows};
@@ -109,7 +109,12 @@ impl InputGrad {
         let depth = g.kh * g.kw * group_out;
         let parallel = flops([lines * g.w, depth, g.cin]) >= PARALLEL_FLOPS;
         let few = is_cut_into_columns(lines * g.w, depth, group_in);
-        with_border(dy, [g.n, g.oh, g.ow, g.cout], self.border, |dy| {
+        let reach = classes.iter().flat_map(|(_, taps, _)| taps).map(|&(_, place)| place / wide + 1).max();
+        let size = [g.oh, g.ow, g.cout];
+        let strips = Strips { size, border: [top, left, right], lines: g.h, reach: reach.unwrap_or(0) };
+        let by_strips = g.groups == 1 && self.border != [0; 4] && !few;
+        let border = if by_strips { [0; 4] } else { self.border };
+        with_border(dy, [g.n, g.oh, g.ow, g.cout], border, |dy| {
             for group in 0..g.groups {
                 let write =
                     |taps: &[(usize, usize)], terms: Range<usize>, columns: Range<usize>, panel: &mut [T]| {
@@ -125,11 +130,13 @@ impl InputGrad {
                             (at, panel) = (end, later);
                         }
                     };
-                let rows = |lines: Range<usize>, [y, x]: [usize; 2]| {
+                // Where the gradients that a line reads begin.
+                let begin = |line: usize| line / g.h * image + line % g.h / self.rows.len() * wide;
+                let rows = |lines: Range<usize>, [y, x]: [usize; 2], begin: &dyn Fn(usize) -> usize| {
                     let (sy, sx) = (self.rows.len(), self.columns.len());
                     let mut rows = Vec::with_capacity(lines.len().div_ceil(sy) * g.w.div_ceil(sx));
                     for line in lines.clone().filter(|line| line % g.h % sy == y) {
-                        let from = line / g.h * image + line % g.h / sy * wide + group * group_out;
+                        let from = begin(line) + group * group_out;
                         let to = (line - lines.start) * g.w * g.cin + group * group_in;
                         let places = (x..g.w).step_by(sx).enumerate();
                         rows.extend(places.map(|(i, x)| Row { from: from + i * g.cout, to: to + x * g.cin }));
@@ -141,7 +148,7 @@ impl InputGrad {
                         let write = |terms: Range<usize>, columns: Range<usize>, panel: &mut [T]| {
                             write(taps, terms, columns, panel);
                         };
-                        by_columns(dy, &rows(0..lines, *class), terms, &panels, &write, dx);
+                        by_columns(dy, &rows(0..lines, *class, &begin), terms, &panels, &write, dx);
                     }
                     continue;
                 }
@@ -159,12 +166,27 @@ impl InputGrad {
                         packed = later;
                     }
                     let each = rows_of_task(2 * depth * group_in / classes.len(), lines * g.w);
-                    let each = each.div_ceil(g.w).next_multiple_of(self.rows.len());
+                    let each = if by_strips { strips.lines_of_task(g.w, g.n) } else { each.div_ceil(g.w) };
+                    let each = each.next_multiple_of(self.rows.len());
                     for_each_chunk(dx, each * g.w * g.cin, parallel, |task, dx| {
                         let first = task * each;
                         let lines = first..first + dx.len() / (g.w * g.cin);
-                        for (class, terms, packed) in &ready {
-                            by_rows(dy, &rows(lines.clone(), *class), terms, &panels, packed, dx);
+                        let mut product = |dy: &[T], begin: &dyn Fn(usize) -> usize| {
+                            for (class, terms, packed) in &ready {
+                                by_rows(dy, &rows(lines.clone(), *class, begin), terms, &panels, packed, dx);
+                            }
+                        };
+                        if by_strips {
+                            strips.lend(
+                                dy,
+                                lines.clone(),
+                                |line| line / self.rows.len(),
+                                |dy, places| {
+                                    product(dy, &|line| places[line - first]);
+                                },
+                            );
+                        } else {
+                            product(dy, &begin);
                         }
                         if group + 1 == g.groups {
                             finish(first * g.w * g.cin, dx);
