@@ -9,8 +9,8 @@ use super::array::Array;
 use super::program::{Floats, Instruction, Program, Term, Truths};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::Pointwise;
-use crate::shape::Shape;
+use crate::ops::{Lowering, Pointwise, View};
+use crate::shape::{Shape, Spec};
 use crate::tensor::{Entry, Pending, Value};
 use std::sync::Arc;
 
@@ -59,6 +59,13 @@ fn pointwise(entry: &Entry, entries: &[Entry]) -> Option<Pointwise> {
     };
     let fits = |&i: &u32| repeats(&entries[i as usize].tensor.0.spec.shape, shape);
     (typed && shape.numel() > 0 && entry.inputs.iter().all(fits)).then_some(op)
+}
+
+/// What a node is.
+fn lowering(entries: &[Entry], at: usize) -> Lowering<'_> {
+    let Entry { tensor, inputs, .. } = &entries[at];
+    let specs: Vec<Spec> = inputs.iter().map(|&i| entries[i as usize].tensor.0.spec).collect();
+    tensor.0.op.gpu(&specs, &tensor.0.spec)
 }
 
 /// Whether a tensor that is broadcast to `shape` repeats as a whole: it has the last dimensions, or one element.
@@ -120,6 +127,15 @@ impl Group {
         self.members[self.members.len() - 1]
     }
 
+    /// What members read, each once, members among it.
+    fn inputs(&self, entries: &[Entry]) -> Vec<usize> {
+        let mut inputs: Vec<usize> =
+            self.members.iter().flat_map(|&m| &entries[m].inputs).map(|&i| i as usize).collect();
+        inputs.sort_unstable();
+        inputs.dedup();
+        inputs
+    }
+
     /// How many members use an entry.
     fn uses_of(&self, entries: &[Entry], i: usize) -> u32 {
         let inputs = self.members.iter().flat_map(|&m| &entries[m].inputs);
@@ -157,11 +173,7 @@ impl Group {
     /// Inputs that nothing else uses, of packed arrays: to read these takes less than to copy them first.
     fn find_packed(&self, entries: &[Entry], uses: &[u32], roles: &[Role]) -> Vec<(usize, usize)> {
         let own = |i: usize| roles[i] == Role::Alone && !entries[i].ready && !entries[i].keep;
-        let mut inputs: Vec<usize> =
-            self.members.iter().flat_map(|&m| &entries[m].inputs).map(|&i| i as usize).collect();
-        inputs.sort_unstable();
-        inputs.dedup();
-        let packed = inputs.into_iter().filter_map(|input| {
+        let packed = self.inputs(entries).into_iter().filter_map(|input| {
             let spec = &entries[input].tensor.0.spec;
             let whole = spec.shape.numel() == self.shape.numel() && spec.dtype == DType::F32;
             if !whole
@@ -171,14 +183,15 @@ impl Group {
             {
                 return None;
             }
-            let packs = |i: usize| entries[i].tensor.0.op.packs().is_some();
-            if packs(input) {
-                return Some((input, input));
+            match lowering(entries, input) {
+                Lowering::Pack { .. } => Some((input, input)),
+                Lowering::View(View::Reshape) => {
+                    let source = *entries[input].inputs.first()? as usize;
+                    let packs = own(source) && matches!(lowering(entries, source), Lowering::Pack { .. });
+                    (packs && uses[source] == 1).then_some((input, source))
+                }
+                _ => None,
             }
-            let &[source] = &entries[input].inputs[..] else { return None };
-            let source = source as usize;
-            let reshaped = entries[input].tensor.0.op.is_reshape();
-            (reshaped && own(source) && uses[source] == 1 && packs(source)).then_some((input, source))
         });
         packed.collect()
     }
@@ -223,10 +236,7 @@ impl Group {
         if self.producer.is_some() || !self.members.iter().all(forgets) {
             return (Vec::new(), outputs);
         }
-        let mut inputs: Vec<usize> =
-            self.members.iter().flat_map(|&m| &entries[m].inputs).map(|&i| i as usize).collect();
-        inputs.sort_unstable();
-        inputs.dedup();
+        let mut inputs = self.inputs(entries);
         inputs.retain(|&i| {
             let Entry { tensor, ready, .. } = &entries[i];
             let spec = &tensor.0.spec;
@@ -262,13 +272,14 @@ impl Group {
         let mut own = vec![None; overwritten.len()];
         let mut program = Program::default();
         for &(_, pack) in &self.packed {
-            let Entry { tensor, inputs, .. } = &entries[pack];
-            let offsets = tensor.0.op.packs().unwrap_or_default();
+            let Lowering::Pack { offsets } = lowering(entries, pack) else {
+                return Err(Error::internal("what packs a group's input is something else"));
+            };
             let part = |(&i, &at): (&u32, &usize)| {
                 let array = take(i as usize).ok_or_else(|| Error::internal("a packed array is missing"))?;
                 Ok((at, array.contiguous()?))
             };
-            let parts = inputs.iter().zip(offsets).map(part).collect::<Result<_>>()?;
+            let parts = entries[pack].inputs.iter().zip(offsets).map(part).collect::<Result<_>>()?;
             program.packed.push((parts, program.floats));
             program.floats += 1;
         }

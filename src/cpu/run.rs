@@ -13,7 +13,7 @@ use crate::tensor::{Dispatch, Entry, Loop, Looped, Pending, Tensor, Value};
 use crate::threads::on_threads;
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One computation at a time: what is pending when a graph is collected stays pending until it is computed. Inside,
@@ -52,10 +52,10 @@ pub(crate) fn run(roots: &[&Tensor]) -> Result<()> {
         // They take turns at all of it, rather than be asked for each of its kernels.
         let (mut leaves, mut done) = (leaves, Ok(Vec::new()));
         let timings = &mut *timings;
-        on_threads(&mut || done = work.run(&graph, std::mem::take(&mut leaves), &[], true, timings));
+        on_threads(&mut || done = work.run(&graph, std::mem::take(&mut leaves), timings));
         done?;
     } else {
-        work.run(&graph, leaves, &[], true, &mut timings)?;
+        work.run(&graph, leaves, &mut timings)?;
     }
     // Nodes that were computed together are one operation.
     let computed =
@@ -83,6 +83,9 @@ struct Work {
     groups: Vec<fuse::Group>,
     /// Who uses each entry, `results` once more.
     uses: Vec<u32>,
+    /// Of a loop: products that are computed by a matrix packed for all turns, and whether by all threads.
+    prepared: Vec<Option<Prepared>>,
+    parallel: bool,
 }
 
 impl Work {
@@ -90,7 +93,7 @@ impl Work {
         let mut uses = count_uses(graph);
         results.into_iter().for_each(|r| uses[r] += 1);
         let (roles, groups) = fuse::groups(graph, &uses);
-        Work { roles, groups, uses }
+        Work { roles, groups, uses, prepared: Vec::new(), parallel: true }
     }
 
     /// Computes a graph from the values of its leaves; what somebody holds gets its value. Gives the values that are left: those of
@@ -99,8 +102,6 @@ impl Work {
         &self,
         graph: &Pending,
         leaves: Vec<Option<Array>>,
-        prepared: &[Option<Arc<Prepared>>],
-        parallel: bool,
         timings: &mut Option<Timings>,
     ) -> Result<Vec<Option<Array>>> {
         let mut values = leaves;
@@ -118,12 +119,10 @@ impl Work {
                 Role::Alone => {
                     let mut inputs: Vec<Array> =
                         entry.inputs.iter().filter_map(|&i| take(i as usize)).collect();
-                    let array = if let Some(Some(product)) = prepared.get(position) {
-                        product(
-                            inputs.first().ok_or_else(|| Error::internal("a product of nothing"))?,
-                            &node.spec,
-                            parallel,
-                        )?
+                    let array = if let (Some(Some(product)), Some(left)) =
+                        (self.prepared.get(position), inputs.first())
+                    {
+                        product(left, &node.spec, self.parallel)?
                     } else if let Some(looped) = Looped::of(&*node.op) {
                         turns(looped, &inputs, &node.spec)?
                     } else if node.op.overwrites() {
@@ -166,14 +165,19 @@ impl Work {
 fn turns(looped: &Loop, inputs: &[Array], out: &Spec) -> Result<Array> {
     let inputs = inputs.iter().map(Array::contiguous).collect::<Result<Vec<_>>>()?;
     let Plan { turns, parts } = turns::plan(looped, &inputs)?;
-    let graphs: Vec<(&Turns, Work)> = turns.iter().map(|t| (t, Work::of(&t.graph, t.results()))).collect();
-    let alone = parts.len() >= rayon::current_num_threads();
+    // Where there are more threads than parts, they share products.
+    let parallel = parts.len() < rayon::current_num_threads();
+    let work = |t: &Turns| {
+        let prepared = t.prepared.clone();
+        Work { prepared, parallel, ..Work::of(&t.graph, t.results()) }
+    };
+    let graphs: Vec<(&Turns, Work)> = turns.iter().map(|t| (t, work(t))).collect();
     dispatch!(out.dtype, T => Array::build::<T>(out.shape, |dst| {
         let places = turns::places(looped, &turns, &parts, dst)?;
         let mut tasks: Vec<_> = parts.iter().zip(places).collect();
         let run = |((rows, graph), places): &mut (&(Range<usize>, usize), Vec<&mut [T]>)| {
             let (turns, work) = &graphs[*graph];
-            run_turns::<T>(looped, &inputs, turns, work, rows.clone(), places, !alone)
+            run_turns::<T>(looped, &inputs, turns, work, rows.clone(), places)
         };
         // Of several errors always that of the first rows.
         let done: Vec<Result<()>> = tasks.par_iter_mut().with_max_len(1).map(run).collect();
@@ -189,11 +193,10 @@ fn run_turns<T: Element>(
     work: &Work,
     rows: Range<usize>,
     places: &mut [&mut [T]],
-    parallel: bool,
 ) -> Result<()> {
     let missing = || Error::internal("a loop has no such value");
     let Turns { graph, sources, fields, columns, .. } = turns;
-    // Rows of the batch at hand, of an array that begins with its first row.
+    // Rows of the batch at hand, of a contiguous array that begins with its first row.
     let part = |array: &Array, shape: Shape, offset: usize, by_rows: bool| {
         let row = shape.numel() / shape.first().map_or(1, |&rows| rows.max(1));
         let skipped = if by_rows { rows.start * row } else { 0 };
@@ -217,7 +220,8 @@ fn run_turns<T: Element>(
                 None => continue,
                 Some(Source::Constant { array, by_rows: false }) => Some(array.clone()),
                 Some(Source::Constant { array, by_rows: true }) => {
-                    Some(part(&array.contiguous()?, shape, 0, true))
+                    let first = array.offset.saturating_add_signed(rows.start as isize * array.strides[0]);
+                    Some(array.with_layout(shape, array.strides, first))
                 }
                 &Some(Source::Row { input, offset, stride, by_rows }) => {
                     inputs.get(input).map(|array| part(array, shape, offset + row * stride, by_rows))
@@ -227,7 +231,7 @@ fn run_turns<T: Element>(
             };
         }
         carried.clear();
-        let values = work.run(graph, values, &turns.prepared, parallel, &mut None)?;
+        let values = work.run(graph, values, &mut None)?;
         let result = |at: usize| values.get(at).and_then(Option::as_ref).ok_or_else(missing)?.contiguous();
         for column in columns {
             keep(&result(column.result)?)?;

@@ -50,8 +50,8 @@ pub(super) struct Column {
     pub stride: usize,
 }
 
-/// A product with a right side that is the same in every turn.
-pub(super) type Prepared = Box<dyn Fn(&Array, &Spec, bool) -> Result<Array> + Send + Sync>;
+/// A product with a right side that is the same in every turn: from its left side to an output, by all threads or one.
+pub(super) type Prepared = Arc<dyn Fn(&Array, &Spec, bool) -> Result<Array> + Send + Sync>;
 
 /// A loop as it is computed.
 pub(super) struct Turns {
@@ -59,7 +59,7 @@ pub(super) struct Turns {
     pub graph: Pending,
     /// Of the graph's leaves.
     pub sources: Vec<Option<Source>>,
-    pub prepared: Vec<Option<Arc<Prepared>>>,
+    pub prepared: Vec<Option<Prepared>>,
     pub fields: Vec<Field>,
     pub columns: Vec<Column>,
 }
@@ -127,11 +127,20 @@ impl Parts {
         part.inputs.iter().map(|&i| self.parts[i].spec).collect()
     }
 
+    /// What a node is; nothing, where it is a leaf.
+    fn lowering<'p>(&self, part: &'p Part) -> Option<Lowering<'p>> {
+        part.source.is_none().then(|| part.op().gpu(&self.specs(part), &part.spec))
+    }
+
     /// What a node packs into one vector, and where.
     fn packed(&self, at: usize) -> Option<Vec<(usize, usize)>> {
         let part = &self.parts[at];
-        let offsets = part.op().packs().filter(|_| part.source.is_none())?;
-        Some(part.inputs.iter().copied().zip(offsets.iter().copied()).collect())
+        match self.lowering(part)? {
+            Lowering::Pack { offsets } => {
+                Some(part.inputs.iter().copied().zip(offsets.iter().copied()).collect())
+            }
+            _ => None,
+        }
     }
 
     fn new(looped: &Loop, inputs: &[Array]) -> Result<Parts> {
@@ -195,7 +204,7 @@ impl Parts {
                 continue;
             }
             let len = part.spec.shape.numel();
-            let start = match part.op().gpu(&self.specs(part), &part.spec) {
+            let start = match self.lowering(part)? {
                 Lowering::View(View::Slice { start: &[start], step: &[1] }) => start,
                 Lowering::View(View::Reshape) => 0,
                 _ => return None,
@@ -205,12 +214,13 @@ impl Parts {
             cuts.push((at, field));
             // Reshaped as it was before it was packed.
             let shape = self.parts[results[field].0].spec.shape;
-            let mut users = self.parts.iter().enumerate().filter(|(_, user)| user.inputs.contains(&at));
+            let reshaped = |part: &Part| {
+                part.inputs.contains(&at)
+                    && part.spec.shape == shape
+                    && matches!(self.lowering(part), Some(Lowering::View(View::Reshape)))
+            };
             cuts.extend(
-                users
-                    .by_ref()
-                    .filter(|(_, u)| u.source.is_none() && u.op().is_reshape() && u.spec.shape == shape)
-                    .map(|(u, _)| (u, field)),
+                (0..self.parts.len()).filter(|&user| reshaped(&self.parts[user])).map(|user| (user, field)),
             );
         }
         let results_of =
@@ -293,18 +303,21 @@ impl Parts {
         (same && parts > 1 && self.work() >= PARALLEL_WORK / 2).then(|| (batch, batch.div_ceil(parts)))
     }
 
-    /// The products with a constant right side, these packed.
-    fn prepared(&self, needs: &[Option<bool>]) -> Result<Vec<Option<Arc<Prepared>>>> {
+    /// The products with a constant right side, these packed, if it is for more than one turn.
+    fn prepared(&self, needs: &[Option<bool>], turns: usize) -> Result<Vec<Option<Prepared>>> {
         let prepared = self.parts.iter().zip(needs).map(|(part, need)| {
             let [_, right] = part.inputs[..] else { return Ok(None) };
+            if turns < 2 {
+                return Ok(None);
+            }
             let (Some(Source::Constant { array, .. }), Some(_), Some(false)) =
                 (&self.parts[right].source, need, needs[right])
             else {
                 return Ok(None);
             };
             let matrices = self.specs(part).iter().all(|spec| spec.shape.rank() == 2);
-            match part.op().gpu(&self.specs(part), &part.spec) {
-                Lowering::Matmul if matrices && part.source.is_none() => matmul_by(array),
+            match self.lowering(part) {
+                Some(Lowering::Matmul) if matrices => matmul_by(array),
                 _ => Ok(None),
             }
         });
@@ -316,7 +329,7 @@ impl Parts {
         &self,
         needs: &[Option<bool>],
         rows: Option<usize>,
-        prepared: &[Option<Arc<Prepared>>],
+        prepared: &[Option<Prepared>],
     ) -> Result<Turns> {
         // Where the nodes that are needed are in the new graph.
         let mut places = vec![0; self.parts.len()];
@@ -352,8 +365,8 @@ impl Parts {
 }
 
 /// The product with a matrix, packed once.
-fn matmul_by(right: &Array) -> Result<Option<Arc<Prepared>>> {
-    fn of<T: Float + Element>(right: &Array) -> Result<Option<Arc<Prepared>>> {
+fn matmul_by(right: &Array) -> Result<Option<Prepared>> {
+    fn of<T: Float + Element>(right: &Array) -> Result<Option<Prepared>> {
         let [k, n] = [right.shape[0], right.shape[1]];
         // What runs backwards is left to who copies it.
         let strides: [Result<usize, _>; 2] = [0, 1].map(|d| right.strides[d].try_into());
@@ -367,7 +380,7 @@ fn matmul_by(right: &Array) -> Result<Option<Arc<Prepared>>> {
                 Ok(())
             })
         };
-        Ok(Some(Arc::new(Box::new(multiply))))
+        Ok(Some(Arc::new(multiply)))
     }
     match right.dtype() {
         DType::F32 => of::<f32>(right),
@@ -401,7 +414,7 @@ pub(super) fn plan(looped: &Loop, inputs: &[Array]) -> Result<Plan> {
     if let Some((batch, rows)) = loose.cut()
         && let Some(needs) = loose.by_rows(Some(batch))
     {
-        let prepared = loose.prepared(&needs)?;
+        let prepared = loose.prepared(&needs, looped.turns)?;
         let starts = (0..batch).step_by(rows);
         let parts: Vec<_> =
             starts.map(|from| (from..batch.min(from + rows), usize::from(from + rows > batch))).collect();
@@ -412,7 +425,7 @@ pub(super) fn plan(looped: &Loop, inputs: &[Array]) -> Result<Plan> {
         return Ok(Plan { turns, parts });
     }
     let needs = loose.by_rows(None).ok_or_else(|| Error::internal("a loop computes nothing"))?;
-    let turns = vec![loose.turns(&needs, None, &loose.prepared(&needs)?)?];
+    let turns = vec![loose.turns(&needs, None, &loose.prepared(&needs, looped.turns)?)?];
     Ok(Plan { turns, parts: vec![(0..1, 0)] })
 }
 

@@ -243,9 +243,6 @@ impl Operation for Pack {
             Ok(())
         }))
     }
-    fn packs(&self) -> Option<&[usize]> {
-        Some(&self.offsets)
-    }
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
         Lowering::Pack { offsets: &self.offsets }
     }

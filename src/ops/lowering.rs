@@ -7,7 +7,7 @@ use crate::dtype::DType;
 use crate::gpu::kernels::{KernelTarget, Launches};
 use crate::shape::MAX_RANK;
 
-/// How an operation looks to the GPU compiler.
+/// How an operation looks to the GPU compiler; and to the CPU, where it looks at more than one operation at a time.
 pub(crate) enum Lowering<'a> {
     /// A value that changes from step to step and is never part of a plan: the bits of up to two words.
     Scalar([u32; 2]),

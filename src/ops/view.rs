@@ -76,9 +76,6 @@ impl Operation for Reshape {
         let x = inputs[0].contiguous()?;
         Ok(x.with_layout(out.shape, out.shape.strides().map(|s| s as isize), x.offset))
     }
-    fn is_reshape(&self) -> bool {
-        true
-    }
     fn gpu(&self, _inputs: &[Spec], _out: &Spec) -> Lowering<'_> {
         Lowering::View(View::Reshape)
     }

@@ -178,16 +178,6 @@ pub(crate) trait Operation: Identity + Send + Sync + std::fmt::Debug + 'static {
         None
     }
 
-    /// Where its inputs stand in the vector that it packs them into, one after the other, if that is what it does.
-    fn packs(&self) -> Option<&[usize]> {
-        None
-    }
-
-    /// Whether it gives the same elements in the same order under another shape.
-    fn is_reshape(&self) -> bool {
-        false
-    }
-
     /// The CPU kernel that leaves its output in pieces, if there is one.
     fn pieces(&self) -> Option<&dyn Pieces> {
         None

@@ -119,10 +119,24 @@ struct Strips {
 }
 
 impl Strips {
+    /// Of images of this size and border, where tasks are of lines; where there are groups, each of them would copy all channels.
+    fn new(
+        g: &Conv2dGeometry,
+        few: bool,
+        size: [usize; 3],
+        border: [usize; 4],
+        lines: usize,
+        reach: usize,
+    ) -> Option<Strips> {
+        let [top, _, left, right] = border;
+        let worth = g.groups == 1 && border != [0; 4] && !few;
+        worth.then_some(Strips { size, border: [top, left, right], lines, reach })
+    }
+
     /// Lines of a task, for so many positions in each and so many images.
     fn lines_of_task(&self, positions: usize, images: usize) -> usize {
         let pieces = (images * self.lines).div_ceil(MIN_PIECES);
-        STRIP.div_ceil(positions.max(1)).min(pieces).clamp(1, self.lines)
+        STRIP.div_ceil(positions.max(1)).min(pieces).min(self.lines).max(1)
     }
 
     /// Lends `f` what some lines read, counted through all images, and where the first row of each begins; `first` gives which row of its
@@ -263,8 +277,11 @@ fn by_columns<T: Float>(
 pub(super) fn forward<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], finish: Finish<T>) {
     let [top, bottom, left, right] = g.padding;
     let bordered = (top + g.h + bottom) * (left + g.w + right) * g.cin;
-    let images = if g.padding == [0; 4] { g.n } else { (BORDERED / bordered).clamp(1, g.n) };
-    // Some images of a large batch at a time: a copy of all of them would take as much memory again.
+    let (group_in, group_out) = group_channels(g);
+    let few = is_cut_into_columns(g.n * g.oh * g.ow, g.kh * g.kw * group_in, group_out);
+    // Some images of a large batch at a time, where all of them are copied: that would take as much memory again.
+    let copied = g.padding != [0; 4] && (g.groups > 1 || few);
+    let images = if copied { (BORDERED / bordered).clamp(1, g.n) } else { g.n };
     let (image, output) = (g.h * g.w * g.cin, g.oh * g.ow * g.cout);
     for (i, y) in y.chunks_mut(images * output).enumerate() {
         let part = Conv2dGeometry { n: y.len() / output, ..*g };
@@ -282,10 +299,10 @@ fn forward_part<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], fin
     let panels = Panels::new::<T>(group_out);
     let parallel = flops([positions, terms, g.cout]) >= PARALLEL_FLOPS;
     let few = is_cut_into_columns(positions, terms, group_out);
-    if g.groups == 1 && g.padding != [0; 4] && !few {
-        return forward_by_strips(g, &windows, &panels, parallel, x, w, y, finish);
-    }
-    with_border(x, [g.n, g.h, g.w, g.cin], g.padding, |x| {
+    let reach = (g.kh - 1) * g.dilation[0] + 1;
+    let strips = Strips::new(g, few, [g.h, g.w, g.cin], g.padding, g.oh, reach);
+    let border = if strips.is_some() { [0; 4] } else { g.padding };
+    with_border(x, [g.n, g.h, g.w, g.cin], border, |x| {
         for group in 0..g.groups {
             let write = |terms: Range<usize>, columns: Range<usize>, panel: &mut [T]| {
                 let first = terms.start * g.cout + group * group_out + columns.start;
@@ -307,10 +324,28 @@ fn forward_part<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], fin
             }
             T::with_scratch(panels.packed_len::<T>(terms), |packed| {
                 panels.pack(terms, &write, packed);
-                let each = rows_of_task(2 * terms * group_out, positions);
+                let each = match &strips {
+                    Some(strips) => strips.lines_of_task(g.ow, g.n) * g.ow,
+                    None => rows_of_task(2 * terms * group_out, positions),
+                };
                 for_each_chunk(y, each * g.cout, parallel, |task, y| {
                     let first = task * each;
-                    by_rows(x, &rows(first..first + y.len() / g.cout), &windows.taps, &panels, packed, y);
+                    let range = first..first + y.len() / g.cout;
+                    let product = |x: &[T], rows: &[Row], y: &mut [T]| {
+                        by_rows(x, rows, &windows.taps, &panels, packed, y);
+                    };
+                    if let Some(strips) = &strips {
+                        let lines = range.start / g.ow..range.end / g.ow;
+                        let below = |oy: usize| oy * g.stride[0];
+                        strips.lend(x, lines, below, |x, places| {
+                            let line = |&from: &usize| (0..g.ow).map(move |ox| from + ox * windows.right);
+                            let places = places.iter().flat_map(line).enumerate();
+                            let rows = places.map(|(i, from)| Row { from, to: i * g.cout });
+                            product(x, &rows.collect::<Vec<_>>(), y);
+                        });
+                    } else {
+                        product(x, &rows(range), y);
+                    }
                     if group + 1 == g.groups {
                         finish(first * g.cout, y);
                     }
@@ -321,48 +356,6 @@ fn forward_part<T: Float>(g: &Conv2dGeometry, x: &[T], w: &[T], y: &mut [T], fin
     if few {
         finish_all(y, 0, parallel, finish);
     }
-}
-
-/// As [`forward_part`], of images that have a border: each task copies its own part of it.
-#[allow(clippy::too_many_arguments)]
-fn forward_by_strips<T: Float>(
-    g: &Conv2dGeometry,
-    windows: &Windows,
-    panels: &Panels,
-    parallel: bool,
-    x: &[T],
-    w: &[T],
-    y: &mut [T],
-    finish: Finish<T>,
-) {
-    let [top, _, left, right] = g.padding;
-    let reach = (g.kh - 1) * g.dilation[0] + 1;
-    let strips = Strips { size: [g.h, g.w, g.cin], border: [top, left, right], lines: g.oh, reach };
-    let terms = windows.taps.len();
-    let write = |terms: Range<usize>, columns: Range<usize>, panel: &mut [T]| {
-        pack(&w[terms.start * g.cout + columns.start..], [g.cout, 1], columns.len(), panel);
-    };
-    T::with_scratch(panels.packed_len::<T>(terms), |packed| {
-        panels.pack(terms, &write, packed);
-        let (each, line) = (strips.lines_of_task(g.ow, g.n), g.ow * g.cout);
-        for_each_chunk(y, each * line, parallel, |task, y| {
-            let first = task * each;
-            let lines = first..first + y.len() / line;
-            strips.lend(
-                x,
-                lines,
-                |oy| oy * g.stride[0],
-                |x, places| {
-                    let row = |from: usize, ox: usize, to: usize| Row { from: from + ox * windows.right, to };
-                    let rows = places.iter().enumerate().flat_map(|(i, &from)| {
-                        (0..g.ow).map(move |ox| row(from, ox, i * line + ox * g.cout))
-                    });
-                    by_rows(x, &rows.collect::<Vec<_>>(), &windows.taps, panels, packed, y);
-                },
-            );
-            finish(first * line, y);
-        });
-    });
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Lines of the cache: arrays that begin with one, and those that are fetched ahead of time.
 
-/// Arrays that are fetched, at most.
+/// Arrays that are fetched ahead of time, at most.
 const MOST_AHEAD: usize = 8;
 
 /// Bytes of a line of the cache. Vectors of the processor are as long, and those that lie in two lines take twice as long.
@@ -12,15 +12,15 @@ pub fn aligned<T>(v: &[T], n: usize) -> usize {
     if at.checked_add(n).is_some_and(|end| end <= v.len()) { at } else { 0 }
 }
 
-/// These elements.
+/// `n` elements of a vector, from where [`aligned`] says on.
 pub fn aligned_mut<T>(v: &mut [T], n: usize) -> &mut [T] {
     let at = aligned(v, n);
     &mut v[at..at + n]
 }
 
 /// Elements that a vector has more than it is asked for, so that what is asked for can begin a line.
-pub const fn slack<T>() -> usize {
-    LINE / if size_of::<T>() == 0 { LINE } else { size_of::<T>() }
+pub fn slack<T>() -> usize {
+    LINE / size_of::<T>().max(1)
 }
 
 /// What the next block of a loop reads and overwrites.

@@ -111,9 +111,8 @@ impl InputGrad {
         let few = is_cut_into_columns(lines * g.w, depth, group_in);
         let reach = classes.iter().flat_map(|(_, taps, _)| taps).map(|&(_, place)| place / wide + 1).max();
         let size = [g.oh, g.ow, g.cout];
-        let strips = Strips { size, border: [top, left, right], lines: g.h, reach: reach.unwrap_or(0) };
-        let by_strips = g.groups == 1 && self.border != [0; 4] && !few;
-        let border = if by_strips { [0; 4] } else { self.border };
+        let strips = Strips::new(g, few, size, self.border, g.h, reach.unwrap_or(0));
+        let border = if strips.is_some() { [0; 4] } else { self.border };
         with_border(dy, [g.n, g.oh, g.ow, g.cout], border, |dy| {
             for group in 0..g.groups {
                 let write =
@@ -165,8 +164,13 @@ impl InputGrad {
                         ready.push((*class, terms, &*now));
                         packed = later;
                     }
-                    let each = rows_of_task(2 * depth * group_in / classes.len(), lines * g.w);
-                    let each = if by_strips { strips.lines_of_task(g.w, g.n) } else { each.div_ceil(g.w) };
+                    let each = match &strips {
+                        Some(strips) => strips.lines_of_task(g.w, g.n),
+                        None => {
+                            let rows = rows_of_task(2 * depth * group_in / classes.len(), lines * g.w);
+                            rows.div_ceil(g.w)
+                        }
+                    };
                     let each = each.next_multiple_of(self.rows.len());
                     for_each_chunk(dx, each * g.w * g.cin, parallel, |task, dx| {
                         let first = task * each;
@@ -176,17 +180,12 @@ impl InputGrad {
                                 by_rows(dy, &rows(lines.clone(), *class, begin), terms, &panels, packed, dx);
                             }
                         };
-                        if by_strips {
-                            strips.lend(
-                                dy,
-                                lines.clone(),
-                                |line| line / self.rows.len(),
-                                |dy, places| {
-                                    product(dy, &|line| places[line - first]);
-                                },
-                            );
-                        } else {
-                            product(dy, &begin);
+                        let row = |line: usize| line / self.rows.len();
+                        match &strips {
+                            None => product(dy, &begin),
+                            Some(strips) => strips.lend(dy, lines.clone(), row, |dy, places| {
+                                product(dy, &|line| places[line - first]);
+                            }),
                         }
                         if group + 1 == g.groups {
                             finish(first * g.w * g.cin, dx);

@@ -46,9 +46,28 @@ fn strides_and_padding_out_of_proportion() {
 
 #[test]
 fn some_images_of_a_large_batch_at_a_time() {
-    let g = geometry([11, 250, 250, 8], [2, 2, 8], [5, 5], [1; 4], [1, 1], 1);
+    // Each of the groups reads all images' borders.
+    let g = geometry([11, 250, 250, 8], [2, 2, 16], [5, 5], [1; 4], [1, 1], 2);
     assert!(g.n * 252 * 252 * 8 > BORDERED);
     check(&g);
+}
+
+#[test]
+fn strips_of_images_that_tasks_share() {
+    // Lines of a task that end within an image, and begin in the next; with strides, dilation and borders of several sizes.
+    for (input, kernel, stride, padding, dilation) in [
+        ([5, 13, 12, 16], [3, 3, 24], [1, 1], [1; 4], [1, 1]),
+        ([7, 13, 31, 8], [3, 2, 16], [2, 1], [2, 0, 1, 1], [1, 2]),
+        ([4, 22, 17, 8], [4, 3, 40], [3, 2], [1, 3, 0, 2], [2, 1]),
+        ([11, 60, 70, 8], [2, 2, 8], [5, 5], [1; 4], [1, 1]),
+        ([1, 1, 40, 8], [3, 3, 16], [1, 1], [1; 4], [1, 1]),
+    ] {
+        let g = geometry(input, kernel, stride, padding, dilation, 1);
+        let strips = Strips::new(&g, false, [g.h, g.w, g.cin], g.padding, g.oh, 0).unwrap();
+        let lines = strips.lines_of_task(g.ow, g.n);
+        assert!(g.n == 1 || !g.oh.is_multiple_of(lines), "{lines} of {}", g.oh);
+        check(&g);
+    }
 }
 
 #[test]
