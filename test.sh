@@ -39,6 +39,9 @@ has_vulkan() {
     compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null
 }
 
+# Files for a next build are half of the target folder (7 of 15 GB), and a machine of CI has none.
+[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
+
 section 'GPU driver'
 if has_vulkan; then
     echo 'a driver is installed'
