@@ -1,5 +1,7 @@
 //! Matrix products, by the `gemm` crate's kernels.
 
+use wgrad_tiles::{pack, panel_width};
+
 use super::float::Float;
 pub use super::matrix::Matrix;
 use super::matrix::flops;
@@ -18,6 +20,12 @@ const SPLIT_K_MAX: usize = 16;
 
 /// Columns of a block of a large product.
 const COLUMNS_OF_BLOCK: usize = 512;
+
+/// A transposed B with so many elements is copied as rows for products of so many rows, if its columns lie several times so many bytes apart.
+/// These share a few places of the first cache, and the GEMM takes five times as long to pack them.
+const ROWS_PER_COPY: usize = 32;
+const LARGE_COPY: usize = 1 << 12;
+const SHARED_PLACES: usize = 1 << 10;
 
 /// `C[m, n] = sum over k of A[m, k] B[k, n]`, or `C += ...` if `accumulate`; rows of `C` are `c_stride` elements apart.
 ///
@@ -39,6 +47,15 @@ pub fn gemm<T: Float>(
     assert!(a.holds(m, k) && b.holds(k, n), "gemm {m}x{n}x{k}: an operand is too short");
     assert!(c_stride >= n && (m - 1) * c_stride + n <= c.len(), "gemm {m}x{n}x{k}: the output is too short");
     let parallel = parallel && flops([m, n, k]) >= PARALLEL_FLOPS;
+    let apart = b_strides[1].saturating_mul(size_of::<T>());
+    let share_places = apart > SHARED_PLACES && apart.is_multiple_of(SHARED_PLACES);
+    if b_strides[0] == 1 && share_places && m >= ROWS_PER_COPY && n * k >= LARGE_COPY {
+        return T::with_scratch(k * n, |copy| {
+            copy_as_rows(b, n, copy, parallel);
+            let b = Matrix { data: copy, strides: [n, 1] };
+            gemm([m, n, k], a, b, c, c_stride, accumulate, parallel);
+        });
+    }
     let multiply = |[m, n]: [usize; 2], a: &[T], b: &[T], c: &mut [T], parallel: bool| {
         // SAFETY: just checked, for parts of what was; `c` is borrowed exclusively, its rows don't overlap.
         unsafe {
@@ -72,6 +89,31 @@ pub fn gemm<T: Float>(
             }
         }),
         None => multiply([m, n], a.data, b.data, c, true),
+    });
+}
+
+/// Copies a matrix with `columns` columns, of which each is contiguous, row by row.
+fn copy_as_rows<T: Float>(matrix: Matrix<T>, columns: usize, copy: &mut [T], parallel: bool) {
+    /// Rows of a task: long columns lie in a page of memory each, and of that something is to be read.
+    const ROWS: usize = 256;
+    /// Rows and columns of a square, which is turned in the first cache. Where it goes, rows may lie as many bytes apart as make them share
+    /// a part of that.
+    const SIDE: usize = 64;
+    for_each_chunk(copy, ROWS * columns, parallel, |task, copy| {
+        T::with_scratch(SIDE * SIDE, |square| {
+            for column in (0..columns).step_by(SIDE) {
+                let some = SIDE.min(columns - column);
+                let width = panel_width::<T>(some);
+                for (i, copy) in copy.chunks_mut(SIDE * columns).enumerate() {
+                    let first = task * ROWS + i * SIDE + column * matrix.strides[1];
+                    let square = &mut square[..copy.len() / columns * width];
+                    pack(&matrix.data[first..], matrix.strides, some, square);
+                    for (row, square) in copy.chunks_exact_mut(columns).zip(square.chunks_exact(width)) {
+                        row[column..][..some].copy_from_slice(&square[..some]);
+                    }
+                }
+            }
+        });
     });
 }
 
@@ -348,6 +390,28 @@ mod tests {
             for (i, j) in [(0, 0), (511, 511), (515, 512), (1023, 1023), (1024, 1024), (m - 1, n - 1)] {
                 let (got, want) = (f64::from(want[i * c_stride + j]), 2.0 * dot(i, j));
                 assert!((got - want).abs() < 1e-3, "[{i}, {j}]: {got}, not {want}");
+            }
+        }
+    }
+
+    /// A transposed B whose columns share places of the cache is copied first: the same bits as by rows.
+    #[test]
+    fn transposed_right_sides_are_copied() {
+        for (m, n, k, stride) in
+            [(33, 70, 300, 512), (32, 65, 1024, 1024), (40, 17, 513, 768), (257, 5, 1030, 1280)]
+        {
+            let (a, b) = (to_f32(&numbers(m * k, 1)), to_f32(&numbers(n * stride, 2)));
+            let lying = Matrix { data: &b[..(n - 1) * stride + k], strides: [1, stride] };
+            let rows: Vec<f32> =
+                (0..k).flat_map(|l| (0..n).map(move |j| (l, j))).map(|(l, j)| b[j * stride + l]).collect();
+            let a = Matrix { data: &a, strides: [k, 1] };
+            for parallel in [false, true] {
+                let run = |b: Matrix<f32>| {
+                    let mut c = vec![1.0f32; m * n];
+                    gemm([m, n, k], a, b, &mut c, n, true, parallel);
+                    c
+                };
+                assert!(run(lying) == run(Matrix { data: &rows, strides: [n, 1] }), "{m} {n} {k} {stride}");
             }
         }
     }
