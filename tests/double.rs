@@ -204,8 +204,7 @@ fn integers_become_floats_of_the_models_type() -> Result<()> {
     let stack = || Sequential::new().add(Rescaling::new(1.0).offset(-1_700_000_000.0)).add(Dense::new(1));
     let model = stack().dtype(DType::F64).build([1], Device::Cpu)?;
     let inner = model.outputs_of(&["rescaling"])?;
-    assert_eq!(inner.dtype(), DType::F32); // it has no weights
-    model.to_dtype(DType::F64)?;
+    assert_eq!((inner.dtype(), values(&inner.infer(&x)?)), (DType::F64, vec![1.0, 3.0])); // it has no weights
     let w = values(&model.parameter("dense.weight")?.variable.value())[0];
     assert_eq!(values(&model.infer(&x)?), [w, 3.0 * w]);
     let nested = Sequential::new().add(stack()).build([1], Device::Cpu)?;
@@ -225,6 +224,42 @@ fn integers_become_floats_of_the_models_type() -> Result<()> {
     let model =
         Sequential::new().add(statistics).add(Dense::new(1)).dtype(DType::F64).build([2], Device::Cpu)?;
     assert_eq!(model.infer(&Tensor::new([[3u8, 200]], Device::Cpu)?)?.dtype(), DType::F64);
+    Ok(())
+}
+
+/// What no weight says, the model keeps.
+#[test]
+fn a_model_without_weights_keeps_its_type() -> Result<()> {
+    let stack = || Sequential::new().add(Rescaling::new(1.0).offset(-1_700_000_000.0)).add(Flatten::new());
+    let x = Tensor::new([[1_700_000_001i32], [1_700_000_003]], Device::Cpu)?;
+    let model = stack().dtype(DType::F64).build([1], Device::Cpu)?;
+    assert_eq!((model.dtype(), values(&model.infer(&x)?)), (DType::F64, vec![1.0, 3.0]));
+    // So do a model of the same architecture, one in a file, and one within another model.
+    let again = Model::from_config(&model.config()?, &Layers::default(), 0, Device::Cpu)?;
+    assert_eq!((again.dtype(), values(&again.infer(&x)?)), (DType::F64, vec![1.0, 3.0]));
+    let folder = folder("no_weights");
+    model.save_model(folder.join("model.safetensors"))?;
+    let again = Model::load_model(folder.join("model.safetensors"), Device::Cpu)?;
+    assert_eq!((again.dtype(), values(&again.infer(&x)?)), (DType::F64, vec![1.0, 3.0]));
+    std::fs::remove_dir_all(folder).ok();
+    let nested = Sequential::new().add(stack()).dtype(DType::F64).build([1], Device::Cpu)?;
+    assert_eq!(values(&nested.infer(&x)?), [1.0, 3.0]);
+    let mut model = Functional::new(Device::Cpu).dtype(DType::F64);
+    let input = model.input("x", [1])?;
+    let output = model.layer(Rescaling::new(1.0).offset(-1_700_000_000.0), input)?;
+    let functional = model.build(&[("y", output)])?;
+    assert_eq!((functional.dtype(), values(&functional.infer(&x)?)), (DType::F64, vec![1.0, 3.0]));
+    // It can be given another type, as one with weights: on the CPU.
+    let model = stack().build([1], Device::Cpu)?;
+    assert_eq!((model.dtype(), values(&model.infer(&x)?)), (DType::F32, vec![0.0, 0.0]));
+    model.to_dtype(DType::F64)?;
+    assert_eq!((model.dtype(), values(&model.infer(&x)?)), (DType::F64, vec![1.0, 3.0]));
+    model.to_dtype(DType::F32)?;
+    assert_eq!((model.dtype(), values(&model.infer(&x)?)), (DType::F32, vec![0.0, 0.0]));
+    assert!(message(model.to_dtype(DType::I32)).contains("expected a float type"));
+    let model = stack().build([1], Device::Gpu)?;
+    assert!(message(model.to_dtype(DType::F64)).contains("Device::Cpu"));
+    assert_eq!(model.dtype(), DType::F32);
     Ok(())
 }
 

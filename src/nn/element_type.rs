@@ -7,6 +7,22 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, check_float, no_grad};
 use crate::variable::{Variable, forbid};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The float type that a model was built with, or was given later, which is all that says it where no parameter has one. Clones have it in
+/// common.
+#[derive(Clone, Default)]
+pub(super) struct Stated(Arc<Mutex<Option<DType>>>);
+
+impl Stated {
+    pub fn set(&self, dtype: DType) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(dtype);
+    }
+
+    pub fn get(&self) -> Option<DType> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// That of the first parameter that has one.
 pub(super) fn among(parameters: &[Parameter]) -> Option<DType> {
@@ -14,10 +30,10 @@ pub(super) fn among(parameters: &[Parameter]) -> Option<DType> {
 }
 
 /// Gives all float parameters another float type: all of them, or none.
-pub(super) fn convert(parameters: &[Parameter], dtype: DType) -> Result<()> {
+pub(super) fn convert(parameters: &[Parameter], dtype: DType, device: Device) -> Result<()> {
     const OP: &str = "Module::to_dtype";
     forbid(OP, "change the type before the call")?;
-    check_float(OP, dtype, Device::Cpu)?;
+    check_float(OP, dtype, device)?;
     for parameter in parameters {
         check_float(OP, dtype, parameter.variable.stored().device())?;
     }

@@ -240,7 +240,7 @@ impl Functional {
                 format!("{} leads to no output; leave it out, or name it as an output", nodes[i].name);
             return Err(Error::argument(OP, message));
         }
-        Ok(Model::new(self.network, self.cx.device()))
+        Ok(Model::new(self.network, &self.cx))
     }
 }
 

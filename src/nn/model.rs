@@ -1,9 +1,10 @@
 //! A built model.
 
 use super::network::{Network, Work};
-use super::{Context, Module, Parameters, SampleShape};
+use super::{Build, Context, Module, Parameters, SampleShape, element_type};
 use crate::config::Config;
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, no_grad};
 
@@ -26,7 +27,13 @@ pub struct Model {
 }
 
 impl Model {
-    pub(super) fn new(network: Network, device: Device) -> Model {
+    /// Of a network whose layers were built so.
+    pub(super) fn new(network: Network, cx: &Build) -> Model {
+        network.stated.set(cx.dtype());
+        Model::of(network, cx.device())
+    }
+
+    fn of(network: Network, device: Device) -> Model {
         Model { network, device, classes: Vec::new() }
     }
 
@@ -148,7 +155,7 @@ impl Model {
             }
             outputs.push((layer.to_string(), self.node(OP, layer)?));
         }
-        Ok(Model::new(self.network.up_to(outputs), self.device))
+        Ok(Model::of(self.network.up_to(outputs), self.device))
     }
 
     /// What the classes of the (first) output are called, in order; empty where nobody said.
@@ -244,6 +251,16 @@ impl Module for Model {
 
     fn takes_integers(&self) -> bool {
         true
+    }
+
+    fn dtype(&self) -> DType {
+        self.network.dtype()
+    }
+
+    fn to_dtype(&self, dtype: DType) -> Result<()> {
+        element_type::convert(&self.parameters(), dtype, self.device)?;
+        self.network.stated.set(dtype);
+        Ok(())
     }
 
     fn output_names(&self) -> Vec<String> {

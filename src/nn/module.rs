@@ -330,7 +330,7 @@ pub trait Module: Send + Sync {
     /// The type is no float, a parameter is on a GPU, which has no f64, or can't be computed; a function is being traced. Nothing is
     /// changed then.
     fn to_dtype(&self, dtype: DType) -> Result<()> {
-        element_type::convert(&self.parameters(), dtype)
+        element_type::convert(&self.parameters(), dtype, Device::Cpu)
     }
 
     /// Freezes all weights, or releases them: see [`Variable::set_trainable`]. Buffers stay as they are.

@@ -1,7 +1,7 @@
 //! Layers wired to each other: what models of every kind are made of.
 
 use super::derived::one_of;
-use super::element_type::{explained, floats_as};
+use super::element_type::{Stated, among, explained, floats_as};
 use super::layer::{Build, Layer};
 use super::merge::Merge;
 use super::module::taken_by;
@@ -50,6 +50,7 @@ pub(super) struct Network {
     counts: HashMap<String, usize>,
     /// Of all nodes.
     names: HashSet<String>,
+    pub stated: Stated,
 }
 
 impl Network {
@@ -197,7 +198,7 @@ impl Network {
             }
         }
         let mut places = vec![0; self.nodes.len()];
-        let mut out = Network::default();
+        let mut out = Network { stated: self.stated.clone(), ..Network::default() };
         for (i, node) in self.nodes.iter().enumerate().filter(|&(i, _)| used[i]) {
             let mut node = node.clone();
             node.inputs.iter_mut().for_each(|x| *x = places[*x]);
@@ -324,6 +325,10 @@ impl Module for Network {
 
     fn takes_integers(&self) -> bool {
         true
+    }
+
+    fn dtype(&self) -> DType {
+        among(&self.parameters()).or(self.stated.get()).unwrap_or(DType::F32)
     }
 
     fn output_names(&self) -> Vec<String> {

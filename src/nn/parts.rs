@@ -67,7 +67,7 @@ impl Model {
         }
         let mut cx = Build::new(self.device(), seed).with_dtype(self.dtype());
         let network = self.network.with_layer(at, &layer, &mut cx).map_err(|e| e.within(name).named(OP))?;
-        let model = Model::new(network, self.device());
+        let model = Model::new(network, &cx);
         let same = model.output_shape() == self.output_shape();
         Ok(if same { model.with_classes(self.classes()) } else { model })
     }

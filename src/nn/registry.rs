@@ -192,7 +192,6 @@ impl Model {
 
     fn of_config(config: &Value, layers: &Layers, mut cx: Build) -> Result<Model> {
         const OP: &str = "Model::from_config";
-        let device = cx.device();
         if let Some(dtype) = config["dtype"].as_str() {
             cx = cx.with_dtype(dtype.parse().map_err(|e: Error| e.named(OP))?);
         }
@@ -232,7 +231,7 @@ impl Model {
         if network.outputs.is_empty() || network.inputs.is_empty() {
             return Err(wrong("inputs and outputs"));
         }
-        Ok(Model::new(network, device))
+        Ok(Model::new(network, &cx))
     }
 }
 

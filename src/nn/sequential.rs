@@ -93,7 +93,7 @@ impl Sequential {
         cx.check().map_err(|e| e.named(OP))?;
         let input = SampleShape::new(input)?;
         let network = self.network(input, &mut cx).map_err(|e| e.named(OP))?;
-        Ok(Model::new(network, device))
+        Ok(Model::new(network, &cx))
     }
 
     pub(super) fn network(&self, input: SampleShape, cx: &mut Build) -> Result<Network> {
