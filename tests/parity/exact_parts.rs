@@ -123,3 +123,82 @@ fn products_of_the_steps_of_a_sequence() -> Result<()> {
     }
     Ok(())
 }
+
+/// Joined and padded tensors, whose parts kernels compute by fours where these are whole quads: exactly what the CPU gives. Alone, in sums, beside
+/// loads of the same tensors from other places, as a gradient, and in bytes.
+#[test]
+fn joined_and_padded_parts_of_whole_quads_and_others() -> Result<()> {
+    fn both(what: &str, f: impl Fn(Device) -> Result<Vec<Tensor>>) -> Result<()> {
+        for (i, (gpu, cpu)) in f(Device::Gpu)?.iter().zip(&f(Device::Cpu)?).enumerate() {
+            let numbers = |t: &Tensor| t.to_device(Device::Cpu)?.cast(DType::F32)?.to_vec::<f32>();
+            assert_eq!((gpu.shape(), numbers(gpu)?), (cpu.shape(), numbers(cpu)?), "{what}, result {i}");
+        }
+        Ok(())
+    }
+    let widths: [&[usize]; 9] = [
+        &[4, 8],
+        &[8, 4, 12],
+        &[256, 256, 256, 256],
+        &[4, 5],
+        &[3, 4, 8],
+        &[8, 6],
+        &[6, 2, 8],
+        &[1, 1],
+        &[16],
+    ];
+    for (round, widths) in widths.into_iter().enumerate() {
+        for rows in [1, 3, 8] {
+            for dtype in [DType::F32, DType::U8] {
+                let parts = |device| -> Result<Vec<Tensor>> {
+                    let part = |(i, &width): (usize, &usize)| {
+                        let values = whole((10 * round + i) as u64, &[rows, width]);
+                        let part = values.tensor(device, DType::F32)?.abs()?.cast(dtype)?;
+                        part.eval()?;
+                        Ok(part)
+                    };
+                    widths.iter().enumerate().map(part).collect()
+                };
+                both(&format!("{rows} rows of {widths:?}, {dtype}"), |device| {
+                    let parts = parts(device)?;
+                    let joined = Tensor::concat(&parts, -1)?;
+                    let n = joined.shape()[1];
+                    let line = Tensor::concat(
+                        &parts.iter().map(|p| p.reshape([p.numel()])).collect::<Result<Vec<_>>>()?,
+                        0,
+                    )?;
+                    let turned =
+                        Tensor::concat(&parts.iter().map(Tensor::transpose).collect::<Result<Vec<_>>>()?, 0)?;
+                    // The first part is read where it lies and one place further on, too.
+                    let shifted = parts[0].roll(1, -1)?.pad([(0, 0), (0, n - widths[0])], 1.0)?;
+                    let sum = joined.cast(DType::F32)?.sum(-1, false)?;
+                    Ok(vec![(&joined + &shifted)?, joined, line, turned, sum])
+                })?;
+                for (before, behind) in [(4, 8), (0, 4), (4, 0), (4, 3), (1, 4), (8, 8)] {
+                    both(&format!("{before} and {behind} beside {rows} rows of {}", widths[0]), |device| {
+                        let x = &parts(device)?[0];
+                        let padded = x.pad([(0, 0), (before, behind)], 7.0)?;
+                        let around = x.pad([(1, 2), (before, behind)], 7.0)?;
+                        let line = x.reshape([x.numel()])?.pad([(before, behind)], 7.0)?;
+                        let sum = (padded.cast(DType::F32)? * 3.0)?.sum(-1, false)?;
+                        Ok(vec![(&padded + 1.0)?, padded, around, line, sum])
+                    })?;
+                }
+            }
+            // The gradient of slices is padded, that of joined parts sliced.
+            both(&format!("gradients, {rows} rows of {widths:?}"), |device| {
+                let n = widths.iter().sum::<usize>();
+                let x = whole(round as u64, &[rows, n]).tensor(device, DType::F32)?.watch()?;
+                let mut first = 0;
+                let mut parts = Vec::new();
+                for &width in widths.iter() {
+                    parts.push((x.slice(1, first, width)?.square()? * (first + 1) as f64)?);
+                    first += width;
+                }
+                parts.rotate_left(1);
+                let joined = Tensor::concat(&parts, -1)?;
+                Ok(vec![(&joined * &joined)?.sum(.., false)?.backward()?.get(&x)?])
+            })?;
+        }
+    }
+    Ok(())
+}

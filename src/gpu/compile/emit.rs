@@ -71,11 +71,25 @@ enum Access {
     Scattered,
 }
 
-/// Whether an index is a multiple of four at a lane that is one, and steps by one from lane to lane.
+/// Whether an index is a multiple of four at a lane that is one, and steps by one from lane to lane. One that is kept inside a part of whole quads
+/// does so where it is inside; where it is not, its quad is one of the part, and nobody reads what is there.
 pub(super) fn aligned(index: &Lin, along: usize) -> bool {
-    index.offset % 4 == 0
-        && index.terms.iter().all(|(a, c)| if *a == Atom::Var(along) { *c == 1 } else { c % 4 == 0 })
-        && index.coefficient(along) == 1
+    let mut steps = 0;
+    let fits = index.terms.iter().all(|(atom, c)| {
+        let along = match atom {
+            Atom::Var(v) => *v == along,
+            Atom::Clamp(lin, low, len) if lin.uses(along) => *c == 1 && whole_quads(lin, *low, *len, along),
+            _ => false,
+        };
+        steps += usize::from(along);
+        if along { *c == 1 } else { c % 4 == 0 }
+    });
+    fits && steps == 1 && index.offset % 4 == 0
+}
+
+/// Whether the four lanes are all inside of a part of an axis, or none of them.
+fn whole_quads(lin: &Lin, low: i64, len: i64, along: usize) -> bool {
+    low % 4 == 0 && len % 4 == 0 && !lin.hides(along) && aligned(lin, along)
 }
 
 /// Writes one kernel's expressions.
@@ -175,14 +189,17 @@ impl<'a> Emitter<'a> {
             match e {
                 // One index serves all four lanes, each a fixed step on: so the variable must not be inside of a quotient, and
                 // nothing that the index is made of may differ between the lanes. Then the loads are one of four neighbours, or
-                // four of one each.
+                // four of one each. A part of whole quads is kept to by all lanes alike.
                 Expr::Load { index, .. } => {
-                    fine &= !index.hides(along) && !probe.varies(index);
+                    fine &= (!index.hides(along) || aligned(index, along)) && !probe.varies(index);
                     scattered += (index.uses(along) && !aligned(index, along)) as usize;
                 }
                 Expr::Index(index) => fine &= !index.hides(along) && !probe.varies(index),
                 Expr::Philox { index, .. } => fine &= !index.hides(along) && aligned(index, along),
-                Expr::Guard { lin, .. } => fine &= !lin.uses(along) && !probe.varies(lin),
+                Expr::Guard { lin, low, len, .. } => {
+                    let alike = !lin.uses(along) || whole_quads(lin, *low, *len, along);
+                    fine &= alike && !probe.varies(lin);
+                }
                 _ => {}
             }
         }
@@ -309,6 +326,7 @@ impl<'a> Emitter<'a> {
     /// How far the lanes of an index form are from the first, which is `0u`.
     fn steps(&mut self, index: &Lin) -> [String; 4] {
         let step = match self.width {
+            Width::Four { along } if aligned(index, along) => 1,
             Width::Four { along } => index.coefficient(along),
             Width::One => 0,
         };
@@ -330,6 +348,9 @@ impl<'a> Emitter<'a> {
             }
             (Access::Aligned, _) => format!("{name}[({i}) >> 2u]"),
             (Access::Scattered, _) => {
+                // Outside of the part that it is kept in, it may be the last place: a whole quad begins before.
+                let kept = matches!(self.width, Width::Four { along } if index.hides(along));
+                let i = if kept { format!("(({i}) & 0xfffffffcu)") } else { i };
                 let lanes: Vec<String> = self.steps(index).map(|by| one(&format!("{i} + {by}"))).into();
                 format!("{}({})", typed(dtype, 4), lanes.join(", "))
             }
