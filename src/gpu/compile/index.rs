@@ -252,6 +252,27 @@ impl Coordinates {
     }
 }
 
+/// Whether an index is a multiple of four at a lane that is one, and steps by one from lane to lane. One that is kept inside a part of whole quads
+/// does so where it is inside; where it is not, its quad is one of the part, and nobody reads what is there.
+pub(super) fn aligned(index: &Lin, along: usize) -> bool {
+    let mut steps = 0;
+    let fits = index.terms.iter().all(|(atom, c)| {
+        let along = match atom {
+            Atom::Var(v) => *v == along,
+            Atom::Clamp(lin, low, len) if lin.uses(along) => *c == 1 && whole_quads(lin, *low, *len, along),
+            _ => false,
+        };
+        steps += usize::from(along);
+        if along { *c == 1 } else { c % 4 == 0 }
+    });
+    fits && steps == 1 && index.offset % 4 == 0
+}
+
+/// Whether the four lanes are all inside of a part of an axis, or none of them.
+pub(super) fn whole_quads(lin: &Lin, low: i64, len: i64, along: usize) -> bool {
+    low % 4 == 0 && len % 4 == 0 && !lin.hides(along) && aligned(lin, along)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

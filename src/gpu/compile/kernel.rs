@@ -1,9 +1,9 @@
 //! Whole kernels around the expressions: pointwise ones, and epilogues of others.
 
 use super::Values;
-use super::emit::{BITS, Emitter, Width, aligned, storage, typed};
+use super::emit::{BITS, Emitter, Width, storage, typed};
 use super::expr::{Bindings, Builder, Expr, ExprId, Exprs};
-use super::index::{Atom, Coordinates, Lin};
+use super::index::{Atom, Coordinates, Lin, aligned};
 use super::library::helpers;
 use super::words::{Helpers, Words, read_sizes};
 use crate::dtype::DType;
