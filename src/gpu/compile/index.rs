@@ -257,13 +257,14 @@ impl Coordinates {
 pub(super) fn aligned(index: &Lin, along: usize) -> bool {
     let mut steps = 0;
     let fits = index.terms.iter().all(|(atom, c)| {
-        let along = match atom {
-            Atom::Var(v) => *v == along,
-            Atom::Clamp(lin, low, len) if lin.uses(along) => *c == 1 && whole_quads(lin, *low, *len, along),
-            _ => false,
+        let by_one = match atom {
+            Atom::Var(v) if *v == along => true,
+            Atom::Clamp(lin, low, len) if lin.uses(along) => whole_quads(lin, *low, *len, along),
+            // What else differs between the lanes does so by other steps.
+            _ => return c % 4 == 0 && !atom.inner().is_some_and(|lin| lin.uses(along)),
         };
-        steps += usize::from(along);
-        if along { *c == 1 } else { c % 4 == 0 }
+        steps += 1;
+        by_one && *c == 1
     });
     fits && steps == 1 && index.offset % 4 == 0
 }
@@ -276,6 +277,40 @@ pub(super) fn whole_quads(lin: &Lin, low: i64, len: i64, along: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Four lanes are neighbours only where nothing else of the index moves along with them.
+    #[test]
+    fn quads_are_neighbours() {
+        let clamp = |lin: Lin, low, len| Lin::atom(Atom::Clamp(Rc::new(lin), low, len));
+        let div = |n| Lin::atom(Atom::Div(Rc::new(Lin::var(1)), n));
+        let mut sum = Lin::var(0).times(12);
+        for (index, want) in [
+            (Lin::var(1), true),
+            (Lin::var(1).plus(4), true),
+            (Lin::var(1).plus(2), false),
+            (Lin::var(1).times(4), false),
+            (clamp(Lin::var(1), 4, 8), true),
+            (clamp(Lin::var(1), 4, 6), false),
+            (clamp(Lin::var(1), 2, 8), false),
+            (clamp(Lin::var(1).plus(1), 4, 8), false),
+            (clamp(Lin::var(1), 4, 8).times(4), false),
+            (clamp(div(2), 4, 8), false),
+            (Lin::var(0), false),
+        ] {
+            assert_eq!(aligned(&index, 1), want, "{index:?}");
+            // Beside whole rows of quads, which are the same for all lanes.
+            sum.terms.truncate(1);
+            sum.terms.extend(index.terms.clone());
+            sum.offset = index.offset;
+            assert_eq!(aligned(&sum, 1), want && !index.terms.is_empty(), "{sum:?}");
+            // Beside what moves, too.
+            for other in [clamp(Lin::var(1), 4, 8).times(4), div(6).times(4)] {
+                let mut both = index.clone();
+                both.terms.extend(other.terms);
+                assert!(!aligned(&both, 1), "{both:?}");
+            }
+        }
+    }
 
     fn value(l: &Lin, vars: &[i64]) -> i64 {
         l.terms.iter().fold(l.offset, |sum, (a, c)| {
